@@ -1,0 +1,44 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SEEDS ?= 0..59
+DATA ?= $(HOME)/.local/share/cortex/local
+
+.PHONY: setup up test lint types proto sim screenshots bench verify
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --no-deps raftos==0.2.6
+	touch $@
+
+up: setup
+	$(BIN)/cortex up --voters 3 --data '$(DATA)'
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: setup
+	$(BIN)/mypy
+
+proto: setup
+	$(BIN)/python proto/generate.py
+
+sim: setup
+	$(BIN)/python -m tests.sim --seeds $(SEEDS)
+
+screenshots: setup
+	$(BIN)/python screenshots/make.py
+
+bench: setup
+	$(BIN)/python -m bench
+
+verify: lint types test

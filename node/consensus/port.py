@@ -1,0 +1,133 @@
+"""The port between Cortex and whatever keeps its log equal on a majority of voters."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Role(enum.Enum):
+    FOLLOWER = "follower"
+    CANDIDATE = "candidate"
+    LEADER = "leader"
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """An entry that every voter has, or will have, at this index."""
+
+    index: int
+    term: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A voter as the leader sees it; elsewhere `up` and `match_index` mean nothing."""
+
+    id: str
+    address: str
+    up: bool
+    match_index: int
+
+
+class ProposalError(Exception):
+    """Base of what a proposal can end in beside an index."""
+
+
+class NotLeader(ProposalError):
+    """Nothing was appended: no leader is known, or it refused. Safe to try again."""
+
+
+class Overloaded(ProposalError):
+    """Nothing was appended: too much waits already. Safe to try again later."""
+
+
+class TooLarge(ProposalError):
+    """Nothing was appended: the proposal is over the limit. Never works."""
+
+
+class Superseded(ProposalError):
+    """Another entry was committed in its place: it will never be applied. Safe to try again."""
+
+
+class OutcomeUnknown(ProposalError):
+    """It may or may not be committed. Try again under the same request id."""
+
+
+class Host(Protocol):
+    """What an engine needs from the daemon around it. All calls come from the event loop."""
+
+    def stamp(self, proposal: bytes) -> bytes:
+        """Called on the leader right before the append, in log order: puts leader time and level into it."""
+
+    def noop(self) -> bytes:
+        """The unstamped first entry of a term."""
+
+    def committed(self) -> None:
+        """commit_index has grown: fetch with entries() when ready."""
+
+    def role_changed(self) -> None:
+        """role, term or leader changed."""
+
+    def observe_clock(self, peer: str, wall_us: int) -> None:
+        """A voter's wall clock, as carried by heartbeats."""
+
+    def applied(self) -> tuple[int, int, bytes]:
+        """Applied index, and the last index with a digest, and that digest (16 bytes)."""
+
+    def peer_digest(self, peer: str, index: int, digest: bytes) -> None:
+        """What a voter reported of its own state."""
+
+    def fatal(self, error: Exception) -> None:
+        """The disk or the log cannot be trusted any more: the process must stop."""
+
+
+class Consensus(Protocol):
+    """A replicated log. Entries are opaque bytes; index counts from 1."""
+
+    @property
+    def role(self) -> Role: ...
+
+    @property
+    def term(self) -> int: ...
+
+    @property
+    def leader(self) -> str | None:
+        """Id of the leader, None while unknown."""
+
+    @property
+    def commit_index(self) -> int: ...
+
+    @property
+    def last_index(self) -> int: ...
+
+    @property
+    def peers(self) -> Sequence[Peer]:
+        """All voters, this one included, by id."""
+
+    async def start(self) -> None:
+        """Recover what the disk has and take part. Raises JournalDamaged when it cannot be trusted."""
+
+    async def stop(self) -> None:
+        """Take part no more. Does not transfer: call transfer() first for a clean shutdown."""
+
+    async def propose(self, proposal: bytes) -> int:
+        """Index of the proposal once it is committed, from any voter. Raises a ProposalError."""
+
+    def entries(self, after: int, limit: int) -> Sequence[Committed]:
+        """Committed entries from after + 1 on, at most `limit`."""
+
+    async def confirm(self) -> None:
+        """Return once a quorum confirmed this leader in a heartbeat round begun after the call.
+
+        Raises NotLeader.
+        """
+
+    async def transfer(self, to: str | None = None) -> str:
+        """Hand leadership to `to`, or to the voter with the longest log; its id. Raises NotLeader, TimeoutError."""
+
+    def allow_campaign(self, allowed: bool) -> None:
+        """A replica that cannot save does not campaign; a leader that may not, steps down."""
