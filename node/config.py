@@ -1,0 +1,207 @@
+"""One frozen Config from defaults, file, environment and flags, in that order; the only reader of the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from node.core.faults import Code, Fault
+
+_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+_DURATION = re.compile(r"^(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$")
+_LOOPBACK = ("127.", "localhost", "[::1]", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that concerns this machine. Durations in milliseconds."""
+
+    id: str
+    data: Path
+    listen: str
+    voters: Mapping[str, str] = field(default_factory=dict)
+    join: tuple[str, ...] = ()
+    worker: bool = False
+    slots: int = 0
+    labels: tuple[str, ...] = ()
+    secret_file: Path | None = None
+    log_level: str = "info"
+    lease_ms: int = 30_000
+    renew_ms: int = 10_000
+    lease_margin_ms: int = 5_000
+    heartbeat_ms: int = 5_000
+    offline_ms: int = 15_000
+    output_limit_bytes: int = 64 * 1024 * 1024
+
+    @property
+    def is_voter(self) -> bool:
+        return self.id in self.voters
+
+    @property
+    def secret_path(self) -> Path:
+        return self.secret_file or self.data / "secret"
+
+    @property
+    def socket_path(self) -> Path:
+        return self.data / "cortex.sock"
+
+    def document(self) -> str:
+        """JSON of all values, for `cortexd config`."""
+        return json.dumps(asdict(self), indent=2, default=str)
+
+
+def load(flags: Mapping[str, object], environ: Mapping[str, str] | None = None) -> Config:
+    """Merge the sources and check them. Raises Fault that names the value, where it came from and the remedy."""
+    environ = os.environ if environ is None else environ
+    values: dict[str, object] = {}
+    path = flags.get("config") or environ.get("CORTEX_CONFIG")
+    if path:
+        values.update(_read_file(Path(str(path))))
+    for item in fields(Config):
+        text = environ.get(f"CORTEX_{item.name.upper()}")
+        if text is not None:
+            values[item.name] = text
+    values.update(
+        {name: value for name, value in flags.items() if name != "config" and value not in (None, (), False)}
+    )
+    return _check(values)
+
+
+def command_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What commands inherit: where to find programs, who they are, how text is encoded. Nothing else."""
+    environ = os.environ if environ is None else environ
+    kept = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ")
+    return {name: environ[name] for name in kept if name in environ}
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    try:
+        document = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise _bad("config", str(path), error.strerror or str(error), "Name a readable TOML file.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise _bad("config", str(path), str(error), "Correct that line of the file.") from None
+    unknown = sorted(set(document) - {item.name for item in fields(Config)})
+    if unknown:
+        known = ", ".join(item.name for item in fields(Config))
+        raise _bad("config", str(path), f"it has an unknown key {unknown[0]!r}", f"Known keys: {known}.")
+    return document
+
+
+def _check(values: dict[str, object]) -> Config:
+    missing = [name for name in ("id", "data", "listen") if not values.get(name)]
+    if missing:
+        flag = missing[0]
+        raise _bad(flag, "", "it is not given", f"Give --{flag} or CORTEX_{flag.upper()}.")
+    made: dict[str, Any] = {
+        item.name: _convert(item.name, values[item.name]) for item in fields(Config) if item.name in values
+    }
+    config = Config(**made)
+    if not _ID.match(config.id):
+        raise _bad(
+            "id", config.id, "only letters, digits, '.', '_', '-' are allowed, 64 at most", "Choose another id."
+        )
+    _check_address("listen", config.listen)
+    if not config.listen.startswith(_LOOPBACK):
+        remedy = "Listen on 127.0.0.1, or put the machines on a tunnel that ends on loopback."
+        raise _bad(
+            "listen", config.listen, "beyond loopback mutual TLS is needed, which this release lacks", remedy
+        )
+    for address in (*config.voters.values(), *config.join):
+        _check_address("voters" if address in config.voters.values() else "join", address)
+    if not config.voters and not config.join:
+        raise _bad(
+            "voters",
+            "",
+            "neither --voters nor --join is given",
+            "Give --voters id=host:port,… or --join host:port.",
+        )
+    if config.voters and not config.join and not config.is_voter:
+        raise _bad("id", config.id, "it is not among --voters", "Add it there, or give --join instead.")
+    if config.is_voter and config.voters[config.id] != config.listen:
+        raise _bad("listen", config.listen, f"--voters says {config.voters[config.id]}", "Make the two equal.")
+    if config.renew_ms * 2 > config.lease_ms:
+        raise _bad(
+            "renew_ms",
+            str(config.renew_ms),
+            "a lease must outlast two renewals",
+            "Make it half of lease_ms or less.",
+        )
+    return config
+
+
+def _convert(name: str, value: object) -> object:
+    if name in ("data", "secret_file"):
+        return Path(str(value)).expanduser().absolute()
+    if name == "voters":
+        return value if isinstance(value, dict) else _parse_voters(str(value))
+    if name in ("join", "labels"):
+        return (
+            tuple(str(value).split(","))
+            if isinstance(value, str)
+            else tuple(str(part) for part in _sequence(value))
+        )
+    if name == "worker":
+        return value if isinstance(value, bool) else str(value).lower() in ("1", "true", "yes")
+    if name.endswith("_ms"):
+        return _duration_ms(name, value)
+    if name in ("slots", "output_limit_bytes"):
+        try:
+            number = int(str(value))
+        except ValueError:
+            raise _bad(name, str(value), "it is not a whole number", "Give a number such as 4.") from None
+        if not 0 <= number <= 1 << 40:
+            raise _bad(name, str(value), "it is out of range", "Give a number from 0 on; 0 takes the default.")
+        return number
+    return str(value)
+
+
+def _sequence(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _parse_voters(text: str) -> dict[str, str]:
+    voters: dict[str, str] = {}
+    for part in text.split(","):
+        voter, equals, address = part.partition("=")
+        if not equals or not _ID.match(voter) or voter in voters:
+            raise _bad(
+                "voters", part, "it must be id=host:port, each id once", "Write --voters n1=127.0.0.1:7001,n2=…."
+            )
+        voters[voter] = address
+    return voters
+
+
+def _duration_ms(name: str, value: object) -> int:
+    if isinstance(value, int):
+        return value
+    text = str(value)
+    if text.isdigit():
+        return int(text)
+    match = _DURATION.match(text)
+    if not text or match is None:
+        raise _bad(name, text, "it is not a duration", "Write 500ms, 30s or 1m30s.")
+    hours, minutes, seconds, millis = (float(part or 0) for part in match.groups())
+    return int(hours * 3_600_000 + minutes * 60_000 + seconds * 1000 + millis)
+
+
+def _check_address(name: str, address: str) -> None:
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise _bad(name, address, "it is not host:port", "Write it as 127.0.0.1:7001.")
+
+
+def _bad(name: str, value: str, why: str, remedy: str) -> Fault:
+    shown = f" {value!r}" if value else ""
+    return Fault(Code.INVALID, f"Setting {name}{shown} cannot be used: {why}.", remedy)
+
+
+def hostname() -> str:
+    return socket.gethostname()

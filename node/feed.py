@@ -1,0 +1,72 @@
+"""The feed: a bounded ring of applied batches that watchers read at their own pace.
+
+A reader that falls behind the ring is told Gone and begins anew from a snapshot (Nomad's event broker does it so).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from node.core.model import Change
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one entry changed; an entry that changed nothing is a batch too, so that indexes have no gap."""
+
+    index: int
+    at_us: int
+    changes: tuple[Change, ...]
+
+
+class Gone(Exception):
+    """The position asked for is older than the feed, or of another epoch."""
+
+
+class Feed:
+    """Keeps at least the last `capacity` changes. Single-threaded."""
+
+    def __init__(self, after: int, capacity: int = 65_536) -> None:
+        self._batches: list[Batch] = []
+        self._head = 0
+        self._first = after + 1
+        self._weight = 0
+        self._capacity = capacity
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def last_index(self) -> int:
+        return self._first + len(self._batches) - self._head - 1
+
+    def publish(self, batch: Batch) -> None:
+        """Append the batch of the next index and wake every reader."""
+        if batch.index != self.last_index + 1:
+            raise ValueError(f"batch {batch.index} after {self.last_index}")
+        self._batches.append(batch)
+        self._weight += 1 + len(batch.changes)
+        while self._weight > self._capacity and len(self._batches) - self._head > 1:
+            self._weight -= 1 + len(self._batches[self._head].changes)
+            self._head += 1
+            self._first += 1
+        if self._head > 1024 and self._head * 2 > len(self._batches):
+            del self._batches[: self._head]
+            self._head = 0
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def after(self, index: int, limit: int = 1024) -> Sequence[Batch]:
+        """Batches that follow `index`, at most `limit`; empty when there are none yet. Raises Gone."""
+        if index + 1 < self._first or index > self.last_index:
+            raise Gone
+        start = self._head + index + 1 - self._first
+        return self._batches[start : start + limit]
+
+    async def wait(self) -> None:
+        """Return when something was published after the call."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter

@@ -1,0 +1,48 @@
+"""Leader time: the one clock of the log. It never goes back and never stands still.
+
+max(wall clock, time of the last entry + boot time since it was applied). A wall clock that jumps more than 30 s
+ahead of that is followed only when a majority of the voters' clocks agrees with it.
+"""
+
+from __future__ import annotations
+
+from node.env import Clock
+
+JUMP_US = 30_000_000
+
+
+class LeaderTime:
+    """Made per daemon; a follower keeps it fed so that it is right at once when it leads."""
+
+    def __init__(self, clock: Clock, voters: int) -> None:
+        self._clock = clock
+        self._voters = voters
+        self._base_us = 0
+        self._base_boot_us = clock.boot_us()
+        self._last_us = 0
+        self._skews: dict[str, int] = {}
+        self.distrusts_wall = False
+
+    def applied(self, at_us: int) -> None:
+        """An entry of this time was applied."""
+        if at_us > self._base_us:
+            self._base_us, self._base_boot_us = at_us, self._clock.boot_us()
+
+    def observe(self, peer: str, wall_us: int) -> None:
+        """A voter's wall clock, just received."""
+        self._skews[peer] = wall_us - self._clock.wall_us()
+
+    def now_us(self) -> int:
+        wall_us = self._clock.wall_us()
+        elapsed_us = self._base_us + self._clock.boot_us() - self._base_boot_us
+        self.distrusts_wall = self._base_us > 0 and wall_us > elapsed_us + JUMP_US and not self._majority_agrees()
+        return elapsed_us if self.distrusts_wall else max(wall_us, elapsed_us)
+
+    def stamp_us(self) -> int:
+        """Time for the next entry: later than any stamped before."""
+        self._last_us = max(self.now_us(), self._last_us + 1)
+        return self._last_us
+
+    def _majority_agrees(self) -> bool:
+        near = 1 + sum(abs(skew) <= JUMP_US for skew in self._skews.values())
+        return near * 2 > self._voters
