@@ -125,6 +125,7 @@ class LeaderMessage(_message.Message):
     STOP_FIELD_NUMBER: _builtins.int
     RECALL_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def not_leader(self) -> Global___NotLeader: ...
     @_builtins.property
@@ -141,6 +142,8 @@ class LeaderMessage(_message.Message):
     def recall(self) -> Global___Recall: ...
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat: ...
+    @_builtins.property
+    def refused(self) -> Global___Refused: ...
     def __init__(
         self,
         *,
@@ -152,12 +155,13 @@ class LeaderMessage(_message.Message):
         stop: Global___Stop | None = ...,
         recall: Global___Recall | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        refused: Global___Refused | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "heartbeat", b"heartbeat", "kind", b"kind", "not_leader", b"not_leader", "recall", b"recall", "renewal_ack", b"renewal_ack", "reports_ack", b"reports_ack", "stop", b"stop", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "heartbeat", b"heartbeat", "kind", b"kind", "not_leader", b"not_leader", "recall", b"recall", "refused", b"refused", "renewal_ack", b"renewal_ack", "reports_ack", b"reports_ack", "stop", b"stop", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "heartbeat", b"heartbeat", "kind", b"kind", "not_leader", b"not_leader", "recall", b"recall", "renewal_ack", b"renewal_ack", "reports_ack", b"reports_ack", "stop", b"stop", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "heartbeat", b"heartbeat", "kind", b"kind", "not_leader", b"not_leader", "recall", b"recall", "refused", b"refused", "renewal_ack", b"renewal_ack", "reports_ack", b"reports_ack", "stop", b"stop", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["not_leader", "welcome", "renewal_ack", "reports_ack", "assignments", "stop", "recall", "heartbeat"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["not_leader", "welcome", "renewal_ack", "reports_ack", "assignments", "stop", "recall", "heartbeat", "refused"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -256,6 +260,32 @@ class NotLeader(_message.Message):
 Global___NotLeader: _TypeAlias = NotLeader  # noqa: Y015
 
 @_typing.final
+class Refused(_message.Message):
+    """This machine may not join as it is; the stream closes. Trying again helps only after what it names has changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    REMEDY_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """one sentence"""
+    remedy: _builtins.str
+    """one sentence"""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        remedy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "remedy", b"remedy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Refused: _TypeAlias = Refused  # noqa: Y015
+
+@_typing.final
 class Welcome(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -329,7 +359,9 @@ Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
 @_typing.final
 class Renewal(_message.Message):
-    """One renewal names all leases of the session by the version of their set."""
+    """One renewal names all leases of the session by the version of their set. The first one of a session names the
+    set even if its version is the last session's. A fence covers every task of this node that it was given for.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -368,13 +400,16 @@ Global___Renewal: _TypeAlias = Renewal  # noqa: Y015
 
 @_typing.final
 class RenewalAck(_message.Message):
-    """The leader's word that a quorum confirmed its term after it had received the renewal."""
+    """The leader's word that a quorum confirmed its term after it had received the renewal. An assignment that came
+    after that renewal is held under its lease too, until the next one.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NUMBER_FIELD_NUMBER: _builtins.int
     LEASE_MS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
+    """0 = the Hello, counted from its boot_us"""
     lease_ms: _builtins.int
     """from sent_boot_us of that renewal"""
     def __init__(
@@ -761,21 +796,27 @@ Global___StopItem: _TypeAlias = StopItem  # noqa: Y015
 
 @_typing.final
 class Recall(_message.Message):
-    """Give back what has not started."""
+    """Give back what has not started. Tasks placed by one entry share its index as their fence."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FENCES_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def fences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """task ids, one for each of fences"""
+
     def __init__(
         self,
         *,
         fences: _abc.Iterable[_builtins.int] | None = ...,
+        tasks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fences", b"fences"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fences", b"fences", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
