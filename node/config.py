@@ -1,4 +1,4 @@
-"""One frozen Config from defaults, file, environment and flags, in that order; the only reader of the environment."""
+"""One frozen Config from defaults, file, environment and flags, in that order: the only reader of os.environ."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ any moment. Calls are what operators and programs use; a daemon makes them too, 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
@@ -15,6 +16,17 @@ from cortex.v1 import raft_pb2, worker_pb2
 
 Out = TypeVar("Out", bound=Message, contravariant=True)
 In = TypeVar("In", bound=Message, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """On whose behalf a call is made, and how many daemons it has passed."""
+
+    actor: str
+    hops: int = 0
+
+    def forwarded(self) -> Caller:
+        return Caller(self.actor, self.hops + 1)
 
 
 class LinkClosed(Exception):
@@ -53,8 +65,8 @@ class Link(Protocol):
     async def open_session(self, address: str) -> WorkerStream:
         """Open a worker session. Raises LinkClosed."""
 
-    async def call(self, address: str, method: str, request: Message, timeout_s: float) -> Message:
+    async def call(self, address: str, method: str, request: Message, timeout_s: float, caller: Caller) -> Message:
         """Call Cluster.`method` at `address`. Raises LinkClosed or node.core.faults.Fault."""
 
-    def stream(self, address: str, method: str, request: Message) -> AsyncIterator[Message]:
+    def stream(self, address: str, method: str, request: Message, caller: Caller) -> AsyncIterator[Message]:
         """Call the streaming Cluster.`method` at `address`; iterating raises LinkClosed or Fault."""

@@ -1,0 +1,365 @@
+"""Where pure meets IO: a committed entry -> cold rows -> apply -> publish -> answer; rows are saved right behind.
+
+The journal is the truth and the store is derived, so memory may run ahead of the store by a bounded number of
+changes. Whatever is not saved yet overlays what the store says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+import structlog
+
+from cortex.v1.log_pb2 import Command, Entry, Noop, Reply
+from cortex.v1.types_pb2 import Event, Task
+from node.consensus.port import (
+    Committed,
+    Consensus,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    Role,
+    Superseded,
+    TooLarge,
+)
+from node.core import machine
+from node.core.faults import Code, Fault
+from node.core.model import Change, ClusterState, Key, Row, Table
+from node.env import Env
+from node.feed import Batch, Feed
+from node.leader_time import LeaderTime
+from node.saver import Saver
+from node.store.store import Store
+
+_BATCH = 256
+_RETRY_S = 0.05
+_DIGEST_EVERY = 16
+_DIGEST_KEPT = 4096
+
+Observer = Callable[[Sequence[Change], int], None]
+
+
+class Replica:
+    """This machine's copy of the cluster's state, and the one way to change it. Implements consensus.port.Host."""
+
+    def __init__(
+        self, env: Env, node_id: str, voters: int, store: Store, stop: Callable[[Exception], None]
+    ) -> None:
+        self._env = env
+        self._id = node_id
+        self._voters = voters
+        self._stop = stop
+        self._log = structlog.get_logger(node=node_id)
+        self._consensus: Consensus | None = None
+        self._waiters: dict[bytes, asyncio.Future[Reply]] = {}
+        self._digests: dict[int, bytes] = {}
+        self._votes: dict[int, dict[str, bytes]] = {}
+        self._agreed: tuple[int, bytes] = (0, b"")
+        self._pumping = False
+        self._stopped = False
+        self.observers: list[Observer] = []
+        self.on_serving: Callable[[bool], None] = lambda _serving: None
+        self.serving = False
+        self.time = LeaderTime(env.clock, voters)
+        self.store = store
+        self.state = ClusterState()
+        saved = store.saved()
+        self.state.load(store.load_live(), saved.index, saved.term, saved.at_us, saved.digest)
+        self.time.applied(saved.at_us)
+        self.feed = Feed(after=saved.index)
+        self.saver = Saver(store, env.make_offload("saver"), saved.index, self._saved, self._save_health)
+
+    def attach(self, consensus: Consensus) -> None:
+        """The engine is made with this replica as its host, so it comes second."""
+        self._consensus = consensus
+
+    @property
+    def consensus(self) -> Consensus:
+        if self._consensus is None:
+            raise RuntimeError("attach() comes before use")
+        return self._consensus
+
+    @property
+    def term(self) -> int:
+        return self.consensus.term
+
+    @property
+    def leader(self) -> str | None:
+        return self.consensus.leader
+
+    def now_us(self) -> int:
+        return self.time.now_us()
+
+    async def start(self) -> None:
+        self.saver.start()
+        await self.consensus.start()
+
+    async def stop(self) -> None:
+        """Apply no more, save what is applied, and close the store."""
+        self._stopped = True
+        self._set_serving(False)
+        await self.consensus.stop()
+        for waiter in self._waiters.values():
+            waiter.cancel()
+        await self.saver.stop()
+        self.store.close()
+
+    async def execute(
+        self,
+        commands: Sequence[Command],
+        *,
+        client: str = "",
+        request_id: str = "",
+        actor: str = "",
+        timeout_s: float = 10.0,
+    ) -> Reply:
+        """Propose one entry and return its reply once it is applied here.
+
+        With a request id an unknown outcome is tried again, since apply answers a repeat from its stored reply.
+        Raises Fault.
+        """
+        entry = Entry(client=client, request_id=request_id, actor=actor, commands=commands)
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            try:
+                return await self._propose(entry, deadline)
+            except TooLarge:
+                raise Fault(
+                    Code.TOO_LARGE,
+                    "The request is larger than one log entry may be.",
+                    "Split it into smaller batches.",
+                ) from None
+            except Overloaded:
+                raise Fault(
+                    Code.OVERLOADED, "The leader has too many proposals waiting.", "Try again in a second."
+                ) from None
+            except (NotLeader, Superseded):
+                if not client or asyncio.get_running_loop().time() + _RETRY_S > deadline:
+                    raise no_leader() from None
+            except OutcomeUnknown:
+                if not request_id or asyncio.get_running_loop().time() + _RETRY_S > deadline:
+                    raise outcome_unknown() from None
+            except TimeoutError:
+                raise outcome_unknown() from None
+            await asyncio.sleep(_RETRY_S)
+
+    async def _propose(self, entry: Entry, deadline: float) -> Reply:
+        proposal_id = self._env.random.getrandbits(64).to_bytes(8, "big")
+        entry.proposal_id = proposal_id
+        waiter: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiters[proposal_id] = waiter
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self.consensus.propose(entry.SerializeToString())
+                return await waiter
+        finally:
+            del self._waiters[proposal_id]
+
+    async def confirm(self) -> None:
+        """A quorum confirmed this leader's term in a round begun after the call. Raises Fault."""
+        try:
+            await self.consensus.confirm()
+        except NotLeader:
+            raise no_leader() from None
+
+    async def applied_through(self, index: int, timeout_s: float = 5.0) -> None:
+        """Wait until `index` is applied here. Raises Fault when that takes longer."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.state.index < index:
+                    await self.feed.wait()
+        except TimeoutError:
+            message = f"This daemon has applied index {self.state.index}, the request asks for {index}."
+            raise Fault(Code.DEADLINE, message, "Ask again, or ask the leader.") from None
+
+    async def saved_through(self, index: int, timeout_s: float = 5.0) -> None:
+        """Wait until `index` is in the store. Raises Fault when that takes longer."""
+        await self.applied_through(index, timeout_s)
+        await self.saver.flush(index)
+
+    def task(self, task_id: str) -> Task | None:
+        """A task as of the applied index."""
+        task = self.state.tasks.get(task_id)
+        if task is not None:
+            return task
+        row = self._cold([Key(Table.TASKS, task_id)])[Key(Table.TASKS, task_id)]
+        return row if isinstance(row, Task) else None
+
+    def unsaved_events(self, task_id: str) -> list[Event]:
+        """Events of a task that the store does not have yet, oldest first."""
+        return self.saver.events(task_id)
+
+    # What consensus.port.Host asks for.
+
+    def stamp(self, proposal: bytes) -> bytes:
+        # Protobuf merges concatenated messages, so the leader's fields are set without parsing the rest.
+        return proposal + Entry(level=self.state.level, at_us=self.time.stamp_us()).SerializeToString()
+
+    def noop(self) -> bytes:
+        return Entry(commands=[Command(noop=Noop(leader=self._id))]).SerializeToString()
+
+    def committed(self) -> None:
+        if not self._pumping and not self._stopped:
+            self._pumping = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def role_changed(self) -> None:
+        if self.consensus.role is not Role.LEADER:
+            self._set_serving(False)
+        self._check_serving()
+
+    def observe_clock(self, peer: str, wall_us: int) -> None:
+        self.time.observe(peer, wall_us)
+
+    def applied(self) -> tuple[int, int, bytes]:
+        index = self.state.index - self.state.index % _DIGEST_EVERY
+        return self.state.index, index if index in self._digests else 0, self._digests.get(index, b"")
+
+    def peer_digest(self, peer: str, index: int, digest: bytes) -> None:
+        """Collect what voters report; the first digest with a majority behind it is the agreed one."""
+        if index <= self._agreed[0]:
+            return
+        votes = self._votes.setdefault(index, {})
+        votes[peer] = digest
+        mine = self._digests.get(index)
+        if mine is not None:
+            votes[self._id] = mine
+        for candidate in set(votes.values()):
+            if sum(vote == candidate for vote in votes.values()) * 2 > self._voters:
+                self._agreed = (index, candidate)
+                self._votes = {later: found for later, found in self._votes.items() if later > index}
+                self.check_digest(index, candidate)
+                return
+        if len(self._votes) > _DIGEST_KEPT // _DIGEST_EVERY:
+            del self._votes[min(self._votes)]
+
+    def agreed_digest(self) -> tuple[int, bytes]:
+        """The last digest that a majority reported, which the leader passes on."""
+        return self._agreed
+
+    def check_digest(self, index: int, digest: bytes) -> None:
+        """Stop when this replica differs from the majority: what it would serve is wrong."""
+        mine = self._digests.get(index)
+        if digest and mine is not None and mine != digest:
+            self.fatal(
+                RuntimeError(
+                    f"The state of this daemon at index {index} differs from the majority's "
+                    f"({mine.hex()} against {digest.hex()}): move its data folder away and let it join anew."
+                )
+            )
+
+    def fatal(self, error: Exception) -> None:
+        if not self._stopped:
+            self._stopped = True
+            self._log.critical("stopping", error=str(error))
+            self._set_serving(False)
+            self._stop(error)
+
+    def _pump(self) -> None:
+        """Apply one batch; the rest waits for the next pass of the loop, so that messages get through."""
+        self._pumping = False
+        if self._stopped or self.saver.full:
+            return
+        entries = self.consensus.entries(self.state.index, _BATCH)
+        if not entries:
+            return
+        try:
+            self._apply(entries)
+        except Exception as error:
+            self.fatal(error)
+            return
+        if self.state.index < self.consensus.commit_index:
+            self.committed()
+
+    def _apply(self, entries: Sequence[Committed]) -> None:
+        parsed = [Entry.FromString(committed.data) for committed in entries]
+        wanted = [machine.reads(entry) for entry in parsed]
+        tasks = self.state.tasks
+        cold = self._cold(
+            {key for keys in wanted for key in keys if key.table != Table.TASKS or key.id not in tasks}
+        )
+        changes: list[Change] = []
+        for committed, entry, keys in zip(entries, parsed, wanted, strict=True):
+            machine.check_level(entry)
+            rows = {key: row for key in keys if (row := cold.get(key)) is not None}
+            outcome = machine.apply(self.state, rows, entry, committed.index, committed.term)
+            self.state.commit(outcome, committed.index, committed.term, entry.at_us)
+            self.time.applied(entry.at_us)
+            for change in outcome.changes:
+                key = Key(change.table, change.id)
+                if key in cold:
+                    cold[key] = change.new
+            if committed.index % _DIGEST_EVERY == 0:
+                self._keep_digest(committed.index)
+            self.feed.publish(Batch(committed.index, entry.at_us, outcome.changes))
+            self.saver.add(outcome.changes, committed.index, committed.term, self.state.at_us, self.state.digest)
+            changes.extend(outcome.changes)
+            waiter = self._waiters.get(entry.proposal_id)
+            if waiter is not None and not waiter.done():
+                waiter.set_result(outcome.reply)
+        self._check_serving()
+        for observer in self.observers:
+            observer(changes, self.state.index)
+
+    def _cold(self, keys: Iterable[Key]) -> dict[Key, Row | None]:
+        """Rows that are not in memory: what waits to be saved, over what the store has."""
+        found: dict[Key, Row | None] = {}
+        missing: list[Key] = []
+        for key in keys:
+            known, row = self.saver.peek(key)
+            if known:
+                found[key] = row
+            else:
+                missing.append(key)
+        if missing:
+            stored = self.store.get(missing)
+            found.update({key: stored.get(key) for key in missing})
+        return found
+
+    def _keep_digest(self, index: int) -> None:
+        self._digests[index] = self.state.digest_bytes()
+        if len(self._digests) > _DIGEST_KEPT:
+            del self._digests[next(iter(self._digests))]
+
+    def _check_serving(self) -> None:
+        """A leader serves once an entry of its own term is applied: the first one is its no-op."""
+        leads = self._consensus is not None and self.consensus.role is Role.LEADER
+        self._set_serving(leads and self.state.term == self.consensus.term and not self._stopped)
+
+    def _set_serving(self, serving: bool) -> None:
+        if serving != self.serving:
+            self.serving = serving
+            self._log.info("serving" if serving else "not serving", term=self.term, index=self.state.index)
+            self.on_serving(serving)
+
+    def _saved(self, ended_tasks: Iterable[tuple[str, int]]) -> None:
+        """Ended tasks leave memory once they are saved, unless a later change is still to be saved."""
+        self.state.evict(
+            task_id
+            for task_id, index in ended_tasks
+            if (task := self.state.tasks.get(task_id)) is not None and task.modified_index <= index
+        )
+        self.committed()
+
+    def _save_health(self, error: Exception | None) -> None:
+        """A replica that cannot save does not campaign, and steps down."""
+        if error is not None:
+            self._log.error("cannot save", error=str(error))
+        self.consensus.allow_campaign(error is None)
+
+
+def no_leader() -> Fault:
+    return Fault(
+        Code.NO_LEADER,
+        "No leader is known, so nothing was changed.",
+        "Try again; see `cortex status` if it persists.",
+    )
+
+
+def outcome_unknown() -> Fault:
+    return Fault(
+        Code.OUTCOME_UNKNOWN,
+        "The cluster did not confirm the change in time; it may still happen.",
+        "Repeat it with the same request id: it is done once at most.",
+    )

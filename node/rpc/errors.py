@@ -1,0 +1,72 @@
+"""The one error table: what a Fault is on the wire. Messages and remedies travel as trailing metadata."""
+
+from __future__ import annotations
+
+import grpc
+
+from node.core.faults import Code, Fault
+
+STATUS: dict[Code, grpc.StatusCode] = {
+    Code.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    Code.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Code.AMBIGUOUS: grpc.StatusCode.INVALID_ARGUMENT,
+    Code.ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
+    Code.WRONG_STATE: grpc.StatusCode.FAILED_PRECONDITION,
+    Code.STALE_FENCE: grpc.StatusCode.FAILED_PRECONDITION,
+    Code.QUEUE_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Code.NO_LEADER: grpc.StatusCode.UNAVAILABLE,
+    Code.OUTCOME_UNKNOWN: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Code.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Code.TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
+    Code.GONE: grpc.StatusCode.OUT_OF_RANGE,
+    Code.DEADLINE: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Code.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    Code.UNSUPPORTED: grpc.StatusCode.UNIMPLEMENTED,
+    Code.INTERNAL: grpc.StatusCode.INTERNAL,
+}
+
+# What to do about a refusal that apply recorded; its cause comes with it.
+REMEDIES: dict[Code, str] = {
+    Code.NOT_FOUND: "List what exists with `cortex tasks` or `cortex nodes`.",
+    Code.ALREADY_EXISTS: "Choose another key, or submit exactly what the key stands for.",
+    Code.WRONG_STATE: "Look at its present state first.",
+    Code.STALE_FENCE: "Look at its present state first.",
+    Code.QUEUE_FULL: "Wait until tasks have ended, or raise max_queue_depth.",
+    Code.INVALID: "Correct the request.",
+}
+
+
+def metadata(fault: Fault) -> tuple[tuple[str, str | bytes], ...]:
+    return (
+        ("cortex-code", str(fault.code)),
+        ("cortex-message-bin", fault.message.encode()),
+        ("cortex-remedy-bin", fault.remedy.encode()),
+    )
+
+
+def from_reply(code: str, message: str) -> Fault:
+    """The Fault of a refusal that apply put into its reply."""
+    try:
+        known = Code(code)
+    except ValueError:
+        known = Code.INTERNAL
+    return Fault(known, message, REMEDIES.get(known, "Look at its present state first."))
+
+
+def from_rpc(error: grpc.aio.AioRpcError) -> Fault | None:
+    """The Fault that a daemon sent, or None when the call failed for another reason."""
+    found: dict[str, str | bytes] = {}
+    for name, value in error.trailing_metadata() or ():
+        found[name] = value
+    if "cortex-code" not in found:
+        return None
+    message, remedy = found.get("cortex-message-bin", b""), found.get("cortex-remedy-bin", b"")
+    try:
+        code = Code(str(found["cortex-code"]))
+    except ValueError:
+        code = Code.INTERNAL
+    return Fault(code, _text(message), _text(remedy))
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -1,0 +1,197 @@
+"""The Link over gRPC: one channel per peer, one stream of raft messages per direction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import grpc
+from google.protobuf.message import Message
+
+from cortex.v1 import cluster_pb2_grpc, raft_pb2, raft_pb2_grpc, worker_pb2, worker_pb2_grpc
+from node.link import Caller, LinkClosed
+from node.rpc.errors import from_rpc
+
+MESSAGE_LIMIT = 4 * 1024 * 1024
+# A raft message may carry the largest proposal and what belongs to it.
+OPTIONS = (
+    ("grpc.max_receive_message_length", 2 * MESSAGE_LIMIT),
+    ("grpc.max_send_message_length", 2 * MESSAGE_LIMIT),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+)
+# Raft messages that wait for one peer; more are dropped, as a network would.
+_RAFT_QUEUE = 512
+_RECONNECT_S = 0.1
+
+
+class GrpcLink:
+    """Implements node.link.Link. Close it with the daemon."""
+
+    def __init__(self, secret: str) -> None:
+        self._metadata = (("cortex-secret", secret),)
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._peers: dict[str, _RaftPeer] = {}
+
+    def send_raft(self, address: str, message: raft_pb2.RaftMessage) -> None:
+        peer = self._peers.get(address)
+        if peer is None:
+            peer = self._peers[address] = _RaftPeer(self._channel(address), self._metadata)
+        peer.send(message)
+
+    async def open_session(self, address: str) -> ClientStream:
+        stub = worker_pb2_grpc.WorkerStub(self._channel(address))
+        return ClientStream(address, stub.Session(metadata=self._metadata)  # type: ignore[call-arg])
+
+    async def call(
+        self, address: str, method: str, request: Message, timeout_s: float, caller: Caller
+    ) -> Message:
+        stub = cluster_pb2_grpc.ClusterStub(self._channel(address))
+        try:
+            reply: Message = await getattr(stub, method)(
+                request, timeout=timeout_s, metadata=self._caller_metadata(caller)
+            )
+        except grpc.aio.AioRpcError as error:
+            raise (from_rpc(error) or LinkClosed(f"{address}: {error.details()}")) from None
+        return reply
+
+    async def stream(
+        self, address: str, method: str, request: Message, caller: Caller
+    ) -> AsyncIterator[Message]:
+        stub = cluster_pb2_grpc.ClusterStub(self._channel(address))
+        call = getattr(stub, method)(request, metadata=self._caller_metadata(caller))
+        try:
+            async for reply in call:
+                yield reply
+        except grpc.aio.AioRpcError as error:
+            raise (from_rpc(error) or LinkClosed(f"{address}: {error.details()}")) from None
+        finally:
+            call.cancel()
+
+    async def close(self) -> None:
+        for peer in self._peers.values():
+            await peer.close()
+        for channel in self._channels.values():
+            await channel.close(None)
+
+    def _caller_metadata(self, caller: Caller) -> tuple[tuple[str, str | bytes], ...]:
+        return (
+            *self._metadata,
+            ("cortex-actor-bin", caller.actor.encode()),
+            ("cortex-hops", str(caller.hops)),
+        )
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = self._channels[address] = grpc.aio.insecure_channel(address, options=OPTIONS)
+        return channel
+
+
+class _RaftPeer:
+    """Writes raft messages to one peer, reconnecting for ever."""
+
+    def __init__(self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]) -> None:
+        self._stub = raft_pb2_grpc.RaftStub(channel)
+        self._metadata = metadata
+        self._queue: asyncio.Queue[raft_pb2.RaftMessage] = asyncio.Queue(_RAFT_QUEUE)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def send(self, message: raft_pb2.RaftMessage) -> None:
+        with suppress(asyncio.QueueFull):
+            self._queue.put_nowait(message)
+
+    async def close(self) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _run(self) -> None:
+        while True:
+            call = self._stub.Stream(metadata=self._metadata)  # type: ignore[call-arg]
+            try:
+                while True:
+                    await call.write(await self._queue.get())
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+                # What waited is stale by the time that the peer is back.
+                while not self._queue.empty():
+                    self._queue.get_nowait()
+                await asyncio.sleep(_RECONNECT_S)
+            finally:
+                call.cancel()
+
+
+class ClientStream:
+    """The worker's end of a session."""
+
+    def __init__(
+        self,
+        address: str,
+        call: grpc.aio.StreamStreamCall[worker_pb2.WorkerMessage, worker_pb2.LeaderMessage],
+    ) -> None:
+        self._address = address
+        self._call = call
+
+    @property
+    def peer(self) -> str:
+        return self._address
+
+    async def send(self, message: worker_pb2.WorkerMessage) -> None:
+        try:
+            await self._call.write(message)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
+            raise LinkClosed(f"{self._address}: {error}") from None
+
+    async def receive(self) -> worker_pb2.LeaderMessage:
+        try:
+            message = await self._call.read()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
+            raise LinkClosed(f"{self._address}: {error}") from None
+        if not isinstance(message, worker_pb2.LeaderMessage):
+            raise LinkClosed(f"{self._address}: the session ended")
+        return message
+
+    async def close(self) -> None:
+        self._call.cancel()
+
+
+class ServerStream:
+    """The leader's end of a session."""
+
+    def __init__(
+        self, context: grpc.aio.ServicerContext[worker_pb2.WorkerMessage, worker_pb2.LeaderMessage]
+    ) -> None:
+        self._context = context
+        self._closed = False
+
+    @property
+    def peer(self) -> str:
+        return self._context.peer() or "unknown"
+
+    async def send(self, message: worker_pb2.LeaderMessage) -> None:
+        if self._closed:
+            raise LinkClosed(self.peer)
+        try:
+            await self._context.write(message)
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError, grpc.aio.InternalError) as error:
+            raise LinkClosed(f"{self.peer}: {error}") from None
+
+    async def receive(self) -> worker_pb2.WorkerMessage:
+        if self._closed:
+            raise LinkClosed(self.peer)
+        try:
+            message = await self._context.read()
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError, grpc.aio.InternalError) as error:
+            raise LinkClosed(f"{self.peer}: {error}") from None
+        if not isinstance(message, worker_pb2.WorkerMessage):
+            raise LinkClosed(f"{self.peer}: the session ended")
+        return message
+
+    async def close(self) -> None:
+        self._closed = True

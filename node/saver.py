@@ -1,0 +1,164 @@
+"""Saves applied rows behind the critical path, merged over batches, each transaction with its applied index."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from cortex.v1.types_pb2 import Event, Task
+from node.core.model import ENDED, Change, Key, Row, Table
+from node.env import Offload
+from node.store.store import Store
+
+# Changes that memory may be ahead of the store; beyond that nothing is applied until a save succeeds.
+BOUND = 200_000
+_INTERVAL_S = 0.05
+_RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    index: int
+    term: int
+    at_us: int
+    digest: int
+
+
+class Saver:
+    """Collects changes and writes them in one transaction at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        offload: Offload,
+        saved_index: int,
+        on_saved: Callable[[Iterable[tuple[str, int]]], None],
+        on_health: Callable[[Exception | None], None],
+    ) -> None:
+        self._store = store
+        self._offload = offload
+        self._on_saved = on_saved
+        self._on_health = on_health
+        self._healthy = True
+        self._changes: list[Change] = []
+        self._in_flight: list[Change] = []
+        self._overlay: dict[Key, tuple[int, Row | None]] = {}
+        self._mark: _Mark | None = None
+        self._wake = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self.saved_index = saved_index
+
+    @property
+    def full(self) -> bool:
+        return len(self._changes) + len(self._in_flight) > BOUND
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Try once more to save what is applied, then end."""
+        self._stopping = True
+        self._wake.set()
+        self._urgent.set()
+        if self._task is not None:
+            await self._task
+
+    def add(self, changes: Sequence[Change], index: int, term: int, at_us: int, digest: int) -> None:
+        self._changes.extend(changes)
+        for change in changes:
+            if change.table != Table.EVENTS:
+                self._overlay[Key(change.table, change.id)] = (index, change.new)
+        self._mark = _Mark(index, term, at_us, digest)
+        self._wake.set()
+
+    def peek(self, key: Key) -> tuple[bool, Row | None]:
+        """Whether a change of `key` waits, and the row that it led to."""
+        found = self._overlay.get(key)
+        return (False, None) if found is None else (True, found[1])
+
+    def events(self, task_id: str) -> list[Event]:
+        """Waiting events of a task; costs one step per waiting change."""
+        return [
+            change.new
+            for change in (*self._in_flight, *self._changes)
+            if isinstance(change.new, Event) and change.new.task == task_id
+        ]
+
+    async def flush(self, index: int) -> None:
+        """Return once everything up to `index`, which must be applied, is saved."""
+        if self.saved_index >= index:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((index, waiter))
+        self._urgent.set()
+        await waiter
+
+    async def _run(self) -> None:
+        while not (self._stopping and self._mark is None):
+            await self._wake.wait()
+            if not self._urgent.is_set():
+                await self._pause(_INTERVAL_S)
+            self._wake.clear()
+            self._urgent.clear()
+            if self._mark is None:
+                continue
+            try:
+                await self._save_once()
+            except Exception as error:
+                self._healthy = False
+                self._on_health(error)
+                self._wake.set()
+                if self._stopping:
+                    return
+                await self._pause(_RETRY_S)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._urgent.wait()
+        except TimeoutError:
+            pass
+
+    async def _save_once(self) -> None:
+        mark = self._mark
+        assert mark is not None
+        self._in_flight = [*self._in_flight, *self._changes]
+        self._changes = []
+        self._mark = None
+        batch = self._in_flight
+        try:
+            await self._offload(lambda: self._store.save(batch, mark.index, mark.term, mark.at_us, mark.digest))
+        except BaseException:
+            self._mark = self._mark or mark
+            raise
+        self._in_flight = []
+        self._settle(batch, mark.index)
+        if not self._healthy:
+            self._healthy = True
+            self._on_health(None)
+
+    def _settle(self, batch: Sequence[Change], index: int) -> None:
+        self.saved_index = index
+        ended: list[tuple[str, int]] = []
+        for change in batch:
+            if change.table == Table.EVENTS:
+                continue
+            key = Key(change.table, change.id)
+            found = self._overlay.get(key)
+            if found is not None and found[0] <= index:
+                del self._overlay[key]
+            if isinstance(change.new, Task) and change.new.state in ENDED:
+                ended.append((change.id, index))
+        waiting, self._waiters = self._waiters, []
+        for wanted, waiter in waiting:
+            if wanted <= index:
+                if not waiter.done():
+                    waiter.set_result(None)
+            else:
+                self._waiters.append((wanted, waiter))
+                self._urgent.set()
+        self._on_saved(ended)
