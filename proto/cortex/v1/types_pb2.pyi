@@ -1092,6 +1092,7 @@ class Node(_message.Message):
     MODIFIED_INDEX_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
+    INCARNATION_INDEX_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     hostname: _builtins.str
     address: _builtins.str
@@ -1114,6 +1115,8 @@ class Node(_message.Message):
     """of its daemon"""
     level: _builtins.int
     """highest feature level it knows"""
+    incarnation_index: _builtins.int
+    """log index of the join that brought this incarnation; an older fence is not its own"""
     @_builtins.property
     def slots(self) -> _containers.RepeatedCompositeFieldContainer[Global___Slots]: ...
     @_builtins.property
@@ -1144,10 +1147,11 @@ class Node(_message.Message):
         modified_index: _builtins.int = ...,
         version: _builtins.str = ...,
         level: _builtins.int = ...,
+        incarnation_index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "capabilities", b"capabilities", "capacity", b"capacity", "changed_at_us", b"changed_at_us", "hostname", b"hostname", "id", b"id", "incarnation", b"incarnation", "joined_at_us", b"joined_at_us", "labels", b"labels", "level", b"level", "message", b"message", "modified_index", b"modified_index", "online", b"online", "role", b"role", "slots", b"slots", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "capabilities", b"capabilities", "capacity", b"capacity", "changed_at_us", b"changed_at_us", "hostname", b"hostname", "id", b"id", "incarnation", b"incarnation", "incarnation_index", b"incarnation_index", "joined_at_us", b"joined_at_us", "labels", b"labels", "level", b"level", "message", b"message", "modified_index", b"modified_index", "online", b"online", "role", b"role", "slots", b"slots", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
