@@ -55,9 +55,7 @@ def from_reply(code: str, message: str) -> Fault:
 
 def from_rpc(error: grpc.aio.AioRpcError) -> Fault | None:
     """The Fault that a daemon sent, or None when the call failed for another reason."""
-    found: dict[str, str | bytes] = {}
-    for name, value in error.trailing_metadata() or ():
-        found[name] = value
+    found: dict[str, str | bytes] = {name: value for name, value in error.trailing_metadata() or ()}
     if "cortex-code" not in found:
         return None
     message, remedy = found.get("cortex-message-bin", b""), found.get("cortex-remedy-bin", b"")

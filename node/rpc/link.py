@@ -47,11 +47,10 @@ class GrpcLink:
 
     async def open_session(self, address: str) -> ClientStream:
         stub = worker_pb2_grpc.WorkerStub(self._channel(address))
-        return ClientStream(address, stub.Session(metadata=self._metadata)  # type: ignore[call-arg])
+        call = stub.Session(metadata=self._metadata)  # type: ignore[call-arg]
+        return ClientStream(address, call)
 
-    async def call(
-        self, address: str, method: str, request: Message, timeout_s: float, caller: Caller
-    ) -> Message:
+    async def call(self, address: str, method: str, request: Message, timeout_s: float, caller: Caller) -> Message:
         stub = cluster_pb2_grpc.ClusterStub(self._channel(address))
         try:
             reply: Message = await getattr(stub, method)(
@@ -61,9 +60,7 @@ class GrpcLink:
             raise (from_rpc(error) or LinkClosed(f"{address}: {error.details()}")) from None
         return reply
 
-    async def stream(
-        self, address: str, method: str, request: Message, caller: Caller
-    ) -> AsyncIterator[Message]:
+    async def stream(self, address: str, method: str, request: Message, caller: Caller) -> AsyncIterator[Message]:
         stub = cluster_pb2_grpc.ClusterStub(self._channel(address))
         call = getattr(stub, method)(request, metadata=self._caller_metadata(caller))
         try:
