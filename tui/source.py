@@ -1,0 +1,90 @@
+"""What the console needs of a cluster. The client implements it; tests and the demo put their own in place.
+
+Reading and changing are two protocols, so that a read-only console never holds an object that can change anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cortex.v1 import cluster_pb2, types_pb2
+
+
+class SourceError(Exception):
+    """A call failed: one sentence for the operator, and what to do about it (may be empty)."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """Whether the stream is connected. Sent within the stream whenever it changes."""
+
+    up: bool
+    address: str = ""
+    """Who answers, or was asked last."""
+    detail: str = ""
+    """Why it is down, in one sentence; empty when up."""
+
+
+WatchItem = cluster_pb2.WatchReply | LinkState
+
+
+class Mutator(Protocol):
+    """Calls that change the cluster. Each numbers its own request and repeats it when the outcome is unknown.
+
+    All raise SourceError.
+    """
+
+    async def submit(self, task: cluster_pb2.TaskRequest) -> cluster_pb2.SubmitReply: ...
+
+    async def cancel(self, ids: Sequence[str], reason: str = "") -> cluster_pb2.MutationReply: ...
+
+    async def retry(self, ids: Sequence[str]) -> cluster_pb2.MutationReply: ...
+
+    async def cordon(self, node: str, message: str = "") -> cluster_pb2.MutationReply: ...
+
+    async def uncordon(self, node: str) -> cluster_pb2.MutationReply: ...
+
+
+class Source(Protocol):
+    """Calls that only read. All raise SourceError, but for watch, which never ends by itself."""
+
+    @property
+    def name(self) -> str:
+        """Of the cluster, as the operator addressed it."""
+        ...
+
+    def watch(self) -> AsyncIterator[WatchItem]:
+        """Live rows as a snapshot, then every change, samples and events; LinkState when the link is lost or back.
+
+        Reconnects and resumes after the last index by itself; begins anew with a snapshot when that index is gone.
+        """
+        ...
+
+    async def get_task(self, task_id: str) -> cluster_pb2.GetTaskReply: ...
+
+    async def list_tasks(
+        self, states: Sequence[types_pb2.TaskState.ValueType] = (), limit: int = 1000, cursor: str = ""
+    ) -> cluster_pb2.ListTasksReply: ...
+
+    async def list_events(
+        self, *, task: str = "", node: str = "", since_us: int = 0, limit: int = 1000, cursor: str = ""
+    ) -> cluster_pb2.ListEventsReply: ...
+
+    async def why(self, task_id: str) -> cluster_pb2.WhyReply: ...
+
+    async def dry_run(self, task: cluster_pb2.TaskRequest) -> Sequence[cluster_pb2.NodeVerdict]:
+        """Where the task would go, without submitting it."""
+        ...
+
+    def output(self, request: cluster_pb2.OutputRequest) -> AsyncIterator[cluster_pb2.OutputReply]: ...
+
+    def mutator(self) -> Mutator:
+        """Builds the stub that can change the cluster."""
+        ...
