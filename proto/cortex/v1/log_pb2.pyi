@@ -728,31 +728,65 @@ Global___SettingsChange: _TypeAlias = SettingsChange  # noqa: Y015
 
 @_typing.final
 class HistoryTrim(_message.Message):
-    """Ended tasks and what belongs to them leave, up to a bound."""
+    """Rows of the past leave, up to a bound. What is named but too young, or still lives, stays.
+    At most 1,000 rows are named, all fields together.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     BEFORE_US_FIELD_NUMBER: _builtins.int
     IDS_FIELD_NUMBER: _builtins.int
+    EVENT_IDS_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
     before_us: _builtins.int
-    """leader time; rows that ended earlier go"""
+    """leader time; tasks that ended, and events that happened, earlier go"""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """task ids chosen by the leader, <= 1,000"""
+        """tasks, with their submit keys"""
+
+    @_builtins.property
+    def event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestRef]:
+        """stored replies older than 24 h"""
 
     def __init__(
         self,
         *,
         before_us: _builtins.int = ...,
         ids: _abc.Iterable[_builtins.str] | None = ...,
+        event_ids: _abc.Iterable[_builtins.str] | None = ...,
+        requests: _abc.Iterable[Global___RequestRef] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_us", b"before_us", "ids", b"ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_us", b"before_us", "event_ids", b"event_ids", "ids", b"ids", "requests", b"requests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HistoryTrim: _TypeAlias = HistoryTrim  # noqa: Y015
+
+@_typing.final
+class RequestRef(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    client: _builtins.str
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        client: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestRef: _TypeAlias = RequestRef  # noqa: Y015
 
 @_typing.final
 class TaskLost(_message.Message):

@@ -175,6 +175,9 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     EVENT_TYPE_NODE_OFFLINE: _EventType.ValueType  # 17
     EVENT_TYPE_NODE_CORDONED: _EventType.ValueType  # 18
     EVENT_TYPE_NODE_UNCORDONED: _EventType.ValueType  # 19
+    EVENT_TYPE_NODE_REMOVED: _EventType.ValueType  # 20
+    EVENT_TYPE_SETTING_CHANGED: _EventType.ValueType  # 21
+    EVENT_TYPE_HISTORY_TRIMMED: _EventType.ValueType  # 22
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper): ...
 
@@ -199,6 +202,9 @@ EVENT_TYPE_NODE_JOINED: EventType.ValueType  # 16
 EVENT_TYPE_NODE_OFFLINE: EventType.ValueType  # 17
 EVENT_TYPE_NODE_CORDONED: EventType.ValueType  # 18
 EVENT_TYPE_NODE_UNCORDONED: EventType.ValueType  # 19
+EVENT_TYPE_NODE_REMOVED: EventType.ValueType  # 20
+EVENT_TYPE_SETTING_CHANGED: EventType.ValueType  # 21
+EVENT_TYPE_HISTORY_TRIMMED: EventType.ValueType  # 22
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 class _OnLost:
@@ -497,6 +503,8 @@ Global___Requests: _TypeAlias = Requests  # noqa: Y015
 
 @_typing.final
 class RetryPolicy(_message.Message):
+    """In a request, what is absent gets its default; in a task, everything is there."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MAX_RETRIES_FIELD_NUMBER: _builtins.int
@@ -507,34 +515,53 @@ class RetryPolicy(_message.Message):
     JITTER_FIELD_NUMBER: _builtins.int
     MAX_ELAPSED_MS_FIELD_NUMBER: _builtins.int
     max_retries: _builtins.int
-    """retries after the first attempt"""
+    """retries after the first attempt; default 3"""
     backoff_ms: _builtins.int
-    """delay before the first retry"""
+    """delay before the first retry; default 1,000"""
     backoff_multiplier: _builtins.float
-    """factor per further retry"""
+    """factor per further retry; default 2"""
     max_backoff_ms: _builtins.int
-    """cap of one delay"""
+    """cap of one delay; default 60,000"""
     retryable: _builtins.bool
-    """false: the first failure is final"""
+    """false: the first failure is final; default true"""
     jitter: Global___Jitter.ValueType
     max_elapsed_ms: _builtins.int
     """no retry later than this after submission; 0 = no limit"""
     def __init__(
         self,
         *,
-        max_retries: _builtins.int = ...,
-        backoff_ms: _builtins.int = ...,
-        backoff_multiplier: _builtins.float = ...,
-        max_backoff_ms: _builtins.int = ...,
-        retryable: _builtins.bool = ...,
+        max_retries: _builtins.int | None = ...,
+        backoff_ms: _builtins.int | None = ...,
+        backoff_multiplier: _builtins.float | None = ...,
+        max_backoff_ms: _builtins.int | None = ...,
+        retryable: _builtins.bool | None = ...,
         jitter: Global___Jitter.ValueType = ...,
         max_elapsed_ms: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_backoff_ms", b"_backoff_ms", "_backoff_multiplier", b"_backoff_multiplier", "_max_backoff_ms", b"_max_backoff_ms", "_max_retries", b"_max_retries", "_retryable", b"_retryable", "backoff_ms", b"backoff_ms", "backoff_multiplier", b"backoff_multiplier", "max_backoff_ms", b"max_backoff_ms", "max_retries", b"max_retries", "retryable", b"retryable"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backoff_ms", b"backoff_ms", "backoff_multiplier", b"backoff_multiplier", "jitter", b"jitter", "max_backoff_ms", b"max_backoff_ms", "max_elapsed_ms", b"max_elapsed_ms", "max_retries", b"max_retries", "retryable", b"retryable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backoff_ms", b"_backoff_ms", "_backoff_multiplier", b"_backoff_multiplier", "_max_backoff_ms", b"_max_backoff_ms", "_max_retries", b"_max_retries", "_retryable", b"_retryable", "backoff_ms", b"backoff_ms", "backoff_multiplier", b"backoff_multiplier", "jitter", b"jitter", "max_backoff_ms", b"max_backoff_ms", "max_elapsed_ms", b"max_elapsed_ms", "max_retries", b"max_retries", "retryable", b"retryable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__backoff_ms: _TypeAlias = _typing.Literal["backoff_ms"]  # noqa: Y015
+    _WhichOneofArgType__backoff_ms: _TypeAlias = _typing.Literal["_backoff_ms", b"_backoff_ms"]  # noqa: Y015
+    _WhichOneofReturnType__backoff_multiplier: _TypeAlias = _typing.Literal["backoff_multiplier"]  # noqa: Y015
+    _WhichOneofArgType__backoff_multiplier: _TypeAlias = _typing.Literal["_backoff_multiplier", b"_backoff_multiplier"]  # noqa: Y015
+    _WhichOneofReturnType__max_backoff_ms: _TypeAlias = _typing.Literal["max_backoff_ms"]  # noqa: Y015
+    _WhichOneofArgType__max_backoff_ms: _TypeAlias = _typing.Literal["_max_backoff_ms", b"_max_backoff_ms"]  # noqa: Y015
+    _WhichOneofReturnType__max_retries: _TypeAlias = _typing.Literal["max_retries"]  # noqa: Y015
+    _WhichOneofArgType__max_retries: _TypeAlias = _typing.Literal["_max_retries", b"_max_retries"]  # noqa: Y015
+    _WhichOneofReturnType__retryable: _TypeAlias = _typing.Literal["retryable"]  # noqa: Y015
+    _WhichOneofArgType__retryable: _TypeAlias = _typing.Literal["_retryable", b"_retryable"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__backoff_ms) -> _WhichOneofReturnType__backoff_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__backoff_multiplier) -> _WhichOneofReturnType__backoff_multiplier | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_backoff_ms) -> _WhichOneofReturnType__max_backoff_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_retries) -> _WhichOneofReturnType__max_retries | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retryable) -> _WhichOneofReturnType__retryable | None: ...
 
 Global___RetryPolicy: _TypeAlias = RetryPolicy  # noqa: Y015
 
@@ -874,6 +901,7 @@ class Task(_message.Message):
     MODIFIED_INDEX_FIELD_NUMBER: _builtins.int
     CREATED_INDEX_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    REVIVED_AT_US_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     state: Global___TaskState.ValueType
@@ -892,7 +920,7 @@ class Task(_message.Message):
     run: _builtins.int
     """from 1"""
     fence: _builtins.int
-    """log index of the current assignment; 0 = none"""
+    """log index of the current or last assignment; holds while assigned or running"""
     losses: _builtins.int
     """machines lost under this run"""
     scheduled_after_us: _builtins.int
@@ -926,6 +954,8 @@ class Task(_message.Message):
     """log index of the submission"""
     reason: _builtins.str
     """why it ended or waits, in words"""
+    revived_at_us: _builtins.int
+    """when an operator last retried it; 0 = never"""
     @_builtins.property
     def spec(self) -> Global___TaskSpec: ...
     @_builtins.property
@@ -977,10 +1007,11 @@ class Task(_message.Message):
         modified_index: _builtins.int = ...,
         created_index: _builtins.int = ...,
         reason: _builtins.str = ...,
+        revived_at_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement", "result", b"result", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "assigned_at_us", b"assigned_at_us", "attempt", b"attempt", "cancel_reason", b"cancel_reason", "cancel_requested", b"cancel_requested", "cause", b"cause", "completed_at_us", b"completed_at_us", "created_at_us", b"created_at_us", "created_index", b"created_index", "dead_lettered_at_us", b"dead_lettered_at_us", "error", b"error", "fence", b"fence", "fingerprint", b"fingerprint", "id", b"id", "losses", b"losses", "lost_at_us", b"lost_at_us", "migrate_requested", b"migrate_requested", "modified_index", b"modified_index", "name", b"name", "node", b"node", "placement", b"placement", "priority", b"priority", "queued_at_us", b"queued_at_us", "reason", b"reason", "result", b"result", "run", b"run", "scheduled_after_us", b"scheduled_after_us", "spec", b"spec", "started_at_us", b"started_at_us", "state", b"state", "submit_key", b"submit_key", "task_key", b"task_key", "unstartable_nodes", b"unstartable_nodes", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "assigned_at_us", b"assigned_at_us", "attempt", b"attempt", "cancel_reason", b"cancel_reason", "cancel_requested", b"cancel_requested", "cause", b"cause", "completed_at_us", b"completed_at_us", "created_at_us", b"created_at_us", "created_index", b"created_index", "dead_lettered_at_us", b"dead_lettered_at_us", "error", b"error", "fence", b"fence", "fingerprint", b"fingerprint", "id", b"id", "losses", b"losses", "lost_at_us", b"lost_at_us", "migrate_requested", b"migrate_requested", "modified_index", b"modified_index", "name", b"name", "node", b"node", "placement", b"placement", "priority", b"priority", "queued_at_us", b"queued_at_us", "reason", b"reason", "result", b"result", "revived_at_us", b"revived_at_us", "run", b"run", "scheduled_after_us", b"scheduled_after_us", "spec", b"spec", "started_at_us", b"started_at_us", "state", b"state", "submit_key", b"submit_key", "task_key", b"task_key", "unstartable_nodes", b"unstartable_nodes", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
