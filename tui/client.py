@@ -1,0 +1,457 @@
+"""ClusterClient: calls, Watch and Output of one cluster, over whichever of its daemons answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import grpc
+
+from cortex.v1 import cluster_pb2, types_pb2
+from tui.errors import ClusterError, Unreachable, from_rpc
+from tui.wire import Channels, Target
+
+__all__ = ["ClusterClient", "ClusterError", "Link", "Target"]
+
+CALL_TIMEOUT_S = 10.0
+UNREACHABLE_AFTER_S = 2.0
+FIRST_DELAY_S = 0.05
+MAX_DELAY_S = 0.5
+SILENCE_S = 2.0
+FIRST_PATIENCE_S = 3.0
+MAX_PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Link:
+    """Whether the cluster answers. `since` is time.monotonic() seconds of the last change of `up`."""
+
+    up: bool
+    since: float
+    address: str
+    reason: str
+
+
+class _Reply(Protocol):
+    """What every reply has."""
+
+    def ByteSize(self) -> int: ...  # noqa: N802
+
+
+class ClusterClient:
+    """One cluster. Not tied to any user interface; all methods belong to one event loop.
+
+    Every call raises ClusterError. `on_link` is told each change of the link, from within the loop.
+    `min_index` (log index) is sent with every read, so that it shows at least what was written before it;
+    it follows this client's own writes.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Target | str],
+        secret: str = "",
+        *,
+        min_index: int = 0,
+        on_link: Callable[[Link], None] | None = None,
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> None:
+        if not targets:
+            raise ClusterError("usage", "no address of a cluster is known", "name one with --data or --cluster")
+        self._channels = Channels([t if isinstance(t, Target) else Target(t) for t in targets], secret)
+        self._client_id = uuid.uuid4().hex
+        self._on_link = on_link
+        self._timeout_s = timeout_s
+        self._current = 0
+        self._watching = 0
+        self.leader = ""
+        self.min_index = min_index
+        self.link = Link(up=False, since=time.monotonic(), address=self.targets[0].address, reason="connecting")
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        return self._channels.targets
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._channels.close()
+
+    # Calls that change something: one request id each, kept over all retries.
+
+    async def submit(self, task: cluster_pb2.TaskRequest, *, dry_run: bool = False) -> cluster_pb2.SubmitReply:
+        request = cluster_pb2.SubmitRequest(mutation=self._mutation(), task=task, dry_run=dry_run)
+        reply: cluster_pb2.SubmitReply = await self._write("Submit", request)
+        return reply
+
+    async def submit_batch(self, tasks: Sequence[cluster_pb2.TaskRequest]) -> cluster_pb2.SubmitBatchReply:
+        request = cluster_pb2.SubmitBatchRequest(mutation=self._mutation(), tasks=tasks)
+        reply: cluster_pb2.SubmitBatchReply = await self._write("SubmitBatch", request, self._timeout_s * 6)
+        return reply
+
+    async def cancel(self, ids: Sequence[str], reason: str = "") -> cluster_pb2.MutationReply:
+        request = cluster_pb2.CancelTaskRequest(mutation=self._mutation(), ids=ids, reason=reason)
+        reply: cluster_pb2.MutationReply = await self._write("CancelTask", request)
+        return reply
+
+    async def retry(self, ids: Sequence[str]) -> cluster_pb2.MutationReply:
+        request = cluster_pb2.RetryTaskRequest(mutation=self._mutation(), ids=ids)
+        reply: cluster_pb2.MutationReply = await self._write("RetryTask", request)
+        return reply
+
+    async def discard(self, ids: Sequence[str], reason: str) -> cluster_pb2.MutationReply:
+        request = cluster_pb2.CancelTaskRequest(mutation=self._mutation(), ids=ids, reason=reason)
+        reply: cluster_pb2.MutationReply = await self._write("DiscardTask", request)
+        return reply
+
+    async def cordon(self, node: str, message: str = "") -> cluster_pb2.MutationReply:
+        request = cluster_pb2.CordonNodeRequest(mutation=self._mutation(), node=node, message=message)
+        reply: cluster_pb2.MutationReply = await self._write("CordonNode", request)
+        return reply
+
+    async def uncordon(self, node: str, message: str = "") -> cluster_pb2.MutationReply:
+        request = cluster_pb2.CordonNodeRequest(mutation=self._mutation(), node=node, message=message)
+        reply: cluster_pb2.MutationReply = await self._write("UncordonNode", request)
+        return reply
+
+    async def transfer_leader(self, node: str = "") -> cluster_pb2.TransferLeaderReply:
+        """Returns the new leader; an empty `node` means the most up to date voter."""
+        request = cluster_pb2.TransferLeaderRequest(node=node)
+        reply: cluster_pb2.TransferLeaderReply = await self._call("TransferLeader", request, self._timeout_s)
+        self.leader = reply.leader
+        return reply
+
+    # Reads.
+
+    async def get_task(self, task_id: str) -> cluster_pb2.GetTaskReply:
+        request = cluster_pb2.GetTaskRequest(id=task_id, freshness=self._freshness())
+        reply: cluster_pb2.GetTaskReply = await self._call("GetTask", request, self._timeout_s)
+        return reply
+
+    async def list_tasks(
+        self,
+        *,
+        states: Sequence[types_pb2.TaskState.ValueType] = (),
+        node: str = "",
+        workflow: str = "",
+        text: str = "",
+        limit: int = 50,
+        cursor: str = "",
+    ) -> cluster_pb2.ListTasksReply:
+        request = cluster_pb2.ListTasksRequest(
+            states=states,
+            node=node,
+            workflow=workflow,
+            text=text,
+            limit=limit,
+            cursor=cursor,
+            freshness=self._freshness(),
+        )
+        reply: cluster_pb2.ListTasksReply = await self._call("ListTasks", request, self._timeout_s)
+        return reply
+
+    async def list_events(
+        self, *, task: str = "", node: str = "", since_us: int = 0, limit: int = 50, cursor: str = ""
+    ) -> cluster_pb2.ListEventsReply:
+        request = cluster_pb2.ListEventsRequest(
+            task=task, node=node, since_us=since_us, limit=limit, cursor=cursor, freshness=self._freshness()
+        )
+        reply: cluster_pb2.ListEventsReply = await self._call("ListEvents", request, self._timeout_s)
+        return reply
+
+    async def list_nodes(self) -> cluster_pb2.ListNodesReply:
+        request = cluster_pb2.ListNodesRequest(freshness=self._freshness())
+        reply: cluster_pb2.ListNodesReply = await self._call("ListNodes", request, self._timeout_s)
+        return reply
+
+    async def why(self, task_id: str) -> cluster_pb2.WhyReply:
+        request = cluster_pb2.WhyRequest(id=task_id, freshness=self._freshness())
+        reply: cluster_pb2.WhyReply = await self._call("Why", request, self._timeout_s)
+        return reply
+
+    async def status(self, *, timeout_s: float | None = None) -> cluster_pb2.StatusReply:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        reply: cluster_pb2.StatusReply = await self._call("Status", cluster_pb2.StatusRequest(), timeout_s)
+        self.leader = reply.leader
+        return reply
+
+    # Streams.
+
+    async def watch(
+        self,
+        after_index: int = 0,
+        *,
+        samples: bool = False,
+        events: bool = False,
+        patience_s: float | None = None,
+    ) -> AsyncGenerator[cluster_pb2.WatchReply, None]:
+        """Yields everything after log index `after_index`; 0 begins with a snapshot of all live rows.
+
+        Survives the loss of daemons and links: it goes on from the last index at the next address. When that
+        index is too old everywhere, a new snapshot follows: at `snapshot_begin` forget all rows. Raises
+        ClusterError when the cluster refuses, or nobody answered for `patience_s` seconds (None = never).
+        """
+        position = _Position(after_index)
+        patience = _Patience(patience_s)
+        self._watching += 1
+        try:
+            while True:
+                target = self._target(prefer_leader=False)
+                request = cluster_pb2.WatchRequest(
+                    after_index=position.index, snapshot=position.index == 0, samples=samples, events=events
+                )
+                try:
+                    async with aclosing(self._messages(target, "Watch", request, patience.silence_s)) as replies:
+                        async for reply in replies:
+                            patience.answered()
+                            self._up(target)
+                            position.advance(reply)
+                            self.leader = reply.leader or self.leader
+                            yield reply
+                    raise Unreachable(target.address, "it closed the stream", refused=False)
+                except ClusterError as error:
+                    if error.code == "gone":
+                        position.forget()
+                    elif not error.transient:
+                        raise
+                    self._lost(target, error.message)
+                    self._rotate(target)
+                    await patience.wait(error, len(self.targets))
+        finally:
+            self._watching -= 1
+
+    async def output(
+        self,
+        task_id: str,
+        stream: cluster_pb2.StreamKind.ValueType = cluster_pb2.STREAM_KIND_UNSPECIFIED,
+        *,
+        offset: int = 0,
+        stderr_offset: int = 0,
+        follow: bool = False,
+        fence: int = 0,
+        patience_s: float | None = UNREACHABLE_AFTER_S,
+    ) -> AsyncGenerator[cluster_pb2.OutputReply, None]:
+        """Yields a task's output from `offset` (bytes) on, of one stream or of both interleaved.
+
+        `fence` names the attempt (0 = the last); `follow` goes on until that attempt has ended. After a lost
+        link it resumes at the same byte. Raises ClusterError after `patience_s` seconds without an answer.
+        """
+        request = cluster_pb2.OutputRequest(
+            id=task_id, stream=stream, offset=offset, stderr_offset=stderr_offset, follow=follow, fence=fence
+        )
+        patience = _Patience(patience_s)
+        while True:
+            target = self._target(prefer_leader=False)
+            try:
+                async with aclosing(self._messages(target, "Output", request, None)) as replies:
+                    async for reply in replies:
+                        patience.answered()
+                        _resume_after(request, reply)
+                        yield reply
+                        if reply.ended:
+                            return
+                return
+            except ClusterError as error:
+                if not error.transient:
+                    raise
+                self._rotate(target)
+                await patience.wait(error, len(self.targets))
+
+    # Below: one attempt, its target, and what its failure means.
+
+    def _mutation(self) -> cluster_pb2.Mutation:
+        return cluster_pb2.Mutation(client=self._client_id, request_id=uuid.uuid4().hex)
+
+    def _freshness(self) -> cluster_pb2.Freshness:
+        return cluster_pb2.Freshness(min_index=self.min_index)
+
+    async def _write(self, method: str, request: Any, timeout_s: float | None = None) -> Any:
+        reply = await self._call(method, request, self._timeout_s if timeout_s is None else timeout_s, writes=True)
+        self.min_index = max(self.min_index, reply.index)
+        return reply
+
+    async def _call(self, method: str, request: Any, timeout_s: float, *, writes: bool = False) -> Any:
+        """Returns the reply of the first daemon that gives one before the deadline."""
+        begun = time.monotonic()
+        delay_s = FIRST_DELAY_S
+        told: ClusterError | None = None
+        tried = 0
+        sent = False
+        while True:
+            target = self._target(prefer_leader=writes)
+            left_s = timeout_s - (time.monotonic() - begun)
+            # Half of what is left, so that a daemon that hangs leaves time for another one.
+            attempt_s = max(left_s / 2, 0.5) if len(self.targets) > 1 else left_s
+            try:
+                reply = await self._attempt(target, method, request, attempt_s)
+            except ClusterError as error:
+                if not error.transient:
+                    raise
+                sent = sent or not error.never_sent
+                # What a daemon said tells more than that others were silent.
+                if told is None or isinstance(told, Unreachable) or not isinstance(error, Unreachable):
+                    told = error
+            else:
+                self._current = self.targets.index(target)
+                if not self._watching:
+                    self._up(target)
+                return reply
+            tried += 1
+            self._rotate(target)
+            waited_s = time.monotonic() - begun
+            only_silence = isinstance(told, Unreachable) and tried >= 2 * len(self.targets)
+            if waited_s + delay_s >= timeout_s or (only_silence and waited_s >= UNREACHABLE_AFTER_S):
+                if not self._watching:
+                    self._lost(target, told.message)
+                raise self._final(told, unknown=writes and sent)
+            if tried % len(self.targets) == 0:
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, MAX_DELAY_S)
+
+    async def _attempt(self, target: Target, method: str, request: Any, timeout_s: float) -> _Reply:
+        call = getattr(self._channels.stub(target), method)
+        try:
+            reply: _Reply = await call(request, timeout=timeout_s, metadata=self._channels.metadata())
+            return reply
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, target.address, method) from error
+
+    async def _messages(
+        self, target: Target, method: str, request: Any, silence_s: float | None
+    ) -> AsyncGenerator[Any, None]:
+        """Yields one stream's messages; one that is silent for `silence_s` is given up with its connection."""
+        stub = self._channels.stub(target)
+        call = getattr(stub, method)(request, metadata=self._channels.metadata())
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                alarm = loop.call_later(SILENCE_S, self._lost, target, "no heartbeat") if silence_s else None
+                try:
+                    async with asyncio.timeout(silence_s):
+                        message = await call.read()
+                finally:
+                    if alarm is not None:
+                        alarm.cancel()
+                if message is grpc.aio.EOF:  # type: ignore[attr-defined]
+                    return
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error, target.address, method) from error
+        except TimeoutError as error:
+            await self._channels.reset(target)
+            raise Unreachable(target.address, "no heartbeat", refused=False) from error
+        finally:
+            call.cancel()
+
+    def _target(self, *, prefer_leader: bool) -> Target:
+        current = self.targets[self._current]
+        if prefer_leader and self.leader and self.link.up:
+            return next((t for t in self.targets if t.node == self.leader), current)
+        return current
+
+    def _rotate(self, failed: Target) -> None:
+        """Makes the target after `failed` the current one, unless another failure has already moved on."""
+        if failed.node and failed.node == self.leader:
+            self.leader = ""
+        if self.targets[self._current] == failed:
+            self._current = (self._current + 1) % len(self.targets)
+
+    def _final(self, error: ClusterError, *, unknown: bool) -> ClusterError:
+        if unknown:
+            return ClusterError(
+                "outcome_unknown",
+                f"{error.message}; whether the request was carried out is not known",
+                "look with `cortex tasks` or `cortex nodes` before you send it again",
+            )
+        if isinstance(error, Unreachable) and len(self.targets) > 1:
+            addresses = ", ".join(target.address for target in self.targets)
+            return ClusterError("unreachable", f"no daemon answers at any of {addresses}", error.remedy)
+        return error
+
+    def _up(self, target: Target) -> None:
+        if not self.link.up:
+            self._set_link(Link(up=True, since=time.monotonic(), address=target.address, reason=""))
+
+    def _lost(self, target: Target, reason: str) -> None:
+        if self.link.up or self.link.reason != reason:
+            since = time.monotonic() if self.link.up else self.link.since
+            self._set_link(Link(up=False, since=since, address=target.address, reason=reason))
+
+    def _set_link(self, link: Link) -> None:
+        self.link = link
+        if self._on_link is not None:
+            self._on_link(link)
+
+
+class _Position:
+    """Up to which log index a watcher has seen everything; 0 while it has no complete snapshot."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self._snapshot = index == 0
+
+    def advance(self, reply: cluster_pb2.WatchReply) -> None:
+        if reply.snapshot_begin:
+            self.forget()
+        if reply.snapshot_end:
+            self._snapshot = False
+        if not self._snapshot:
+            self.index = max(self.index, reply.index)
+
+    def forget(self) -> None:
+        self.index = 0
+        self._snapshot = True
+
+
+class _Patience:
+    """How long one stream is waited for, and how long a stream's consumer waits over all attempts."""
+
+    def __init__(self, limit_s: float | None) -> None:
+        self._limit_s = limit_s
+        self._failing_since: float | None = None
+        self._failures = 0
+        self._delay_s = FIRST_DELAY_S
+        self.silence_s = FIRST_PATIENCE_S
+
+    def answered(self) -> None:
+        self._failing_since = None
+        self._failures = 0
+        self._delay_s = FIRST_DELAY_S
+        self.silence_s = FIRST_PATIENCE_S
+
+    async def wait(self, error: ClusterError, targets: int) -> None:
+        """Pauses once all targets have failed in turn; raises `error` when the limit is over."""
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        if self._limit_s is not None and now - self._failing_since >= self._limit_s:
+            raise error
+        self._failures += 1
+        # A thin line may need longer for one message than a dead one deserves.
+        self.silence_s = min(self.silence_s * 2, MAX_PATIENCE_S)
+        if self._failures % targets == 0:
+            await asyncio.sleep(self._delay_s)
+            self._delay_s = min(self._delay_s * 2, MAX_DELAY_S)
+
+
+def _resume_after(request: cluster_pb2.OutputRequest, reply: cluster_pb2.OutputReply) -> None:
+    """Moves the request behind the bytes of `reply`, within the same attempt."""
+    if reply.fence:
+        request.fence = reply.fence
+    end = reply.offset + len(reply.data)
+    both = request.stream == cluster_pb2.STREAM_KIND_UNSPECIFIED
+    if both and reply.stream == cluster_pb2.STREAM_KIND_STDERR:
+        request.stderr_offset = max(request.stderr_offset, end)
+    else:
+        request.offset = max(request.offset, end)
