@@ -1,0 +1,130 @@
+"""GPUs: the real pynvml against a small library of our own in the driver's place."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SOURCE = Path(__file__).parent / "fake_nvml" / "nvml.c"
+ROOT = SOURCE.parents[3]
+NAME = "libnvidia-ml.so.1"
+GIB = 1 << 30
+ALIVE = f"init 0\n0 Fake-RTX GPU-a {24 * GIB} {6 * GIB} 42\n0 Fake-T4 GPU-b {16 * GIB} 0 -1\n"
+ONE_LOST = ALIVE.replace("0 Fake-RTX", "15 Fake-RTX")
+DEAD = "init 9\n"
+BOTH_LOST = ONE_LOST.replace("0 Fake-T4", "15 Fake-T4")
+
+RTX = {
+    "name": "Fake-RTX",
+    "uuid": "GPU-a",
+    "memory_total_bytes": str(24 * GIB),
+    "memory_used_bytes": str(6 * GIB),
+    "utilisation_percent": 42.0,
+}
+T4 = {"name": "Fake-T4", "uuid": "GPU-b", "memory_total_bytes": str(16 * GIB)}
+
+
+@dataclass(frozen=True)
+class Played:
+    read: list[list[dict[str, Any]]]
+    said: list[str]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the fake libnvidia-ml.so.1."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler (gcc) on this machine")
+    folder = tmp_path_factory.mktemp("nvml")
+    command = [
+        compiler,
+        "-Wall",
+        "-Werror",
+        "-shared",
+        "-fPIC",
+        "-o",
+        str(folder / "libnvidia-ml.so.1"),
+        str(SOURCE),
+    ]
+    subprocess.run(command, check=True)
+    return folder
+
+
+def play(folder: Path, state: Path, *steps: tuple[str, int]) -> Played:
+    """The dynamic loader reads LD_LIBRARY_PATH when a process starts, hence a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.node.fake_nvml.script"],
+        input=json.dumps(steps),
+        env={
+            **os.environ,
+            "LD_LIBRARY_PATH": str(folder),
+            "FAKE_NVML": str(state / "driver"),
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}",
+        },
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return Played(**json.loads(done.stdout))
+
+
+def test_reads_name_uuid_memory_and_utilisation(library: Path, tmp_path: Path) -> None:
+    played = play(library, tmp_path, (ALIVE, 0))
+    assert played.read == [[RTX, T4]]
+    assert played.said == ["GPUs: Fake-RTX, Fake-T4"]
+
+
+def test_a_machine_without_the_library_has_no_gpus_and_says_so_once(tmp_path: Path) -> None:
+    (tmp_path / NAME).touch()  # no library, and hides that of a machine which has one
+    played = play(tmp_path, tmp_path, *((ALIVE, second * 40_000_000) for second in range(4)))
+    assert played.read == [[], [], [], []]
+    assert played.said == ["No NVIDIA driver here: this node has no GPUs."]
+
+
+def test_a_library_without_its_driver_is_the_same(library: Path, tmp_path: Path) -> None:
+    played = play(library, tmp_path, (DEAD, 0), (DEAD, 40_000_000))
+    assert played.read == [[], []]
+    assert played.said == ["No NVIDIA driver here: this node has no GPUs."]
+
+
+def test_a_lost_gpu_does_not_lose_the_other(library: Path, tmp_path: Path) -> None:
+    played = play(library, tmp_path, (ALIVE, 0), (ONE_LOST, 1_000_000), (ONE_LOST, 2_000_000), (ALIVE, 3_000_000))
+    assert played.read == [[RTX, T4], [T4], [T4], [RTX, T4]]
+    assert len(played.said) == 3
+    assert played.said[1] == "1 of 2 GPUs cannot be read: GPU is lost. They are left out."
+
+
+@pytest.mark.parametrize("broken", [DEAD, BOTH_LOST, "nonsense"])
+def test_a_driver_that_dies_is_tried_again_and_recovers(library: Path, tmp_path: Path, broken: str) -> None:
+    played = play(
+        library,
+        tmp_path,
+        (ALIVE, 0),
+        (broken, 1_000_000),
+        (ALIVE, 2_000_000),  # too early to try again
+        (broken, 31_000_000),
+        (ALIVE, 61_000_000),
+    )
+    assert played.read == [[RTX, T4], [], [], [], [RTX, T4]]
+    assert len(played.said) == 3
+
+
+def test_a_driver_that_comes_late_is_found(library: Path, tmp_path: Path) -> None:
+    played = play(library, tmp_path, (DEAD, 0), (ALIVE, 29_999_999), (ALIVE, 30_000_000))
+    assert played.read == [[], [], [RTX, T4]]
+
+
+def test_a_driver_without_a_device(library: Path, tmp_path: Path) -> None:
+    played = play(library, tmp_path, ("init 0\n", 0), ("init 0\n", 1_000_000))
+    assert played.read == [[], []]
+    assert played.said == ["The NVIDIA driver sees no GPU."]
