@@ -1256,7 +1256,7 @@ class Resources(_message.Message):
     """of the data folder's file system"""
     disk_free_bytes: _builtins.int
     disk_io_percent: _builtins.float
-    """busiest device, time with requests in flight"""
+    """time with requests in flight: device of the data folder, else the busiest"""
     rx_bytes_per_s: _builtins.float
     tx_bytes_per_s: _builtins.float
     link_bits_per_s: _builtins.int
