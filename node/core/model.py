@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from cortex.v1 import log_pb2, types_pb2
 from cortex.v1.types_pb2 import Event, Node, Setting, StoredReply, SubmitKey, Task, TaskState
@@ -52,6 +52,12 @@ class Key(NamedTuple):
     id: str
 
 
+class Reader(Protocol):
+    """Rows as of one index, wherever they are kept."""
+
+    def get(self, table: Table, key: str) -> Row | None: ...
+
+
 class Change(NamedTuple):
     """One row's step: `old` is None when it is new, `new` is None when it goes."""
 
@@ -62,7 +68,7 @@ class Change(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What an entry led to. The changes are also what the leader, the feed and the store act upon."""
+    """What an entry led to, at most one change per row. The leader, the feed and the store act upon the changes."""
 
     changes: tuple[Change, ...]
     reply: log_pb2.Reply
@@ -73,16 +79,71 @@ def reply_key(client: str, request_id: str) -> str:
     return f"{client}\0{request_id}"
 
 
+def row_key(row: Row) -> Key:
+    """The table and key under which a row is kept."""
+    if isinstance(row, Task):
+        return Key(Table.TASKS, row.id)
+    if isinstance(row, Node):
+        return Key(Table.NODES, row.id)
+    if isinstance(row, Event):
+        return Key(Table.EVENTS, row.id)
+    if isinstance(row, StoredReply):
+        return Key(Table.REPLIES, reply_key(row.client, row.request_id))
+    if isinstance(row, SubmitKey):
+        return Key(Table.SUBMIT_KEYS, row.key)
+    return Key(Table.SETTINGS, row.name)
+
+
 def row_digest(table: Table, key: str, row: Row) -> int:
     """128-bit hash of a row in its canonical form (fields in order of number, no maps in rows)."""
-    head = f"{table}\0{key}\0".encode()
-    body = row.SerializeToString(deterministic=True)
-    return int.from_bytes(hashlib.blake2b(head + body, digest_size=_DIGEST_BITS // 8).digest(), "big")
+    data = b"%b\0%b\0%b" % (table.encode(), key.encode(), row.SerializeToString(deterministic=True))
+    return int.from_bytes(hashlib.blake2b(data, digest_size=_DIGEST_BITS // 8).digest(), "big")
+
+
+def recount(rows: Iterable[Row]) -> int:
+    """The digest over `rows` from scratch: what the incremental one must equal when they are all rows."""
+    return sum(row_digest(*row_key(row), row) for row in rows) & _DIGEST_MASK
+
+
+def holds(task: Task, fence: int) -> bool:
+    """Whether `fence` is the task's current assignment: reports under any other are refused."""
+    return task.fence == fence and task.state in ON_NODE
+
+
+def queue_deadline_us(task: Task) -> int | None:
+    """Leader time at which a queued task has waited too long; None when its wait is not limited."""
+    if not task.spec.queue_timeout_ms:
+        return None
+    return max(task.queued_at_us, task.scheduled_after_us) + task.spec.queue_timeout_ms * 1000
+
+
+@dataclass(slots=True)
+class NodeUse:
+    """What the assigned and running tasks of one node hold together."""
+
+    counts: dict[int, int] = field(default_factory=dict)  # by task type
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+    gpus: int = 0
+
+    def copy(self) -> NodeUse:
+        return NodeUse(dict(self.counts), self.cpu_millis, self.memory_bytes, self.gpus)
+
+    def add(self, spec: types_pb2.TaskSpec, sign: int) -> None:
+        count = self.counts.get(spec.type, 0) + sign
+        if count:
+            self.counts[spec.type] = count
+        else:
+            self.counts.pop(spec.type, None)
+        if spec.HasField("requests"):
+            self.cpu_millis += sign * spec.requests.cpu_millis
+            self.memory_bytes += sign * spec.requests.memory_bytes
+            self.gpus += sign * spec.requests.gpus
 
 
 @dataclass(slots=True)
 class ClusterState:
-    """All live rows at `index`. Only commit() and evict() change it."""
+    """All live rows at `index`, and what is derived from them. Only load(), commit() and evict() change it."""
 
     index: int = 0
     term: int = 0
@@ -92,10 +153,23 @@ class ClusterState:
     tasks: dict[str, Task] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     settings: dict[str, Setting] = field(default_factory=dict)
+    # Derived from tasks: all but `counts` over the assigned and running ones, none keeps an empty item.
     by_node: dict[str, set[str]] = field(default_factory=dict)
+    use: dict[str, NodeUse] = field(default_factory=dict)
     locks: dict[str, str] = field(default_factory=dict)
     limit_use: dict[str, int] = field(default_factory=dict)
     counts: dict[int, int] = field(default_factory=dict)
+    _task_digests: dict[str, int] = field(default_factory=dict)
+
+    def get(self, table: Table, key: str) -> Row | None:
+        """A row that is in memory."""
+        if table is Table.TASKS:
+            return self.tasks.get(key)
+        if table is Table.NODES:
+            return self.nodes.get(key)
+        if table is Table.SETTINGS:
+            return self.settings.get(key)
+        return None
 
     def digest_bytes(self) -> bytes:
         return self.digest.to_bytes(_DIGEST_BITS // 8, "big")
@@ -115,11 +189,18 @@ class ClusterState:
         """Step to `index`. Ended tasks stay until evict()."""
         digest = self.digest
         for change in outcome.changes:
-            if change.old is not None:
-                digest -= row_digest(change.table, change.id, change.old)
-            if change.new is not None:
-                digest += row_digest(change.table, change.id, change.new)
-            self._swap(change)
+            table, key, old, new = change
+            if table is Table.TASKS:
+                digest += self._commit_task(key, old, new)
+                continue
+            if old is not None:
+                digest -= row_digest(table, key, old)
+            if new is not None:
+                digest += row_digest(table, key, new)
+            if table is Table.NODES:
+                _swap(self.nodes, key, new if isinstance(new, Node) else None)
+            elif table is Table.SETTINGS:
+                _swap(self.settings, key, new if isinstance(new, Setting) else None)
         self.digest = digest & _DIGEST_MASK
         self.index, self.term, self.at_us = index, term, max(self.at_us, at_us)
 
@@ -129,61 +210,83 @@ class ClusterState:
             task = self.tasks.get(task_id)
             if task is not None and task.state in ENDED:
                 self._put_task(task_id, task, None)
+                self._task_digests.pop(task_id, None)
 
-    def _swap(self, change: Change) -> None:
-        new = change.new
-        if change.table == Table.TASKS:
-            old = self.tasks.get(change.id)
-            self._put_task(change.id, old, new if isinstance(new, Task) else None)
-        elif change.table == Table.NODES:
-            if isinstance(new, Node):
-                self.nodes[change.id] = new
-            else:
-                self.nodes.pop(change.id, None)
-        elif change.table == Table.SETTINGS:
-            if isinstance(new, Setting):
-                self.settings[change.id] = new
-            else:
-                self.settings.pop(change.id, None)
+    def _commit_task(self, key: str, old: Row | None, new: Row | None) -> int:
+        """Swap a task in, or out; the difference that this makes to the digest."""
+        difference = 0
+        known = self._task_digests.pop(key, None)
+        if known is not None:
+            difference -= known
+        elif old is not None:
+            difference -= row_digest(Table.TASKS, key, old)
+        if isinstance(new, Task):
+            self._task_digests[key] = digest = row_digest(Table.TASKS, key, new)
+            self._put_task(key, self.tasks.get(key), new)
+            return difference + digest
+        self._put_task(key, self.tasks.get(key), None)
+        return difference
 
     def _put_task(self, key: str, old: Task | None, new: Task | None) -> None:
         if old is not None:
-            self.counts[old.state] -= 1
+            _add(self.counts, old.state, -1)
             if old.state in ON_NODE:
                 self._leave_node(old)
         if new is None:
             self.tasks.pop(key, None)
             return
         self.tasks[key] = new
-        self.counts[new.state] = self.counts.get(new.state, 0) + 1
+        _add(self.counts, new.state, 1)
         if new.state in ON_NODE:
             self._enter_node(new)
 
     def _enter_node(self, task: Task) -> None:
         self.by_node.setdefault(task.node, set()).add(task.id)
+        self.use.setdefault(task.node, NodeUse()).add(task.spec, 1)
         for lock in task.spec.locks:
             self.locks[lock] = task.id
         if task.spec.limit_count:
-            self.limit_use[task.spec.limit_key] = self.limit_use.get(task.spec.limit_key, 0) + 1
+            _add(self.limit_use, task.spec.limit_key, 1)
 
     def _leave_node(self, task: Task) -> None:
-        self.by_node[task.node].discard(task.id)
+        ids = self.by_node[task.node]
+        ids.discard(task.id)
+        self.use[task.node].add(task.spec, -1)
+        if not ids:
+            del self.by_node[task.node]
+            del self.use[task.node]
         for lock in task.spec.locks:
             if self.locks.get(lock) == task.id:
                 del self.locks[lock]
         if task.spec.limit_count:
-            self.limit_use[task.spec.limit_key] -= 1
+            _add(self.limit_use, task.spec.limit_key, -1)
 
     def live_count(self) -> int:
         """Tasks that have not ended: what max_queue_depth is compared with."""
         return sum(self.counts.get(state, 0) for state in LIVE)
 
     def reserved(self, node_id: str) -> types_pb2.Requests:
-        """Sum of what the tasks on a node reserve; costs one step per task there."""
-        total = types_pb2.Requests()
-        for task_id in self.by_node.get(node_id, ()):
-            requests = self.tasks[task_id].spec.requests
-            total.cpu_millis += requests.cpu_millis
-            total.memory_bytes += requests.memory_bytes
-            total.gpus += requests.gpus
-        return total
+        """Sum of what the tasks on a node reserve."""
+        use = self.use.get(node_id)
+        if use is None:
+            return types_pb2.Requests()
+        return types_pb2.Requests(cpu_millis=use.cpu_millis, memory_bytes=use.memory_bytes, gpus=use.gpus)
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _add(counts: dict[K, int], key: K, amount: int) -> None:
+    count = counts.get(key, 0) + amount
+    if count:
+        counts[key] = count
+    else:
+        counts.pop(key, None)
+
+
+def _swap(rows: dict[K, V], key: K, new: V | None) -> None:
+    if new is None:
+        rows.pop(key, None)
+    else:
+        rows[key] = new
