@@ -81,11 +81,11 @@ class Saver:
         return (False, None) if found is None else (True, found[1])
 
     def events(self, task_id: str) -> list[Event]:
-        """Waiting events of a task; costs one step per waiting change."""
+        """Waiting events of a task, or of all for ""; costs one step per waiting change."""
         return [
             change.new
             for change in (*self._in_flight, *self._changes)
-            if isinstance(change.new, Event) and change.new.task == task_id
+            if isinstance(change.new, Event) and task_id in ("", change.new.task)
         ]
 
     async def flush(self, index: int) -> None:

@@ -55,7 +55,7 @@ def from_reply(code: str, message: str) -> Fault:
 
 def from_rpc(error: grpc.aio.AioRpcError) -> Fault | None:
     """The Fault that a daemon sent, or None when the call failed for another reason."""
-    found: dict[str, str | bytes] = {name: value for name, value in error.trailing_metadata() or ()}
+    found: dict[str, str | bytes] = dict(error.trailing_metadata() or ())  # type: ignore[arg-type]
     if "cortex-code" not in found:
         return None
     message, remedy = found.get("cortex-message-bin", b""), found.get("cortex-remedy-bin", b"")

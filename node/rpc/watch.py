@@ -1,0 +1,129 @@
+"""Watch: rows as of one index, then what changed, in order and without a gap, for as long as the caller reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+from cortex.v1 import cluster_pb2 as pb
+from cortex.v1 import types_pb2
+from node.core.faults import Code, Fault
+from node.core.model import ENDED, Row
+from node.feed import Gone
+from node.link import Caller
+from node.replica import Replica
+from node.rpc.service import ClusterService
+from node.rpc.views import chunks, merge
+
+BEAT_S = 1.0
+# What a snapshot shows of the past; older tasks are read page by page.
+_ENDED_SHOWN = 500
+_DEAD_SHOWN = 1000
+_EVENTS_SHOWN = 500
+
+
+class Watcher:
+    """Serves all watches of one daemon; node samples are fetched once a second for all of them."""
+
+    def __init__(self, replica: Replica, service: ClusterService) -> None:
+        self._replica = replica
+        self._service = service
+        self._samples: list[pb.NodeView] = []
+        self._sampled_at = -BEAT_S
+        self._sampling: asyncio.Task[None] | None = None
+
+    async def watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncIterator[pb.WatchReply]:
+        """Raises Fault(GONE) when the feed no longer reaches back to the position asked for."""
+        position = request.after_index
+        if request.snapshot:
+            position = self._replica.state.index
+            for reply in list(self._snapshot(request, position)):
+                yield reply
+        loop = asyncio.get_running_loop()
+        next_beat = loop.time()
+        while True:
+            try:
+                batches = self._replica.feed.after(position)
+            except Gone:
+                raise Fault(
+                    Code.GONE,
+                    f"Changes after index {position} are not kept any more.",
+                    "Ask for a snapshot and go on from there.",
+                ) from None
+            if batches:
+                position = batches[-1].index
+                yield self._frame(position, batches[-1].at_us, merge(batches, events=request.events))
+            if loop.time() >= next_beat:
+                next_beat = loop.time() + BEAT_S
+                samples = await self._node_samples(caller) if request.samples else []
+                yield self._frame(position, self._replica.now_us(), [], samples=samples, heartbeat=True)
+            if not batches:
+                await self._wait(position, next_beat - loop.time())
+
+    def _frame(
+        self,
+        index: int,
+        at_us: int,
+        changes: list[types_pb2.Change],
+        samples: list[pb.NodeView] | None = None,
+        heartbeat: bool = False,
+    ) -> pb.WatchReply:
+        return pb.WatchReply(
+            index=index,
+            at_us=at_us,
+            changes=changes,
+            samples=samples or (),
+            leader=self._replica.leader or "",
+            term=self._replica.term,
+            heartbeat=heartbeat,
+        )
+
+    def _snapshot(self, request: pb.WatchRequest, index: int) -> Iterator[pb.WatchReply]:
+        leader, term = self._replica.leader or "", self._replica.term
+        at_us = self._replica.now_us()
+        yield pb.WatchReply(index=index, at_us=at_us, snapshot_begin=True, leader=leader, term=term)
+        for reply in chunks(self._rows(events=request.events)):
+            reply.index, reply.at_us, reply.leader, reply.term = index, at_us, leader, term
+            yield reply
+        yield pb.WatchReply(index=index, at_us=at_us, snapshot_end=True, leader=leader, term=term)
+
+    def _rows(self, *, events: bool) -> Iterator[Row]:
+        state, store = self._replica.state, self._replica.store
+        yield from state.nodes.values()
+        yield from state.settings.values()
+        yield from state.tasks.values()
+        ended = store.list_tasks(states=sorted(ENDED), limit=_ENDED_SHOWN).rows
+        dead = store.list_tasks(states=[types_pb2.TASK_STATE_DEAD_LETTER], limit=_DEAD_SHOWN).rows
+        past = {task.id: task for task in (*ended, *dead) if task.id not in state.tasks}
+        yield from past.values()
+        if events:
+            recent = {event.id: event for event in store.recent_events(_EVENTS_SHOWN)}
+            recent.update({event.id: event for event in self._replica.unsaved_events("")})
+            yield from recent.values()
+
+    async def _wait(self, position: int, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(max(seconds, 0.0)):
+                while self._replica.feed.last_index <= position:
+                    await self._replica.feed.wait()
+        except TimeoutError:
+            pass
+
+    async def _node_samples(self, caller: Caller) -> list[pb.NodeView]:
+        """Views at most a beat old; a slow leader delays nobody, its last answer is shown with its age."""
+        loop = asyncio.get_running_loop()
+        if self._replica.serving:
+            return self._service.node_views()
+        if self._sampling is None and loop.time() - self._sampled_at >= BEAT_S * 0.9:
+            self._sampling = loop.create_task(self._fetch(caller))
+        return self._samples
+
+    async def _fetch(self, caller: Caller) -> None:
+        try:
+            reply = await self._service.list_nodes(pb.ListNodesRequest(), caller)
+            self._samples = list(reply.nodes)
+        except Fault:
+            pass
+        finally:
+            self._sampled_at = asyncio.get_running_loop().time()
+            self._sampling = None
