@@ -1,0 +1,166 @@
+"""`cortexd`: run one daemon in the foreground, or show its configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import importlib.util
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import structlog
+
+from node import __version__
+from node.config import Config, load
+from node.core.faults import Code, Fault
+from node.host import run_daemon
+
+RAFTOS_COMMAND = "pip install --no-deps raftos==0.2.6"
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that `run` and `config` share; each is also CORTEX_<NAME> and a key of the file."""
+    flags = [
+        click.option("--id", help="Id of this node, unique in the cluster."),
+        click.option("--data", help="Data folder of this node; made if it is not there."),
+        click.option("--listen", metavar="HOST:PORT", help="Address for the other daemons and for clients."),
+        click.option("--voters", metavar="ID=ADDR,…", help="All voters of the cluster."),
+        click.option("--join", multiple=True, metavar="ADDR", help="Join as a worker, through this daemon."),
+        click.option("--worker", is_flag=True, help="Only execute; never vote."),
+        click.option("--slots", metavar="N", help="Shell tasks that run at once; default: the cores."),
+        click.option("--label", "labels", multiple=True, metavar="K[=V]", help="Label for constraints."),
+        click.option("--secret-file", help="File with the cluster's secret; default: DATA/secret."),
+        click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error."),
+        click.option("--config", metavar="FILE", help="TOML file with the same keys."),
+    ]
+    for flag in reversed(flags):
+        command = flag(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="cortexd")
+def cli() -> None:
+    """The daemon of a Cortex cluster."""
+
+
+@cli.command()
+@options
+def run(**flags: object) -> None:
+    """Run this node until TERM or Ctrl-C."""
+    config = load(flags)
+    _need_raftos()
+    with _only_one(config):
+        secret = _secret(config)
+        _log_as_json(config)
+        error = asyncio.run(_run(config, secret))
+    if error is not None:
+        raise Fault(Code.INTERNAL, str(error), "See the log above; the data folder is unharmed.")
+
+
+@cli.command(name="config")
+@options
+def show_config(**flags: object) -> None:
+    """Print the configuration that `run` would use, as JSON."""
+    click.echo(load(flags).document())
+
+
+def main() -> None:
+    """Entry point: every Fault is one sentence of cause and one of remedy, and exit status 1 (2: usage)."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except Fault as fault:
+        click.echo(f"cortexd: {fault.message}\n{fault.remedy}", err=True)
+        sys.exit(2 if fault.code == Code.INVALID else 1)
+
+
+async def _run(config: Config, secret: str) -> Exception | None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    return await run_daemon(config, secret, stop)
+
+
+def _need_raftos() -> None:
+    if importlib.util.find_spec("raftos") is None:
+        raise Fault(
+            Code.UNSUPPORTED,
+            "The Raft library raftos is not installed; its own pins keep pip from installing it as a dependency.",
+            f"Run: {RAFTOS_COMMAND}",
+        )
+
+
+@contextmanager
+def _only_one(config: Config) -> Iterator[None]:
+    """Hold the data folder's lock. Raises Fault when it is held, or the folder cannot be written."""
+    try:
+        config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(config.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        message = f"The data folder {config.data} cannot be written: {error.strerror}."
+        raise Fault(Code.INVALID, message, "Make it writable, or name another with --data.") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        message = f"Another cortexd already runs on the data folder {config.data}."
+        raise Fault(Code.WRONG_STATE, message, "Stop it first, or name another folder with --data.") from None
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _secret(config: Config) -> str:
+    path = config.secret_path
+    remedy = "Copy the secret file of the cluster there, or make one: openssl rand -hex 32 > FILE; chmod 600 FILE."
+    try:
+        secret = Path(path).read_text().strip()
+        mode = path.stat().st_mode & 0o077
+    except OSError as error:
+        raise Fault(
+            Code.INVALID, f"The cluster's secret {path} cannot be read: {error.strerror}.", remedy
+        ) from None
+    except UnicodeDecodeError:
+        raise Fault(Code.INVALID, f"The cluster's secret {path} is not text.", remedy) from None
+    if len(secret) < 32 or not secret.isascii() or not secret.isprintable():
+        raise Fault(Code.INVALID, f"The cluster's secret {path} is not 32 or more characters.", remedy)
+    if mode:
+        raise Fault(Code.INVALID, f"Others may read the cluster's secret {path}.", f"Run: chmod 600 {path}")
+    return secret
+
+
+def _log_as_json(config: Config) -> None:
+    levels = logging.getLevelNamesMapping()
+    level = levels.get(config.log_level.upper())
+    if level is None:
+        message = f"Setting log_level {config.log_level!r} cannot be used: it is no level."
+        raise Fault(Code.INVALID, message, "Choose debug, info, warning or error.")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""What a daemon that does not vote answers with: whatever the voters say."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from google.protobuf.message import Message
+
+from node.core.faults import Code, Fault
+from node.link import Caller, Link, LinkClosed
+
+_TIMEOUT_S = 10.0
+
+
+class Proxy:
+    """Passes calls on to the first voter that answers. Raises Fault."""
+
+    def __init__(self, link: Link, candidates: Callable[[], Sequence[str]]) -> None:
+        self._link = link
+        self._candidates = candidates
+
+    async def call(self, method: str, request: Message, caller: Caller) -> Message:
+        for address in self._candidates():
+            try:
+                return await self._link.call(address, method, request, _TIMEOUT_S, caller.forwarded())
+            except LinkClosed:
+                continue
+        raise self._unreachable()
+
+    async def stream(self, method: str, request: Message, caller: Caller) -> AsyncIterator[Message]:
+        for address in self._candidates():
+            begun = False
+            try:
+                async for reply in self._link.stream(address, method, request, caller.forwarded()):
+                    begun = True
+                    yield reply
+                return
+            except LinkClosed:
+                if begun:
+                    break
+        raise self._unreachable()
+
+    def _unreachable(self) -> Fault:
+        addresses = ", ".join(self._candidates()) or "none known"
+        return Fault(Code.NO_LEADER, f"No voter answers ({addresses}).", "See whether the voters run.")

@@ -1,0 +1,58 @@
+"""Configuration: the order of its sources, and a sentence for everything that cannot be used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from node.config import command_environment, load
+from node.core.faults import Fault
+
+BASE = {"id": "n1", "data": "/tmp/x", "listen": "127.0.0.1:7001", "voters": "n1=127.0.0.1:7001"}
+
+
+def test_flags_beat_environment_beats_file(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('slots = 2\nlease_ms = 9000\nrenew_ms = "2s"\nlog_level = "debug"\n')
+    config = load({**BASE, "config": str(file), "slots": "8"}, {"CORTEX_SLOTS": "4", "CORTEX_LEASE_MS": "10s"})
+    assert (config.slots, config.lease_ms, config.renew_ms, config.log_level) == (8, 10_000, 2_000, "debug")
+    assert json.loads(config.document())["voters"] == {"n1": "127.0.0.1:7001"}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"id": ""}, "Setting id cannot be used"),
+        ({"id": "a b"}, "only letters, digits"),
+        ({"listen": "127.0.0.1"}, "not host:port"),
+        ({"listen": "0.0.0.0:7001"}, "beyond loopback"),
+        ({"voters": "n1=127.0.0.1:7001,n1=127.0.0.1:7002"}, "each id once"),
+        ({"voters": "n2=127.0.0.1:7002"}, "not among --voters"),
+        ({"voters": "n1=127.0.0.1:7009"}, "--voters says 127.0.0.1:7009"),
+        ({"voters": None}, "neither --voters nor --join"),
+        ({"slots": "many"}, "not a whole number"),
+        ({"slots": "-1"}, "out of range"),
+        ({"lease_ms": "soon"}, "not a duration"),
+        ({"lease_ms": "15s"}, "a lease must outlast two renewals"),
+        ({"config": "/nowhere/c.toml"}, "No such file"),
+    ],
+)
+def test_what_cannot_be_used(change: dict[str, object], sentence: str) -> None:
+    with pytest.raises(Fault, match=sentence) as caught:
+        load({**BASE, **change}, {})
+    assert caught.value.remedy.endswith((".", "…."))
+
+
+def test_an_unknown_key_of_the_file_names_the_known_ones(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("slot = 2\n")
+    with pytest.raises(Fault, match="unknown key 'slot'") as caught:
+        load({**BASE, "config": str(file)}, {})
+    assert "slots" in caught.value.remedy
+
+
+def test_commands_inherit_little() -> None:
+    inherited = command_environment({"PATH": "/bin", "HOME": "/root", "LD_PRELOAD": "x.so", "TOKEN": "t"})
+    assert inherited == {"PATH": "/bin", "HOME": "/root"}

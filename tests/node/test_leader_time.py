@@ -1,0 +1,63 @@
+"""Leader time never goes back, never stands still, and does not follow a lone clock that jumps."""
+
+from __future__ import annotations
+
+from node.leader_time import LeaderTime
+
+SECOND = 1_000_000
+
+
+class HandClock:
+    def __init__(self) -> None:
+        self.wall = 1_000 * SECOND
+        self.boot = 5 * SECOND
+
+    def wall_us(self) -> int:
+        return self.wall
+
+    def boot_us(self) -> int:
+        return self.boot
+
+    def pass_(self, us: int) -> None:
+        self.wall += us
+        self.boot += us
+
+
+def test_goes_on_when_the_wall_clock_goes_back() -> None:
+    clock = HandClock()
+    time = LeaderTime(clock, voters=3)
+    time.applied(clock.wall)
+    clock.wall -= 3600 * SECOND
+    clock.boot += 2 * SECOND
+    assert time.now_us() == 1_002 * SECOND
+
+
+def test_stamps_are_strictly_later() -> None:
+    clock = HandClock()
+    time = LeaderTime(clock, voters=1)
+    stamps = [time.stamp_us() for _ in range(5)]
+    assert stamps == sorted(set(stamps))
+
+
+def test_a_jump_ahead_needs_a_majority() -> None:
+    clock = HandClock()
+    time = LeaderTime(clock, voters=3)
+    time.applied(clock.wall)
+    clock.wall += 3600 * SECOND
+    time.observe("n2", clock.wall - 3600 * SECOND)
+    time.observe("n3", clock.wall - 3600 * SECOND)
+    assert time.now_us() == 1_000 * SECOND
+    assert time.distrusts_wall
+    time.observe("n2", clock.wall + 29 * SECOND)
+    assert time.now_us() == clock.wall
+    assert not time.distrusts_wall
+
+
+def test_thirty_seconds_ahead_is_followed_alone() -> None:
+    clock = HandClock()
+    time = LeaderTime(clock, voters=3)
+    time.applied(clock.wall)
+    clock.wall += 30 * SECOND
+    assert time.now_us() == clock.wall
+    clock.wall += 1
+    assert time.now_us() == 1_000 * SECOND
