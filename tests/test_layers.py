@@ -1,0 +1,111 @@
+"""Who may import whom: import-linter's contracts, and the proof in fresh interpreters that they hold."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+
+# deterministic, without clock, randomness of their own or IO; `random` only for the type of what is passed in
+PURE = {
+    "__future__", "abc", "bisect", "collections", "contextlib", "cortex", "dataclasses", "enum", "functools",
+    "google", "hashlib", "heapq", "itertools", "json", "math", "node", "operator", "random", "re", "shlex",
+    "string", "struct", "types", "typing",
+}  # fmt: skip
+# of these the core must load none beyond what the generated messages load themselves
+IMPURE = {
+    "asyncio", "concurrent", "grpc", "multiprocessing", "psutil", "pynvml", "raftos", "secrets", "socket",
+    "sqlite3", "ssl", "structlog",
+}  # fmt: skip
+
+
+def modules_of(package: str) -> list[str]:
+    """Dotted names of a package's modules, or of the single module."""
+    path = ROOT / package.replace(".", "/")
+    if not path.is_dir():
+        return [package]
+    files = sorted(file for file in path.rglob("*.py") if file.stem != "__main__")
+    return [".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in files]
+
+
+def loaded_by(*modules: str) -> set[str]:
+    """Names in sys.modules of a fresh interpreter after it imported `modules`."""
+    code = (
+        f"import json, sys\nfor name in {list(modules)!r}: __import__(name)\nprint(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys\nsys.path[:0] = {[str(ROOT), str(ROOT / 'proto')]!r}\n{code}"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout))
+
+
+def tops(modules: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in modules}
+
+
+def test_import_contracts_hold() -> None:
+    done = subprocess.run([BIN / "lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "node/core").rglob("*.py")), ids=lambda file: file.name)
+def test_core_imports_only_what_is_pure(file: Path) -> None:
+    for statement in ast.walk(ast.parse(file.read_text())):
+        if isinstance(statement, ast.ImportFrom):
+            names = [statement.module or ""]
+        elif isinstance(statement, ast.Import):
+            names = [alias.name for alias in statement.names]
+        else:
+            continue
+        for name in names:
+            assert name.partition(".")[0] in PURE, f"line {statement.lineno}: {name} is not known to be pure"
+            assert not name.startswith("node.") or name.startswith("node.core"), f"line {statement.lineno}: {name}"
+            assert not name.startswith("google.") or name.startswith("google.protobuf"), f"line {statement.lineno}"
+
+
+def test_core_at_run_time() -> None:
+    core = loaded_by(*modules_of("node.core"))
+    messages = loaded_by("cortex.v1.types_pb2", "cortex.v1.log_pb2")
+    assert "node.core.model" in core
+    assert not tops(core - messages) & IMPURE
+    assert {name for name in core if name.startswith("node.")} == set(modules_of("node.core"))
+
+
+def test_console_never_loads_the_daemon() -> None:
+    loaded = loaded_by(*modules_of("tui"))
+    assert "tui" in loaded
+    assert not tops(loaded) & {"node", "raftos", "psutil", "pynvml", "sqlite3"}
+
+
+def test_daemon_never_loads_the_console() -> None:
+    loaded = loaded_by(*modules_of("node"))
+    assert "node.replica" in loaded
+    assert not tops(loaded) & {"tui", "textual", "rich"}
+
+
+def test_contract_loads_neither() -> None:
+    contract = {f"cortex.v1.{file.stem}" for file in (ROOT / "proto/cortex/v1").glob("*_pb2*.py")}
+    assert not tops(loaded_by(*contract)) & {"node", "tui"}
+
+
+@pytest.mark.parametrize(
+    "package", ["node.consensus.port", "node.store", "node.feed", "node.leader", "node.worker"]
+)
+def test_parts_work_without_grpc(package: str) -> None:
+    assert "grpc" not in tops(loaded_by(*modules_of(package)))
+
+
+def test_only_the_engine_loads_raftos() -> None:
+    others = [name for name in modules_of("node") if not name.startswith("node.consensus.raftos")]
+    others = [name for name in others if name not in {"node.cli", "node.daemon"}]
+    assert "raftos" not in tops(loaded_by(*others))
