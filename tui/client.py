@@ -62,7 +62,7 @@ class ClusterClient:
         timeout_s: float = CALL_TIMEOUT_S,
     ) -> None:
         if not targets:
-            raise ClusterError("usage", "no address of a cluster is known", "name one with --data or --cluster")
+            raise ClusterError("usage", "No address of a cluster is known.", "Name one with --data or --cluster.")
         self._channels = Channels([t if isinstance(t, Target) else Target(t) for t in targets], secret)
         self._client_id = uuid.uuid4().hex
         self._on_link = on_link
@@ -219,7 +219,7 @@ class ClusterClient:
                             position.advance(reply)
                             self.leader = reply.leader or self.leader
                             yield reply
-                    raise Unreachable(target.address, "it closed the stream", refused=False)
+                    raise Unreachable(target.address, "it ended the stream", refused=False)
                 except ClusterError as error:
                     if error.code == "gone":
                         position.forget()
@@ -371,12 +371,12 @@ class ClusterClient:
         if unknown:
             return ClusterError(
                 "outcome_unknown",
-                f"{error.message}; whether the request was carried out is not known",
-                "look with `cortex tasks` or `cortex nodes` before you send it again",
+                f"{error.message} Whether the request was carried out is not known.",
+                "Look with `cortex tasks` or `cortex nodes` before you send it again.",
             )
         if isinstance(error, Unreachable) and len(self.targets) > 1:
             addresses = ", ".join(target.address for target in self.targets)
-            return ClusterError("unreachable", f"no daemon answers at any of {addresses}", error.remedy)
+            return ClusterError("unreachable", f"No daemon answers at any of {addresses}.", error.remedy)
         return error
 
     def _up(self, target: Target) -> None:

@@ -57,8 +57,8 @@ class Unreachable(ClusterError):
     def __init__(self, address: str, detail: str, *, refused: bool) -> None:
         super().__init__(
             "unreachable",
-            f"no daemon answers at {address} ({detail})",
-            "start it with `cortex up` or `systemctl start cortexd`, or name another address with --cluster",
+            f"No daemon answers at {address}: {detail}.",
+            "Start it with `cortex up` or `systemctl start cortexd`, or name another with --data or --cluster.",
         )
         self.refused = refused
 
@@ -83,27 +83,29 @@ def from_rpc(error: grpc.aio.AioRpcError, address: str, method: str) -> ClusterE
     if status is grpc.StatusCode.DEADLINE_EXCEEDED:
         return ClusterError(
             "deadline",
-            f"{address} did not answer {method} in time",
-            "try again; `cortex status` says whether it is healthy",
+            f"{address} did not answer {method} in time.",
+            "Try again; `cortex status` says whether it is healthy.",
         )
     if status is grpc.StatusCode.UNAUTHENTICATED:
         return ClusterError(
             "unauthenticated",
-            f"{address} refused the cluster secret",
-            "name the cluster's secret file with CORTEX_SECRET_FILE, or its folder with --data",
+            f"{address} refused the cluster secret.",
+            "Name the cluster's secret file with CORTEX_SECRET_FILE, or its folder with --data.",
         )
     if status is grpc.StatusCode.UNIMPLEMENTED:
         return ClusterError(
             "unsupported",
-            f"the daemon at {address} does not know {method}",
-            "update the older of cortex and cortexd",
+            f"The daemon at {address} does not know {method}.",
+            "Update the older one of cortex and cortexd.",
         )
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return ClusterError("too_large", f"{method}: {detail}", "a message holds at most 4 MiB: send less at once")
+        return ClusterError(
+            "too_large", f"{method}: {detail}.", "A message holds at most 4 MiB: send less at once."
+        )
     return ClusterError(
         "internal",
-        f"{address} failed at {method}: {status.name.lower()} {detail}".rstrip(),
-        "see that daemon's log",
+        f"{address} failed at {method}: {status.name.lower()} {detail}".rstrip() + ".",
+        "See that daemon's log.",
     )
 
 
