@@ -298,9 +298,9 @@ class Replica:
             waiter = self._waiters.get(entry.proposal_id)
             if waiter is not None and not waiter.done():
                 waiter.set_result(outcome.reply)
-        self._check_serving()
         for observer in self.observers:
             observer(changes, self.state.index)
+        self._check_serving()
 
     def _cold(self, keys: Iterable[Key]) -> dict[Key, Row | None]:
         """Rows that are not in memory: what waits to be saved, over what the store has."""

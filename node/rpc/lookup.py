@@ -47,7 +47,7 @@ class Lookup:
     def _complete(self, prefix: str) -> str:
         if len(prefix) < _MIN_PREFIX:
             raise _no_task(prefix)
-        found: set[str] = set(self._replica.store.task_ids_with_prefix(prefix, limit=2))
+        found: set[str] = set(self._replica.store.ids_with_prefix(prefix, limit=2))
         found.update(task_id for task_id in self._replica.state.tasks if task_id.startswith(prefix))
         if not found:
             raise _no_task(prefix)

@@ -21,6 +21,7 @@ from node.link import Caller, Link, LinkClosed
 from node.replica import Replica, no_leader
 from node.rpc.errors import from_reply
 from node.rpc.lookup import Lookup
+from node.store.queries import EventQuery, TaskQuery
 
 M = TypeVar("M", bound=Message)
 _FORWARD_S = 8.0
@@ -125,23 +126,24 @@ class ClusterService:
     async def get_task(self, request: pb.GetTaskRequest, caller: Caller) -> pb.GetTaskReply:
         await self._fresh(request.freshness)
         task = self._lookup.task(request.id)
-        stored = self._replica.store.list_events(task=task.id, limit=1000)
-        known = {event.id for event in stored.rows}
-        events = [*stored.rows, *(e for e in self._replica.unsaved_events(task.id) if e.id not in known)]
+        stored = self._replica.store.list_events(EventQuery(task=task.id, limit=1000)).events
+        known = {event.id for event in stored}
+        events = [*stored, *(e for e in self._replica.unsaved_events(task.id) if e.id not in known)]
         return pb.GetTaskReply(task=task, events=events, index=self._state.index, age_us=self._age_us())
 
     async def list_tasks(self, request: pb.ListTasksRequest, caller: Caller) -> pb.ListTasksReply:
         await self._fresh(request.freshness, saved=True)
-        page = self._replica.store.list_tasks(
-            states=list(request.states),
+        query = TaskQuery(
+            states=tuple(request.states),
             node=self._lookup.node_id(request.node) if request.node else "",
             workflow=request.workflow,
             text=request.text,
             limit=_limit(request.limit),
             cursor=request.cursor,
         )
+        page = self._replica.store.list_tasks(query)
         return pb.ListTasksReply(
-            tasks=page.rows,
+            tasks=page.tasks,
             total=page.total,
             next_cursor=page.next_cursor,
             index=page.index,
@@ -150,15 +152,16 @@ class ClusterService:
 
     async def list_events(self, request: pb.ListEventsRequest, caller: Caller) -> pb.ListEventsReply:
         await self._fresh(request.freshness, saved=True)
-        page = self._replica.store.list_events(
+        query = EventQuery(
             task=self._lookup.task(request.task).id if request.task else "",
             node=self._lookup.node_id(request.node) if request.node else "",
             since_us=request.since_us,
             limit=_limit(request.limit),
             cursor=request.cursor,
         )
+        page = self._replica.store.list_events(query)
         return pb.ListEventsReply(
-            events=page.rows, next_cursor=page.next_cursor, index=page.index, age_us=self._age_us()
+            events=page.events, next_cursor=page.next_cursor, index=page.index, age_us=self._age_us()
         )
 
     async def list_nodes(self, request: pb.ListNodesRequest, caller: Caller) -> pb.ListNodesReply:

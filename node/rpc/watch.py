@@ -14,12 +14,14 @@ from node.link import Caller
 from node.replica import Replica
 from node.rpc.service import ClusterService
 from node.rpc.views import chunks, merge
+from node.store.queries import LIMIT_MAX, EventQuery, TaskQuery, encode_cursor
 
 BEAT_S = 1.0
 # What a snapshot shows of the past; older tasks are read page by page.
 _ENDED_SHOWN = 500
 _DEAD_SHOWN = 1000
-_EVENTS_SHOWN = 500
+# Log indexes, not events.
+_EVENTS_SHOWN = 300
 
 
 class Watcher:
@@ -92,12 +94,14 @@ class Watcher:
         yield from state.nodes.values()
         yield from state.settings.values()
         yield from state.tasks.values()
-        ended = store.list_tasks(states=sorted(ENDED), limit=_ENDED_SHOWN).rows
-        dead = store.list_tasks(states=[types_pb2.TASK_STATE_DEAD_LETTER], limit=_DEAD_SHOWN).rows
+        ended = store.list_tasks(TaskQuery(states=tuple(sorted(ENDED)), limit=_ENDED_SHOWN)).tasks
+        dead = store.list_dead_letters(_DEAD_SHOWN).tasks
         past = {task.id: task for task in (*ended, *dead) if task.id not in state.tasks}
         yield from past.values()
         if events:
-            recent = {event.id: event for event in store.recent_events(_EVENTS_SHOWN)}
+            after = encode_cursor(max(0, self._replica.saver.saved_index - _EVENTS_SHOWN), "0")
+            page = store.list_events(EventQuery(cursor=after, limit=LIMIT_MAX))
+            recent = {event.id: event for event in page.events}
             recent.update({event.id: event for event in self._replica.unsaved_events("")})
             yield from recent.values()
 

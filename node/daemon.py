@@ -1,0 +1,250 @@
+"""Daemon(config, env, …): builds the parts of one node, starts and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+from google.protobuf.message import Message
+
+from cortex.v1 import cluster_pb2 as pb
+from cortex.v1 import raft_pb2, types_pb2, worker_pb2
+from node import __version__
+from node.config import Config, hostname
+from node.consensus.port import NotLeader, Role
+from node.consensus.raftos.engine import RaftosEngine
+from node.core.faults import Code, Fault
+from node.core.model import LEVEL, Change
+from node.env import Env
+from node.leader.leadership import Leadership
+from node.leader.port import Settings
+from node.link import Caller, LeaderStream, Link, LinkClosed, SessionHandler
+from node.replica import Replica, no_leader
+from node.rpc.output import OutputRelay
+from node.rpc.proxy import Proxy
+from node.rpc.service import ClusterService, Parts
+from node.rpc.watch import Watcher
+from node.store.store import Store
+from node.worker.port import SupervisorPort
+from node.worker.worker import WorkerNode
+
+# Leadership is handed over before a clean stop; a cluster without another voter must not hold it up.
+_TRANSFER_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a daemon finds on its machine. The simulator brings its own."""
+
+    link: Link
+    supervisor: SupervisorPort
+    sample: Callable[[], types_pb2.Resources]
+    describe: types_pb2.Node
+
+
+class Daemon:
+    """One node. Implements rpc.server.Handlers. `on_fatal` is told, once, why it cannot go on."""
+
+    def __init__(
+        self,
+        config: Config,
+        env: Env,
+        machine: Machine,
+        cluster_id: str,
+        open_store: Callable[[], Store],
+        on_fatal: Callable[[Exception], None],
+    ) -> None:
+        self.config = config
+        self._env = env
+        self._machine = machine
+        self._log = structlog.get_logger(node=config.id)
+        self._joined = [*config.voters.values(), *config.join]
+        self.voter = Voter(config, env, machine, cluster_id, open_store(), on_fatal) if config.is_voter else None
+        self._proxy = Proxy(machine.link, lambda: self._joined)
+        self.worker = WorkerNode(
+            env,
+            describe(config, machine.describe),
+            machine.link,
+            machine.supervisor,
+            machine.sample,
+            self._candidates,
+        )
+        self.output = OutputRelay(
+            config.id, self.worker.output, machine.link, self.voter.replica if self.voter else None
+        )
+        self._running = False
+
+    async def start(self) -> None:
+        """Raises JournalDamaged, StoreError or Fault."""
+        if self.voter is not None:
+            await self.voter.start()
+        await self.worker.start()
+        self._running = True
+
+    async def stop(self) -> None:
+        """Hand over leadership, then stop; commands run on under the supervisor."""
+        self._running = False
+        if self.voter is not None:
+            await self.voter.hand_over()
+        await self.worker.stop()
+        if self.voter is not None:
+            await self.voter.stop()
+
+    # rpc.server.Handlers
+
+    async def call(self, method: str, request: Message, caller: Caller) -> Message:
+        if not self._running:
+            raise no_leader()
+        if self.voter is None:
+            return await self._proxy.call(method, request, caller)
+        return await self.voter.call(method, request, caller)
+
+    def stream(self, method: str, request: Message, caller: Caller) -> AsyncIterator[Message]:
+        if isinstance(request, pb.OutputRequest) and (request.local or self.voter is not None):
+            return self.output.stream(request, caller)
+        if self.voter is None:
+            return self._proxy.stream(method, request, caller)
+        if isinstance(request, pb.WatchRequest):
+            return self.voter.watcher.watch(request, caller)
+        raise Fault(Code.UNSUPPORTED, f"This release has no {method}.", "Upgrade the daemon.")
+
+    def raft(self, message: raft_pb2.RaftMessage) -> None:
+        if self.voter is not None:
+            self.voter.engine.receive(message)
+
+    @property
+    def session(self) -> SessionHandler:
+        return self.voter.leadership.session if self.voter is not None else self._refuse_session
+
+    async def _refuse_session(self, stream: LeaderStream) -> None:
+        hint = worker_pb2.NotLeader(address=self._joined[0])
+        with suppress(LinkClosed):
+            await stream.send(worker_pb2.LeaderMessage(not_leader=hint))
+        await stream.close()
+
+    def _candidates(self) -> list[str]:
+        """Where a session may be opened, the likely leader first."""
+        known = dict(self.config.voters)
+        leader = self.voter.replica.leader if self.voter is not None else None
+        first = [known[leader]] if leader in known else []
+        return list(dict.fromkeys([*first, *self._joined]))
+
+
+class Voter:
+    """The parts that only a voter has."""
+
+    def __init__(
+        self,
+        config: Config,
+        env: Env,
+        machine: Machine,
+        cluster_id: str,
+        store: Store,
+        on_fatal: Callable[[Exception], None],
+    ) -> None:
+        self.replica = Replica(env, config.id, len(config.voters), store, on_fatal)
+        self.engine = RaftosEngine(
+            env,
+            self.replica,
+            id=config.id,
+            voters=config.voters,
+            cluster_id=cluster_id,
+            send=machine.link.send_raft,
+        )
+        self.replica.attach(self.engine)
+        self.leadership = Leadership(env, self.replica, leader_settings(config, cluster_id))
+        parts = Parts(
+            env=env,
+            node_id=config.id,
+            cluster_id=cluster_id,
+            replica=self.replica,
+            leadership=self.leadership,
+            link=machine.link,
+            address_of=config.voters.get,
+        )
+        self.service = ClusterService(parts)
+        self.watcher = Watcher(self.replica, self.service)
+        self._calls = {
+            "Submit": self.service.submit,
+            "SubmitBatch": self.service.submit_batch,
+            "GetTask": self.service.get_task,
+            "ListTasks": self.service.list_tasks,
+            "ListEvents": self.service.list_events,
+            "CancelTask": self.service.cancel_task,
+            "RetryTask": self.service.retry_task,
+            "DiscardTask": self.service.discard_task,
+            "ListNodes": self.service.list_nodes,
+            "CordonNode": self.service.cordon_node,
+            "UncordonNode": self.service.uncordon_node,
+            "Status": self.service.status,
+            "Why": self.service.why,
+            "TransferLeader": self.service.transfer_leader,
+        }
+        self.replica.on_serving = self._serving
+        self.replica.observers.append(self._observe)
+
+    async def start(self) -> None:
+        await self.replica.start()
+
+    async def hand_over(self) -> None:
+        """Let another voter lead, if there is one that can."""
+        if self.engine.role is not Role.LEADER or len(self.engine.peers) == 1:
+            return
+        with suppress(NotLeader, TimeoutError):
+            async with asyncio.timeout(_TRANSFER_S):
+                await self.engine.transfer()
+
+    async def stop(self) -> None:
+        await self.replica.stop()
+
+    async def call(self, method: str, request: Message, caller: Caller) -> Message:
+        handler = self._calls.get(method)
+        if handler is None:
+            raise Fault(Code.UNSUPPORTED, f"This release has no {method}.", "Upgrade the daemon.")
+        reply: Message = await handler(request, caller)  # type: ignore[operator]
+        return reply
+
+    def _serving(self, serving: bool) -> None:
+        if serving:
+            self.leadership.begin(self.replica.term)
+        else:
+            self.leadership.end()
+
+    def _observe(self, changes: Sequence[Change], index: int) -> None:
+        if self.replica.serving:
+            self.leadership.observe(changes, index)
+
+
+def describe(config: Config, machine: types_pb2.Node) -> types_pb2.Node:
+    """What this node offers: its machine, and what its configuration says of it."""
+    node = types_pb2.Node()
+    node.CopyFrom(machine)
+    node.id = config.id
+    node.hostname = node.hostname or hostname()
+    node.address = config.listen
+    node.role = types_pb2.NODE_ROLE_VOTER if config.is_voter else types_pb2.NODE_ROLE_WORKER
+    node.version, node.level = __version__, LEVEL
+    for text in config.labels:
+        key, _, value = text.partition("=")
+        node.labels.add(key=key, value=value)
+    if config.slots:
+        for slot in node.slots:
+            if slot.type == types_pb2.TASK_TYPE_SHELL:
+                slot.count = config.slots
+    return node
+
+
+def leader_settings(config: Config, cluster_id: str) -> Settings:
+    return Settings(
+        node_id=config.id,
+        cluster_id=cluster_id,
+        addresses=dict(config.voters),
+        lease_ms=config.lease_ms,
+        renew_ms=config.renew_ms,
+        lease_margin_ms=config.lease_margin_ms,
+        heartbeat_ms=config.heartbeat_ms,
+        offline_ms=config.offline_ms,
+    )

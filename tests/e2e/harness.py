@@ -1,0 +1,206 @@
+"""Real daemons on loopback, each in a process of its own, optionally each in a pid namespace like a machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cortex.v1 import cluster_pb2, types_pb2
+from tui.client import ClusterClient
+from tui.errors import ClusterError
+
+ENDED = ("completed", "failed", "cancelled", "skipped", "dead_letter")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def can_unshare() -> bool:
+    """Whether this user may make pid namespaces."""
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True, check=False).returncode == 0
+
+
+@dataclass
+class Node:
+    id: str
+    address: str
+    data: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        return self.data / "cortex.sock"
+
+
+@dataclass
+class Cluster:
+    """N voters. `machines` puts each daemon, its supervisor and commands in a pid namespace of their own."""
+
+    root: Path
+    voters: int = 3
+    machines: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.secret = self.root / "secret"
+        self.secret.write_text(secrets.token_hex(32))
+        self.secret.chmod(0o600)
+        ports = free_ports(self.voters)
+        self.nodes = {
+            f"n{i}": Node(f"n{i}", f"127.0.0.1:{port}", self.root / f"n{i}") for i, port in enumerate(ports, 1)
+        }
+
+    def start(self, *ids: str) -> None:
+        """Start these daemons, or all that do not run."""
+        voters = ",".join(f"{node.id}={node.address}" for node in self.nodes.values())
+        for node in self.nodes.values():
+            if (ids and node.id not in ids) or (node.process and node.process.poll() is None):
+                continue
+            node.data.mkdir(exist_ok=True)
+            command = [sys.executable, "-m", "node.cli", "run", "--id", node.id, "--data", str(node.data)]
+            command += ["--listen", node.address, "--voters", voters, "--secret-file", str(self.secret)]
+            if self.machines:
+                command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *command]
+            with (node.data / "cortexd.log").open("ab") as log:
+                node.process = subprocess.Popen(
+                    command, stderr=log, stdout=log, stdin=subprocess.DEVNULL, env=self._environ()
+                )
+
+    def _environ(self) -> dict[str, str]:
+        return {**os.environ, **self.environment}
+
+    def kill(self, *ids: str) -> None:
+        """Kill -9 these daemons; with `machines` everything that runs under them dies too."""
+        for node_id in ids or tuple(self.nodes):
+            process = self.nodes[node_id].process
+            if process is not None and process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+
+    def close(self) -> None:
+        """End daemons, supervisors and commands."""
+        for node in self.nodes.values():
+            if node.process is not None and node.process.poll() is None:
+                node.process.terminate()
+        for node in self.nodes.values():
+            if node.process is not None:
+                try:
+                    node.process.wait(10)
+                except subprocess.TimeoutExpired:
+                    node.process.kill()
+                    node.process.wait()
+            self._end_supervisor(node)
+
+    def _end_supervisor(self, node: Node) -> None:
+        try:
+            pid = int((node.data / "supervisor.pid").read_text())
+            os.kill(pid, signal.SIGTERM)
+        except (OSError, ValueError):
+            return
+
+    def client(self, *ids: str, on_link: Callable[[object], None] | None = None) -> ClusterClient:
+        targets = [self.nodes[node_id].address for node_id in ids or tuple(self.nodes)]
+        return ClusterClient(targets, self.secret.read_text(), on_link=on_link)
+
+    async def leader(self, client: ClusterClient, timeout_s: float = 30.0) -> str:
+        """Id of a leader that serves."""
+
+        async def serving() -> str:
+            status = await client.status()
+            return status.leader if status.healthy else ""
+
+        return await eventually(serving, timeout_s)
+
+    def cortex(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[bytes]:
+        """The real command line against this cluster."""
+        addresses = ",".join(node.address for node in self.nodes.values())
+        return subprocess.run(
+            [sys.executable, "-m", "tui.cli", *arguments],
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            env={**self._environ(), "CORTEX_CLUSTER": addresses, "CORTEX_SECRET_FILE": str(self.secret)},
+        )
+
+    def logs(self) -> str:
+        """The end of every daemon's log, for a failed assertion."""
+        tails = []
+        for node in self.nodes.values():
+            path = node.data / "cortexd.log"
+            if path.exists():
+                tails.append(f"--- {node.id}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-30:]))
+        return "\n".join(tails)
+
+
+async def eventually(check: Callable[[], Awaitable[str]], timeout_s: float = 30.0) -> str:
+    """The first non-empty answer of `check`, which may raise ClusterError meanwhile."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            try:
+                if found := await check():
+                    return found
+            except ClusterError:
+                pass
+            await asyncio.sleep(0.05)
+
+
+def shell(command: str, **fields: object) -> cluster_pb2.TaskRequest:
+    """A shell task without retries."""
+    spec = types_pb2.TaskSpec(
+        type=types_pb2.TASK_TYPE_SHELL,
+        shell_command=command.encode(),
+        retry=types_pb2.RetryPolicy(max_retries=0, retryable=False),
+    )
+    request = cluster_pb2.TaskRequest(spec=spec)
+    for name, value in fields.items():
+        setattr(request, name, value)
+    return request
+
+
+def state_name(task: types_pb2.Task) -> str:
+    return types_pb2.TaskState.Name(task.state).removeprefix("TASK_STATE_").lower()
+
+
+async def all_tasks(client: ClusterClient) -> list[types_pb2.Task]:
+    """Every task of the cluster, page by page."""
+    tasks: list[types_pb2.Task] = []
+    cursor = ""
+    while True:
+        page = await client.list_tasks(limit=1000, cursor=cursor)
+        tasks += page.tasks
+        cursor = page.next_cursor
+        if not cursor:
+            return tasks
+
+
+async def wait_all_ended(client: ClusterClient, ids: set[str], timeout_s: float) -> dict[str, types_pb2.Task]:
+    """The tasks `ids` once all of them have ended."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            try:
+                found = {task.id: task for task in await all_tasks(client) if task.id in ids}
+            except ClusterError:
+                found = {}
+            if len(found) == len(ids) and all(state_name(task) in ENDED for task in found.values()):
+                return found
+            await asyncio.sleep(0.1)
