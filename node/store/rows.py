@@ -1,0 +1,309 @@
+"""How each kind of row becomes columns, and exactly the same row again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any, Protocol
+
+from google.protobuf.message import Message
+
+from cortex.v1.types_pb2 import (
+    Event,
+    Node,
+    Setting,
+    StoredReply,
+    SubmitKey,
+    Task,
+    TaskSpec,
+)
+from node.core.model import Row, Table, reply_key
+
+Values = tuple[Any, ...]
+
+# A text filter sees this much of a command.
+TEXT_LIMIT_CHARS = 2_000
+
+_EVENT_ID = re.compile(r"^(0|[1-9][0-9]{0,18})-(0|[1-9][0-9]{0,18})$")
+
+
+class Codec(Protocol):
+    """One table of rows. `columns` begin with the `keys` columns, its primary key."""
+
+    @property
+    def table(self) -> str: ...
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+
+    def encode(self, row: Any) -> Values: ...
+
+    def decode(self, values: Sequence[Any]) -> Row: ...
+
+    def key_values(self, key: str) -> Values | None:
+        """Primary key of the row with this id; None when no row can have it."""
+
+    def key_of(self, row: Any) -> str:
+        """Id of a row, as its Change names it."""
+
+
+class _Extra:
+    """Fields of a message that have no column: kept as one message, so that a new field is never lost."""
+
+    def __init__(self, kind: type[Message], fields: Sequence[str]) -> None:
+        self._kind = kind
+        self._known = tuple(fields)
+        self._any = {item.name for item in kind.DESCRIPTOR.fields} > set(fields)
+
+    def pack(self, row: Message) -> bytes | None:
+        if not self._any:
+            return None
+        rest = self._kind()
+        rest.CopyFrom(row)
+        for name in self._known:
+            rest.ClearField(name)
+        return rest.SerializeToString(deterministic=True) or None
+
+
+_SPEC = Task.SPEC_FIELD_NUMBER
+_PLACEMENT = Task.PLACEMENT_FIELD_NUMBER
+_RESULT = Task.RESULT_FIELD_NUMBER
+_CONSTRAINTS = TaskSpec.CONSTRAINTS_FIELD_NUMBER
+_RETRY = TaskSpec.RETRY_FIELD_NUMBER
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _embedded(number: int, body: bytes | None) -> bytes:
+    """A sub-message in wire format; nothing when it is absent, which is not the same as empty."""
+    if body is None:
+        return b""
+    return _varint(number << 3 | 2) + _varint(len(body)) + body
+
+
+_TASK_SCALARS = {
+    "id": "id",
+    "workflow_id": "workflow_id",
+    "task_key": "task_key",
+    "name": "name",
+    "state": "state",
+    "priority": "priority",
+    "assigned_node": "node",
+    "attempt": "attempt",
+    "run": "run",
+    "fence": "fence",
+    "losses": "losses",
+    "cause": "cause",
+    "error": "error",
+    "reason": "reason",
+    "scheduled_after": "scheduled_after_us",
+    "created_at": "created_at_us",
+    "queued_at": "queued_at_us",
+    "assigned_at": "assigned_at_us",
+    "started_at": "started_at_us",
+    "completed_at": "completed_at_us",
+    "dead_lettered_at": "dead_lettered_at_us",
+    "lost_at": "lost_at_us",
+    "created_index": "created_index",
+    "modified_index": "modified_index",
+    "cancel_requested": "cancel_requested",
+    "cancel_reason": "cancel_reason",
+    "migrate_requested": "migrate_requested",
+    "submit_key": "submit_key",
+    "actor": "actor",
+    "fingerprint": "fingerprint",
+}
+_TASK_REST = (
+    "type",
+    "unstartable_nodes",
+    "placement",
+    "constraints",
+    "retry_policy",
+    "spec",
+    "extra",
+    "result",
+)
+
+
+class TaskCodec:
+    table = "te_tasks"
+    columns = (*_TASK_SCALARS, *_TASK_REST)
+    keys = ("id",)
+
+    def __init__(self, scalars: dict[str, str] | None = None) -> None:
+        scalars = _TASK_SCALARS if scalars is None else scalars
+        self.columns = (*scalars, *_TASK_REST)
+        self._fields = tuple(scalars.values())
+        self._scalars = attrgetter(*self._fields)
+        self._extra = _Extra(Task, (*self._fields, "unstartable_nodes", "placement", "spec", "result"))
+
+    def encode(self, row: Task) -> Values:
+        spec = constraints = retry = None
+        if row.HasField("spec"):
+            rest = TaskSpec()
+            rest.CopyFrom(row.spec)
+            if rest.HasField("constraints"):
+                constraints = rest.constraints.SerializeToString(deterministic=True)
+                rest.ClearField("constraints")
+            if rest.HasField("retry"):
+                retry = rest.retry.SerializeToString(deterministic=True)
+                rest.ClearField("retry")
+            spec = rest.SerializeToString(deterministic=True)
+        return (
+            *self._scalars(row),
+            row.spec.type,
+            json.dumps(list(row.unstartable_nodes)) if row.unstartable_nodes else None,
+            row.placement.SerializeToString(deterministic=True) if row.HasField("placement") else None,
+            constraints,
+            retry,
+            spec,
+            self._extra.pack(row),
+            row.result.SerializeToString(deterministic=True) if row.HasField("result") else None,
+        )
+
+    def decode(self, values: Sequence[Any]) -> Task:
+        count = len(self._fields)
+        _type, unstartable, placement, constraints, retry, spec, extra, result = values[count:]
+        task = Task(**dict(zip(self._fields, values[:count], strict=True)))
+        if spec is not None:
+            spec += _embedded(_CONSTRAINTS, constraints) + _embedded(_RETRY, retry)
+        rest = (_embedded(_SPEC, spec), _embedded(_PLACEMENT, placement), _embedded(_RESULT, result), extra or b"")
+        task.MergeFromString(b"".join(rest))
+        if unstartable is not None:
+            task.unstartable_nodes.extend(json.loads(unstartable))
+        return task
+
+    def key_values(self, key: str) -> Values | None:
+        return (key,)
+
+    def key_of(self, row: Task) -> str:
+        return row.id
+
+
+_EVENT_SCALARS = {
+    "task_id": "task",
+    "type": "type",
+    "node": "node",
+    "detail": "detail",
+    "at": "at_us",
+    "state": "state",
+    "attempt": "attempt",
+    "run": "run",
+    "node_state": "node_state",
+    "actor": "actor",
+}
+
+
+class EventCodec:
+    table = "te_task_events"
+    columns = ("log_index", "number", *_EVENT_SCALARS, "extra")
+    keys = ("log_index", "number")
+
+    def __init__(self) -> None:
+        self._fields = tuple(_EVENT_SCALARS.values())
+        self._scalars = attrgetter(*self._fields)
+        self._extra = _Extra(Event, ("id", "index", *self._fields))
+
+    def encode(self, row: Event) -> Values:
+        key = self.key_values(row.id)
+        if key is None or key[0] != row.index:
+            raise ValueError(f"event id {row.id!r} is not <{row.index}>-<number>")
+        return (*key, *self._scalars(row), self._extra.pack(row))
+
+    def decode(self, values: Sequence[Any]) -> Event:
+        index, number, *scalars, extra = values
+        fields = dict(zip(self._fields, scalars, strict=True))
+        event = Event(id=f"{index}-{number}", index=index, **fields)
+        if extra is not None:
+            event.MergeFromString(extra)
+        return event
+
+    def key_values(self, key: str) -> Values | None:
+        match = _EVENT_ID.match(key)
+        return (int(match[1]), int(match[2])) if match else None
+
+    def key_of(self, row: Event) -> str:
+        return row.id
+
+
+class BlobCodec:
+    """A small table: the whole row as one blob, and the columns by which it is looked for."""
+
+    keys = ("id",)
+
+    def __init__(self, table: str, kind: type[Any], id_field: str, fields: dict[str, str]) -> None:
+        self.table = table
+        self.columns = ("id", *fields, "row")
+        self._kind = kind
+        self._id = attrgetter(id_field)
+        self._scalars = tuple(attrgetter(name) for name in fields.values())
+
+    def encode(self, row: Any) -> Values:
+        scalars = (scalar(row) for scalar in self._scalars)
+        return (self.key_of(row), *scalars, row.SerializeToString(deterministic=True))
+
+    def decode(self, values: Sequence[Any]) -> Row:
+        row: Row = self._kind.FromString(values[-1])
+        return row
+
+    def key_values(self, key: str) -> Values | None:
+        return (key,)
+
+    def key_of(self, row: Any) -> str:
+        key: str = self._id(row)
+        return key
+
+
+class ReplyCodec(BlobCodec):
+    def __init__(self) -> None:
+        super().__init__("replies", StoredReply, "request_id", {"at": "at_us"})
+
+    def key_of(self, row: StoredReply) -> str:
+        return reply_key(row.client, row.request_id)
+
+
+def codecs() -> dict[Table, Codec]:
+    """The codec of every table of the state."""
+    node_fields = {"hostname": "hostname", "state": "state", "online": "online"}
+    return {
+        Table.TASKS: TaskCodec(),
+        Table.EVENTS: EventCodec(),
+        Table.NODES: BlobCodec("nodes", Node, "id", node_fields),
+        Table.REPLIES: ReplyCodec(),
+        Table.SUBMIT_KEYS: BlobCodec(
+            "submit_keys", SubmitKey, "key", {"task_id": "task_id", "ended_at": "ended_at_us"}
+        ),
+        Table.SETTINGS: BlobCodec("settings", Setting, "name", {}),
+    }
+
+
+def spec_text(spec: TaskSpec) -> str:
+    """The command of a spec as one line, for a text filter; bytes that are no UTF-8 are replaced."""
+    command = spec.shell_command or b" ".join(spec.argv)
+    return command.decode(errors="replace")
+
+
+def task_text(task_id: str, name: str, spec: bytes | None) -> str:
+    """What a text filter looks through. `spec` is the saved column."""
+    parsed = TaskSpec.FromString(spec) if spec is not None else TaskSpec()
+    return _text(task_id, name, parsed)
+
+
+def row_text(task: Task) -> str:
+    return _text(task.id, task.name, task.spec)
+
+
+def _text(task_id: str, name: str, spec: TaskSpec) -> str:
+    return "\n".join((task_id, name, spec_text(spec)))[:TEXT_LIMIT_CHARS].lower()

@@ -1,0 +1,219 @@
+"""Store: the rows of the replicated state in SQLite, saved behind the log and read as history.
+
+save() and the reads may be called from different threads: they use different connections, and in write-ahead mode
+neither waits for the other. A database in memory has one connection, on which they take turns.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cortex.v1.types_pb2 import Event
+from node.core.model import LIVE, Change, Key, Row, Table, row_digest
+from node.store import queries
+from node.store.connect import MEMORY, Connection, open_writer
+from node.store.rows import Codec, codecs
+from node.store.writer import Writer
+
+FILE = "state.sqlite"
+
+# Rows looked up by one statement.
+_GET_CHUNK = 256
+
+_DIGEST_BYTES = 16
+_DIGEST_MASK = (1 << 128) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The entry up to which everything is saved, and the digest of the state at it."""
+
+    index: int
+    term: int
+    at_us: int
+    digest: int
+
+
+class Store:
+    """One database. `path` is its file, or ":memory:".
+
+    `failpoint` is called with "begin", "rows" and "commit" inside each save(); what it raises undoes the save.
+    """
+
+    def __init__(self, path: Path | str, *, failpoint: Callable[[str], None] | None = None) -> None:
+        self._path = path
+        self._codecs = codecs()
+        self._failpoint = failpoint or (lambda _: None)
+        self._writer_connection: Connection | None = None
+        self._cold: Connection | None = None
+        self._history: Connection | None = None
+
+    def open(self) -> None:
+        """Create or migrate the database. Raises StoreDamaged, StoreTooNew or StoreUnavailable."""
+        self._begin(open_writer(self._path))
+
+    def _begin(self, writer: Connection) -> None:
+        self._writer_connection = writer
+        if str(self._path) == MEMORY:
+            self._cold = self._history = writer
+            return
+        # Cold rows are on the path of apply: a slow list must not hold their connection.
+        self._cold = Connection(str(self._path), cache_kib=8_192, read_only=True)
+        self._history = Connection(str(self._path), cache_kib=8_192, read_only=True)
+
+    def close(self) -> None:
+        for connection in {self._history, self._cold, self._writer_connection} - {None}:
+            assert connection is not None
+            connection.close()
+        self._writer_connection = self._cold = self._history = None
+
+    def saved(self) -> Saved:
+        with _opened(self._cold).transaction() as db:
+            return _saved(db)
+
+    def save(self, changes: Sequence[Change], index: int, term: int, at_us: int, digest: int) -> None:
+        """One transaction: the last change of each row in log order, and the index that they lead to.
+
+        Raises StoreError when nothing was saved, ValueError when `index` lies before the saved one.
+        """
+        with _opened(self._writer_connection).transaction("BEGIN IMMEDIATE") as db:
+            self._failpoint("begin")
+            before = db.execute("SELECT saved_index FROM meta").fetchone()[0]
+            if index < before or (index == before and changes):
+                raise ValueError(f"save of index {index} on a store at {before}")
+            Writer(db, self._codecs).write(changes)
+            self._failpoint("rows")
+            db.execute(
+                "UPDATE meta SET saved_index = ?, saved_term = ?, saved_at = ?, digest = ?",
+                (index, term, at_us, digest.to_bytes(_DIGEST_BYTES, "big")),
+            )
+            self._failpoint("commit")
+
+    def load_live(self) -> list[Row]:
+        """Rows that live in memory: tasks that have not ended, nodes and settings."""
+        rows: list[Row] = []
+        marks = ",".join(str(int(state)) for state in sorted(LIVE))
+        with _opened(self._cold).transaction() as db:
+            rows += self._select(db, Table.NODES, "ORDER BY id")
+            rows += self._select(db, Table.SETTINGS, "ORDER BY id")
+            rows += self._select(db, Table.TASKS, f"WHERE state IN ({marks}) ORDER BY state, created_index, id")
+        return rows
+
+    def get(self, keys: Iterable[Key]) -> dict[Key, Row]:
+        """Rows by key, whether live or ended; a key without a row is left out."""
+        by_table: dict[Table, list[str]] = {}
+        for key in set(keys):
+            by_table.setdefault(key.table, []).append(key.id)
+        found: dict[Key, Row] = {}
+        with _opened(self._cold).transaction() as db:
+            for table, ids in by_table.items():
+                codec = self._codecs[table]
+                for row in self._by_ids(db, codec, ids):
+                    found[Key(table, codec.key_of(row))] = row
+        return found
+
+    def _by_ids(self, db: sqlite3.Connection, codec: Codec, ids: list[str]) -> Iterable[Row]:
+        wanted = [values for key in ids if (values := codec.key_values(key)) is not None]
+        for start in range(0, len(wanted), _GET_CHUNK):
+            chunk = wanted[start : start + _GET_CHUNK]
+            # Few different statements, so that they stay prepared: the last key fills up to a power of two.
+            chunk += [chunk[-1]] * ((1 << (len(chunk) - 1).bit_length()) - len(chunk))
+            for values in db.execute(_lookup(codec, len(chunk)), [value for key in chunk for value in key]):
+                yield codec.decode(values)
+
+    def _select(self, db: sqlite3.Connection, table: Table, rest: str) -> list[Row]:
+        codec = self._codecs[table]
+        sql = f"SELECT {', '.join(codec.columns)} FROM {codec.table} {rest}"
+        return [codec.decode(values) for values in db.execute(sql)]
+
+    def list_tasks(self, query: queries.TaskQuery) -> queries.TaskPage:
+        """Tasks that match, newest first. Raises Fault for a bad cursor or limit."""
+        with _opened(self._history).transaction() as db:
+            return queries.list_tasks(db, self._codecs[Table.TASKS], query)
+
+    def list_dead_letters(self, limit: int = 50, cursor: str = "") -> queries.TaskPage:
+        """Dead-lettered tasks, the latest to be so first. Raises Fault for a bad cursor or limit."""
+        with _opened(self._history).transaction() as db:
+            return queries.list_dead_letters(db, self._codecs[Table.TASKS], limit, cursor)
+
+    def list_events(self, query: queries.EventQuery) -> queries.EventPage:
+        """Events that match, oldest first. Raises Fault for a bad cursor or limit."""
+        with _opened(self._history).transaction() as db:
+            return queries.list_events(db, self._codecs[Table.EVENTS], query)
+
+    def recent_events(self, limit: int) -> list[Event]:
+        """The last events, oldest first."""
+        codec = self._codecs[Table.EVENTS]
+        with _opened(self._history).transaction() as db:
+            rows = queries.recent_events(codec, queries.checked_limit(limit)).rows(db)
+        return [event for values in reversed(rows) if isinstance(event := codec.decode(values), Event)]
+
+    def counts(self) -> queries.Counts:
+        """Tasks by state, ended ones too."""
+        with _opened(self._history).transaction() as db:
+            return queries.Counts(queries.counts(db), queries.saved_index(db))
+
+    def ids_with_prefix(self, prefix: str, limit: int = 2) -> list[str]:
+        """Ids of tasks that begin so, in order; the id that is equal to it comes first and alone."""
+        with _opened(self._history).transaction() as db:
+            return queries.ids_with_prefix(db, prefix, limit)
+
+    def expired_replies(self, before_us: int, limit: int = 1_000) -> list[Key]:
+        """Stored replies of entries older than that, oldest first."""
+        sql = "SELECT id FROM replies WHERE at < ? ORDER BY at, id LIMIT ?"
+        return self._keys(Table.REPLIES, sql, before_us, limit)
+
+    def expired_submit_keys(self, before_us: int, limit: int = 1_000) -> list[Key]:
+        """Submit keys whose task ended before that, oldest first."""
+        sql = "SELECT id FROM submit_keys WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at, id LIMIT ?"
+        return self._keys(Table.SUBMIT_KEYS, sql, before_us, limit)
+
+    def _keys(self, table: Table, sql: str, before_us: int, limit: int) -> list[Key]:
+        with _opened(self._history).transaction() as db:
+            return [Key(table, key) for (key,) in db.execute(sql, (before_us, limit))]
+
+    def recount_digest(self) -> tuple[Saved, int]:
+        """What was saved last, and the digest of all rows counted anew; they differ only if rows were lost."""
+        total = 0
+        with _opened(self._history).transaction() as db:
+            for table, codec in self._codecs.items():
+                for values in db.execute(f"SELECT {', '.join(codec.columns)} FROM {codec.table}"):
+                    row = codec.decode(values)
+                    total += row_digest(table, codec.key_of(row), row)
+            return _saved(db), total & _DIGEST_MASK
+
+    def image(self) -> bytes:
+        """The whole database of a store in memory, for a simulated disk that forgets its last saves."""
+        with _opened(self._writer_connection).transaction() as db:
+            return db.serialize()
+
+    @classmethod
+    def from_image(cls, image: bytes, *, failpoint: Callable[[str], None] | None = None) -> Store:
+        """An open store in memory that holds what image() returned."""
+        store = cls(MEMORY, failpoint=failpoint)
+        writer = Connection(MEMORY, cache_kib=8_192)
+        writer.raw.deserialize(image)
+        store._begin(writer)
+        return store
+
+
+def _opened(connection: Connection | None) -> Connection:
+    if connection is None:
+        raise RuntimeError("the store is not open")
+    return connection
+
+
+def _saved(db: sqlite3.Connection) -> Saved:
+    index, term, at_us, digest = db.execute("SELECT saved_index, saved_term, saved_at, digest FROM meta").fetchone()
+    return Saved(index, term, at_us, int.from_bytes(digest, "big"))
+
+
+def _lookup(codec: Codec, count: int) -> str:
+    head = f"SELECT {', '.join(codec.columns)} FROM {codec.table} WHERE "
+    if len(codec.keys) == 1:
+        return head + f"{codec.keys[0]} IN ({','.join('?' * count)})"
+    row = f"({','.join('?' * len(codec.keys))})"
+    return head + f"({', '.join(codec.keys)}) IN (VALUES {','.join([row] * count)})"
