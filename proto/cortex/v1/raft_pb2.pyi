@@ -209,6 +209,7 @@ class AppendEntriesResponse(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     DIGEST_INDEX_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
+    PREV_LOG_INDEX_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     match_index: _builtins.int
     """on success: entries durable up to here"""
@@ -226,6 +227,8 @@ class AppendEntriesResponse(_message.Message):
     digest_index: _builtins.int
     level: _builtins.int
     """highest feature level the sender knows"""
+    prev_log_index: _builtins.int
+    """the request's"""
     def __init__(
         self,
         *,
@@ -239,10 +242,11 @@ class AppendEntriesResponse(_message.Message):
         digest: _builtins.bytes = ...,
         digest_index: _builtins.int = ...,
         level: _builtins.int = ...,
+        prev_log_index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_index", b"applied_index", "conflict_index", b"conflict_index", "conflict_term", b"conflict_term", "digest", b"digest", "digest_index", b"digest_index", "level", b"level", "match_index", b"match_index", "round", b"round", "success", b"success", "wall_us", b"wall_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_index", b"applied_index", "conflict_index", b"conflict_index", "conflict_term", b"conflict_term", "digest", b"digest", "digest_index", b"digest_index", "level", b"level", "match_index", b"match_index", "prev_log_index", b"prev_log_index", "round", b"round", "success", b"success", "wall_us", b"wall_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
