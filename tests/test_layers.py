@@ -93,6 +93,14 @@ def test_daemon_never_loads_the_console() -> None:
     assert not tops(loaded) & {"tui", "textual", "rich"}
 
 
+def test_supervisor_loads_the_standard_library_only() -> None:
+    loaded = loaded_by(*modules_of("node.supervisor"))
+    assert tops(loaded - loaded_by("json")) <= {*sys.stdlib_module_names, "node"}
+    ours = {name for name in loaded if name.startswith("node.")}
+    assert all(name.startswith("node.supervisor") for name in ours)
+    assert not tops(loaded) & {"asyncio", "multiprocessing", "ssl", "sqlite3"}
+
+
 def test_contract_loads_neither() -> None:
     contract = {f"cortex.v1.{file.stem}" for file in (ROOT / "proto/cortex/v1").glob("*_pb2*.py")}
     assert not tops(loaded_by(*contract)) & {"node", "tui"}
