@@ -1,0 +1,70 @@
+"""From applied changes to messages: what a node is given, and what it is told to end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cortex.v1.types_pb2 import Cause, Task
+from node.core.model import ENDED, ON_NODE, Change, Table
+from node.env import Clock
+from node.leader.leases import Leases
+from node.leader.port import Settings
+from node.leader.reports import Reports
+from node.leader.roster import Roster
+from node.leader.session import stop_if_asked
+
+
+class Dispatch:
+    """Acts on every applied change; a node without a session gets the same from its next Hello."""
+
+    def __init__(self, clock: Clock, settings: Settings, roster: Roster, leases: Leases, reports: Reports) -> None:
+        self._clock = clock
+        self._settings = settings
+        self._roster = roster
+        self._leases = leases
+        self._reports = reports
+
+    def observe(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if change.table is not Table.TASKS:
+                continue
+            old = change.old if isinstance(change.old, Task) else None
+            new = change.new if isinstance(change.new, Task) else None
+            held = old is not None and old.state in ON_NODE
+            holds = new is not None and new.state in ON_NODE
+            same = held and holds and old is not None and new is not None and old.fence == new.fence
+            if held and not same and old is not None:
+                self._left(old, new)
+            if holds and not same and new is not None:
+                self._given(new)
+            if same and old is not None and new is not None:
+                self._stayed(old, new)
+
+    def _given(self, task: Task) -> None:
+        self._leases.grant(task)
+        session = self._roster.session(task.node)
+        if session is not None:
+            session.assign(task, self._settings.lease_ms)
+            stop_if_asked(session, task)
+
+    def _stayed(self, old: Task, new: Task) -> None:
+        if old.lost_at_us and not new.lost_at_us:
+            self._leases.grant(new)
+        session = self._roster.session(new.node)
+        asked = (new.cancel_requested, new.migrate_requested) != (old.cancel_requested, old.migrate_requested)
+        if session is not None and asked:
+            stop_if_asked(session, new)
+
+    def _left(self, old: Task, new: Task | None) -> None:
+        known = self._roster.nodes.get(old.node)
+        if known is None:
+            return
+        if new is None or new.state in ENDED or new.attempt != old.attempt:
+            known.pace.ended(1, self._clock.boot_us())
+        if known.session is None:
+            return
+        attempt = (old.id, old.fence)
+        known.session.recalled.discard(attempt)
+        if attempt not in self._reports.reporting:
+            # Ended without its machine's word: whatever still runs there runs under a burnt fence.
+            known.session.stop(old, Cause.CAUSE_CANCEL)

@@ -1,0 +1,172 @@
+"""The duties of a leader, begun when it serves and ended when it no longer does.
+
+All of them are level-triggered: a new leader derives everything from the applied state and from what workers say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+
+import structlog
+
+from cortex.v1.cluster_pb2 import NodeVerdict, NodeView
+from cortex.v1.log_pb2 import Command, TaskLost
+from cortex.v1.types_pb2 import Resources, Task
+from node.core.faults import Fault
+from node.core.model import Change
+from node.env import Env
+from node.leader import views
+from node.leader.dispatch import Dispatch
+from node.leader.health import Health
+from node.leader.leases import Leases
+from node.leader.placement import Placement
+from node.leader.planner import FifoPlanner, Planner
+from node.leader.port import Replica, Settings
+from node.leader.reports import Reports
+from node.leader.roster import Roster
+from node.leader.sessions import Sessions, first_hello, not_leader
+from node.link import LeaderStream, LinkClosed
+
+_LEASE_ENDED = "Its machine did not renew its lease."
+_GOODBYE_S = 1.0
+
+
+class Leadership:
+    """Call begin() and end() when serving starts and stops, observe() after every applied batch."""
+
+    def __init__(
+        self, env: Env, replica: Replica, settings: Settings, planner: Callable[[], Planner] = FifoPlanner
+    ) -> None:
+        self._env = env
+        self._replica = replica
+        self._settings = settings
+        self._planner = planner
+        self._log = structlog.get_logger(node=settings.node_id)
+        self._reign: _Reign | None = None
+        self._ended: list[asyncio.Task[None]] = []
+
+    def begin(self, term: int) -> None:
+        """Take up all duties for `term`, from the state as it is applied now."""
+        self.end()
+        self._log.info("leading", term=term)
+        self._reign = _Reign(self._env, self._replica, self._settings, self._planner())
+        self._reign.begin()
+
+    def end(self) -> None:
+        """Drop all duties; workers are told who leads now."""
+        reign, self._reign = self._reign, None
+        if reign is not None:
+            self._log.info("not leading")
+            goodbye = asyncio.ensure_future(reign.end())
+            self._ended = [task for task in self._ended if not task.done()] + [goodbye]
+
+    async def stop(self) -> None:
+        """end(), and wait until the sessions are closed."""
+        self.end()
+        await asyncio.gather(*self._ended, return_exceptions=True)
+
+    def observe(self, changes: Sequence[Change], index: int) -> None:
+        """Act upon what an applied batch changed; `index` is the batch's last."""
+        if self._reign is not None:
+            self._reign.observe(changes, index)
+
+    async def session(self, stream: LeaderStream) -> None:
+        """Serve Worker.Session; returns when the stream is over."""
+        try:
+            hello = await first_hello(stream, self._settings.hello_timeout_ms)
+            reign = self._reign
+            if hello is None:
+                return
+            if reign is None or not self._replica.serving:
+                await stream.send(not_leader(self._replica, self._settings))
+            else:
+                await reign.sessions.serve(stream, hello)
+        except LinkClosed:
+            return
+        finally:
+            await stream.close()
+
+    @property
+    def samples(self) -> dict[str, Resources]:
+        """The last sample of every connected node; empty when this daemon does not lead."""
+        return self._reign.roster.samples() if self._reign is not None else {}
+
+    def node_views(self) -> list[NodeView]:
+        """Every node with its sample and its score for a plain shell task, by id."""
+        roster = self._reign.roster if self._reign is not None else Roster()
+        return views.node_views(self._replica, roster, self._env.clock.boot_us())
+
+    def why(self, task: Task) -> list[NodeVerdict]:
+        """For every node why it may or may not take `task` now."""
+        roster = self._reign.roster if self._reign is not None else Roster()
+        return views.why(self._replica, roster, task)
+
+
+class _Reign:
+    """What lives from one begin() to its end()."""
+
+    def __init__(self, env: Env, replica: Replica, settings: Settings, planner: Planner) -> None:
+        clock = env.clock
+        self._replica = replica
+        self._log = structlog.get_logger(node=settings.node_id)
+        self._retry_s = settings.retry_ms / 1000
+        self._begun_index = replica.state.index
+        self._duties: list[asyncio.Task[None]] = []
+        self._planner = planner
+        self.roster = Roster()
+        self._placement = Placement(clock, replica, settings, self.roster, planner)
+        self._leases = Leases(clock, replica, settings, self._lose)
+        self._reports = Reports(env.random, replica, settings)
+        self._health = Health(clock, replica, settings, self.roster, self._placement.wake)
+        self._dispatch = Dispatch(clock, settings, self.roster, self._leases, self._reports)
+        self.sessions = Sessions(
+            clock, replica, settings, self.roster, self._leases, self._reports, self._placement.wake
+        )
+
+    def begin(self) -> None:
+        self._planner.begin(self._replica.state)
+        self._leases.begin()
+        self._health.begin()
+        self._placement.begin()
+        duties: list[Callable[[], Coroutine[None, None, None]]] = [
+            self._placement.run,
+            self._reports.flush,
+            self._leases.confirm_renewals,
+            self._leases.end_leases,
+            self._health.watch,
+        ]
+        self._duties = [asyncio.ensure_future(self._keep(duty)) for duty in duties]
+
+    async def end(self) -> None:
+        for duty in self._duties:
+            duty.cancel()
+        self.sessions.end()
+        await asyncio.gather(*self._duties, return_exceptions=True)
+        await self.sessions.closed(_GOODBYE_S)
+
+    def observe(self, changes: Sequence[Change], index: int) -> None:
+        if index <= self._begun_index:
+            return  # the batch whose end began this reign: begin() has read its outcome
+        self._dispatch.observe(changes)
+        self._placement.observe(changes)
+
+    async def _keep(self, duty: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Run a duty until it is cancelled; one that fails is begun again, since it works from the state."""
+        while True:
+            try:
+                await duty()
+            except Exception:
+                self._log.exception("duty failed", duty=duty.__qualname__)
+            await asyncio.sleep(self._retry_s)
+
+    async def _lose(self, tasks: list[Task]) -> bool:
+        commands = [
+            Command(task_lost=TaskLost(id=task.id, fence=task.fence, reason=_LEASE_ENDED)) for task in tasks
+        ]
+        try:
+            await self._replica.execute(commands)
+        except Fault as fault:
+            self._log.warning("losses not recorded", error=fault.message)
+            return False
+        return True

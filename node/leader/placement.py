@@ -1,0 +1,157 @@
+"""The placement loop: woken by what changes, one pass and one entry at a time.
+
+A pass waits for its own entry to be applied, so two passes never give away the same capacity.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Sequence
+
+import structlog
+
+from cortex.v1.log_pb2 import Command, TaskAssign, TaskDeadLetter
+from cortex.v1.types_pb2 import Cause, Task, TaskState
+from node.core.faults import Fault
+from node.core.model import ON_NODE, Change, Table, queue_deadline_us
+from node.env import Clock
+from node.leader.planner import Planner
+from node.leader.port import Replica, Settings
+from node.leader.recall import Recaller
+from node.leader.roster import Roster
+
+_QUEUED = TaskState.TASK_STATE_QUEUED
+_REFUSED_RETRY_US = 200_000
+
+
+class Placement:
+    """Places what is due, ends what waited too long in the queue, asks back what would start sooner elsewhere."""
+
+    def __init__(
+        self, clock: Clock, replica: Replica, settings: Settings, roster: Roster, planner: Planner
+    ) -> None:
+        self._clock = clock
+        self._replica = replica
+        self._settings = settings
+        self._roster = roster
+        self._planner = planner
+        self._recaller = Recaller(clock, replica, roster, planner)
+        self._log = structlog.get_logger(node=settings.node_id)
+        self._deadlines: list[tuple[int, str]] = []
+        self._wake = asyncio.Event()
+        self._wake.set()
+
+    def begin(self) -> None:
+        for task in self._replica.state.tasks.values():
+            self._watch_deadline(task)
+
+    def observe(self, changes: Sequence[Change]) -> None:
+        """Keep the queue current, and wake when something can be placed that could not be before."""
+        self._planner.observe(changes)
+        for change in changes:
+            if change.table is Table.TASKS:
+                old, new = change.old, change.new
+                if isinstance(new, Task) and new.state == _QUEUED:
+                    self._watch_deadline(new)
+                    self._wake.set()
+                elif isinstance(old, Task) and old.state in ON_NODE:
+                    self._wake.set()
+            elif change.table is not Table.EVENTS:
+                self._wake.set()
+
+    def wake(self) -> None:
+        """Something beside the state changed: a session, a sample."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Pass after pass. Runs until cancelled."""
+        while True:
+            self._wake.clear()
+            pause_us = await self._pass()
+            if pause_us == 0:
+                continue
+            try:
+                async with asyncio.timeout(None if pause_us is None else pause_us / 1e6):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _pass(self) -> int | None:
+        """Propose one entry's worth; microseconds until the next pass if nothing wakes it before."""
+        now_us = self._replica.now_us()
+        timeouts = self._timed_out(now_us)
+        limit = self._settings.placements_per_entry
+        placements = self._planner.plan(self._replica.state, self._roster, now_us, limit)
+        commands = [
+            Command(
+                task_dead_letter=TaskDeadLetter(id=task.id, cause=Cause.CAUSE_QUEUE_TIMEOUT, reason=_waited(task))
+            )
+            for task in timeouts
+        ]
+        late = {task.id for task in timeouts}
+        commands += [
+            Command(task_assign=TaskAssign(id=task_id, placement=placement))
+            for task_id, placement in placements
+            if task_id not in late
+        ]
+        if commands and not await self._propose(commands):
+            self._planner.undo(task_id for task_id, _ in placements)
+            for task in timeouts:
+                self._watch_deadline(task)
+            return _REFUSED_RETRY_US
+        if len(placements) >= limit:
+            return 0
+        pause_us = self._recaller.recall(self._replica.now_us())
+        return _soonest(pause_us, self._until_due())
+
+    async def _propose(self, commands: list[Command]) -> bool:
+        """Whether all were accepted. What was refused stands in the log with its reason."""
+        try:
+            reply = await self._replica.execute(commands)
+        except Fault as fault:
+            self._log.warning("placement not recorded", error=fault.message)
+            return False
+        refused = [one for one in reply.commands if not one.accepted]
+        if refused:
+            self._log.info("placements refused", count=len(refused), reason=refused[0].message)
+        return not refused
+
+    def _timed_out(self, now_us: int) -> list[Task]:
+        late: list[Task] = []
+        while self._deadlines and self._deadlines[0][0] <= now_us:
+            _, task_id = heapq.heappop(self._deadlines)
+            task = self._replica.state.tasks.get(task_id)
+            deadline_us = queue_deadline_us(task) if task is not None and task.state == _QUEUED else None
+            if task is None or deadline_us is None:
+                continue
+            if deadline_us <= now_us:
+                late.append(task)
+            else:
+                heapq.heappush(self._deadlines, (deadline_us, task_id))
+            if len(late) >= self._settings.placements_per_entry:
+                break
+        return late
+
+    def _watch_deadline(self, task: Task) -> None:
+        deadline_us = queue_deadline_us(task) if task.state == _QUEUED else None
+        if deadline_us is not None:
+            heapq.heappush(self._deadlines, (deadline_us, task.id))
+
+    def _until_due(self) -> int | None:
+        """Microseconds until a task becomes due or times out; None when nothing is to come."""
+        now_us = self._replica.now_us()
+        due_us = self._planner.next_due_us(now_us)
+        deadline_us = self._deadlines[0][0] if self._deadlines else None
+        soonest_us = _soonest(due_us, deadline_us)
+        return None if soonest_us is None else max(1000, soonest_us - now_us)
+
+
+def _waited(task: Task) -> str:
+    return f"It waited longer than {task.spec.queue_timeout_ms / 1000:g} s in the queue."
+
+
+def _soonest(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)

@@ -1,0 +1,269 @@
+"""Reports of all sessions: many become one entry, and are acknowledged after it is applied.
+
+A report whose fence no longer stands needs no entry: fences are never used twice, so what is repeated or late gets
+its verdict from the applied state at once. That is also what makes repeated batches harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import structlog
+
+from cortex.v1.log_pb2 import Command, CommandReply
+from cortex.v1.types_pb2 import Cause, StreamSummary, Task, TaskResult, TaskState
+from cortex.v1.worker_pb2 import Ended, LeaderMessage, Report, ReportsAck, Verdict, VerdictKind
+from node.core import deadletter, retry
+from node.core.faults import Code, Fault
+from node.core.model import ON_NODE, ClusterState
+from node.leader.port import Replica, Settings
+from node.leader.session import Attempt, Session
+
+_STOPPED = frozenset({Cause.CAUSE_CANCEL, Cause.CAUSE_MIGRATE, Cause.CAUSE_LEASE})
+_RETRIED = frozenset({Code.OVERLOADED, Code.OUTCOME_UNKNOWN, Code.DEADLINE})
+_RETRY_S = 0.1
+_HEAD_BYTES = 4 * 1024
+_TAIL_BYTES = 12 * 1024
+_ERROR_CHARS = 1000
+
+
+@dataclass(slots=True)
+class _Batch:
+    session: Session
+    number: int
+    reports: Sequence[Report]
+
+
+class Reports:
+    """`reporting` holds the attempts whose end the entry in flight brings from their own worker."""
+
+    def __init__(self, random: Random, replica: Replica, settings: Settings) -> None:
+        self.reporting: set[Attempt] = set()
+        self._random = random
+        self._replica = replica
+        self._settings = settings
+        self._log = structlog.get_logger(node=settings.node_id)
+        self._waiting: deque[_Batch] = deque()
+        self._taken: list[_Batch] = []
+        self._waiting_count = 0
+        self._wake = asyncio.Event()
+
+    def add(self, session: Session, number: int, reports: Sequence[Report]) -> None:
+        """Queue a batch. A worker that floods the leader loses its session, and sends again when it is back."""
+        if any(batch.session is session and batch.number == number for batch in (*self._taken, *self._waiting)):
+            return
+        if self._waiting_count + len(reports) > self._settings.reports_waiting_limit:
+            session.closed.set()
+            return
+        self._waiting.append(_Batch(session, number, reports))
+        self._waiting_count += len(reports)
+        self._wake.set()
+
+    async def flush(self) -> None:
+        """Propose what waits, one entry at a time; the next one collects meanwhile. Runs until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                self._taken = self._take()
+                recorded = await self._record(self._taken)
+                for batch in self._taken:
+                    if recorded is None:
+                        batch.session.closed.set()
+                    else:
+                        batch.session.push(self._ack(batch, recorded))
+                self._taken = []
+
+    def _take(self) -> list[_Batch]:
+        """Batches for about one entry; at least one."""
+        batches: list[_Batch] = []
+        count = size = 0
+        while self._waiting:
+            batch = self._waiting[0]
+            count += len(batch.reports)
+            size += sum(report.ByteSize() for report in batch.reports)
+            over = count > self._settings.commands_per_entry or size > self._settings.bytes_per_entry
+            if batches and over:
+                break
+            batches.append(self._waiting.popleft())
+            self._waiting_count -= len(batch.reports)
+        return batches
+
+    async def _record(self, batches: list[_Batch]) -> set[Attempt] | None:
+        """Attempts whose end was recorded, once all that stands is applied; None when this leader cannot do it."""
+        recorded: set[Attempt] = set()
+        while True:
+            commands = self._commands(batches)
+            try:
+                for part in self._parts(commands):
+                    reply = await self._replica.execute(part)
+                    recorded |= self._accepted(part, reply.commands)
+                return recorded
+            except Fault as fault:
+                if fault.code not in _RETRIED:
+                    self._log.warning("reports not recorded", error=fault.message)
+                    return None
+            finally:
+                self.reporting.clear()
+            await asyncio.sleep(_RETRY_S)
+
+    def _commands(self, batches: list[_Batch]) -> list[Command]:
+        commands: list[Command] = []
+        started: set[Attempt] = set()
+        for batch in batches:
+            for report in batch.reports:
+                task = standing(self._replica.state, batch.session.node_id, report)
+                if task is None:
+                    continue
+                attempt = (task.id, task.fence)
+                if report.HasField("started"):
+                    known = task.state == TaskState.TASK_STATE_RUNNING and not task.lost_at_us
+                    if known or attempt in started:
+                        continue
+                    started.add(attempt)
+                elif attempt in self.reporting:
+                    continue
+                else:
+                    self.reporting.add(attempt)
+                commands.append(self._command(task, report))
+        return commands
+
+    def _parts(self, commands: list[Command]) -> list[list[Command]]:
+        """Split where an entry would grow over its bound."""
+        parts: list[list[Command]] = []
+        size = 0
+        for command in commands:
+            size += command.ByteSize()
+            full = not parts or len(parts[-1]) >= self._settings.commands_per_entry
+            if full or size > self._settings.bytes_per_entry:
+                parts.append([])
+                size = command.ByteSize()
+            parts[-1].append(command)
+        return parts
+
+    def _command(self, task: Task, report: Report) -> Command:
+        command = Command()
+        kind = report.WhichOneof("kind")
+        if kind == "started":
+            command.task_started.id = task.id
+            command.task_started.fence = task.fence
+            command.task_started.started_at_us = report.started.started_at_us
+        elif kind == "recalled":
+            command.task_recalled.id = task.id
+            command.task_recalled.fence = task.fence
+        elif kind == "lost":
+            command.task_lost.id = task.id
+            command.task_lost.fence = task.fence
+            command.task_lost.reason = report.lost.reason[:_ERROR_CHARS]
+        else:
+            self._end(command, task, report.ended)
+        return command
+
+    def _end(self, command: Command, task: Task, ended: Ended) -> None:
+        result = _bounded(ended.result)
+        if ended.cause == Cause.CAUSE_LOST:
+            command.task_lost.id = task.id
+            command.task_lost.fence = task.fence
+            command.task_lost.reason = ended.error[:_ERROR_CHARS]
+        elif _succeeded(task, ended):
+            command.task_complete.id = task.id
+            command.task_complete.fence = task.fence
+            command.task_complete.result.CopyFrom(result)
+        elif ended.cause in _STOPPED:
+            command.task_stopped.id = task.id
+            command.task_stopped.fence = task.fence
+            command.task_stopped.cause = ended.cause
+            command.task_stopped.result.CopyFrom(result)
+        else:
+            failed = command.task_failed
+            failed.id = task.id
+            failed.fence = task.fence
+            failed.result.CopyFrom(result)
+            failed.cause = ended.cause
+            failed.error = ended.error[:_ERROR_CHARS]
+            failed.retry_delay_us = retry.draw_delay_us(task.spec.retry, task.attempt, self._random)
+            failed.fingerprint = deadletter.fingerprint(_command_text(task), result, ended.cause)
+
+    def _ack(self, batch: _Batch, recorded: set[Attempt]) -> LeaderMessage:
+        """Verdicts for what was refused, read from applied state; none means recorded."""
+        ack = ReportsAck(number=batch.number)
+        state = self._replica.state
+        refused: dict[Attempt, VerdictKind.ValueType] = {}
+        for report in batch.reports:
+            task_id, fence = attempt_of(report)
+            if (task_id, fence) in recorded:
+                continue
+            stands = standing(state, batch.session.node_id, report) is not None
+            if report.HasField("started"):
+                if not stands:
+                    refused[task_id, fence] = VerdictKind.VERDICT_KIND_KILL
+            elif not stands:
+                refused[task_id, fence] = VerdictKind.VERDICT_KIND_RECORDED
+            elif report.HasField("recalled"):
+                refused[task_id, fence] = VerdictKind.VERDICT_KIND_KEEP
+        for (task_id, fence), kind in refused.items():
+            ack.verdicts.append(Verdict(task=task_id, fence=fence, kind=kind))
+        return LeaderMessage(reports_ack=ack)
+
+    def _accepted(self, commands: Sequence[Command], replies: Sequence[CommandReply]) -> set[Attempt]:
+        """Attempts whose end was accepted; refusals are logged."""
+        accepted: set[Attempt] = set()
+        for command, reply in zip(commands, replies, strict=True):
+            kind = command.WhichOneof("kind") or ""
+            body = getattr(command, kind)
+            if not reply.accepted:
+                reason = f"{reply.code}: {reply.message}"
+                self._log.warning("report refused", command=kind, task=body.id, reason=reason)
+            elif kind != "task_started":
+                accepted.add((body.id, body.fence))
+        return accepted
+
+
+def attempt_of(report: Report) -> Attempt:
+    """Task id and fence of a report of any kind."""
+    inner = getattr(report, report.WhichOneof("kind") or "started")
+    return inner.task, inner.fence
+
+
+def standing(state: ClusterState, node_id: str, report: Report) -> Task | None:
+    """The task that a report of `node_id` speaks of, if the report's fence is the one that holds."""
+    task_id, fence = attempt_of(report)
+    task = state.tasks.get(task_id)
+    if task is None or task.state not in ON_NODE or task.fence != fence or task.node != node_id:
+        return None
+    return task
+
+
+def _succeeded(task: Task, ended: Ended) -> bool:
+    """Judged by the exit as apply does, so that a report never stands between two commands that both refuse it."""
+    if ended.cause not in (Cause.CAUSE_UNSPECIFIED, Cause.CAUSE_EXIT) or ended.result.signal:
+        return False
+    if not ended.result.HasField("exit_code"):
+        return ended.cause == Cause.CAUSE_UNSPECIFIED
+    return ended.result.exit_code == 0 or ended.result.exit_code in task.spec.success_codes
+
+
+def _command_text(task: Task) -> str:
+    words = task.spec.shell_command or b" ".join(task.spec.argv)
+    return words.decode("utf-8", "replace")
+
+
+def _bounded(result: TaskResult) -> TaskResult:
+    """The result with excerpts of the sizes that the log takes."""
+    if not any(_oversized(summary) for summary in (result.stdout, result.stderr)):
+        return result
+    bounded = TaskResult()
+    bounded.CopyFrom(result)
+    for summary in (bounded.stdout, bounded.stderr):
+        if _oversized(summary):
+            summary.head = summary.head[:_HEAD_BYTES]
+            summary.tail = summary.tail[-_TAIL_BYTES:]
+    return bounded
+
+
+def _oversized(summary: StreamSummary) -> bool:
+    return len(summary.head) > _HEAD_BYTES or len(summary.tail) > _TAIL_BYTES

@@ -1,0 +1,36 @@
+"""What a leader shows of its nodes."""
+
+from __future__ import annotations
+
+from cortex.v1.cluster_pb2 import NodeVerdict, NodeView
+from cortex.v1.types_pb2 import Task, TaskState
+from node.leader.port import Replica
+from node.leader.roster import Roster
+
+
+def node_views(replica: Replica, roster: Roster, boot_us: int) -> list[NodeView]:
+    """Every node of the state with what is sampled and counted of it, by id."""
+    state = replica.state
+    views: list[NodeView] = []
+    for node_id in sorted(state.nodes):
+        running = sum(
+            state.tasks[task_id].state == TaskState.TASK_STATE_RUNNING for task_id in state.by_node.get(node_id, ())
+        )
+        view = NodeView(
+            node=state.nodes[node_id],
+            running=running,
+            assigned=len(state.by_node.get(node_id, ())) - running,
+            leader=node_id == replica.leader,
+            age_us=-1,
+        )
+        known = roster.nodes.get(node_id)
+        if known is not None and known.resources is not None:
+            view.resources.CopyFrom(known.resources)
+            view.age_us = max(0, boot_us - known.sampled_us)
+        views.append(view)
+    return views
+
+
+def why(replica: Replica, roster: Roster, task: Task) -> list[NodeVerdict]:
+    """For every node why it may or may not take `task` now."""
+    return []
