@@ -1,0 +1,283 @@
+"""The state machine: everything that may change the replicated state stands in TASK_TABLE and CLUSTER_TABLE.
+
+apply() is pure and total. Time, ids, jitter and verdicts are in the entry; what the state does not allow is a
+recorded rejection on which all replicas agree. The one thing that stops a daemon is an entry that it does not
+understand, because passing over it would let replicas diverge: check_level() raises before anything is applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from cortex.v1.log_pb2 import Command, CommandReply, Entry, Reply
+from cortex.v1.types_pb2 import EventType, StoredReply, SubmitKey, Task, TaskState
+from node.core import validate
+from node.core.faults import Code
+from node.core.model import (
+    ASSIGNED,
+    CANCELLED,
+    COMPLETED,
+    DEAD_LETTER,
+    FAILED,
+    LEVEL,
+    ON_NODE,
+    PENDING,
+    QUEUED,
+    RUNNING,
+    Change,
+    ClusterState,
+    Key,
+    Outcome,
+    Table,
+    reply_key,
+)
+from node.core.transitions import begin, cluster, end
+from node.core.transitions.draft import Cold, Draft, Refusal
+
+State: TypeAlias = TaskState.ValueType
+
+
+class LevelTooNew(Exception):
+    """An entry that only a later version understands. This daemon must stop before it."""
+
+    def __init__(self, index_of: str, needed: int) -> None:
+        super().__init__(f"{index_of} needs feature level {needed}; this daemon knows {LEVEL}. Upgrade cortexd.")
+        self.needed = needed
+
+
+class Rule(NamedTuple):
+    """One row of the table: which states a command may lead to from here, what does it, and on what condition."""
+
+    to: frozenset[State]
+    step: Callable[[Draft, Task, Any], Refusal | None]
+    guard: str = ""
+
+
+def _to(*states: State) -> frozenset[State]:
+    return frozenset(states)
+
+
+_FAIL = _to(QUEUED, DEAD_LETTER, FAILED, CANCELLED, ASSIGNED, RUNNING)
+
+# Submission has no state to start from: see begin.submit. A command that is not here is refused.
+TASK_TABLE: Mapping[tuple[State, str], Rule] = {
+    (PENDING, "task_cancel"): Rule(_to(CANCELLED), end.cancel),
+    (QUEUED, "task_cancel"): Rule(_to(CANCELLED), end.cancel),
+    (QUEUED, "task_assign"): Rule(
+        _to(ASSIGNED),
+        begin.assign,
+        "due; node active and online; assigned + running <= slots + 512; reservations, locks and limits fit",
+    ),
+    (QUEUED, "task_dead_letter"): Rule(_to(DEAD_LETTER), end.dead_letter, "queue timeout passed"),
+    (ASSIGNED, "task_started"): Rule(_to(RUNNING), begin.started, "fence"),
+    (RUNNING, "task_started"): Rule(_to(RUNNING), begin.started, "fence; only ends lost_at"),
+    (ASSIGNED, "task_complete"): Rule(_to(COMPLETED), end.complete, "fence; success"),
+    (RUNNING, "task_complete"): Rule(_to(COMPLETED), end.complete, "fence; success"),
+    (ASSIGNED, "task_failed"): Rule(_FAIL, end.failed, "fence; no success; cancel_requested -> cancelled"),
+    (RUNNING, "task_failed"): Rule(_FAIL, end.failed, "fence; no success; cancel_requested -> cancelled"),
+    (ASSIGNED, "task_stopped"): Rule(_to(QUEUED, CANCELLED), end.stopped, "fence; cancel_requested -> cancelled"),
+    (RUNNING, "task_stopped"): Rule(_to(QUEUED, CANCELLED), end.stopped, "fence; cancel_requested -> cancelled"),
+    (ASSIGNED, "task_recalled"): Rule(
+        _to(QUEUED, CANCELLED), begin.recalled, "fence; cancel_requested -> cancelled"
+    ),
+    (ASSIGNED, "task_lost"): Rule(
+        _to(QUEUED, DEAD_LETTER, CANCELLED, ASSIGNED), end.lost, "fence; hold and wait keep the state, with lost_at"
+    ),
+    (RUNNING, "task_lost"): Rule(
+        _to(QUEUED, DEAD_LETTER, CANCELLED, RUNNING), end.lost, "fence; hold and wait keep the state, with lost_at"
+    ),
+    (ASSIGNED, "task_cancel"): Rule(
+        _to(ASSIGNED, CANCELLED), end.cancel, "at once with lost_at, else in two phases"
+    ),
+    (RUNNING, "task_cancel"): Rule(_to(RUNNING, CANCELLED), end.cancel, "at once with lost_at, else in two phases"),
+    (ASSIGNED, "task_retry"): Rule(_to(QUEUED), end.retry, "lost_at; burns the fence"),
+    (RUNNING, "task_retry"): Rule(_to(QUEUED), end.retry, "lost_at; burns the fence"),
+    (DEAD_LETTER, "task_retry"): Rule(_to(QUEUED), end.retry),
+    (FAILED, "task_retry"): Rule(_to(QUEUED), end.retry),
+    (DEAD_LETTER, "task_cancel"): Rule(_to(CANCELLED), end.cancel, "reason required"),
+}
+
+CLUSTER_TABLE: Mapping[str, Callable[[Draft, Any], Refusal | None]] = {
+    "node_join": cluster.node_join,
+    "node_leave": cluster.node_leave,
+    "node_cordon": cluster.node_cordon,
+    "settings_change": cluster.settings_change,
+    "history_trim": cluster.history_trim,
+}
+
+FENCED = frozenset({"task_started", "task_complete", "task_failed", "task_stopped", "task_recalled", "task_lost"})
+TASK_COMMANDS = frozenset(kind for _, kind in TASK_TABLE)
+
+# The feature level that brings each kind of command. Kinds that are not here belong to levels to come.
+KIND_LEVELS: Mapping[str, int] = dict.fromkeys({"noop", "task_submit", *TASK_COMMANDS, *CLUSTER_TABLE}, 1)
+
+# Refusals that say nothing about the request itself: it may be repeated under its id and then be accepted.
+_NOT_STORED = frozenset({Code.QUEUE_FULL})
+
+
+def check_level(entry: Entry) -> None:
+    """Raises LevelTooNew for an entry that this version cannot apply."""
+    if entry.level > LEVEL:
+        raise LevelTooNew("The next log entry", entry.level)
+    for command in entry.commands:
+        kind = command.WhichOneof("kind")
+        if kind is None:
+            # Bytes without a kind that is known here are a kind that is not.
+            if command.ByteSize():
+                raise LevelTooNew("A command of unknown kind", LEVEL + 1)
+        elif KIND_LEVELS.get(kind, LEVEL + 1) > LEVEL:
+            raise LevelTooNew(f"Command {kind}", KIND_LEVELS.get(kind, LEVEL + 1))
+
+
+def reads(entry: Entry) -> set[Key]:
+    """Rows of tasks, submit keys, replies and events that apply may look at; what memory lacks must be loaded."""
+    keys: set[Key] = set()
+    if entry.request_id:
+        keys.add(Key(Table.REPLIES, reply_key(entry.client, entry.request_id)))
+    for command in entry.commands:
+        kind = command.WhichOneof("kind")
+        if kind == "task_submit":
+            keys.add(Key(Table.TASKS, command.task_submit.id))
+            if command.task_submit.submit_key:
+                keys.add(Key(Table.SUBMIT_KEYS, command.task_submit.submit_key))
+        elif kind in TASK_COMMANDS:
+            keys.add(Key(Table.TASKS, getattr(command, kind).id))
+        elif kind == "history_trim" and cluster.trim_size(command.history_trim) <= cluster.TRIM_LIMIT:
+            trim = command.history_trim
+            keys.update(Key(Table.TASKS, task_id) for task_id in trim.ids)
+            keys.update(Key(Table.EVENTS, event_id) for event_id in trim.event_ids)
+            keys.update(Key(Table.REPLIES, reply_key(ref.client, ref.request_id)) for ref in trim.requests)
+    return keys
+
+
+def follow(entry: Entry, state: ClusterState, cold: Cold) -> set[Key]:
+    """Further keys, which the rows of reads() name: a submit key's task, a trimmed task's submit key."""
+    keys: set[Key] = set()
+    for command in entry.commands:
+        kind = command.WhichOneof("kind")
+        if kind == "task_submit" and command.task_submit.submit_key:
+            row = cold.get(Key(Table.SUBMIT_KEYS, command.task_submit.submit_key))
+            if isinstance(row, SubmitKey) and row.task_id not in state.tasks:
+                keys.add(Key(Table.TASKS, row.task_id))
+        elif kind == "history_trim" and cluster.trim_size(command.history_trim) <= cluster.TRIM_LIMIT:
+            for task_id in command.history_trim.ids:
+                task = state.tasks.get(task_id) or cold.get(Key(Table.TASKS, task_id))
+                if isinstance(task, Task) and task.submit_key:
+                    keys.add(Key(Table.SUBMIT_KEYS, task.submit_key))
+    return keys
+
+
+def apply(state: ClusterState, cold: Cold, entry: Entry, index: int, term: int) -> Outcome:
+    """What `entry` leads to at `index`. `cold` has the rows of reads() and follow() that memory lacks.
+
+    Commands are applied in order, a refused one does not undo the others; but the submissions of an entry are
+    accepted all together, where the first of them stands, or not at all.
+    """
+    draft = Draft(state, cold, entry, index)
+    flaw = validate.request_flaw(entry.client, entry.request_id) if entry.request_id else None
+    key = reply_key(entry.client, entry.request_id)
+    if entry.request_id and flaw is None:
+        stored = draft.get(Table.REPLIES, key)
+        if isinstance(stored, StoredReply) and draft.now_us < stored.at_us + cluster.REPLY_KEPT_US:
+            repeated = Reply.FromString(stored.reply)
+            repeated.repeated_request = True
+            return Outcome((), repeated)
+    reply = Reply()
+    reply.index = index
+    if flaw is not None:
+        refusal = Refusal(Code.INVALID, flaw)
+        reply.commands.extend(_reply("", refusal) for _ in entry.commands)
+        draft.cluster_event(EventType.EVENT_TYPE_REJECTED, flaw)
+        return Outcome(draft.changes(), reply)
+    _run(draft, entry, reply)
+    if entry.request_id and not any(answer.code in _NOT_STORED for answer in reply.commands):
+        row = StoredReply(
+            client=entry.client,
+            request_id=entry.request_id,
+            index=index,
+            reply=reply.SerializeToString(deterministic=True),
+            at_us=draft.now_us,
+        )
+        draft.put_row(Table.REPLIES, key, row)
+    return Outcome(draft.changes(), reply)
+
+
+def _run(draft: Draft, entry: Entry, reply: Reply) -> None:
+    kinds = [command.WhichOneof("kind") for command in entry.commands]
+    submitted = None
+    for kind, command in zip(kinds, entry.commands, strict=True):
+        if kind == "task_submit":
+            if submitted is None:
+                batch = [command.task_submit for command in entry.commands if command.HasField("task_submit")]
+                submitted = iter(begin.submit(draft, batch))
+            answer = next(submitted)
+            if isinstance(answer, Refusal):
+                reply.commands.append(_reply(command.task_submit.id, answer))
+            else:
+                reply.commands.add(accepted=True, id=answer.id, deduplicated=answer.deduplicated)
+        elif kind == "noop":
+            reply.commands.add(accepted=True)
+        elif kind in TASK_COMMANDS:
+            reply.commands.append(_task_command(draft, kind, getattr(command, kind)))
+        else:
+            reply.commands.append(_cluster_command(draft, kind, command))
+
+
+def _task_command(draft: Draft, kind: str, command: Any) -> CommandReply:
+    task = draft.task(command.id)
+    refusal = _task_step(draft, task, kind, command)
+    if refusal is None:
+        return CommandReply(accepted=True, id=command.id)
+    detail = f"{kind} refused: {refusal.message}"
+    if task is not None:
+        draft.event(EventType.EVENT_TYPE_REJECTED, task, detail)
+    else:
+        known = command.id if validate.is_id(command.id) else ""
+        draft.cluster_event(EventType.EVENT_TYPE_REJECTED, detail, task=known)
+    return _reply(command.id, refusal)
+
+
+def _task_step(draft: Draft, task: Task | None, kind: str, command: Any) -> Refusal | None:
+    if task is None:
+        return Refusal(Code.NOT_FOUND, f"There is no task {validate.short(command.id)}.")
+    rule = TASK_TABLE.get((task.state, kind))
+    if kind in FENCED and (command.fence != task.fence or task.state not in ON_NODE):
+        return Refusal(Code.STALE_FENCE, f"Fence {command.fence} of task {task.id} does not hold any more.")
+    if rule is None:
+        state = TaskState.Name(task.state).removeprefix("TASK_STATE_").lower()
+        return Refusal(Code.WRONG_STATE, f"Task {task.id} is {state}: {kind} is not possible.")
+    return rule.step(draft, task, command)
+
+
+def _cluster_command(draft: Draft, kind: str | None, command: Command) -> CommandReply:
+    if kind is None or kind not in CLUSTER_TABLE:
+        refusal: Refusal | None = Refusal(Code.UNSUPPORTED, f"Command {kind or 'of no kind'} is not supported yet.")
+        subject = ""
+    else:
+        inner = getattr(command, kind)
+        subject = inner.node.id if kind == "node_join" else getattr(inner, "id", "")
+        refusal = CLUSTER_TABLE[kind](draft, inner)
+    if refusal is None:
+        return CommandReply(accepted=True, id=subject)
+    node = subject if validate.is_id(subject) else ""
+    draft.cluster_event(EventType.EVENT_TYPE_REJECTED, f"{kind} refused: {refusal.message}", node=node)
+    return _reply(subject, refusal)
+
+
+def _reply(subject: str, refusal: Refusal) -> CommandReply:
+    return CommandReply(code=refusal.code, message=refusal.message, id=validate.short(subject))
+
+
+__all__ = [
+    "CLUSTER_TABLE",
+    "FENCED",
+    "KIND_LEVELS",
+    "TASK_TABLE",
+    "Change",
+    "LevelTooNew",
+    "apply",
+    "check_level",
+    "follow",
+    "reads",
+]

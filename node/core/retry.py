@@ -1,0 +1,31 @@
+"""How long to wait before a retry."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+from cortex.v1.types_pb2 import Jitter, RetryPolicy
+
+
+def draw_delay_us(policy: RetryPolicy, attempt: int, random: Random) -> int:
+    """Microseconds from the failure of `attempt`, which counts from 0, to its retry; at most the policy's cap.
+
+    The backoff is multiplied for each attempt before, capped, then jittered.
+    """
+    cap_us = max(policy.max_backoff_ms, 0) * 1000
+    delay_us = min(cap_us, _backoff_us(policy, attempt))
+    if policy.jitter == Jitter.JITTER_NONE:
+        return delay_us
+    if policy.jitter == Jitter.JITTER_EQUAL:
+        return random.randint(delay_us // 2, delay_us)
+    return random.randint(0, delay_us)
+
+
+def _backoff_us(policy: RetryPolicy, attempt: int) -> int:
+    try:
+        delay_us = policy.backoff_ms * 1000 * policy.backoff_multiplier**attempt
+    except OverflowError:
+        delay_us = math.inf
+    # Far beyond any cap, and still a number that int() takes.
+    return int(min(max(delay_us, 0.0), 1e18)) if not math.isnan(delay_us) else 0

@@ -1,0 +1,244 @@
+"""From the submission to the start: submit, assign, started, recalled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cortex.v1.log_pb2 import TaskAssign, TaskRecalled, TaskStarted, TaskSubmit
+from cortex.v1.types_pb2 import EventType, Node, NodeState, SubmitKey, Task, TaskSpec
+from node.core import settings, validate
+from node.core.faults import Code
+from node.core.model import ASSIGNED, LIVE, QUEUED, RUNNING, Table
+from node.core.transitions.draft import Draft, Refusal
+from node.core.transitions.end import cancelled, requeue
+
+# Assignments beyond its slots that a node may hold; the leader's own bound adapts below it.
+PREFETCH_LIMIT = 512
+SUBMIT_KEY_KEPT_US = 24 * 3600 * 1_000_000
+
+
+class Submitted(NamedTuple):
+    id: str
+    deduplicated: bool
+
+
+class _Batch:
+    """What the submissions of one entry have claimed so far."""
+
+    def __init__(self) -> None:
+        self.ids: set[str] = set()
+        self.keys: dict[str, tuple[TaskSubmit, bytes]] = {}
+
+
+def submit(draft: Draft, submits: Sequence[TaskSubmit]) -> list[Submitted | Refusal]:
+    """All submissions of an entry, all or none; one answer each."""
+    batch = _Batch()
+    answers = [_check(draft, batch, submission) for submission in submits]
+    flaws = [(line, answer) for line, answer in enumerate(answers, 1) if isinstance(answer, Refusal)]
+    if not flaws:
+        flaw = _depth_flaw(
+            draft, sum(not answer.deduplicated for answer in answers if isinstance(answer, Submitted))
+        )
+        if flaw is None:
+            for submission, answer in zip(submits, answers, strict=True):
+                if isinstance(answer, Submitted) and not answer.deduplicated:
+                    _create(draft, submission)
+            return answers
+        answers = [flaw] * len(submits)
+        first, more = flaw, ""
+    else:
+        first = flaws[0][1]
+        more = f"item {flaws[0][0]} of {len(submits)}: " if len(submits) > 1 else ""
+        rest = Refusal(first.code, f"Nothing of the batch was accepted; {more}{first.message}")
+        answers = [answer if isinstance(answer, Refusal) else rest for answer in answers]
+    draft.cluster_event(EventType.EVENT_TYPE_REJECTED, f"task_submit refused: {more}{first.message}")
+    return answers
+
+
+def _check(draft: Draft, batch: _Batch, submission: TaskSubmit) -> Submitted | Refusal:
+    flaw = validate.flaw(submission)
+    if flaw is not None:
+        return Refusal(Code.INVALID, flaw)
+    if submission.submit_key:
+        earlier = _same_key(draft, batch, submission)
+        if earlier is not None:
+            return earlier
+    if submission.id in batch.ids or draft.task(submission.id) is not None:
+        return Refusal(Code.ALREADY_EXISTS, f"There is a task {submission.id} already.")
+    batch.ids.add(submission.id)
+    return Submitted(submission.id, False)
+
+
+def _same_key(draft: Draft, batch: _Batch, submission: TaskSubmit) -> Submitted | Refusal | None:
+    """What an earlier submission under the same key makes of this one; None when the key is free."""
+    digest = submission_sha256(submission)
+    key = submission.submit_key
+    claimed = batch.keys.get(key)
+    if claimed is not None:
+        holder, holder_digest = claimed[0], claimed[1]
+        if holder_digest == digest:
+            return Submitted(holder.id, True)
+        return _clash(key, holder.id, _difference(holder, submission))
+    row = draft.submit_key(key)
+    task = draft.task(row.task_id) if row is not None else None
+    if row is None or task is None or not _key_held(draft, task):
+        batch.keys[key] = (submission, digest)
+        return None
+    if row.spec_sha256 == digest:
+        return Submitted(task.id, True)
+    return _clash(key, task.id, _difference(task, submission))
+
+
+def _key_held(draft: Draft, task: Task) -> bool:
+    return task.state in LIVE or draft.now_us < task.completed_at_us + SUBMIT_KEY_KEPT_US
+
+
+def _clash(key: str, task_id: str, difference: str) -> Refusal:
+    return Refusal(
+        Code.ALREADY_EXISTS, f"Submit key {key} stands for task {task_id} with another spec ({difference})."
+    )
+
+
+def submission_sha256(submission: TaskSubmit) -> bytes:
+    """Hash of all that makes two submissions under one key the same: everything but the id."""
+    bare = TaskSubmit()
+    bare.CopyFrom(submission)
+    bare.ClearField("id")
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()
+
+
+def _difference(earlier: Task | TaskSubmit, now: TaskSubmit) -> str:
+    """Field by field, in words that are equal on all replicas (a message's own text form is not)."""
+    parts = []
+    if earlier.name != now.name:
+        parts.append(f"name {earlier.name} -> {now.name}")
+    if earlier.priority != now.priority:
+        parts.append(f"priority {earlier.priority} -> {now.priority}")
+    for name in TaskSpec.DESCRIPTOR.fields_by_name:
+        old, new = getattr(earlier.spec, name), getattr(now.spec, name)
+        if old != new:
+            plain = isinstance(old, int | bytes | str) and len(f"{old!r}{new!r}") <= 80
+            parts.append(f"{name} {old!r} -> {new!r}" if plain else name)
+    return ", ".join(parts) or "its spec was edited since"
+
+
+def _depth_flaw(draft: Draft, new: int) -> Refusal | None:
+    limit = settings.integer(draft.setting(settings.MAX_QUEUE_DEPTH), settings.MAX_QUEUE_DEPTH)
+    depth = draft.live_count()
+    if not new or depth + new <= limit:
+        return None
+    return Refusal(
+        Code.QUEUE_FULL,
+        f"{depth} tasks have not ended and {new} more would pass max_queue_depth, which is {limit}.",
+    )
+
+
+def _create(draft: Draft, submission: TaskSubmit) -> None:
+    task = Task()
+    task.id = submission.id
+    task.name = submission.name
+    task.state = QUEUED
+    task.priority = submission.priority
+    task.spec.CopyFrom(submission.spec)
+    task.run = 1
+    task.created_at_us = task.queued_at_us = draft.now_us
+    task.created_index = task.modified_index = draft.index
+    if draft.actor:
+        task.actor = draft.actor
+    if submission.submit_key:
+        task.submit_key = submission.submit_key
+        row = SubmitKey(key=task.submit_key, task_id=task.id, spec_sha256=submission_sha256(submission))
+        draft.put_row(Table.SUBMIT_KEYS, row.key, row)
+    draft.put(None, task)
+    draft.event(EventType.EVENT_TYPE_SUBMITTED, task)
+
+
+def assign(draft: Draft, task: Task, command: TaskAssign) -> Refusal | None:
+    """Guards: due; node active, online and not cordoned; room, reservations, locks and limits still fit."""
+    if task.id in draft.assigned:
+        return Refusal(Code.WRONG_STATE, "An entry assigns a task once: its index is the fence.")
+    if task.scheduled_after_us > draft.now_us:
+        return Refusal(Code.WRONG_STATE, f"It is not due for {task.scheduled_after_us - draft.now_us} µs.")
+    node_id = command.placement.node
+    node = draft.node(node_id)
+    if node is None:
+        return Refusal(Code.NOT_FOUND, f"There is no node {node_id[:64]}.")
+    obstacle = _node_obstacle(draft, task.spec, node) or _shared_obstacle(draft, task.spec)
+    if obstacle is not None:
+        return Refusal(Code.WRONG_STATE, obstacle)
+    new = draft.edit(task)
+    new.state = ASSIGNED
+    new.node = node_id
+    new.fence = draft.index
+    new.assigned_at_us = draft.now_us
+    new.started_at_us = 0
+    new.scheduled_after_us = 0
+    new.placement.CopyFrom(command.placement)
+    draft.assigned.add(task.id)
+    draft.put(task, new)
+    draft.event(EventType.EVENT_TYPE_ASSIGNED, new, command.placement.reason)
+    return None
+
+
+def _node_obstacle(draft: Draft, spec: TaskSpec, node: Node) -> str | None:
+    if node.state != NodeState.NODE_STATE_ACTIVE:
+        return f"Node {node.id} is {NodeState.Name(node.state).removeprefix('NODE_STATE_').lower()}."
+    if not node.online:
+        return f"Node {node.id} is offline."
+    slots = sum(offer.count for offer in node.slots if offer.type == spec.type)
+    if slots <= 0:
+        return f"Node {node.id} has no slots for this type of task."
+    use = draft.use(node.id)
+    if use.counts.get(spec.type, 0) >= slots + PREFETCH_LIMIT:
+        return f"Node {node.id} holds its {slots} slots + {PREFETCH_LIMIT} tasks already."
+    if not spec.HasField("requests"):
+        return None
+    wanted, capacity = spec.requests, node.capacity
+    for name, free, need in (
+        ("cpu_millis", capacity.cpu_millis - use.cpu_millis, wanted.cpu_millis),
+        ("memory_bytes", capacity.memory_bytes - use.memory_bytes, wanted.memory_bytes),
+        ("gpus", capacity.gpus - use.gpus, wanted.gpus),
+    ):
+        if need > 0 and need > free:
+            return f"Node {node.id} has {max(free, 0)} {name} free, the task reserves {need}."
+    return None
+
+
+def _shared_obstacle(draft: Draft, spec: TaskSpec) -> str | None:
+    for lock in spec.locks:
+        holder = draft.lock_holder(lock)
+        if holder is not None:
+            return f"Lock {lock} is held by task {holder}."
+    if spec.limit_count and draft.limit_use(spec.limit_key) >= spec.limit_count:
+        return f"{spec.limit_count} tasks of limit key {spec.limit_key} run already."
+    return None
+
+
+def started(draft: Draft, task: Task, command: TaskStarted) -> Refusal | None:
+    """Repeated by a worker that came back it changes nothing, but that the task is not lost any more."""
+    if task.state == RUNNING and not task.lost_at_us:
+        return None
+    new = draft.edit(task)
+    if task.state == ASSIGNED:
+        new.state = RUNNING
+        new.started_at_us = draft.now_us
+    if task.lost_at_us:
+        new.lost_at_us = 0
+        new.reason = ""
+    draft.put(task, new)
+    draft.event(EventType.EVENT_TYPE_STARTED, new, "its worker is back" if task.lost_at_us else "")
+    return None
+
+
+def recalled(draft: Draft, task: Task, command: TaskRecalled) -> Refusal | None:
+    """The worker's acknowledgement that it never started: nothing is counted."""
+    if task.cancel_requested:
+        cancelled(draft, task, "")
+        return None
+    new = draft.edit(task)
+    requeue(draft, new)
+    draft.put(task, new)
+    draft.event(EventType.EVENT_TYPE_RECALLED, new)
+    return None

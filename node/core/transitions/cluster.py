@@ -1,0 +1,180 @@
+"""Nodes, settings and history."""
+
+from __future__ import annotations
+
+from cortex.v1.log_pb2 import HistoryTrim, NodeCordon, NodeJoin, NodeLeave, SettingsChange
+from cortex.v1.types_pb2 import Event, EventType, Node, NodeRole, NodeState, Setting, StoredReply
+from node.core import settings, validate
+from node.core.faults import Code
+from node.core.model import ENDED, Table, reply_key
+from node.core.transitions.begin import SUBMIT_KEY_KEPT_US
+from node.core.transitions.draft import Draft, Refusal
+
+REPLY_KEPT_US = 24 * 3600 * 1_000_000
+TRIM_LIMIT = 1000
+
+_SCHEDULABLE = frozenset({NodeState.NODE_STATE_ACTIVE})
+_CORDONED = frozenset({NodeState.NODE_STATE_CORDONED, NodeState.NODE_STATE_DRAINING, NodeState.NODE_STATE_DRAINED})
+
+
+def node_join(draft: Draft, command: NodeJoin) -> Refusal | None:
+    """A machine registers, comes back or changes what it offers; said again it changes nothing."""
+    flaw = validate.node_flaw(command.node)
+    if flaw is not None:
+        return Refusal(Code.INVALID, flaw)
+    old = draft.node(command.node.id)
+    removed = old is not None and old.state == NodeState.NODE_STATE_REMOVED
+    if old is not None and removed and old.incarnation == command.node.incarnation:
+        return Refusal(Code.WRONG_STATE, f"Node {old.id} was removed; it joins again with a new data folder.")
+    new = Node()
+    new.CopyFrom(command.node)
+    # What a machine says of itself is everything but these.
+    new.ClearField("message")
+    new.ClearField("changed_at_us")
+    new.ClearField("modified_index")
+    new.role = new.role or NodeRole.NODE_ROLE_WORKER
+    new.online = True
+    new.state = NodeState.NODE_STATE_ACTIVE
+    new.joined_at_us = draft.now_us
+    new.incarnation_index = draft.index
+    detail = "joined"
+    if old is not None and not removed:
+        new.state = old.state
+        new.message = old.message
+        new.joined_at_us = old.joined_at_us
+        new.changed_at_us = old.changed_at_us
+        new.modified_index = old.modified_index
+        if old.incarnation == new.incarnation:
+            new.incarnation_index = old.incarnation_index
+        if new == old:
+            return None
+        detail = "changed what it offers" if old.online and old.incarnation == new.incarnation else "came back"
+        if old.incarnation != new.incarnation:
+            detail = "came back with a new data folder"
+    _put_node(draft, new, EventType.EVENT_TYPE_NODE_JOINED, detail)
+    return None
+
+
+def node_leave(draft: Draft, command: NodeLeave) -> Refusal | None:
+    """Gone offline, or removed for good. What it runs stays its own until the leases end."""
+    old = draft.node(command.id)
+    if old is None:
+        return _no_node(command.id)
+    reason = command.reason[:200]
+    if old.state == NodeState.NODE_STATE_REMOVED:
+        return None if command.removed else Refusal(Code.WRONG_STATE, f"Node {old.id} was removed.")
+    count = draft.on_node(old.id)
+    if command.removed and old.online and count:
+        return Refusal(Code.WRONG_STATE, f"Node {old.id} is online and holds {count} tasks: drain it first.")
+    if not command.removed and not old.online:
+        return None
+    new = Node()
+    new.CopyFrom(old)
+    new.online = False
+    if command.removed:
+        new.state = NodeState.NODE_STATE_REMOVED
+        new.message = reason
+    kind = EventType.EVENT_TYPE_NODE_REMOVED if command.removed else EventType.EVENT_TYPE_NODE_OFFLINE
+    _put_node(draft, new, kind, reason)
+    return None
+
+
+def node_cordon(draft: Draft, command: NodeCordon) -> Refusal | None:
+    """Take a node out of scheduling, or back in; said again it changes nothing."""
+    old = draft.node(command.id)
+    if old is None:
+        return _no_node(command.id)
+    flaw = validate.reason_flaw(command.message)
+    if flaw is not None:
+        return Refusal(Code.INVALID, flaw)
+    if old.state not in _SCHEDULABLE | _CORDONED:
+        state = NodeState.Name(old.state).removeprefix("NODE_STATE_").lower()
+        return Refusal(Code.WRONG_STATE, f"Node {old.id} is {state}.")
+    if (old.state in _CORDONED) == command.cordoned and (not command.cordoned or old.message == command.message):
+        return None
+    new = Node()
+    new.CopyFrom(old)
+    new.message = command.message
+    if not command.cordoned:
+        new.state = NodeState.NODE_STATE_ACTIVE
+    elif old.state in _SCHEDULABLE:
+        new.state = NodeState.NODE_STATE_CORDONED
+    kind = EventType.EVENT_TYPE_NODE_CORDONED if command.cordoned else EventType.EVENT_TYPE_NODE_UNCORDONED
+    _put_node(draft, new, kind, command.message)
+    return None
+
+
+def _put_node(draft: Draft, new: Node, kind: EventType.ValueType, detail: str) -> None:
+    new.changed_at_us = draft.now_us
+    new.modified_index = draft.index
+    draft.put_row(Table.NODES, new.id, new)
+    draft.node_event(kind, new, detail)
+
+
+def _no_node(node_id: str) -> Refusal:
+    return Refusal(Code.NOT_FOUND, f"There is no node {node_id[:64]}.")
+
+
+def settings_change(draft: Draft, command: SettingsChange) -> Refusal | None:
+    flaw = settings.flaw(command.name, command.value)
+    if flaw is not None:
+        return Refusal(Code.INVALID, flaw)
+    old = draft.setting(command.name)
+    if old is not None and old.value == command.value:
+        return None
+    draft.put_row(Table.SETTINGS, command.name, Setting(name=command.name, value=command.value))
+    before = old.value if old is not None else "default"
+    detail = f"{command.name}: {before} -> {command.value}"
+    draft.cluster_event(EventType.EVENT_TYPE_SETTING_CHANGED, detail)
+    return None
+
+
+def trim_size(command: HistoryTrim) -> int:
+    """Rows that it names."""
+    return len(command.ids) + len(command.event_ids) + len(command.requests)
+
+
+def history_trim(draft: Draft, command: HistoryTrim) -> Refusal | None:
+    """Rows of the past leave; what is too young, lives or is gone already is passed over."""
+    if trim_size(command) > TRIM_LIMIT:
+        return Refusal(Code.INVALID, f"A trim names at most {TRIM_LIMIT} rows, not {trim_size(command)}.")
+    counts = {
+        "tasks": sum(_trim_task(draft, command.before_us, task_id) for task_id in command.ids),
+        "events": sum(_trim_event(draft, command.before_us, event_id) for event_id in command.event_ids),
+        "replies": sum(_trim_reply(draft, ref.client, ref.request_id) for ref in command.requests),
+    }
+    if any(counts.values()):
+        detail = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        draft.cluster_event(EventType.EVENT_TYPE_HISTORY_TRIMMED, detail)
+    return None
+
+
+def _trim_task(draft: Draft, before_us: int, task_id: str) -> bool:
+    task = draft.task(task_id)
+    if task is None or task.state not in ENDED or task.completed_at_us >= before_us:
+        return False
+    if task.submit_key:
+        if draft.now_us < task.completed_at_us + SUBMIT_KEY_KEPT_US:
+            return False
+        row = draft.submit_key(task.submit_key)
+        if row is not None and row.task_id == task.id:
+            draft.put_row(Table.SUBMIT_KEYS, row.key, None)
+    draft.delete_task(task)
+    return True
+
+
+def _trim_event(draft: Draft, before_us: int, event_id: str) -> bool:
+    row = draft.get(Table.EVENTS, event_id)
+    if not isinstance(row, Event) or row.at_us >= before_us:
+        return False
+    draft.put_row(Table.EVENTS, event_id, None)
+    return True
+
+
+def _trim_reply(draft: Draft, client: str, request_id: str) -> bool:
+    key = reply_key(client, request_id)
+    row = draft.get(Table.REPLIES, key)
+    if not isinstance(row, StoredReply) or draft.now_us < row.at_us + REPLY_KEPT_US:
+        return False
+    draft.put_row(Table.REPLIES, key, None)
+    return True

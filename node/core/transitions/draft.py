@@ -1,0 +1,188 @@
+"""The rows in the middle of an entry: what its earlier commands changed, over memory, over cold rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from cortex.v1.log_pb2 import Entry
+from cortex.v1.types_pb2 import Event, EventType, Node, Setting, SubmitKey, Task, TaskSpec
+from node.core.faults import Code
+from node.core.model import LIVE, ON_NODE, Change, ClusterState, Key, NodeUse, Row, Table
+from node.core.validate import TIME_LIMIT_US
+
+_DETAIL_CHARS = 300
+
+Cold = Mapping[Key, Row | None]
+
+
+class Refusal(NamedTuple):
+    """Why a command changed nothing."""
+
+    code: Code
+    message: str
+
+
+class Draft:
+    """Collects an entry's changes; the state itself is only read. Implements model.Reader."""
+
+    def __init__(self, state: ClusterState, cold: Cold, entry: Entry, index: int) -> None:
+        self.index = index
+        self.actor = entry.actor[:200]
+        # Leader time does not go back, whatever an entry says, and stays where sums still fit into 64 bits.
+        self.now_us = min(max(state.at_us, entry.at_us), TIME_LIMIT_US)
+        self.assigned: set[str] = set()
+        self._state = state
+        self._cold = cold
+        self._tasks: dict[str, Task | None] = {}
+        self._old_tasks: dict[str, Task | None] = {}
+        self._rows: dict[Key, Row | None] = {}
+        self._old_rows: dict[Key, Row | None] = {}
+        self._events: list[Event] = []
+        self._uses: dict[str, NodeUse] = {}
+        self._locks: dict[str, str | None] = {}
+        self._limits: dict[str, int] = {}
+        self._live_change = 0
+
+    # Reading
+
+    def get(self, table: Table, key: str) -> Row | None:
+        if table is Table.TASKS:
+            return self.task(key)
+        full = Key(table, key)
+        if full in self._rows:
+            return self._rows[full]
+        return self._state.get(table, key) or self._cold.get(full)
+
+    def task(self, task_id: str) -> Task | None:
+        if task_id in self._tasks:
+            return self._tasks[task_id]
+        task = self._state.tasks.get(task_id)
+        if task is not None:
+            return task
+        row = self._cold.get(Key(Table.TASKS, task_id))
+        return row if isinstance(row, Task) else None
+
+    def node(self, node_id: str) -> Node | None:
+        row = self.get(Table.NODES, node_id)
+        return row if isinstance(row, Node) else None
+
+    def nodes(self) -> list[Node]:
+        """All nodes, by id."""
+        ids = set(self._state.nodes) | {key.id for key in self._rows if key.table is Table.NODES}
+        return [node for node_id in sorted(ids) if (node := self.node(node_id)) is not None]
+
+    def setting(self, name: str) -> Setting | None:
+        row = self.get(Table.SETTINGS, name)
+        return row if isinstance(row, Setting) else None
+
+    def submit_key(self, key: str) -> SubmitKey | None:
+        row = self.get(Table.SUBMIT_KEYS, key)
+        return row if isinstance(row, SubmitKey) else None
+
+    def live_count(self) -> int:
+        return self._state.live_count() + self._live_change
+
+    def use(self, node_id: str) -> NodeUse:
+        """What the node's tasks hold; not to be changed."""
+        return self._uses.get(node_id) or self._state.use.get(node_id) or NodeUse()
+
+    def on_node(self, node_id: str) -> int:
+        """How many tasks are assigned to or running on the node."""
+        return sum(self.use(node_id).counts.values())
+
+    def lock_holder(self, lock: str) -> str | None:
+        """Task id of who holds a lock."""
+        return self._locks[lock] if lock in self._locks else self._state.locks.get(lock)
+
+    def limit_use(self, key: str) -> int:
+        return self._limits[key] if key in self._limits else self._state.limit_use.get(key, 0)
+
+    # Writing
+
+    def edit(self, task: Task) -> Task:
+        """A copy to be changed and put()."""
+        new = Task()
+        new.CopyFrom(task)
+        new.modified_index = self.index
+        return new
+
+    def put(self, old: Task | None, new: Task) -> None:
+        key = new.id
+        if key not in self._tasks:
+            self._old_tasks[key] = old
+        self._tasks[key] = new
+        was = old is not None and old.state in ON_NODE
+        if old is not None and was != (new.state in ON_NODE):
+            if was:
+                self._hold(old.node, key, old.spec, -1)
+            else:
+                self._hold(new.node, key, new.spec, 1)
+        self._live_change += (new.state in LIVE) - (old is not None and old.state in LIVE)
+
+    def delete_task(self, old: Task) -> None:
+        """Forget an ended task."""
+        if old.id not in self._tasks:
+            self._old_tasks[old.id] = old
+        self._tasks[old.id] = None
+
+    def put_row(self, table: Table, key: str, new: Row | None) -> None:
+        """Put, or with None delete, a row of another table than tasks and events."""
+        full = Key(table, key)
+        if full not in self._rows:
+            self._old_rows[full] = self.get(table, key)
+        self._rows[full] = new
+
+    def event(self, kind: EventType.ValueType, task: Task, detail: str = "") -> None:
+        """Record what led to `task` as it is now."""
+        event = self._new_event(kind, detail)
+        event.task = task.id
+        event.node = task.node
+        event.state = task.state
+        event.attempt = task.attempt
+        event.run = task.run
+
+    def node_event(self, kind: EventType.ValueType, node: Node, detail: str = "") -> None:
+        event = self._new_event(kind, detail)
+        event.node = node.id
+        event.node_state = node.state
+
+    def cluster_event(self, kind: EventType.ValueType, detail: str, task: str = "", node: str = "") -> None:
+        """Record what concerns no row, or one that is not there."""
+        event = self._new_event(kind, detail)
+        event.task = task
+        event.node = node
+
+    def changes(self) -> tuple[Change, ...]:
+        """At most one change per row, in the order in which the rows were first touched."""
+        olds, old_rows = self._old_tasks, self._old_rows
+        return (
+            *(Change(Table.TASKS, key, olds[key], new) for key, new in self._tasks.items()),
+            *(Change(key.table, key.id, old_rows[key], new) for key, new in self._rows.items()),
+            *(Change(Table.EVENTS, event.id, None, event) for event in self._events),
+        )
+
+    def _new_event(self, kind: EventType.ValueType, detail: str) -> Event:
+        event = Event()
+        event.id = f"{self.index}-{len(self._events)}"
+        event.index = self.index
+        event.type = kind
+        event.at_us = self.now_us
+        if detail:
+            event.detail = detail[:_DETAIL_CHARS]
+        if self.actor:
+            event.actor = self.actor
+        self._events.append(event)
+        return event
+
+    def _hold(self, node_id: str, task_id: str, spec: TaskSpec, sign: int) -> None:
+        if node_id not in self._uses:
+            self._uses[node_id] = self.use(node_id).copy()
+        self._uses[node_id].add(spec, sign)
+        for lock in spec.locks:
+            if sign > 0:
+                self._locks[lock] = task_id
+            elif self.lock_holder(lock) == task_id:
+                self._locks[lock] = None
+        if spec.limit_count:
+            self._limits[spec.limit_key] = self.limit_use(spec.limit_key) + sign
