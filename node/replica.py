@@ -283,6 +283,8 @@ class Replica:
         for committed, entry, keys in zip(entries, parsed, wanted, strict=True):
             machine.check_level(entry)
             rows = {key: row for key in keys if (row := cold.get(key)) is not None}
+            if further := machine.follow(entry, self.state, rows):
+                rows.update({key: row for key, row in self._cold(further).items() if row is not None})
             outcome = machine.apply(self.state, rows, entry, committed.index, committed.term)
             self.state.commit(outcome, committed.index, committed.term, entry.at_us)
             self.time.applied(entry.at_us)
