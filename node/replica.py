@@ -274,18 +274,11 @@ class Replica:
 
     def _apply(self, entries: Sequence[Committed]) -> None:
         parsed = [Entry.FromString(committed.data) for committed in entries]
-        wanted = [machine.reads(entry) for entry in parsed]
-        tasks = self.state.tasks
-        cold = self._cold(
-            {key for keys in wanted for key in keys if key.table != Table.TASKS or key.id not in tasks}
-        )
+        cold = self._load(parsed)
         changes: list[Change] = []
-        for committed, entry, keys in zip(entries, parsed, wanted, strict=True):
+        for committed, entry in zip(entries, parsed, strict=True):
             machine.check_level(entry)
-            rows = {key: row for key in keys if (row := cold.get(key)) is not None}
-            if further := machine.follow(entry, self.state, rows):
-                rows.update({key: row for key, row in self._cold(further).items() if row is not None})
-            outcome = machine.apply(self.state, rows, entry, committed.index, committed.term)
+            outcome = machine.apply(self.state, cold, entry, committed.index, committed.term)
             self.state.commit(outcome, committed.index, committed.term, entry.at_us)
             self.time.applied(entry.at_us)
             for change in outcome.changes:
@@ -303,6 +296,15 @@ class Replica:
         for observer in self.observers:
             observer(changes, self.state.index)
         self._check_serving()
+
+    def _load(self, entries: Sequence[Entry]) -> dict[Key, Row | None]:
+        """The rows that apply may ask for and memory lacks; kept current while the entries are applied."""
+        tasks = self.state.tasks
+        wanted = set().union(*map(machine.reads, entries))
+        cold = self._cold(key for key in wanted if key.table is not Table.TASKS or key.id not in tasks)
+        more = set().union(*(machine.follow(entry, self.state, cold) for entry in entries)) - cold.keys()
+        cold.update(self._cold(more))
+        return cold
 
     def _cold(self, keys: Iterable[Key]) -> dict[Key, Row | None]:
         """Rows that are not in memory: what waits to be saved, over what the store has."""
