@@ -1,0 +1,199 @@
+"""One attempt at a command: its order, its process, the ladder that ends it, and its result."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from node.supervisor import wire
+from node.supervisor.capture import Capture
+
+_KILL_AGAIN_US = 100_000
+# Longest wait for pipes that something out of reach still holds open after all processes are gone.
+_PIPE_GRACE_US = 200_000
+NEVER = 1 << 62
+
+
+class Order:
+    """What the daemon asked for. See wire.ORDER_FIELDS."""
+
+    __slots__ = wire.ORDER_FIELDS
+
+    key: str
+    kind: int
+    priority: int
+    created_us: int
+    argv: list[bytes]
+    env: dict[bytes, bytes]
+    cwd: str
+    output: str
+    timeout_us: int
+    kill_timeout_us: int
+    lease_end_us: int
+    success_codes: tuple[int, ...]
+
+    def __init__(self, values: tuple[object, ...]) -> None:
+        for name, value in zip(wire.ORDER_FIELDS, values, strict=True):
+            setattr(self, name, value)
+
+    def may_start(self, now_us: int) -> bool:
+        """Whether enough of the lease is left to end it in order."""
+        return self.lease_end_us < 0 or self.lease_end_us - now_us >= self.kill_timeout_us + 1_000_000
+
+
+class Attempt:
+    """A command that was spawned. `pid` is 0 once it is reaped."""
+
+    __slots__ = (
+        "cause",
+        "cwd",
+        "ended_us",
+        "forgotten",
+        "group",
+        "kill_us",
+        "killed",
+        "order",
+        "pid",
+        "pipes_until_us",
+        "spawned_us",
+        "started_us",
+        "status",
+        "stderr",
+        "stdout",
+        "usage",
+        "wall_us",
+    )
+
+    def __init__(self, order: Order, pid: int, stdout: Capture, stderr: Capture, spawned_us: int) -> None:
+        self.order = order
+        self.pid = pid
+        self.group = pid
+        self.stdout = stdout
+        self.stderr = stderr
+        self.spawned_us = spawned_us
+        self.started_us = time.time_ns() // 1000
+        self.ended_us = 0
+        self.wall_us = 0
+        self.cause = wire.CAUSE_NONE
+        self.kill_us = NEVER
+        self.killed = False
+        self.status = 0
+        self.usage = (0, 0, 0)
+        self.cwd = ""
+        self.forgotten = False
+        self.pipes_until_us = NEVER
+
+    @property
+    def pipes_open(self) -> bool:
+        return self.stdout.fd >= 0 or self.stderr.fd >= 0
+
+    @property
+    def stopping(self) -> bool:
+        return self.kill_us < NEVER
+
+    def next_us(self) -> int:
+        """When something is due next, on the boot clock."""
+        if self.pid == 0 or self.stopping:
+            return min(self.kill_us, self.pipes_until_us)
+        order = self.order
+        due = self.spawned_us + order.timeout_us if order.timeout_us else NEVER
+        if order.lease_end_us >= 0:
+            due = min(due, order.lease_end_us - order.kill_timeout_us)
+        return due
+
+    def due_cause(self, now_us: int) -> int:
+        """Why it must be stopped now, or CAUSE_NONE."""
+        order = self.order
+        if self.stopping:
+            return wire.CAUSE_NONE
+        if order.timeout_us and now_us >= self.spawned_us + order.timeout_us:
+            return wire.CAUSE_TIMEOUT
+        if 0 <= order.lease_end_us <= now_us + order.kill_timeout_us:
+            return wire.CAUSE_LEASE
+        return wire.CAUSE_NONE
+
+    def begin_stop(self, cause: int, kill_timeout_us: int, now_us: int) -> bool:
+        """Note that TERM is due. False when it was sent before: the first cause stays, KILL may come sooner."""
+        first = not self.stopping
+        if first and self.pid:
+            self.cause = cause
+        kill_us = now_us + kill_timeout_us
+        if self.order.lease_end_us >= 0:
+            kill_us = min(kill_us, max(self.order.lease_end_us, now_us))
+        if not self.killed:
+            self.kill_us = min(self.kill_us, kill_us)
+        return first
+
+    def signal_group(self, number: int) -> bool:
+        """Whether the process group was there to be signalled."""
+        if not self.pid and os.path.exists(f"/proc/{self.group}"):
+            return False  # the number was given to another process, so our group is gone
+        try:
+            os.killpg(self.group, number)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+    def group_lives(self) -> bool:
+        return self.signal_group(0)
+
+    def drain(self) -> None:
+        self.stdout.drain()
+        self.stderr.drain()
+
+    def kill_again(self, now_us: int) -> None:
+        self.killed = True
+        self.kill_us = now_us + _KILL_AGAIN_US
+
+    def reaped(self, status: int, usage: tuple[int, int, int], now_us: int) -> None:
+        """Its own process has ended; others of it may live."""
+        self.pid = 0
+        self.status = status
+        self.usage = usage
+        self.ended_us = time.time_ns() // 1000
+        self.wall_us = now_us - self.spawned_us
+
+    def wait_for_pipes(self, now_us: int) -> bool:
+        """All processes are gone: whether the pipes still get time to be read to their end."""
+        if not self.pipes_open:
+            return False
+        if self.pipes_until_us == NEVER:
+            self.pipes_until_us = now_us + _PIPE_GRACE_US
+        return now_us < self.pipes_until_us
+
+    def result(self) -> tuple[object, ...]:
+        """Close the files; the result in the order of wire.RESULT_FIELDS."""
+        number = self.status & 0x7F
+        code = -1 if number else self.status >> 8
+        return (
+            self._final_cause(code, number),
+            "",
+            code,
+            number,
+            self.started_us,
+            self.ended_us,
+            self.wall_us,
+            *self.usage,
+            self.stdout.close(),
+            self.stderr.close(),
+        )
+
+    def _final_cause(self, code: int, number: int) -> int:
+        if not number and (code == 0 or code in self.order.success_codes):
+            return wire.CAUSE_NONE
+        if self.cause:
+            return self.cause
+        return wire.CAUSE_SIGNAL if number else wire.CAUSE_EXIT
+
+
+def boot_us() -> int:
+    """Microseconds since boot, suspend included."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
+def unstarted(cause: int, error: str) -> tuple[object, ...]:
+    """The result of an attempt that never ran."""
+    nothing = (0, 0, b"", b"", b"")
+    return (cause, error, -1, 0, 0, time.time_ns() // 1000, 0, 0, 0, 0, nothing, nothing)

@@ -1,0 +1,106 @@
+"""One output stream of a command: always drained, kept up to a cap, hashed, with its head and tail."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# OpenSSL would double this process's memory, and none of its speed is needed here.
+if sys.version_info >= (3, 12):
+    from _sha2 import sha256  # type: ignore[import-not-found,unused-ignore]
+else:
+    from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
+
+HEAD_BYTES = 4 * 1024
+TAIL_BYTES = 12 * 1024
+_READ_BYTES = 64 * 1024
+
+Summary = tuple[int, int, bytes, bytes, bytes]
+
+
+class Capture:
+    """Reads the pipe `fd` into the file `name` below the folder `folder_fd`, made at the first byte."""
+
+    __slots__ = ("_cap", "_file", "_folder_fd", "_hash", "_head", "_kept", "_name", "_tail", "_total", "fd")
+
+    def __init__(self, fd: int, folder_fd: int, name: str, cap_bytes: int) -> None:
+        self.fd = fd
+        self._folder_fd = folder_fd
+        self._name = name
+        self._cap = cap_bytes
+        self._file = -1
+        self._total = 0
+        self._kept = 0
+        self._hash = sha256()
+        self._head = b""
+        self._tail = b""
+
+    @property
+    def open(self) -> bool:
+        return self.fd >= 0
+
+    def read(self) -> bool:
+        """Take what one read gives. False when there is nothing to read now, or nothing more ever."""
+        try:
+            data = os.read(self.fd, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self.close_pipe()
+            return False
+        self._take(data)
+        return True
+
+    def drain(self) -> None:
+        """Take what waits in the pipe, at most its largest capacity."""
+        for _ in range(16):
+            if self.fd < 0 or not self.read():
+                return
+
+    def close_pipe(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def close(self) -> Summary:
+        """Close everything. Returns (total, dropped, SHA-256 of what was kept, head, tail)."""
+        self.close_pipe()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        return (self._total, self._total - self._kept, self._hash.digest(), self._head, self._tail)
+
+    def _take(self, data: bytes) -> None:
+        self._total += len(data)
+        if self._kept < self._cap:
+            self._keep(data[: self._cap - self._kept])
+        missing = HEAD_BYTES - len(self._head)
+        if missing > 0:
+            self._head += data[:missing]
+            data = data[missing:]
+        if data:
+            self._tail = data[-TAIL_BYTES:] if len(data) >= TAIL_BYTES else (self._tail + data)[-TAIL_BYTES:]
+
+    def _keep(self, data: bytes) -> None:
+        try:
+            if self._file < 0:
+                self._file = self._create()
+            written = os.write(self._file, data)
+        except OSError:
+            # A full disk must not stop the command: the rest is counted as dropped.
+            self._cap = self._kept
+            return
+        self._hash.update(data[:written])
+        self._kept += written
+        if written < len(data):
+            self._cap = self._kept
+
+    def _create(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            return os.open(self._name, flags, 0o600, dir_fd=self._folder_fd)
+        except FileNotFoundError:
+            os.mkdir(os.path.dirname(self._name), 0o700, dir_fd=self._folder_fd)
+            return os.open(self._name, flags, 0o600, dir_fd=self._folder_fd)

@@ -1,0 +1,163 @@
+"""What survives the supervisor: a start mark before each spawn, each result until the daemon forgets it.
+
+Not fsynced: it outlives any process's death, and after a reboot the daemon counts every accepted fence as started.
+A record is a CRC-32, a length and a marshalled tuple; reading stops at the first record that is not whole.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+from binascii import crc32
+
+_NAME = "attempts"
+_REWRITE_BYTES = 4 * 1024 * 1024
+
+Record = tuple[object, ...]
+
+
+class Mark:
+    """An attempt that was about to start at `boot_us`; `pid` is 0 when it is not known."""
+
+    __slots__ = ("boot_id", "boot_us", "pid")
+
+    def __init__(self, boot_us: int, boot_id: str, pid: int = 0) -> None:
+        self.boot_us = boot_us
+        self.boot_id = boot_id
+        self.pid = pid
+
+
+class Journal:
+    """Marks and results by attempt key, kept in the file `attempts` of `folder`. Methods raise OSError."""
+
+    __slots__ = ("_boot_id", "_buffer", "_end", "_fd", "_folder", "_grown", "marks", "results")
+
+    def __init__(self, folder: str, boot_id: str) -> None:
+        self._folder = folder
+        self._boot_id = boot_id
+        self._buffer: list[bytes] = []
+        self._end = 0
+        self._grown = 0
+        self._fd = -1
+        self.marks: dict[str, Mark] = {}
+        self.results: dict[str, Record] = {}
+        self._replay()
+        self._rewrite()
+
+    def mark(self, key: str, boot_us: int) -> None:
+        self.marks[key] = Mark(boot_us, self._boot_id)
+        self._append(("mark", key, boot_us, self._boot_id))
+
+    def unmark(self, key: str) -> None:
+        """The spawn did not happen."""
+        self.marks.pop(key, None)
+        self._append(("unmark", key))
+
+    def spawned(self, key: str, pid: int) -> None:
+        self.marks[key].pid = pid
+        self._append(("pid", key, pid))
+
+    def ended(self, key: str, result: Record) -> None:
+        self.results[key] = result
+        self._append(("end", key, result))
+
+    def forget(self, keys: list[str]) -> None:
+        for key in keys:
+            self.marks.pop(key, None)
+            self.results.pop(key, None)
+        self._append(("forget", keys))
+
+    def flush(self) -> None:
+        """Write what was recorded since the last call; after an OSError it is still to be written."""
+        if not self._buffer:
+            return
+        data = b"".join(self._buffer)
+        try:
+            _write_all(self._fd, data)
+        except OSError:
+            os.ftruncate(self._fd, self._end)
+            raise
+        self._buffer.clear()
+        self._end += len(data)
+        self._grown += len(data)
+        if self._grown > _REWRITE_BYTES:
+            self._rewrite()
+
+    def _append(self, record: Record) -> None:
+        self._buffer.append(_encode(record))
+
+    def _replay(self) -> None:
+        try:
+            with open(f"{self._folder}/{_NAME}", "rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            return
+        for record in _decode(data):
+            self._apply(record)
+
+    def _apply(self, record: Record) -> None:
+        kind, subject = record[0], record[1]
+        if kind == "forget":
+            for key in subject:  # type: ignore[attr-defined]
+                self.marks.pop(key, None)
+                self.results.pop(key, None)
+            return
+        assert isinstance(subject, str)
+        if kind == "mark":
+            boot_us, boot_id = record[2:]
+            assert isinstance(boot_us, int)
+            assert isinstance(boot_id, str)
+            self.marks[subject] = Mark(boot_us, boot_id)
+        elif kind == "unmark":
+            self.marks.pop(subject, None)
+        elif kind == "pid" and subject in self.marks:
+            assert isinstance(record[2], int)
+            self.marks[subject].pid = record[2]
+        elif kind == "end":
+            assert isinstance(record[2], tuple)
+            self.results[subject] = record[2]
+
+    def _rewrite(self) -> None:
+        parts = []
+        for key, mark in self.marks.items():
+            parts.append(_encode(("mark", key, mark.boot_us, mark.boot_id)))
+            parts.append(_encode(("pid", key, mark.pid)))
+        parts += [_encode(("end", key, result)) for key, result in self.results.items()]
+        data = b"".join(parts)
+        new = f"{self._folder}/{_NAME}.new"
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        _write_all(fd, data)
+        os.rename(new, f"{self._folder}/{_NAME}")
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = fd
+        self._end = len(data)
+        # Counted from here, so that a large live set is not rewritten again at once.
+        self._grown = 0
+
+
+def _encode(record: Record) -> bytes:
+    body = marshal.dumps(record, 2)  # type: ignore[arg-type]
+    return crc32(body).to_bytes(4, "little") + len(body).to_bytes(4, "little") + body
+
+
+def _decode(data: bytes) -> list[Record]:
+    records: list[Record] = []
+    start = 0
+    while start + 8 <= len(data):
+        size = int.from_bytes(data[start + 4 : start + 8], "little")
+        body = data[start + 8 : start + 8 + size]
+        if len(body) < size or crc32(body) != int.from_bytes(data[start : start + 4], "little"):
+            break
+        record = marshal.loads(body)
+        if type(record) is not tuple or len(record) < 2:
+            break
+        records.append(record)
+        start += 8 + size
+    return records
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -1,0 +1,143 @@
+"""Start of the supervisor process: one per data folder, in a session of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+
+from node.supervisor import wire
+from node.supervisor.journal import Journal, Mark
+from node.supervisor.kin import all_pids, key_of, session_of, start_ticks
+from node.supervisor.server import Supervisor
+
+_FOLDER = "supervisor"
+_PR_SET_CHILD_SUBREAPER = 36
+_MAX_DESCRIPTORS = 65536
+_REMNANT_ROUNDS = 250
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 0 after quitting, 1 when it cannot start, 2 for wrong usage; says why on stderr."""
+    if len(arguments) != 2 or arguments[0] != "--data":
+        os.write(2, b"usage: python -m node.supervisor --data DIR\n")
+        return 2
+    data = os.path.abspath(arguments[1])
+    folder = f"{data}/{_FOLDER}"
+    try:
+        for path in (data, folder, f"{data}/output", f"{data}/work"):
+            os.makedirs(path, 0o700, exist_ok=True)
+        lock = _lock(folder)
+        boot_id = read_boot_id()
+        journal = Journal(folder, boot_id)
+        listener = _listen(folder)
+    except OSError as error:
+        os.write(2, f"The supervisor of {data} cannot start: {error}. Correct that and start it again.\n".encode())
+        return 1
+    _prepare_process()
+    end_remnants(journal, boot_id)
+    instance = os.urandom(8).hex()
+    greeting = wire.hello(
+        "cortex-supervisor",
+        {"protocol": str(wire.PROTOCOL), "pid": str(os.getpid()), "instance": instance, "boot": boot_id},
+    )
+    supervisor = Supervisor(data, listener, journal, greeting)
+    _detach(folder)
+    supervisor.run()
+    os.close(lock)
+    return 0
+
+
+def read_boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def end_remnants(journal: Journal, boot_id: str) -> None:
+    """Kill what a supervisor that was killed left running: nobody ends its leases or reads its output any more."""
+    marks = {
+        key: mark for key, mark in journal.marks.items() if key not in journal.results and mark.boot_id == boot_id
+    }
+    if not marks:
+        return
+    for _ in range(_REMNANT_ROUNDS):
+        found = [pid for pid in all_pids() if pid != os.getpid() and key_of(pid) in marks]
+        found += [mark.pid for mark in marks.values() if mark.pid and _is_same(mark)]
+        if not found:
+            return
+        for pid in found:
+            try:
+                if session_of(pid) == pid:
+                    os.killpg(pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                continue
+        time.sleep(0.02)
+
+
+def _is_same(mark: Mark) -> bool:
+    """Whether the process of `mark` still has its number: it started right after the mark was written."""
+    ticks = start_ticks(mark.pid)
+    started_us = ticks * 1_000_000 // os.sysconf("SC_CLK_TCK")
+    return ticks >= 0 and -20_000 <= started_us - mark.boot_us <= 2_000_000
+
+
+def _lock(folder: str) -> int:
+    fd = os.open(f"{folder}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OSError("another supervisor runs on this data folder") from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+def _listen(folder: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    os.chdir(folder)  # a socket's path is limited to 107 bytes, a data folder's is not
+    try:
+        os.unlink(wire.SOCKET)
+    except FileNotFoundError:
+        pass
+    mask = os.umask(0o177)
+    listener.bind(wire.SOCKET)
+    os.umask(mask)
+    listener.listen(8)
+    listener.setblocking(False)
+    os.chdir("/")
+    return listener
+
+
+def _prepare_process() -> None:
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if os.getsid(0) != os.getpid():
+        try:
+            os.setsid()
+        except OSError:
+            pass  # a group leader already
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _detach(folder: str) -> None:
+    """Say on stdout that connections are taken, then let go of the starter's descriptors."""
+    log = os.open(f"{folder}/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.dup2(log, 2)
+    try:
+        os.write(1, b"ready\n")
+    except OSError:
+        pass
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,394 @@
+"""The supervisor's loop: orders in, commands spawned, drained, reaped and ended, results out."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+
+from node.supervisor import wire
+from node.supervisor.attempt import NEVER, Attempt, Order, boot_us, unstarted
+from node.supervisor.capture import Capture
+from node.supervisor.channel import Channel
+from node.supervisor.family import Family
+from node.supervisor.journal import Journal
+from node.supervisor.slots import SlotQueue
+from node.supervisor.spawn import Busy, CannotStart, Spawner
+
+_RETRY_US = 100_000
+_FAMILY_US = 50_000
+# The poll's own clock stands still while the machine is suspended, the leases' clock does not.
+_LONGEST_POLL_S = 1.0
+_QUIT_KILL_TIMEOUT_US = 5_000_000
+
+
+class Supervisor:
+    """Runs until it is told to quit and its last command has ended."""
+
+    def __init__(self, data: str, listener: socket.socket, journal: Journal, greeting: bytes) -> None:
+        self._data = data
+        self._listener = listener
+        self._journal = journal
+        self._greeting = greeting
+        self._epoll = select.epoll()
+        self._channel: Channel | None = None
+        self._queue = SlotQueue()
+        self._orders: dict[str, Order] = {}
+        self._unleased: set[str] = set()
+        self._attempts: dict[str, Attempt] = {}
+        self._by_pid: dict[int, Attempt] = {}
+        self._pipes: dict[int, Attempt] = {}
+        self._ending: dict[str, Attempt] = {}
+        self._lost = set(journal.marks) - set(journal.results)
+        self._family = Family()
+        self._spawner = Spawner()
+        self._output_fd = os.open(f"{data}/output", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._cap_bytes = 64 * 1024 * 1024
+        self._wake_us = NEVER
+        self._paused_until_us = 0
+        self._delayed = False
+        self._quit_signals = 0
+        self._quitting = 0
+        self._wake_fd = self._make_wake_fd()
+
+    def run(self) -> None:
+        """Serve until told to quit."""
+        self._epoll.register(self._listener.fileno(), select.EPOLLIN)
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        while not (self._quitting and not self._attempts):
+            self._step(self._epoll.poll(self._timeout_s()))
+        self._flush()
+
+    def _step(self, events: list[tuple[int, int]]) -> None:
+        reap = False
+        for fd, _ in events:
+            attempt = self._pipes.get(fd)
+            if attempt is not None:
+                self._read(fd, attempt)
+            elif fd == self._wake_fd:
+                os.read(fd, 4096)
+                reap = True
+            elif fd == self._listener.fileno():
+                self._accept()
+            elif self._channel is not None and fd == self._channel.fd:
+                self._receive(self._channel)
+        if reap:
+            self._reap()
+        if self._quit_signals > self._quitting:
+            self._quit()
+        now_us = boot_us()
+        if now_us >= self._wake_us:
+            self._meet_deadlines(now_us)
+        self._start_waiting()
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            self._journal.flush()
+        except OSError as error:
+            # It stays in memory, and the daemon gets it all the same.
+            os.write(2, f"attempts cannot be written: {error}\n".encode())
+        if self._channel is not None:
+            self._channel.flush()
+
+    def _timeout_s(self) -> float:
+        due_us = self._wake_us
+        if len(self._queue) and self._paused_until_us:
+            due_us = min(due_us, self._paused_until_us)
+        if due_us >= NEVER:
+            return -1
+        return min(max(0.0, (due_us - boot_us()) / 1e6), _LONGEST_POLL_S)
+
+    def _make_wake_fd(self) -> int:
+        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._on_quit_signal)
+        signal.signal(signal.SIGINT, self._on_quit_signal)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        return reading
+
+    def _on_quit_signal(self, *_: object) -> None:
+        self._quit_signals += 1
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        if self._channel is not None:
+            self._channel.close()
+        self._channel = Channel(sock, self._epoll, self._greeting)
+
+    def _receive(self, channel: Channel) -> None:
+        attached = channel.attached
+        messages = channel.receive()
+        if channel.attached and not attached:
+            channel.push(("inventory", self._inventory()))
+        for message in messages:
+            try:
+                self._handle(message)
+            except (TypeError, ValueError, KeyError) as error:
+                os.write(2, f"message {message[0]!r} not understood: {error!r}\n".encode())
+
+    def _handle(self, message: tuple[object, ...]) -> None:
+        kind, rest = message[0], message[1:]
+        if kind == "spawn":
+            self._take_orders(rest[0])  # type: ignore[arg-type]
+        elif kind == "renew":
+            self._renew(rest[0])  # type: ignore[arg-type]
+        elif kind == "forget":
+            self._forget(rest[0])  # type: ignore[arg-type]
+        elif kind == "recall":
+            for key in rest[0]:  # type: ignore[attr-defined]
+                self._send("recalled", key, self._drop_waiting(key))
+        elif kind == "stop":
+            for key, cause, kill_timeout_us in rest[0]:  # type: ignore[attr-defined]
+                self._stop(key, cause, kill_timeout_us)
+        elif kind == "configure":
+            slots, self._cap_bytes = rest  # type: ignore[assignment]
+            self._queue.configure(slots)  # type: ignore[arg-type]
+        elif kind == "quit":
+            self._quit_signals += 1
+
+    def _send(self, *message: object) -> None:
+        if self._channel is not None:
+            self._channel.push(message)
+
+    def _inventory(self) -> list[tuple[object, ...]]:
+        found: list[tuple[object, ...]] = [(key, wire.WAITING, 0, 0, ()) for key in self._orders]
+        found += [
+            (key, wire.RUNNING, attempt.group, attempt.started_us, ())
+            for key, attempt in self._attempts.items()
+            if not attempt.forgotten
+        ]
+        found += [(key, wire.ENDED, 0, 0, result) for key, result in self._journal.results.items()]
+        found += [(key, wire.LOST, 0, 0, ()) for key in self._lost]
+        return found
+
+    def _take_orders(self, orders: list[tuple[object, ...]]) -> None:
+        for values in orders:
+            order = Order(values)
+            key = order.key
+            known = key in self._orders or key in self._attempts or key in self._journal.marks
+            if known or self._quitting:
+                continue
+            self._orders[key] = order
+            self._queue.add(key, order.kind, order.priority, order.created_us)
+
+    def _renew(self, ends: list[tuple[str, int]]) -> None:
+        for key, end_us in ends:
+            attempt = self._attempts.get(key)
+            order = attempt.order if attempt is not None else self._orders.get(key)
+            if order is not None:
+                order.lease_end_us = end_us
+            if key in self._unleased:
+                self._unleased.discard(key)
+                self._requeue(self._orders[key])
+
+    def _forget(self, keys: list[str]) -> None:
+        for key in keys:
+            attempt = self._attempts.get(key)
+            if attempt is not None:
+                attempt.forgotten = True
+                self._stop(key, wire.CAUSE_CANCEL, attempt.order.kill_timeout_us)
+            else:
+                self._drop_waiting(key)
+            self._lost.discard(key)
+        self._journal.forget([key for key in keys if key not in self._attempts])
+
+    def _drop_waiting(self, key: str) -> bool:
+        """Whether it waited; it will never start."""
+        self._queue.remove(key)
+        self._unleased.discard(key)
+        return self._orders.pop(key, None) is not None
+
+    def _requeue(self, order: Order) -> None:
+        self._queue.add(order.key, order.kind, order.priority, order.created_us)
+
+    def _start_waiting(self) -> None:
+        """Start what the slots allow; marks are written before."""
+        while not self._quitting and (batch := self._next_batch()):
+            for order in batch:
+                self._journal.mark(order.key, boot_us())
+            try:
+                self._journal.flush()
+            except OSError as error:
+                self._put_back(batch, f"start marks cannot be written: {error.strerror}")
+                return
+            for position, order in enumerate(batch):
+                try:
+                    self._spawn(order)
+                except Busy as busy:
+                    self._put_back(batch[position:], str(busy))
+                    return
+
+    def _next_batch(self) -> list[Order]:
+        now_us = boot_us()
+        batch: list[Order] = []
+        if now_us < self._paused_until_us:
+            return batch
+        while (key := self._queue.pop()) is not None:
+            order = self._orders[key]
+            if order.may_start(now_us):
+                batch.append(order)
+            else:
+                self._queue.release(order.kind)
+                self._unleased.add(key)
+        return batch
+
+    def _put_back(self, orders: list[Order], why: str) -> None:
+        """The machine is short of something: these wait, they have not failed."""
+        for order in orders:
+            self._journal.unmark(order.key)
+            self._queue.release(order.kind)
+            self._requeue(order)
+        self._paused_until_us = boot_us() + _RETRY_US
+        if not self._delayed:
+            self._delayed = True
+            self._send("delayed", why)
+
+    def _spawn(self, order: Order) -> None:
+        key = order.key
+        own = ""
+        try:
+            if not order.cwd:
+                own = self._own_folder(order)
+            pid, out, err = self._spawner.spawn(order.argv, order.env, order.cwd or own)
+        except CannotStart as refusal:
+            del self._orders[key]
+            self._queue.release(order.kind)
+            self._record(key, unstarted(wire.CAUSE_CANNOT_START, str(refusal)))
+            return
+        del self._orders[key]
+        self._delayed = False
+        self._paused_until_us = 0
+        stdout = Capture(out, self._output_fd, f"{order.output}.out", self._cap_bytes)
+        stderr = Capture(err, self._output_fd, f"{order.output}.err", self._cap_bytes)
+        attempt = Attempt(order, pid, stdout, stderr, boot_us())
+        attempt.cwd = own
+        self._journal.spawned(key, pid)
+        self._attempts[key] = self._by_pid[pid] = attempt
+        for fd in (out, err):
+            self._pipes[fd] = attempt
+            self._epoll.register(fd, select.EPOLLIN)
+        self._wake_us = min(self._wake_us, attempt.next_us())
+        self._send("started", key, pid, attempt.started_us)
+
+    def _own_folder(self, order: Order) -> str:
+        path = f"{self._data}/work/{order.output.rpartition('/')[2]}"
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise Busy(f"no working directory could be made: {error.strerror}") from None
+        return path
+
+    def _read(self, fd: int, attempt: Attempt) -> None:
+        capture = attempt.stdout if attempt.stdout.fd == fd else attempt.stderr
+        capture.read()
+        if not capture.open:
+            del self._pipes[fd]
+            if not attempt.pid:
+                self._settle(attempt, boot_us())
+
+    def _reap(self) -> None:
+        ended: list[Attempt] = []
+        now_us = boot_us()
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if not pid:
+                break
+            attempt = self._by_pid.pop(pid, None)
+            if attempt is None:
+                continue
+            used = (int(usage.ru_utime * 1e6), int(usage.ru_stime * 1e6), usage.ru_maxrss * 1024)
+            attempt.reaped(status, used, now_us)
+            ended.append(attempt)
+        if ended or self._ending:
+            children = self._family.orphans(self._by_pid)
+            for attempt in {**self._ending, **{attempt.order.key: attempt for attempt in ended}}.values():
+                self._settle(attempt, now_us, children)
+
+    def _settle(self, attempt: Attempt, now_us: int, orphans: list[int] | None = None) -> None:
+        """Its own process has ended: end what is left of it, then record the result."""
+        if orphans is None:
+            orphans = self._family.orphans(self._by_pid)
+        attempt.drain()
+        left = self._family.left(attempt, orphans, self._attempts)
+        if left or attempt.group_lives():
+            self._ending[attempt.order.key] = attempt
+            if attempt.begin_stop(wire.CAUSE_NONE, attempt.order.kill_timeout_us, now_us):
+                self._family.signal(attempt, left, signal.SIGTERM)
+            self._wake_us = min(self._wake_us, now_us + _FAMILY_US)
+        elif attempt.wait_for_pipes(now_us):
+            self._ending[attempt.order.key] = attempt
+            self._wake_us = min(self._wake_us, attempt.next_us())
+        else:
+            self._finish(attempt)
+
+    def _finish(self, attempt: Attempt) -> None:
+        order = attempt.order
+        key = order.key
+        for capture in (attempt.stdout, attempt.stderr):
+            self._pipes.pop(capture.fd, None)
+        result = attempt.result()
+        del self._attempts[key]
+        self._ending.pop(key, None)
+        self._queue.release(order.kind)
+        self._paused_until_us = 0
+        self._family.ended(key)
+        if attempt.cwd:
+            try:
+                os.rmdir(attempt.cwd)
+            except OSError:
+                pass  # what the command left there stays
+        if attempt.forgotten:
+            self._journal.forget([key])
+        else:
+            self._record(key, result)
+
+    def _record(self, key: str, result: tuple[object, ...]) -> None:
+        self._journal.ended(key, result)
+        self._send("ended", key, result)
+
+    def _stop(self, key: str, cause: int, kill_timeout_us: int) -> None:
+        attempt = self._attempts.get(key)
+        if attempt is None:
+            if self._drop_waiting(key):
+                self._send("recalled", key, True)
+            return
+        now_us = boot_us()
+        if attempt.begin_stop(cause, kill_timeout_us, now_us):
+            self._family.signal(attempt, self._family.of(attempt, self._by_pid, self._attempts), signal.SIGTERM)
+        self._wake_us = min(self._wake_us, attempt.next_us())
+
+    def _meet_deadlines(self, now_us: int) -> None:
+        self._wake_us = NEVER
+        for attempt in list(self._attempts.values()):
+            if attempt.pid:
+                cause = attempt.due_cause(now_us)
+                if cause:
+                    self._stop(attempt.order.key, cause, attempt.order.kill_timeout_us)
+            if now_us >= attempt.kill_us:
+                attempt.kill_again(now_us)
+                found = self._family.of(attempt, self._by_pid, self._attempts)
+                self._family.signal(attempt, found, signal.SIGKILL)
+            if not attempt.pid:
+                self._settle(attempt, now_us)
+            if attempt.order.key in self._attempts:
+                self._wake_us = min(self._wake_us, attempt.next_us())
+
+    def _quit(self) -> None:
+        """End all commands; the second time at once."""
+        self._quitting = self._quit_signals
+        for key in list(self._orders):
+            self._drop_waiting(key)
+        kill_timeout_us = _QUIT_KILL_TIMEOUT_US if self._quitting == 1 else 0
+        for key, attempt in list(self._attempts.items()):
+            self._stop(key, wire.CAUSE_SUPERVISOR, min(kill_timeout_us, attempt.order.kill_timeout_us))

@@ -1,0 +1,130 @@
+"""Starting a command: posix_spawn with file actions and setsid, and a sentence when it cannot be."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+# What Python or this process ignores or handles; a command starts with the defaults.
+_RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+_BACK_PRESSURE = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
+_CACHE_SIZE = 256
+
+
+class CannotStart(Exception):
+    """This machine cannot start the command; the message says why and what to do."""
+
+
+class Busy(Exception):
+    """The machine is out of descriptors, processes or memory; try again later."""
+
+
+class Spawner:
+    """Spawns commands with /dev/null as stdin and two pipes. Needs a process with a single thread."""
+
+    __slots__ = ("_found", "_null")
+
+    def __init__(self) -> None:
+        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._found: dict[tuple[bytes, bytes], bytes] = {}
+
+    def spawn(self, argv: list[bytes], env: dict[bytes, bytes], cwd: str) -> tuple[int, int, int]:
+        """Returns pid and the reading ends of stdout and stderr. Raises CannotStart or Busy."""
+        ends: list[int] = []
+        try:
+            ends += os.pipe2(os.O_CLOEXEC)
+            ends += os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(ends[0], False)
+            os.set_blocking(ends[2], False)
+            pid = self._spawn_in(argv, env, cwd, ends[1], ends[3])
+        except BaseException as error:
+            for fd in ends:
+                os.close(fd)
+            if isinstance(error, OSError) and error.errno in _BACK_PRESSURE:
+                raise Busy(f"{os.strerror(error.errno)} at spawn") from None
+            raise
+        os.close(ends[1])
+        os.close(ends[3])
+        return pid, ends[0], ends[2]
+
+    def _spawn_in(self, argv: list[bytes], env: dict[bytes, bytes], cwd: str, out: int, err: int) -> int:
+        # posix_spawn knows no working directory, and a child inherits ours: nothing else here depends on it.
+        try:
+            os.chdir(cwd)
+        except OSError as error:
+            raise _bad_folder(cwd, error) from None
+        try:
+            path = self._find(argv[0], env.get(b"PATH", b""))
+            actions = (
+                (os.POSIX_SPAWN_DUP2, self._null, 0),
+                (os.POSIX_SPAWN_DUP2, out, 1),
+                (os.POSIX_SPAWN_DUP2, err, 2),
+            )
+            return os.posix_spawn(
+                path, argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET
+            )
+        except OSError as error:
+            self._found.clear()
+            if error.errno in _BACK_PRESSURE:
+                raise
+            raise _bad_command(argv[0], path, error) from None
+        except ValueError as error:
+            raise CannotStart(f"The command cannot be started: {error}. Correct its arguments.") from None
+        finally:
+            # Not to keep the folder's file system busy.
+            os.chdir("/")
+
+    def _find(self, program: bytes, search: bytes) -> bytes:
+        """The path of `program` by the command's own PATH. Raises CannotStart."""
+        if b"/" in program:
+            return program
+        path = self._found.get((program, search))
+        if path is not None:
+            return path
+        for folder in search.split(b":"):
+            path = (folder or b".") + b"/" + program
+            if os.access(path, os.X_OK) and os.path.isfile(path):
+                if len(self._found) >= _CACHE_SIZE:
+                    self._found.clear()
+                if path.startswith(b"/"):
+                    self._found[program, search] = path
+                return path
+        raise CannotStart(
+            f"Command {_shown(program)} is not in PATH ({_shown(search)}). "
+            "Install it on this node or name it by its full path."
+        )
+
+
+def _bad_folder(cwd: str, error: OSError) -> CannotStart:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        why = "does not exist" if error.errno == errno.ENOENT else "is not a directory"
+        return CannotStart(f"Working directory {cwd} {why} on this node. Create it there or name another.")
+    return CannotStart(
+        f"Working directory {cwd} cannot be entered: {os.strerror(error.errno or 0)}. "
+        "Correct its permissions or name another."
+    )
+
+
+def _bad_command(program: bytes, path: bytes, error: OSError) -> CannotStart:
+    name = _shown(program)
+    if error.errno == errno.ENOENT:
+        if os.path.exists(path):
+            return CannotStart(f"The interpreter that {name} names in its first line does not exist. Install it.")
+        return CannotStart(f"Command {name} does not exist on this node. Install it there or correct the path.")
+    if error.errno == errno.EACCES:
+        if os.path.isdir(path):
+            return CannotStart(f"Command {name} is a directory. Name a program.")
+        return CannotStart(f"Command {name} is not executable. Make it so (chmod +x) or name its interpreter.")
+    if error.errno == errno.ENOEXEC:
+        return CannotStart(
+            f"Command {name} is no program for this machine. "
+            "Give a script a first line such as #!/bin/sh, or install the right build."
+        )
+    if error.errno == errno.E2BIG:
+        return CannotStart("Arguments and environment are too large for this machine. Pass them in a file.")
+    return CannotStart(f"Command {name} cannot be started: {os.strerror(error.errno or 0)}. Try it by hand there.")
+
+
+def _shown(text: bytes) -> str:
+    return text.decode("utf-8", "replace")[:200]
