@@ -801,6 +801,7 @@ class ScoreTerms(_message.Message):
     GPU_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
     GAMING_FIELD_NUMBER: _builtins.int
+    PREFERRED_FIELD_NUMBER: _builtins.int
     cpu: _builtins.float
     memory: _builtins.float
     disk: _builtins.float
@@ -810,6 +811,8 @@ class ScoreTerms(_message.Message):
     """<= 0, for assigned and running tasks"""
     gaming: _builtins.float
     """<= 0, for a detected game or interactive owner"""
+    preferred: _builtins.float
+    """>= 0, for the task's preferred capabilities that are there"""
     def __init__(
         self,
         *,
@@ -820,10 +823,11 @@ class ScoreTerms(_message.Message):
         gpu: _builtins.float = ...,
         tasks: _builtins.float = ...,
         gaming: _builtins.float = ...,
+        preferred: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu", b"cpu", "disk", b"disk", "gaming", b"gaming", "gpu", b"gpu", "memory", b"memory", "network", b"network", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu", b"cpu", "disk", b"disk", "gaming", b"gaming", "gpu", b"gpu", "memory", b"memory", "network", b"network", "preferred", b"preferred", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
