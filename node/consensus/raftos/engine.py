@@ -1,0 +1,329 @@
+"""The embedded engine: raftos' roles, our journal and rules, behind node.consensus.port.Consensus."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from cortex.v1 import raft_pb2
+from node.consensus.port import Committed, Host, NotLeader, Overloaded, Peer, Role, TooLarge
+from node.consensus.raftos import library
+from node.consensus.raftos.journal import Journal, JournalDamaged
+from node.consensus.raftos.leader import Leader
+from node.consensus.raftos.log import Log
+from node.consensus.raftos.proposals import Forwarder, Proposal, Waiters, fail
+from node.consensus.raftos.roles import Candidate, Follower, RaftState
+from node.consensus.raftos.settings import RaftSettings
+from node.consensus.raftos.wire import Codec, Data, decode
+from node.consensus.raftos.writer import HardState, Writer
+from node.env import Env
+
+ROLES: Mapping[str, type[library.BaseState]] = {"Follower": Follower, "Candidate": Candidate, "Leader": Leader}
+Send = Callable[[str, raft_pb2.RaftMessage], None]
+
+
+class RaftosEngine:
+    """One voter. Make it and use it inside a running event loop; feed it with receive()."""
+
+    def __init__(
+        self,
+        env: Env,
+        host: Host,
+        id: str,  # noqa: A002
+        voters: Mapping[str, str],
+        cluster_id: str,
+        send: Send,
+        settings: RaftSettings | None = None,
+        roles: Mapping[str, type[library.BaseState]] = ROLES,
+    ) -> None:
+        """`voters` maps every voter's id, `id` included, to its address."""
+        if id not in voters or not cluster_id:
+            raise ValueError("need a cluster id, and this voter among the voters")
+        self._env, self._host, self._id, self._roles = env, host, id, roles
+        self._voters = dict(sorted(voters.items()))
+        self._cluster_id = cluster_id
+        self._send_message = send
+        self._settings = settings or RaftSettings()
+        self._codec = Codec(cluster_id, id)
+        self._log = Log()
+        self._waiters = Waiters(self._log)
+        self._forwarder = Forwarder(self._settings, env.random.getrandbits(31), self.send, self._waiters)
+        self._queue: list[Proposal] = []
+        self._queue_bytes = 0
+        self._exposed_commit = 0
+        self._told: tuple[Role, int, str | None] = (Role.FOLLOWER, 0, None)
+        self._flush_due = False
+        self._running = False
+        self._ticker: asyncio.TimerHandle | None = None
+        self._left: list[asyncio.Future[None]] = []
+        # raftos' "server": see roles.Server.
+        self.cluster = [voter for voter in self._voters if voter != id]
+        self.cluster_count = len(self.cluster)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    # Consensus
+
+    @property
+    def role(self) -> Role:
+        if not self._running:
+            return Role.FOLLOWER
+        state = self._state.state
+        if isinstance(state, Leader):
+            return Role.LEADER
+        return Role.CANDIDATE if isinstance(state, Candidate) else Role.FOLLOWER
+
+    @property
+    def term(self) -> int:
+        return self._storage.term if self._running else 0
+
+    @property
+    def leader(self) -> str | None:
+        return self._state.leader if self._running else None
+
+    @property
+    def commit_index(self) -> int:
+        """Committed and on this voter's own disk, so that what is applied is never ahead of the journal."""
+        return self._exposed_commit
+
+    @property
+    def last_index(self) -> int:
+        return self._log.last_log_index
+
+    @property
+    def peers(self) -> Sequence[Peer]:
+        role = self._state.state if self._running else None
+        found: list[Peer] = []
+        for voter, address in self._voters.items():
+            up, match = voter == self._id, self._log.last_log_index if voter == self._id else 0
+            if isinstance(role, Leader) and voter != self._id:
+                up, match = role.active(voter), role.progress[voter].match_index
+            found.append(Peer(voter, address, up, match))
+        return found
+
+    async def start(self) -> None:
+        """Recover and take part. Raises JournalDamaged, DiskFull or OSError."""
+        self._loop = asyncio.get_running_loop()
+        journal = Journal(self._env.open_disk("raft"), self._env.random, self._settings.segment_bytes)
+        offload = self._env.make_offload("journal")
+        self._writer = Writer(journal, offload, self._settings, self._durable, self._fatal)
+        recovered = await self._writer.start()
+        self._log.append(recovered.entries)
+        applied = self._host.applied()[0]
+        if applied > self._log.last_log_index:
+            await self._writer.stop()
+            why = f"it ends at entry {self._log.last_log_index} but {applied} were applied here"
+            raise JournalDamaged("its end", why)
+        self._storage = HardState(self._writer, recovered.term, recovered.vote or None)
+        self._state = RaftState(
+            self,
+            self._id,
+            self._host,
+            self._env.clock,
+            self._env.random,
+            self._settings,
+            self._log,
+            self._storage,
+            self._writer,
+            self._roles,
+        )
+        self._running = True
+        self._log.commit(applied)
+        self._exposed_commit = applied
+        self._state.start()
+        self._tick()
+
+    async def stop(self) -> None:
+        """Waiting proposals end as OutcomeUnknown."""
+        if not self._running:
+            return
+        self._halt()
+        await self._writer.stop()
+
+    def _halt(self) -> None:
+        self._running = False
+        self._state.stop()
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self._refuse_queue("this voter stops")
+        self._forwarder.close()
+        self._waiters.close()
+        self._release_left()
+
+    async def propose(self, proposal: bytes) -> int:
+        if len(proposal) > self._settings.max_proposal_bytes:
+            raise TooLarge(f"{len(proposal)} bytes; the limit is {self._settings.max_proposal_bytes}")
+        if not self._running or self._state.leader is None:
+            raise NotLeader("no leader is known")
+        if self._crowded(len(proposal)):
+            raise Overloaded("too much waits already")
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._queue.append(Proposal(proposal, future))
+        self._queue_bytes += len(proposal)
+        self.log_changed()
+        return await future
+
+    def _crowded(self, more_bytes: int) -> bool:
+        settings, role = self._settings, self._state.state
+        if len(self._queue) >= settings.max_pending or self._queue_bytes + more_bytes > settings.max_pending_bytes:
+            return True
+        if isinstance(role, Leader):
+            return role.overloaded(self._queue_bytes + more_bytes)
+        return self._forwarder.waiting >= settings.max_pending
+
+    def entries(self, after: int, limit: int) -> Sequence[Committed]:
+        return self._log.between(after, min(after + limit, self._exposed_commit))
+
+    async def confirm(self) -> None:
+        if not self._running or not isinstance(self._state.state, Leader):
+            raise NotLeader("this voter does not lead")
+        await self._state.state.confirm()
+
+    async def transfer(self, to: str | None = None) -> str:
+        """Hand over. While it lasts no proposal is accepted; when it fails this voter goes on leading."""
+        role = self._state.state if self._running else None
+        if not isinstance(role, Leader) or not self.cluster:
+            raise NotLeader("this voter does not lead, or there is nobody to hand over to")
+        if to is not None and to not in role.progress:
+            raise ValueError(f"{to} is not another voter")
+        deadline = self._loop.time() + self._settings.transfer_timeout_s
+        role.transferring = True
+        try:
+            await asyncio.wait_for(self._hand_over(role, to), deadline - self._loop.time())
+        finally:
+            role.transferring = False
+        return self._state.leader or ""
+
+    async def _hand_over(self, role: Leader, to: str | None) -> None:
+        while self._running and (self._state.state is role or self._state.leader is None):
+            if self._state.state is role:
+                best = to or max(self.cluster, key=lambda peer: role.progress[peer].match_index)
+                if role.progress[best].match_index == self._log.last_log_index:
+                    role.hand_over(best)
+            step: asyncio.Future[None] = self._loop.create_future()
+            self._left.append(step)
+            retry = self._loop.call_later(self._settings.heartbeat_s / 2, _release, step)
+            await step
+            retry.cancel()
+
+    def allow_campaign(self, allowed: bool) -> None:
+        self._state.may_campaign = allowed
+        if not allowed and isinstance(self._state.state, Leader):
+            self._state.state.abdicate()
+
+    def receive(self, message: raft_pb2.RaftMessage) -> None:
+        """Take a message from the link. What is not for this voter, or makes no sense, is dropped."""
+        if not self._running or message.cluster_id != self._cluster_id or message.to != self._id:
+            return
+        data = decode(message)
+        if data is None or data["sender"] not in self._voters or data["sender"] == self._id:
+            return
+        try:
+            self._state.request_handler(data)
+        except Exception as error:
+            self._fatal(error)
+
+    # raftos' server
+
+    def send(self, data: Data, destination: str) -> None:
+        if self._running:
+            self._send_message(self._voters[destination], self._codec.encode(data, destination))
+
+    def broadcast(self, data: Data) -> None:
+        for peer in self.cluster:
+            self.send(data, peer)
+
+    def role_changed(self) -> None:
+        self._flush_soon()
+
+    def log_changed(self) -> None:
+        self._flush_soon()
+
+    def forwarded(self, data: Data) -> None:
+        if self._forwarder.answered(data):
+            self._waiters.resolve(self._exposed_commit)
+
+    # One pass per turn of the event loop gathers what has come together.
+
+    def _flush_soon(self) -> None:
+        if not self._flush_due and self._running:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if not self._running:
+            return
+        self._tell_role()
+        if not self._running:
+            return
+        role = self._state.state
+        if self._queue:
+            self._dispatch(role)
+        if isinstance(role, Leader):
+            role.append_entries()
+        self._expose_commit()
+
+    def _dispatch(self, role: library.BaseState) -> None:
+        now = self._loop.time()
+        leader, term = self._state.leader, self._storage.term
+        if isinstance(role, Leader) and not role.transferring:
+            queue = self._take_queue()
+            first = role.execute_command([proposal.data for proposal in queue])
+            deadline = now + self._settings.proposal_timeout_s
+            self._waiters.add(first, term, [proposal.future for proposal in queue], deadline)
+        elif leader is not None and leader != self._id:
+            self._forwarder.forward(self._take_queue(), leader, term, now)
+        else:
+            self._refuse_queue("no leader is known, or it is handing over")
+
+    def _take_queue(self) -> list[Proposal]:
+        queue = [proposal for proposal in self._queue if not proposal.future.done()]
+        self._queue, self._queue_bytes = [], 0
+        return queue
+
+    def _refuse_queue(self, why: str) -> None:
+        fail([proposal.future for proposal in self._take_queue()], NotLeader(why))
+
+    def _expose_commit(self) -> None:
+        commit = min(self._log.commit_index, self._writer.durable_index)
+        if commit > self._exposed_commit:
+            self._exposed_commit = commit
+            self._host.committed()
+            self._waiters.resolve(commit)
+
+    def _tell_role(self) -> None:
+        now = (self.role, self.term, self.leader)
+        if now != self._told:
+            self._told = now
+            self._release_left()
+            self._forwarder.tick(self.leader, self.term, self._loop.time())
+            self._host.role_changed()
+
+    def _release_left(self) -> None:
+        left, self._left = self._left, []
+        for step in left:
+            _release(step)
+
+    def _durable(self) -> None:
+        if self._running:
+            self._state.state.on_durable()
+            self._expose_commit()
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        self._forwarder.tick(self.leader, self.term, now)
+        self._waiters.expire(now)
+        self._ticker = self._loop.call_later(self._settings.forward_retry_s, self._tick)
+
+    def _fatal(self, error: Exception) -> None:
+        if self._running:
+            self._halt()
+            self._host.fatal(error)
+
+
+def _release(step: asyncio.Future[None]) -> None:
+    if not step.done():
+        step.set_result(None)

@@ -1,0 +1,311 @@
+"""raftos' Leader with pipelined replication, correct commitment, check-quorum and confirmed rounds."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from node.consensus.port import Committed, NotLeader
+from node.consensus.raftos import library
+from node.consensus.raftos.proposals import LIFE_SHIFT, NO_LEADER, OVERLOADED, AnsweredForwards
+from node.consensus.raftos.roles import RaftState, Role
+from node.consensus.raftos.wire import Data
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the leader knows of one peer."""
+
+    id: str
+    next_index: int
+    match_index: int = 0
+    pipelined: bool = False
+    """False: one message at a time until the peer's log is known to fit."""
+    probing: bool = False
+    heard_at: float = -math.inf
+    acked_round: int = 0
+    sent_commit: int = 0
+    inflight: deque[tuple[int, int]] = field(default_factory=deque)
+    """Last index and bytes of each unanswered message with entries."""
+    inflight_bytes: int = 0
+
+    def matched(self, index: int) -> None:
+        """The peer has everything up to `index` on its disk."""
+        self.match_index = max(self.match_index, index)
+        self.next_index = max(self.next_index, self.match_index + 1)
+        while self.inflight and self.inflight[0][0] <= self.match_index:
+            self.inflight_bytes -= self.inflight.popleft()[1]
+
+    def rewind(self, next_index: int) -> None:
+        self.next_index = max(next_index, self.match_index + 1)
+        self.pipelined = self.probing = False
+        self.inflight.clear()
+        self.inflight_bytes = 0
+
+
+class _Slice(NamedTuple):
+    after: int
+    last: int
+    full: bool
+    entries: list[Committed]
+    size: int
+
+
+class Leader(Role, library.Leader):
+    def __init__(self, state: RaftState) -> None:
+        super().__init__(state)
+        settings = state.settings
+        self.heartbeat_timer = library.Timer(settings.heartbeat_s, self.heartbeat)
+        self.step_down_timer = library.Timer(settings.step_down_s, self._lost_quorum)
+        self.progress: dict[str, Progress] = {}
+        self.confirmed_round = 0
+        self.transferring = False
+        self._confirms: list[tuple[int, asyncio.Future[None]]] = []
+        self._round_asked = False
+        self._slice: _Slice | None = None
+        self._forwarded: dict[tuple[str, int], AnsweredForwards] = {}
+
+    def start(self) -> None:
+        next_index = self.log.last_log_index + 1
+        self.progress = {peer: Progress(peer, next_index) for peer in self.state.cluster}
+        self.heartbeat_timer.start()
+        self.step_down_timer.start()
+        self.request_id = 1
+        self.execute_command([self.state.host.noop()])
+        self.append_entries()
+
+    def stop(self) -> None:
+        self.heartbeat_timer.stop()
+        self.step_down_timer.stop()
+        for _, future in self._confirms:
+            if not future.done():
+                future.set_exception(NotLeader("leadership was lost"))
+
+    def execute_command(self, command: Sequence[bytes]) -> int:
+        """Stamp and append proposals; index of the first. They travel at the next append_entries()."""
+        log, term, stamp = self.log, self.storage.term, self.state.host.stamp
+        first = log.last_log_index + 1
+        entries = [Committed(index, term, stamp(data)) for index, data in enumerate(command, first)]
+        log.append(entries)
+        self.state.writer.put_entries(entries)
+        self.state.server.log_changed()
+        return first
+
+    def heartbeat(self) -> None:
+        """Begin a new round: every peer is asked at once, whatever it still owes."""
+        if not self.state.can_campaign():
+            self.abdicate()
+            return
+        self._round_asked = False
+        self.request_id += 1
+        for progress in self.progress.values():
+            self._send(progress, [], wall_us=self.state.clock.wall_us())
+            progress.probing = not progress.pipelined
+        if not self.progress:
+            self._confirm(self.request_id)
+
+    def abdicate(self) -> None:
+        """Step down; whoever has the whole log may take over without waiting."""
+        for progress in self.progress.values():
+            if progress.match_index == self.log.last_log_index:
+                self.hand_over(progress.id)
+                break
+        self.state.to_follower()
+
+    def hand_over(self, peer: str) -> None:
+        self.state.server.send({"type": "timeout_now", "term": self.storage.term}, peer)
+
+    def _lost_quorum(self) -> None:
+        if self.progress:
+            self.state.to_follower()
+
+    def append_entries(self, destination: str | None = None) -> None:
+        """Send what is due to one peer or to all: entries, else the commit index if it has grown."""
+        for progress in self.progress.values():
+            if destination in (None, progress.id):
+                self._fill(progress)
+
+    def _fill(self, progress: Progress) -> None:
+        settings, last = self.state.settings, self.log.last_log_index
+        while progress.next_index <= last:
+            if progress.pipelined:
+                full = len(progress.inflight) >= settings.max_inflight
+                if full or progress.inflight_bytes >= settings.max_inflight_bytes:
+                    break
+            elif progress.probing:
+                break
+            self._send_entries(progress)
+        if progress.pipelined and progress.sent_commit < min(self.log.commit_index, progress.next_index - 1):
+            self._send(progress, [])
+
+    def _send_entries(self, progress: Progress) -> None:
+        after = progress.next_index - 1
+        entries, size = self._batch(after)
+        if progress.pipelined:
+            progress.inflight.append((after + len(entries), size))
+            progress.inflight_bytes += size
+            self._send(progress, entries)
+            progress.next_index += len(entries)
+        else:
+            progress.probing = True
+            self._send(progress, entries)
+
+    def _batch(self, after: int) -> tuple[list[Committed], int]:
+        """Entries of one message. Peers that are equally far get the same list, so that it is encoded once."""
+        cached = self._slice
+        if cached is None or cached.after != after or not (cached.full or cached.last == self.log.last_log_index):
+            entries, size, full = self.log.batch(after, self.state.settings.max_message_bytes)
+            self._slice = cached = _Slice(after, after + len(entries), full, entries, size)
+        return cached.entries, cached.size
+
+    def _send(self, progress: Progress, entries: list[Committed], wall_us: int = 0) -> None:
+        prev = progress.next_index - 1
+        progress.sent_commit = self.log.commit_index
+        data = {
+            "type": "append_entries",
+            "term": self.storage.term,
+            "leader_id": self.id,
+            "prev_log_index": prev,
+            "prev_log_term": self.log.term_at(prev),
+            "entries": entries,
+            "commit_index": self.log.commit_index,
+            "request_id": self.request_id,
+            "wall_us": wall_us,
+        }
+        self.state.server.send(data, progress.id)
+
+    def on_receive_append_entries_response(self, data: Data) -> None:
+        if data["term"] != self.storage.term:
+            super().on_receive_append_entries_response(data)
+            return
+        progress = self.progress[self.state.get_sender_id(data["sender"])]
+        progress.heard_at = self.state.loop.time()
+        if "wall_us" in data:
+            self.state.host.observe_clock(progress.id, data["wall_us"])
+            _, digest_index, digest = data["applied"]
+            if digest:
+                self.state.host.peer_digest(progress.id, digest_index, digest)
+        if data["request_id"] > progress.acked_round:
+            progress.acked_round = min(data["request_id"], self.request_id)
+            self._count_round()
+        if not data["success"]:
+            self._refused(progress, data)
+        else:
+            self._accepted(progress, data["last_log_index"])
+
+    def _accepted(self, progress: Progress, match_index: int) -> None:
+        before = progress.match_index
+        progress.pipelined, progress.probing = True, False
+        progress.matched(min(match_index, self.log.last_log_index))
+        if progress.match_index > before:
+            self.update_commit_index()
+        self.state.server.log_changed()
+
+    def _refused(self, progress: Progress, data: Data) -> None:
+        prev = data["prev_log_index"]
+        stale = prev <= progress.match_index or (not progress.pipelined and prev != progress.next_index - 1)
+        if stale:
+            return
+        next_index = min(data["conflict_index"], prev)
+        if data["conflict_term"]:
+            mine = self.log.last_upto_term(data["conflict_term"])
+            shared = self.log.term_at(mine) == data["conflict_term"]
+            next_index = min(mine + 1, prev) if shared else min(mine + 1, next_index)
+        progress.rewind(next_index)
+        self.state.server.log_changed()
+
+    def update_commit_index(self) -> None:
+        """Commit what a majority has on its disk, as soon as an entry of this term is among it."""
+        matches = [self.state.writer.durable_index, *(peer.match_index for peer in self.progress.values())]
+        majority = sorted(matches, reverse=True)[len(matches) // 2]
+        if majority > self.log.commit_index and self.log.term_at(majority) == self.storage.term:
+            self.log.commit(majority)
+            self.state.server.log_changed()
+
+    def on_receive_forward(self, data: Data) -> None:
+        """Append a follower's proposals, once however often they arrive."""
+        if data["term"] != self.storage.term:
+            return
+        number = data["number"]
+        answered = self._forwarded.setdefault((data["sender"], number >> LIFE_SHIFT), AnsweredForwards())
+        response = answered.find(number)
+        if response is None:
+            if answered.forgotten(number):
+                return
+            response = self._append_forward(data)
+            answered.note(number, response)
+        self.state.server.send(response, data["sender"])
+
+    def _append_forward(self, data: Data) -> Data:
+        code, first_index = "", 0
+        if self.transferring:
+            code = NO_LEADER
+        elif self.overloaded(sum(map(len, data["proposals"]))):
+            code = OVERLOADED
+        else:
+            first_index = self.execute_command(data["proposals"])
+        return {
+            "type": "forward_response",
+            "term": self.storage.term,
+            "number": data["number"],
+            "accepted": not code,
+            "code": code,
+            "first_index": first_index,
+            "entry_term": self.storage.term,
+        }
+
+    def overloaded(self, more_bytes: int) -> bool:
+        """Whether too much waits for a majority to take on this as well."""
+        settings, log = self.state.settings, self.log
+        waiting = log.last_log_index - log.commit_index
+        return waiting >= settings.max_pending or log.uncommitted_bytes + more_bytes > settings.max_pending_bytes
+
+    def on_durable(self) -> None:
+        self.update_commit_index()
+
+    def _count_round(self) -> None:
+        rounds = sorted((self.request_id, *(peer.acked_round for peer in self.progress.values())), reverse=True)
+        self._confirm(rounds[len(rounds) // 2])
+
+    def _confirm(self, reached: int) -> None:
+        if reached <= self.confirmed_round:
+            return
+        self.confirmed_round = reached
+        self.step_down_timer.reset()
+        waiting, self._confirms = self._confirms, []
+        for needed, future in waiting:
+            if needed > reached:
+                self._confirms.append((needed, future))
+            elif not future.done():
+                future.set_result(None)
+        if self._confirms and not self._round_asked:
+            self._ask_round()
+
+    def confirm(self) -> asyncio.Future[None]:
+        """Done when a quorum has answered a round that begins after this call."""
+        future: asyncio.Future[None] = self.state.loop.create_future()
+        # While a round is on its way, later callers share the one that follows it.
+        idle = self.confirmed_round == self.request_id
+        self._confirms.append((self.request_id + 1, future))
+        if idle and not self._round_asked:
+            self._ask_round()
+        return future
+
+    def _ask_round(self) -> None:
+        self._round_asked = True
+        self.state.loop.call_soon(self._begin_round)
+
+    def _begin_round(self) -> None:
+        if self._round_asked and self.state.state is self:
+            self.heartbeat()
+
+    def active(self, peer: str) -> bool:
+        """Whether the peer has answered within the last election time-out."""
+        return self.state.loop.time() - self.progress[peer].heard_at < self.state.settings.election_max_s
+
+    def _follow(self, data: Data) -> None:
+        """Two leaders in one term cannot be; whoever says so is not believed."""

@@ -1,0 +1,188 @@
+"""Who waits for which entry: proposals of this voter, whether it appended them itself or passed them on."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from node.consensus.port import NotLeader, OutcomeUnknown, Overloaded, ProposalError, Superseded
+from node.consensus.raftos.log import Log
+from node.consensus.raftos.settings import RaftSettings
+from node.consensus.raftos.wire import Data
+
+LIFE_SHIFT = 32
+"""Forward numbers are (a random number of the sender's life) << LIFE_SHIFT | a counter."""
+NO_LEADER = "no_leader"
+OVERLOADED = "overloaded"
+_REMEMBERED = 1024
+
+
+class Proposal(NamedTuple):
+    data: bytes
+    future: asyncio.Future[int]
+
+
+@dataclass(order=True, slots=True)
+class _Batch:
+    """Consecutive entries appended together under one term."""
+
+    first_index: int
+    term: int
+    deadline: float
+    futures: list[asyncio.Future[int]] = field(compare=False)
+
+
+class Waiters:
+    """Answers a proposal when the commit index passes its index: it is there, or another entry is."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._batches: list[_Batch] = []
+
+    def add(self, first_index: int, term: int, futures: list[asyncio.Future[int]], deadline: float) -> None:
+        heapq.heappush(self._batches, _Batch(first_index, term, deadline, futures))
+
+    def resolve(self, commit_index: int) -> None:
+        """Answer everything up to `commit_index`."""
+        batches = self._batches
+        while batches and batches[0].first_index <= commit_index:
+            batch = heapq.heappop(batches)
+            count = min(commit_index - batch.first_index + 1, len(batch.futures))
+            # One leader appended them in one term: if the last of them is there, so are those before it.
+            last = batch.first_index + count - 1
+            kept = self._log.term_at(last) == batch.term
+            for index, future in enumerate(batch.futures[:count], batch.first_index):
+                if future.done():
+                    continue
+                if kept or self._log.term_at(index) == batch.term:
+                    future.set_result(index)
+                else:
+                    future.set_exception(Superseded(f"another entry was committed at index {index}"))
+            if count < len(batch.futures):
+                self.add(last + 1, batch.term, batch.futures[count:], batch.deadline)
+
+    def expire(self, now: float) -> None:
+        late = [batch for batch in self._batches if batch.deadline <= now]
+        if late:
+            self._batches = [batch for batch in self._batches if batch.deadline > now]
+            heapq.heapify(self._batches)
+        for batch in sorted(late):
+            fail(batch.futures, OutcomeUnknown("not committed in time; it may still be"))
+
+    def close(self) -> None:
+        self.expire(float("inf"))
+
+
+@dataclass(slots=True)
+class _Forward:
+    number: int
+    term: int
+    leader: str
+    proposals: list[Proposal]
+    deadline: float
+    sent_at: float
+
+
+class Forwarder:
+    """A follower's proposals on their way to the leader. The same number is sent until it is answered."""
+
+    def __init__(
+        self, settings: RaftSettings, life: int, send: Callable[[Data, str], None], waiters: Waiters
+    ) -> None:
+        self._settings = settings
+        self._number = life << LIFE_SHIFT
+        self._send = send
+        self._waiters = waiters
+        self._sent: dict[int, _Forward] = {}
+        self.waiting = 0
+        """Proposals that the leader has not answered yet."""
+
+    def forward(self, proposals: list[Proposal], leader: str, term: int, now: float) -> None:
+        """Send `proposals`, in as few messages as the size limit allows."""
+        batch: list[Proposal] = []
+        size = 0
+        for proposal in proposals:
+            if batch and size + len(proposal.data) > self._settings.max_message_bytes:
+                self._start(batch, leader, term, now)
+                batch, size = [], 0
+            batch.append(proposal)
+            size += len(proposal.data)
+        if batch:
+            self._start(batch, leader, term, now)
+
+    def _start(self, proposals: list[Proposal], leader: str, term: int, now: float) -> None:
+        self._number += 1
+        deadline = now + self._settings.proposal_timeout_s
+        forward = _Forward(self._number, term, leader, proposals, deadline, now)
+        self._sent[self._number] = forward
+        self.waiting += len(proposals)
+        self._transmit(forward)
+
+    def _transmit(self, forward: _Forward) -> None:
+        proposals = [proposal.data for proposal in forward.proposals]
+        data = {"type": "forward", "term": forward.term, "number": forward.number, "proposals": proposals}
+        self._send(data, forward.leader)
+
+    def answered(self, data: Data) -> bool:
+        """Take the leader's answer; True when entries are now waited for."""
+        forward = self._sent.get(data["number"])
+        if forward is None or data["sender"] != forward.leader or data["term"] != forward.term:
+            return False
+        self._drop(forward)
+        futures = [proposal.future for proposal in forward.proposals]
+        if data["accepted"]:
+            self._waiters.add(data["first_index"], data["entry_term"], futures, forward.deadline)
+            return True
+        refusal: ProposalError = NotLeader("the leader is handing over")
+        if data["code"] == OVERLOADED:
+            refusal = Overloaded("the leader has too much waiting")
+        fail(futures, refusal)
+        return False
+
+    def _drop(self, forward: _Forward) -> None:
+        del self._sent[forward.number]
+        self.waiting -= len(forward.proposals)
+
+    def tick(self, leader: str | None, term: int, now: float) -> None:
+        """Give up what nobody will answer any more; repeat what may have been lost."""
+        for forward in list(self._sent.values()):
+            if (forward.leader, forward.term) != (leader, term) or forward.deadline <= now:
+                self._drop(forward)
+                futures = [proposal.future for proposal in forward.proposals]
+                fail(futures, OutcomeUnknown("the leader changed before it answered"))
+            elif now - forward.sent_at >= self._settings.forward_retry_s:
+                forward.sent_at = now
+                self._transmit(forward)
+
+    def close(self) -> None:
+        self.tick(None, -1, float("inf"))
+
+
+class AnsweredForwards:
+    """What one life of one follower was told, so that a repeated or doubled message appends nothing again."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[int, Data] = OrderedDict()
+        self._floor = 0
+
+    def find(self, number: int) -> Data | None:
+        return self._answers.get(number)
+
+    def forgotten(self, number: int) -> bool:
+        """Whether it may have been answered so long ago that the answer is gone."""
+        return number <= self._floor
+
+    def note(self, number: int, response: Data) -> None:
+        self._answers[number] = response
+        if len(self._answers) > _REMEMBERED:
+            self._floor = max(self._floor, self._answers.popitem(last=False)[0])
+
+
+def fail(futures: list[asyncio.Future[int]], error: ProposalError) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(type(error)(*error.args))

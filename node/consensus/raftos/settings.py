@@ -1,0 +1,40 @@
+"""Timing and limits of the embedded engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RaftSettings:
+    """Defaults suit voters within 50 ms of each other. Times are seconds of the running loop."""
+
+    heartbeat_s: float = 0.1
+    election_min_s: float = 0.6
+    election_max_s: float = 1.2
+    step_down_s: float = 1.2
+    """A leader that no majority has answered for this long steps down."""
+    proposal_timeout_s: float = 10.0
+    """A proposal that is not committed by then ends as OutcomeUnknown."""
+    forward_retry_s: float = 0.2
+    transfer_timeout_s: float = 1.2
+    disk_stall_s: float = 5.0
+    """A leader whose own write takes longer steps down, and does not campaign until it is through."""
+    disk_full_retry_s: float = 1.0
+
+    max_proposal_bytes: int = 4 * MIB
+    max_pending: int = 65_536
+    max_pending_bytes: int = 64 * MIB
+    max_message_bytes: int = MIB
+    """Entries of one message; a single larger entry still travels, alone."""
+    max_inflight: int = 8
+    """Unanswered messages with entries per peer."""
+    max_inflight_bytes: int = 8 * MIB
+    max_write_bytes: int = 8 * MIB
+    segment_bytes: int = 16 * MIB
+
+    def __post_init__(self) -> None:
+        if not 0 < 2 * self.heartbeat_s <= self.election_min_s <= self.election_max_s:
+            raise ValueError("need 0 < 2 * heartbeat_s <= election_min_s <= election_max_s")

@@ -1,0 +1,173 @@
+"""raftos' message vocabulary (dicts with a `type`) on one side, cortex.v1.RaftMessage on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cortex.v1 import raft_pb2
+from node.consensus.port import Committed
+
+Data = dict[str, Any]
+"""A message as the roles see it: `type`, `term`, `sender` (a voter's id) and the fields of its type."""
+
+
+class Codec:
+    """Translates for one voter. Entries that go to several peers are encoded once."""
+
+    def __init__(self, cluster_id: str, own_id: str) -> None:
+        self._cluster_id = cluster_id
+        self._id = own_id
+        self._cached: tuple[Sequence[Committed], raft_pb2.AppendEntries] | None = None
+
+    def encode(self, data: Data, to: str) -> raft_pb2.RaftMessage:
+        kind = data["type"]
+        message = raft_pb2.RaftMessage(cluster_id=self._cluster_id, to=to, term=data["term"])
+        setattr(message, "from", self._id)
+        if kind == "append_entries":
+            self._encode_append(data, message.append_entries)
+        else:
+            _ENCODE[kind](data, message)
+        return message
+
+    def _encode_append(self, data: Data, append: raft_pb2.AppendEntries) -> None:
+        entries: Sequence[Committed] = data["entries"]
+        if entries:
+            if self._cached is None or self._cached[0] is not entries:
+                body = raft_pb2.AppendEntries()
+                add = body.entries.add
+                for entry in entries:
+                    add(term=entry.term, data=entry.data)
+                self._cached = (entries, body)
+            append.CopyFrom(self._cached[1])
+        append.prev_log_index = data["prev_log_index"]
+        append.prev_log_term = data["prev_log_term"]
+        append.commit_index = data["commit_index"]
+        append.round = data["request_id"]
+        append.wall_us = data["wall_us"]
+        append.SetInParent()
+
+
+def decode(message: raft_pb2.RaftMessage) -> Data | None:
+    """The message as a dict, or None when its kind is unknown or it contradicts itself."""
+    kind = message.WhichOneof("kind")
+    convert = _DECODE.get(kind or "")
+    if convert is None or kind is None:
+        return None
+    data: Data = {"type": kind, "term": message.term, "sender": getattr(message, "from")}
+    convert(message, data)
+    return data if data.pop("sound", True) else None
+
+
+def _encode_request_vote(data: Data, message: raft_pb2.RaftMessage) -> None:
+    message.request_vote.SetInParent()
+    request = message.request_vote
+    request.last_log_index, request.last_log_term = data["last_log_index"], data["last_log_term"]
+    request.pre_vote, request.transfer = data["pre_vote"], data["transfer"]
+
+
+def _encode_request_vote_response(data: Data, message: raft_pb2.RaftMessage) -> None:
+    message.request_vote_response.SetInParent()
+    message.request_vote_response.vote_granted = data["vote_granted"]
+    message.request_vote_response.pre_vote = data["pre_vote"]
+
+
+def _encode_append_entries_response(data: Data, message: raft_pb2.RaftMessage) -> None:
+    message.append_entries_response.SetInParent()
+    response = message.append_entries_response
+    response.success = data["success"]
+    response.round = data["request_id"]
+    if data["success"]:
+        response.match_index = data["last_log_index"]
+    else:
+        response.prev_log_index = data["prev_log_index"]
+        response.conflict_index, response.conflict_term = data["conflict_index"], data["conflict_term"]
+    if "wall_us" in data:
+        response.wall_us = data["wall_us"]
+        response.applied_index, response.digest_index, response.digest = data["applied"]
+
+
+def _encode_timeout_now(data: Data, message: raft_pb2.RaftMessage) -> None:
+    message.timeout_now.SetInParent()
+
+
+def _encode_forward(data: Data, message: raft_pb2.RaftMessage) -> None:
+    message.forward.number = data["number"]
+    message.forward.proposals.extend(data["proposals"])
+
+
+def _encode_forward_response(data: Data, message: raft_pb2.RaftMessage) -> None:
+    response = message.forward_response
+    response.number, response.accepted, response.code = data["number"], data["accepted"], data["code"]
+    response.first_index, response.entry_term = data["first_index"], data["entry_term"]
+
+
+def _decode_request_vote(message: raft_pb2.RaftMessage, data: Data) -> None:
+    request = message.request_vote
+    data["candidate_id"] = data["sender"]
+    data["last_log_index"], data["last_log_term"] = request.last_log_index, request.last_log_term
+    data["pre_vote"], data["transfer"] = request.pre_vote, request.transfer
+
+
+def _decode_request_vote_response(message: raft_pb2.RaftMessage, data: Data) -> None:
+    data["vote_granted"] = message.request_vote_response.vote_granted
+    data["pre_vote"] = message.request_vote_response.pre_vote
+
+
+def _decode_append_entries(message: raft_pb2.RaftMessage, data: Data) -> None:
+    append = message.append_entries
+    index, term = append.prev_log_index, append.prev_log_term
+    entries: list[Committed] = []
+    for entry in append.entries:
+        index += 1
+        data["sound"] = data.get("sound", True) and entry.term >= term
+        term = entry.term
+        entries.append(Committed(index, term, entry.data))
+    data["sound"] = data.get("sound", True) and term <= message.term
+    data["leader_id"], data["entries"] = data["sender"], entries
+    data["prev_log_index"], data["prev_log_term"] = append.prev_log_index, append.prev_log_term
+    data["commit_index"], data["request_id"], data["wall_us"] = append.commit_index, append.round, append.wall_us
+
+
+def _decode_append_entries_response(message: raft_pb2.RaftMessage, data: Data) -> None:
+    response = message.append_entries_response
+    data["success"], data["request_id"] = response.success, response.round
+    data["last_log_index"], data["prev_log_index"] = response.match_index, response.prev_log_index
+    data["conflict_index"], data["conflict_term"] = response.conflict_index, response.conflict_term
+    if response.wall_us:
+        data["wall_us"] = response.wall_us
+        data["applied"] = (response.applied_index, response.digest_index, response.digest)
+
+
+def _decode_timeout_now(message: raft_pb2.RaftMessage, data: Data) -> None:
+    pass
+
+
+def _decode_forward(message: raft_pb2.RaftMessage, data: Data) -> None:
+    data["number"], data["proposals"] = message.forward.number, list(message.forward.proposals)
+    data["sound"] = bool(data["proposals"])
+
+
+def _decode_forward_response(message: raft_pb2.RaftMessage, data: Data) -> None:
+    response = message.forward_response
+    data["number"], data["accepted"], data["code"] = response.number, response.accepted, response.code
+    data["first_index"], data["entry_term"] = response.first_index, response.entry_term
+
+
+_ENCODE: Mapping[str, Callable[[Data, raft_pb2.RaftMessage], None]] = {
+    "request_vote": _encode_request_vote,
+    "request_vote_response": _encode_request_vote_response,
+    "append_entries_response": _encode_append_entries_response,
+    "timeout_now": _encode_timeout_now,
+    "forward": _encode_forward,
+    "forward_response": _encode_forward_response,
+}
+_DECODE: Mapping[str, Callable[[raft_pb2.RaftMessage, Data], None]] = {
+    "request_vote": _decode_request_vote,
+    "request_vote_response": _decode_request_vote_response,
+    "append_entries": _decode_append_entries,
+    "append_entries_response": _decode_append_entries_response,
+    "timeout_now": _decode_timeout_now,
+    "forward": _decode_forward,
+    "forward_response": _decode_forward_response,
+}
