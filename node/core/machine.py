@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Command, CommandReply, Entry, Reply
-from cortex.v1.types_pb2 import EventType, StoredReply, SubmitKey, Task, TaskState
+from cortex.v1.types_pb2 import StoredReply, SubmitKey, Task, TaskState
 from node.core import validate
 from node.core.faults import Code
 from node.core.model import (
@@ -175,29 +176,27 @@ def apply(state: ClusterState, cold: Cold, entry: Entry, index: int, term: int) 
     accepted all together, where the first of them stands, or not at all.
     """
     draft = Draft(state, cold, entry, index)
-    flaw = validate.request_flaw(entry.client, entry.request_id) if entry.request_id else None
-    key = reply_key(entry.client, entry.request_id)
-    if entry.request_id and flaw is None:
-        stored = draft.get(Table.REPLIES, key)
-        if isinstance(stored, StoredReply) and draft.now_us < stored.at_us + cluster.REPLY_KEPT_US:
-            repeated = Reply.FromString(stored.reply)
-            repeated.repeated_request = True
-            return Outcome((), repeated)
-    reply = Reply()
-    reply.index = index
+    reply = Reply(index=index)
+    if not entry.request_id:
+        _run(draft, entry, reply)
+        return Outcome(draft.changes(), reply)
+    flaw = validate.request_flaw(entry.client, entry.request_id)
     if flaw is not None:
         refusal = Refusal(Code.INVALID, flaw)
         reply.commands.extend(_reply("", refusal) for _ in entry.commands)
-        draft.cluster_event(EventType.EVENT_TYPE_REJECTED, flaw)
+        draft.cluster_event(types_pb2.EVENT_TYPE_REJECTED, flaw)
         return Outcome(draft.changes(), reply)
+    key = reply_key(entry.client, entry.request_id)
+    stored = draft.get(Table.REPLIES, key)
+    if isinstance(stored, StoredReply) and draft.now_us < stored.at_us + cluster.REPLY_KEPT_US:
+        repeated = Reply.FromString(stored.reply)
+        repeated.repeated_request = True
+        return Outcome((), repeated)
     _run(draft, entry, reply)
-    if entry.request_id and not any(answer.code in _NOT_STORED for answer in reply.commands):
+    if not any(answer.code in _NOT_STORED for answer in reply.commands):
+        data = reply.SerializeToString(deterministic=True)
         row = StoredReply(
-            client=entry.client,
-            request_id=entry.request_id,
-            index=index,
-            reply=reply.SerializeToString(deterministic=True),
-            at_us=draft.now_us,
+            client=entry.client, request_id=entry.request_id, index=index, reply=data, at_us=draft.now_us
         )
         draft.put_row(Table.REPLIES, key, row)
     return Outcome(draft.changes(), reply)
@@ -219,23 +218,28 @@ def _run(draft: Draft, entry: Entry, reply: Reply) -> None:
         elif kind == "noop":
             reply.commands.add(accepted=True)
         elif kind in TASK_COMMANDS:
-            reply.commands.append(_task_command(draft, kind, getattr(command, kind)))
+            inner = getattr(command, kind)
+            refusal = _task_command(draft, kind, inner)
+            if refusal is None:
+                reply.commands.add(accepted=True, id=inner.id)
+            else:
+                reply.commands.append(_reply(inner.id, refusal))
         else:
             reply.commands.append(_cluster_command(draft, kind, command))
 
 
-def _task_command(draft: Draft, kind: str, command: Any) -> CommandReply:
+def _task_command(draft: Draft, kind: str, command: Any) -> Refusal | None:
     task = draft.task(command.id)
     refusal = _task_step(draft, task, kind, command)
     if refusal is None:
-        return CommandReply(accepted=True, id=command.id)
+        return None
     detail = f"{kind} refused: {refusal.message}"
     if task is not None:
-        draft.event(EventType.EVENT_TYPE_REJECTED, task, detail)
+        draft.event(types_pb2.EVENT_TYPE_REJECTED, task, detail)
     else:
         known = command.id if validate.is_id(command.id) else ""
-        draft.cluster_event(EventType.EVENT_TYPE_REJECTED, detail, task=known)
-    return _reply(command.id, refusal)
+        draft.cluster_event(types_pb2.EVENT_TYPE_REJECTED, detail, task=known)
+    return refusal
 
 
 def _task_step(draft: Draft, task: Task | None, kind: str, command: Any) -> Refusal | None:
@@ -261,7 +265,7 @@ def _cluster_command(draft: Draft, kind: str | None, command: Command) -> Comman
     if refusal is None:
         return CommandReply(accepted=True, id=subject)
     node = subject if validate.is_id(subject) else ""
-    draft.cluster_event(EventType.EVENT_TYPE_REJECTED, f"{kind} refused: {refusal.message}", node=node)
+    draft.cluster_event(types_pb2.EVENT_TYPE_REJECTED, f"{kind} refused: {refusal.message}", node=node)
     return _reply(subject, refusal)
 
 

@@ -13,27 +13,27 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeVar
 
 from cortex.v1 import log_pb2, types_pb2
-from cortex.v1.types_pb2 import Event, Node, Setting, StoredReply, SubmitKey, Task, TaskState
+from cortex.v1.types_pb2 import Event, Node, Setting, StoredReply, SubmitKey, Task
 
 LEVEL = 1
 
-PENDING = TaskState.TASK_STATE_PENDING
-QUEUED = TaskState.TASK_STATE_QUEUED
-ASSIGNED = TaskState.TASK_STATE_ASSIGNED
-RUNNING = TaskState.TASK_STATE_RUNNING
-COMPLETED = TaskState.TASK_STATE_COMPLETED
-FAILED = TaskState.TASK_STATE_FAILED
-CANCELLED = TaskState.TASK_STATE_CANCELLED
-SKIPPED = TaskState.TASK_STATE_SKIPPED
-DEAD_LETTER = TaskState.TASK_STATE_DEAD_LETTER
+PENDING = types_pb2.TASK_STATE_PENDING
+QUEUED = types_pb2.TASK_STATE_QUEUED
+ASSIGNED = types_pb2.TASK_STATE_ASSIGNED
+RUNNING = types_pb2.TASK_STATE_RUNNING
+COMPLETED = types_pb2.TASK_STATE_COMPLETED
+FAILED = types_pb2.TASK_STATE_FAILED
+CANCELLED = types_pb2.TASK_STATE_CANCELLED
+SKIPPED = types_pb2.TASK_STATE_SKIPPED
+DEAD_LETTER = types_pb2.TASK_STATE_DEAD_LETTER
 
 ENDED = frozenset({COMPLETED, FAILED, CANCELLED, SKIPPED, DEAD_LETTER})
 LIVE = frozenset({PENDING, QUEUED, ASSIGNED, RUNNING})
 ON_NODE = frozenset({ASSIGNED, RUNNING})
 
 # The digest wraps at 128 bits so that it is a sum: the order of changes within one index does not matter.
-_DIGEST_BITS = 128
-_DIGEST_MASK = (1 << _DIGEST_BITS) - 1
+_DIGEST_BYTES = 16
+_DIGEST_MASK = (1 << (8 * _DIGEST_BYTES)) - 1
 
 Row = Task | Node | Event | StoredReply | SubmitKey | Setting
 
@@ -96,8 +96,8 @@ def row_key(row: Row) -> Key:
 
 def row_digest(table: Table, key: str, row: Row) -> int:
     """128-bit hash of a row in its canonical form (fields in order of number, no maps in rows)."""
-    data = b"%b\0%b\0%b" % (table.encode(), key.encode(), row.SerializeToString(deterministic=True))
-    return int.from_bytes(hashlib.blake2b(data, digest_size=_DIGEST_BITS // 8).digest(), "big")
+    data = table.encode() + b"\0" + key.encode() + b"\0" + row.SerializeToString(deterministic=True)
+    return int.from_bytes(hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest(), "big")
 
 
 def recount(rows: Iterable[Row]) -> int:
@@ -172,7 +172,7 @@ class ClusterState:
         return None
 
     def digest_bytes(self) -> bytes:
-        return self.digest.to_bytes(_DIGEST_BITS // 8, "big")
+        return self.digest.to_bytes(_DIGEST_BYTES, "big")
 
     def load(self, rows: Iterable[Row], index: int, term: int, at_us: int, digest: int) -> None:
         """Take over what the store saved: live rows as of `index`, and the digest over all rows, cold ones too."""
@@ -228,16 +228,21 @@ class ClusterState:
         return difference
 
     def _put_task(self, key: str, old: Task | None, new: Task | None) -> None:
-        if old is not None:
-            _add(self.counts, old.state, -1)
-            if old.state in ON_NODE:
-                self._leave_node(old)
+        was = old.state if old is not None else None
+        now = new.state if new is not None else None
+        if was != now:
+            if was is not None:
+                _add(self.counts, was, -1)
+            if now is not None:
+                _add(self.counts, now, 1)
+        # What a task holds does not change while it stays on its node.
+        if old is not None and was in ON_NODE and now not in ON_NODE:
+            self._leave_node(old)
         if new is None:
             self.tasks.pop(key, None)
             return
         self.tasks[key] = new
-        _add(self.counts, new.state, 1)
-        if new.state in ON_NODE:
+        if now in ON_NODE and was not in ON_NODE:
             self._enter_node(new)
 
     def _enter_node(self, task: Task) -> None:

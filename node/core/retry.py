@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from random import Random
 
-from cortex.v1.types_pb2 import Jitter, RetryPolicy
+from cortex.v1 import types_pb2
+from cortex.v1.types_pb2 import RetryPolicy
 
 
 def draw_delay_us(policy: RetryPolicy, attempt: int, random: Random) -> int:
@@ -15,9 +16,9 @@ def draw_delay_us(policy: RetryPolicy, attempt: int, random: Random) -> int:
     """
     cap_us = max(policy.max_backoff_ms, 0) * 1000
     delay_us = min(cap_us, _backoff_us(policy, attempt))
-    if policy.jitter == Jitter.JITTER_NONE:
+    if policy.jitter == types_pb2.JITTER_NONE:
         return delay_us
-    if policy.jitter == Jitter.JITTER_EQUAL:
+    if policy.jitter == types_pb2.JITTER_EQUAL:
         return random.randint(delay_us // 2, delay_us)
     return random.randint(0, delay_us)
 

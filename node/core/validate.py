@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from cortex.v1 import types_pb2
 from cortex.v1.cluster_pb2 import TaskRequest
 from cortex.v1.log_pb2 import TaskSubmit
 from cortex.v1.types_pb2 import (
@@ -54,7 +55,7 @@ BACKOFF_MS = 1_000
 BACKOFF_MULTIPLIER = 2.0
 MAX_BACKOFF_MS = 60_000
 
-SUPPORTED = frozenset({TaskType.TASK_TYPE_SHELL, TaskType.TASK_TYPE_NOOP})
+SUPPORTED = frozenset({types_pb2.TASK_TYPE_SHELL, types_pb2.TASK_TYPE_NOOP})
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # C0, DEL, C1, bidi controls and line separators: what can forge a line or a direction on a terminal or in a log.
@@ -136,7 +137,7 @@ def spec_flaw(spec: TaskSpec) -> str | None:
         return f"Tasks of type {_enum_name(TaskType, spec.type)} are not supported yet."
     if spec.ByteSize() > SPEC_LIMIT_BYTES:
         return f"The spec has {spec.ByteSize()} bytes, the limit is {SPEC_LIMIT_BYTES}."
-    if spec.type == TaskType.TASK_TYPE_SHELL and bool(spec.argv) == bool(spec.shell_command):
+    if spec.type == types_pb2.TASK_TYPE_SHELL and bool(spec.argv) == bool(spec.shell_command):
         return "A shell task has either argv or shell_command."
     if spec.queue_timeout_ms < 0 or spec.queue_timeout_ms > DURATION_LIMIT_MS:
         return f"queue_timeout_ms goes from 0 to {DURATION_LIMIT_MS}."
@@ -213,7 +214,7 @@ def complete(request: TaskRequest, new_id: str) -> TaskSubmit:
     submit = TaskSubmit(id=new_id, priority=request.priority, submit_key=request.submit_key)
     spec = submit.spec
     spec.CopyFrom(request.spec)
-    spec.type = spec.type or TaskType.TASK_TYPE_SHELL
+    spec.type = spec.type or types_pb2.TASK_TYPE_SHELL
     _check_kind(spec)
     submit.name = request.name or _first_word(spec)
     _refuse(text_flaw("name", submit.name), f"Use plain text of at most {NAME_LIMIT_CHARS} characters.")
@@ -244,16 +245,16 @@ def _check_kind(spec: TaskSpec) -> None:
         "Submit a shell task.",
         Code.UNSUPPORTED,
     )
-    spec.sandbox = spec.sandbox or SandboxLevel.SANDBOX_LEVEL_NONE
+    spec.sandbox = spec.sandbox or types_pb2.SANDBOX_LEVEL_NONE
     _enum("sandbox", spec.sandbox, SandboxLevel.DESCRIPTOR.values_by_number)
     _refuse(
-        None if spec.sandbox == SandboxLevel.SANDBOX_LEVEL_NONE else "No node offers this sandbox level yet.",
+        None if spec.sandbox == types_pb2.SANDBOX_LEVEL_NONE else "No node offers this sandbox level yet.",
         "Use sandbox level none; a task never runs at a lower level than it asked for.",
         Code.UNSUPPORTED,
     )
-    spec.on_lost = spec.on_lost or OnLost.ON_LOST_REQUEUE
+    spec.on_lost = spec.on_lost or types_pb2.ON_LOST_REQUEUE
     _enum("on_lost", spec.on_lost, OnLost.DESCRIPTOR.values_by_number)
-    spec.on_exhausted = spec.on_exhausted or OnExhausted.ON_EXHAUSTED_DEAD_LETTER
+    spec.on_exhausted = spec.on_exhausted or types_pb2.ON_EXHAUSTED_DEAD_LETTER
     _enum("on_exhausted", spec.on_exhausted, OnExhausted.DESCRIPTOR.values_by_number)
 
 
@@ -267,9 +268,9 @@ def _check_command(spec: TaskSpec) -> None:
     remedy = "Give the command as a list of arguments, or as one string for sh -c."
     if spec.argv and spec.shell_command:
         _refuse("Both argv and shell_command are given.", remedy)
-    if spec.type == TaskType.TASK_TYPE_SHELL and not (spec.shell_command.strip() or (spec.argv and spec.argv[0])):
+    if spec.type == types_pb2.TASK_TYPE_SHELL and not (spec.shell_command.strip() or (spec.argv and spec.argv[0])):
         _refuse("The command is empty.", remedy)
-    if spec.payload and spec.type == TaskType.TASK_TYPE_SHELL:
+    if spec.payload and spec.type == types_pb2.TASK_TYPE_SHELL:
         _refuse("payload means nothing for a shell task.", remedy)
     for number, argument in enumerate([*spec.argv, spec.shell_command]):
         field = "shell_command" if number == len(spec.argv) else f"argv[{number}]"
@@ -314,7 +315,7 @@ def _complete_times(spec: TaskSpec) -> None:
     remedy = "Give a duration from 0 (none) to 365 days."
     _whole("timeout_ms", spec.timeout_ms, 0, DURATION_LIMIT_MS, remedy)
     _whole("queue_timeout_ms", spec.queue_timeout_ms, 0, DURATION_LIMIT_MS, remedy)
-    if spec.on_lost == OnLost.ON_LOST_WAIT:
+    if spec.on_lost == types_pb2.ON_LOST_WAIT:
         _whole("wait_ms", spec.wait_ms, LEASE_MS, DURATION_LIMIT_MS, "on_lost wait needs 30 seconds or more.")
         lease_ms = spec.wait_ms
     else:
@@ -323,7 +324,7 @@ def _complete_times(spec: TaskSpec) -> None:
             "Leave it out, or set on_lost to wait.",
         )
         lease_ms = LEASE_MS
-    limit_ms = HOLD_KILL_LIMIT_MS if spec.on_lost == OnLost.ON_LOST_HOLD else lease_ms // 3
+    limit_ms = HOLD_KILL_LIMIT_MS if spec.on_lost == types_pb2.ON_LOST_HOLD else lease_ms // 3
     spec.kill_timeout_ms = spec.kill_timeout_ms or KILL_TIMEOUT_MS
     remedy = "It is at most a third of the lease, so that a lost machine ends its commands in time."
     _whole("kill_timeout_ms", spec.kill_timeout_ms, 1, limit_ms, remedy)
@@ -339,7 +340,7 @@ def _complete_retry(spec: TaskSpec) -> None:
         ),
         max_backoff_ms=given.max_backoff_ms if given.HasField("max_backoff_ms") else MAX_BACKOFF_MS,
         retryable=given.retryable if given.HasField("retryable") else True,
-        jitter=given.jitter or Jitter.JITTER_FULL,
+        jitter=given.jitter or types_pb2.JITTER_FULL,
         max_elapsed_ms=given.max_elapsed_ms,
     )
     _whole("retry.max_retries", policy.max_retries, 0, RETRIES_LIMIT, "0 means that the first failure is final.")

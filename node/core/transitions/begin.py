@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import TaskAssign, TaskRecalled, TaskStarted, TaskSubmit
-from cortex.v1.types_pb2 import EventType, Node, NodeState, SubmitKey, Task, TaskSpec
+from cortex.v1.types_pb2 import Node, NodeState, SubmitKey, Task, TaskSpec
 from node.core import settings, validate
 from node.core.faults import Code
 from node.core.model import ASSIGNED, LIVE, QUEUED, RUNNING, Table
@@ -53,7 +54,7 @@ def submit(draft: Draft, submits: Sequence[TaskSubmit]) -> list[Submitted | Refu
         more = f"item {flaws[0][0]} of {len(submits)}: " if len(submits) > 1 else ""
         rest = Refusal(first.code, f"Nothing of the batch was accepted; {more}{first.message}")
         answers = [answer if isinstance(answer, Refusal) else rest for answer in answers]
-    draft.cluster_event(EventType.EVENT_TYPE_REJECTED, f"task_submit refused: {more}{first.message}")
+    draft.cluster_event(types_pb2.EVENT_TYPE_REJECTED, f"task_submit refused: {more}{first.message}")
     return answers
 
 
@@ -152,7 +153,7 @@ def _create(draft: Draft, submission: TaskSubmit) -> None:
         row = SubmitKey(key=task.submit_key, task_id=task.id, spec_sha256=submission_sha256(submission))
         draft.put_row(Table.SUBMIT_KEYS, row.key, row)
     draft.put(None, task)
-    draft.event(EventType.EVENT_TYPE_SUBMITTED, task)
+    draft.event(types_pb2.EVENT_TYPE_SUBMITTED, task)
 
 
 def assign(draft: Draft, task: Task, command: TaskAssign) -> Refusal | None:
@@ -178,17 +179,20 @@ def assign(draft: Draft, task: Task, command: TaskAssign) -> Refusal | None:
     new.placement.CopyFrom(command.placement)
     draft.assigned.add(task.id)
     draft.put(task, new)
-    draft.event(EventType.EVENT_TYPE_ASSIGNED, new, command.placement.reason)
+    draft.event(types_pb2.EVENT_TYPE_ASSIGNED, new, command.placement.reason)
     return None
 
 
 def _node_obstacle(draft: Draft, spec: TaskSpec, node: Node) -> str | None:
-    if node.state != NodeState.NODE_STATE_ACTIVE:
+    if node.state != types_pb2.NODE_STATE_ACTIVE:
         return f"Node {node.id} is {NodeState.Name(node.state).removeprefix('NODE_STATE_').lower()}."
     if not node.online:
         return f"Node {node.id} is offline."
-    slots = sum(offer.count for offer in node.slots if offer.type == spec.type)
-    if slots <= 0:
+    slots = 0
+    for offer in node.slots:
+        if offer.type == spec.type:
+            slots = offer.count
+    if not slots:
         return f"Node {node.id} has no slots for this type of task."
     use = draft.use(node.id)
     if use.counts.get(spec.type, 0) >= slots + PREFETCH_LIMIT:
@@ -228,7 +232,7 @@ def started(draft: Draft, task: Task, command: TaskStarted) -> Refusal | None:
         new.lost_at_us = 0
         new.reason = ""
     draft.put(task, new)
-    draft.event(EventType.EVENT_TYPE_STARTED, new, "its worker is back" if task.lost_at_us else "")
+    draft.event(types_pb2.EVENT_TYPE_STARTED, new, "its worker is back" if task.lost_at_us else "")
     return None
 
 
@@ -240,5 +244,5 @@ def recalled(draft: Draft, task: Task, command: TaskRecalled) -> Refusal | None:
     new = draft.edit(task)
     requeue(draft, new)
     draft.put(task, new)
-    draft.event(EventType.EVENT_TYPE_RECALLED, new)
+    draft.event(types_pb2.EVENT_TYPE_RECALLED, new)
     return None

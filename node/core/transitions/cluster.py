@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import HistoryTrim, NodeCordon, NodeJoin, NodeLeave, SettingsChange
-from cortex.v1.types_pb2 import Event, EventType, Node, NodeRole, NodeState, Setting, StoredReply
+from cortex.v1.types_pb2 import Event, EventType, Node, NodeState, Setting, StoredReply
 from node.core import settings, validate
 from node.core.faults import Code
 from node.core.model import ENDED, Table, reply_key
@@ -13,8 +14,8 @@ from node.core.transitions.draft import Draft, Refusal
 REPLY_KEPT_US = 24 * 3600 * 1_000_000
 TRIM_LIMIT = 1000
 
-_SCHEDULABLE = frozenset({NodeState.NODE_STATE_ACTIVE})
-_CORDONED = frozenset({NodeState.NODE_STATE_CORDONED, NodeState.NODE_STATE_DRAINING, NodeState.NODE_STATE_DRAINED})
+_SCHEDULABLE = frozenset({types_pb2.NODE_STATE_ACTIVE})
+_CORDONED = frozenset({types_pb2.NODE_STATE_CORDONED, types_pb2.NODE_STATE_DRAINING, types_pb2.NODE_STATE_DRAINED})
 
 
 def node_join(draft: Draft, command: NodeJoin) -> Refusal | None:
@@ -23,7 +24,7 @@ def node_join(draft: Draft, command: NodeJoin) -> Refusal | None:
     if flaw is not None:
         return Refusal(Code.INVALID, flaw)
     old = draft.node(command.node.id)
-    removed = old is not None and old.state == NodeState.NODE_STATE_REMOVED
+    removed = old is not None and old.state == types_pb2.NODE_STATE_REMOVED
     if old is not None and removed and old.incarnation == command.node.incarnation:
         return Refusal(Code.WRONG_STATE, f"Node {old.id} was removed; it joins again with a new data folder.")
     new = Node()
@@ -32,9 +33,9 @@ def node_join(draft: Draft, command: NodeJoin) -> Refusal | None:
     new.ClearField("message")
     new.ClearField("changed_at_us")
     new.ClearField("modified_index")
-    new.role = new.role or NodeRole.NODE_ROLE_WORKER
+    new.role = new.role or types_pb2.NODE_ROLE_WORKER
     new.online = True
-    new.state = NodeState.NODE_STATE_ACTIVE
+    new.state = types_pb2.NODE_STATE_ACTIVE
     new.joined_at_us = draft.now_us
     new.incarnation_index = draft.index
     detail = "joined"
@@ -51,7 +52,7 @@ def node_join(draft: Draft, command: NodeJoin) -> Refusal | None:
         detail = "changed what it offers" if old.online and old.incarnation == new.incarnation else "came back"
         if old.incarnation != new.incarnation:
             detail = "came back with a new data folder"
-    _put_node(draft, new, EventType.EVENT_TYPE_NODE_JOINED, detail)
+    _put_node(draft, new, types_pb2.EVENT_TYPE_NODE_JOINED, detail)
     return None
 
 
@@ -61,7 +62,7 @@ def node_leave(draft: Draft, command: NodeLeave) -> Refusal | None:
     if old is None:
         return _no_node(command.id)
     reason = command.reason[:200]
-    if old.state == NodeState.NODE_STATE_REMOVED:
+    if old.state == types_pb2.NODE_STATE_REMOVED:
         return None if command.removed else Refusal(Code.WRONG_STATE, f"Node {old.id} was removed.")
     count = draft.on_node(old.id)
     if command.removed and old.online and count:
@@ -72,9 +73,9 @@ def node_leave(draft: Draft, command: NodeLeave) -> Refusal | None:
     new.CopyFrom(old)
     new.online = False
     if command.removed:
-        new.state = NodeState.NODE_STATE_REMOVED
+        new.state = types_pb2.NODE_STATE_REMOVED
         new.message = reason
-    kind = EventType.EVENT_TYPE_NODE_REMOVED if command.removed else EventType.EVENT_TYPE_NODE_OFFLINE
+    kind = types_pb2.EVENT_TYPE_NODE_REMOVED if command.removed else types_pb2.EVENT_TYPE_NODE_OFFLINE
     _put_node(draft, new, kind, reason)
     return None
 
@@ -96,10 +97,10 @@ def node_cordon(draft: Draft, command: NodeCordon) -> Refusal | None:
     new.CopyFrom(old)
     new.message = command.message
     if not command.cordoned:
-        new.state = NodeState.NODE_STATE_ACTIVE
+        new.state = types_pb2.NODE_STATE_ACTIVE
     elif old.state in _SCHEDULABLE:
-        new.state = NodeState.NODE_STATE_CORDONED
-    kind = EventType.EVENT_TYPE_NODE_CORDONED if command.cordoned else EventType.EVENT_TYPE_NODE_UNCORDONED
+        new.state = types_pb2.NODE_STATE_CORDONED
+    kind = types_pb2.EVENT_TYPE_NODE_CORDONED if command.cordoned else types_pb2.EVENT_TYPE_NODE_UNCORDONED
     _put_node(draft, new, kind, command.message)
     return None
 
@@ -125,7 +126,7 @@ def settings_change(draft: Draft, command: SettingsChange) -> Refusal | None:
     draft.put_row(Table.SETTINGS, command.name, Setting(name=command.name, value=command.value))
     before = old.value if old is not None else "default"
     detail = f"{command.name}: {before} -> {command.value}"
-    draft.cluster_event(EventType.EVENT_TYPE_SETTING_CHANGED, detail)
+    draft.cluster_event(types_pb2.EVENT_TYPE_SETTING_CHANGED, detail)
     return None
 
 
@@ -145,7 +146,7 @@ def history_trim(draft: Draft, command: HistoryTrim) -> Refusal | None:
     }
     if any(counts.values()):
         detail = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        draft.cluster_event(EventType.EVENT_TYPE_HISTORY_TRIMMED, detail)
+        draft.cluster_event(types_pb2.EVENT_TYPE_HISTORY_TRIMMED, detail)
     return None
 
 

@@ -50,9 +50,10 @@ class Draft:
         if table is Table.TASKS:
             return self.task(key)
         full = Key(table, key)
-        if full in self._rows:
+        if self._rows and full in self._rows:
             return self._rows[full]
-        return self._state.get(table, key) or self._cold.get(full)
+        row = self._state.get(table, key)
+        return row if row is not None else self._cold.get(full)
 
     def task(self, task_id: str) -> Task | None:
         if task_id in self._tasks:
@@ -64,6 +65,8 @@ class Draft:
         return row if isinstance(row, Task) else None
 
     def node(self, node_id: str) -> Node | None:
+        if not self._rows:
+            return self._state.nodes.get(node_id)
         row = self.get(Table.NODES, node_id)
         return row if isinstance(row, Node) else None
 

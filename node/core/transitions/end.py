@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
+from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import TaskCancel, TaskComplete, TaskDeadLetter, TaskFailed, TaskLost, TaskRetry, TaskStopped
 from cortex.v1.types_pb2 import (
-    Cause,
-    EventType,
     Node,
-    NodeState,
-    OnExhausted,
-    OnLost,
     Task,
     TaskResult,
     TaskSpec,
@@ -37,16 +33,16 @@ _ERROR_CHARS = 1000
 _FINGERPRINT_CHARS = 64
 _FAILURES = frozenset(
     {
-        Cause.CAUSE_UNSPECIFIED,
-        Cause.CAUSE_EXIT,
-        Cause.CAUSE_SIGNAL,
-        Cause.CAUSE_TIMEOUT,
-        Cause.CAUSE_OUT_OF_MEMORY,
-        Cause.CAUSE_CANNOT_START,
-        Cause.CAUSE_SUPERVISOR,
+        types_pb2.CAUSE_UNSPECIFIED,
+        types_pb2.CAUSE_EXIT,
+        types_pb2.CAUSE_SIGNAL,
+        types_pb2.CAUSE_TIMEOUT,
+        types_pb2.CAUSE_OUT_OF_MEMORY,
+        types_pb2.CAUSE_CANNOT_START,
+        types_pb2.CAUSE_SUPERVISOR,
     }
 )
-_STOPS = frozenset({Cause.CAUSE_CANCEL, Cause.CAUSE_MIGRATE, Cause.CAUSE_LEASE})
+_STOPS = frozenset({types_pb2.CAUSE_CANCEL, types_pb2.CAUSE_MIGRATE, types_pb2.CAUSE_LEASE})
 
 
 # Steps that several transitions share
@@ -80,7 +76,7 @@ def cancelled(draft: Draft, task: Task, reason: str, result: TaskResult | None =
     new.cancel_reason = validate.short(reason) or task.cancel_reason
     new.reason = new.cancel_reason
     draft.put(task, new)
-    draft.event(EventType.EVENT_TYPE_CANCELLED, new, new.reason)
+    draft.event(types_pb2.EVENT_TYPE_CANCELLED, new, new.reason)
 
 
 def _dead_letter(draft: Draft, new: Task, reason: str) -> None:
@@ -104,7 +100,7 @@ def complete(draft: Draft, task: Task, command: TaskComplete) -> Refusal | None:
     for name in ("error", "cause", "fingerprint", "reason"):
         new.ClearField(name)
     draft.put(task, new)
-    draft.event(EventType.EVENT_TYPE_COMPLETED, new)
+    draft.event(types_pb2.EVENT_TYPE_COMPLETED, new)
     return None
 
 
@@ -113,13 +109,13 @@ def failed(draft: Draft, task: Task, command: TaskFailed) -> Refusal | None:
     result = command.result
     if command.cause not in _FAILURES:
         return Refusal(Code.INVALID, f"Cause {command.cause} is not the cause of a failure.")
-    cause = command.cause or (Cause.CAUSE_SIGNAL if result.signal else Cause.CAUSE_EXIT)
-    if cause == Cause.CAUSE_EXIT and _is_success(task.spec, result):
+    cause = command.cause or (types_pb2.CAUSE_SIGNAL if result.signal else types_pb2.CAUSE_EXIT)
+    if cause == types_pb2.CAUSE_EXIT and _is_success(task.spec, result):
         return Refusal(Code.INVALID, f"{_exit_text(result)} is a success of this task.")
     if task.cancel_requested:
         cancelled(draft, task, "", result)
         return None
-    if cause == Cause.CAUSE_SUPERVISOR:
+    if cause == types_pb2.CAUSE_SUPERVISOR:
         _loses(draft, task, command.error or "its supervisor ended under it", result)
         return None
     new = draft.edit(task)
@@ -128,28 +124,28 @@ def failed(draft: Draft, task: Task, command: TaskFailed) -> Refusal | None:
     new.error = command.error[:_ERROR_CHARS] or _exit_text(result)
     new.fingerprint = command.fingerprint[:_FINGERPRINT_CHARS]
     attempts = f"attempt {task.attempt + 1} of {task.spec.retry.max_retries + 1}"
-    if cause == Cause.CAUSE_CANNOT_START and _excluded(draft, task, new):
+    if cause == types_pb2.CAUSE_CANNOT_START and _excluded(draft, task, new):
         requeue(draft, new)
         draft.put(task, new)
-        draft.event(EventType.EVENT_TYPE_FAILED, new, f"{task.node} cannot start it: {new.error}")
-        draft.event(EventType.EVENT_TYPE_RETRIED, new, "elsewhere, nothing counted")
+        draft.event(types_pb2.EVENT_TYPE_FAILED, new, f"{task.node} cannot start it: {new.error}")
+        draft.event(types_pb2.EVENT_TYPE_RETRIED, new, "elsewhere, nothing counted")
         return None
     delay_us = min(max(command.retry_delay_us, 0), RETRY_DELAY_LIMIT_US)
     final = _why_final(draft, task, new, delay_us)
     if final is None:
         new.attempt = task.attempt + 1
         requeue(draft, new, delay_us)
-    elif task.spec.on_exhausted == OnExhausted.ON_EXHAUSTED_FAIL:
+    elif task.spec.on_exhausted == types_pb2.ON_EXHAUSTED_FAIL:
         end(draft, new, FAILED)
         new.reason = final
     else:
         _dead_letter(draft, new, final)
     draft.put(task, new)
-    draft.event(EventType.EVENT_TYPE_FAILED, new, f"{attempts}: {new.error}")
+    draft.event(types_pb2.EVENT_TYPE_FAILED, new, f"{attempts}: {new.error}")
     if final is None:
-        draft.event(EventType.EVENT_TYPE_RETRIED, new, f"in {delay_us // 1000} ms")
+        draft.event(types_pb2.EVENT_TYPE_RETRIED, new, f"in {delay_us // 1000} ms")
     elif new.state == DEAD_LETTER:
-        draft.event(EventType.EVENT_TYPE_DEAD_LETTERED, new, final)
+        draft.event(types_pb2.EVENT_TYPE_DEAD_LETTERED, new, final)
     return None
 
 
@@ -160,16 +156,16 @@ def stopped(draft: Draft, task: Task, command: TaskStopped) -> Refusal | None:
     if task.cancel_requested:
         cancelled(draft, task, "", command.result)
         return None
-    if command.cause == Cause.CAUSE_CANCEL:
+    if command.cause == types_pb2.CAUSE_CANCEL:
         return Refusal(Code.WRONG_STATE, "Nobody asked to cancel it.")
     new = draft.edit(task)
     new.result.CopyFrom(command.result)
     requeue(draft, new)
     draft.put(task, new)
-    if command.cause == Cause.CAUSE_MIGRATE:
-        draft.event(EventType.EVENT_TYPE_MIGRATED, new, f"stopped on {task.node}")
+    if command.cause == types_pb2.CAUSE_MIGRATE:
+        draft.event(types_pb2.EVENT_TYPE_MIGRATED, new, f"stopped on {task.node}")
     else:
-        draft.event(EventType.EVENT_TYPE_LOST, new, f"its lease on {task.node} ended; nothing counted")
+        draft.event(types_pb2.EVENT_TYPE_LOST, new, f"its lease on {task.node} ended; nothing counted")
     return None
 
 
@@ -183,36 +179,36 @@ def lost(draft: Draft, task: Task, command: TaskLost) -> Refusal | None:
         new = draft.edit(task)
         requeue(draft, new)
         draft.put(task, new)
-        draft.event(EventType.EVENT_TYPE_MIGRATED, new, reason)
+        draft.event(types_pb2.EVENT_TYPE_MIGRATED, new, reason)
         return None
     _loses(draft, task, reason, None)
     return None
 
 
 def _loses(draft: Draft, task: Task, reason: str, result: TaskResult | None) -> None:
-    if task.spec.on_lost in (OnLost.ON_LOST_HOLD, OnLost.ON_LOST_WAIT):
+    if task.spec.on_lost in (types_pb2.ON_LOST_HOLD, types_pb2.ON_LOST_WAIT):
         if task.lost_at_us:
             return
         new = draft.edit(task)
         new.lost_at_us = draft.now_us
         new.reason = reason
         draft.put(task, new)
-        draft.event(EventType.EVENT_TYPE_LOST, new, f"{reason or 'its machine is lost'}; it waits for an operator")
+        draft.event(types_pb2.EVENT_TYPE_LOST, new, f"{reason or 'its machine is lost'}; it waits for an operator")
         return
     new = draft.edit(task)
     if result is not None:
         new.result.CopyFrom(result)
     new.losses = task.losses + 1
-    new.cause = Cause.CAUSE_LOST
+    new.cause = types_pb2.CAUSE_LOST
     new.error = reason
     if new.losses < LOSS_LIMIT:
         requeue(draft, new)
     else:
         _dead_letter(draft, new, f"it lost {new.losses} machines")
     draft.put(task, new)
-    draft.event(EventType.EVENT_TYPE_LOST, new, f"loss {new.losses} of {LOSS_LIMIT}: {reason}")
+    draft.event(types_pb2.EVENT_TYPE_LOST, new, f"loss {new.losses} of {LOSS_LIMIT}: {reason}")
     if new.state == DEAD_LETTER:
-        draft.event(EventType.EVENT_TYPE_DEAD_LETTERED, new, new.reason)
+        draft.event(types_pb2.EVENT_TYPE_DEAD_LETTERED, new, new.reason)
 
 
 def cancel(draft: Draft, task: Task, command: TaskCancel) -> Refusal | None:
@@ -234,14 +230,14 @@ def cancel(draft: Draft, task: Task, command: TaskCancel) -> Refusal | None:
     new.cancel_requested = True
     new.cancel_reason = command.reason
     draft.put(task, new)
-    draft.event(EventType.EVENT_TYPE_CANCEL_REQUESTED, new, command.reason)
+    draft.event(types_pb2.EVENT_TYPE_CANCEL_REQUESTED, new, command.reason)
     return None
 
 
 def dead_letter(draft: Draft, task: Task, command: TaskDeadLetter) -> Refusal | None:
     """Guard: its queue timeout has passed."""
     deadline_us = queue_deadline_us(task)
-    if command.cause != Cause.CAUSE_QUEUE_TIMEOUT:
+    if command.cause != types_pb2.CAUSE_QUEUE_TIMEOUT:
         return Refusal(Code.INVALID, f"Cause {command.cause} does not make a dead letter of a queued task.")
     if deadline_us is None or draft.now_us < deadline_us:
         return Refusal(Code.WRONG_STATE, "Its queue timeout has not passed.")
@@ -250,7 +246,7 @@ def dead_letter(draft: Draft, task: Task, command: TaskDeadLetter) -> Refusal | 
     new.error = command.reason[:_ERROR_CHARS] or f"waited longer than {task.spec.queue_timeout_ms} ms for a node"
     _dead_letter(draft, new, new.error)
     draft.put(task, new)
-    draft.event(EventType.EVENT_TYPE_DEAD_LETTERED, new, new.error)
+    draft.event(types_pb2.EVENT_TYPE_DEAD_LETTERED, new, new.error)
     return None
 
 
@@ -281,7 +277,7 @@ def retry(draft: Draft, task: Task, command: TaskRetry) -> Refusal | None:
     changed = [
         name for name in TaskSpec.DESCRIPTOR.fields_by_name if getattr(task.spec, name) != getattr(new.spec, name)
     ]
-    draft.event(EventType.EVENT_TYPE_RETRIED, new, f"edited: {', '.join(changed)}" if changed else "by an operator")
+    draft.event(types_pb2.EVENT_TYPE_RETRIED, new, f"edited: {', '.join(changed)}" if changed else "by an operator")
     return None
 
 
@@ -318,7 +314,7 @@ def _excluded(draft: Draft, task: Task, new: Task) -> bool:
 
 def _may_run(node: Node, task: Task) -> bool:
     """Whether another node could be asked to start it, as far as the log knows."""
-    if node.state != NodeState.NODE_STATE_ACTIVE or not node.online or node.id in task.unstartable_nodes:
+    if node.state != types_pb2.NODE_STATE_ACTIVE or not node.online or node.id in task.unstartable_nodes:
         return False
     limits = task.spec.constraints
     if limits.target_node and limits.target_node not in (node.id, node.hostname):
