@@ -164,6 +164,7 @@ class WorkerEnd:
         up: asyncio.Queue[WorkerMessage] = asyncio.Queue()
         down: asyncio.Queue[LeaderMessage] = asyncio.Queue()
         broken = asyncio.Event()
+        self.welcome = worker_pb2.Welcome()
         self.stream = End(down, up, broken)
         self.serving = asyncio.ensure_future(leadership.session(End(up, down, broken)))
 
@@ -208,6 +209,14 @@ class WorkerEnd:
         )
         await self.send(renewal=renewal)
 
+    async def keep_renewing(self, fences: Iterable[int], version: int = 1) -> None:
+        """Renew a fixed set until cancelled."""
+        number = 100
+        while True:
+            number += 1
+            await self.renew(number, fences, version)
+            await asyncio.sleep(10)
+
     async def break_off(self) -> None:
         await self.stream.close()
         await self.ended()
@@ -249,7 +258,7 @@ class Cluster:
         """Open a session and take the Welcome."""
         worker = WorkerEnd(self.leadership)
         await worker.send(hello=hello(node, inventory))
-        worker.welcome = (await worker.next("welcome")).welcome  # type: ignore[attr-defined]
+        worker.welcome = (await worker.next("welcome")).welcome
         return worker
 
     async def submit(self, *tasks: log_pb2.TaskSubmit) -> None:

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from cortex.v1 import types_pb2, worker_pb2
+from node.core.faults import Code, Fault
 from node.core.model import ASSIGNED, COMPLETED, QUEUED, RUNNING
-from tests.node.leader_kit import Cluster, WorkerEnd, ended, hello, machine_node, shell, started, virtual
+from tests.node.leader_kit import (
+    Cluster,
+    WorkerEnd,
+    ended,
+    held,
+    hello,
+    machine_node,
+    resources,
+    sample,
+    shell,
+    started,
+    virtual,
+)
 
 
 def test_a_task_is_pushed_run_reported_and_acknowledged() -> None:
@@ -90,6 +105,260 @@ def test_skew_and_foreign_clusters_are_refused_with_a_remedy() -> None:
             assert refused.remedy
             await worker.ended()
         assert not cluster.replica.state.nodes
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_reconnect_keeps_kills_records_and_resends() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node(slots=8))
+        await cluster.submit(*(shell(f"t{number}") for number in range(4)))
+        given = {one.task: one for one in (await worker.next("assignments")).assignments.assignments}
+        await worker.report(1, ended(given["t1"]), ended(given["t2"]))
+        await worker.next("reports_ack")
+        await worker.break_off()
+        # t0 runs on, t1 still runs there, t2 ended there, t3 was never accepted; and one of long ago.
+        old = worker_pb2.Assignment(task="t0", fence=1)
+        inventory = [
+            held(given["t0"], worker_pb2.ATTEMPT_STATE_RUNNING),
+            held(given["t1"], worker_pb2.ATTEMPT_STATE_RUNNING),
+            held(given["t2"], worker_pb2.ATTEMPT_STATE_ENDED),
+            held(old, worker_pb2.ATTEMPT_STATE_RUNNING),
+        ]
+        entries = len(cluster.replica.entries)
+        worker = await cluster.connect(machine_node(slots=8), inventory)
+        verdicts = [(one.task, one.kind) for one in worker.welcome.verdicts]
+        assert verdicts == [
+            ("t0", worker_pb2.VERDICT_KIND_KEEP),
+            ("t1", worker_pb2.VERDICT_KIND_KILL),
+            ("t2", worker_pb2.VERDICT_KIND_RECORDED),
+            ("t0", worker_pb2.VERDICT_KIND_KILL),
+        ]
+        (again,) = (await worker.next("assignments")).assignments.assignments
+        assert (again.task, again.fence) == ("t3", given["t3"].fence)
+        assert len(cluster.replica.entries) == entries, "the row says all this already"
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_what_a_machine_lost_is_queued_again_at_once() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node())
+        await cluster.submit(shell("t1"))
+        (assignment,) = (await worker.next("assignments")).assignments.assignments
+        await worker.break_off()
+        worker = await cluster.connect(machine_node(), [held(assignment, worker_pb2.ATTEMPT_STATE_LOST)])
+        assert worker.welcome.verdicts[0].kind == worker_pb2.VERDICT_KIND_RECORDED
+        (again,) = (await worker.next("assignments")).assignments.assignments
+        assert again.fence > assignment.fence
+        assert cluster.task("t1").losses == 1
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_a_new_incarnation_gets_nothing_again_and_its_leases_run_out() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node())
+        await cluster.submit(shell("t1"))
+        (assignment,) = (await worker.next("assignments")).assignments.assignments
+        await worker.break_off()
+        worker = await cluster.connect(machine_node(incarnation="i2"))
+        begun_s = asyncio.get_running_loop().time()
+        beating = asyncio.ensure_future(worker.keep_renewing([]))
+        (again,) = (await worker.next("assignments")).assignments.assignments
+        assert again.fence > assignment.fence
+        assert 34.9 < asyncio.get_running_loop().time() - begun_s < 36
+        assert cluster.task("t1").losses == 1
+        beating.cancel()
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_a_later_leader_does_not_resend_to_a_new_incarnation_either() -> None:
+    async def main() -> None:
+        first = Cluster().begin()
+        worker = await first.connect(machine_node())
+        await first.submit(shell("t1"))
+        await worker.next("assignments")
+        await worker.break_off()
+        worker = await first.connect(machine_node(incarnation="i2"))
+        second = first.successor()
+        worker = await second.connect(machine_node(incarnation="i2"))
+        assert not await worker.quiet(10, "renewal_ack")
+        await second.stop()
+
+    virtual(main)
+
+
+def test_the_newer_session_replaces_the_older() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        first = await cluster.connect(machine_node())
+        second = await cluster.connect(machine_node())
+        await first.ended()
+        await cluster.submit(shell("t1"))
+        await second.next("assignments")
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_repeated_and_late_reports_are_acknowledged_without_an_entry() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node())
+        await cluster.submit(shell("t1"))
+        (assignment,) = (await worker.next("assignments")).assignments.assignments
+        await worker.report(1, started(assignment), ended(assignment))
+        await worker.next("reports_ack")
+        entries = len(cluster.replica.entries)
+        await worker.report(1, started(assignment), ended(assignment))
+        ack = (await worker.next("reports_ack")).reports_ack
+        assert ack.number == 1
+        assert [one.kind for one in ack.verdicts] == [worker_pb2.VERDICT_KIND_RECORDED]
+        await worker.report(2, started(assignment))
+        ack = (await worker.next("reports_ack")).reports_ack
+        assert [one.kind for one in ack.verdicts] == [worker_pb2.VERDICT_KIND_KILL]
+        assert len(cluster.replica.entries) == entries
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_nobody_reports_for_another_machine() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node("n1"))
+        await cluster.submit(shell("t1"))
+        (assignment,) = (await worker.next("assignments")).assignments.assignments
+        stranger = await cluster.connect(machine_node("n2"))
+        await stranger.report(1, ended(assignment))
+        ack = (await stranger.next("reports_ack")).reports_ack
+        assert [one.kind for one in ack.verdicts] == [worker_pb2.VERDICT_KIND_RECORDED]
+        assert cluster.task("t1").state == ASSIGNED
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_reports_of_all_sessions_share_an_entry_and_the_next_one_collects() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        workers = [await cluster.connect(machine_node(f"n{number}", slots=2)) for number in range(3)]
+        await cluster.submit(*(shell(f"t{number}") for number in range(6)))
+        given = [(await worker.next("assignments")).assignments.assignments for worker in workers]
+        entries = len(cluster.replica.entries)
+        cluster.replica.gate.clear()
+        await workers[0].report(1, ended(given[0][0]))
+        await asyncio.sleep(1)
+        for worker, assignments in zip(workers, given, strict=True):
+            await worker.report(2, ended(assignments[-1]))
+        await asyncio.sleep(1)
+        cluster.replica.gate.set()
+        for worker in workers:
+            await worker.next("reports_ack")
+        assert [len(entry.commands) for entry in cluster.replica.entries[entries:]] == [1, 3]
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_no_acknowledgement_before_the_entry_is_applied_nor_after_it_failed() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node())
+        await cluster.submit(shell("t1"))
+        (assignment,) = (await worker.next("assignments")).assignments.assignments
+        cluster.replica.gate.clear()
+        await worker.report(1, ended(assignment))
+        assert not await worker.quiet(4)
+        cluster.replica.fault = Fault(Code.NO_LEADER, "Not the leader.", "Ask another.")
+        cluster.replica.gate.set()
+        await worker.ended()
+        assert cluster.task("t1").state == ASSIGNED
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_reports_survive_an_overloaded_cluster() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node())
+        await cluster.submit(shell("t1"))
+        (assignment,) = (await worker.next("assignments")).assignments.assignments
+        cluster.replica.fault = Fault(Code.OVERLOADED, "Too much.", "Wait.")
+        await worker.report(1, ended(assignment))
+        assert not await worker.quiet(2)
+        cluster.replica.fault = None
+        await worker.next("reports_ack")
+        assert cluster.task("t1").state == COMPLETED
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_a_silent_node_goes_offline_and_comes_back() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        await asyncio.sleep(40)
+        worker = await cluster.connect(machine_node())
+        heard_s = asyncio.get_running_loop().time()
+        await cluster.until(lambda: not cluster.replica.state.nodes["n1"].online)
+        assert 14.9 < asyncio.get_running_loop().time() - heard_s < 15.2
+        await worker.ended()
+        await cluster.connect(machine_node())
+        assert cluster.replica.state.nodes["n1"].online
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_a_beating_node_stays_online_without_entries() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node())
+        for _ in range(12):
+            await worker.next("heartbeat")
+            await worker.send(heartbeat=worker_pb2.Heartbeat())
+        assert cluster.replica.kinds() == [["node_join"]]
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_a_new_leader_waits_a_lease_before_it_calls_a_node_offline() -> None:
+    async def main() -> None:
+        first = Cluster().begin()
+        await first.connect(machine_node())
+        second = first.successor()
+        begun_s = asyncio.get_running_loop().time()
+        await second.until(lambda: not second.replica.state.nodes["n1"].online)
+        assert 29.9 < asyncio.get_running_loop().time() - begun_s < 30.2
+        await second.stop()
+
+    virtual(main)
+
+
+def test_a_sample_is_shown_with_its_age() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node())
+        (view,) = cluster.leadership.node_views()
+        assert (view.age_us, view.scored) == (-1, False)
+        await worker.send(sample=sample())
+        await asyncio.sleep(3)
+        (view,) = cluster.leadership.node_views()
+        assert view.resources == resources()
+        assert 2_900_000 < view.age_us < 3_100_000
+        assert set(cluster.leadership.samples) == {"n1"}
         await cluster.stop()
 
     virtual(main)
