@@ -72,9 +72,8 @@ class Daemon:
             machine.sample,
             self._candidates,
         )
-        self.output = OutputRelay(
-            config.id, self.worker.output, machine.link, self.voter.replica if self.voter else None
-        )
+        replica = self.voter.replica if self.voter else None
+        self.output = OutputRelay(config.id, self.worker.output, machine.link, replica, self._address_of)
         self._running = False
 
     async def start(self) -> None:
@@ -124,6 +123,10 @@ class Daemon:
         with suppress(LinkClosed):
             await stream.send(worker_pb2.LeaderMessage(not_leader=hint))
         await stream.close()
+
+    def _address_of(self, node_id: str) -> str | None:
+        node = self.voter.replica.state.nodes.get(node_id) if self.voter is not None else None
+        return node.address if node is not None else None
 
     def _candidates(self) -> list[str]:
         """Where a session may be opened, the likely leader first."""

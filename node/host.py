@@ -1,0 +1,80 @@
+"""A daemon on a real machine: its disk, clock, network, supervisor and sensors."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+
+import psutil
+import structlog
+
+from cortex.v1 import types_pb2
+from node.config import Config, hostname
+from node.daemon import Daemon, Machine
+from node.env import Env
+from node.rpc.link import GrpcLink
+from node.rpc.server import Server
+from node.store.store import FILE, Store
+from node.worker.resources.sampler import Sampler
+from node.worker.supervision import ProcessSupervisor
+
+_GRACE_S = 1.0
+_NOOP_SLOTS = 64
+
+
+async def run_daemon(config: Config, secret: str, stop: asyncio.Event) -> Exception | None:
+    """Run until `stop` is set; the error that ended it, if one did. Raises what kept it from starting."""
+    log = structlog.get_logger(node=config.id)
+    failure: list[Exception] = []
+
+    def fail(error: Exception) -> None:
+        failure.append(error)
+        stop.set()
+
+    env = Env.real(config.data)
+    link = GrpcLink(secret)
+    sampler = Sampler(env, lambda text: log.warning("resources", detail=text))
+    supervisor = ProcessSupervisor(env)
+    machine = Machine(link, supervisor, sampler.latest, describe_machine())
+    daemon = Daemon(config, env, machine, cluster_id_of(secret), lambda: _store(config), fail)
+    server = Server(daemon, secret, f"uid:{os.getuid()}")
+    try:
+        await sampler.start()
+        await server.start(config.listen, config.socket_path)
+        await daemon.start()
+        log.info("started", address=config.listen, pid=os.getpid(), supervisor=supervisor.pid)
+        await stop.wait()
+        log.info("stopping")
+    finally:
+        await daemon.stop()
+        await server.stop(_GRACE_S)
+        await sampler.stop()
+        await link.close()
+    log.info("stopped")
+    return failure[0] if failure else None
+
+
+def cluster_id_of(secret: str) -> str:
+    """Daemons with one secret are one cluster; messages of others are dropped."""
+    return hashlib.sha256(b"cortex cluster\0" + secret.encode()).hexdigest()[:32]
+
+
+def describe_machine() -> types_pb2.Node:
+    """What this machine offers, before its configuration says otherwise."""
+    cores = len(os.sched_getaffinity(0))
+    memory_bytes: int = psutil.virtual_memory().total
+    return types_pb2.Node(
+        hostname=hostname(),
+        slots=[
+            types_pb2.Slots(type=types_pb2.TASK_TYPE_SHELL, count=cores),
+            types_pb2.Slots(type=types_pb2.TASK_TYPE_NOOP, count=_NOOP_SLOTS),
+        ],
+        capacity=types_pb2.Requests(cpu_millis=cores * 1000, memory_bytes=memory_bytes),
+    )
+
+
+def _store(config: Config) -> Store:
+    store = Store(config.data / FILE)
+    store.open()
+    return store

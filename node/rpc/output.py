@@ -1,0 +1,156 @@
+"""Output: a task's streams by offset, from the files of the machine that ran it, through any daemon."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from cortex.v1 import cluster_pb2 as pb
+from cortex.v1.types_pb2 import StreamSummary, Task
+from node.core.faults import Code, Fault
+from node.core.model import ENDED
+from node.link import Caller, Link, LinkClosed
+from node.replica import Replica
+from node.rpc.lookup import Lookup
+from node.worker.output import STDERR, STDOUT, OutputStore
+
+_CHUNK_BYTES = 64 * 1024
+_KINDS = {STDOUT: pb.STREAM_KIND_STDOUT, STDERR: pb.STREAM_KIND_STDERR}
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Where one reader stands in the streams that it asked for."""
+
+    offsets: dict[str, int]
+    fence: int
+
+    @staticmethod
+    def of(request: pb.OutputRequest, fence: int) -> _Reader:
+        offsets = {}
+        if request.stream != pb.STREAM_KIND_STDERR:
+            offsets[STDOUT] = request.offset
+        if request.stream != pb.STREAM_KIND_STDOUT:
+            both = request.stream == pb.STREAM_KIND_UNSPECIFIED
+            offsets[STDERR] = request.stderr_offset if both else request.offset
+        return _Reader(offsets, fence)
+
+    def take(self, stream: str, data: bytes) -> pb.OutputReply:
+        offset = self.offsets[stream]
+        self.offsets[stream] = offset + len(data)
+        return pb.OutputReply(stream=_KINDS[stream], offset=offset, data=data, fence=self.fence)
+
+    def request(self, task_id: str, request: pb.OutputRequest) -> pb.OutputRequest:
+        """What to ask the machine that has the files."""
+        return pb.OutputRequest(
+            id=task_id,
+            stream=request.stream,
+            offset=request.offset,
+            stderr_offset=request.stderr_offset,
+            follow=request.follow,
+            local=True,
+            fence=self.fence,
+        )
+
+
+class OutputRelay:
+    """Serves Output on any daemon; `replica` is None on one that does not vote."""
+
+    def __init__(
+        self,
+        node_id: str,
+        store: OutputStore,
+        link: Link,
+        replica: Replica | None,
+        address_of: Callable[[str], str | None],
+    ) -> None:
+        self._node_id = node_id
+        self._store = store
+        self._link = link
+        self._replica = replica
+        self._lookup = Lookup(replica) if replica is not None else None
+        self._address_of = address_of
+
+    async def stream(self, request: pb.OutputRequest, caller: Caller) -> AsyncIterator[pb.OutputReply]:
+        """Raises Fault. Ends with a message that says `ended` when the attempt has ended and all was sent."""
+        if request.offset < 0 or request.stderr_offset < 0:
+            raise Fault(Code.INVALID, "An offset is negative.", "Begin at 0.")
+        if request.local or self._lookup is None or self._replica is None:
+            async for reply in self._local(request.id, _Reader.of(request, request.fence), request.follow):
+                yield reply
+            return
+        task = await self._assigned(self._lookup.task(request.id), request.follow)
+        reader = _Reader.of(request, request.fence or task.fence)
+        if not reader.fence:
+            yield pb.OutputReply(ended=task.state in ENDED)
+            return
+        if task.node == self._node_id:
+            async for reply in self._local(task.id, reader, request.follow):
+                yield reply
+            return
+        async for reply in self._remote(task, reader, request, caller):
+            yield reply
+
+    async def _assigned(self, task: Task, follow: bool) -> Task:
+        """The task once it has an attempt, or has ended without one; at once unless `follow`."""
+        assert self._replica is not None
+        while follow and not task.fence and task.state not in ENDED:
+            await self._replica.feed.wait()
+            task = self._replica.task(task.id) or task
+        return task
+
+    async def _local(self, task_id: str, reader: _Reader, follow: bool) -> AsyncIterator[pb.OutputReply]:
+        while True:
+            ended = self._store.ended(task_id, reader.fence)
+            progressed = False
+            for stream in reader.offsets:
+                while data := self._store.read(task_id, reader.fence, stream, reader.offsets[stream], _CHUNK_BYTES):
+                    progressed = True
+                    yield reader.take(stream, data)
+            if ended or not follow:
+                yield pb.OutputReply(ended=ended, fence=reader.fence)
+                return
+            if not progressed:
+                out = reader.offsets.get(STDOUT, 1 << 62)
+                err = reader.offsets.get(STDERR, 1 << 62)
+                await self._store.wait(task_id, reader.fence, out, err)
+            else:
+                await asyncio.sleep(0)
+
+    async def _remote(
+        self, task: Task, reader: _Reader, request: pb.OutputRequest, caller: Caller
+    ) -> AsyncIterator[pb.OutputReply]:
+        address = self._address_of(task.node)
+        begun = False
+        try:
+            if address is None:
+                raise LinkClosed(task.node)
+            local = reader.request(task.id, request)
+            async for reply in self._link.stream(address, "Output", local, caller.forwarded()):
+                if isinstance(reply, pb.OutputReply):
+                    begun = True
+                    yield reply
+        except LinkClosed:
+            if begun or task.state not in ENDED:
+                message = f"The node {task.node}, which has the output, does not answer."
+                raise Fault(Code.NO_LEADER, message, "Try again when it is back; see `cortex nodes`.") from None
+            for reply in logged(task, reader):
+                yield reply
+
+
+def logged(task: Task, reader: _Reader) -> list[pb.OutputReply]:
+    """What the log has of an ended attempt's output: head and tail of each stream."""
+    replies: list[pb.OutputReply] = []
+    summaries: dict[str, StreamSummary] = {STDOUT: task.result.stdout, STDERR: task.result.stderr}
+    for stream, offset in reader.offsets.items():
+        summary = summaries[stream]
+        kept = summary.total_bytes - summary.dropped_bytes
+        for start, data in ((0, summary.head), (kept - len(summary.tail), summary.tail)):
+            skip = max(0, offset - start)
+            if data[skip:]:
+                replies.append(
+                    pb.OutputReply(stream=_KINDS[stream], offset=start + skip, data=data[skip:], fence=reader.fence)
+                )
+    replies.append(pb.OutputReply(ended=True, fence=reader.fence))
+    return replies
