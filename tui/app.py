@@ -1,0 +1,247 @@
+"""The console: one stream into one store, one refresh at most ten times a second."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, ClassVar
+
+from rich.segment import Segment
+from textual import work
+from textual.app import App
+from textual.color import Color
+from textual.filter import LineFilter
+from textual.screen import Screen
+
+from cortex.v1 import types_pb2
+from tui.chrome import VIEWS
+from tui.columns.base import Draw
+from tui.commands import Actions
+from tui.draw import Cell, foreign
+from tui.keymap import bindings
+from tui.screens.base import ConsoleScreen
+from tui.screens.events import EventsScreen
+from tui.screens.nodes import NodesScreen
+from tui.screens.queue import LettersScreen, QueueScreen
+from tui.source import LinkState, Source, SourceError
+from tui.terminal import Terminal, detect
+from tui.themes import DARK, LIGHT, Palette, palette
+from tui.view import ClusterView
+from tui.widgets.table import Table
+
+TICK_S = 0.1
+RECONNECT_S = 1.0
+NOTE_S = 6.0
+HISTORY_TASKS = 1000
+HISTORY_EVENTS = 1000
+HISTORY_SPANS_US = (3_600_000_000, 600_000_000, 60_000_000, 5_000_000)
+
+
+class WithoutColor(LineFilter):
+    """NO_COLOR: bold, reverse and underline stay, every colour goes."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        return [
+            Segment(text, style.without_color if style is not None else None, control)
+            for text, style, control in segments
+        ]
+
+
+class Console(App[int], inherit_bindings=False):
+    """The operator's console over a source."""
+
+    CSS_PATH = "app.tcss"
+    TITLE = "cortex"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS = bindings("app")
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        "nodes": NodesScreen,
+        "queue": QueueScreen,
+        "letters": LettersScreen,
+        "events": EventsScreen,
+    }
+    DEFAULT_MODE = "nodes"
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        terminal: Terminal | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        read_only: bool = False,
+        ticking: bool = True,
+    ) -> None:
+        self.terminal = terminal or Terminal()
+        super().__init__()
+        self.source = source
+        self.view = ClusterView()
+        self.glyphs = self.terminal.glyphs
+        self.clock = clock
+        self.read_only = read_only
+        self.palette: Palette = palette({}, no_color=True)
+        self.actions = Actions(self)
+        self.note: Cell | None = None
+        self._note_until_s = 0.0
+        self._ticking = ticking
+        self._drawn: Draw | None = None
+        self._previous_view = "nodes"
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        self.theme = LIGHT.name if self.terminal.light else DARK.name
+
+    # Life.
+
+    def on_mount(self) -> None:
+        self.theme_changed_signal.subscribe(self, lambda _theme: self.restyle())
+        self.restyle()
+        self.follow_cluster()
+        if self._ticking:
+            self.set_interval(TICK_S, self.tick)
+
+    def restyle(self) -> None:
+        self.palette = palette(self.theme_variables, no_color=self.terminal.no_color)
+        for screen in [screen for stack in self._screen_stacks.values() for screen in stack]:
+            for table in screen.query(Table):
+                table.redraw()
+            screen.refresh(layout=False)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        filters = super().get_line_filters()
+        return [WithoutColor()] if self.terminal.no_color else filters
+
+    def drawing(self) -> Draw:
+        """What drawing needs, as of now; the same object until the next tick, so that all cells agree."""
+        if self._drawn is None:
+            now_s = self.clock()
+            self._drawn = Draw(self.view.now_us(now_s), now_s, self.glyphs, self.view)
+        return self._drawn
+
+    def tick(self) -> None:
+        """Bring the shown screen up to date with the store."""
+        self._drawn = None
+        if self.note is not None and self.clock() >= self._note_until_s:
+            self.note = None
+        if isinstance(self.screen, ConsoleScreen):
+            self.screen.sync()
+        else:
+            for screen in reversed(self.screen_stack):
+                if isinstance(screen, ConsoleScreen):
+                    screen.sync()
+                    break
+
+    @work(group="watch", exclusive=True)
+    async def follow_cluster(self) -> None:
+        """Fold the stream into the store for as long as the console runs."""
+        while True:
+            try:
+                async for item in self.source.watch():
+                    if isinstance(item, LinkState):
+                        self.view.fold_link(item)
+                        continue
+                    self.view.fold(item, self.clock())
+                    if item.snapshot_end:
+                        self.load_history()
+            except SourceError as error:
+                self.view.fold_link(LinkState(False, detail=error.message))
+            await asyncio.sleep(RECONNECT_S)
+
+    @work(group="history", exclusive=True)
+    async def load_history(self) -> None:
+        """What the snapshot of live rows does not hold: what ended lately, and the last events."""
+        with suppress(SourceError):
+            dead = await self.source.list_tasks((types_pb2.TASK_STATE_DEAD_LETTER,), HISTORY_TASKS)
+            for task in dead.tasks:
+                self.view.put_task(task)
+            ended = await self.source.list_tasks((), HISTORY_TASKS)
+            for task in ended.tasks:
+                self.view.put_task(task)
+            for span_us in HISTORY_SPANS_US:
+                since_us = max(0, self.view.now_us(self.clock()) - span_us)
+                reply = await self.source.list_events(since_us=since_us, limit=HISTORY_EVENTS)
+                if not reply.next_cursor:
+                    break
+            for event in reply.events:
+                self.view.put_event(event)
+
+    # Notes.
+
+    def say(self, text: str, role: str = "text") -> None:
+        """Show a sentence in the footer for a few seconds."""
+        self.note = foreign(text, role, self.glyphs)
+        self._note_until_s = self.clock() + NOTE_S
+        if isinstance(self.screen, ConsoleScreen):
+            self.screen.sync_chrome()
+
+    def clear_note(self) -> None:
+        self.note = None
+
+    # Views.
+
+    @property
+    def view_name(self) -> str:
+        return str(self.current_mode)
+
+    def action_view(self, name: str) -> None:
+        if name not in {place for place, _, _ in VIEWS} or name == self.view_name:
+            return
+        self._previous_view = self.view_name
+        self.switch_mode(name)
+
+    def action_last_view(self) -> None:
+        self.action_view(self._previous_view)
+
+    def action_filter(self) -> None:
+        if isinstance(self.screen, ConsoleScreen):
+            self.screen.open_filter()
+
+    def action_step_back(self) -> None:
+        screen = self.screen
+        if isinstance(screen, ConsoleScreen) and not screen.step_back():
+            self.action_close()
+
+    def action_close(self) -> None:
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+        else:
+            self.say("Press Q to quit; the cluster goes on without the console.", "dim")
+
+    async def action_quit(self) -> None:
+        self.exit(0)
+
+    def action_read_only(self) -> None:
+        self.read_only = not self.read_only
+        self.say(
+            "Read-only: nothing can be changed until R is pressed again."
+            if self.read_only
+            else "Changes are possible again."
+        )
+
+    def action_theme(self) -> None:
+        self.theme = LIGHT.name if self.theme == DARK.name else DARK.name
+        self.say(f"Theme {self.theme}.", "dim")
+
+    def choose_sort(self, table: Table[Any]) -> None:
+        table.action_sort_column(1)
+
+    def open_task(self, key: str, pane: str = "facts") -> None:
+        self.say(f"task {key} {pane}")
+
+    def open_node(self, key: str, pane: str = "facts") -> None:
+        self.say(f"node {key} {pane}")
+
+
+def run_console(source: Source, *, read_only: bool = False) -> int:
+    """Run the console on this terminal until it is left; returns the exit status. Always restores the terminal."""
+    app = Console(source, terminal=detect(os.environ), read_only=read_only)
+
+    async def run() -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, app.exit, 128 + number)
+        return await app.run_async() or 0
+
+    return asyncio.run(run())

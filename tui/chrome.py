@@ -1,0 +1,125 @@
+"""The lines around every view: top bar, banner and footer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cortex.v1 import types_pb2
+from tui.columns.base import Draw
+from tui.draw import Cell, Span, age, cell_width, count_of, foreign
+from tui.keymap import Key, keys_at, shown
+
+VIEWS: tuple[tuple[str, str, str], ...] = (
+    ("nodes", "1", "Nodes"),
+    ("queue", "2", "Queue"),
+    ("letters", "4", "Dead letters"),
+    ("events", "5", "Events"),
+)
+LIVE_STATES = (
+    types_pb2.TASK_STATE_RUNNING,
+    types_pb2.TASK_STATE_ASSIGNED,
+    types_pb2.TASK_STATE_QUEUED,
+    types_pb2.TASK_STATE_PENDING,
+)
+
+
+def title_line(name: str, draw: Draw, *, read_only: bool, width: int) -> Cell:
+    """Which cluster, who leads, how far, and whether word comes."""
+    view, glyphs = draw.view, draw.glyphs
+    left: list[Span] = [(" cortex ", "accent"), *foreign(name, "strong", glyphs)]
+    if read_only:
+        left.append(("  read-only", "warn"))
+    lost = view.link.lost(draw.now_s)
+    if not view.link.ever:
+        right: list[Span] = [(f"{glyphs.of('pending')} connecting ", "wait")]
+    elif lost:
+        right = [(f"{glyphs.of('lost')} {age(int(view.link.silence_s(draw.now_s) * 1e6))} old ", "bad")]
+    else:
+        right = [(f"{glyphs.of('live')} live ", "ok")]
+    leader: list[Span] = [("leader ", "dim")]
+    leader += foreign(view.leader, "text", glyphs) if view.leader else (("none", "bad"),)
+    middle = [
+        leader,
+        [("term ", "dim"), (count_of(view.term), "text")],
+        [("index ", "dim"), (count_of(view.index), "text")],
+    ]
+    # What does not fit is left out from the end, so that the state of the link always stays.
+    while middle and cell_width(tuple(left)) + _parts_width(middle) + cell_width(tuple(right)) + 2 > width:
+        middle.pop()
+    spans = [span for part in middle for span in (*part, ("   ", "text"))]
+    room = width - cell_width(tuple(left)) - cell_width(tuple(spans)) - cell_width(tuple(right))
+    return (*left, (" " * max(1, room), "text"), *spans, *right)
+
+
+def _parts_width(parts: Sequence[Sequence[Span]]) -> int:
+    return sum(cell_width(tuple(part)) + 3 for part in parts)
+
+
+def tabs_line(current: str, draw: Draw, *, right: Cell, width: int) -> Cell:
+    """The views with their counts, and what concerns the shown one."""
+    view = draw.view
+    live = sum(view.states[state] for state in LIVE_STATES)
+    counts = {
+        "nodes": f"{view.online()}/{len(view.nodes)}",
+        "queue": count_of(live),
+        "letters": count_of(view.states[types_pb2.TASK_STATE_DEAD_LETTER]),
+        "events": "",
+    }
+    spans: list[Span] = [(" ", "text")]
+    for place, key, title in VIEWS:
+        here = place == current
+        spans += [(key, "key"), (f" {title}", "strong" if here else "dim")]
+        count = counts[place]
+        alarm = place == "letters" and count != "0"
+        if count:
+            spans.append((f" {count}", "bad" if alarm else "accent" if here else "dim"))
+        spans.append(("   ", "text"))
+    left = tuple(spans)
+    room = width - cell_width(left) - cell_width(right) - 1
+    if room < 0:
+        return left
+    return (*left, (" " * room, "text"), *right, (" ", "text"))
+
+
+def banner_line(draw: Draw) -> Cell | None:
+    """What to say about a lost link or leader; None when all is well."""
+    view, glyphs = draw.view, draw.glyphs
+    link = view.link
+    if not link.lost(draw.now_s):
+        if view.leader:
+            return None
+        return ((f" {glyphs.warning} No leader: nothing can be changed until one is elected.", "warn"),)
+    where = foreign(link.address or "the cluster", "warn", glyphs)
+    why: Cell = ((": ", "warn"), *foreign(link.detail, "warn", glyphs)) if link.detail else ()
+    if not link.ever:
+        return ((f" {glyphs.warning} No answer from ", "warn"), *where, *why) if why else None
+    old = age(int(link.silence_s(draw.now_s) * 1e6))
+    head = f" {glyphs.warning} Link lost, trying again; what is shown is {old} old. "
+    return ((head, "warn"), *where, *why)
+
+
+def footer_line(place: str, draw: Draw, *, note: Cell | None, read_only: bool, width: int) -> Cell:
+    """The keys of the place, as many as fit; a note takes their room while it is shown."""
+    if note is not None:
+        return ((" ", "text"), *note)
+    keys = [key for key in [*keys_at("table"), *keys_at(place)] if key.footer and not (read_only and key.changes)]
+    spans: list[Span] = []
+    fixed = _hint("/", "filter") + _hint("?", "help")
+    for key in keys:
+        hint = _hint(draw.glyphs.enter if key.keys[0] == "enter" else shown(key.keys[0]), key.label)
+        if cell_width((*spans, *hint, *fixed)) + 1 > width:
+            break
+        spans += hint
+    return ((" ", "text"), *spans, *fixed)
+
+
+def _hint(key: str, label: str) -> tuple[Span, ...]:
+    return ((key, "key"), (f" {label}   ", "dim"))
+
+
+def help_groups(place: str, keys: Sequence[Key]) -> list[tuple[str, list[Key]]]:
+    """Keys by the place that they belong to, in the order of the table."""
+    groups: dict[str, list[Key]] = {}
+    for key in keys:
+        groups.setdefault(key.place, []).append(key)
+    return list(groups.items())

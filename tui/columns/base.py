@@ -1,0 +1,129 @@
+"""Columns as data, and how they share a width. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from tui.draw import Cell, Glyphs
+from tui.filter import Field, Filter, parse
+from tui.rows import Rows, SortKey
+from tui.text import Align
+from tui.view import ClusterView
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What drawing needs beside the row. `now_us` is leader time, `now_s` the local monotonic clock."""
+
+    now_us: int
+    now_s: float
+    glyphs: Glyphs
+    view: ClusterView
+
+
+@dataclass(frozen=True)
+class Column(Generic[R]):
+    """One column. When the table is too narrow the highest rank leaves first; rank 0 always stays."""
+
+    id: str
+    title: str
+    width: int
+    """Least cells."""
+    draw: Callable[[R, Draw, int], Cell]
+    sort: SortKey[R] | None = None
+    descending: bool = False
+    """Which way it sorts first."""
+    align: Align = "left"
+    flex: int = 0
+    """Share of the cells left over."""
+    most: int = 0
+    """Most cells that flex gives; 0 = no bound."""
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class Placed(Generic[R]):
+    """A column at its place: `x` cells from the left of the table's content."""
+
+    column: Column[R]
+    x: int
+    width: int
+
+
+@dataclass(frozen=True)
+class TableSpec(Generic[R]):
+    """All that makes a table of one kind of row."""
+
+    columns: Sequence[Column[R]]
+    sort: str
+    fields: Sequence[Field[R]]
+    empty: str
+    """Shown when there is no row at all."""
+
+    def column(self, name: str) -> Column[R]:
+        return next(column for column in self.columns if column.id == name)
+
+    @property
+    def sortable(self) -> Sequence[Column[R]]:
+        return [column for column in self.columns if column.sort is not None]
+
+    def parse(self, source: str, rows: Rows[R]) -> Filter[int] | None:
+        """A filter over the slots of `rows`. Raises FilterError."""
+        return parse(source, rows.text, _over_slots(self.fields, rows))
+
+
+def _over_slots(fields: Sequence[Field[R]], rows: Rows[R]) -> Mapping[str, Field[int]]:
+    def at_slot(get: Callable[[R], str | float | None]) -> Callable[[int], str | float | None]:
+        def value(slot: int) -> str | float | None:
+            row = rows.rows[slot]
+            return None if row is None else get(row)
+
+        return value
+
+    return {field.name: Field(field.name, at_slot(field.get), field.numeric) for field in fields}
+
+
+def place(columns: Sequence[Column[R]], width: int, *, every: bool = False, gap: int = 1) -> list[Placed[R]]:
+    """Where each column goes within `width` cells. `every` keeps all of them, however wide that becomes."""
+    kept = list(columns)
+    while not every and len(kept) > 1 and _least(kept, gap) > width:
+        worst = max(range(len(kept)), key=lambda at: (kept[at].rank, at))
+        if kept[worst].rank == 0:
+            break
+        del kept[worst]
+    widths = _shared(kept, max(0, width - _least(kept, gap)))
+    placed: list[Placed[R]] = []
+    x = 0
+    for column, cells in zip(kept, widths, strict=True):
+        placed.append(Placed(column, x, cells))
+        x += cells + gap
+    return placed
+
+
+def _least(columns: Sequence[Column[R]], gap: int) -> int:
+    return sum(column.width for column in columns) + gap * (len(columns) - 1)
+
+
+def _shared(columns: Sequence[Column[R]], spare: int) -> list[int]:
+    """Hand out the spare cells by flex, never beyond a column's most."""
+    widths = [column.width for column in columns]
+    while spare > 0:
+        growing = [
+            at for at, column in enumerate(columns) if column.flex and (not column.most or widths[at] < column.most)
+        ]
+        if not growing:
+            break
+        total = sum(columns[at].flex for at in growing)
+        given = 0
+        for at in growing:
+            column = columns[at]
+            share = max(1, spare * column.flex // total)
+            share = min(share, spare - given, column.most - widths[at] if column.most else share)
+            widths[at] += share
+            given += share
+        spare -= given
+    return widths

@@ -1,0 +1,125 @@
+"""The events table."""
+
+from __future__ import annotations
+
+from cortex.v1 import types_pb2
+from tui.columns.base import Column, Draw, TableSpec
+from tui.draw import EMPTY, Cell, age, clock, foreign
+from tui.filter import Field
+from tui.text import clean
+
+Event = types_pb2.Event
+
+EVENT_WORDS: dict[int, tuple[str, str, str]] = {
+    # type: word, name of its glyph, role
+    types_pb2.EVENT_TYPE_SUBMITTED: ("submitted", "queued", "wait"),
+    types_pb2.EVENT_TYPE_ASSIGNED: ("assigned", "assigned", "wait"),
+    types_pb2.EVENT_TYPE_STARTED: ("started", "running", "busy"),
+    types_pb2.EVENT_TYPE_COMPLETED: ("completed", "completed", "ok"),
+    types_pb2.EVENT_TYPE_FAILED: ("failed", "failed", "bad"),
+    types_pb2.EVENT_TYPE_RETRIED: ("retried", "skipped", "warn"),
+    types_pb2.EVENT_TYPE_CANCELLED: ("cancelled", "cancelled", "dim"),
+    types_pb2.EVENT_TYPE_DEAD_LETTERED: ("dead letter", "dead", "bad"),
+    types_pb2.EVENT_TYPE_SKIPPED: ("skipped", "skipped", "dim"),
+    types_pb2.EVENT_TYPE_REJECTED: ("rejected", "failed", "warn"),
+    types_pb2.EVENT_TYPE_RECALLED: ("recalled", "queued", "warn"),
+    types_pb2.EVENT_TYPE_MIGRATED: ("migrated", "draining", "warn"),
+    types_pb2.EVENT_TYPE_LOST: ("lost", "lost", "bad"),
+    types_pb2.EVENT_TYPE_ESCALATED: ("escalated", "lost", "bad"),
+    types_pb2.EVENT_TYPE_CANCEL_REQUESTED: ("cancelling", "cancelled", "warn"),
+    types_pb2.EVENT_TYPE_NODE_JOINED: ("joined", "active", "ok"),
+    types_pb2.EVENT_TYPE_NODE_OFFLINE: ("offline", "offline", "bad"),
+    types_pb2.EVENT_TYPE_NODE_CORDONED: ("cordoned", "cordoned", "warn"),
+    types_pb2.EVENT_TYPE_NODE_UNCORDONED: ("uncordoned", "active", "ok"),
+}
+
+
+def word(event: Event) -> str:
+    return EVENT_WORDS.get(event.type, ("unknown", "", ""))[0]
+
+
+def order(event: Event) -> tuple[int, int]:
+    """Place of an event in the log: index, then number within the entry."""
+    _, _, number = event.id.partition("-")
+    return (event.index, int(number) if number.isascii() and number.isdigit() else 0)
+
+
+def _draw_type(event: Event, draw: Draw, _width: int) -> Cell:
+    text, glyph, role = EVENT_WORDS.get(event.type, ("unknown", "?", "dim"))
+    return ((f"{draw.glyphs.of(glyph)} {text}", role),)
+
+
+def _draw_task(event: Event, draw: Draw, _width: int) -> Cell:
+    if not event.task:
+        return EMPTY
+    task = draw.view.tasks.get(event.task)
+    name = task.name if task is not None and task.name else event.task
+    return foreign(name, "strong", draw.glyphs)
+
+
+def _draw_detail(event: Event, draw: Draw, _width: int) -> Cell:
+    return foreign(event.detail, "text", draw.glyphs) if event.detail else EMPTY
+
+
+def _draw_node(event: Event, draw: Draw, _width: int) -> Cell:
+    return foreign(event.node, "text", draw.glyphs) if event.node else EMPTY
+
+
+def _draw_time(event: Event, _draw: Draw, _width: int) -> Cell:
+    return ((clock(event.at_us), "dim"),)
+
+
+def _draw_index(event: Event, _draw: Draw, _width: int) -> Cell:
+    return ((f"{event.index:,}", "dim"),)
+
+
+def _draw_actor(event: Event, draw: Draw, _width: int) -> Cell:
+    return ((clean(event.actor or "cluster", ascii_only=draw.glyphs.ascii_only), "dim"),)
+
+
+_TIME: Column[Event] = Column(
+    "time", "TIME (UTC)", 12, lambda event, _d, _w: ((clock(event.at_us), "dim"),), order, True
+)
+_TYPE: Column[Event] = Column("type", "EVENT", 13, _draw_type, word)
+_TASK: Column[Event] = Column("task", "TASK", 14, _draw_task, lambda event: event.task, flex=1, most=32)
+_NODE: Column[Event] = Column("node", "NODE", 8, _draw_node, lambda event: event.node, flex=1, most=16)
+_DETAIL: Column[Event] = Column("detail", "DETAIL", 20, _draw_detail, lambda event: event.detail, flex=4)
+_ATTEMPT: Column[Event] = Column(
+    "attempt", "ATT", 3, lambda event, _d, _w: ((str(event.attempt), "dim"),) if event.task else EMPTY, None,
+    align="right", rank=5,
+)  # fmt: skip
+
+_FIELDS: tuple[Field[Event], ...] = (
+    Field("type", word),
+    Field("task", lambda event: event.task),
+    Field("node", lambda event: event.node),
+    Field("detail", lambda event: event.detail),
+    Field("actor", lambda event: event.actor or "cluster"),
+    Field("index", lambda event: float(event.index), numeric=True),
+    Field("attempt", lambda event: float(event.attempt), numeric=True),
+)
+
+EVENTS: TableSpec[Event] = TableSpec(
+    columns=(
+        _TIME,
+        Column("age", "AGE", 4, lambda event, draw, _w: ((age(draw.now_us - event.at_us), "dim"),), None,
+               align="right", rank=4),
+        _TYPE,
+        _TASK,
+        _NODE,
+        _ATTEMPT,
+        _DETAIL,
+        Column("actor", "ACTOR", 10, _draw_actor, lambda event: event.actor, rank=6, flex=1, most=18),
+        Column("index", "INDEX", 9, _draw_index, order, True, "right", rank=7),
+    ),
+    sort="time",
+    fields=_FIELDS,
+    empty="No events yet.",
+)  # fmt: skip
+
+HISTORY: TableSpec[Event] = TableSpec(
+    columns=(_TIME, _TYPE, _NODE, _ATTEMPT, _DETAIL),
+    sort="time",
+    fields=_FIELDS,
+    empty="No events are kept of this.",
+)

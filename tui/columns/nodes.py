@@ -1,0 +1,254 @@
+"""The nodes table: live score and its terms, resources, load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cortex.v1 import types_pb2
+from tui.columns.base import Column, Draw, TableSpec
+from tui.draw import EMPTY, NODE_WORDS, Cell, age, bar, bytes_of, foreign, node_state, sparkline, stacked
+from tui.filter import Field
+from tui.text import clean, fit
+from tui.view import NodeRow
+
+FULL_SCORE = 85.0
+"""Of an idle node for a plain shell task; the GPU term counts only where one is asked for."""
+UNKNOWN = -1e9
+DEFAULT_LINK_BITS_PER_S = 1e9
+
+TERMS: tuple[tuple[str, str, float], ...] = (
+    ("cpu", "CPU", 30.0),
+    ("memory", "MEM", 30.0),
+    ("disk", "DISK", 15.0),
+    ("network", "NET", 10.0),
+    ("gpu", "GPU", 15.0),
+)
+"""Name in ScoreTerms, title, most points."""
+
+
+def _score(row: NodeRow) -> float | None:
+    return row.view.score if row.view is not None and row.view.scored else None
+
+
+def _cpu(row: NodeRow) -> float | None:
+    return row.resources.cpu_percent if row.resources else None
+
+
+def _memory(row: NodeRow) -> float | None:
+    sampled = row.resources
+    if sampled is None or sampled.memory_total_bytes <= 0:
+        return None
+    return 100 * (1 - sampled.memory_available_bytes / sampled.memory_total_bytes)
+
+
+def _disk(row: NodeRow) -> float | None:
+    sampled = row.resources
+    if sampled is None or sampled.disk_total_bytes <= 0:
+        return None
+    return 100 * (1 - sampled.disk_free_bytes / sampled.disk_total_bytes)
+
+
+def _io(row: NodeRow) -> float | None:
+    return row.resources.disk_io_percent if row.resources else None
+
+
+def _rate(row: NodeRow) -> float | None:
+    return max(row.resources.rx_bytes_per_s, row.resources.tx_bytes_per_s) if row.resources else None
+
+
+def _gpu(row: NodeRow) -> float | None:
+    if row.resources is None or not row.resources.gpus:
+        return None
+    return min(gpu.utilisation_percent for gpu in row.resources.gpus)
+
+
+def _running(row: NodeRow) -> int:
+    return row.view.running if row.view is not None else 0
+
+
+def _assigned(row: NodeRow) -> int:
+    return row.view.assigned if row.view is not None else 0
+
+
+def sample_age_us(row: NodeRow, now_s: float) -> int | None:
+    """How old the shown sample is; None when there never was one."""
+    if row.view is None or row.view.age_us < 0 or row.resources is None:
+        return None
+    return row.view.age_us + int((now_s - row.received_s) * 1e6)
+
+
+def role_of(row: NodeRow) -> str:
+    return "voter" if row.node.role == types_pb2.NODE_ROLE_VOTER else "worker"
+
+
+def state_word(row: NodeRow) -> str:
+    if not row.node.online and row.node.state == types_pb2.NODE_STATE_ACTIVE:
+        return "offline"
+    return NODE_WORDS.get(row.node.state, ("unknown", "", ""))[0]
+
+
+def level_role(percent: float) -> str:
+    """Calm below 70, warning from there, alarm from 90."""
+    return "bad" if percent >= 90 else "warn" if percent >= 70 else "text"
+
+
+def _percent(get: Callable[[NodeRow], float | None]) -> Callable[[NodeRow, Draw, int], Cell]:
+    def draw(row: NodeRow, draw: Draw, _width: int) -> Cell:
+        value = get(row)
+        if value is None:
+            return ((draw.glyphs.none, "dim"),)
+        return ((f"{value:.0f}%", level_role(value)),)
+
+    return draw
+
+
+def _draw_name(row: NodeRow, draw: Draw, width: int) -> Cell:
+    name = fit(clean(row.node.id, ascii_only=draw.glyphs.ascii_only), width - 2, ellipsis=draw.glyphs.ellipsis)
+    mark = (f"{draw.glyphs.leader} ", "accent") if row.leader else ("  ", "text")
+    return (mark, (name, "strong" if row.node.online else "dim"))
+
+
+def _draw_score(row: NodeRow, draw: Draw, _width: int) -> Cell:
+    score = _score(row)
+    return ((draw.glyphs.none, "dim"),) if score is None else ((f"{score:.1f}", "strong"),)
+
+
+def _draw_score_bar(row: NodeRow, draw: Draw, width: int) -> Cell:
+    if row.view is None or not row.view.scored:
+        return ((draw.glyphs.bar_rest * width, "track"),)
+    terms = row.view.terms
+    penalty = terms.tasks + terms.gaming
+    parts = [(getattr(terms, name), f"term-{name}") for name, _title, _most in TERMS]
+    # Penalties take away from the end, so the line is as long as the score.
+    earned = sum(value for value, _ in parts)
+    left = max(0.0, earned + penalty)
+    shown = [(value * left / earned if earned > 0 else 0.0, role) for value, role in parts]
+    return stacked(shown, max(FULL_SCORE, left), width, draw.glyphs)
+
+
+def _term(name: str, most: float) -> Callable[[NodeRow, Draw, int], Cell]:
+    def draw(row: NodeRow, draw: Draw, width: int) -> Cell:
+        if row.view is None or not row.view.scored:
+            return ((draw.glyphs.none, "dim"),)
+        value = float(getattr(row.view.terms, name))
+        return ((f"{value:4.1f} ", "text"), *bar(value, most, width - 5, f"term-{name}", draw.glyphs))
+
+    return draw
+
+
+def _draw_penalty(row: NodeRow, draw: Draw, _width: int) -> Cell:
+    if row.view is None or not row.view.scored:
+        return ((draw.glyphs.none, "dim"),)
+    penalty = row.view.terms.tasks + row.view.terms.gaming
+    return ((f"{penalty:.0f}", "warn" if penalty < 0 else "dim"),)
+
+
+def _draw_rate(row: NodeRow, draw: Draw, _width: int) -> Cell:
+    rate = _rate(row)
+    if rate is None:
+        return ((draw.glyphs.none, "dim"),)
+    link = (row.resources.link_bits_per_s if row.resources else 0) or DEFAULT_LINK_BITS_PER_S
+    return ((bytes_of(rate), level_role(800 * rate / link)),)
+
+
+def _draw_load(row: NodeRow, _draw: Draw, _width: int) -> Cell:
+    running, waiting = _running(row), _assigned(row)
+    return ((f"{running}", "busy" if running else "dim"), (f"+{waiting}", "wait" if waiting else "dim"))
+
+
+def _draw_age(row: NodeRow, draw: Draw, _width: int) -> Cell:
+    old = sample_age_us(row, draw.now_s)
+    if old is None:
+        return ((draw.glyphs.none, "dim"),)
+    return ((age(old), "dim" if old < 5_000_000 else "warn"),)
+
+
+def _draw_history(row: NodeRow, draw: Draw, width: int) -> Cell:
+    gaps = int(draw.now_s - row.received_s) if row.received_s else 0
+    values = (*row.history, *([None] * max(0, min(width, gaps - 1))))
+    return ((sparkline(values, 100.0, width, draw.glyphs), "term-cpu"),)
+
+
+def _draw_address(row: NodeRow, draw: Draw, _width: int) -> Cell:
+    return foreign(row.node.address, "dim", draw.glyphs) if row.node.address else EMPTY
+
+
+def _number(get: Callable[[NodeRow], float | None]) -> Callable[[NodeRow], float]:
+    def key(row: NodeRow) -> float:
+        value = get(row)
+        return UNKNOWN if value is None else value
+
+    return key
+
+
+def _term_points(name: str) -> Callable[[NodeRow], float]:
+    return lambda row: float(getattr(row.view.terms, name)) if row.view is not None else UNKNOWN
+
+
+def _columns() -> tuple[Column[NodeRow], ...]:
+    usage: tuple[tuple[str, str, int, Callable[[NodeRow], float | None], int], ...] = (
+        ("cpu", "CPU", 4, _cpu, 0),
+        ("mem", "MEM", 4, _memory, 0),
+        ("disk", "DISK", 4, _disk, 0),
+        ("io", "IO", 4, _io, 6),
+    )
+    return (
+        Column("node", "  NODE", 10, _draw_name, lambda row: row.node.id, flex=2, most=26),
+        Column("state", "STATE", 10, lambda row, draw, _: node_state(row.node, draw.glyphs), state_word),
+        Column("role", "ROLE", 6, lambda row, _draw, _w: ((role_of(row), "dim"),), role_of),
+        Column("score", "SCORE", 5, _draw_score, _number(_score), True, "right"),
+        Column("bar", "", 5, _draw_score_bar, flex=2, most=24),
+        *(
+            Column(name, title, width, _percent(get), _number(get), True, "right", rank=rank)
+            for name, title, width, get, rank in usage
+        ),
+        Column("net", "NET/S", 5, _draw_rate, _number(_rate), True, "right"),
+        Column("gpu", "GPU", 4, _percent(_gpu), _number(_gpu), True, "right"),
+        Column("run", "RUN", 5, _draw_load, lambda row: _running(row) + _assigned(row), True, "right"),
+        Column("age", "AGE", 4, _draw_age, lambda row: -row.received_s, False, "right"),
+        Column("history", "CPU 60 S", 12, _draw_history, rank=10, flex=2, most=60),
+        *(
+            Column(
+                f"term_{name}",
+                f"{title}/{most:.0f}",
+                10,
+                _term(name, most),
+                _term_points(name),
+                True,
+                rank=12 + at,
+                flex=1,
+                most=16,
+            )
+            for at, (name, title, most) in enumerate(TERMS)
+        ),
+        Column("penalty", "PEN", 4, _draw_penalty, None, align="right", rank=11),
+        Column("address", "ADDRESS", 15, _draw_address, lambda row: row.node.address, rank=20, flex=1, most=22),
+    )
+
+
+def _labels(row: NodeRow) -> str:
+    return " ".join(f"{label.key}={label.value}" if label.value else label.key for label in row.node.labels)
+
+
+NODES: TableSpec[NodeRow] = TableSpec(
+    columns=_columns(),
+    sort="node",
+    fields=(
+        Field("node", lambda row: row.node.id),
+        Field("name", lambda row: row.node.hostname),
+        Field("state", state_word),
+        Field("role", role_of),
+        Field("label", _labels),
+        Field("leader", lambda row: "yes" if row.leader else "no"),
+        Field("score", _score, numeric=True),
+        Field("cpu", _cpu, numeric=True),
+        Field("mem", _memory, numeric=True),
+        Field("disk", _disk, numeric=True),
+        Field("io", _io, numeric=True),
+        Field("net", _rate, numeric=True),
+        Field("gpu", _gpu, numeric=True),
+        Field("running", lambda row: float(_running(row)), numeric=True),
+        Field("assigned", lambda row: float(_assigned(row)), numeric=True),
+    ),
+    empty="No node has joined yet.",
+)

@@ -1,0 +1,232 @@
+"""The queue and the dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cortex.v1 import types_pb2
+from tui.columns.base import Column, Draw, TableSpec
+from tui.draw import EMPTY, Cell, age, command_of, foreign, span_of_time, task_state
+from tui.filter import Field
+from tui.text import clean
+from tui.view import ENDED
+
+Task = types_pb2.Task
+
+_URGENCY = {
+    types_pb2.TASK_STATE_RUNNING: 0,
+    types_pb2.TASK_STATE_ASSIGNED: 1,
+    types_pb2.TASK_STATE_QUEUED: 2,
+    types_pb2.TASK_STATE_PENDING: 3,
+}
+
+CAUSE_WORDS: dict[int, str] = {
+    types_pb2.CAUSE_EXIT: "exit",
+    types_pb2.CAUSE_SIGNAL: "signal",
+    types_pb2.CAUSE_TIMEOUT: "timeout",
+    types_pb2.CAUSE_OUT_OF_MEMORY: "out of memory",
+    types_pb2.CAUSE_CANNOT_START: "cannot start",
+    types_pb2.CAUSE_CANCEL: "cancel",
+    types_pb2.CAUSE_MIGRATE: "migrate",
+    types_pb2.CAUSE_LEASE: "lease",
+    types_pb2.CAUSE_LOST: "lost",
+    types_pb2.CAUSE_QUEUE_TIMEOUT: "queue timeout",
+    types_pb2.CAUSE_DRAINED: "drained",
+    types_pb2.CAUSE_SUPERVISOR: "supervisor",
+}
+
+
+def state_word(task: Task) -> str:
+    return types_pb2.TaskState.Name(task.state)[len("TASK_STATE_") :].lower()
+
+
+def type_word(task: Task) -> str:
+    return types_pb2.TaskType.Name(task.spec.type)[len("TASK_TYPE_") :].lower()
+
+
+def cause_word(task: Task) -> str:
+    return CAUSE_WORDS.get(task.cause, "")
+
+
+def ended_us(task: Task) -> int:
+    return task.completed_at_us or task.dead_lettered_at_us
+
+
+def wait_us(task: Task, now_us: int) -> int | None:
+    """From the last entry into the queue to the assignment, or until now."""
+    if not task.queued_at_us:
+        return None
+    until = task.assigned_at_us if task.assigned_at_us >= task.queued_at_us else 0
+    if not until:
+        until = ended_us(task) if task.state in ENDED else now_us
+    return max(0, until - task.queued_at_us)
+
+
+def run_us(task: Task, now_us: int) -> int | None:
+    """How long the attempt runs or ran; None when it never started."""
+    if task.state in ENDED:
+        if task.result.usage.wall_us:
+            return int(task.result.usage.wall_us)
+        return max(0, ended_us(task) - task.started_at_us) if task.started_at_us else None
+    if task.state != types_pb2.TASK_STATE_RUNNING or not task.started_at_us:
+        return None
+    return max(0, now_us - task.started_at_us)
+
+
+def urgency(task: Task) -> tuple[int, int, int]:
+    """Running first, the newest on top; then what waits, in the order it will go; then what ended last."""
+    rank = _URGENCY.get(task.state)
+    if rank is None:
+        return (4, -ended_us(task), 0)
+    if rank >= 2:
+        return (rank, -task.priority, task.queued_at_us or task.created_at_us)
+    return (rank, -(task.started_at_us or task.assigned_at_us), 0)
+
+
+def exit_text(task: Task) -> str:
+    if not task.HasField("result"):
+        return ""
+    if task.result.signal:
+        return f"sig{task.result.signal}"
+    return str(task.result.exit_code) if task.result.HasField("exit_code") else ""
+
+
+def why_text(task: Task) -> str:
+    """What an operator wants to know next: the error, or why it waits."""
+    return task.error or task.reason or task.cancel_reason
+
+
+def _draw_name(task: Task, draw: Draw, _width: int) -> Cell:
+    ascii_only = draw.glyphs.ascii_only
+    command = clean(command_of(task.spec), ascii_only=ascii_only)
+    name = clean(task.name, ascii_only=ascii_only)
+    role = "dim" if task.state in ENDED else "strong"
+    if not name or command.split(" ", 1)[0] == name:
+        return ((command or name, role),)
+    return ((name, role), (f"  {command}", "dim"))
+
+
+def _draw_priority(task: Task, _draw: Draw, _width: int) -> Cell:
+    return ((str(task.priority), "accent" if task.priority >= 8 else "text" if task.priority else "dim"),)
+
+
+def _draw_age(task: Task, draw: Draw, _width: int) -> Cell:
+    return ((age(draw.now_us - task.created_at_us), "dim"),) if task.created_at_us else EMPTY
+
+
+def _draw_dead_age(task: Task, draw: Draw, _width: int) -> Cell:
+    return ((age(draw.now_us - ended_us(task)), "dim"),) if ended_us(task) else EMPTY
+
+
+def _draw_wait(task: Task, draw: Draw, _width: int) -> Cell:
+    waited = wait_us(task, draw.now_us)
+    if waited is None:
+        return EMPTY
+    counting = task.state == types_pb2.TASK_STATE_QUEUED
+    return ((_time_of(waited, counting), "wait" if counting else "dim"),)
+
+
+def _draw_run(task: Task, draw: Draw, _width: int) -> Cell:
+    ran = run_us(task, draw.now_us)
+    if ran is None:
+        return EMPTY
+    counting = task.state == types_pb2.TASK_STATE_RUNNING
+    return ((_time_of(ran, counting), "busy" if counting else "dim"),)
+
+
+def _time_of(duration_us: int, counting: bool) -> str:
+    """What counts up is drawn in whole seconds: once a second, not ten times."""
+    return age(duration_us) if counting and duration_us < 100_000_000 else span_of_time(duration_us)
+
+
+def _draw_exit(task: Task, _draw: Draw, _width: int) -> Cell:
+    text = exit_text(task)
+    return ((text, "dim" if text == "0" else "bad"),) if text else EMPTY
+
+
+def _draw_why(task: Task, draw: Draw, _width: int) -> Cell:
+    text = why_text(task)
+    return foreign(text, "bad" if task.error and task.state in ENDED else "dim", draw.glyphs) if text else EMPTY
+
+
+def _draw_attempt(task: Task, _draw: Draw, _width: int) -> Cell:
+    return ((str(task.attempt), "warn" if task.attempt else "dim"),)
+
+
+def _text(get: Callable[[Task], str], role: str = "text") -> Callable[[Task, Draw, int], Cell]:
+    def draw(task: Task, draw: Draw, _width: int) -> Cell:
+        value = get(task)
+        return foreign(value, role, draw.glyphs) if value else EMPTY
+
+    return draw
+
+
+_draw_node = _text(lambda task: task.node)
+_draw_id = _text(lambda task: task.id, "dim")
+
+
+def _name_key(task: Task) -> str:
+    return task.name.lower()
+
+
+_NAME: Column[Task] = Column("name", "NAME  COMMAND", 16, _draw_name, _name_key, flex=3)
+_NODE: Column[Task] = Column(
+    "node", "NODE", 8, _text(lambda task: task.node), lambda task: task.node, flex=1, most=16
+)
+_ATTEMPT: Column[Task] = Column("attempt", "ATT", 3, _draw_attempt, lambda task: task.attempt, True, "right")
+_EXIT: Column[Task] = Column("exit", "EXIT", 5, _draw_exit, exit_text, align="right", rank=5)
+_WHY: Column[Task] = Column("why", "WHY", 24, _draw_why, why_text, flex=4, rank=6)
+_ID: Column[Task] = Column(
+    "id", "ID", 12, _text(lambda task: task.id, "dim"), lambda task: task.id, rank=8, most=28, flex=1
+)
+
+_FIELDS: tuple[Field[Task], ...] = (
+    Field("id", lambda task: task.id),
+    Field("name", lambda task: task.name),
+    Field("state", state_word),
+    Field("type", type_word),
+    Field("command", lambda task: command_of(task.spec).decode("utf-8", "replace")),
+    Field("node", lambda task: task.node),
+    Field("error", lambda task: task.error),
+    Field("cause", cause_word),
+    Field("priority", lambda task: float(task.priority), numeric=True),
+    Field("attempt", lambda task: float(task.attempt), numeric=True),
+    Field("exit", lambda task: float(task.result.exit_code) if task.result.HasField("exit_code") else None, True),
+)
+
+QUEUE: TableSpec[Task] = TableSpec(
+    columns=(
+        Column("state", "STATE", 13, lambda task, draw, _: task_state(task, draw.glyphs), urgency),
+        Column("priority", "PRI", 3, _draw_priority, lambda task: task.priority, True, "right"),
+        _NAME,
+        _NODE,
+        _ATTEMPT,
+        Column("age", "AGE", 4, _draw_age, lambda task: -task.created_at_us, False, "right"),
+        Column("wait", "WAIT", 6, _draw_wait, lambda task: task.queued_at_us, False, "right"),
+        Column("run", "RUN", 6, _draw_run, lambda task: task.started_at_us, True, "right"),
+        _EXIT,
+        _WHY,
+        _ID,
+    ),
+    sort="state",
+    fields=_FIELDS,
+    empty="No tasks yet. S submits one.",
+)
+
+LETTERS: TableSpec[Task] = TableSpec(
+    columns=(
+        Column("age", "DEAD", 4, _draw_dead_age, lambda task: -ended_us(task), False, "right"),
+        _NAME,
+        Column("cause", "CAUSE", 13, _text(cause_word, "warn"), cause_word),
+        Column("exit", "EXIT", 5, _draw_exit, exit_text, align="right"),
+        _ATTEMPT,
+        _NODE,
+        _WHY,
+        Column("fingerprint", "FINGERPRINT", 11, _text(lambda task: task.fingerprint[:11], "dim"), rank=7,
+               sort=lambda task: task.fingerprint),
+        _ID,
+    ),
+    sort="age",
+    fields=_FIELDS,
+    empty="No dead letters: everything ended well, or was retried.",
+)  # fmt: skip

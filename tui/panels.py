@@ -1,0 +1,61 @@
+"""Blocks of lines about one thing: a node's score terms, a task's facts, its placement. Pure."""
+
+from __future__ import annotations
+
+from cortex.v1 import types_pb2
+from tui.columns.base import Draw
+from tui.columns.nodes import FULL_SCORE, TERMS, sample_age_us
+from tui.draw import Cell, Span, age, bar, bytes_of, foreign
+from tui.text import fit
+from tui.view import NodeRow
+
+
+def term_lines(score: float, terms: types_pb2.ScoreTerms, draw: Draw, width: int, columns: int) -> list[Cell]:
+    """Every term as a bar with its points, in `columns` columns, then what is taken off."""
+    each = max(18, min(40, (width - 1) // columns - 3))
+    cells: list[Cell] = []
+    for name, title, most in TERMS:
+        value = float(getattr(terms, name))
+        points = f"{value:4.1f}/{most:<2.0f}"
+        line = bar(value, most, max(2, each - 5 - len(points) - 1), f"term-{name}", draw.glyphs)
+        cells.append(((fit(title.lower(), 5), "dim"), *line, (f" {points}", "text")))
+    penalty = terms.tasks + terms.gaming
+    taken = f"tasks {terms.tasks:.0f}" + (f"  gaming {terms.gaming:.0f}" if terms.gaming else "")
+    cells.append(((fit(taken, each), "warn" if penalty < 0 else "dim"),))
+    lines: list[Cell] = []
+    rows = -(-len(cells) // columns)
+    for y in range(rows):
+        spans: list[Span] = [(" ", "text")]
+        for x in range(columns):
+            at = x * rows + y
+            if at < len(cells):
+                spans += [*cells[at], ("   ", "text")]
+        lines.append(tuple(spans))
+    return lines
+
+
+def score_panel(row: NodeRow, draw: Draw, width: int) -> list[Cell]:
+    """Three or four lines on the node under the cursor."""
+    glyphs = draw.glyphs
+    sampled = row.resources
+    head: list[Span] = [(" ", "text"), *foreign(row.node.id, "strong", glyphs)]
+    if row.view is None or not row.view.scored:
+        head.append(("  no score: nothing is known of its resources", "dim"))
+        return [(), tuple(head)]
+    head += [("  score ", "dim"), (f"{row.view.score:.1f}", "strong"), (f" of {FULL_SCORE:.0f}", "dim")]
+    if sampled is not None:
+        used = sampled.memory_total_bytes - sampled.memory_available_bytes
+        facts = [
+            f"load {sampled.load_1m:.2f} on {sampled.cores} cores",
+            f"mem {bytes_of(used)} of {bytes_of(sampled.memory_total_bytes)}",
+            f"disk free {bytes_of(sampled.disk_free_bytes)}",
+            f"io {sampled.disk_io_percent:.0f}%",
+            f"rx {bytes_of(sampled.rx_bytes_per_s)}/s tx {bytes_of(sampled.tx_bytes_per_s)}/s",
+        ]
+        facts += [f"{gpu.name} {gpu.utilisation_percent:.0f}%" for gpu in sampled.gpus]
+        old = sample_age_us(row, draw.now_s)
+        if old is not None and old >= 5_000_000:
+            head.append((f"  sampled {age(old)} ago", "warn"))
+        for fact in facts:
+            head += [(f"  {glyphs.dot} ", "track"), *foreign(fact, "dim", glyphs)]
+    return [(), tuple(head), *term_lines(row.view.score, row.view.terms, draw, width, 3 if width >= 72 else 2)]

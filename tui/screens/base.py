@@ -1,0 +1,156 @@
+"""What every screen has: top bar, banner, content, filter line and footer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.screen import Screen
+from textual.widget import Widget
+
+from tui.chrome import banner_line, footer_line, tabs_line, title_line
+from tui.columns.base import Draw, TableSpec
+from tui.draw import Cell, count_of, foreign
+from tui.filter import FilterError
+from tui.messages import FilterChanged, SortAsked
+from tui.rows import Rows
+from tui.themes import Palette
+from tui.widgets.filterbar import FilterBar
+from tui.widgets.lines import Lines
+from tui.widgets.table import Table
+
+if TYPE_CHECKING:
+    from tui.app import Console
+
+
+class ConsoleScreen(Screen[None]):
+    """A full screen of the console. Subclasses say their place in the key table and give the content."""
+
+    place: ClassVar[str]
+    ALLOW_SELECT = False
+    AUTO_FOCUS = None
+
+    @property
+    def console(self) -> Console:
+        return cast("Console", self.app)
+
+    def drawing(self) -> Draw:
+        return self.console.drawing()
+
+    def palette(self) -> Palette:
+        return self.console.palette
+
+    def compose(self) -> ComposeResult:
+        glyphs = self.console.glyphs
+        yield Lines(self.palette, id="top", ellipsis=glyphs.ellipsis)
+        yield Lines(self.palette, id="banner", ellipsis=glyphs.ellipsis)
+        yield from self.content()
+        yield FilterBar(id="filter")
+        yield Lines(self.palette, id="foot", ellipsis=glyphs.ellipsis)
+
+    def content(self) -> Iterable[Widget]:
+        """The widgets between banner and footer."""
+        raise NotImplementedError
+
+    def table(self, spec: TableSpec[Any], rows: Rows[Any], **options: Any) -> Table[Any]:
+        return Table(spec, rows, self.drawing, self.palette, **options)
+
+    def main_table(self) -> Table[Any] | None:
+        """The table that filter, sort and marks concern just now."""
+        return None
+
+    def sync(self) -> None:
+        """Show what the store holds now. Called ten times a second at most, and only while the screen is shown."""
+        if not self.is_mounted:
+            return
+        self.sync_content()
+        self.sync_chrome()
+
+    def sync_content(self) -> None:
+        raise NotImplementedError
+
+    def sync_chrome(self) -> None:
+        draw = self.drawing()
+        width = self.size.width
+        top = self.query_one("#top", Lines)
+        console = self.console
+        top.show(
+            (
+                title_line(console.source.name, draw, read_only=console.read_only, width=width),
+                tabs_line(console.view_name, draw, right=self.headline(), width=width),
+            )
+        )
+        banner = self.query_one("#banner", Lines)
+        line = banner_line(draw)
+        if banner.display != (line is not None):
+            banner.display = line is not None
+        banner.show(() if line is None else (line,))
+        foot = self.query_one("#foot", Lines)
+        foot.show((footer_line(self.place, draw, note=console.note, read_only=console.read_only, width=width),))
+
+    def headline(self) -> Cell:
+        """Right end of the second line: filter, marks and how many rows."""
+        table = self.main_table()
+        if table is None:
+            return ()
+        glyphs = self.console.glyphs
+        count = len(table.listing)
+        parts: list[tuple[str, str]] = []
+        if table.marks:
+            parts += [(f"{count_of(len(table.marks))} marked  ", "accent")]
+        if table.filter_text:
+            parts += [("/", "key"), *foreign(table.filter_text, "accent", glyphs)]
+            parts += [(f"  {count_of(count)} of {count_of(table.listing.unfiltered)}", "text")]
+        elif count:
+            parts += [(f"{count_of(table.cursor + 1)}/{count_of(count)}", "dim")]
+        return tuple(parts)
+
+    def on_screen_resume(self) -> None:
+        self.sync()
+
+    def on_resize(self) -> None:
+        self.sync_chrome()
+
+    # Filter.
+
+    def open_filter(self) -> None:
+        table = self.main_table()
+        if table is not None:
+            self.query_one(FilterBar).open(table.filter_text)
+
+    @on(FilterChanged)
+    def _filter_changed(self, message: FilterChanged) -> None:
+        message.stop()
+        table = self.main_table()
+        if table is None:
+            return
+        try:
+            table.apply_filter(message.text)
+        except FilterError as error:
+            self.console.say(f"{error}", "warn")
+        else:
+            self.console.clear_note()
+        if message.done or message.cleared:
+            self.query_one(FilterBar).close()
+            table.focus()
+        self.sync_chrome()
+
+    @on(SortAsked)
+    def _sort_asked(self, message: SortAsked) -> None:
+        message.stop()
+        if isinstance(message.table, Table):
+            self.console.choose_sort(message.table)
+
+    def step_back(self) -> bool:
+        """Undo one thing on the way back: marks, then the filter. False when there was none."""
+        table = self.main_table()
+        if table is None:
+            return False
+        if table.marks:
+            return table.clear_marks()
+        if table.filter_text:
+            table.apply_filter("")
+            return True
+        return False

@@ -1,0 +1,60 @@
+"""View 1: the nodes, and below them the score terms of the one under the cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from textual import on
+from textual.widget import Widget
+
+from tui.columns.nodes import NODES
+from tui.keymap import bindings
+from tui.messages import Opened, Pointed
+from tui.panels import score_panel
+from tui.screens.base import ConsoleScreen
+from tui.widgets.lines import Lines
+from tui.widgets.table import Table
+
+
+class NodesScreen(ConsoleScreen):
+    place = "nodes"
+    BINDINGS = bindings("nodes")
+
+    def content(self) -> Iterable[Widget]:
+        yield self.table(NODES, self.console.view.nodes, id="rows")
+        yield Lines(self.palette, id="panel", ellipsis=self.console.glyphs.ellipsis)
+
+    def on_mount(self) -> None:
+        self.query_one("#rows").focus()
+
+    def main_table(self) -> Table[Any]:
+        return self.query_one("#rows", Table)
+
+    def sync_content(self) -> None:
+        self.main_table().sync()
+        self.sync_panel()
+
+    def sync_panel(self) -> None:
+        row = self.main_table().cursor_row
+        lines = [] if row is None else score_panel(row, self.drawing(), self.size.width)
+        self.query_one("#panel", Lines).show(lines)
+
+    @on(Pointed)
+    def _pointed(self) -> None:
+        self.sync_panel()
+        self.sync_chrome()
+
+    @on(Opened)
+    def _opened(self, message: Opened) -> None:
+        self.console.open_node(message.key)
+
+    def action_events_of(self) -> None:
+        if key := self.main_table().cursor_key:
+            self.console.open_node(key, pane="events")
+
+    def action_cordon(self) -> None:
+        self.console.actions.cordon(self.main_table().chosen())
+
+    def action_uncordon(self) -> None:
+        self.console.actions.uncordon(self.main_table().chosen())

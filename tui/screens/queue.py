@@ -1,0 +1,71 @@
+"""Views 2 and 4: the queue, and the dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from textual import on
+from textual.widget import Widget
+
+from cortex.v1 import types_pb2
+from tui.columns.tasks import LETTERS, QUEUE
+from tui.keymap import bindings
+from tui.messages import Opened, Pointed
+from tui.screens.base import ConsoleScreen
+from tui.widgets.table import Table
+
+
+def is_letter(task: types_pb2.Task) -> bool:
+    return task.state == types_pb2.TASK_STATE_DEAD_LETTER
+
+
+class TasksScreen(ConsoleScreen):
+    """A table of tasks with the actions on them."""
+
+    def on_mount(self) -> None:
+        self.query_one("#rows").focus()
+
+    def main_table(self) -> Table[Any]:
+        return self.query_one("#rows", Table)
+
+    def sync_content(self) -> None:
+        self.main_table().sync()
+
+    @on(Pointed)
+    def _pointed(self) -> None:
+        self.sync_chrome()
+
+    @on(Opened)
+    def _opened(self, message: Opened) -> None:
+        self.console.open_task(message.key)
+
+    def action_output_of(self) -> None:
+        if key := self.main_table().cursor_key:
+            self.console.open_task(key, pane="output")
+
+    def action_events_of(self) -> None:
+        if key := self.main_table().cursor_key:
+            self.console.open_task(key, pane="events")
+
+    def action_retry(self) -> None:
+        self.console.actions.retry(self.main_table().chosen())
+
+
+class QueueScreen(TasksScreen):
+    place = "queue"
+    BINDINGS = bindings("queue")
+
+    def content(self) -> Iterable[Widget]:
+        yield self.table(QUEUE, self.console.view.tasks, id="rows")
+
+    def action_cancel(self) -> None:
+        self.console.actions.cancel(self.main_table().chosen())
+
+
+class LettersScreen(TasksScreen):
+    place = "letters"
+    BINDINGS = bindings("letters")
+
+    def content(self) -> Iterable[Widget]:
+        yield self.table(LETTERS, self.console.view.tasks, id="rows", only=is_letter)

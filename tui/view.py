@@ -1,0 +1,238 @@
+"""What the console knows of a cluster, folded by id out of the stream. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from cortex.v1 import cluster_pb2, types_pb2
+from tui.rows import Rows
+from tui.source import LinkState
+
+MAX_ENDED_TASKS = 100_000
+MAX_EVENTS = 20_000
+HISTORY_SAMPLES = 60
+STALE_AFTER_S = 1.8
+"""Heartbeats come every second; a longer silence is shown as a lost link."""
+
+ENDED = frozenset(
+    {
+        types_pb2.TASK_STATE_COMPLETED,
+        types_pb2.TASK_STATE_FAILED,
+        types_pb2.TASK_STATE_CANCELLED,
+        types_pb2.TASK_STATE_SKIPPED,
+        types_pb2.TASK_STATE_DEAD_LETTER,
+    }
+)
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """A node as replicated, with the last sample that the leader relayed."""
+
+    node: types_pb2.Node
+    view: cluster_pb2.NodeView | None = None
+    received_s: float = 0.0
+    history: tuple[float | None, ...] = ()
+    """CPU percent per second, oldest first; None where no sample came."""
+    leader: bool = False
+
+    @property
+    def resources(self) -> types_pb2.Resources | None:
+        return self.view.resources if self.view is not None and self.view.HasField("resources") else None
+
+
+@dataclass
+class Link:
+    """Whether word comes from the cluster, judged by the console itself. Times are monotonic seconds."""
+
+    connected: bool = False
+    ever: bool = False
+    address: str = ""
+    detail: str = ""
+    heard_s: float = 0.0
+
+    def lost(self, now_s: float) -> bool:
+        return not self.connected or now_s - self.heard_s > STALE_AFTER_S
+
+    def silence_s(self, now_s: float) -> float:
+        return max(0.0, now_s - self.heard_s)
+
+
+def _task_text(task: types_pb2.Task) -> str:
+    command = task.spec.shell_command or b" ".join(task.spec.argv)
+    return "\n".join((task.name, task.id, command.decode("utf-8", "replace"), task.node, task.error, task.reason))
+
+
+def _node_text(row: NodeRow) -> str:
+    node = row.node
+    labels = " ".join(f"{label.key}={label.value}" for label in node.labels)
+    return "\n".join((node.id, node.hostname, node.address, labels, node.message))
+
+
+def _event_text(event: types_pb2.Event) -> str:
+    word = types_pb2.EventType.Name(event.type)[len("EVENT_TYPE_") :]
+    return "\n".join((event.task, event.node, word, event.detail, event.actor))
+
+
+@dataclass
+class ClusterView:
+    """All that the console shows, folded out of the stream. Not thread-safe; no clock of its own."""
+
+    tasks: Rows[types_pb2.Task] = field(default_factory=lambda: Rows(_task_text))
+    nodes: Rows[NodeRow] = field(default_factory=lambda: Rows(_node_text))
+    events: Rows[types_pb2.Event] = field(default_factory=lambda: Rows(_event_text))
+    link: Link = field(default_factory=Link)
+    index: int = 0
+    term: int = 0
+    leader: str = ""
+    ready: bool = False
+    """A whole snapshot has been seen."""
+    snapshots: int = 0
+    states: Counter[int] = field(default_factory=Counter)
+    """Known tasks by state."""
+    settings: dict[str, str] = field(default_factory=dict)
+    _at_us: int = 0
+    _seen: set[str] | None = None
+    _ended: deque[str] = field(default_factory=deque)
+    _event_keys: deque[str] = field(default_factory=deque)
+
+    def now_us(self, now_s: float) -> int:
+        """Leader time, carried on by the local monotonic clock since the last word; 0 before the first."""
+        return self._at_us + int(max(0.0, now_s - self.link.heard_s) * 1_000_000) if self._at_us else 0
+
+    def fold_link(self, state: LinkState) -> None:
+        self.link.connected = state.up
+        self.link.address = state.address or self.link.address
+        self.link.detail = state.detail
+
+    def fold(self, reply: cluster_pb2.WatchReply, now_s: float) -> None:
+        """Take in one message of the stream, received at `now_s`."""
+        link = self.link
+        link.connected = link.ever = True
+        link.heard_s = now_s
+        link.detail = ""
+        if reply.snapshot_begin:
+            self._seen = set()
+        for change in reply.changes:
+            self._change(change)
+        for sample in reply.samples:
+            self._sample(sample, now_s)
+        if reply.snapshot_end:
+            self._end_snapshot()
+        self.index = max(self.index, reply.index) if not reply.snapshot_begin else reply.index or self.index
+        self._at_us = max(self._at_us, reply.at_us)
+        self.term = reply.term or self.term
+        self._lead(reply.leader)
+
+    def put_task(self, task: types_pb2.Task) -> None:
+        """Keep a row unless a newer one is known: lists and the stream may come in any order."""
+        known = self.tasks.get(task.id)
+        if known is not None:
+            if known.modified_index > task.modified_index:
+                return
+            self.states[known.state] -= 1
+        self.states[task.state] += 1
+        self.tasks.put(task.id, task)
+        if task.state in ENDED and (known is None or known.state not in ENDED):
+            self._ended.append(task.id)
+            if len(self._ended) > MAX_ENDED_TASKS:
+                self._forget_oldest()
+
+    def put_event(self, event: types_pb2.Event) -> None:
+        if event.id in self.events:
+            return
+        self.events.put(event.id, event)
+        self._event_keys.append(event.id)
+        if len(self._event_keys) > MAX_EVENTS:
+            self.events.remove(self._event_keys.popleft())
+
+    def online(self) -> int:
+        return sum(1 for row in self.nodes.values() if row.node.online)
+
+    def _change(self, change: types_pb2.Change) -> None:
+        kind = change.WhichOneof("row")
+        if kind == "task":
+            self.put_task(change.task)
+            if self._seen is not None:
+                self._seen.add(change.task.id)
+        elif kind == "node":
+            self._put_node(change.node)
+            if self._seen is not None:
+                self._seen.add(change.node.id)
+        elif kind == "event":
+            self.put_event(change.event)
+        elif kind == "setting":
+            self.settings[change.setting.name] = change.setting.value
+        elif change.deleted_table:
+            self._delete(change.deleted_key)
+
+    def _delete(self, key: str) -> None:
+        # A deletion from the live table is how an ended task leaves the leader's memory: its last row stays shown.
+        task = self.tasks.get(key)
+        if task is not None and task.state not in ENDED:
+            self._drop_task(key)
+        elif task is None:
+            self.nodes.remove(key)
+
+    def _drop_task(self, key: str) -> None:
+        task = self.tasks.remove(key)
+        if task is not None:
+            self.states[task.state] -= 1
+
+    def _put_node(self, node: types_pb2.Node) -> None:
+        known = self.nodes.get(node.id)
+        if known is None:
+            self.nodes.put(node.id, NodeRow(node, leader=node.id == self.leader))
+        elif known.node.modified_index <= node.modified_index:
+            self.nodes.put(
+                node.id, NodeRow(node, known.view, known.received_s, known.history, node.id == self.leader)
+            )
+
+    def _sample(self, view: cluster_pb2.NodeView, now_s: float) -> None:
+        key = view.node.id
+        known = self.nodes.get(key)
+        node = view.node
+        if known is not None and known.node.modified_index > node.modified_index:
+            node = known.node
+        cpu = view.resources.cpu_percent if view.HasField("resources") else None
+        history = _extended(known, cpu, now_s) if known is not None else (cpu,)
+        self.nodes.put(key, NodeRow(node, view, now_s, history, key == (self.leader or key if view.leader else "")))
+
+    def _lead(self, leader: str) -> None:
+        if leader == self.leader:
+            return
+        self.leader = leader
+        for row in list(self.nodes.values()):
+            if row.leader != (row.node.id == leader):
+                self.nodes.put(
+                    row.node.id, NodeRow(row.node, row.view, row.received_s, row.history, row.node.id == leader)
+                )
+
+    def _end_snapshot(self) -> None:
+        seen = self._seen if self._seen is not None else set()
+        for key in [key for key in map(_id_of_task, self.tasks.values()) if key not in seen]:
+            self._drop_task(key)
+        for key in [row.node.id for row in self.nodes.values() if row.node.id not in seen]:
+            self.nodes.remove(key)
+        self._seen = None
+        self._ended = deque(key for key in self._ended if key in self.tasks)
+        self.ready = True
+        self.snapshots += 1
+
+    def _forget_oldest(self) -> None:
+        key = self._ended.popleft()
+        task = self.tasks.get(key)
+        if task is not None and task.state in ENDED:
+            self._drop_task(key)
+
+
+def _id_of_task(task: types_pb2.Task) -> str:
+    return task.id
+
+
+def _extended(known: NodeRow, cpu: float | None, now_s: float) -> tuple[float | None, ...]:
+    """The history with the new value; seconds that brought no sample become gaps."""
+    missed = int(now_s - known.received_s + 0.5) - 1 if known.received_s else 0
+    gaps: tuple[float | None, ...] = (None,) * max(0, min(HISTORY_SAMPLES, missed))
+    return (*known.history, *gaps, cpu)[-HISTORY_SAMPLES:]

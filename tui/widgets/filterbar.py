@@ -1,0 +1,50 @@
+"""The filter line: applied as it is typed, enter keeps it, escape clears it."""
+
+from __future__ import annotations
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.events import Key
+from textual.widgets import Input
+
+from tui.messages import FilterChanged
+
+
+class FilterBar(Horizontal):
+    """Hidden until opened."""
+
+    def compose(self) -> ComposeResult:
+        yield Input(compact=True, select_on_focus=False)
+
+    @property
+    def input(self) -> Input:
+        return self.query_one(Input)
+
+    def open(self, text: str) -> None:
+        self.display = True
+        self.input.value = text
+        self.input.cursor_position = len(text)
+        self.input.focus()
+
+    def close(self) -> None:
+        self.display = False
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        event.stop()
+        if self.display:
+            self.post_message(FilterChanged(event.value))
+
+    @on(Input.Submitted)
+    def _accepted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.post_message(FilterChanged(event.value, done=True))
+
+    def on_key(self, event: Key) -> None:
+        if event.key == "escape":
+            event.stop()
+            self.post_message(FilterChanged("", cleared=True))
+        elif event.key in ("tab", "shift+tab"):
+            event.stop()
+            event.prevent_default()

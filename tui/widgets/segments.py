@@ -1,0 +1,73 @@
+"""From cells to segments of exact width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from rich.segment import Segment
+from rich.style import Style
+
+from tui.columns.base import Column, Placed
+from tui.draw import Cell, Glyphs
+from tui.text import fit, width_of
+from tui.themes import Palette
+
+R = TypeVar("R")
+
+
+def row_segments(
+    columns: Sequence[Placed[R]], cells: Sequence[Cell], palette: Palette, base: Style, ellipsis: str
+) -> list[Segment]:
+    """One row of a table; `base` is laid over every style."""
+    segments: list[Segment] = []
+    end = 0
+    for placed, cell in zip(columns, cells, strict=True):
+        if placed.x > end:
+            segments.append(Segment(" " * (placed.x - end), base))
+        segments += cell_segments(cell, placed.width, placed.column.align, palette, base, ellipsis)
+        end = placed.x + placed.width
+    return segments
+
+
+def header_segments(
+    columns: Sequence[Placed[R]], sorted_by: Column[R], descending: bool, palette: Palette, glyphs: Glyphs
+) -> list[Segment]:
+    """The titles, with an arrow at the one that is sorted by."""
+    arrow = glyphs.descending if descending else glyphs.ascending
+    segments: list[Segment] = []
+    end = 0
+    for placed in columns:
+        title, role = placed.column.title, "title"
+        if placed.column is sorted_by:
+            room = placed.width - width_of(arrow)
+            title, role = fit(title, min(room, width_of(title)), ellipsis="") + arrow, "accent"
+        text = fit(title, placed.width, placed.column.align, "")
+        segments += [Segment(" " * (placed.x - end)), Segment(text, palette.style(role))]
+        end = placed.x + placed.width
+    return segments
+
+
+def cell_segments(
+    cell: Cell, width: int, align: str, palette: Palette, base: Style, ellipsis: str
+) -> list[Segment]:
+    """Segments of exactly `width` cells."""
+    used = sum(width_of(text) for text, _ in cell)
+    segments: list[Segment] = []
+    if used <= width:
+        segments = [Segment(text, palette.style(role) + base) for text, role in cell if text]
+        if pad := width - used:
+            blank = Segment(" " * pad, base)
+            segments = [*segments, blank] if align == "left" else [blank, *segments]
+        return segments
+    room = width
+    for at, (text, role) in enumerate(cell):
+        size = width_of(text)
+        if size > room or (size == room and any(later for later, _ in cell[at + 1 :])):
+            # The space makes a text that just fits, but has more behind it, too wide: it is cut and marked.
+            cut = fit(text if size > room else text + " ", room, "left", ellipsis)
+            segments.append(Segment(cut, palette.style(role) + base))
+            break
+        segments.append(Segment(text, palette.style(role) + base))
+        room -= size
+    return segments
