@@ -13,6 +13,7 @@ import structlog
 from cortex.v1.cluster_pb2 import NodeVerdict, NodeView
 from cortex.v1.log_pb2 import Command, TaskLost
 from cortex.v1.types_pb2 import Resources, Task
+from node.core import explain
 from node.core.faults import Fault
 from node.core.model import Change
 from node.env import Env
@@ -21,7 +22,7 @@ from node.leader.dispatch import Dispatch
 from node.leader.health import Health
 from node.leader.leases import Leases
 from node.leader.placement import Placement
-from node.leader.planner import FifoPlanner, Planner
+from node.leader.planner import Planner
 from node.leader.port import Replica, Settings
 from node.leader.reports import Reports
 from node.leader.roster import Roster
@@ -35,13 +36,10 @@ _GOODBYE_S = 1.0
 class Leadership:
     """Call begin() and end() when serving starts and stops, observe() after every applied batch."""
 
-    def __init__(
-        self, env: Env, replica: Replica, settings: Settings, planner: Callable[[], Planner] = FifoPlanner
-    ) -> None:
+    def __init__(self, env: Env, replica: Replica, settings: Settings) -> None:
         self._env = env
         self._replica = replica
         self._settings = settings
-        self._planner = planner
         self._log = structlog.get_logger(node=settings.node_id)
         self._reign: _Reign | None = None
         self._ended: list[asyncio.Task[None]] = []
@@ -50,7 +48,7 @@ class Leadership:
         """Take up all duties for `term`, from the state as it is applied now."""
         self.end()
         self._log.info("leading", term=term)
-        self._reign = _Reign(self._env, self._replica, self._settings, self._planner())
+        self._reign = _Reign(self._env, self._replica, self._settings)
         self._reign.begin()
 
     def end(self) -> None:
@@ -98,24 +96,24 @@ class Leadership:
         return views.node_views(self._replica, roster, self._env.clock.boot_us())
 
     def why(self, task: Task) -> list[NodeVerdict]:
-        """For every node why it may or may not take `task` now."""
-        roster = self._reign.roster if self._reign is not None else Roster()
-        return views.why(self._replica, roster, task)
+        """For every node whether it could take `task` now, and if not why and what would change that, by id."""
+        limits = self._reign.planner.limits() if self._reign is not None else None
+        return explain.why(self._replica.state, self.samples, task, limits, self._replica.now_us())
 
 
 class _Reign:
     """What lives from one begin() to its end()."""
 
-    def __init__(self, env: Env, replica: Replica, settings: Settings, planner: Planner) -> None:
+    def __init__(self, env: Env, replica: Replica, settings: Settings) -> None:
         clock = env.clock
         self._replica = replica
         self._log = structlog.get_logger(node=settings.node_id)
         self._retry_s = settings.retry_ms / 1000
         self._begun_index = replica.state.index
         self._duties: list[asyncio.Task[None]] = []
-        self._planner = planner
         self.roster = Roster()
-        self._placement = Placement(clock, replica, settings, self.roster, planner)
+        self.planner = Planner(clock, settings, self.roster)
+        self._placement = Placement(clock, replica, settings, self.roster, self.planner)
         self._leases = Leases(clock, replica, settings, self._lose)
         self._reports = Reports(env.random, replica, settings)
         self._health = Health(clock, replica, settings, self.roster, self._placement.wake)
@@ -125,7 +123,7 @@ class _Reign:
         )
 
     def begin(self) -> None:
-        self._planner.begin(self._replica.state)
+        self.planner.begin(self._replica.state)
         self._leases.begin()
         self._health.begin()
         self._placement.begin()

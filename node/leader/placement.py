@@ -22,7 +22,7 @@ from node.leader.recall import Recaller
 from node.leader.roster import Roster
 
 _QUEUED = TaskState.TASK_STATE_QUEUED
-_REFUSED_RETRY_US = 200_000
+_REFUSED_RETRY_S = 0.2
 
 
 class Placement:
@@ -81,29 +81,22 @@ class Placement:
         """Propose one entry's worth; microseconds until the next pass if nothing wakes it before."""
         now_us = self._replica.now_us()
         timeouts = self._timed_out(now_us)
-        limit = self._settings.placements_per_entry
-        placements = self._planner.plan(self._replica.state, self._roster, now_us, limit)
-        commands = [
-            Command(
-                task_dead_letter=TaskDeadLetter(id=task.id, cause=Cause.CAUSE_QUEUE_TIMEOUT, reason=_waited(task))
-            )
-            for task in timeouts
-        ]
+        planned = self._planner.plan(self._replica.state, now_us)
         late = {task.id for task in timeouts}
+        commands = [_dead_letter(task) for task in timeouts]
         commands += [
             Command(task_assign=TaskAssign(id=task_id, placement=placement))
-            for task_id, placement in placements
+            for task_id, placement in planned
             if task_id not in late
         ]
         if commands and not await self._propose(commands):
-            self._planner.undo(task_id for task_id, _ in placements)
             for task in timeouts:
                 self._watch_deadline(task)
-            return _REFUSED_RETRY_US
-        if len(placements) >= limit:
+            await asyncio.sleep(_REFUSED_RETRY_S)
             return 0
-        pause_us = self._recaller.recall(self._replica.now_us())
-        return _soonest(pause_us, self._until_due())
+        if len(planned) >= self._settings.placements_per_entry:
+            return 0
+        return _soonest(self._recaller.recall(), self._until_due())
 
     async def _propose(self, commands: list[Command]) -> bool:
         """Whether all were accepted. What was refused stands in the log with its reason."""
@@ -141,14 +134,15 @@ class Placement:
     def _until_due(self) -> int | None:
         """Microseconds until a task becomes due or times out; None when nothing is to come."""
         now_us = self._replica.now_us()
-        due_us = self._planner.next_due_us(now_us)
+        due_us = self._planner.next_due_us()
         deadline_us = self._deadlines[0][0] if self._deadlines else None
         soonest_us = _soonest(due_us, deadline_us)
         return None if soonest_us is None else max(1000, soonest_us - now_us)
 
 
-def _waited(task: Task) -> str:
-    return f"It waited longer than {task.spec.queue_timeout_ms / 1000:g} s in the queue."
+def _dead_letter(task: Task) -> Command:
+    reason = f"It waited longer than {task.spec.queue_timeout_ms / 1000:g} s in the queue."
+    return Command(task_dead_letter=TaskDeadLetter(id=task.id, cause=Cause.CAUSE_QUEUE_TIMEOUT, reason=reason))
 
 
 def _soonest(one: int | None, other: int | None) -> int | None:

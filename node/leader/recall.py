@@ -29,14 +29,14 @@ class Recaller:
         self._roster = roster
         self._planner = planner
 
-    def recall(self, now_us: int) -> int | None:
+    def recall(self) -> int | None:
         """Ask back what should go; microseconds until it is worth looking again, None when nothing may come."""
         state = self._replica.state
         for node_id, known in self._roster.nodes.items():
             row = state.nodes.get(node_id)
             if known.session is not None and row is not None and row.state in _LEAVING:
                 known.session.recall(self._unstarted(state, node_id))
-        waiting = self._planner.waiting(state, now_us)
+        waiting = self._planner.waiting(state)
         if waiting:
             self._for_priority(state, waiting)
             return None
@@ -52,11 +52,11 @@ class Recaller:
             if known.session is None or len(state.by_node.get(node_id, ())) <= len(known.session.recalled):
                 continue
             chosen: list[Task] = []
-            for task in sorted(self._unstarted(state, node_id), key=_last_first):
+            for task in sorted(self._unstarted(state, node_id), key=_start_order, reverse=True):
                 if not rising or task.priority >= rising[0].priority:
                     break
                 asked_before = (task.id, task.fence) in known.session.recalled
-                if not asked_before and self._planner.could_take(state, self._roster, node_id, rising[0]):
+                if not asked_before and self._planner.could_take(state, node_id, rising[0]):
                     chosen.append(task)
                     rising.pop(0)
             known.session.recall(chosen)
@@ -76,7 +76,7 @@ class Recaller:
                 look_again = _LOOK_AGAIN_US
                 continue
             chosen: list[Task] = []
-            for task in sorted(self._unstarted(state, node_id), key=_last_first):
+            for task in sorted(self._unstarted(state, node_id), key=_start_order, reverse=True):
                 if excess.get(task.spec.type, 0) > 0 and self._move(state, task, free):
                     excess[task.spec.type] -= 1
                     chosen.append(task)
@@ -87,7 +87,7 @@ class Recaller:
         """Take a free slot of another node for `task`, if there is one that it may use."""
         for (node_id, kind), count in free.items():
             usable = count > 0 and kind == task.spec.type and node_id != task.node
-            if usable and self._planner.could_take(state, self._roster, node_id, task):
+            if usable and self._planner.could_take(state, node_id, task):
                 free[node_id, kind] -= 1
                 return True
         return False
@@ -129,6 +129,6 @@ def _excess(state: ClusterState, node_id: str) -> dict[int, int]:
     return {kind: count for kind, count in over.items() if count > 0}
 
 
-def _last_first(task: Task) -> tuple[int, int, str]:
-    """What a worker would start last comes first."""
-    return (task.priority, -task.created_at_us, task.id)
+def _start_order(task: Task) -> tuple[int, int, str]:
+    """The order in which a worker starts what waits; what comes last is asked back first."""
+    return (-task.priority, task.created_at_us, task.id)

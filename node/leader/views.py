@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cortex.v1.cluster_pb2 import NodeVerdict, NodeView
-from cortex.v1.types_pb2 import Task, TaskState
+from cortex.v1.cluster_pb2 import NodeView
+from cortex.v1.types_pb2 import TaskState
+from node.core import scheduler
 from node.leader.port import Replica
 from node.leader.roster import Roster
 
@@ -27,10 +28,9 @@ def node_views(replica: Replica, roster: Roster, boot_us: int) -> list[NodeView]
         if known is not None and known.resources is not None:
             view.resources.CopyFrom(known.resources)
             view.age_us = max(0, boot_us - known.sampled_us)
+            score, terms = scheduler.node_score(known.resources, view.assigned + view.running)
+            view.score = score
+            view.terms.CopyFrom(terms)
+            view.scored = True
         views.append(view)
     return views
-
-
-def why(replica: Replica, roster: Roster, task: Task) -> list[NodeVerdict]:
-    """For every node why it may or may not take `task` now."""
-    return []
