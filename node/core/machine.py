@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Command, CommandReply, Entry, Reply
 from cortex.v1.types_pb2 import StoredReply, SubmitKey, Task, TaskState
-from node.core import validate
+from node.core import checks
 from node.core.faults import Code
 from node.core.model import (
     ASSIGNED,
@@ -180,7 +180,7 @@ def apply(state: ClusterState, cold: Cold, entry: Entry, index: int, term: int) 
     if not entry.request_id:
         _run(draft, entry, reply)
         return Outcome(draft.changes(), reply)
-    flaw = validate.request_flaw(entry.client, entry.request_id)
+    flaw = checks.request_flaw(entry.client, entry.request_id)
     if flaw is not None:
         refusal = Refusal(Code.INVALID, flaw)
         reply.commands.extend(_reply("", refusal) for _ in entry.commands)
@@ -237,14 +237,14 @@ def _task_command(draft: Draft, kind: str, command: Any) -> Refusal | None:
     if task is not None:
         draft.event(types_pb2.EVENT_TYPE_REJECTED, task, detail)
     else:
-        known = command.id if validate.is_id(command.id) else ""
+        known = command.id if checks.is_id(command.id) else ""
         draft.cluster_event(types_pb2.EVENT_TYPE_REJECTED, detail, task=known)
     return refusal
 
 
 def _task_step(draft: Draft, task: Task | None, kind: str, command: Any) -> Refusal | None:
     if task is None:
-        return Refusal(Code.NOT_FOUND, f"There is no task {validate.short(command.id)}.")
+        return Refusal(Code.NOT_FOUND, f"There is no task {checks.short(command.id)}.")
     rule = TASK_TABLE.get((task.state, kind))
     if kind in FENCED and (command.fence != task.fence or task.state not in ON_NODE):
         return Refusal(Code.STALE_FENCE, f"Fence {command.fence} of task {task.id} does not hold any more.")
@@ -264,13 +264,13 @@ def _cluster_command(draft: Draft, kind: str | None, command: Command) -> Comman
         refusal = CLUSTER_TABLE[kind](draft, inner)
     if refusal is None:
         return CommandReply(accepted=True, id=subject)
-    node = subject if validate.is_id(subject) else ""
+    node = subject if checks.is_id(subject) else ""
     draft.cluster_event(types_pb2.EVENT_TYPE_REJECTED, f"{kind} refused: {refusal.message}", node=node)
     return _reply(subject, refusal)
 
 
 def _reply(subject: str, refusal: Refusal) -> CommandReply:
-    return CommandReply(code=refusal.code, message=refusal.message, id=validate.short(subject))
+    return CommandReply(code=refusal.code, message=refusal.message, id=checks.short(subject))
 
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import TaskAssign, TaskRecalled, TaskStarted, TaskSubmit
 from cortex.v1.types_pb2 import Node, NodeState, SubmitKey, Task, TaskSpec
-from node.core import settings, validate
+from node.core import checks, settings
 from node.core.faults import Code
 from node.core.model import ASSIGNED, LIVE, QUEUED, RUNNING, Table
 from node.core.transitions.draft import Draft, Refusal
@@ -59,7 +59,7 @@ def submit(draft: Draft, submits: Sequence[TaskSubmit]) -> list[Submitted | Refu
 
 
 def _check(draft: Draft, batch: _Batch, submission: TaskSubmit) -> Submitted | Refusal:
-    flaw = validate.flaw(submission)
+    flaw = checks.flaw(submission)
     if flaw is not None:
         return Refusal(Code.INVALID, flaw)
     if submission.submit_key:

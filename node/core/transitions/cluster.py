@@ -5,7 +5,7 @@ from __future__ import annotations
 from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import HistoryTrim, NodeCordon, NodeJoin, NodeLeave, SettingsChange
 from cortex.v1.types_pb2 import Event, EventType, Node, NodeState, Setting, StoredReply
-from node.core import settings, validate
+from node.core import checks, settings
 from node.core.faults import Code
 from node.core.model import ENDED, Table, reply_key
 from node.core.transitions.begin import SUBMIT_KEY_KEPT_US
@@ -20,7 +20,7 @@ _CORDONED = frozenset({types_pb2.NODE_STATE_CORDONED, types_pb2.NODE_STATE_DRAIN
 
 def node_join(draft: Draft, command: NodeJoin) -> Refusal | None:
     """A machine registers, comes back or changes what it offers; said again it changes nothing."""
-    flaw = validate.node_flaw(command.node)
+    flaw = checks.node_flaw(command.node)
     if flaw is not None:
         return Refusal(Code.INVALID, flaw)
     old = draft.node(command.node.id)
@@ -85,7 +85,7 @@ def node_cordon(draft: Draft, command: NodeCordon) -> Refusal | None:
     old = draft.node(command.id)
     if old is None:
         return _no_node(command.id)
-    flaw = validate.reason_flaw(command.message)
+    flaw = checks.reason_flaw(command.message)
     if flaw is not None:
         return Refusal(Code.INVALID, flaw)
     if old.state not in _SCHEDULABLE | _CORDONED:

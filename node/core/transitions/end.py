@@ -11,7 +11,7 @@ from cortex.v1.types_pb2 import (
     TaskSpec,
     TaskState,
 )
-from node.core import validate
+from node.core import checks
 from node.core.faults import Code
 from node.core.model import (
     CANCELLED,
@@ -73,7 +73,7 @@ def cancelled(draft: Draft, task: Task, reason: str, result: TaskResult | None =
         new.result.CopyFrom(result)
     end(draft, new, CANCELLED)
     new.cancel_requested = False
-    new.cancel_reason = validate.short(reason) or task.cancel_reason
+    new.cancel_reason = checks.short(reason) or task.cancel_reason
     new.reason = new.cancel_reason
     draft.put(task, new)
     draft.event(types_pb2.EVENT_TYPE_CANCELLED, new, new.reason)
@@ -213,7 +213,7 @@ def _loses(draft: Draft, task: Task, reason: str, result: TaskResult | None) -> 
 
 def cancel(draft: Draft, task: Task, command: TaskCancel) -> Refusal | None:
     """At once where nothing runs, or nobody knows whether it does; else in two phases. Discards dead letters."""
-    flaw = validate.reason_flaw(command.reason)
+    flaw = checks.reason_flaw(command.reason)
     if flaw is not None:
         return Refusal(Code.INVALID, flaw)
     if task.state == DEAD_LETTER:
@@ -259,7 +259,7 @@ def retry(draft: Draft, task: Task, command: TaskRetry) -> Refusal | None:
         )
     edited = command.HasField("edited_spec")
     if edited:
-        flaw = validate.spec_flaw(command.edited_spec)
+        flaw = checks.spec_flaw(command.edited_spec)
         if flaw is not None:
             return Refusal(Code.INVALID, flaw)
     new = draft.edit(task)
