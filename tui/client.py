@@ -15,17 +15,14 @@ import grpc
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.errors import ClusterError, Unreachable, from_rpc
+from tui.resume import FIRST_DELAY_S, MAX_DELAY_S, Patience, Position, resume_after
 from tui.wire import Channels, Target
 
 __all__ = ["ClusterClient", "ClusterError", "Link", "Target"]
 
 CALL_TIMEOUT_S = 10.0
 UNREACHABLE_AFTER_S = 2.0
-FIRST_DELAY_S = 0.05
-MAX_DELAY_S = 0.5
 SILENCE_S = 2.0
-FIRST_PATIENCE_S = 3.0
-MAX_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class ClusterClient:
             raise ClusterError("usage", "No address of a cluster is known.", "Name one with --data or --cluster.")
         self._channels = Channels([t if isinstance(t, Target) else Target(t) for t in targets], secret)
         self._client_id = uuid.uuid4().hex
-        self._on_link = on_link
+        self.on_link = on_link
         self._timeout_s = timeout_s
         self._current = 0
         self._watching = 0
@@ -202,8 +199,8 @@ class ClusterClient:
         index is too old everywhere, a new snapshot follows: at `snapshot_begin` forget all rows. Raises
         ClusterError when the cluster refuses, or nobody answered for `patience_s` seconds (None = never).
         """
-        position = _Position(after_index)
-        patience = _Patience(patience_s)
+        position = Position(after_index)
+        patience = Patience(patience_s)
         self._watching += 1
         try:
             while True:
@@ -250,14 +247,14 @@ class ClusterClient:
         request = cluster_pb2.OutputRequest(
             id=task_id, stream=stream, offset=offset, stderr_offset=stderr_offset, follow=follow, fence=fence
         )
-        patience = _Patience(patience_s)
+        patience = Patience(patience_s)
         while True:
             target = self._target(prefer_leader=False)
             try:
                 async with aclosing(self._messages(target, "Output", request, None)) as replies:
                     async for reply in replies:
                         patience.answered()
-                        _resume_after(request, reply)
+                        resume_after(request, reply)
                         yield reply
                         if reply.ended:
                             return
@@ -390,68 +387,5 @@ class ClusterClient:
 
     def _set_link(self, link: Link) -> None:
         self.link = link
-        if self._on_link is not None:
-            self._on_link(link)
-
-
-class _Position:
-    """Up to which log index a watcher has seen everything; 0 while it has no complete snapshot."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self._snapshot = index == 0
-
-    def advance(self, reply: cluster_pb2.WatchReply) -> None:
-        if reply.snapshot_begin:
-            self.forget()
-        if reply.snapshot_end:
-            self._snapshot = False
-        if not self._snapshot:
-            self.index = max(self.index, reply.index)
-
-    def forget(self) -> None:
-        self.index = 0
-        self._snapshot = True
-
-
-class _Patience:
-    """How long one stream is waited for, and how long a stream's consumer waits over all attempts."""
-
-    def __init__(self, limit_s: float | None) -> None:
-        self._limit_s = limit_s
-        self._failing_since: float | None = None
-        self._failures = 0
-        self._delay_s = FIRST_DELAY_S
-        self.silence_s = FIRST_PATIENCE_S
-
-    def answered(self) -> None:
-        self._failing_since = None
-        self._failures = 0
-        self._delay_s = FIRST_DELAY_S
-        self.silence_s = FIRST_PATIENCE_S
-
-    async def wait(self, error: ClusterError, targets: int) -> None:
-        """Pauses once all targets have failed in turn; raises `error` when the limit is over."""
-        now = time.monotonic()
-        if self._failing_since is None:
-            self._failing_since = now
-        if self._limit_s is not None and now - self._failing_since >= self._limit_s:
-            raise error
-        self._failures += 1
-        # A thin line may need longer for one message than a dead one deserves.
-        self.silence_s = min(self.silence_s * 2, MAX_PATIENCE_S)
-        if self._failures % targets == 0:
-            await asyncio.sleep(self._delay_s)
-            self._delay_s = min(self._delay_s * 2, MAX_DELAY_S)
-
-
-def _resume_after(request: cluster_pb2.OutputRequest, reply: cluster_pb2.OutputReply) -> None:
-    """Moves the request behind the bytes of `reply`, within the same attempt."""
-    if reply.fence:
-        request.fence = reply.fence
-    end = reply.offset + len(reply.data)
-    both = request.stream == cluster_pb2.STREAM_KIND_UNSPECIFIED
-    if both and reply.stream == cluster_pb2.STREAM_KIND_STDERR:
-        request.stderr_offset = max(request.stderr_offset, end)
-    else:
-        request.offset = max(request.offset, end)
+        if self.on_link is not None:
+            self.on_link(link)

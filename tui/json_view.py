@@ -1,0 +1,272 @@
+"""Protobuf -> the JSON documents that scripts rely on: snake_case, absent = null, RFC 3339 times. Pure."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cortex.v1 import cluster_pb2, types_pb2
+from tui.format import rfc3339
+
+Document = dict[str, Any]
+
+NODE_STATES_ONLINE_DECIDES = frozenset(
+    {
+        types_pb2.NODE_STATE_ACTIVE,
+        types_pb2.NODE_STATE_CORDONED,
+        types_pb2.NODE_STATE_DRAINING,
+        types_pb2.NODE_STATE_DRAINED,
+    }
+)
+
+
+def task_state(state: types_pb2.TaskState.ValueType) -> str:
+    return types_pb2.TaskState.Name(state).removeprefix("TASK_STATE_").lower()
+
+
+def task_states() -> list[str]:
+    """All state names, as `--state` takes them."""
+    return [task_state(types_pb2.TaskState.ValueType(number)) for number in types_pb2.TaskState.values() if number]
+
+
+def node_state(node: types_pb2.Node) -> str:
+    """The node's state, `offline` for a member without a session."""
+    if not node.online and node.state in NODE_STATES_ONLINE_DECIDES:
+        return "offline"
+    return types_pb2.NodeState.Name(node.state).removeprefix("NODE_STATE_").lower()
+
+
+def node_role(role: types_pb2.NodeRole.ValueType) -> str:
+    return types_pb2.NodeRole.Name(role).removeprefix("NODE_ROLE_").lower()
+
+
+def event_type(kind: types_pb2.EventType.ValueType) -> str:
+    return types_pb2.EventType.Name(kind).removeprefix("EVENT_TYPE_").lower()
+
+
+def stream_name(kind: cluster_pb2.StreamKind.ValueType) -> str:
+    return "stderr" if kind == cluster_pb2.STREAM_KIND_STDERR else "stdout"
+
+
+def command(spec: types_pb2.TaskSpec) -> list[str] | str | None:
+    """The argument list, or the string that `sh -c` gets; None for other types."""
+    if spec.argv:
+        return [text(part) for part in spec.argv]
+    return text(spec.shell_command) if spec.shell_command else None
+
+
+def task(row: types_pb2.Task, events: Sequence[types_pb2.Event] | None = None) -> Document:
+    """One task; `events` None = not asked for."""
+    result = row.result if row.HasField("result") else None
+    return {
+        "id": row.id,
+        "name": row.name or None,
+        "type": types_pb2.TaskType.Name(row.spec.type).removeprefix("TASK_TYPE_").lower(),
+        "state": task_state(row.state),
+        "priority": row.priority,
+        "command": command(row.spec),
+        "node": row.node or None,
+        "attempt": row.attempt,
+        "run": row.run,
+        "fence": row.fence or None,
+        "exit_code": result.exit_code if result is not None and result.HasField("exit_code") else None,
+        "signal": (result.signal or None) if result is not None else None,
+        "error": row.error or None,
+        "reason": row.reason or row.cancel_reason or None,
+        "created_at": time(row.created_at_us),
+        "assigned_at": time(row.assigned_at_us),
+        "started_at": time(row.started_at_us),
+        "completed_at": time(row.completed_at_us),
+        "dead_lettered_at": time(row.dead_lettered_at_us),
+        "workflow_id": row.workflow_id or None,
+        "task_key": row.task_key or None,
+        "placement": _placement(row.placement) if row.HasField("placement") else None,
+        "result": _result(result) if result is not None else None,
+        "events": None if events is None else [event(item) for item in events],
+    }
+
+
+def tasks(reply: cluster_pb2.ListTasksReply) -> Document:
+    return {
+        "tasks": [task(row) for row in reply.tasks],
+        "total": reply.total,
+        "index": reply.index,
+        "next_cursor": reply.next_cursor or None,
+    }
+
+
+def event(row: types_pb2.Event) -> Document:
+    return {
+        "id": row.id,
+        "index": row.index,
+        "task": row.task or None,
+        "type": event_type(row.type),
+        "node": row.node or None,
+        "detail": row.detail or None,
+        "at": time(row.at_us),
+    }
+
+
+def node(view: cluster_pb2.NodeView) -> Document:
+    row = view.node
+    return {
+        "id": row.id,
+        "address": row.address or None,
+        "state": node_state(row),
+        "role": node_role(row.role),
+        "leader": view.leader,
+        "score": view.score if view.scored else None,
+        "terms": terms(view.terms) if view.scored else None,
+        "resources": _resources(view.resources) if view.HasField("resources") else None,
+        "slots": slots(row),
+        "running": view.running,
+        "assigned": view.assigned,
+        "labels": [label(item) for item in row.labels],
+        "age_s": view.age_us / 1e6 if view.age_us >= 0 else None,
+    }
+
+
+def nodes(reply: cluster_pb2.ListNodesReply) -> Document:
+    return {"nodes": [node(view) for view in reply.nodes], "index": reply.index}
+
+
+def status(reply: cluster_pb2.StatusReply) -> Document:
+    return {
+        "leader": reply.leader or None,
+        "term": reply.term,
+        "index": reply.index,
+        "applied": reply.applied,
+        "voters": [voter(item) for item in reply.voters],
+        "workers": reply.workers,
+        "healthy": reply.healthy,
+        "level": reply.level,
+        "version": reply.version or None,
+    }
+
+
+def voter(row: cluster_pb2.VoterStatus) -> Document:
+    return {"id": row.id, "address": row.address or None, "role": "voter", "up": row.up}
+
+
+def why(reply: cluster_pb2.WhyReply) -> Document:
+    return {
+        "task": reply.task.id,
+        "state": task_state(reply.task.state),
+        "nodes": [verdict(item) for item in reply.nodes],
+    }
+
+
+def verdict(row: cluster_pb2.NodeVerdict) -> Document:
+    return {
+        "node": row.node,
+        "verdict": "eligible" if row.eligible else "ineligible",
+        "score": row.score if row.eligible else None,
+        "terms": terms(row.terms) if row.eligible and row.HasField("terms") else None,
+        "reason": row.reason or None,
+        "flip": row.flip or None,
+    }
+
+
+def mutation(reply: cluster_pb2.MutationReply) -> Document:
+    return {"operation_id": reply.operation_id or None, "index": reply.index, "ids": list(reply.ids)}
+
+
+def output(kind: cluster_pb2.StreamKind.ValueType, offset: int, data: bytes) -> Document:
+    return {"stream": stream_name(kind), "offset": offset, "data_b64": base64.b64encode(data).decode()}
+
+
+def causes(letters: Iterable[types_pb2.Task]) -> Document:
+    """Dead letters grouped by fingerprint, most frequent first."""
+    groups: dict[str, list[types_pb2.Task]] = {}
+    for letter in letters:
+        groups.setdefault(letter.fingerprint, []).append(letter)
+    found = [_cause(fingerprint, group) for fingerprint, group in groups.items()]
+    return {"causes": sorted(found, key=lambda cause: (-cause["count"], cause["fingerprint"] or ""))}
+
+
+def terms(row: types_pb2.ScoreTerms) -> Document:
+    names = ("cpu", "memory", "disk", "network", "gpu", "tasks", "gaming")
+    return {name: getattr(row, name) for name in names}
+
+
+def slots(row: types_pb2.Node) -> int:
+    """Shell tasks that the node runs at once."""
+    return sum(item.count for item in row.slots if item.type == types_pb2.TASK_TYPE_SHELL)
+
+
+def label(row: types_pb2.Label) -> str:
+    return f"{row.key}={row.value}" if row.value else row.key
+
+
+def time(at_us: int) -> str | None:
+    return rfc3339(at_us) if at_us else None
+
+
+def text(data: bytes) -> str:
+    """Bytes as text, with what is not UTF-8 replaced."""
+    return data.decode("utf-8", "replace")
+
+
+def _cause(fingerprint: str, group: Sequence[types_pb2.Task]) -> Document:
+    times = [letter.dead_lettered_at_us for letter in group]
+    return {
+        "fingerprint": fingerprint or None,
+        "count": len(group),
+        "first_at": time(min(times)),
+        "last_at": time(max(times)),
+        "nodes": sorted({letter.node for letter in group if letter.node}),
+        "sample": group[0].id,
+    }
+
+
+def _placement(row: types_pb2.Placement) -> Document:
+    return {"node": row.node, "score": row.score, "terms": terms(row.terms)}
+
+
+def _result(row: types_pb2.TaskResult) -> Document:
+    usage = row.usage
+    return {
+        "stdout_head": text(row.stdout.head),
+        "stdout_tail": text(row.stdout.tail),
+        "stderr_head": text(row.stderr.head),
+        "stderr_tail": text(row.stderr.tail),
+        "truncated": _truncated(row.stdout) or _truncated(row.stderr),
+        "usage": {
+            "wall_us": usage.wall_us,
+            "cpu_user_us": usage.cpu_user_us,
+            "cpu_system_us": usage.cpu_system_us,
+            "max_rss_bytes": usage.max_rss_bytes,
+        }
+        if row.HasField("usage")
+        else None,
+    }
+
+
+def _truncated(row: types_pb2.StreamSummary) -> bool:
+    """Whether head and tail are less than what was written."""
+    return row.total_bytes > len(row.head) + len(row.tail)
+
+
+def _resources(row: types_pb2.Resources) -> Document:
+    plain = (
+        "cpu_percent",
+        "cores",
+        "load_1m",
+        "memory_total_bytes",
+        "memory_available_bytes",
+        "disk_total_bytes",
+        "disk_free_bytes",
+        "disk_io_percent",
+        "rx_bytes_per_s",
+        "tx_bytes_per_s",
+    )
+    gpu = ("name", "uuid", "memory_total_bytes", "memory_used_bytes", "utilisation_percent", "gaming")
+    return {
+        "sampled_at": time(row.sampled_at_us),
+        **{name: getattr(row, name) for name in plain},
+        "link_bits_per_s": row.link_bits_per_s or None,
+        "gpus": [{name: getattr(item, name) for name in gpu} for item in row.gpus],
+        "gaming": row.gaming,
+        "interactive_owner": row.interactive_owner,
+    }

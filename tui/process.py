@@ -1,0 +1,56 @@
+"""What /proc says of processes that are not our children."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return _state_and_parent(pid)[0] != "Z"
+
+
+def runs_with(pid: int, text: str) -> bool:
+    """Whether the process lives and one of its arguments contains `text`: pids are used again."""
+    if not is_alive(pid):
+        return False
+    try:
+        arguments = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return any(os.fsencode(text) in argument for argument in arguments)
+
+
+def descendants(pid: int) -> list[int]:
+    """Pids of all children and their children, as far as they have not left the tree."""
+    children: dict[int, list[int]] = {}
+    for entry in PROC.iterdir():
+        if entry.name.isdigit():
+            children.setdefault(_state_and_parent(int(entry.name))[1], []).append(int(entry.name))
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+def _state_and_parent(pid: int) -> tuple[str, int]:
+    """State letter and parent's pid; ("", 0) when it is gone."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return "", 0
+    # The second field is the name in parentheses, which may hold anything.
+    fields = text[text.rindex(")") + 2 :].split()
+    return fields[0], int(fields[1])

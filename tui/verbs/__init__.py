@@ -1,0 +1,1 @@
+"""The verbs of `cortex`, one module per group."""

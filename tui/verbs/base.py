@@ -1,0 +1,214 @@
+"""What all verbs share: target flags in any position, one way to run, one way to print, one way to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from tui.errors import EXIT_INTERRUPTED, ClusterError, usage
+from tui.text import clean
+
+STATE_COLOURS = {
+    "completed": "green",
+    "active": "green",
+    "running": "cyan",
+    "assigned": "cyan",
+    "failed": "red",
+    "dead_letter": "red",
+    "offline": "red",
+    "cancelled": "yellow",
+    "cordoned": "yellow",
+}
+
+
+@dataclass
+class Settings:
+    """The target flags, wherever they stood."""
+
+    data: str | None = None
+    cluster: str | None = None
+    json: bool = False
+
+
+class Interrupted(ClusterError):
+    """Ctrl-C: one line, exit 130."""
+
+    def __init__(self, message: str = "Interrupted.", remedy: str = "") -> None:
+        super().__init__("interrupted", message, remedy, exit_code=EXIT_INTERRUPTED)
+
+
+class ReaderGone(Exception):
+    """Whoever read our output has enough: `| head`."""
+
+
+def settings() -> Settings:
+    return click.get_current_context().find_root().ensure_object(Settings)
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    chosen = context.find_root().ensure_object(Settings)
+    if parameter.name == "data" and value is not None:
+        chosen.data = value
+    elif parameter.name == "cluster" and value is not None:
+        chosen.cluster = value
+    elif parameter.name in ("json", "output") and value:
+        chosen.json = value is True or value == "json"
+
+
+def target_options() -> list[click.Parameter]:
+    """--data, --cluster, --json and -o; they are kept in Settings and not passed on."""
+    common: dict[str, Any] = {"expose_value": False, "callback": _keep}
+    return [
+        click.Option(["--data"], metavar="DIR", help="Data folder of `cortex up`.", **common),
+        click.Option(["--cluster"], metavar="ADDR[,ADDR]", help="Addresses of daemons.", **common),
+        click.Option(["--json"], is_flag=True, help="Print JSON.", **common),
+        click.Option(
+            ["-o", "--output"], type=click.Choice(["table", "json"]), help="Form of the output.", **common
+        ),
+    ]
+
+
+class Verb(click.Command):
+    """A command that takes the target flags too, and ends in one clear line on Ctrl-C."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        own = {name for parameter in self.params for name in parameter.opts}
+        self.params += [option for option in target_options() if not own & set(option.opts)]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted from None
+        except BrokenPipeError:
+            # click would end with 1.
+            raise ReaderGone from None
+
+
+class VerbGroup(click.Group):
+    """A group of lazily imported verbs: name -> "module:attribute"."""
+
+    def __init__(self, *args: Any, verbs: Mapping[str, str], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._verbs = verbs
+        self.params += target_options()
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        where = self._verbs.get(cmd_name)
+        if where is None:
+            return None
+        module, _, attribute = where.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self._verbs:
+            if args[0].startswith("-"):
+                return super().resolve_command(ctx, args)
+            raise usage(
+                f"There is no command {clean(f'{ctx.command_path} {args[0]}')!r}.",
+                f"Commands: {', '.join(self._verbs)}.",
+            )
+        return super().resolve_command(ctx, args)
+
+
+def verb(name: str | None = None, **options: Any) -> Callable[[Callable[..., Any]], Verb]:
+    """Decorator: makes a Verb of a function."""
+    options.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
+    return click.command(name, cls=Verb, **options)
+
+
+def run(
+    work: Callable[[Any], Awaitable[int | None]],
+    *,
+    interrupted: Callable[[], Interrupted] = Interrupted,
+) -> None:
+    """Runs `work` with a client of the chosen cluster and ends with the exit code that it returns.
+
+    `interrupted` makes what Ctrl-C is answered with, for work that leaves something going on.
+    """
+    # Here, so that help and completion do not wait for gRPC.
+    from tui.client import ClusterClient
+    from tui.state import LastIndex
+    from tui.target import folders, resolve
+
+    chosen = settings()
+    cluster = resolve(chosen.data, chosen.cluster)
+    last = LastIndex(folders().state, cluster.key)
+
+    async def connected() -> int | None:
+        known = last.read()
+        async with ClusterClient(cluster.targets, cluster.secret, min_index=known) as client:
+            try:
+                return await work(client)
+            finally:
+                if client.min_index > known:
+                    last.raise_to(client.min_index)
+
+    try:
+        code = asyncio.run(connected())
+    except KeyboardInterrupt:
+        raise interrupted() from None
+    if code:
+        click.get_current_context().exit(code)
+
+
+def emit(document: Mapping[str, Any]) -> None:
+    """Prints one JSON document on one line."""
+    say(json.dumps(document, allow_nan=False))
+
+
+def say(line: str) -> None:
+    """Prints one line of text, which must be clean. A reader that went away ends the command quietly."""
+    click.echo(line, color=None if sys.stdout is not None and sys.stdout.isatty() else False)
+
+
+def note(line: str) -> None:
+    """Prints one line beside the output, on stderr."""
+    click.echo(line, err=True)
+
+
+def say_table(columns: Any, rows: Any) -> None:
+    """Prints a table: cut to the terminal and coloured there, whole and plain elsewhere."""
+    from tui.format import table
+    from tui.target import colour_wanted
+
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    coloured = terminal and colour_wanted()
+    width = shutil.get_terminal_size().columns if terminal else None
+
+    def paint(title: str, cell: str) -> str:
+        colour = STATE_COLOURS.get(cell.strip()) if title == "STATE" and coloured else None
+        return click.style(cell, fg=colour) if colour else cell
+
+    for line in table(columns, rows, width=width, paint=paint):
+        say(line)
+
+
+def write_raw(data: bytes, *, err: bool = False) -> None:
+    """Writes a command's bytes as they are, at once."""
+    stream = sys.stderr if err else sys.stdout
+    if stream is not None:
+        stream.flush()
+        stream.buffer.write(data)
+        stream.buffer.flush()
+
+
+def now_us() -> int:
+    """Unix time of this machine, microseconds."""
+    return time.time_ns() // 1000

@@ -1,0 +1,52 @@
+"""console and completion."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from click.shell_completion import get_completion_class
+
+from tui.errors import usage
+from tui.verbs.base import say, settings, verb
+
+
+@verb()
+def console() -> None:
+    """Open the console (what `cortex` alone does)."""
+    open_console()
+
+
+def open_console() -> None:
+    """Runs the console until it is left. Raises ClusterError."""
+    from tui.target import folders, resolve
+
+    chosen = settings()
+    cluster = resolve(chosen.data, chosen.cluster)
+    if chosen.json or not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
+        raise usage(
+            "The console needs a terminal.",
+            "Use `cortex tasks`, `cortex nodes` or `cortex status`, with --json for scripts.",
+        )
+    from tui.app import run_console
+    from tui.client import ClusterClient
+    from tui.cluster_source import ClusterSource
+    from tui.state import LastIndex
+
+    last = LastIndex(folders().state, cluster.key)
+    client = ClusterClient(cluster.targets, cluster.secret, min_index=last.read())
+    status = run_console(ClusterSource(client, cluster.name))
+    last.raise_to(client.min_index)
+    if status:
+        click.get_current_context().exit(status)
+
+
+@verb()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a shell's completion script, as for: eval "$(cortex completion bash)"."""
+    from tui.verbs.root import root
+
+    kind = get_completion_class(shell)
+    assert kind is not None  # the choice above names only what click has
+    say(kind(root, {}, "cortex", "_CORTEX_COMPLETE").source())

@@ -1,0 +1,147 @@
+"""wait and logs: the output and the end of tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from tui.errors import ClusterError
+from tui.text import clean
+from tui.verbs.base import Interrupted, emit, note, run, settings, verb, write_raw
+
+if TYPE_CHECKING:
+    from cortex.v1 import cluster_pb2, types_pb2
+    from tui.client import ClusterClient
+    from tui.follow import Kind, Sink
+
+
+def raw_sink() -> Sink:
+    """Writes a command's stdout and stderr apart, byte by byte as it wrote them."""
+    from cortex.v1 import cluster_pb2
+
+    def sink(kind: Kind, offset: int, data: bytes) -> None:
+        write_raw(data, err=kind == cluster_pb2.STREAM_KIND_STDERR)
+
+    return sink
+
+
+def say_end(task: types_pb2.Task) -> None:
+    """Says on stderr why a task ended otherwise than by its command's own exit."""
+    from tui.json_view import task_state
+
+    state = task_state(task.state)
+    cause = task.error or task.reason or task.cancel_reason
+    by_itself = task.HasField("result") and task.result.HasField("exit_code")
+    if state != "completed" and not by_itself:
+        note(f"cortex: task {clean(task.id)} ended {state}" + (f": {clean(cause)}" if cause else "."))
+
+
+async def follow_to_end(
+    client: ClusterClient, ids: list[str], *, sink: Sink | None, only: Kind | None = None
+) -> list[types_pb2.Task]:
+    """Returns the ended tasks. Once they are known, a failure of Cortex is exit 125."""
+    from cortex.v1 import cluster_pb2
+    from tui.follow import CORTEX_FAILED, Follower
+
+    wanted = cluster_pb2.STREAM_KIND_UNSPECIFIED if only is None else only
+    follower = Follower(client, sink=sink, told=lambda sentence: note(f"cortex: {clean(sentence)}"), only=wanted)
+    try:
+        return await follower.follow(ids)
+    except ClusterError as error:
+        if not error.transient:
+            raise
+        raise ClusterError(
+            error.code,
+            f"{error.message} The tasks go on.",
+            f"Wait again with `cortex wait {' '.join(ids)}`.",
+            exit_code=CORTEX_FAILED,
+        ) from error
+
+
+def still_running(ids: list[str]) -> Interrupted:
+    """What Ctrl-C is answered with while tasks are waited for."""
+    shown = " ".join(clean(task_id) for task_id in ids)
+    return Interrupted(
+        f"Stopped waiting; {'the task goes' if len(ids) == 1 else 'the tasks go'} on.",
+        f"End with `cortex cancel {shown}`, wait again with `cortex wait {shown}`.",
+    )
+
+
+@verb()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+def wait(ids: tuple[str, ...]) -> None:
+    """Write the output of tasks and end with their status.
+
+    The commands' bytes are written as they are, stdout and stderr apart. The exit code is the command's, 128 + n
+    if signal n killed it, 125 if it never ran to an end; of several tasks, the first that is not 0.
+    With --json: the ended task, or {tasks}.
+    """
+    from tui import json_view
+    from tui.follow import exit_status
+
+    as_json = settings().json
+
+    async def work(client: ClusterClient) -> int:
+        # Here, so that an unknown id is told before anything is waited for.
+        known = [(await client.get_task(task_id)).task.id for task_id in ids]
+        tasks = await follow_to_end(client, known, sink=None if as_json else raw_sink())
+        if as_json:
+            documents = [json_view.task(task) for task in tasks]
+            emit(documents[0] if len(documents) == 1 else {"tasks": documents})
+        for task in tasks:
+            say_end(task)
+        return next((status for status in map(exit_status, tasks) if status), 0)
+
+    run(work, interrupted=lambda: still_running(list(ids)))
+
+
+@verb()
+@click.argument("task_id", metavar="ID")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the task has ended.")
+@click.option("--stdout", "only", flag_value="stdout", help="Only what it wrote to stdout.")
+@click.option("--stderr", "only", flag_value="stderr", help="Only what it wrote to stderr.")
+def logs(task_id: str, follow: bool, only: str | None) -> None:
+    """Write a task's output, byte by byte as the command wrote it.
+
+    Of both streams, stderr goes to stderr; one stream alone goes to stdout. With --json, lines of
+    {stream, offset, data_b64}.
+    """
+    from cortex.v1 import cluster_pb2
+    from tui import json_view
+
+    as_json = settings().json
+    kinds = {"stdout": cluster_pb2.STREAM_KIND_STDOUT, "stderr": cluster_pb2.STREAM_KIND_STDERR}
+    wanted = kinds.get(only or "", cluster_pb2.STREAM_KIND_UNSPECIFIED)
+
+    def sink(kind: Kind, offset: int, data: bytes) -> None:
+        if as_json:
+            emit(json_view.output(kind, offset, data))
+        else:
+            write_raw(data, err=not wanted and kind == cluster_pb2.STREAM_KIND_STDERR)
+
+    async def work(client: ClusterClient) -> None:
+        found = (await client.get_task(task_id)).task
+        if follow:
+            await follow_to_end(client, [found.id], sink=sink, only=wanted)
+        else:
+            await _write_now(client, found, wanted, sink)
+
+    run(work)
+
+
+async def _write_now(
+    client: ClusterClient, task: types_pb2.Task, wanted: cluster_pb2.StreamKind.ValueType, sink: Sink
+) -> None:
+    """Writes what there is: from the machine that ran it, else what the log has of it."""
+    from tui.follow import ENDED
+
+    if task.state in ENDED:
+        await follow_to_end(client, [task.id], sink=sink, only=wanted)
+        return
+    if not task.fence:
+        note(f"cortex: task {clean(task.id)} has not started; `cortex why {clean(task.id)}` says what it waits for")
+        return
+    async for reply in client.output(task.id, wanted):
+        if reply.data:
+            sink(reply.stream, reply.offset, reply.data)

@@ -1,0 +1,139 @@
+"""up and down: a cluster on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tui.errors import ClusterError, usage
+from tui.text import clean
+from tui.verbs.base import Interrupted, emit, note, say, settings, verb
+
+if TYPE_CHECKING:
+    from tui.local import LocalCluster
+
+CALL_S = 1.0
+
+
+@verb()
+@click.option("--voters", type=click.IntRange(1, 9), help="Machines that replicate the log; default 3.")
+@click.option("--workers", type=click.IntRange(0, 90), help="Machines that only execute; default 0.")
+@click.option("--headless", is_flag=True, help="Return when a leader serves; open no console.")
+@click.option("--no-sample", is_flag=True, help="Submit no sample work.")
+def up(voters: int | None, workers: int | None, headless: bool, no_sample: bool) -> None:
+    """Start a cluster on this machine, or the one that --data has, and open the console.
+
+    Leaving the console leaves the cluster running; `cortex down` ends it.
+    """
+    from tui.target import CLUSTER_FILE
+
+    folder = _folder()
+    if not headless and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise usage("The console needs a terminal.", "Add --headless.")
+    new = not (folder / CLUSTER_FILE).exists()
+    cluster = _create(folder, voters, workers) if new else _existing(folder, voters, workers)
+    try:
+        started = cluster.start()
+        asyncio.run(_ready(cluster, sample=new and not no_sample))
+        cluster.note_supervisors()
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"Interrupted; what was started in {folder} goes on.", f"End it with `cortex down --data {folder}`."
+        ) from None
+    _say_started(cluster, started)
+    if not headless:
+        from tui.verbs.console import open_console
+
+        settings().data, settings().cluster = str(folder), None
+        open_console()
+        note(f"cortex: the cluster goes on; end it with `cortex down --data {clean(str(folder))}`")
+
+
+@verb()
+@click.option("--keep-running", is_flag=True, help="Leave running commands to their supervisors.")
+def down(keep_running: bool) -> None:
+    """End the cluster of --data, within 15 s and whether or not it has a quorum."""
+    from tui.local import LocalCluster
+
+    folder = _folder()
+    if settings().cluster:
+        raise usage("down ends daemons of this machine.", "Name their folder with --data.")
+    cluster = LocalCluster.load(folder)
+    ended = [node.id for node in cluster.nodes if cluster.runs(node)]
+    try:
+        cluster.stop(keep_running=keep_running, say=lambda line: note(f"cortex: {line}"))
+    except PermissionError:
+        raise ClusterError(
+            "failed", "The daemons belong to another user.", "Run `cortex down` as that user."
+        ) from None
+    except OSError as error:
+        raise ClusterError("failed", f"{folder}: {error.strerror}.", "Free space or permissions there.") from None
+    if settings().json:
+        emit({"operation_id": None, "index": None, "ids": ended})
+    else:
+        say(f"ended {', '.join(ended)}" if ended else "no daemon was running")
+
+
+def _folder() -> Path:
+    """--data, the context's folder, else the default one."""
+    from tui.target import folders
+
+    chosen = settings().data
+    return Path(chosen).expanduser().absolute() if chosen else folders().data / "local"
+
+
+def _create(folder: Path, voters: int | None, workers: int | None) -> LocalCluster:
+    from tui.local import LocalCluster, cannot_write
+
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise usage(f"{folder} is in use by something else than a cluster.", "Name a new folder with --data.")
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    return LocalCluster.create(folder, 3 if voters is None else voters, workers or 0)
+
+
+def _existing(folder: Path, voters: int | None, workers: int | None) -> LocalCluster:
+    from tui.local import LocalCluster
+
+    cluster = LocalCluster.load(folder)
+    for role, wanted in (("voter", voters), ("worker", workers)):
+        there = sum(node.role == role for node in cluster.nodes)
+        if wanted is not None and wanted != there:
+            raise usage(
+                f"The cluster in {folder} has {there} {role}{'s' if there != 1 else ''}, not {wanted}.",
+                f"Leave --{role}s out to start it as it is, or name a new folder with --data.",
+            )
+    return cluster
+
+
+async def _ready(cluster: LocalCluster, *, sample: bool) -> None:
+    """Waits for a leader, then submits the sample work."""
+    from tui.client import ClusterClient
+    from tui.local import wait_until_led
+    from tui.sample import sample_tasks
+    from tui.target import SECRET_FILE, from_addresses
+
+    # By address: the sockets are not there yet, or are left over.
+    addresses = ",".join(node.address for node in cluster.nodes if node.role == "voter")
+    target = from_addresses(addresses, str(cluster.folder / SECRET_FILE))
+    async with ClusterClient(target.targets, target.secret) as client:
+        await wait_until_led(cluster, lambda: client.status(timeout_s=CALL_S))
+        if sample:
+            await client.submit_batch(sample_tasks())
+
+
+def _say_started(cluster: LocalCluster, started: list[str]) -> None:
+    from dataclasses import asdict
+
+    if settings().json:
+        emit({"data": str(cluster.folder), "started": started, "nodes": [asdict(node) for node in cluster.nodes]})
+        return
+    count = len(cluster.nodes)
+    what = "runs already" if not started else "runs" if len(started) == count else f"runs again with {started}"
+    say(f"A cluster of {count} {what} in {clean(str(cluster.folder))}.")
+    say(f"Use it with `cortex --data {clean(str(cluster.folder))}`, end it with `cortex down --data …`.")

@@ -1,0 +1,148 @@
+"""nodes, node, cordon, uncordon."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from tui import json_view
+from tui.errors import ClusterError
+from tui.format import Column, rfc3339, size
+from tui.text import clean
+from tui.verbs.base import emit, run, say, say_table, settings, verb
+from tui.verbs.change import say_mutation
+
+if TYPE_CHECKING:
+    from cortex.v1 import cluster_pb2
+    from tui.client import ClusterClient
+
+NODE_COLUMNS = (
+    Column("ID"),
+    Column("STATE"),
+    Column("ROLE"),
+    Column("LEADER"),
+    Column("SCORE", "right"),
+    Column("CPU", "right"),
+    Column("MEM FREE", "right"),
+    Column("DISK FREE", "right"),
+    Column("RUN", "right"),
+    Column("SLOTS", "right"),
+    Column("HELD", "right"),
+    Column("LABELS", shrinks=True),
+    Column("ADDRESS"),
+)
+
+
+@verb()
+def nodes() -> None:
+    """List the nodes with their scores for a plain shell task."""
+
+    async def work(client: ClusterClient) -> None:
+        reply = await client.list_nodes()
+        if settings().json:
+            emit(json_view.nodes(reply))
+        else:
+            say_table(NODE_COLUMNS, [_row(view) for view in reply.nodes])
+
+    run(work)
+
+
+@verb()
+@click.argument("node_id", metavar="ID")
+def node(node_id: str) -> None:
+    """Show one node."""
+
+    async def work(client: ClusterClient) -> None:
+        view = find(await client.list_nodes(), node_id)
+        if settings().json:
+            emit(json_view.node(view))
+        else:
+            _say_node(view)
+
+    run(work)
+
+
+@verb()
+@click.argument("node_id", metavar="NODE")
+@click.option("--message", metavar="TEXT", default="", help="At most 200 characters.")
+def cordon(node_id: str, message: str) -> None:
+    """Give a node no new tasks."""
+
+    async def work(client: ClusterClient) -> None:
+        say_mutation(await client.cordon(node_id, message))
+
+    run(work)
+
+
+@verb()
+@click.argument("node_id", metavar="NODE")
+@click.option("--message", metavar="TEXT", default="", help="At most 200 characters.")
+def uncordon(node_id: str, message: str) -> None:
+    """Give a node tasks again."""
+
+    async def work(client: ClusterClient) -> None:
+        say_mutation(await client.uncordon(node_id, message))
+
+    run(work)
+
+
+def find(reply: cluster_pb2.ListNodesReply, text: str) -> cluster_pb2.NodeView:
+    """The node with that id, else hostname, else unique prefix of an id. Raises ClusterError."""
+    by_name = [view for view in reply.nodes if text in (view.node.id, view.node.hostname)]
+    exact = [view for view in by_name if view.node.id == text]
+    found = exact or by_name or [view for view in reply.nodes if text and view.node.id.startswith(text)]
+    if not found:
+        raise ClusterError("not_found", f"There is no node {clean(text)!r}.", "List the nodes with `cortex nodes`.")
+    if len(found) > 1:
+        ids = ", ".join(view.node.id for view in found[:5])
+        raise ClusterError("ambiguous", f"{clean(text)!r} could be any of {ids}.", "Write the id.")
+    return found[0]
+
+
+def _row(view: cluster_pb2.NodeView) -> tuple[str, ...]:
+    row, sample = view.node, view.resources
+    known = view.HasField("resources")
+    return (
+        row.id,
+        json_view.node_state(row),
+        json_view.node_role(row.role),
+        "*" if view.leader else "",
+        f"{view.score:.1f}" if view.scored else "-",
+        f"{sample.cpu_percent:.0f}%" if known else "-",
+        size(sample.memory_available_bytes) if known else "-",
+        size(sample.disk_free_bytes) if known else "-",
+        str(view.running),
+        str(json_view.slots(row)),
+        str(view.assigned),
+        ",".join(json_view.label(item) for item in row.labels),
+        row.address,
+    )
+
+
+def _say_node(view: cluster_pb2.NodeView) -> None:
+    row, sample = view.node, view.resources
+    terms = json_view.terms(view.terms)
+    shown = ", ".join(f"{name} {points:.1f}" for name, points in terms.items() if points)
+    fields = {
+        "id": row.id,
+        "hostname": row.hostname,
+        "address": row.address,
+        "state": json_view.node_state(row) + (f" ({row.message})" if row.message else ""),
+        "role": json_view.node_role(row.role) + (", leads" if view.leader else ""),
+        "score": f"{view.score:.1f} ({shown})" if view.scored else "",
+        "tasks": f"{view.running} running on {json_view.slots(row)} slots, {view.assigned} more held",
+        "labels": ", ".join(json_view.label(item) for item in row.labels),
+        "version": row.version,
+        "joined": rfc3339(row.joined_at_us) if row.joined_at_us else "",
+    }
+    if view.HasField("resources"):
+        fields["cpu"] = f"{sample.cpu_percent:.0f} % of {sample.cores} cores, load {sample.load_1m:.2f}"
+        fields["memory"] = f"{size(sample.memory_available_bytes)} of {size(sample.memory_total_bytes)} available"
+        fields["disk"] = f"{size(sample.disk_free_bytes)} of {size(sample.disk_total_bytes)} free"
+        fields["disk"] += f", {sample.disk_io_percent:.0f} % busy"
+        fields["network"] = f"{size(round(sample.rx_bytes_per_s))}/s in, {size(round(sample.tx_bytes_per_s))}/s out"
+        fields["gpus"] = ", ".join(f"{gpu.name} {gpu.utilisation_percent:.0f} %" for gpu in sample.gpus)
+    for name, value in fields.items():
+        if value:
+            say(f"{name + ':':<10}{clean(value)}")

@@ -1,0 +1,62 @@
+"""`cortex` itself: which verbs there are, and the console when none is given."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+import click
+
+from tui.verbs.base import VerbGroup
+
+VERBS = {
+    "console": "tui.verbs.console:console",
+    "up": "tui.verbs.local:up",
+    "down": "tui.verbs.local:down",
+    "submit": "tui.verbs.submit:submit",
+    "tasks": "tui.verbs.tasks:tasks",
+    "task": "tui.verbs.tasks:task",
+    "wait": "tui.verbs.follow:wait",
+    "logs": "tui.verbs.follow:logs",
+    "why": "tui.verbs.tasks:why",
+    "cancel": "tui.verbs.change:cancel",
+    "retry": "tui.verbs.change:retry",
+    "discard": "tui.verbs.change:discard",
+    "dead-letters": "tui.verbs.tasks:dead_letters",
+    "events": "tui.verbs.events:events",
+    "nodes": "tui.verbs.nodes:nodes",
+    "node": "tui.verbs.nodes:node",
+    "cordon": "tui.verbs.nodes:cordon",
+    "uncordon": "tui.verbs.nodes:uncordon",
+    "status": "tui.verbs.cluster:status",
+    "voters": "tui.verbs.cluster:voters",
+    "leader": "tui.verbs.cluster:leader",
+    "completion": "tui.verbs.console:completion",
+}
+
+
+def _show_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        click.echo(f"cortex {metadata.version('cortex-cluster')}")
+        context.exit()
+
+
+@click.group(
+    "cortex",
+    cls=VerbGroup,
+    verbs=VERBS,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Print the version."
+)
+@click.pass_context
+def root(context: click.Context) -> None:
+    """Drive a Cortex cluster. Without a command, open the console.
+
+    Exit codes: 0 done, 1 refused or failed, 2 usage, 3 not found, 4 unreachable or no leader, 130 interrupted.
+    """
+    if context.invoked_subcommand is None:
+        from tui.verbs.console import console
+
+        context.invoke(console)

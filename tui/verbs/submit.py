@@ -1,0 +1,223 @@
+"""submit: one command, or a file of them as one batch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tui.errors import ClusterError, usage
+from tui.text import clean
+from tui.verbs.base import emit, note, run, say, say_table, settings, verb
+from tui.verbs.follow import follow_to_end, raw_sink, say_end, still_running
+
+if TYPE_CHECKING:
+    from cortex.v1 import cluster_pb2
+    from tui.client import ClusterClient
+
+# Flag -> its options; each is also the key of the same name in a file.
+FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("--name", {"metavar": "TEXT", "help": "Default: the command's first word."}),
+    ("--key", {"metavar": "KEY", "help": "Submit at most once under this key."}),
+    ("--priority", {"metavar": "0-10", "help": "Higher runs first; default 0."}),
+    ("--retries", {"metavar": "N", "help": "Retries after the first failure; default 3, with --wait 0."}),
+    ("--timeout", {"metavar": "TIME", "help": "Longest run of one attempt, as 30s or 1h30m."}),
+    ("--queue-timeout", {"metavar": "TIME", "help": "Longest wait in the queue."}),
+    ("--kill-timeout", {"metavar": "TIME", "help": "From TERM to KILL; default 5s."}),
+    ("--cwd", {"metavar": "DIR", "help": "Working directory on the node."}),
+    ("--env", {"metavar": "K=V", "multiple": True, "help": "Environment variable; may be repeated."}),
+    ("--on", {"metavar": "NODE", "help": "Run on this node only."}),
+    ("--label", {"metavar": "L", "multiple": True, "help": "Run on a node with any of these labels."}),
+    ("--gpu", {"is_flag": True, "default": None, "help": "Run on a node with a GPU."}),
+    ("--mem", {"metavar": "MB", "help": "Memory that must be available, as 512 or 2GiB."}),
+    ("--sandbox", {"metavar": "LEVEL", "help": "none, default or strict."}),
+    ("--type", {"metavar": "TYPE", "help": "Executor; default shell."}),
+    ("--on-lost", {"metavar": "WHAT", "help": "When its machine is lost: requeue, wait(TIME) or hold."}),
+    ("--lock", {"metavar": "NAME", "multiple": True, "help": "Held alone while it runs; may be repeated."}),
+    ("--capability", {"metavar": "NAME", "multiple": True, "help": "Needed of the node; may be repeated."}),
+    ("--constraint", {"metavar": "K=V", "multiple": True, "help": "As min_disk_gb=5; may be repeated."}),
+    ("--request", {"metavar": "K=V", "multiple": True, "help": "Reserve cpu_millis, memory or gpus."}),
+    ("--success-code", {"metavar": "N", "multiple": True, "help": "Exit code that is success too."}),
+    ("--no-retry-code", {"metavar": "N", "multiple": True, "help": "Exit code that is final."}),
+    ("--on-exhausted", {"metavar": "WHAT", "help": "After the last retry: dead_letter or fail."}),
+)
+# Flags that are repeated where the file has one list or map.
+PLURALS = {
+    "lock": "locks",
+    "capability": "capabilities",
+    "constraint": "constraints",
+    "request": "requests",
+    "success_code": "success_codes",
+    "no_retry_code": "no_retry_codes",
+}
+MAPS = frozenset({"env", "constraint", "request"})
+LISTS_IN_MAPS = frozenset(
+    {"node_labels", "capabilities", "preferred_capabilities", "allowed_nodes", "excluded_nodes"}
+)
+MAX_FILE_BYTES = 64 * 1024 * 1024
+
+
+def _task_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    for flag, options in reversed(FLAGS):
+        command = click.option(flag, **options)(command)
+    return command
+
+
+@verb(context_settings={"help_option_names": ["-h", "--help"], "allow_interspersed_args": False})
+@click.option("--wait", is_flag=True, help="Write its output and end with its status.")
+@click.option("--dry-run", is_flag=True, help="Only say where it would run.")
+@click.option("--file", metavar="F", help="JSON lines or YAML, - for stdin; all lines are one batch.")
+@_task_flags
+@click.argument("command", nargs=-1, metavar="-- COMMAND...")
+def submit(wait: bool, dry_run: bool, file: str | None, command: tuple[str, ...], **flags: Any) -> None:
+    """Submit a command, or a file of commands as one batch.
+
+    Keys of a file are the flags' names; `command` is a list of arguments, or a string for sh -c. With --wait the
+    command's bytes are written as they are, stdout and stderr apart;
+    the exit code is the command's own, 128 + n if signal n killed it, 125 if it never ran to an end.
+    """
+    given = {name: value for name, value in flags.items() if value is not None and value != ()}
+    if file is None:
+        _submit_one(_request_of(given, command, wait), wait=wait, dry_run=dry_run)
+        return
+    if command or given or dry_run:
+        other = "COMMAND" if command else "--dry-run" if dry_run else "--" + next(iter(given)).replace("_", "-")
+        raise usage(f"--file and {other} exclude each other.", "Write what is meant for each task into the file.")
+    _submit_file(file, wait=wait)
+
+
+def _request_of(given: dict[str, Any], command: tuple[str, ...], wait: bool) -> cluster_pb2.TaskRequest:
+    from tui.taskspec import BadField, task_request
+
+    if not command:
+        raise usage("There is no command.", "Write it after --, as `cortex submit -- echo hello`, or give --file.")
+    fields: dict[str, Any] = {"command": [os.fsencode(part) for part in command]}
+    if wait:
+        fields["retries"] = 0
+    for name, value in given.items():
+        fields[PLURALS.get(name, name)] = _pairs(name, value) if name in MAPS else value
+        if isinstance(value, tuple) and name not in MAPS:
+            fields[PLURALS.get(name, name)] = list(value)
+    try:
+        return task_request(fields)
+    except BadField as error:
+        flag = next((flag for flag, key in PLURALS.items() if key == error.field), error.field)
+        raise usage(f"--{flag.replace('_', '-')}: {error.problem}.", "See `cortex submit --help`.") from None
+
+
+def _pairs(flag: str, values: tuple[str, ...]) -> dict[str, Any]:
+    """K=V flags as a map; a constraint that is a list may be repeated."""
+    found: dict[str, Any] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise usage(f"--{flag}: {clean(text)!r} has no name and value.", f"Write --{flag} NAME=VALUE.")
+        if flag == "env":
+            found[name] = os.fsencode(value)
+        elif name in LISTS_IN_MAPS:
+            found.setdefault(name, []).append(value)
+        else:
+            found[name] = value
+    return found
+
+
+def _submit_one(request: cluster_pb2.TaskRequest, *, wait: bool, dry_run: bool) -> None:
+    from tui import json_view
+    from tui.follow import exit_status
+
+    as_json = settings().json
+    accepted: list[str] = []
+
+    async def work(client: ClusterClient) -> int:
+        reply = await client.submit(request, dry_run=dry_run)
+        if dry_run:
+            _say_verdicts(reply)
+            return 0
+        accepted.append(reply.id)
+        document = {"id": reply.id, "deduplicated": reply.deduplicated, "index": reply.index}
+        if not wait:
+            if as_json:
+                emit(document)
+            else:
+                say(clean(reply.id))
+            if reply.deduplicated:
+                note(f"cortex: that key stands for task {clean(reply.id)} already; nothing new was submitted")
+            return 0
+        task = (await follow_to_end(client, [reply.id], sink=None if as_json else raw_sink()))[0]
+        if as_json:
+            emit({**json_view.task(task), **document})
+        say_end(task)
+        return exit_status(task)
+
+    run(work, interrupted=lambda: still_running(accepted))
+
+
+def _submit_file(name: str, *, wait: bool) -> None:
+    from cortex.v1 import types_pb2
+    from tui.taskfile import read_batch
+
+    requests, lines = read_batch(_read(name), "stdin" if name == "-" else name)
+    if wait:
+        for request in requests:
+            if not request.spec.retry.HasField("max_retries"):
+                request.spec.retry.max_retries = 0
+    accepted: list[str] = []
+
+    async def work(client: ClusterClient) -> int:
+        try:
+            reply = await client.submit_batch(requests)
+        except ClusterError as error:
+            raise _with_lines(error, lines) from error
+        accepted.extend(reply.ids)
+        if settings().json:
+            emit({"ids": list(reply.ids), "index": reply.index})
+        else:
+            for task_id in reply.ids:
+                say(clean(task_id))
+        if not wait:
+            return 0
+        tasks = await follow_to_end(client, list(reply.ids), sink=None)
+        return int(any(task.state != types_pb2.TASK_STATE_COMPLETED for task in tasks))
+
+    run(work, interrupted=lambda: still_running(accepted))
+
+
+def _read(name: str) -> str:
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        else:
+            with open(name, "rb") as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise usage(f"{clean(name)} cannot be read: {error.strerror}.", "Name a readable file.") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise ClusterError("too_large", f"{clean(name)} is larger than 64 MiB.", "Split it.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ClusterError(
+            "invalid", f"{clean(name)}: line {line}: it is not UTF-8.", "Save the file as UTF-8."
+        ) from None
+
+
+def _with_lines(error: ClusterError, lines: list[int]) -> ClusterError:
+    """The cluster counts tasks; who wrote the file counts lines."""
+    from tui.taskfile import name_lines
+
+    return ClusterError(error.code, name_lines(error.message, lines), error.remedy, exit_code=error.exit_code)
+
+
+def _say_verdicts(reply: cluster_pb2.SubmitReply) -> None:
+    from tui import json_view
+    from tui.verbs.tasks import VERDICT_COLUMNS, verdict_row
+
+    if settings().json:
+        nodes = [json_view.verdict(item) for item in reply.verdicts]
+        emit({"id": None, "dry_run": True, "nodes": nodes, "index": reply.index})
+    else:
+        say_table(VERDICT_COLUMNS, [verdict_row(item) for item in reply.verdicts])

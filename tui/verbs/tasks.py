@@ -1,0 +1,265 @@
+"""tasks, task, why, dead-letters: what there is, and why it is so."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+import click
+
+from tui import json_view
+from tui.format import Column, age, duration, rfc3339, size
+from tui.text import clean
+from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, verb
+
+if TYPE_CHECKING:
+    from cortex.v1 import cluster_pb2, types_pb2
+    from tui.client import ClusterClient
+
+MAX_LETTERS = 10_000
+PAGE = 1000
+
+TASK_COLUMNS = (
+    Column("ID"),
+    Column("STATE"),
+    Column("PRI", "right"),
+    Column("NODE"),
+    Column("TRY", "right"),
+    Column("AGE", "right"),
+    Column("TIME", "right"),
+    Column("NAME", shrinks=True),
+    Column("COMMAND", shrinks=True),
+)
+VERDICT_COLUMNS = (
+    Column("NODE"),
+    Column("VERDICT"),
+    Column("SCORE", "right"),
+    Column("REASON", shrinks=True),
+    Column("WOULD HELP", shrinks=True),
+)
+CAUSE_COLUMNS = (
+    Column("CAUSE"),
+    Column("COUNT", "right"),
+    Column("FIRST"),
+    Column("LAST"),
+    Column("NODES", shrinks=True),
+    Column("SAMPLE"),
+)
+
+
+@verb()
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(json_view.task_states()), help="May be repeated."
+)
+@click.option("--node", metavar="N", default="", help="Only of this node.")
+@click.option("--workflow", metavar="W", default="", help="Only of this workflow.")
+@click.option("--filter", "text", metavar="EXPR", default="", help="Text in the name, id or command.")
+@click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
+@click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
+def tasks(states: tuple[str, ...], node: str, workflow: str, text: str, limit: int, cursor: str) -> None:
+    """List tasks in all states, newest first."""
+
+    async def work(client: ClusterClient) -> None:
+        reply = await client.list_tasks(
+            states=[_state(name) for name in states],
+            node=node,
+            workflow=workflow,
+            text=text,
+            limit=limit,
+            cursor=cursor,
+        )
+        say_tasks(reply)
+
+    run(work)
+
+
+@verb()
+@click.argument("task_id", metavar="ID")
+def task(task_id: str) -> None:
+    """Show a task with its events, placement and result."""
+
+    async def work(client: ClusterClient) -> None:
+        reply = await client.get_task(task_id)
+        if settings().json:
+            emit(json_view.task(reply.task, reply.events))
+        else:
+            _say_task(reply)
+
+    run(work)
+
+
+@verb()
+@click.argument("task_id", metavar="ID")
+def why(task_id: str) -> None:
+    """Say for each node why the task can or cannot run there."""
+
+    async def work(client: ClusterClient) -> None:
+        reply = await client.why(task_id)
+        if settings().json:
+            emit(json_view.why(reply))
+            return
+        row = reply.task
+        reason = row.reason or row.error
+        say(f"{clean(row.id)} is {json_view.task_state(row.state)}" + (f": {clean(reason)}" if reason else ""))
+        say_table(VERDICT_COLUMNS, [verdict_row(item) for item in reply.nodes])
+
+    run(work)
+
+
+@verb("dead-letters")
+@click.option("--group", is_flag=True, help="Group by cause.")
+@click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
+@click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
+def dead_letters(group: bool, limit: int, cursor: str) -> None:
+    """List the tasks whose retries are used up, newest first."""
+
+    async def work(client: ClusterClient) -> None:
+        if not group:
+            say_tasks(await client.list_tasks(states=[_state("dead_letter")], limit=limit, cursor=cursor))
+            return
+        document = json_view.causes(await _letters(client))
+        if settings().json:
+            emit(document)
+            return
+        rows = [
+            (
+                cause["fingerprint"] or "-",
+                str(cause["count"]),
+                cause["first_at"] or "-",
+                cause["last_at"] or "-",
+                ",".join(cause["nodes"]),
+                cause["sample"],
+            )
+            for cause in document["causes"]
+        ]
+        say_table(CAUSE_COLUMNS, rows)
+
+    run(work)
+
+
+def say_tasks(reply: cluster_pb2.ListTasksReply) -> None:
+    if settings().json:
+        emit(json_view.tasks(reply))
+        return
+    now = now_us()
+    say_table(TASK_COLUMNS, [_task_row(row, now) for row in reply.tasks])
+    if reply.next_cursor:
+        note(f"cortex: {len(reply.tasks)} of {reply.total}; the next with --cursor {clean(reply.next_cursor)}")
+
+
+def command_text(row: types_pb2.Task) -> str:
+    """The command as one would type it."""
+    command = json_view.command(row.spec)
+    return shlex.join(command) if isinstance(command, list) else command or ""
+
+
+def verdict_row(item: cluster_pb2.NodeVerdict) -> tuple[str, ...]:
+    return (
+        item.node,
+        "eligible" if item.eligible else "ineligible",
+        f"{item.score:.1f}" if item.eligible else "-",
+        item.reason,
+        item.flip,
+    )
+
+
+async def _letters(client: ClusterClient) -> list[types_pb2.Task]:
+    found: list[types_pb2.Task] = []
+    cursor = ""
+    while len(found) < MAX_LETTERS:
+        reply = await client.list_tasks(states=[_state("dead_letter")], limit=PAGE, cursor=cursor)
+        found.extend(reply.tasks)
+        cursor = reply.next_cursor
+        if not cursor:
+            break
+    return found
+
+
+def _state(name: str) -> types_pb2.TaskState.ValueType:
+    from cortex.v1 import types_pb2
+
+    return types_pb2.TaskState.Value(f"TASK_STATE_{name.upper()}")
+
+
+def _task_row(row: types_pb2.Task, now: int) -> tuple[str, ...]:
+    return (
+        row.id,
+        json_view.task_state(row.state),
+        str(row.priority),
+        row.node or "-",
+        str(row.attempt),
+        age(row.created_at_us, now),
+        _run_time(row, now),
+        row.name,
+        command_text(row),
+    )
+
+
+def _run_time(row: types_pb2.Task, now: int) -> str:
+    """How long it ran, or has been running."""
+    if not row.started_at_us:
+        return "-"
+    return duration((row.completed_at_us or now) - row.started_at_us)
+
+
+def _say_task(reply: cluster_pb2.GetTaskReply) -> None:
+    row = reply.task
+    fields = {
+        "id": row.id,
+        "name": row.name,
+        "state": json_view.task_state(row.state),
+        "command": command_text(row),
+        "cwd": row.spec.cwd,
+        "priority": str(row.priority),
+        "node": row.node,
+        "attempt": f"{row.attempt} of run {row.run}",
+        "placement": _placement(row),
+        "exit": _exit(row),
+        "error": row.error,
+        "reason": row.reason or row.cancel_reason,
+        **{
+            name: rfc3339(at_us) if at_us else ""
+            for name, at_us in (
+                ("created", row.created_at_us),
+                ("assigned", row.assigned_at_us),
+                ("started", row.started_at_us),
+                ("completed", row.completed_at_us),
+                ("dead-lettered", row.dead_lettered_at_us),
+            )
+        },
+        "output": _output(row),
+    }
+    for name, value in fields.items():
+        if value:
+            say(f"{name + ':':<15}{clean(value)}")
+    for item in reply.events:
+        say(event_line(item))
+
+
+def event_line(row: types_pb2.Event) -> str:
+    """One event on one line: time, type, what it is about, where, details."""
+    about = row.task or ""
+    parts = (rfc3339(row.at_us), f"{json_view.event_type(row.type):<14}", about, row.node, row.detail)
+    return "  ".join(clean(part) for part in parts if part).rstrip()
+
+
+def _placement(row: types_pb2.Task) -> str:
+    if not row.HasField("placement"):
+        return ""
+    terms = json_view.terms(row.placement.terms)
+    shown = ", ".join(f"{name} {points:.1f}" for name, points in terms.items() if points)
+    return f"{row.placement.node}, score {row.placement.score:.1f}" + (f" ({shown})" if shown else "")
+
+
+def _exit(row: types_pb2.Task) -> str:
+    if not row.HasField("result"):
+        return ""
+    if row.result.signal:
+        return f"killed by signal {row.result.signal}"
+    return str(row.result.exit_code) if row.result.HasField("exit_code") else ""
+
+
+def _output(row: types_pb2.Task) -> str:
+    if not row.HasField("result"):
+        return ""
+    return f"{size(row.result.stdout.total_bytes)} on stdout, {size(row.result.stderr.total_bytes)} on stderr"
