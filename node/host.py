@@ -36,11 +36,12 @@ async def run_daemon(config: Config, secret: str, stop: asyncio.Event) -> Except
     link = GrpcLink(secret)
     sampler = Sampler(env, lambda text: log.warning("resources", detail=text))
     supervisor = ProcessSupervisor(env)
-    machine = Machine(link, supervisor, sampler.latest, describe_machine())
+    await sampler.start()
+    gpus = len(sampler.latest().gpus)
+    machine = Machine(link, supervisor, sampler.latest, describe_machine(gpus))
     daemon = Daemon(config, env, machine, cluster_id_of(secret), lambda: _store(config), fail)
     server = Server(daemon, secret, f"uid:{os.getuid()}")
     try:
-        await sampler.start()
         await server.start(config.listen, config.socket_path)
         await daemon.start()
         log.info("started", address=config.listen, pid=os.getpid(), supervisor=supervisor.pid)
@@ -60,7 +61,7 @@ def cluster_id_of(secret: str) -> str:
     return hashlib.sha256(b"cortex cluster\0" + secret.encode()).hexdigest()[:32]
 
 
-def describe_machine() -> types_pb2.Node:
+def describe_machine(gpus: int) -> types_pb2.Node:
     """What this machine offers, before its configuration says otherwise."""
     cores = len(os.sched_getaffinity(0))
     memory_bytes: int = psutil.virtual_memory().total
@@ -70,7 +71,7 @@ def describe_machine() -> types_pb2.Node:
             types_pb2.Slots(type=types_pb2.TASK_TYPE_SHELL, count=cores),
             types_pb2.Slots(type=types_pb2.TASK_TYPE_NOOP, count=_NOOP_SLOTS),
         ],
-        capacity=types_pb2.Requests(cpu_millis=cores * 1000, memory_bytes=memory_bytes),
+        capacity=types_pb2.Requests(cpu_millis=cores * 1000, memory_bytes=memory_bytes, gpus=gpus),
     )
 
 

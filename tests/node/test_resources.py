@@ -297,42 +297,45 @@ class HandClock:
 
 
 class HangingOffload(ThreadOffload):
-    """Its thread stands still from the second call on, until it is let go."""
+    """Its thread stands still from the given call on, counted from 1, until it is let go."""
 
-    def __init__(self, name: str, gate: threading.Event) -> None:
+    def __init__(self, name: str, gate: threading.Event, hangs_from: int) -> None:
         super().__init__(name)
         self._gate = gate
+        self._hangs_from = hangs_from
         self._calls = 0
         self.hangs = False
 
     async def __call__(self, function: Callable[[], T], /) -> T:
         self._calls += 1
-        if self._calls > 1:
+        if self._calls >= self._hangs_from:
             self.hangs = True
             await super().__call__(self._gate.wait)
         return await super().__call__(function)
 
 
+@pytest.mark.parametrize("hangs_from", [1, 2])
 async def test_a_driver_that_hangs_costs_its_gpus_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs_from: int
 ) -> None:
     gate = threading.Event()
     offloads: dict[str, HangingOffload | ThreadOffload] = {}
 
     def make_offload(name: str) -> HangingOffload | ThreadOffload:
-        offloads[name] = HangingOffload(name, gate) if name.endswith("gpu") else ThreadOffload(name)
+        offloads[name] = HangingOffload(name, gate, hangs_from) if name.endswith("gpu") else ThreadOffload(name)
         return offloads[name]
 
     gpus = types_pb2.Resources(gpus=[types_pb2.Gpu(name="a", uuid="1")])
     monkeypatch.setattr(
         "node.worker.resources.sampler.Gpus", lambda say: Scripted("GPU", [gpus for _ in range(1000)])
     )
+    monkeypatch.setattr("node.worker.resources.sampler.GPU_PATIENCE_S", 0.1 if hangs_from == 1 else PATIENCE_S)
     clock = HandClock()
     real = Env.real(tmp_path)
     sampler = Sampler(Env(clock, random.Random(1), tmp_path, real.open_disk, make_offload), lambda _: None)
     try:
         await sampler.start()
-        await until(lambda: len(sampler.latest().gpus) == 1)
+        assert len(sampler.latest().gpus) == hangs_from - 1
         gpu_offload = offloads["resources-gpu"]
         assert isinstance(gpu_offload, HangingOffload)
         await until(lambda: gpu_offload.hangs)

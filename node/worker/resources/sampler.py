@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cortex.v1 import types_pb2
 from node.env import Env
@@ -19,6 +20,8 @@ EVERY_US = 1_000_000
 # rates need two readings: the second one follows soon, so that a new node does not look idle for a second
 FIRST_US = 200_000
 STALE_US = 10_000_000
+# a driver that is not kept loaded takes a second or two to come up
+GPU_PATIENCE_S = 5.0
 
 
 class Lane:
@@ -32,6 +35,7 @@ class Lane:
         self._failures: dict[str, str] = {}
         self.sample = types_pb2.Resources()
         self.read_at_us = 0
+        self.measured = asyncio.Event()
 
     async def run(self) -> None:
         if not self.read_at_us:
@@ -46,6 +50,7 @@ class Lane:
     async def read_once(self) -> None:
         self.sample = await self._offload(self._read)
         self.read_at_us = self._clock.boot_us()
+        self.measured.set()
 
     def _read(self) -> types_pb2.Resources:
         sample = types_pb2.Resources(sampled_at_us=self._clock.wall_us())
@@ -85,9 +90,13 @@ class Sampler:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Returns when the machine was measured once; rates follow at once, GPUs when their driver answers."""
+        """Returns when the machine and its GPUs were measured once, without GPUs where their driver hangs; rates
+        follow at once."""
         await self._machine.read_once()
         self._tasks = [asyncio.create_task(lane.run()) for lane in (self._machine, self._gpu)]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GPU_PATIENCE_S):
+                await self._gpu.measured.wait()
 
     async def stop(self) -> None:
         """Ends the measuring; `latest` goes on to answer."""
