@@ -8,6 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from cortex.v1.log_pb2 import Command, NodeJoin, NodeLeave
+from cortex.v1.types_pb2 import NodeState
 from cortex.v1.worker_pb2 import Heartbeat, LeaderMessage
 from node.core.faults import Fault
 from node.core.model import ClusterState
@@ -68,7 +69,11 @@ class Health:
                 if row is not None and row.online:
                     reason = f"Nothing was heard of it for {silent_us / 1e6:.0f} s."
                     commands.append(Command(node_leave=NodeLeave(id=node_id, reason=reason)))
-            elif known.session is not None and (row is None or not row.online):
+            elif known.session is None:
+                continue
+            elif row is not None and row.state == NodeState.NODE_STATE_REMOVED:
+                known.session.closed.set()
+            elif row is None or not row.online:
                 commands.append(Command(node_join=NodeJoin(node=known.session.node)))
         self._drop_gone(state, now_us)
         return commands

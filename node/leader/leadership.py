@@ -66,8 +66,14 @@ class Leadership:
 
     def observe(self, changes: Sequence[Change], index: int) -> None:
         """Act upon what an applied batch changed; `index` is the batch's last."""
-        if self._reign is not None:
+        if self._reign is None:
+            return
+        try:
             self._reign.observe(changes, index)
+        except Exception:
+            # What was missed stands in the state: begin anew from there rather than stop the daemon.
+            self._log.exception("duties begin anew", index=index)
+            self.begin(self._replica.term)
 
     async def session(self, stream: LeaderStream) -> None:
         """Serve Worker.Session; returns when the stream is over."""
@@ -119,7 +125,14 @@ class _Reign:
         self._health = Health(clock, replica, settings, self.roster, self._placement.wake)
         self._dispatch = Dispatch(clock, settings, self.roster, self._leases, self._reports)
         self.sessions = Sessions(
-            clock, replica, settings, self.roster, self._leases, self._reports, self._placement.wake
+            clock,
+            replica,
+            settings,
+            self.roster,
+            self._leases,
+            self._reports,
+            changed=self._placement.wake,
+            sampled=self._placement.sampled,
         )
 
     def begin(self) -> None:

@@ -19,6 +19,9 @@ from node.env import Clock
 from node.leader.port import Replica, Settings
 from node.leader.session import Attempt, Session, lease_ms_of
 
+# Ends of attempts that are over which may wait for their time.
+_SLACK = 100_000
+
 
 @dataclass(slots=True)
 class _Renewed:
@@ -53,6 +56,7 @@ class Leases:
         self._lose = lose
         self._nodes: dict[str, _Renewed] = {}
         self._ends: list[tuple[int, str, int]] = []
+        self._ends_limit = _SLACK
         self._ends_changed = asyncio.Event()
         self._waiting: dict[Session, _Waiting] = {}
         self._renewal_came = asyncio.Event()
@@ -64,6 +68,8 @@ class Leases:
 
     def grant(self, task: Task) -> None:
         """A lease from now on, for a new assignment or a new leader."""
+        if len(self._ends) > self._ends_limit:
+            self._compact()
         self._push(self._clock.boot_us() + self._term_us(task), task.id, task.fence)
 
     def joined(self, session: Session, hello_us: int, orphans: Iterable[Attempt]) -> None:
@@ -147,6 +153,17 @@ class Leases:
             else:
                 expired.append(task)
         return expired
+
+    def _compact(self) -> None:
+        """Drop the ends of attempts that are over, which long leases would keep for long."""
+        tasks = self._replica.state.tasks
+        self._ends = [
+            item
+            for item in self._ends
+            if (task := tasks.get(item[1])) is not None and task.fence == item[2] and task.state in ON_NODE
+        ]
+        heapq.heapify(self._ends)
+        self._ends_limit = 2 * len(self._ends) + _SLACK
 
     def _renewed_end_us(self, task: Task) -> int:
         node = self._nodes.get(task.node)

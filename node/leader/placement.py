@@ -23,6 +23,7 @@ from node.leader.roster import Roster
 
 _QUEUED = TaskState.TASK_STATE_QUEUED
 _REFUSED_RETRY_S = 0.2
+_SAMPLES_S = 0.25
 
 
 class Placement:
@@ -39,6 +40,7 @@ class Placement:
         self._recaller = Recaller(clock, replica, roster, planner)
         self._log = structlog.get_logger(node=settings.node_id)
         self._deadlines: list[tuple[int, str]] = []
+        self._sample_timer: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._wake.set()
 
@@ -61,7 +63,16 @@ class Placement:
                 self._wake.set()
 
     def wake(self) -> None:
-        """Something beside the state changed: a session, a sample."""
+        """Somebody came or went."""
+        self._wake.set()
+
+    def sampled(self) -> None:
+        """A sample came, which may let a waiting task pass a filter. Those of many nodes share a pass."""
+        if self._planner.queued and self._sample_timer is None:
+            self._sample_timer = asyncio.get_running_loop().call_later(_SAMPLES_S, self._after_samples)
+
+    def _after_samples(self) -> None:
+        self._sample_timer = None
         self._wake.set()
 
     async def run(self) -> None:

@@ -31,9 +31,14 @@ class Planner:
     def observe(self, changes: Sequence[Change]) -> None:
         self._queue.observe(changes)
 
+    @property
+    def queued(self) -> int:
+        """Queued tasks, due or not."""
+        return len(self._queue)
+
     def plan(self, state: ClusterState, now_us: int) -> list[Planned]:
         """One entry's worth of placements that fit together, onto nodes that are connected."""
-        if not len(self._queue):
+        if not self.queued:
             return []
         limit = self._settings.placements_per_entry
         return scheduler.plan(self._queue, state, self._roster.samples(), self.limits(), now_us, limit)

@@ -8,6 +8,7 @@ from node.env import Clock
 from node.leader.planner import Planner
 from node.leader.port import Replica
 from node.leader.roster import Roster
+from node.leader.session import Session
 
 _ASSIGNED = TaskState.TASK_STATE_ASSIGNED
 _LEAVING: frozenset[int] = frozenset(
@@ -44,7 +45,7 @@ class Recaller:
 
     def _for_priority(self, state: ClusterState, waiting: list[Task]) -> None:
         """Make room for waiting tasks of higher priority, one prefetched task for each."""
-        asked = sum(len(session.recalled) for session in self._roster.sessions())
+        asked = sum(self._unanswered(state, session) for session in self._roster.sessions())
         rising = sorted(waiting, key=lambda task: -task.priority)[asked:]
         for node_id, known in self._roster.nodes.items():
             if not rising:
@@ -91,6 +92,14 @@ class Recaller:
                 free[node_id, kind] -= 1
                 return True
         return False
+
+    def _unanswered(self, state: ClusterState, session: Session) -> int:
+        """Recalls that will still bring something back: what started meanwhile stays where it is."""
+        found = 0
+        for task_id, fence in session.recalled:
+            task = state.tasks.get(task_id)
+            found += task is not None and task.fence == fence and task.state == _ASSIGNED
+        return found
 
     def _unstarted(self, state: ClusterState, node_id: str) -> list[Task]:
         tasks = (state.tasks[task_id] for task_id in state.by_node.get(node_id, ()))

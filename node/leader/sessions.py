@@ -21,6 +21,7 @@ from node.leader.roster import Known, Roster
 from node.leader.session import Session, run_until_closed, stop_if_asked
 from node.link import LeaderStream, LinkClosed
 
+_REMOVED = NodeState.NODE_STATE_REMOVED
 # What a machine does not say of itself.
 _LEADER_FIELDS = (
     "state",
@@ -45,6 +46,7 @@ class Sessions:
         leases: Leases,
         reports: Reports,
         changed: Callable[[], None],
+        sampled: Callable[[], None],
     ) -> None:
         self._clock = clock
         self._replica = replica
@@ -53,6 +55,7 @@ class Sessions:
         self._leases = leases
         self._reports = reports
         self._changed = changed
+        self._sampled = sampled
         self._ended = False
         self._log = structlog.get_logger(node=settings.node_id)
 
@@ -123,6 +126,12 @@ class Sessions:
             return Refused(
                 reason=f"It lists {len(hello.inventory)} attempts; {self._settings.inventory_limit} is the limit.",
                 remedy="Report what has ended in smaller batches first.",
+            )
+        row = self._replica.state.nodes.get(node_id)
+        if row is not None and row.state == _REMOVED and row.incarnation == hello.node.incarnation:
+            return Refused(
+                reason=f"Node {node_id} was removed from the cluster.",
+                remedy="Give it a new data folder to let it join again.",
             )
         skew_us = hello.wall_us - self._replica.now_us()
         if abs(skew_us) >= self._settings.skew_refuse_ms * 1000:
@@ -215,7 +224,7 @@ class Sessions:
         elif kind == "sample":
             known.resources = message.sample.resources
             known.sampled_us = now_us
-            self._changed()
+            self._sampled()
         elif kind != "heartbeat":
             return False
         return True
@@ -243,7 +252,7 @@ def not_leader(replica: Replica, settings: Settings) -> LeaderMessage:
 
 def needs_join(row: Node | None, offered: Node) -> bool:
     """Whether the row is missing, offline, removed, or says something else than the machine offers."""
-    if row is None or not row.online or row.state == NodeState.NODE_STATE_REMOVED:
+    if row is None or not row.online or row.state == _REMOVED:
         return True
     merged = Node()
     merged.CopyFrom(offered)
