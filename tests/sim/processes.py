@@ -7,6 +7,7 @@ with the machine, as under the real supervisor.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from node.worker.port import (
     StreamEnd,
     SupervisorEvent,
 )
+from tests.sim.loop import SimLoop
 
 _SPAWN_MARGIN_US = 1_000_000
 _TERM_DELAY_S = 0.002
@@ -69,6 +71,7 @@ class Processes:
         self._commands: dict[AttemptKey, _Command] = {}
         self._slots: Mapping[int, int] = {}
         self._listener: Callable[[Sequence[SupervisorEvent]], None] | None = None
+        self._life: contextvars.Context | None = None
         self._boots = 0
         self._boot_id = "boot-0"
 
@@ -89,6 +92,8 @@ class Processes:
 
     def connect(self, listener: Listener) -> None:
         self._listener = listener
+        # What the daemon does with an event belongs to the daemon's life.
+        self._life = contextvars.copy_context()
         held = [
             HeldAttempt(
                 key,
@@ -233,7 +238,7 @@ class Processes:
                 timer.cancel()
 
     def _tell(self, event: SupervisorEvent) -> None:
-        asyncio.get_running_loop().call_soon(self._deliver, self._listener, event)
+        asyncio.get_running_loop().call_soon(self._deliver, self._listener, event, context=self._life)
 
     def _deliver(
         self, listener: Callable[[Sequence[SupervisorEvent]], None] | None, event: SupervisorEvent
@@ -245,9 +250,14 @@ class Processes:
 class SimSupervisor:
     """The daemon's side of `processes`. Requests arrive at once; nothing is lost but with the daemon."""
 
-    def __init__(self, processes: Processes, outside: Callable[..., None]) -> None:
+    def __init__(self, processes: Processes) -> None:
         self._processes = processes
-        self._outside = outside
+
+    def _outside(self, request: Callable[..., None], *arguments: object) -> None:
+        """Timers of commands must outlast the daemon's life."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        loop.neutral.copy().run(request, *arguments)
 
     @property
     def pid(self) -> int:
