@@ -1,0 +1,85 @@
+"""Why here, why not there: per node, by the same filters as a pass, and the smallest change that would flip it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cortex.v1.cluster_pb2 import NodeVerdict
+from cortex.v1.types_pb2 import Resources, ScoreTerms, Task
+from node.core.filters import Ask, NodeInfo, ask_of, filters_of, node_info
+from node.core.model import ON_NODE, QUEUED, ClusterState, NodeUse
+from node.core.room import Obstacle, Room
+from node.core.scheduler import Limits, score
+
+
+def why(
+    state: ClusterState,
+    samples: Mapping[str, Resources],
+    task: Task,
+    limits: Limits | None = None,
+    now_us: int = 0,
+) -> list[NodeVerdict]:
+    """A verdict for each node, by id: could the task be placed there now, were it queued?
+
+    `now_us` is leader time; with 0 a task that is not due yet is judged as if it were.
+    """
+    limits = limits or Limits()
+    ask = ask_of(task.spec)
+    everywhere = _shared_obstacles(state, task, now_us)
+    verdicts: list[NodeVerdict] = []
+    for node_id in sorted(state.nodes):
+        info = node_info(state.nodes[node_id], samples.get(node_id))
+        room = Room(info, _use_without(state, node_id, task), limits.prefetch_of(node_id))
+        obstacles = [*_node_obstacles(info, room, ask, task, limits), *everywhere]
+        verdicts.append(_verdict(info, room, ask, obstacles))
+    return verdicts
+
+
+def _node_obstacles(info: NodeInfo, room: Room, ask: Ask, task: Task, limits: Limits) -> list[Obstacle]:
+    found = [Obstacle(check.reason(info), check.flip(info)) for check in filters_of(ask) if not check.passes(info)]
+    if info.online and limits.reachable is not None and info.id not in limits.reachable:
+        found.append(Obstacle("not connected to the leader", f"reconnect {info.id}"))
+    if info.id in task.unstartable_nodes:
+        found.append(Obstacle("could not start the command before", f"retry the task once {info.id} can start it"))
+    return [*found, *room.obstacles(ask)]
+
+
+def _shared_obstacles(state: ClusterState, task: Task, now_us: int) -> list[Obstacle]:
+    """What keeps it waiting wherever it would go."""
+    found: list[Obstacle] = []
+    if task.state == QUEUED and now_us and task.scheduled_after_us > now_us:
+        seconds = (task.scheduled_after_us - now_us) / 1e6
+        found.append(Obstacle(f"not due for {seconds:.1f} s", f"wait {seconds:.1f} s"))
+    for lock in sorted(set(task.spec.locks)):
+        holder = state.locks.get(lock)
+        if holder is not None and holder != task.id:
+            found.append(Obstacle(f"lock {lock} is held by task {holder}", f"wait until task {holder} ends"))
+    limit = task.spec.limit_count
+    if limit > 0:
+        key = task.spec.limit_key
+        held = state.limit_use.get(key, 0) - (task.state in ON_NODE)
+        if held >= limit:
+            flip = f"wait until {held - limit + 1} of them end, or raise limit_count to {held + 1}"
+            found.append(Obstacle(f"{held} tasks of limit key {key} run already", flip))
+    return found
+
+
+def _use_without(state: ClusterState, node_id: str, task: Task) -> NodeUse | None:
+    """What others hold on the node."""
+    use = state.use.get(node_id)
+    if use is not None and task.state in ON_NODE and task.node == node_id:
+        use = use.copy()
+        use.add(task.spec, -1)
+    return use
+
+
+def _verdict(info: NodeInfo, room: Room, ask: Ask, obstacles: list[Obstacle]) -> NodeVerdict:
+    points, terms = (0.0, ScoreTerms()) if ask.target else score(info, room.assigned, ask)
+    return NodeVerdict(
+        node=info.id,
+        eligible=not obstacles,
+        score=points,
+        terms=terms,
+        reason="; ".join(dict.fromkeys(obstacle.reason for obstacle in obstacles)),
+        flip="; and ".join(dict.fromkeys(obstacle.flip for obstacle in obstacles)),
+    )

@@ -1,0 +1,327 @@
+"""Which nodes a task may go to. The same filters decide in a pass and explain afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from cortex.v1.types_pb2 import Label, Node, NodeState, Resources, TaskSpec, TaskType
+from node.core.score import Points, plays, points
+
+_ACTIVE = NodeState.NODE_STATE_ACTIVE
+_MB = 10**6
+_GB = 10**9
+
+
+class Ask(NamedTuple):
+    """What a task asks of a node: equal for all tasks of one shape."""
+
+    type: int = TaskType.TASK_TYPE_SHELL
+    requires_gpu: bool = False
+    avoid_gaming: bool = False
+    min_memory_bytes: int = 0
+    min_disk_bytes: int = 0
+    labels: tuple[tuple[str, str], ...] = ()
+    target: str = ""
+    capabilities: frozenset[str] = frozenset()
+    preferred: frozenset[str] = frozenset()
+    allowed: frozenset[str] = frozenset()
+    excluded: frozenset[str] = frozenset()
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+    gpus: int = 0
+    prefetchable: bool = True
+
+    @property
+    def wants_gpu(self) -> bool:
+        return self.requires_gpu or self.gpus > 0
+
+
+def ask_of(spec: TaskSpec) -> Ask:
+    wanted, requests = spec.constraints, spec.requests
+    cpu_millis, memory_bytes, gpus = requests.cpu_millis, requests.memory_bytes, requests.gpus
+    reserves = cpu_millis > 0 or memory_bytes > 0 or gpus > 0
+    return Ask(
+        type=spec.type,
+        requires_gpu=wanted.requires_gpu,
+        avoid_gaming=wanted.avoid_gaming,
+        min_memory_bytes=wanted.min_memory_mb * _MB,
+        min_disk_bytes=wanted.min_disk_gb * _GB,
+        labels=tuple(sorted((label.key, label.value) for label in wanted.node_labels)),
+        target=wanted.target_node,
+        capabilities=frozenset(wanted.capabilities),
+        preferred=frozenset(wanted.preferred_capabilities),
+        allowed=frozenset(wanted.allowed_nodes),
+        excluded=frozenset(wanted.excluded_nodes),
+        cpu_millis=cpu_millis,
+        memory_bytes=memory_bytes,
+        gpus=gpus,
+        # What holds something exclusively must not hold it while it waits for a slot.
+        prefetchable=not (reserves or spec.locks or spec.limit_count),
+    )
+
+
+@dataclass(slots=True, eq=False)
+class NodeInfo:
+    """A node's row and last sample in the form that filters read."""
+
+    row: Node
+    sample: Resources | None
+    id: str
+    hostname: str
+    state: int
+    online: bool
+    slots: dict[int, int]
+    labels: dict[str, frozenset[str]]
+    capabilities: frozenset[str]
+    cpu_millis: int
+    memory_bytes: int
+    gpus: int
+    points: Points
+    micros: int
+    gpu_micros: int
+    gpu_count: int
+    gaming: bool
+
+
+def node_info(row: Node, sample: Resources | None) -> NodeInfo:
+    worth = points(sample)
+    slots: dict[int, int] = {}
+    for offer in row.slots:
+        slots[offer.type] = slots.get(offer.type, 0) + offer.count
+    return NodeInfo(
+        row=row,
+        sample=sample,
+        id=row.id,
+        hostname=row.hostname,
+        state=row.state,
+        online=row.online,
+        slots=slots,
+        labels=_labels(row.labels),
+        capabilities=frozenset(row.capabilities),
+        cpu_millis=row.capacity.cpu_millis,
+        memory_bytes=row.capacity.memory_bytes,
+        gpus=row.capacity.gpus,
+        points=worth,
+        micros=worth.micros(gpu=False),
+        gpu_micros=worth.micros(gpu=True),
+        gpu_count=len(sample.gpus) if sample is not None else row.capacity.gpus,
+        gaming=sample is not None and plays(sample),
+    )
+
+
+def _labels(labels: Iterable[Label]) -> dict[str, frozenset[str]]:
+    values: dict[str, set[str]] = {}
+    for label in labels:
+        values.setdefault(label.key, set()).add(label.value)
+    return {key: frozenset(found) for key, found in values.items()}
+
+
+class Filter(Protocol):
+    """One condition. reason() and flip() make sense for a node that does not pass."""
+
+    def passes(self, node: NodeInfo) -> bool: ...
+
+    def reason(self, node: NodeInfo) -> str:
+        """Why it does not, as the end of a sentence."""
+
+    def flip(self, node: NodeInfo) -> str:
+        """The smallest change after which it would."""
+
+
+_STATE_WORDS: dict[int, tuple[str, str]] = {
+    NodeState.NODE_STATE_PENDING_APPROVAL: ("waits for approval", "approve {id}"),
+    NodeState.NODE_STATE_CORDONED: ("cordoned", "uncordon {id}"),
+    NodeState.NODE_STATE_DRAINING: ("draining", "uncordon {id}"),
+    NodeState.NODE_STATE_DRAINED: ("drained", "uncordon {id}"),
+    NodeState.NODE_STATE_REMOVED: ("removed from the cluster", "join {id} again"),
+}
+
+
+class StateFilter:
+    def passes(self, node: NodeInfo) -> bool:
+        return node.online and node.state == _ACTIVE
+
+    def reason(self, node: NodeInfo) -> str:
+        words = _STATE_WORDS.get(node.state, ("not active", ""))[0] if node.state != _ACTIVE else ""
+        return " and ".join(part for part in (words, "" if node.online else "offline") if part)
+
+    def flip(self, node: NodeInfo) -> str:
+        words = _STATE_WORDS.get(node.state, ("", "activate {id}"))[1] if node.state != _ACTIVE else ""
+        parts = (words.format(id=node.id), "" if node.online else f"bring {node.id} online")
+        return " and ".join(part for part in parts if part)
+
+
+class TypeFilter:
+    def __init__(self, kind: int) -> None:
+        self._kind = kind
+
+    def passes(self, node: NodeInfo) -> bool:
+        return node.slots.get(self._kind, 0) > 0
+
+    def reason(self, node: NodeInfo) -> str:
+        return f"runs no {type_name(self._kind)} tasks"
+
+    def flip(self, node: NodeInfo) -> str:
+        return f"give {node.id} a slot for {type_name(self._kind)} tasks"
+
+
+class NameFilter:
+    """target_node, allowed_nodes or excluded_nodes; each names a node by id or hostname."""
+
+    def __init__(self, field: str, names: frozenset[str], *, wanted: bool) -> None:
+        self._field = field
+        self._names = names
+        self._wanted = wanted
+
+    def passes(self, node: NodeInfo) -> bool:
+        return (node.id in self._names or node.hostname in self._names) == self._wanted
+
+    def reason(self, node: NodeInfo) -> str:
+        if self._field == "target_node":
+            return f"target_node is {next(iter(self._names))}"
+        return "not among allowed_nodes" if self._wanted else "among excluded_nodes"
+
+    def flip(self, node: NodeInfo) -> str:
+        if self._field == "target_node":
+            return f"set target_node to {node.id}"
+        return f"add {node.id} to allowed_nodes" if self._wanted else f"take {node.id} out of excluded_nodes"
+
+
+class LabelFilter:
+    """Any one suffices; a label without a value is met by every value."""
+
+    def __init__(self, labels: tuple[tuple[str, str], ...]) -> None:
+        self._labels = labels
+
+    def passes(self, node: NodeInfo) -> bool:
+        for key, value in self._labels:
+            values = node.labels.get(key)
+            if values is not None and (not value or value in values):
+                return True
+        return False
+
+    def _names(self) -> list[str]:
+        return [f"{key}={value}" if value else key for key, value in self._labels]
+
+    def reason(self, node: NodeInfo) -> str:
+        names = self._names()
+        return f"label {names[0]} missing" if len(names) == 1 else f"none of the labels {', '.join(names)}"
+
+    def flip(self, node: NodeInfo) -> str:
+        return f"label {node.id} with {self._names()[0]}"
+
+
+class CapabilityFilter:
+    def __init__(self, wanted: frozenset[str]) -> None:
+        self._wanted = wanted
+
+    def passes(self, node: NodeInfo) -> bool:
+        return self._wanted <= node.capabilities
+
+    def _missing(self, node: NodeInfo) -> str:
+        return ", ".join(sorted(self._wanted - node.capabilities))
+
+    def reason(self, node: NodeInfo) -> str:
+        return f"capability {self._missing(node)} missing"
+
+    def flip(self, node: NodeInfo) -> str:
+        return f"give {node.id} the capability {self._missing(node)}"
+
+
+class GpuFilter:
+    def passes(self, node: NodeInfo) -> bool:
+        return node.gpu_count > 0
+
+    def reason(self, node: NodeInfo) -> str:
+        return "no GPU"
+
+    def flip(self, node: NodeInfo) -> str:
+        return "drop requires_gpu"
+
+
+class GamingFilter:
+    def passes(self, node: NodeInfo) -> bool:
+        return node.sample is not None and not node.gaming
+
+    def reason(self, node: NodeInfo) -> str:
+        return "a game runs" if node.sample is not None else "no sample of its resources yet"
+
+    def flip(self, node: NodeInfo) -> str:
+        return f"end the game on {node.id}" if node.sample is not None else f"wait for a sample of {node.id}"
+
+
+class AmountFilter:
+    """At least so much memory or disk free by the last sample."""
+
+    def __init__(self, what: str, field: str, setting: str, unit: int, need_bytes: int) -> None:
+        self._what = what
+        self._field = field
+        self._setting = setting
+        self._unit = unit
+        self._need_bytes = need_bytes
+
+    def passes(self, node: NodeInfo) -> bool:
+        return node.sample is not None and bool(getattr(node.sample, self._field) >= self._need_bytes)
+
+    def reason(self, node: NodeInfo) -> str:
+        if node.sample is None:
+            return "no sample of its resources yet"
+        return f"needs {amount(self._need_bytes - self._have(node))} more {self._what}"
+
+    def flip(self, node: NodeInfo) -> str:
+        if node.sample is None:
+            return f"wait for a sample of {node.id}"
+        have = self._have(node)
+        return (
+            f"free {amount(self._need_bytes - have)} of {self._what} on {node.id}, "
+            f"or lower {self._setting} to {have // self._unit}"
+        )
+
+    def _have(self, node: NodeInfo) -> int:
+        return int(getattr(node.sample, self._field))
+
+
+def filters_of(ask: Ask) -> tuple[Filter, ...]:
+    """The conditions that depend on the node alone, not on what runs there."""
+    found: list[Filter] = [StateFilter(), TypeFilter(ask.type)]
+    if ask.target:
+        found.append(NameFilter("target_node", frozenset({ask.target}), wanted=True))
+    if ask.allowed:
+        found.append(NameFilter("allowed_nodes", ask.allowed, wanted=True))
+    if ask.excluded:
+        found.append(NameFilter("excluded_nodes", ask.excluded, wanted=False))
+    if ask.labels:
+        found.append(LabelFilter(ask.labels))
+    if ask.capabilities:
+        found.append(CapabilityFilter(ask.capabilities))
+    return (*found, *([] if ask.target else _live_filters(ask)))
+
+
+def _live_filters(ask: Ask) -> list[Filter]:
+    """What a sample decides. A task with a target goes there whatever the sample says."""
+    found: list[Filter] = []
+    if ask.requires_gpu:
+        found.append(GpuFilter())
+    if ask.avoid_gaming:
+        found.append(GamingFilter())
+    if ask.min_memory_bytes > 0:
+        found.append(AmountFilter("memory", "memory_available_bytes", "min_memory_mb", _MB, ask.min_memory_bytes))
+    if ask.min_disk_bytes > 0:
+        found.append(AmountFilter("disk", "disk_free_bytes", "min_disk_gb", _GB, ask.min_disk_bytes))
+    return found
+
+
+def amount(size_bytes: int) -> str:
+    """Bytes in the largest decimal unit, rounded up in its last digit: never less than is needed."""
+    for unit, name in ((_GB, "GB"), (_MB, "MB"), (1000, "kB")):
+        if size_bytes >= unit:
+            tenths = -(-size_bytes * 10 // unit)
+            return f"{tenths / 10:g} {name}"
+    return f"{size_bytes} bytes"
+
+
+def type_name(kind: int) -> str:
+    names = TaskType.DESCRIPTOR.values_by_number
+    return str(names[kind].name.removeprefix("TASK_TYPE_").lower()) if kind in names else f"type {kind}"
