@@ -1,0 +1,78 @@
+"""From what the supervisor says of an end to what the leader is told."""
+
+from __future__ import annotations
+
+import signal
+
+from cortex.v1.types_pb2 import Cause, StreamSummary, TaskResult, TaskSpec, Usage
+from cortex.v1.worker_pb2 import Assignment, Ended
+from node.worker.port import AttemptResult, StreamEnd
+
+
+def ended(assignment: Assignment, result: AttemptResult) -> Ended:
+    message = Ended(task=assignment.task, fence=assignment.fence, cause=Cause.ValueType(result.cause))
+    if result.cause:
+        message.error = result.error or _sentence(assignment.spec, result)
+    message.result.CopyFrom(_task_result(result))
+    return message
+
+
+def unstarted(assignment: Assignment, cause: Cause.ValueType, error: str, now_us: int) -> Ended:
+    """The end of an attempt that never ran; `now_us` is unix time."""
+    result = TaskResult(ended_at_us=now_us)
+    return Ended(task=assignment.task, fence=assignment.fence, cause=cause, error=error, result=result)
+
+
+def _task_result(result: AttemptResult) -> TaskResult:
+    message = TaskResult(
+        signal=result.signal,
+        stdout=_stream(result.stdout),
+        stderr=_stream(result.stderr),
+        usage=Usage(
+            wall_us=result.wall_us,
+            cpu_user_us=result.user_us,
+            cpu_system_us=result.system_us,
+            max_rss_bytes=result.max_rss_bytes,
+        ),
+        started_at_us=result.started_us,
+        ended_at_us=result.ended_us,
+    )
+    if result.exit_code >= 0:
+        message.exit_code = result.exit_code
+    return message
+
+
+def _stream(end: StreamEnd) -> StreamSummary:
+    return StreamSummary(
+        total_bytes=end.total_bytes,
+        dropped_bytes=end.dropped_bytes,
+        sha256=end.sha256,
+        head=end.head,
+        tail=end.tail,
+    )
+
+
+def _sentence(spec: TaskSpec, result: AttemptResult) -> str:
+    how = f"exit code {result.exit_code}" if not result.signal else f"signal {_signal(result.signal)}"
+    if result.cause == Cause.CAUSE_EXIT:
+        return f"The command ended with {how}."
+    if result.cause == Cause.CAUSE_SIGNAL:
+        return f"The command was killed by {how}, which Cortex did not send."
+    if result.cause == Cause.CAUSE_TIMEOUT:
+        return f"The command ran longer than its timeout of {spec.timeout_ms / 1000:g} s; it ended with {how}."
+    if result.cause == Cause.CAUSE_CANCEL:
+        return f"The command was stopped by a cancel; it ended with {how}."
+    if result.cause == Cause.CAUSE_MIGRATE:
+        return f"The command was stopped so that its node gets empty; it ended with {how}."
+    if result.cause == Cause.CAUSE_LEASE:
+        return f"The command was stopped because its node lost touch with the cluster; it ended with {how}."
+    if result.cause == Cause.CAUSE_SUPERVISOR:
+        return f"The command was stopped together with its node's supervisor; it ended with {how}."
+    return f"The command ended with {how}."
+
+
+def _signal(number: int) -> str:
+    try:
+        return f"{number} ({signal.Signals(number).name})"
+    except ValueError:
+        return str(number)

@@ -1,0 +1,327 @@
+"""The supervisor process as the daemon sees it: found or launched, greeted, and found again when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+import node.supervisor
+from node.core.faults import Code, Fault
+from node.env import Env
+from node.supervisor import wire
+from node.worker.port import (
+    AttemptKey,
+    AttemptResult,
+    Connected,
+    Delayed,
+    Disconnected,
+    Finished,
+    HeldAttempt,
+    HeldState,
+    Listener,
+    Returned,
+    SpawnOrder,
+    Started,
+    StopOrder,
+    StreamEnd,
+    SupervisorEvent,
+)
+
+_GREETING_TIMEOUT_S = 10.0
+_QUIT_TIMEOUT_S = 30.0
+_FIRST_DELAY_S = 0.05
+_LONGEST_DELAY_S = 2.0
+
+
+class ProcessSupervisor:
+    """SupervisorPort over the unix socket in `env.data`/supervisor."""
+
+    def __init__(self, env: Env) -> None:
+        self._env = env
+        self._folder = env.data / "supervisor"
+        self._offload = env.make_offload("supervisor")
+        self._log = structlog.get_logger()
+        self._listener: Listener | None = None
+        self._connection: _Connection | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._pid = 0
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    async def start(self, listener: Listener) -> None:
+        self._listener = listener
+        connection = await self._connect_or_launch()
+        self._keeper = asyncio.create_task(self._keep(connection))
+
+    def configure(self, slots: Mapping[int, int], cap_bytes: int) -> None:
+        self._send(("configure", dict(slots), cap_bytes))
+
+    def spawn(self, orders: Sequence[SpawnOrder]) -> None:
+        if orders:
+            self._send(("spawn", [_order(order) for order in orders]))
+
+    def recall(self, keys: Sequence[AttemptKey]) -> None:
+        if keys:
+            self._send(("recall", [str(key) for key in keys]))
+
+    def stop(self, orders: Sequence[StopOrder]) -> None:
+        if orders:
+            self._send(("stop", [(str(order.key), int(order.cause), order.kill_timeout_us) for order in orders]))
+
+    def renew(self, ends: Mapping[AttemptKey, int]) -> None:
+        if ends:
+            self._send(("renew", [(str(key), end_us) for key, end_us in ends.items()]))
+
+    def forget(self, keys: Sequence[AttemptKey]) -> None:
+        if keys:
+            self._send(("forget", [str(key) for key in keys]))
+
+    async def close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._connection is not None:
+            self._connection.close()
+
+    async def quit(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        self._send(("quit",))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_QUIT_TIMEOUT_S):
+                await connection.lost.wait()
+        await self.close()
+        if self._process is not None:
+            await self._offload(self._process.wait)
+
+    def _send(self, message: tuple[object, ...]) -> None:
+        if self._connection is not None:
+            self._connection.send(message)
+
+    async def _keep(self, connection: _Connection) -> None:
+        """Connect again whenever the connection is lost. Runs until cancelled."""
+        while True:
+            await connection.lost.wait()
+            self._connection = None
+            self._pid = 0
+            self._emit([Disconnected()])
+            delay_s = _FIRST_DELAY_S
+            while True:
+                try:
+                    connection = await self._connect_or_launch()
+                    break
+                except Fault as fault:
+                    self._log.error("no supervisor", error=fault.message, remedy=fault.remedy)
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+
+    async def _connect_or_launch(self) -> _Connection:
+        connection = await self._connect()
+        if connection is None:
+            if self._process is not None:
+                await self._offload(self._process.poll)
+            self._process = await self._offload(self._launch)
+            connection = await self._connect()
+        if connection is None:
+            raise Fault(
+                Code.INTERNAL,
+                f"The supervisor of {self._env.data} was started but does not answer.",
+                f"Read {self._folder / 'log'} and start the daemon again.",
+            )
+        return connection
+
+    async def _connect(self) -> _Connection | None:
+        """None when no supervisor listens. Raises Fault when one of another version does."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            _connect_in(self._folder, sock)
+        except OSError:
+            sock.close()
+            return None
+        connection = _Connection(self._take)
+        await asyncio.get_running_loop().create_unix_connection(lambda: connection, sock=sock)
+        try:
+            async with asyncio.timeout(_GREETING_TIMEOUT_S):
+                greeting = await connection.greeting
+        except TimeoutError:
+            connection.close()
+            return None
+        except wire.ProtocolError:
+            return None
+        theirs = greeting["protocol"]
+        if theirs != str(wire.PROTOCOL):
+            connection.close()
+            pid = greeting.get("pid", "unknown")
+            raise Fault(
+                Code.UNSUPPORTED,
+                f"The supervisor that runs on {self._env.data} (pid {pid}) speaks protocol {theirs}; "
+                f"this release speaks {wire.PROTOCOL}.",
+                f"Let its tasks end, stop it with `kill {pid}`, and start the daemon again.",
+            )
+        self._connection = connection
+        self._pid = int(greeting.get("pid", "0"))
+        connection.begin(greeting)
+        async with asyncio.timeout(_GREETING_TIMEOUT_S):
+            await connection.ready.wait()
+        return connection
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        """Start the process and wait until it takes connections. Raises Fault."""
+        # By path and with -S -E -s: without site-packages it needs a third of the memory.
+        program = str(Path(node.supervisor.__file__).parent)
+        process = subprocess.Popen(
+            [sys.executable, "-S", "-E", "-s", program, "--data", str(self._env.data)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd="/",
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with process.stdout, process.stderr:
+            if process.stdout.readline() == b"ready\n":
+                return process
+            text = process.stderr.read().decode("utf-8", "replace").strip()
+        process.wait()
+        raise Fault(
+            Code.INTERNAL,
+            f"The supervisor did not start: {text[-1000:] or 'it said nothing'}",
+            "Correct that and start the daemon again.",
+        )
+
+    def _take(self, messages: list[tuple[object, ...]], greeting: Mapping[str, str]) -> None:
+        events = [event for message in messages if (event := _event(message, greeting)) is not None]
+        self._emit(events)
+
+    def _emit(self, events: list[SupervisorEvent]) -> None:
+        if self._listener is not None and events:
+            self._listener(events)
+
+
+class _Connection(asyncio.Protocol):
+    """Frames in, batched frames out. `lost` is set when it is over."""
+
+    def __init__(self, take: Callable[[list[tuple[object, ...]], Mapping[str, str]], None]) -> None:
+        self._take = take
+        self._frames = wire.Frames()
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._outgoing: list[tuple[object, ...]] = []
+        self._greeting: Mapping[str, str] = {}
+        self.greeting: asyncio.Future[dict[str, str]] = self._loop.create_future()
+        self.ready = asyncio.Event()
+        self.lost = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.greeting.done():
+            self.greeting.set_exception(wire.ProtocolError("it closed the connection"))
+        self.ready.set()
+        self.lost.set()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for body in self._frames.feed(data):
+                if not self.greeting.done():
+                    self.greeting.set_result(wire.parse_hello(body))
+                else:
+                    self._take(wire.unpack(body), self._greeting)
+                    self.ready.set()
+        except wire.ProtocolError as error:
+            if not self.greeting.done():
+                self.greeting.set_exception(error)
+            self.close()
+
+    def begin(self, greeting: Mapping[str, str]) -> None:
+        """Answer the greeting; the inventory follows."""
+        self._greeting = greeting
+        assert self._transport is not None
+        self._transport.write(wire.hello("cortexd", {"protocol": str(wire.PROTOCOL), "pid": str(os.getpid())}))
+
+    def send(self, message: tuple[object, ...]) -> None:
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(message)
+
+    def close(self) -> None:
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    def _flush(self) -> None:
+        if self._outgoing and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(wire.pack(self._outgoing))
+        self._outgoing = []
+
+
+def _connect_in(folder: Path, sock: socket.socket) -> None:
+    """Connect through the folder's descriptor: a socket's path is limited to 107 bytes. Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sock.connect(f"/proc/self/fd/{fd}/{wire.SOCKET}")
+    finally:
+        os.close(fd)
+
+
+def _order(order: SpawnOrder) -> tuple[object, ...]:
+    return (
+        str(order.key),
+        order.kind,
+        order.priority,
+        order.created_us,
+        order.argv,
+        dict(order.env),
+        order.cwd,
+        order.output,
+        order.timeout_us,
+        order.kill_timeout_us,
+        order.lease_end_us,
+        order.success_codes,
+    )
+
+
+def _event(message: tuple[object, ...], greeting: Mapping[str, str]) -> SupervisorEvent | None:
+    kind, rest = message[0], message[1:]
+    if kind == "inventory":
+        (items,) = rest
+        attempts = [_held(*item) for item in items]  # type: ignore[attr-defined]
+        return Connected(greeting.get("boot", ""), int(greeting.get("pid", "0")), attempts)
+    if kind == "started":
+        key, pid, started_us = rest
+        return Started(AttemptKey.parse(str(key)), int(pid), int(started_us))  # type: ignore[call-overload]
+    if kind == "ended":
+        key, result = rest
+        return Finished(AttemptKey.parse(str(key)), _result(result))  # type: ignore[arg-type]
+    if kind == "recalled":
+        key, never_started = rest
+        return Returned(AttemptKey.parse(str(key)), bool(never_started))
+    if kind == "delayed":
+        return Delayed(str(rest[0]))
+    return None
+
+
+def _held(key: str, state: str, pid: int, started_us: int, result: tuple[object, ...]) -> HeldAttempt:
+    return HeldAttempt(
+        AttemptKey.parse(key), HeldState(state), pid, started_us, _result(result) if result else None
+    )
+
+
+def _result(values: tuple[object, ...]) -> AttemptResult:
+    *plain, stdout, stderr = values
+    return AttemptResult(*plain, StreamEnd(*stdout), StreamEnd(*stderr))  # type: ignore[arg-type,call-arg,misc]

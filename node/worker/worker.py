@@ -1,0 +1,112 @@
+"""WorkerNode: the part of a daemon that executes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+
+from cortex.v1.types_pb2 import Node, Resources
+from node.env import Env
+from node.link import Link
+from node.worker.executors.noop import NoopExecutor
+from node.worker.executors.shell import ShellExecutor
+from node.worker.output import OutputStore
+from node.worker.port import SupervisorPort
+from node.worker.runner import Runner
+from node.worker.session import LeaderFinder
+
+_TRIM_S = 60.0
+
+
+def _default_environment() -> dict[str, str]:
+    return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """`environment` is what commands inherit; config.command_environment() makes it."""
+
+    environment: Mapping[str, str] = field(default_factory=_default_environment)
+    output_limit_bytes: int = 64 * 1024 * 1024  # per stream
+    output_max_age_us: int = 7 * 86_400_000_000
+    output_max_bytes: int = 4 * 1024**3
+
+
+class WorkerNode:
+    """Executes what the leader assigns to `node`. `on_fatal` is told what ends it, such as a failed fsync."""
+
+    def __init__(
+        self,
+        env: Env,
+        node: Node,
+        link: Link,
+        supervisor: SupervisorPort,
+        sample: Callable[[], Resources],
+        candidates: Callable[[], list[str]],
+        settings: WorkerSettings | None = None,
+        on_fatal: Callable[[Exception], None] = lambda error: None,
+    ) -> None:
+        settings = settings or WorkerSettings()
+        self._env = env
+        self._on_fatal = on_fatal
+        self._log = structlog.get_logger(node=node.id)
+        self._offload = env.make_offload("output")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._supervisor = supervisor
+        self.output = OutputStore(
+            env.data / "output",
+            max_age_us=settings.output_max_age_us,
+            max_bytes=settings.output_max_bytes,
+        )
+        self.runner = Runner(
+            env,
+            supervisor,
+            self.output,
+            processes=[ShellExecutor(settings.environment)],
+            direct=[NoopExecutor()],
+            slots={int(each.type): each.count for each in node.slots},
+            output_limit_bytes=settings.output_limit_bytes,
+            on_failure=self._fail,
+        )
+        self._finder = LeaderFinder(env, node, link, self.runner, sample, candidates)
+
+    async def start(self) -> None:
+        """Read the ledger, find or launch the supervisor, begin to look for the leader. Raises Fault or OSError."""
+        await self.runner.start()
+        for part in (self._finder.run(), self._trim_output()):
+            task = asyncio.create_task(part)
+            task.add_done_callback(self._ended)
+            self._tasks.append(task)
+
+    async def stop(self) -> None:
+        """Leave the session; commands run on under their supervisor. May be called when start() failed."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        await self.runner.stop()
+
+    async def end_commands(self) -> None:
+        """End all commands and their supervisor; what became of them is kept and reported later."""
+        await self._supervisor.quit()
+
+    async def _trim_output(self) -> None:
+        while True:
+            await asyncio.sleep(_TRIM_S)
+            now_us = self._env.clock.wall_us()
+            try:
+                await self._offload(partial(self.output.trim, now_us))
+            except OSError as error:
+                self._log.warning("old output not removed", error=str(error))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._log.error("worker stopped", error=repr(error))
+        self._on_fatal(error if isinstance(error, Exception) else RuntimeError(repr(error)))
