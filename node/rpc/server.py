@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 import structlog
@@ -22,8 +22,10 @@ from node.link import Caller, SessionHandler
 from node.rpc.errors import STATUS, metadata
 from node.rpc.link import OPTIONS, ServerStream
 
-Context = grpc.aio.ServicerContext[Any, Any]
-Rpc = grpc.GenericRpcHandler[Any, Any]
+if TYPE_CHECKING:
+    # generic only in their stubs
+    Context = grpc.aio.ServicerContext[Any, Any]
+    Rpc = grpc.GenericRpcHandler[Any, Any]
 
 
 class Handlers(Protocol):
