@@ -57,7 +57,7 @@ class Settings:
     skew_refuse_ms: int = 30_000
     prefetch_limit: int = 512
     placements_per_entry: int = 1_000
-    commands_per_entry: int = 4_000
+    commands_per_entry: int = 1_000
     bytes_per_entry: int = 512 * 1024
     inventory_limit: int = 20_000
     reports_waiting_limit: int = 100_000

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from cortex.v1.log_pb2 import Command, TaskLost, TaskStarted
 from cortex.v1.types_pb2 import Task, TaskState
 from cortex.v1.worker_pb2 import AttemptState, InventoryItem, Verdict, VerdictKind
-from node.core.model import ON_NODE, ClusterState
+from node.core.model import ClusterState, holds
 from node.leader.session import Attempt
 
 _LOST_ON_MACHINE = "Its machine found neither its process nor its result."
@@ -70,4 +70,4 @@ def corrections(state: ClusterState, node_id: str, inventory: Iterable[Inventory
 
 
 def _stands(task: Task, node_id: str, fence: int) -> bool:
-    return task.state in ON_NODE and task.node == node_id and task.fence == fence
+    return holds(task, fence) and task.node == node_id

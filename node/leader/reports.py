@@ -14,15 +14,17 @@ from random import Random
 
 import structlog
 
-from cortex.v1.log_pb2 import Command, CommandReply
+from cortex.v1.log_pb2 import Command, TaskLost
 from cortex.v1.types_pb2 import Cause, StreamSummary, Task, TaskResult, TaskState
 from cortex.v1.worker_pb2 import Ended, LeaderMessage, Report, ReportsAck, Verdict, VerdictKind
+from cortex.v1.worker_pb2 import Reports as ReportsMessage
 from node.core import deadletter, retry
 from node.core.faults import Code, Fault
-from node.core.model import ON_NODE, ClusterState
+from node.core.model import ClusterState, holds
 from node.leader.port import Replica, Settings
 from node.leader.session import Attempt, Session
 
+_RUNNING = TaskState.TASK_STATE_RUNNING
 _STOPPED = frozenset({Cause.CAUSE_CANCEL, Cause.CAUSE_MIGRATE, Cause.CAUSE_LEASE})
 _RETRIED = frozenset({Code.OVERLOADED, Code.OUTCOME_UNKNOWN, Code.DEADLINE})
 _RETRY_S = 0.1
@@ -36,6 +38,7 @@ class _Batch:
     session: Session
     number: int
     reports: Sequence[Report]
+    size_bytes: int
 
 
 class Reports:
@@ -52,19 +55,23 @@ class Reports:
         self._waiting_count = 0
         self._wake = asyncio.Event()
 
-    def add(self, session: Session, number: int, reports: Sequence[Report]) -> None:
+    def add(self, session: Session, message: ReportsMessage) -> None:
         """Queue a batch. A worker that floods the leader loses its session, and sends again when it is back."""
+        number, count = message.number, len(message.reports)
         if any(batch.session is session and batch.number == number for batch in (*self._taken, *self._waiting)):
             return
-        if self._waiting_count + len(reports) > self._settings.reports_waiting_limit:
+        if self._waiting_count + count > self._settings.reports_waiting_limit:
             session.closed.set()
             return
-        self._waiting.append(_Batch(session, number, reports))
-        self._waiting_count += len(reports)
+        self._waiting.append(_Batch(session, number, message.reports, message.ByteSize()))
+        self._waiting_count += count
         self._wake.set()
 
     async def flush(self) -> None:
         """Propose what waits, one entry at a time; the next one collects meanwhile. Runs until cancelled."""
+        for batch in self._taken:
+            batch.session.closed.set()  # what failed here is sent again from the next session
+        self._taken = []
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -85,7 +92,7 @@ class Reports:
         while self._waiting:
             batch = self._waiting[0]
             count += len(batch.reports)
-            size += sum(report.ByteSize() for report in batch.reports)
+            size += batch.size_bytes
             over = count > self._settings.commands_per_entry or size > self._settings.bytes_per_entry
             if batches and over:
                 break
@@ -100,8 +107,7 @@ class Reports:
             commands = self._commands(batches)
             try:
                 for part in self._parts(commands):
-                    reply = await self._replica.execute(part)
-                    recorded |= self._accepted(part, reply.commands)
+                    recorded |= await self._execute(part)
                 return recorded
             except Fault as fault:
                 if fault.code not in _RETRIED:
@@ -111,7 +117,32 @@ class Reports:
                 self.reporting.clear()
             await asyncio.sleep(_RETRY_S)
 
+    async def _execute(self, commands: list[Command]) -> set[Attempt]:
+        """Attempts whose end was recorded. One whose end is refused has no machine any more: it is lost."""
+        reply = await self._replica.execute(commands)
+        recorded: set[Attempt] = set()
+        lost: list[Command] = []
+        for command, answer in zip(commands, reply.commands, strict=True):
+            kind = command.WhichOneof("kind") or ""
+            body = getattr(command, kind)
+            attempt = (body.id, body.fence)
+            if kind == "task_started":
+                continue
+            if answer.accepted:
+                recorded.add(attempt)
+                continue
+            reason = f"{answer.code}: {answer.message}"
+            self._log.warning("report refused", command=kind, task=body.id, reason=reason)
+            task = self._replica.state.tasks.get(body.id)
+            if kind not in ("task_recalled", "task_lost") and task is not None and holds(task, body.fence):
+                cause = f"Its machine's report was refused ({answer.message})"
+                lost.append(Command(task_lost=TaskLost(id=body.id, fence=body.fence, reason=cause)))
+        if lost:
+            await self._replica.execute(lost)
+        return recorded
+
     def _commands(self, batches: list[_Batch]) -> list[Command]:
+        """What still says something new, each once."""
         commands: list[Command] = []
         started: set[Attempt] = set()
         for batch in batches:
@@ -119,17 +150,13 @@ class Reports:
                 task = standing(self._replica.state, batch.session.node_id, report)
                 if task is None:
                     continue
+                kind = report.WhichOneof("kind")
                 attempt = (task.id, task.fence)
-                if report.HasField("started"):
-                    known = task.state == TaskState.TASK_STATE_RUNNING and not task.lost_at_us
-                    if known or attempt in started:
-                        continue
-                    started.add(attempt)
-                elif attempt in self.reporting:
-                    continue
-                else:
-                    self.reporting.add(attempt)
-                commands.append(self._command(task, report))
+                said = started if kind == "started" else self.reporting
+                known = kind == "started" and task.state == _RUNNING and not task.lost_at_us
+                if attempt not in said and not known:
+                    said.add(attempt)
+                    commands.append(self._command(task, kind, report))
         return commands
 
     def _parts(self, commands: list[Command]) -> list[list[Command]]:
@@ -145,9 +172,8 @@ class Reports:
             parts[-1].append(command)
         return parts
 
-    def _command(self, task: Task, report: Report) -> Command:
+    def _command(self, task: Task, kind: str | None, report: Report) -> Command:
         command = Command()
-        kind = report.WhichOneof("kind")
         if kind == "started":
             command.task_started.id = task.id
             command.task_started.fence = task.fence
@@ -209,19 +235,6 @@ class Reports:
             ack.verdicts.append(Verdict(task=task_id, fence=fence, kind=kind))
         return LeaderMessage(reports_ack=ack)
 
-    def _accepted(self, commands: Sequence[Command], replies: Sequence[CommandReply]) -> set[Attempt]:
-        """Attempts whose end was accepted; refusals are logged."""
-        accepted: set[Attempt] = set()
-        for command, reply in zip(commands, replies, strict=True):
-            kind = command.WhichOneof("kind") or ""
-            body = getattr(command, kind)
-            if not reply.accepted:
-                reason = f"{reply.code}: {reply.message}"
-                self._log.warning("report refused", command=kind, task=body.id, reason=reason)
-            elif kind != "task_started":
-                accepted.add((body.id, body.fence))
-        return accepted
-
 
 def attempt_of(report: Report) -> Attempt:
     """Task id and fence of a report of any kind."""
@@ -233,7 +246,7 @@ def standing(state: ClusterState, node_id: str, report: Report) -> Task | None:
     """The task that a report of `node_id` speaks of, if the report's fence is the one that holds."""
     task_id, fence = attempt_of(report)
     task = state.tasks.get(task_id)
-    if task is None or task.state not in ON_NODE or task.fence != fence or task.node != node_id:
+    if task is None or not holds(task, fence) or task.node != node_id:
         return None
     return task
 

@@ -215,7 +215,7 @@ class Sessions:
     def _take(self, session: Session, known: Known, message: WorkerMessage, now_us: int) -> bool:
         kind = message.WhichOneof("kind")
         if kind == "reports":
-            self._reports.add(session, message.reports.number, message.reports.reports)
+            self._reports.add(session, message.reports)
         elif kind == "renewal":
             skew_us = message.renewal.wall_us - self._replica.now_us()
             if not session.skew_warned:

@@ -362,3 +362,19 @@ def test_a_sample_is_shown_with_its_age() -> None:
         await cluster.stop()
 
     virtual(main)
+
+
+def test_an_end_that_apply_refuses_is_a_loss_and_not_forgotten() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node())
+        await cluster.submit(shell("t1"))
+        (assignment,) = (await worker.next("assignments")).assignments.assignments
+        # Nobody asked to cancel it, so apply does not take this end.
+        await worker.report(1, ended(assignment, exit_code=None, cause=types_pb2.CAUSE_CANCEL))
+        await worker.next("reports_ack")
+        assert cluster.task("t1").losses == 1
+        assert cluster.task("t1").fence != assignment.fence or cluster.task("t1").state == QUEUED
+        await cluster.stop()
+
+    virtual(main)
