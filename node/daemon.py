@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import raft_pb2, types_pb2, worker_pb2
 from node import __version__
-from node.config import Config, hostname
+from node.config import Config, command_environment, hostname
 from node.consensus.port import NotLeader, Role
 from node.consensus.raftos.engine import RaftosEngine
 from node.core.faults import Code, Fault
@@ -29,7 +29,7 @@ from node.rpc.service import ClusterService, Parts
 from node.rpc.watch import Watcher
 from node.store.store import Store
 from node.worker.port import SupervisorPort
-from node.worker.worker import WorkerNode
+from node.worker.worker import WorkerNode, WorkerSettings, WorkerSettings
 
 # Leadership is handed over before a clean stop; a cluster without another voter must not hold it up.
 _TRANSFER_S = 3.0
@@ -43,6 +43,7 @@ class Machine:
     supervisor: SupervisorPort
     sample: Callable[[], types_pb2.Resources]
     describe: types_pb2.Node
+    environment: Mapping[str, str]
 
 
 class Daemon:
@@ -71,6 +72,8 @@ class Daemon:
             machine.supervisor,
             machine.sample,
             self._candidates,
+            WorkerSettings(environment=machine.environment, output_limit_bytes=config.output_limit_bytes),
+            on_fatal,
         )
         replica = self.voter.replica if self.voter else None
         self.output = OutputRelay(config.id, self.worker.output, machine.link, replica, self._address_of)

@@ -10,7 +10,7 @@ import psutil
 import structlog
 
 from cortex.v1 import types_pb2
-from node.config import Config, hostname
+from node.config import Config, command_environment, hostname
 from node.daemon import Daemon, Machine
 from node.env import Env
 from node.rpc.link import GrpcLink
@@ -38,7 +38,7 @@ async def run_daemon(config: Config, secret: str, stop: asyncio.Event) -> Except
     supervisor = ProcessSupervisor(env)
     await sampler.start()
     gpus = len(sampler.latest().gpus)
-    machine = Machine(link, supervisor, sampler.latest, describe_machine(gpus))
+    machine = Machine(link, supervisor, sampler.latest, describe_machine(gpus), command_environment())
     daemon = Daemon(config, env, machine, cluster_id_of(secret), lambda: _store(config), fail)
     server = Server(daemon, secret, f"uid:{os.getuid()}")
     try:
