@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import raft_pb2, types_pb2, worker_pb2
 from node import __version__
-from node.config import Config, command_environment, hostname
+from node.config import Config, hostname
 from node.consensus.port import NotLeader, Role
 from node.consensus.raftos.engine import RaftosEngine
 from node.core.faults import Code, Fault
@@ -29,7 +29,7 @@ from node.rpc.service import ClusterService, Parts
 from node.rpc.watch import Watcher
 from node.store.store import Store
 from node.worker.port import SupervisorPort
-from node.worker.worker import WorkerNode, WorkerSettings, WorkerSettings
+from node.worker.worker import WorkerNode, WorkerSettings
 
 # Leadership is handed over before a clean stop; a cluster without another voter must not hold it up.
 _TRANSFER_S = 3.0

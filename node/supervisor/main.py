@@ -16,6 +16,7 @@ from node.supervisor.kin import all_pids, key_of, session_of, start_ticks
 from node.supervisor.server import Supervisor
 
 _FOLDER = "supervisor"
+_PID_FILE = "supervisor.pid"
 _PR_SET_CHILD_SUBREAPER = 36
 _MAX_DESCRIPTORS = 65536
 _REMNANT_ROUNDS = 250
@@ -46,8 +47,13 @@ def main(arguments: list[str]) -> int:
         {"protocol": str(wire.PROTOCOL), "pid": str(os.getpid()), "instance": instance, "boot": boot_id},
     )
     supervisor = Supervisor(data, listener, journal, greeting)
+    _write_pid(data)
     _detach(folder)
     supervisor.run()
+    try:
+        os.unlink(f"{data}/{_PID_FILE}")
+    except FileNotFoundError:
+        pass  # the data folder was removed
     os.close(lock)
     return 0
 
@@ -92,8 +98,6 @@ def _lock(folder: str) -> int:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise OSError("another supervisor runs on this data folder") from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return fd
 
 
@@ -124,6 +128,13 @@ def _prepare_process() -> None:
         except OSError:
             pass  # a group leader already
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _write_pid(data: str) -> None:
+    new = f"{data}/{_PID_FILE}.new"
+    with open(new, "w") as file:
+        file.write(f"{os.getpid()}\n")
+    os.rename(new, f"{data}/{_PID_FILE}")
 
 
 def _detach(folder: str) -> None:

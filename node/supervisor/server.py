@@ -20,6 +20,7 @@ _RETRY_US = 100_000
 _FAMILY_US = 50_000
 # The poll's own clock stands still while the machine is suspended, the leases' clock does not.
 _LONGEST_POLL_S = 1.0
+_IDLE_POLL_S = 60.0
 _QUIT_KILL_TIMEOUT_US = 5_000_000
 
 
@@ -57,8 +58,19 @@ class Supervisor:
         self._epoll.register(self._listener.fileno(), select.EPOLLIN)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         while not (self._quitting and not self._attempts):
-            self._step(self._epoll.poll(self._timeout_s()))
+            events = self._epoll.poll(self._timeout_s())
+            if not events and self._is_idle() and not self._is_reachable():
+                return
+            self._step(events)
         self._flush()
+
+    def _is_idle(self) -> bool:
+        connected = self._channel is not None and self._channel.is_open
+        return not connected and not self._attempts and not self._orders
+
+    def _is_reachable(self) -> bool:
+        """Whether a daemon can still find its socket: the data folder may have been removed."""
+        return os.path.exists(f"{self._data}/supervisor/{wire.SOCKET}")
 
     def _step(self, events: list[tuple[int, int]]) -> None:
         reap = False
@@ -97,7 +109,7 @@ class Supervisor:
         if len(self._queue) and self._paused_until_us:
             due_us = min(due_us, self._paused_until_us)
         if due_us >= NEVER:
-            return -1
+            return _IDLE_POLL_S if self._is_idle() else -1
         return min(max(0.0, (due_us - boot_us()) / 1e6), _LONGEST_POLL_S)
 
     def _make_wake_fd(self) -> int:
