@@ -235,14 +235,19 @@ class ClusterState:
                 _add(self.counts, was, -1)
             if now is not None:
                 _add(self.counts, now, 1)
-        # What a task holds does not change while it stays on its node.
-        if old is not None and was in ON_NODE and now not in ON_NODE:
+        # What a task holds does not change under one fence.
+        left = old is not None and was in ON_NODE
+        entered = new is not None and now in ON_NODE
+        if old is not None and new is not None and left and entered and old.fence == new.fence:
+            self.tasks[key] = new
+            return
+        if old is not None and left:
             self._leave_node(old)
         if new is None:
             self.tasks.pop(key, None)
             return
         self.tasks[key] = new
-        if now in ON_NODE and was not in ON_NODE:
+        if entered:
             self._enter_node(new)
 
     def _enter_node(self, task: Task) -> None:

@@ -48,7 +48,7 @@ BACKOFF_MULTIPLIER = 2.0
 MAX_BACKOFF_MS = 60_000
 
 # A message has to travel in the trailer of a call, which holds 8 KiB.
-_MESSAGE_CHARS = 3000
+_MESSAGE_CHARS = 2000
 _PLAIN = "Use letters, digits and dashes."
 _FILE = "Put large input into a file that the command reads."
 
@@ -109,7 +109,7 @@ def _batch_fault(faults: Sequence[tuple[int, Fault]]) -> Fault:
             numbers = f"{numbers[:_MESSAGE_CHARS].rpartition(',')[0]} and more"
         message += f" Also bad: {len(rest)} lines: {numbers}."
     codes = {fault.code for _, fault in faults}
-    return Fault(codes.pop() if len(codes) == 1 else Code.INVALID, message, " ".join(remedies)[:_MESSAGE_CHARS])
+    return Fault(codes.pop() if len(codes) == 1 else Code.INVALID, message, " ".join(remedies)[:1000])
 
 
 def complete(request: TaskRequest, new_id: str) -> TaskSubmit:
