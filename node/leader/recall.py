@@ -102,7 +102,7 @@ class Recaller:
         return found
 
     def _unstarted(self, state: ClusterState, node_id: str) -> list[Task]:
-        tasks = (state.tasks[task_id] for task_id in state.by_node.get(node_id, ()))
+        tasks = (state.tasks[task_id] for task_id in sorted(state.by_node.get(node_id, ())))
         return [task for task in tasks if task.state == _ASSIGNED and not task.cancel_requested]
 
     def _free_slots(self, state: ClusterState) -> Free:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import selectors
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,36 +19,11 @@ from node.env import Env
 from node.leader.leadership import Leadership
 from node.leader.port import Settings
 from node.link import LinkClosed
+from tests.sim.loop import run
 
 T = TypeVar("T")
 EPOCH_US = 1_750_000_000_000_000
 PATIENCE_S = 120.0
-
-
-class _Jump(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
-    """Moves time instead of waiting."""
-
-    loop: VirtualLoop
-
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(0)
-        if not ready:
-            if timeout is None:
-                raise RuntimeError("everybody waits and nothing is due")
-            self.loop.now_s += max(0.0, timeout)
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    now_s = 1000.0
-
-    def __init__(self) -> None:
-        selector = _Jump()
-        selector.loop = self
-        super().__init__(selector)
-
-    def time(self) -> float:
-        return self.now_s
 
 
 class VirtualClock:
@@ -62,8 +36,7 @@ class VirtualClock:
 
 def virtual(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a test's coroutine to its end in virtual time."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main())
+    return run(main)
 
 
 class FakeReplica:
@@ -79,6 +52,7 @@ class FakeReplica:
         self.gate.set()
         self.quorum = asyncio.Event()
         self.quorum.set()
+        self.applied = asyncio.Event()
         self.confirmations = 0
         self.entries: list[Entry] = []
         self.observers: list[Callable[[Sequence[Change], int], None]] = []
@@ -113,6 +87,7 @@ class FakeReplica:
             self._rows[Key(change.table, change.id)] = change.new
         for observer in self.observers:
             observer(outcome.changes, index)
+        self.applied.set()
         return outcome.reply
 
     async def confirm(self) -> None:
@@ -271,10 +246,11 @@ class Cluster:
         assert reply.commands[0].accepted, reply
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait, in steps of a millisecond of virtual time, until the state meets a condition."""
+        """Wait until the state meets a condition."""
         async with asyncio.timeout(PATIENCE_S):
-            while not condition():  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+            while not condition():
+                self.replica.applied.clear()
+                await self.replica.applied.wait()
 
     def task(self, task_id: str) -> Task:
         return self.replica.state.tasks[task_id]
