@@ -90,7 +90,7 @@ def test_console_never_loads_the_daemon() -> None:
 def test_daemon_never_loads_the_console() -> None:
     loaded = loaded_by(*modules_of("node"))
     assert "node.replica" in loaded
-    assert not tops(loaded) & {"tui", "textual", "rich"}
+    assert not tops(loaded) & {"tui", "textual"}
 
 
 def test_supervisor_loads_the_standard_library_only() -> None:
