@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from cortex.v1 import types_pb2
 from cortex.v1.cluster_pb2 import TaskRequest
 from cortex.v1.log_pb2 import (
     Command,
@@ -12,8 +13,11 @@ from cortex.v1.log_pb2 import (
     NodeJoin,
     Reply,
     TaskAssign,
+    TaskCancel,
     TaskComplete,
+    TaskDeadLetter,
     TaskFailed,
+    TaskRetry,
     TaskSubmit,
 )
 from cortex.v1.types_pb2 import Cause, Event, Node, NodeRole, Placement, Slots, Task, TaskResult, TaskSpec, TaskType
@@ -156,3 +160,26 @@ def failed(
     result = TaskResult(exit_code=exit_code) if cause == Cause.CAUSE_EXIT else TaskResult()
     report = TaskFailed(id=task_id, fence=fence, result=result, cause=cause, retry_delay_us=delay_us, error="broke")
     return Command(task_failed=report)
+
+
+def cluster(nodes: int = 2) -> Machine:
+    m = Machine()
+    for number in range(1, nodes + 1):
+        m.join(f"n{number}")
+    return m
+
+
+def cancel(task_id: str, reason: str = "") -> Command:
+    return Command(task_cancel=TaskCancel(id=task_id, reason=reason))
+
+
+def retry(task_id: str) -> Command:
+    return Command(task_retry=TaskRetry(id=task_id))
+
+
+def assign(task_id: str, node: str = "n1") -> Command:
+    return Command(task_assign=TaskAssign(id=task_id, placement=Placement(node=node, score=1.0)))
+
+
+def queue_timeout(task_id: str) -> Command:
+    return Command(task_dead_letter=TaskDeadLetter(id=task_id, cause=types_pb2.CAUSE_QUEUE_TIMEOUT))
