@@ -164,6 +164,28 @@ def test_hello_renews_what_it_lists_under_number_0() -> None:
     virtual(main)
 
 
+def test_a_shared_fence_does_not_keep_what_its_machine_has_no_more() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node())
+        await cluster.submit(shell("t1"), shell("t2"))
+        given = {one.task: one for one in (await worker.next("assignments")).assignments.assignments}
+        assert given["t1"].fence == given["t2"].fence
+        await worker.report(1, *(started(one) for one in given.values()))
+        await worker.next("reports_ack")
+        await worker.break_off()
+        hello_s = now_s()
+        worker = await cluster.connect(machine_node(), [held(given["t1"], worker_pb2.ATTEMPT_STATE_RUNNING)])
+        renewing = asyncio.ensure_future(worker.keep_renewing([given["t1"].fence]))
+        await cluster.until(lambda: cluster.task("t2").fence != given["t2"].fence)
+        assert 34.9 < now_s() - hello_s < 36
+        assert cluster.task("t1").state == RUNNING
+        renewing.cancel()
+        await cluster.stop()
+
+    virtual(main)
+
+
 def test_every_lease_gets_one_fresh_term_from_a_new_leader() -> None:
     async def main() -> None:
         first = Cluster().begin()

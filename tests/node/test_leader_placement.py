@@ -70,6 +70,20 @@ def test_a_burst_is_placed_by_one_entry_and_pushed_in_one_message() -> None:
     virtual(main)
 
 
+def test_a_burst_beyond_one_entry_goes_on_at_once() -> None:
+    async def main() -> None:
+        cluster = Cluster(placements_per_entry=10).begin()
+        worker = await cluster.connect(machine_node(slots=50))
+        before_s = asyncio.get_running_loop().time()
+        await cluster.submit(*(shell(f"t{number:02}") for number in range(25)))
+        await assignments(worker, 25)
+        assert asyncio.get_running_loop().time() - before_s < 0.01
+        assert [len(kinds) for kinds in cluster.replica.kinds()[-3:]] == [10, 10, 5]
+        await cluster.stop()
+
+    virtual(main)
+
+
 def test_large_specs_are_pushed_in_several_messages() -> None:
     async def main() -> None:
         cluster = Cluster().begin()
@@ -209,9 +223,11 @@ def test_cancel_has_two_phases_while_a_task_runs() -> None:
         worker = await cluster.connect(machine_node(), [held(one, worker_pb2.ATTEMPT_STATE_RUNNING)])
         await worker.next("stop")
         await worker.report(2, ended(one, exit_code=None, cause=types_pb2.CAUSE_CANCEL))
-        await worker.next("reports_ack")
+        # An end that its machine told needs no other stop.
+        assert await worker.quiet(2, "renewal_ack") == [
+            worker_pb2.LeaderMessage(reports_ack=worker_pb2.ReportsAck(number=2))
+        ]
         assert cluster.task("t1").state == CANCELLED
-        assert not await worker.quiet(2, "renewal_ack"), "an end that its machine told needs no other stop"
         await cluster.stop()
 
     virtual(main)

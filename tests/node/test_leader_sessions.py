@@ -232,6 +232,25 @@ def test_repeated_and_late_reports_are_acknowledged_without_an_entry() -> None:
     virtual(main)
 
 
+def test_what_is_said_twice_is_proposed_once() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node())
+        await cluster.submit(shell("t1"))
+        (assignment,) = (await worker.next("assignments")).assignments.assignments
+        cluster.replica.gate.clear()
+        await worker.report(1, started(assignment), ended(assignment), started(assignment), ended(assignment))
+        await worker.report(1, started(assignment), ended(assignment))
+        await asyncio.sleep(1)
+        cluster.replica.gate.set()
+        await worker.next("reports_ack")
+        assert cluster.replica.kinds()[-1] == ["task_started", "task_complete"]
+        assert not await worker.quiet(1, "renewal_ack"), "one acknowledgement for a batch that came twice"
+        await cluster.stop()
+
+    virtual(main)
+
+
 def test_nobody_reports_for_another_machine() -> None:
     async def main() -> None:
         cluster = Cluster().begin()
@@ -281,7 +300,10 @@ def test_no_acknowledgement_before_the_entry_is_applied_nor_after_it_failed() ->
         assert not await worker.quiet(4)
         cluster.replica.fault = Fault(Code.NO_LEADER, "Not the leader.", "Ask another.")
         cluster.replica.gate.set()
+        failed_s = asyncio.get_running_loop().time()
+        # The worker sends it again in its next session.
         await worker.ended()
+        assert asyncio.get_running_loop().time() - failed_s < 0.1
         assert cluster.task("t1").state == ASSIGNED
         await cluster.stop()
 
