@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from cortex.v1.types_pb2 import Label, Node, NodeState, Resources, TaskSpec, TaskType
@@ -32,10 +33,7 @@ class Ask(NamedTuple):
     memory_bytes: int = 0
     gpus: int = 0
     prefetchable: bool = True
-
-    @property
-    def wants_gpu(self) -> bool:
-        return self.requires_gpu or self.gpus > 0
+    wants_gpu: bool = False  # scored with the GPU's term
 
 
 def ask_of(spec: TaskSpec) -> Ask:
@@ -57,6 +55,7 @@ def ask_of(spec: TaskSpec) -> Ask:
         cpu_millis=cpu_millis,
         memory_bytes=memory_bytes,
         gpus=gpus,
+        wants_gpu=wanted.requires_gpu or gpus > 0,
         # What holds something exclusively must not hold it while it waits for a slot.
         prefetchable=not (reserves or spec.locks or spec.limit_count),
     )
@@ -83,6 +82,8 @@ class NodeInfo:
     gpu_micros: int
     gpu_count: int
     gaming: bool
+    memory_available_bytes: int
+    disk_free_bytes: int
 
 
 def node_info(row: Node, sample: Resources | None) -> NodeInfo:
@@ -108,6 +109,8 @@ def node_info(row: Node, sample: Resources | None) -> NodeInfo:
         gpu_micros=worth.micros(gpu=True),
         gpu_count=len(sample.gpus) if sample is not None else row.capacity.gpus,
         gaming=sample is not None and plays(sample),
+        memory_available_bytes=sample.memory_available_bytes if sample is not None else 0,
+        disk_free_bytes=sample.disk_free_bytes if sample is not None else 0,
     )
 
 
@@ -257,13 +260,13 @@ class AmountFilter:
 
     def __init__(self, what: str, field: str, setting: str, unit: int, need_bytes: int) -> None:
         self._what = what
-        self._field = field
+        self._have = attrgetter(field)
         self._setting = setting
         self._unit = unit
         self._need_bytes = need_bytes
 
     def passes(self, node: NodeInfo) -> bool:
-        return node.sample is not None and bool(getattr(node.sample, self._field) >= self._need_bytes)
+        return node.sample is not None and bool(self._have(node) >= self._need_bytes)
 
     def reason(self, node: NodeInfo) -> str:
         if node.sample is None:
@@ -279,13 +282,15 @@ class AmountFilter:
             f"or lower {self._setting} to {have // self._unit}"
         )
 
-    def _have(self, node: NodeInfo) -> int:
-        return int(getattr(node.sample, self._field))
-
 
 def filters_of(ask: Ask) -> tuple[Filter, ...]:
-    """The conditions that depend on the node alone, not on what runs there."""
-    found: list[Filter] = [StateFilter(), TypeFilter(ask.type)]
+    """All conditions that depend on the node alone, not on what runs there."""
+    return (StateFilter(), TypeFilter(ask.type), *selectors(ask), *thresholds(ask))
+
+
+def selectors(ask: Ask) -> list[Filter]:
+    """Conditions that a node meets or not, beyond its state and types."""
+    found: list[Filter] = []
     if ask.target:
         found.append(NameFilter("target_node", frozenset({ask.target}), wanted=True))
     if ask.allowed:
@@ -296,21 +301,27 @@ def filters_of(ask: Ask) -> tuple[Filter, ...]:
         found.append(LabelFilter(ask.labels))
     if ask.capabilities:
         found.append(CapabilityFilter(ask.capabilities))
-    return (*found, *([] if ask.target else _live_filters(ask)))
-
-
-def _live_filters(ask: Ask) -> list[Filter]:
-    """What a sample decides. A task with a target goes there whatever the sample says."""
-    found: list[Filter] = []
-    if ask.requires_gpu:
+    # What follows is decided by samples: a task with a target goes there whatever they say.
+    if ask.requires_gpu and not ask.target:
         found.append(GpuFilter())
-    if ask.avoid_gaming:
+    if ask.avoid_gaming and not ask.target:
         found.append(GamingFilter())
-    if ask.min_memory_bytes > 0:
+    return found
+
+
+def thresholds(ask: Ask) -> list[Filter]:
+    """Conditions on amounts that were sampled; none for a task with a target."""
+    found: list[Filter] = []
+    if ask.min_memory_bytes > 0 and not ask.target:
         found.append(AmountFilter("memory", "memory_available_bytes", "min_memory_mb", _MB, ask.min_memory_bytes))
-    if ask.min_disk_bytes > 0:
+    if ask.min_disk_bytes > 0 and not ask.target:
         found.append(AmountFilter("disk", "disk_free_bytes", "min_disk_gb", _GB, ask.min_disk_bytes))
     return found
+
+
+def without_amounts(ask: Ask) -> Ask:
+    """What shapes that differ in amounts only have in common: the nodes they may go to, and their order."""
+    return ask._replace(min_memory_bytes=0, min_disk_bytes=0, cpu_millis=0, memory_bytes=0, gpus=0)
 
 
 def amount(size_bytes: int) -> str:

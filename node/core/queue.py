@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from cortex.v1.types_pb2 import Resources, Task
-from node.core.filters import Ask, Filter, NodeInfo, ask_of, filters_of, node_info
+from node.core.filters import Ask, Filter, NodeInfo, ask_of, node_info, thresholds, without_amounts
 from node.core.model import QUEUED, Change, ClusterState, Table
 
 # A task that waits this much longer than another outranks it at one priority less.
@@ -35,13 +35,14 @@ class Entry(NamedTuple):
 
 
 class Shape:
-    """One distinct ask and its filters."""
+    """One distinct ask, and what it has in common with those that differ in amounts only."""
 
-    __slots__ = ("ask", "filters", "groups")
+    __slots__ = ("ask", "common", "groups", "thresholds")
 
     def __init__(self, ask: Ask) -> None:
         self.ask = ask
-        self.filters: tuple[Filter, ...] = filters_of(ask)
+        self.common = without_amounts(ask)
+        self.thresholds: list[Filter] = thresholds(ask)
         self.groups = 0
 
 

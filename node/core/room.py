@@ -15,7 +15,6 @@ PREFETCH_MAX = 512
 # Where a task would land. A free slot goes before every better score without one.
 SLOT: Final = 0
 PREFETCH: Final = 1
-FULL: Final = 2
 
 # Lower is better: tier, then score (or, for a task with a target, load), then node id.
 RankKey = tuple[int, int, str]
@@ -40,14 +39,6 @@ class Room:
         self.memory_bytes = info.memory_bytes - (use.memory_bytes if use is not None else 0)
         self.gpus = info.gpus - (use.gpus if use is not None else 0)
 
-    def tier(self, ask: Ask) -> int:
-        held, slots = self.counts.get(ask.type, 0), self.info.slots.get(ask.type, 0)
-        if held < slots:
-            return SLOT
-        if ask.prefetchable and held < slots + self.prefetch:
-            return PREFETCH
-        return FULL
-
     def fits(self, ask: Ask) -> bool:
         """Whether what it declares to need is free of what the node declares to have."""
         return (
@@ -58,12 +49,22 @@ class Room:
 
     def key(self, ask: Ask) -> RankKey | None:
         """Its place among nodes, None when it cannot take such a task now. It only gets worse within a pass."""
-        tier = self.tier(ask)
-        if tier == FULL or not (ask.prefetchable or self.fits(ask)):
+        info, held = self.info, self.counts.get(ask.type, 0)
+        slots = info.slots.get(ask.type, 0)
+        if held < slots:
+            tier = SLOT
+        elif ask.prefetchable and held < slots + self.prefetch:
+            tier = PREFETCH
+        else:
+            return None
+        if not ask.prefetchable and not self.fits(ask):
             return None
         if ask.target:
-            return (tier, self.assigned, self.info.id)
-        return (tier, -self.micros(ask), self.info.id)
+            return (tier, self.assigned, info.id)
+        return (tier, -self.micros(ask), info.id)
+
+    def free_slot(self, ask: Ask) -> bool:
+        return self.counts.get(ask.type, 0) < self.info.slots.get(ask.type, 0)
 
     def micros(self, ask: Ask) -> int:
         """Score in millionths of a point."""
@@ -99,8 +100,8 @@ class Room:
             else:
                 flip = f"wait until tasks on {node} end that reserve {text(need - free)} of {what}"
             found.append(Obstacle(f"needs {text(need - free)} more {what}", flip))
-        if self.info.slots.get(ask.type, 0) > 0 and self.tier(ask) == FULL:
-            held, slots = self.counts.get(ask.type, 0), self.info.slots[ask.type]
+        held, slots = self.counts.get(ask.type, 0), self.info.slots.get(ask.type, 0)
+        if slots > 0 and held >= slots + (self.prefetch if ask.prefetchable else 0):
             found.append(
                 Obstacle(
                     f"all {slots} {type_name(ask.type)} slots taken ({held} tasks)",

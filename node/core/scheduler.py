@@ -3,28 +3,30 @@
 Order of tasks: rank (priority and age, see queue). Order of nodes for a task: free slots before prefetching, then
 score, then node id. Each placement counts at once against its node, so that a burst spreads.
 
-Within a pass a node's place only gets worse. So each shape walks the nodes once, in the order that they had at the
-beginning, and keeps those that it looked at in a heap whose keys are renewed when they surface: a pass costs
+Within a pass a node's place only gets worse. So nodes wait in heaps whose keys are renewed when they surface, one for
+all shapes that differ in amounts only; a shape that few of its nodes suit gets a heap of its own. A pass costs
 shapes × nodes filters at most, plus tasks × log nodes.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cortex.v1.types_pb2 import Placement, Resources, ScoreTerms, Task
-from node.core.filters import Ask, NodeInfo, StateFilter, ask_of, filters_of, node_info
+from node.core.filters import Ask, NodeInfo, StateFilter, ask_of, filters_of, node_info, selectors
 from node.core.model import ClusterState
 from node.core.queue import AGEING_US, Entry, Group, Queue, Shape
-from node.core.room import SLOT, RankKey, Room, room_of
+from node.core.room import RankKey, Room, room_of
 from node.core.score import MICROS, points, total
 
 __all__ = ["AGEING_US", "Limits", "Planned", "Queue", "could_take", "node_score", "plan", "score"]
 
 _STATE = StateFilter()
+# Nodes that a search looks past before its shape gets a heap of its own.
+_PATIENCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,55 +62,83 @@ def plan(
     return _Pass(queue, state, samples, limits).run(max_placements)
 
 
-class _Candidates:
-    """The nodes for one shape, best first."""
+class _NodeHeap:
+    """Nodes with room, best first by the key that they have for `ask`."""
 
-    __slots__ = ("_ask", "_cursor", "_filters", "_heap", "_order")
+    __slots__ = ("ask", "items")
 
-    def __init__(self, shape: Shape, order: list[tuple[RankKey, Room]]) -> None:
-        self._ask = shape.ask
-        self._filters = shape.filters
-        self._order = order
-        self._cursor = 0
-        self._heap: list[tuple[RankKey, Room]] = []
+    def __init__(self, rooms: Iterable[Room], ask: Ask) -> None:
+        self.ask = ask
+        self.items: list[tuple[RankKey, Room]] = [
+            (key, room) for room in rooms if (key := room.key(ask)) is not None
+        ]
+        heapq.heapify(self.items)
 
     def first(self) -> Room | None:
-        """The best node now; it stays on top of the heap."""
-        heap, order, ask = self._heap, self._order, self._ask
-        while True:
-            cursor = self._cursor
-            if heap and (cursor >= len(order) or heap[0][0] < order[cursor][0]):
-                key, room = heap[0]
-                current = room.key(ask)
-                if current == key:
-                    return room
-                if current is None:
-                    heapq.heappop(heap)
-                else:
-                    heapq.heapreplace(heap, (current, room))
-            elif cursor < len(order):
-                self._cursor += 1
-                room = order[cursor][1]
-                current = room.key(ask)
-                if current is not None and all(check.passes(room.info) for check in self._filters):
-                    heapq.heappush(heap, (current, room))
+        """The best node now; it stays on top. A key only gets worse, so the top is best once its key is current."""
+        items, ask = self.items, self.ask
+        while items:
+            key, room = items[0]
+            current = room.key(ask)
+            if current == key:
+                return room
+            if current is None:
+                heapq.heappop(items)
             else:
-                return None
+                heapq.heapreplace(items, (current, room))
+        return None
+
+
+class _Candidates:
+    """The nodes for one shape: a heap shared by all shapes that rank nodes alike, until too few of them will do."""
+
+    __slots__ = ("_ask", "_heap", "_own", "_thresholds", "closed")
+
+    def __init__(self, shape: Shape, shared: _NodeHeap) -> None:
+        self._ask = shape.ask
+        self._thresholds = shape.thresholds
+        self._heap = shared
+        self._own = False
+        self.closed = False  # no node can take one more; true until the pass ends
 
     def best_for(self, entry: Entry) -> Room | None:
         """The best node for a task that cannot start on some, and rather not runs again where it failed."""
         if not entry.avoid and not entry.unstartable:
-            return self.first()
-        aside: list[tuple[RankKey, Room]] = []
+            room = self._heap.first()
+            if room is not None and self._will_do(room):
+                return room
+        return self._search(entry)
+
+    def _will_do(self, room: Room) -> bool:
+        if self._own:
+            return True
+        for check in self._thresholds:
+            if not check.passes(room.info):
+                return False
+        return self._ask.prefetchable or room.fits(self._ask)
+
+    def _search(self, entry: Entry) -> Room | None:
+        """Look past the nodes that will not do; they are put back afterwards."""
+        heap, aside, failed = self._heap, list[tuple[RankKey, Room]](), 0
         second: Room | None = None
-        while (room := self.first()) is not None:
-            if room.info.id not in entry.unstartable:
-                if room.info.id != entry.avoid:
-                    break
-                second = room
-            aside.append(heapq.heappop(self._heap))
+        passing = False
+        while (room := heap.first()) is not None and failed < _PATIENCE:
+            if not self._will_do(room):
+                failed += 1
+            else:
+                passing = True
+                if room.info.id not in entry.unstartable:
+                    if room.info.id != entry.avoid:
+                        break
+                    second = room
+            aside.append(heapq.heappop(heap.items))
         for item in aside:
-            heapq.heappush(self._heap, item)
+            heapq.heappush(heap.items, item)
+        if failed >= _PATIENCE:
+            self._heap = _NodeHeap([room for _, room in heap.items if self._will_do(room)], self._ask)
+            self._own = True
+            return self._search(entry)
+        self.closed = room is None and not passing
         return second if room is None else room
 
 
@@ -127,7 +157,7 @@ class _Pass:
         self._names: dict[str, list[Room]] = {}
         self._taken: set[str] = set()
         self._more_use: dict[str, int] = {}
-        self._orders: dict[Ask, list[tuple[RankKey, Room]]] = {}
+        self._heaps: dict[Ask, _NodeHeap] = {}
         self._candidates: dict[Shape, _Candidates] = {}
 
     def run(self, max_placements: int) -> list[Planned]:
@@ -139,15 +169,15 @@ class _Pass:
         while heads and len(planned) < max_placements:
             entry = heads[0]
             group = entry.group
-            if self._blocked(group):
+            candidates = self._nodes(group.shape)
+            if candidates.closed or self._blocked(group):
                 heapq.heappop(heads)
                 continue
-            candidates = self._nodes(group.shape)
             room = candidates.best_for(entry)
             if room is not None:
                 planned.append(Planned(entry.id, _placement(room, group.shape.ask, entry)))
                 self._reserve(room, group)
-            elif candidates.first() is None:
+            elif candidates.closed:
                 heapq.heappop(heads)
                 continue
             passed.append(heapq.heappop(group.heap))
@@ -167,7 +197,7 @@ class _Pass:
             held = self._limit_use.get(key.limit_key, 0) + self._more_use.get(key.limit_key, 0)
             if held >= key.limit_count:
                 return True
-        return any(lock in self._locks or lock in self._taken for lock in key.locks)
+        return bool(key.locks) and any(lock in self._locks or lock in self._taken for lock in key.locks)
 
     def _reserve(self, room: Room, group: Group) -> None:
         room.reserve(group.shape.ask)
@@ -180,25 +210,20 @@ class _Pass:
     def _nodes(self, shape: Shape) -> _Candidates:
         candidates = self._candidates.get(shape)
         if candidates is None:
-            candidates = self._candidates[shape] = _Candidates(shape, self._order(shape.ask))
+            candidates = self._candidates[shape] = self._new_candidates(shape)
         return candidates
 
-    def _order(self, ask: Ask) -> list[tuple[RankKey, Room]]:
-        """Nodes with room, best first; one list for all shapes that see the same order."""
-        alike = Ask(
-            type=ask.type,
-            requires_gpu=ask.wants_gpu,
-            preferred=ask.preferred,
-            target=ask.target,
-            prefetchable=ask.prefetchable,
-        )
-        order = self._orders.get(alike)
-        if order is None:
-            rooms = self._named(ask.target) if ask.target else self._rooms
-            order = [(key, room) for room in rooms if (key := room.key(alike)) is not None]
-            order.sort(key=lambda item: item[0])
-            self._orders[alike] = order
-        return order
+    def _new_candidates(self, shape: Shape) -> _Candidates:
+        common = shape.common
+        heap = self._heaps.get(common)
+        if heap is None:
+            rooms = self._named(common.target) if common.target else self._rooms
+            checks = selectors(common)
+            passing = (
+                [room for room in rooms if all(check.passes(room.info) for check in checks)] if checks else rooms
+            )
+            heap = self._heaps[common] = _NodeHeap(passing, common)
+        return _Candidates(shape, heap)
 
     def _named(self, name: str) -> list[Room]:
         if not self._names:
@@ -213,7 +238,7 @@ def _placement(room: Room, ask: Ask, entry: Entry) -> Placement:
         return Placement(node=room.info.id, terms=ScoreTerms(), reason=f"target_node names {room.info.id}.")
     terms = room.info.points.terms(room.assigned, gpu=ask.wants_gpu, preferred=room.preferred(ask))
     score = room.micros(ask) / MICROS
-    where = "with a free slot" if room.tier(ask) == SLOT else "to wait for a slot"
+    where = "with a free slot" if room.free_slot(ask) else "to wait for a slot"
     reason = f"Best score {where}: {score:.1f} points."
     if entry.avoid:
         last = "No other node than" if entry.avoid == room.info.id else "Rather than"
