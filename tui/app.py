@@ -25,8 +25,10 @@ from tui.draw import Cell, foreign
 from tui.keymap import bindings
 from tui.screens.base import ConsoleScreen
 from tui.screens.events import EventsScreen
+from tui.screens.node import NodeScreen
 from tui.screens.nodes import NodesScreen
 from tui.screens.queue import LettersScreen, QueueScreen
+from tui.screens.task import TaskScreen
 from tui.source import LinkState, Source, SourceError
 from tui.terminal import Terminal, detect
 from tui.themes import DARK, LIGHT, Palette, palette
@@ -228,10 +230,10 @@ class Console(App[int], inherit_bindings=False):
         table.action_sort_column(1)
 
     def open_task(self, key: str, pane: str = "facts") -> None:
-        self.say(f"task {key} {pane}")
+        self.push_screen(TaskScreen(key, pane))
 
     def open_node(self, key: str, pane: str = "facts") -> None:
-        self.say(f"node {key} {pane}")
+        self.push_screen(NodeScreen(key, pane))
 
 
 def run_console(source: Source, *, read_only: bool = False) -> int:

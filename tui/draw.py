@@ -186,12 +186,12 @@ def clock(at_us: int) -> str:
 
 
 def bytes_of(count: float) -> str:
-    """A size in at most five characters: `912B`, `4.2K`, `318M`, `1.9G` (powers of 1024)."""
+    """A size in at most five characters: `912B`, `4.2K`, `318M`, `1.9G` (powers of 1000)."""
     value = float(max(0, count))
     for unit in "BKMGTP":
         if value < 1000 or unit == "P":
-            return f"{value:.0f}{unit}" if unit == "B" or value >= 99.5 else f"{value:.1f}{unit}"
-        value /= 1024
+            return f"{value:.0f}{unit}" if unit == "B" or value >= 9.95 else f"{value:.1f}{unit}"
+        value /= 1000
     raise AssertionError
 
 

@@ -140,6 +140,7 @@ KEYMAP: tuple[Key, ...] = (
     Key("node", ("tab",), "next_pane", "next pane", "Go to the next pane.", palette=False),
     Key("node", ("c",), "cordon", "cordon", "Give the node no new tasks.", changes=True, footer=True),
     Key("node", ("C",), "uncordon", "uncordon", "Give the node new tasks again.", changes=True, footer=True),
+    Key("node", ("d",), "pane('facts')", "details", "Show resources and what was declared."),
     Key("node", ("e",), "pane('events')", "events", "Show the events.", footer=True),
     Key("node", ("t",), "pane('tasks')", "tasks", "Show the tasks here.", footer=True),
     Key("preview", ("y",), "confirm", "do it", "Do what is listed.", palette=False),

@@ -169,7 +169,7 @@ def _name_key(task: Task) -> str:
     return task.name.lower()
 
 
-_NAME: Column[Task] = Column("name", "NAME  COMMAND", 16, _draw_name, _name_key, flex=3)
+_NAME: Column[Task] = Column("name", "NAME  COMMAND", 22, _draw_name, _name_key, flex=3)
 _NODE: Column[Task] = Column(
     "node", "NODE", 8, _text(lambda task: task.node), lambda task: task.node, flex=1, most=16
 )

@@ -12,30 +12,27 @@ from typing import Generic, TypeVar
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.geometry import Region, Size
-from textual.scroll_view import ScrollView
-from textual.strip import Strip
-from textual.widget import Widget
+from textual.geometry import Region
 
 from tui.columns.base import Column, Draw, Placed, TableSpec, place
 from tui.draw import Cell
 from tui.keymap import bindings
 from tui.messages import Opened, Pointed, SortAsked
 from tui.rows import Listing, Rows
-from tui.text import fit
 from tui.themes import Palette
 from tui.widgets.segments import header_segments, row_segments
+from tui.widgets.virtual import THUMB, VirtualView
 
 R = TypeVar("R")
 
 GUTTER = 2
 """Cells left of the columns, for the cursor and the mark."""
-THUMB = 1
-"""Cells right of them, for the scroll position."""
-HEADER = 1
+
+Image = tuple[bool, bool, tuple[Cell, ...]]
+"""Of a row: whether the cursor is on it, whether it is marked, and its cells."""
 
 
-class Table(ScrollView, Generic[R], can_focus=True):
+class Table(VirtualView, Generic[R]):
     """A listing with a cursor that stays on its row, marks, sort and filter.
 
     Until the cursor is moved it stays on the top row; then it follows the row it is on, wherever that goes.
@@ -53,26 +50,24 @@ class Table(ScrollView, Generic[R], can_focus=True):
         only: Callable[[R], bool] | None = None,
         id: str | None = None,  # noqa: A002
     ) -> None:
-        super().__init__(id=id)
+        super().__init__(draw, palette, id=id)
         self.spec = spec
         self._rows = rows
-        self._draw = draw
-        self._palette = palette
-        column = spec.column(spec.sort)
-        assert column.sort is not None
-        self.sort_column: Column[R] = column
-        self.listing: Listing[R] = Listing(rows, column.sort, descending=column.descending, only=only)
+        self.sort_column: Column[R] = spec.column(spec.sort)
+        assert self.sort_column.sort is not None
+        self.listing: Listing[R] = Listing(
+            rows, self.sort_column.sort, descending=self.sort_column.descending, only=only
+        )
         self.filter_text = ""
         self.marks: set[str] = set()
         self.every_column = False
         self.following = True
         self._cursor = 0
         self._cursor_key = ""
+        self._was_empty = True
         self._placed: list[Placed[R]] = []
         self._placed_for: tuple[int, bool] | None = None
-        self._lines: dict[int, tuple[Cell, ...]] = {}
-        self._thumb: tuple[int, int] = (0, 0)
-        self._second = -1
+        self._drawn: dict[int, Image] = {}
 
     # What the screens ask.
 
@@ -94,10 +89,6 @@ class Table(ScrollView, Generic[R], can_focus=True):
         if self.marks:
             return [key for key in self.listing.keys() if key in self.marks]  # noqa: SIM118
         return [self.cursor_key] if self.cursor_key else []
-
-    @property
-    def body_height(self) -> int:
-        return max(0, self.size.height - HEADER)
 
     # Changes from outside.
 
@@ -125,24 +116,17 @@ class Table(ScrollView, Generic[R], can_focus=True):
         self._settle()
         self.redraw()
 
-    def restrict(self, only: Callable[[R], bool]) -> None:
-        """Replace the condition that every listed row meets."""
-        self.listing.close()
-        assert self.sort_column.sort is not None
-        self.listing = Listing(self._rows, self.sort_column.sort, descending=self.listing.descending, only=only)
-        self._settle()
-        self.redraw()
-
     def redraw(self) -> None:
         """Repaint everything: the width, the theme or the columns changed."""
         self._placed_for = None
-        self._lines.clear()
+        self._drawn.clear()
         self.refresh()
 
     def show_every_column(self, every: bool) -> None:
         self.every_column = every
+        self._placed_for = None
         if not every:
-            self.scroll_to(x=0, animate=False, force=True, immediate=True)
+            self.scroll_cells_by(-self.scroll_offset.x)
         self._settle()
         self.redraw()
 
@@ -155,10 +139,10 @@ class Table(ScrollView, Generic[R], can_focus=True):
         before, self._cursor = self._cursor, position
         self._cursor_key = self.listing.key(position) if last >= 0 else ""
         self.following = follow
-        top = self._top
+        top = self.top
         if not self._scroll_into_view():
-            self._repaint_row(before - top)
-            self._repaint_row(position - top)
+            self.repaint_line(before - top)
+            self.repaint_line(position - top)
         self.post_message(Pointed(self, self._cursor_key))
 
     def point_at(self, key: str) -> bool:
@@ -194,10 +178,10 @@ class Table(ScrollView, Generic[R], can_focus=True):
         self.move_to(self._cursor - max(1, self.body_height - 1))
 
     def action_left(self) -> None:
-        self.scroll_to(x=self.scroll_offset.x - 8, animate=False, force=True, immediate=True)
+        self.scroll_cells_by(-8)
 
     def action_right(self) -> None:
-        self.scroll_to(x=self.scroll_offset.x + 8, animate=False, force=True, immediate=True)
+        self.scroll_cells_by(8)
 
     def action_next_match(self) -> None:
         if len(self.listing):
@@ -212,7 +196,7 @@ class Table(ScrollView, Generic[R], can_focus=True):
         if not key:
             return
         self.marks ^= {key}
-        self._repaint_row(self._cursor - self._top)
+        self.repaint_line(self._cursor - self.top)
         self.move_to(self._cursor + 1)
 
     def action_open(self) -> None:
@@ -244,76 +228,54 @@ class Table(ScrollView, Generic[R], can_focus=True):
 
     # Geometry.
 
-    @property
-    def allow_vertical_scroll(self) -> bool:
-        return True
+    def line_count(self) -> int:
+        return len(self.listing)
 
-    @property
-    def allow_horizontal_scroll(self) -> bool:
-        return self.every_column
-
-    @property
-    def _top(self) -> int:
-        return self.scroll_offset.y
-
-    def _settle(self) -> None:
-        """After positions changed: keep the cursor on its row and that row on its line of the screen."""
-        line = self._cursor - self._top
-        position = None if self.following else self.listing.position(self._cursor_key)
-        self._resize_virtual()
-        if position is None:
-            # Its row is gone (or the top is followed): the cursor keeps its place rather than jumping away.
-            position = 0 if self.following else min(self._cursor, max(0, len(self.listing) - 1))
-        moved_key = self.listing.key(position) if len(self.listing) else ""
-        self._cursor, previous, self._cursor_key = position, self._cursor_key, moved_key
-        self.scroll_to(y=max(0, position - line), animate=False, force=True, immediate=True)
-        self._scroll_into_view()
-        if moved_key != previous:
-            self.post_message(Pointed(self, moved_key))
-
-    def _resize_virtual(self) -> None:
-        # Not by assignment: the reactive lays out the screen and repaints the whole widget.
-        size = Size(self._content_width(), len(self.listing) + HEADER)
-        if size != self.virtual_size:
-            self.set_reactive(Widget.virtual_size, size)
-
-    def _content_width(self) -> int:
+    def content_width(self) -> int:
         columns = self._columns()
         return GUTTER + columns[-1].x + columns[-1].width + THUMB if columns else self.size.width
 
+    def _settle(self) -> None:
+        """After positions changed: keep the cursor on its row and that row on its line of the screen."""
+        line = self._cursor - self.top
+        position = None if self.following else self.listing.position(self._cursor_key)
+        if position is None:
+            # Its row is gone (or the top is followed): the cursor keeps its place rather than jumping away.
+            position = 0 if self.following else min(self._cursor, max(0, len(self.listing) - 1))
+        key = self.listing.key(position) if len(self.listing) else ""
+        self._cursor, before, self._cursor_key = position, self._cursor_key, key
+        self.scroll_lines_to(position - line)
+        self._scroll_into_view()
+        if key != before:
+            self.post_message(Pointed(self, key))
+
     def _scroll_into_view(self) -> bool:
         """Scroll as little as shows the cursor; returns whether anything moved."""
-        top, height = self._top, self.body_height
-        if height <= 0:
-            return False
-        wanted = min(top, self._cursor)
-        if self._cursor >= wanted + height:
-            wanted = self._cursor - height + 1
-        if wanted == top:
-            return False
-        self.scroll_to(y=wanted, animate=False, force=True, immediate=True)
-        return True
+        wanted = min(self.top, self._cursor)
+        if self._cursor >= wanted + self.body_height:
+            wanted = self._cursor - self.body_height + 1
+        return self.body_height > 0 and self.scroll_lines_to(wanted)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         if round(old_value) != round(new_value):
-            self._lines.clear()
+            self._drawn.clear()
         super().watch_scroll_y(old_value, new_value)
 
-    def on_resize(self, _event: events.Resize) -> None:
+    def on_resize(self, event: events.Resize) -> None:
         self._placed_for = None
-        self._lines.clear()
-        self._resize_virtual()
+        self._drawn.clear()
+        super().on_resize(event)
         self._scroll_into_view()
 
     def on_focus(self) -> None:
-        self._repaint_row(self._cursor - self._top)
+        self.repaint_line(self._cursor - self.top)
 
     def on_blur(self) -> None:
-        self._repaint_row(self._cursor - self._top)
+        self.repaint_line(self._cursor - self.top)
 
     def on_click(self, event: events.Click) -> None:
-        position = self._top + event.y - HEADER
-        if event.y < HEADER or position >= len(self.listing):
+        position = self.top + event.y - self.HEADER
+        if event.y < self.HEADER or position >= len(self.listing):
             return
         again = position == self._cursor and event.chain > 1
         self.move_to(position)
@@ -332,101 +294,75 @@ class Table(ScrollView, Generic[R], can_focus=True):
             self._placed_for = (width, self.every_column)
         return self._placed
 
-    def _cells(self, position: int, draw: Draw) -> tuple[Cell, ...]:
-        row = self.listing.row(position)
-        return tuple(placed.column.draw(row, draw, placed.width) for placed in self._columns())
+    def _image(self, position: int, draw: Draw) -> Image:
+        """All that decides how a row looks, but for the theme and the focus."""
+        row, key = self.listing.row(position), self.listing.key(position)
+        cells = tuple(placed.column.draw(row, draw, placed.width) for placed in self._columns())
+        return (position == self._cursor, key in self.marks, cells)
 
     def _repaint_changed(self) -> None:
         """Compare what each line shows with what it should, and dirty only the cells that differ."""
         if not self.size:
             return
-        draw = self._draw()
-        top, count = self._top, len(self.listing)
-        if self._thumb != self._thumb_now():
-            self._thumb = self._thumb_now()
-            self.refresh(Region(self.size.width - THUMB, 0, THUMB, self.size.height))
+        draw = self.draw()
+        top, count = self.top, len(self.listing)
+        self.repaint_thumb()
+        if (count == 0) != self._was_empty:
+            self._was_empty = count == 0
+            self.repaint_line(1)
         for y in range(self.body_height):
-            position = top + y
-            drawn = self._lines.get(y)
-            if position >= count:
-                if drawn is not None or position == count == 0:
-                    self._lines.pop(y, None)
-                    self._repaint_row(y)
+            drawn = self._drawn.get(y)
+            if top + y >= count:
+                if drawn is not None:
+                    del self._drawn[y]
+                    self.repaint_line(y)
                 continue
-            cells = self._cells(position, draw)
-            if drawn == cells:
+            image = self._image(top + y, draw)
+            if drawn == image:
                 continue
-            self._lines[y] = cells
-            if drawn is None or len(drawn) != len(cells):
-                self._repaint_row(y)
+            self._drawn[y] = image
+            if drawn is None or drawn[:2] != image[:2] or len(drawn[2]) != len(image[2]):
+                self.repaint_line(y)
             else:
-                self._repaint_cells(y, drawn, cells)
+                self._repaint_cells(y, drawn[2], image[2])
 
     def _repaint_cells(self, y: int, before: tuple[Cell, ...], after: tuple[Cell, ...]) -> None:
         offset = GUTTER - self.scroll_offset.x
         for placed, old, new in zip(self._columns(), before, after, strict=True):
             if old != new:
-                region = Region(placed.x + offset, y + HEADER, placed.width, 1)
+                region = Region(placed.x + offset, y + self.HEADER, placed.width, 1)
                 if visible := region.intersection(self.size.region):
                     self.refresh(visible)
 
-    def _repaint_row(self, y: int) -> None:
-        if 0 <= y < self.body_height:
-            self.refresh(Region(0, y + HEADER, self.size.width, 1))
+    def header_line(self) -> list[Segment]:
+        titles = header_segments(
+            self._columns(), self.sort_column, self.listing.descending, self.palette(), self.draw().glyphs
+        )
+        return [Segment(" " * GUTTER), *titles]
 
-    def render_line(self, y: int) -> Strip:
-        width = self.size.width
-        palette = self._palette()
-        if y < HEADER:
-            segments = header_segments(
-                self._columns(), self.sort_column, self.listing.descending, palette, self._draw().glyphs
-            )
-            return self._finish([Segment(" " * GUTTER), *segments], 0, width, palette, Style.null())
-        position = self._top + y - HEADER
+    def body_line(self, y: int) -> tuple[list[Segment], Style]:
+        palette, draw = self.palette(), self.draw()
+        position = self.top + y
         if position >= len(self.listing):
-            self._lines.pop(y - HEADER, None)
-            return self._blank(y - HEADER, width, palette)
-        draw = self._draw()
-        cells = self._cells(position, draw)
-        self._lines[y - HEADER] = cells
-        key = self.listing.key(position)
-        at_cursor, marked = position == self._cursor, key in self.marks
+            self._drawn.pop(y, None)
+            return self._note(y, palette), Style.null()
+        image = self._image(position, draw)
+        self._drawn[y] = image
+        at_cursor, marked, cells = image
         base = Style.null()
         if at_cursor:
             base = palette.cursor if self.has_focus else palette.cursor_away
         elif marked:
             base = palette.marked
         glyphs = draw.glyphs
-        lead = (
-            (glyphs.cursor if at_cursor else " ", palette.style("accent")),
-            (glyphs.mark if marked else " ", palette.style("accent")),
-        )
-        segments = [Segment(text, style + base) for text, style in lead]
+        lead = (glyphs.cursor if at_cursor else " ") + (glyphs.mark if marked else " ")
+        segments = [Segment(lead, palette.style("accent") + base)]
         segments += row_segments(self._columns(), cells, palette, base, glyphs.ellipsis)
-        return self._finish(segments, y, width, palette, base)
+        return segments, base
 
-    def _blank(self, y: int, width: int, palette: Palette) -> Strip:
-        if y == 1 and not len(self.listing):
-            note = "Nothing matches the filter; esc clears it." if self.filter_text else self.spec.empty
-            return Strip([Segment(fit(" " * GUTTER + note, width), palette.style("dim"))], width)
-        return Strip.blank(width)
-
-    def _finish(self, segments: list[Segment], y: int, width: int, palette: Palette, base: Style) -> Strip:
-        """Cut to the viewport and add the scroll thumb, which stays at the right edge."""
-        inner = max(0, width - THUMB)
-        offset = self.scroll_offset.x
-        strip = Strip([segment for segment in segments if segment.text])
-        strip = strip.crop_extend(offset, offset + inner, base)
-        first, last = self._thumb_now()
-        glyphs = self._draw().glyphs
-        thumb = glyphs.thumb if HEADER + first <= y < HEADER + last else " "
-        return Strip([*strip, Segment(thumb[:width], palette.style("track"))], inner + THUMB)
-
-    def _thumb_now(self) -> tuple[int, int]:
-        """First and one past the last body line of the thumb; empty when everything fits."""
-        height, count = self.body_height, len(self.listing)
-        if count <= height or height < 2:
-            return (0, 0)
-        length = max(1, height * height // count)
-        first = round(self._top / max(1, count - height) * (height - length))
-        return (first, first + length)
+    def _note(self, y: int, palette: Palette) -> list[Segment]:
+        """Why there is nothing to see, on the second line of an empty table."""
+        if y != 1 or len(self.listing):
+            return []
+        text = "Nothing matches the filter; esc clears it." if self.filter_text else self.spec.empty
+        return [Segment(" " * GUTTER + text, palette.style("dim"))]

@@ -1,0 +1,1 @@
+"""What is known of one thing, as lines for the detail screens."""

@@ -1,0 +1,42 @@
+"""Labelled lines, shared by the details of tasks and nodes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tui.columns.base import Draw
+from tui.draw import Cell, Span
+from tui.text import clean, fit, width_of
+
+LABEL = 12
+"""Cells of a label."""
+
+
+def pair(label: str, *cell: Span) -> Cell:
+    return ((f" {fit(label, LABEL)}", "dim"), *cell)
+
+
+def title(text: str) -> list[Cell]:
+    return [(), ((f" {text}", "title"),)]
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Cleaned text in pieces of at most `width` cells; words are not minded, so that a command can be copied."""
+    pieces: list[str] = []
+    piece, used = "", 0
+    for character in text:
+        size = width_of(character)
+        if used + size > max(1, width):
+            pieces.append(piece)
+            piece, used = "", 0
+        piece += character
+        used += size
+    return [*pieces, piece] if piece or not pieces else pieces
+
+
+def long_text(label: str, text: str | bytes, role: str, draw: Draw, width: int, most: int = 8) -> Iterator[Cell]:
+    cleaned = clean(text, ascii_only=draw.glyphs.ascii_only)
+    pieces = wrap(cleaned, width - LABEL - 2)
+    for at, piece in enumerate(pieces[:most]):
+        more = draw.glyphs.ellipsis if at == most - 1 and len(pieces) > most else ""
+        yield pair(label if at == 0 else "", (piece + more, role))

@@ -1,0 +1,99 @@
+"""What is known of one node, as lines. Pure."""
+
+from __future__ import annotations
+
+from cortex.v1 import types_pb2
+from tui.columns.base import Draw
+from tui.columns.nodes import role_of, sample_age_us
+from tui.details.common import long_text, pair, title
+from tui.draw import Cell, Span, age, bar, bytes_of, clock, foreign, node_state
+from tui.panels import term_lines
+from tui.text import clean
+from tui.view import NodeRow
+
+
+def node_headline(row: NodeRow, draw: Draw) -> list[Cell]:
+    """Two lines: what it is, and how it does."""
+    node, glyphs = row.node, draw.glyphs
+    first: list[Span] = [
+        (" ", "text"),
+        *node_state(node, glyphs),
+        ("  ", "text"),
+        *foreign(node.id, "strong", glyphs),
+    ]
+    first += [("  ", "text"), (role_of(row), "text")]
+    if row.leader:
+        first.append((f"  {glyphs.leader} leader", "accent"))
+    if node.message:
+        first += [("  ", "text"), *foreign(node.message, "warn", glyphs)]
+    second: list[Span] = [(" ", "text"), *foreign(node.address or node.hostname, "dim", glyphs), ("   ", "text")]
+    if row.view is not None:
+        second += [("running ", "dim"), (str(row.view.running), "text"), ("   assigned ", "dim")]
+        second += [(str(row.view.assigned), "text"), ("   ", "text")]
+    old = sample_age_us(row, draw.now_s)
+    if old is not None:
+        second += [("sampled ", "dim"), (f"{age(old)} ago", "text" if old < 5_000_000 else "warn")]
+    return [tuple(first), tuple(second)]
+
+
+def node_facts(row: NodeRow, draw: Draw, width: int) -> list[Cell]:
+    """Score with its terms, resources, and what was declared."""
+    lines: list[Cell] = []
+    node = row.node
+    if row.view is not None and row.view.scored:
+        lines.append(pair("score", (f"{row.view.score:.1f}", "strong"), ("   for a plain shell task", "dim")))
+        lines += term_lines(row.view.score, row.view.terms, draw, width, 3 if width >= 72 else 2)
+    lines += _resource_lines(row, draw, width)
+    lines += title("DECLARED")
+    slots = ", ".join(
+        f"{item.count} {types_pb2.TaskType.Name(item.type)[len('TASK_TYPE_') :].lower()}" for item in node.slots
+    )
+    labels = " ".join(f"{item.key}={item.value}" if item.value else item.key for item in node.labels)
+    for label, text in (
+        ("hostname", node.hostname),
+        ("address", node.address),
+        ("slots", slots),
+        ("labels", labels),
+        ("can", " ".join(node.capabilities)),
+        ("version", node.version),
+    ):
+        if text:
+            lines += long_text(label, text, "text", draw, width, most=3)
+    for label, at_us in (("joined", node.joined_at_us), ("changed", node.changed_at_us)):
+        if at_us:
+            lines.append(pair(label, (clock(at_us), "text"), (f"   {age(draw.now_us - at_us)} ago", "dim")))
+    return lines
+
+
+def _resource_lines(row: NodeRow, draw: Draw, width: int) -> list[Cell]:
+    sampled = row.resources
+    lines = title("RESOURCES")
+    if sampled is None:
+        return [*lines, pair("", ("nothing is known", "dim"))]
+    length = max(6, min(30, width - 52))
+
+    def gauge(label: str, share: float, text: str) -> Cell:
+        return pair(
+            label, (f"{share:3.0f}% ", "text"), *bar(share, 100, length, "busy", draw.glyphs), (f"  {text}", "dim")
+        )
+
+    memory, disk = sampled.memory_total_bytes, sampled.disk_total_bytes
+    lines.append(gauge("cpu", sampled.cpu_percent, f"load {sampled.load_1m:.2f} on {sampled.cores} cores"))
+    if memory:
+        free = sampled.memory_available_bytes
+        lines.append(gauge("memory", 100 * (1 - free / memory), f"{bytes_of(free)} of {bytes_of(memory)} free"))
+    if disk:
+        free = sampled.disk_free_bytes
+        lines.append(gauge("disk", 100 * (1 - free / disk), f"{bytes_of(free)} of {bytes_of(disk)} free"))
+    lines.append(gauge("disk io", sampled.disk_io_percent, "of the busiest device's time"))
+    link = sampled.link_bits_per_s or 10**9
+    rate = max(sampled.rx_bytes_per_s, sampled.tx_bytes_per_s)
+    said = f"rx {bytes_of(sampled.rx_bytes_per_s)}/s tx {bytes_of(sampled.tx_bytes_per_s)}/s"
+    lines.append(gauge("network", min(100.0, 800 * rate / link), said))
+    for gpu in sampled.gpus:
+        name = clean(gpu.name, ascii_only=draw.glyphs.ascii_only)
+        used = f"{name}, {bytes_of(gpu.memory_used_bytes)} of {bytes_of(gpu.memory_total_bytes)}"
+        lines.append(gauge("gpu", gpu.utilisation_percent, used + (", gaming" if gpu.gaming else "")))
+    if sampled.gaming or sampled.interactive_owner:
+        lines.append(pair("in use", ("a game runs" if sampled.gaming else "somebody works at it", "warn")))
+    return lines

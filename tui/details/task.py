@@ -1,0 +1,300 @@
+"""What is known of one task, as lines. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from cortex.v1 import cluster_pb2, types_pb2
+from tui.columns.base import Draw
+from tui.columns.events import EVENT_WORDS, order
+from tui.columns.tasks import cause_word, ended_us, exit_text, run_us, type_word, wait_us
+from tui.details.common import LABEL, long_text, pair, title
+from tui.draw import (
+    Cell,
+    Span,
+    age,
+    bar,
+    bytes_of,
+    clock,
+    command_of,
+    count_of,
+    foreign,
+    span_of_time,
+    task_state,
+)
+from tui.format import duration
+from tui.panels import term_lines
+from tui.text import clean, fit
+from tui.view import ENDED
+
+Task = types_pb2.Task
+
+
+@dataclass
+class Attempt:
+    """One assignment of a task, put together from its events."""
+
+    run: int
+    attempt: int
+    node: str
+    assigned_us: int = 0
+    started_us: int = 0
+    ended_us: int = 0
+    outcome: int = 0
+    """EventType of its end; 0 while it lasts."""
+    detail: str = ""
+
+
+_ENDS = frozenset(
+    {
+        types_pb2.EVENT_TYPE_COMPLETED,
+        types_pb2.EVENT_TYPE_FAILED,
+        types_pb2.EVENT_TYPE_CANCELLED,
+        types_pb2.EVENT_TYPE_DEAD_LETTERED,
+        types_pb2.EVENT_TYPE_RECALLED,
+        types_pb2.EVENT_TYPE_MIGRATED,
+        types_pb2.EVENT_TYPE_LOST,
+    }
+)
+
+
+def attempts(events: Iterable[types_pb2.Event]) -> list[Attempt]:
+    """Assignments in the order they were made. Events may come in any order; gaps are left open."""
+    found: list[Attempt] = []
+    current: Attempt | None = None
+    for event in sorted(events, key=order):
+        if event.type == types_pb2.EVENT_TYPE_ASSIGNED or (
+            event.type == types_pb2.EVENT_TYPE_STARTED and (current is None or current.ended_us)
+        ):
+            current = Attempt(event.run, event.attempt, event.node, assigned_us=event.at_us)
+            found.append(current)
+        if current is None or current.ended_us:
+            continue
+        if event.type == types_pb2.EVENT_TYPE_STARTED:
+            current.started_us = event.at_us
+        elif event.type in _ENDS:
+            current.ended_us, current.outcome, current.detail = event.at_us, event.type, event.detail
+    return found
+
+
+def task_headline(task: Task, draw: Draw) -> list[Cell]:
+    """Two lines: what it is, and how it goes."""
+    glyphs = draw.glyphs
+    first = (
+        (" ", "text"), *task_state(task, glyphs), ("  ", "text"), *foreign(task.name or "task", "strong", glyphs),
+        ("  ", "text"), *foreign(task.id, "dim", glyphs),
+    )  # fmt: skip
+    parts: list[Cell] = []
+    if task.node:
+        parts.append((("node ", "dim"), *foreign(task.node, "text", glyphs)))
+    ran = run_us(task, draw.now_us)
+    if ran is not None:
+        live = task.state == types_pb2.TASK_STATE_RUNNING
+        parts.append((("running " if live else "ran ", "dim"), (age(ran) if live else span_of_time(ran), "text")))
+    waited = wait_us(task, draw.now_us)
+    if waited is not None:
+        waiting = task.state not in ENDED and ran is None
+        said = age(waited) if waiting else span_of_time(waited)
+        parts.append((("waiting " if waiting else "waited ", "dim"), (said, "text")))
+    if text := exit_text(task):
+        parts.append((("exit ", "dim"), (text, "text" if text == "0" else "bad")))
+    tries = f"{task.attempt} of {task.spec.retry.max_retries}" if task.spec.retry.max_retries else str(task.attempt)
+    parts.append((("retries ", "dim"), (tries, "text")))
+    if task.run > 1:
+        parts.append((("run ", "dim"), (str(task.run), "text")))
+    second: list[Span] = [(" ", "text")]
+    for part in parts:
+        second += [*part, ("   ", "text")]
+    return [first, tuple(second)]
+
+
+def task_facts(
+    task: Task,
+    events: Sequence[types_pb2.Event],
+    verdicts: Sequence[cluster_pb2.NodeVerdict],
+    draw: Draw,
+    width: int,
+) -> list[Cell]:
+    """Error, placement, attempts, result and specification, what matters most first."""
+    lines: list[Cell] = []
+    if task.error:
+        lines += long_text("error", task.error, "bad", draw, width)
+    if task.reason:
+        lines += long_text("because", task.reason, "text", draw, width)
+    if task.cancel_requested:
+        lines += long_text("cancel", task.cancel_reason or "asked for", "warn", draw, width)
+    lines += long_text("command", command_of(task.spec), "strong", draw, width)
+    if verdicts and task.state not in ENDED:
+        lines += _verdict_lines(verdicts, draw, width)
+    if task.HasField("placement"):
+        lines += _placement_lines(task.placement, draw, width)
+    lines += _attempt_lines(attempts(events), draw)
+    if task.HasField("result"):
+        lines += _result_lines(task, draw)
+    lines += _time_lines(task, draw)
+    lines += _spec_lines(task, draw, width)
+    return lines
+
+
+def _verdict_lines(verdicts: Sequence[cluster_pb2.NodeVerdict], draw: Draw, width: int) -> list[Cell]:
+    lines = title("WHY HERE, WHY NOT THERE")
+    for verdict in sorted(verdicts, key=lambda v: (not v.eligible, -v.score, v.node)):
+        name = fit(clean(verdict.node, ascii_only=draw.glyphs.ascii_only), LABEL, ellipsis=draw.glyphs.ellipsis)
+        if verdict.eligible:
+            line = bar(verdict.score, 100, max(4, min(24, width - 40)), "ok", draw.glyphs)
+            lines.append(((f" {name}", "text"), (f"{verdict.score:5.1f} ", "strong"), *line, (" eligible", "ok")))
+            continue
+        spans: list[Span] = [(f" {name}", "text"), (f"{draw.glyphs.of('failed')} ", "bad")]
+        spans += foreign(verdict.reason, "text", draw.glyphs)
+        if verdict.flip:
+            spans += [("  unless: ", "dim"), *foreign(verdict.flip, "accent", draw.glyphs)]
+        lines.append(tuple(spans))
+    return lines
+
+
+def _placement_lines(placement: types_pb2.Placement, draw: Draw, width: int) -> list[Cell]:
+    lines = title("PLACEMENT")
+    lines.append(
+        pair("node", *foreign(placement.node, "strong", draw.glyphs), (f"   score {placement.score:.1f}", "text"))
+    )
+    if placement.reason:
+        lines += long_text("reason", placement.reason, "text", draw, width, most=3)
+    return lines + term_lines(placement.score, placement.terms, draw, width, 3 if width >= 72 else 2)
+
+
+def _attempt_lines(found: Sequence[Attempt], draw: Draw) -> list[Cell]:
+    if not found:
+        return []
+    glyphs = draw.glyphs
+    lines = title("ATTEMPTS")
+    lines.append(((f" {'RUN':>3} {'ATT':>3}  {'NODE':<10} {'ASSIGNED':<12}  {'RAN':>6}  OUTCOME", "dim"),))
+    for item in found:
+        now = "running" if item.started_us else "assigned"
+        word, glyph, role = EVENT_WORDS.get(item.outcome, (now, now, "busy"))
+        ran = (item.ended_us or draw.now_us) - item.started_us if item.started_us else None
+        took = "" if ran is None else span_of_time(ran) if item.ended_us else age(ran)
+        node = fit(clean(item.node, ascii_only=glyphs.ascii_only), 10, ellipsis=glyphs.ellipsis)
+        lines.append(
+            (
+                (f" {item.run:>3} {item.attempt:>3}  {node} {clock(item.assigned_us):<12}  {took:>6}  ", "text"),
+                (f"{glyphs.of(glyph)} {word}", role),
+                ("  ", "text"),
+                *foreign(item.detail, "dim", glyphs),
+            )
+        )
+    return lines
+
+
+def _result_lines(task: Task, draw: Draw) -> list[Cell]:
+    result = task.result
+    lines = title("RESULT")
+    code = exit_text(task) or draw.glyphs.none
+    end: list[Span] = [(code, "text" if code == "0" else "bad")]
+    if cause := cause_word(task):
+        end.append((f"   cause {cause}", "warn"))
+    if task.fingerprint:
+        end += [("   fingerprint ", "dim"), *foreign(task.fingerprint, "dim", draw.glyphs)]
+    lines.append(pair("exit", *end))
+    usage = result.usage
+    if usage.wall_us:
+        cpu = span_of_time(usage.cpu_user_us + usage.cpu_system_us)
+        used = f"{span_of_time(usage.wall_us)} wall, {cpu} cpu, {bytes_of(usage.max_rss_bytes)} memory"
+        lines.append(pair("used", (used, "text")))
+    for name, summary in (("stdout", result.stdout), ("stderr", result.stderr)):
+        if summary.total_bytes:
+            said = f"{count_of(summary.total_bytes)} bytes"
+            lost = f", {count_of(summary.dropped_bytes)} dropped" if summary.dropped_bytes else ""
+            lines.append(pair(name, (said, "text"), (lost, "warn")))
+    return lines
+
+
+def _time_lines(task: Task, draw: Draw) -> list[Cell]:
+    lines = title("TIMES (UTC)")
+    stamps = (
+        ("submitted", task.created_at_us),
+        ("due", task.scheduled_after_us if task.scheduled_after_us > task.created_at_us else 0),
+        ("queued", task.queued_at_us if task.queued_at_us != task.created_at_us else 0),
+        ("assigned", task.assigned_at_us),
+        ("started", task.started_at_us),
+        ("ended", ended_us(task)),
+        ("lost", task.lost_at_us),
+    )
+    for label, at_us in stamps:
+        if at_us:
+            ahead = at_us > draw.now_us
+            relative = f"in {age(at_us - draw.now_us)}" if ahead else f"{age(draw.now_us - at_us)} ago"
+            lines.append(pair(label, (clock(at_us), "text"), (f"   {relative}", "dim")))
+    return lines
+
+
+def _spec_lines(task: Task, draw: Draw, width: int) -> list[Cell]:
+    spec, glyphs = task.spec, draw.glyphs
+    lines = title("SPECIFICATION")
+    lines.append(pair("type", (type_word(task), "text"), (f"   priority {task.priority}", "text")))
+    if spec.cwd:
+        lines += long_text("directory", spec.cwd, "text", draw, width, most=2)
+    if spec.env:
+        # Names only: values may be secrets.
+        lines += long_text("environment", " ".join(item.name for item in spec.env), "text", draw, width, most=3)
+    limits = [
+        f"{name} {duration(length_ms * 1000)}"
+        for name, length_ms in (
+            ("run", spec.timeout_ms),
+            ("queue", spec.queue_timeout_ms),
+            ("kill", spec.kill_timeout_ms),
+        )
+        if length_ms
+    ]
+    if limits:
+        lines.append(pair("time limits", (", ".join(limits), "text")))
+    retry = spec.retry
+    policy = "never"
+    if retry.retryable and retry.max_retries:
+        policy = f"{retry.max_retries} times, after {duration(retry.backoff_ms * 1000)}"
+        policy += (
+            f" × {retry.backoff_multiplier:g}" if not glyphs.ascii_only else f" x {retry.backoff_multiplier:g}"
+        )
+    lines.append(pair("retry", (policy, "text")))
+    if needs := needs_of(spec):
+        lines += long_text("needs", needs, "text", draw, width, most=3)
+    if spec.locks:
+        lines += long_text("locks", " ".join(spec.locks), "text", draw, width, most=2)
+    if task.submit_key:
+        lines += long_text("key", task.submit_key, "text", draw, width, most=1)
+    if task.actor:
+        lines += long_text("by", task.actor, "text", draw, width, most=1)
+    lines.append(pair("index", (f"{count_of(task.created_index)} to {count_of(task.modified_index)}", "dim")))
+    return lines
+
+
+def needs_of(spec: types_pb2.TaskSpec) -> str:
+    """Constraints and requests in words; empty when any node will do."""
+    asked, reserved = spec.constraints, spec.requests
+    parts = []
+    if asked.target_node:
+        parts.append(f"on {asked.target_node}")
+    if asked.requires_gpu:
+        parts.append("a GPU")
+    if asked.avoid_gaming:
+        parts.append("nobody gaming")
+    if asked.min_memory_mb:
+        parts.append(f"{asked.min_memory_mb} MB memory")
+    if asked.min_disk_gb:
+        parts.append(f"{asked.min_disk_gb} GB disk")
+    if asked.node_labels:
+        labels = " or ".join(f"{item.key}={item.value}" if item.value else item.key for item in asked.node_labels)
+        parts.append(f"label {labels}")
+    if asked.capabilities:
+        parts.append("capability " + " and ".join(asked.capabilities))
+    if asked.allowed_nodes:
+        parts.append("one of " + " ".join(asked.allowed_nodes))
+    if asked.excluded_nodes:
+        parts.append("none of " + " ".join(asked.excluded_nodes))
+    if reserved.cpu_millis:
+        parts.append(f"{reserved.cpu_millis / 1000:g} cores reserved")
+    if reserved.memory_bytes:
+        parts.append(f"{bytes_of(reserved.memory_bytes)} reserved")
+    if reserved.gpus:
+        parts.append(f"{reserved.gpus} GPUs reserved")
+    return ", ".join(parts)

@@ -1,0 +1,139 @@
+"""One task: what is known of it, its events, and its output as it comes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual import on, work
+from textual.widget import Widget
+
+from cortex.v1 import cluster_pb2, types_pb2
+from tui.columns.events import HISTORY, order
+from tui.details.task import task_facts, task_headline
+from tui.draw import Cell
+from tui.keymap import bindings
+from tui.messages import Opened, Pointed
+from tui.output_feed import OutputFeed
+from tui.rows import Listing
+from tui.screens.panes import PanesScreen
+from tui.source import SourceError
+from tui.view import ENDED
+from tui.widgets.facts import Facts
+from tui.widgets.output import OutputPane
+from tui.widgets.table import Table
+
+WHY_EVERY_S = 2.0
+
+
+class TaskScreen(PanesScreen):
+    place = "task"
+    BINDINGS = bindings("task")
+    panes = (("facts", "Details", "d"), ("events", "Events", "e"), ("output", "Output", "o"))
+
+    def __init__(self, key: str, pane: str) -> None:
+        super().__init__(key, pane)
+        self._problem = ""
+        self._verdicts: tuple[cluster_pb2.NodeVerdict, ...] = ()
+        self._asked_s = 0.0
+        self._feed: OutputFeed | None = None
+        self._own_events: Listing[types_pb2.Event] | None = None
+
+    @property
+    def row(self) -> types_pb2.Task | None:
+        return self.console.view.tasks.get(self.key)
+
+    def pane_widgets(self) -> list[Widget]:
+        return [
+            Facts(self.drawing, self.palette, "DETAILS", id="facts"),
+            self.table(HISTORY, self.console.view.events, id="events", only=self._is_mine),
+            OutputPane(self.drawing, self.palette, id="output"),
+        ]
+
+    def _is_mine(self, event: types_pb2.Event) -> bool:
+        return event.task == self.key
+
+    def on_mount(self) -> None:
+        self._own_events = Listing(self.console.view.events, order, only=self._is_mine)
+        super().on_mount()
+        self.load()
+
+    def on_unmount(self) -> None:
+        if self._own_events is not None:
+            self._own_events.close()
+
+    @work(group="load", exclusive=True)
+    async def load(self) -> None:
+        """The row and its whole history; the stream keeps both up."""
+        try:
+            reply = await self.console.source.get_task(self.key)
+        except SourceError as error:
+            self._problem = f"{error.message} {error.remedy}".strip()
+            return
+        self.console.view.put_task(reply.task)
+        for event in reply.events:
+            self.console.view.put_event(event)
+
+    @work(group="why", exclusive=True)
+    async def load_why(self) -> None:
+        try:
+            self._verdicts = tuple((await self.console.source.why(self.key)).nodes)
+        except SourceError:
+            self._verdicts = ()
+
+    @work(group="output", exclusive=True)
+    async def follow_output(self, feed: OutputFeed) -> None:
+        await feed.run(self.console.source)
+
+    def sync_headline(self) -> list[Cell]:
+        task = self.row
+        if task is None:
+            return [((f" {self._problem or 'Looking for the task.'}", "warn" if self._problem else "dim"),)]
+        return task_headline(task, self.drawing())
+
+    def sync_content(self) -> None:
+        super().sync_content()
+        draw, task = self.drawing(), self.row
+        self.query_one("#events", Table).sync()
+        pane = self.query_one("#output", OutputPane)
+        if task is not None:
+            self._sync_output(task, pane)
+            if task.state not in ENDED and task.state != types_pb2.TASK_STATE_RUNNING:
+                if draw.now_s - self._asked_s >= WHY_EVERY_S:
+                    self._asked_s = draw.now_s
+                    self.load_why()
+            else:
+                self._verdicts = ()
+            facts = self.query_one("#facts", Facts)
+            facts.show(task_facts(task, self._events(), self._verdicts, draw, max(20, facts.size.width - 1)))
+        pane.sync()
+
+    def _events(self) -> list[types_pb2.Event]:
+        listing = self._own_events
+        if listing is None:
+            return []
+        listing.update()
+        return [listing.row(position) for position in range(len(listing))]
+
+    def _sync_output(self, task: types_pb2.Task, pane: OutputPane) -> None:
+        feed = self._feed
+        if feed is None or feed.outdated_by(task):
+            self._feed = feed = OutputFeed(task, pane.buffer)
+            if feed.worth_asking:
+                self.follow_output(feed)
+        feed.task = task
+        pane.status = feed.status()
+
+    def action_follow(self) -> None:
+        pane = self.query_one("#output", OutputPane)
+        pane.follow(not pane.following)
+
+    def action_cancel(self) -> None:
+        self.console.actions.cancel([self.key])
+
+    def action_retry(self) -> None:
+        self.console.actions.retry([self.key])
+
+    @on(Pointed)
+    @on(Opened)
+    def _quiet(self, message: Any) -> None:
+        message.stop()
