@@ -47,8 +47,8 @@ class ClusterError(Exception):
 
     @property
     def never_sent(self) -> bool:
-        """Whether it is certain that no daemon has seen the request."""
-        return isinstance(self, Unreachable) and self.refused
+        """Whether it is certain that the request was not carried out."""
+        return self.code == "no_leader" or (isinstance(self, Unreachable) and self.refused)
 
 
 class Unreachable(ClusterError):

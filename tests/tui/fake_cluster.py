@@ -140,7 +140,8 @@ class FakeCluster:
         task.placement.CopyFrom(
             types.Placement(node=node, score=64.75, terms=types.ScoreTerms(cpu=30.0, memory=34.75), reason="best")
         )
-        self.outputs[task_id] = Output()
+        if task_id not in self.outputs or self.outputs[task_id].ended:
+            self.outputs[task_id] = Output()
         self.put(task, types.EVENT_TYPE_ASSIGNED)
         task = self.copy_of(task_id)
         task.state, task.started_at_us = types.TASK_STATE_RUNNING, self.now_us()
@@ -212,7 +213,17 @@ class FakeCluster:
         finally:
             self._waiters.discard(waiter)
 
+    async def called(self, method: str, times: int = 1, timeout_s: float = 30) -> None:
+        """Waits until that many calls of `method` have come in."""
+        async with asyncio.timeout(timeout_s):
+            while sum(name == method for name, _ in self.calls) < times:
+                await self.changed(timeout_s)
+
     # What the service needs
+
+    def call(self, method: str, request: Any) -> None:
+        self.calls.append((method, request))
+        self._wake()
 
     def find(self, prefix: str) -> types.Task:
         found = [task for task_id, task in self.tasks.items() if task_id.startswith(prefix)]

@@ -35,11 +35,12 @@ class FakeServicer(cluster_pb2_grpc.ClusterServicer):
         mutation = getattr(request, "mutation", None)
         known = (mutation.client, mutation.request_id) if mutation is not None else None
         if known in cluster.replies:
-            return cluster.replies[known]
-        try:
-            reply = getattr(self, f"_{method}")(request)
-        except Refusal as refusal:
-            await abort(context, refusal)
+            reply = cluster.replies[known]
+        else:
+            try:
+                reply = getattr(self, f"_{method}")(request)
+            except Refusal as refusal:
+                await abort(context, refusal)
         if known is not None:
             cluster.replies[known] = reply
         if cluster.lost_replies.get(method, 0):
@@ -49,7 +50,7 @@ class FakeServicer(cluster_pb2_grpc.ClusterServicer):
 
     async def _admit(self, method: str, request: Any, context: Any) -> None:
         cluster = self._cluster
-        cluster.calls.append((method, request))
+        cluster.call(method, request)
         given = dict(context.invocation_metadata()).get("cortex-secret", "")
         if cluster.secret and given != cluster.secret and not context.peer().startswith("unix:"):
             await abort(context, Refusal("unauthenticated", "The cluster secret is wrong.", "Name its file."))
@@ -223,8 +224,8 @@ class FakeServicer(cluster_pb2_grpc.ClusterServicer):
         offsets = {pb.STREAM_KIND_STDOUT: request.offset, pb.STREAM_KIND_STDERR: request.offset}
         if both:
             offsets[pb.STREAM_KIND_STDERR] = request.stderr_offset
+        output = cluster.outputs.setdefault(task.id, Output())
         while True:
-            output = cluster.outputs.setdefault(task.id, Output())
             ended = output.ended
             streams = {pb.STREAM_KIND_STDOUT: output.stdout, pb.STREAM_KIND_STDERR: output.stderr}
             for kind, data in streams.items():

@@ -1,0 +1,81 @@
+"""`cortex` as a process, with folders of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How one command ended."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out.decode()
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> Any:
+        return json.loads(self.err)["error"]
+
+
+class CommandLine:
+    """Runs `cortex` with HOME under `folder` and `variables` in its environment."""
+
+    def __init__(self, folder: Path, variables: dict[str, str] | None = None) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CORTEX_", "XDG_"))}
+        paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", "HOME": str(folder)}
+        self.folder = folder
+        self.environment = {**kept, **paths, **(variables or {})}
+
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tui.cli",
+            *arguments,
+            cwd=self.folder,
+            env=self.environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def end(self, process: asyncio.subprocess.Process, stdin: bytes = b"") -> Ran:
+        async with asyncio.timeout(TIMEOUT_S):
+            out, err = await process.communicate(stdin if process.stdin else None)
+        assert process.returncode is not None
+        return Ran(process.returncode, out, err.decode())
+
+    async def __call__(self, *arguments: str, stdin: bytes = b"") -> Ran:
+        return await self.end(await self.start(*arguments), stdin)
+
+    async def shell(self, line: str) -> Ran:
+        """Runs a line of bash in which `cortex` is the command."""
+        process = await asyncio.create_subprocess_exec(
+            "bash",
+            "-c",
+            f'cortex() {{ "{sys.executable}" -m tui.cli "$@"; }}; {line}',
+            cwd=self.folder,
+            env=self.environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        return await self.end(process)
