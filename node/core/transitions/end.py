@@ -321,6 +321,11 @@ def _may_run(node: Node, task: Task) -> bool:
         return False
     if (limits.allowed_nodes and node.id not in limits.allowed_nodes) or node.id in limits.excluded_nodes:
         return False
+    if not set(limits.capabilities) <= set(node.capabilities):
+        return False
+    labels = {(label.key, value) for label in node.labels for value in ("", label.value)}
+    if limits.node_labels and not any((label.key, label.value) in labels for label in limits.node_labels):
+        return False
     return any(offer.type == task.spec.type and offer.count > 0 for offer in node.slots)
 
 
