@@ -22,9 +22,11 @@ from tui.chrome import VIEWS
 from tui.columns.base import Draw
 from tui.commands import Actions
 from tui.draw import Cell, foreign
-from tui.keymap import bindings
+from tui.keymap import bindings, reachable, shown
 from tui.screens.base import ConsoleScreen
+from tui.screens.choose import ChooseScreen, Option
 from tui.screens.events import EventsScreen
+from tui.screens.help import HelpScreen
 from tui.screens.node import NodeScreen
 from tui.screens.nodes import NodesScreen
 from tui.screens.queue import LettersScreen, QueueScreen
@@ -121,6 +123,16 @@ class Console(App[int], inherit_bindings=False):
             now_s = self.clock()
             self._drawn = Draw(self.view.now_us(now_s), now_s, self.glyphs, self.view)
         return self._drawn
+
+    def fresh_drawing(self) -> Draw:
+        """As drawing, but of this very moment."""
+        self._drawn = None
+        return self.drawing()
+
+    def clear_marks(self) -> None:
+        for screen in self.screen_stack:
+            if isinstance(screen, ConsoleScreen) and (table := screen.main_table()) is not None:
+                table.clear_marks()
 
     def tick(self) -> None:
         """Bring the shown screen up to date with the store."""
@@ -226,8 +238,43 @@ class Console(App[int], inherit_bindings=False):
         self.theme = LIGHT.name if self.theme == DARK.name else DARK.name
         self.say(f"Theme {self.theme}.", "dim")
 
+    def action_submit(self) -> None:
+        self.actions.submit()
+
+    def action_help(self) -> None:
+        screen = self.screen
+        if isinstance(screen, ConsoleScreen):
+            table = screen.main_table()
+            fields = tuple(field.name for field in table.spec.fields) if table is not None else ()
+            self.push_screen(HelpScreen(screen.place, fields))
+
+    def action_palette(self) -> None:
+        screen = self.screen
+        if not isinstance(screen, ConsoleScreen):
+            return
+        options = [
+            Option(key.keys[0], key.label, shown(key.keys[0]), key.help)
+            for key in reachable(screen.place)
+            if key.palette and not (self.read_only and key.changes)
+        ]
+
+        def press(chosen: str | None) -> None:
+            if chosen is not None:
+                self.simulate_key(chosen)
+
+        self.push_screen(ChooseScreen("What to do", options), press)
+
     def choose_sort(self, table: Table[Any]) -> None:
-        table.action_sort_column(1)
+        options = [Option(column.id, column.title.strip() or column.id) for column in table.spec.sortable]
+
+        def sort(chosen: str | None) -> None:
+            if chosen is None:
+                return
+            column = table.spec.column(chosen)
+            same = column is table.sort_column
+            table.sort_by(column, not table.listing.descending if same else column.descending)
+
+        self.push_screen(ChooseScreen("Sort by", options, table.sort_column.id), sort)
 
     def open_task(self, key: str, pane: str = "facts") -> None:
         self.push_screen(TaskScreen(key, pane))

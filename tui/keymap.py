@@ -56,7 +56,9 @@ PLACES: dict[str, Place] = {
     "events": Place("Events", ("table",)),
     "task": Place("Task", ("table", "output")),
     "node": Place("Node", ("table", "output")),
-    "preview": Place("Preview", everywhere=False),
+    "preview": Place("Preview", ("choice", "output"), everywhere=False),
+    "help": Place("Help", ("output",), everywhere=False),
+    "choice": Place("Buttons", everywhere=False),
 }
 
 KEYMAP: tuple[Key, ...] = (
@@ -144,7 +146,9 @@ KEYMAP: tuple[Key, ...] = (
     Key("node", ("e",), "pane('events')", "events", "Show the events.", footer=True),
     Key("node", ("t",), "pane('tasks')", "tasks", "Show the tasks here.", footer=True),
     Key("preview", ("y",), "confirm", "do it", "Do what is listed.", palette=False),
-    Key("preview", ("n", "q", "escape"), "give_up", "cancel", "Do nothing.", palette=False),
+    Key("preview", ("q", "escape"), "give_up", "do nothing", "Leave everything as it is.", palette=False),
+    Key("help", ("question_mark", "q", "escape"), "give_up", "close", "Close the help.", palette=False),
+    Key("choice", ("enter", "space"), "press", "press", "Press the button that has the focus.", palette=False),
 )
 
 

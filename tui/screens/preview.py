@@ -1,0 +1,144 @@
+"""What an action would do, shown before it is done. Nothing is changed without this screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from textual import events, on, work
+from textual.containers import Horizontal
+from textual.widget import Widget
+
+from tui.draw import Cell, Span, foreign
+from tui.keymap import bindings
+from tui.plans import Plan
+from tui.screens.dialog import Dialog
+from tui.source import Mutator, SourceError
+from tui.widgets.choice import Choice
+from tui.widgets.facts import Facts
+from tui.widgets.lines import Lines
+
+MAX_OBJECT_LINES = 12
+
+
+class PreviewScreen(Dialog[str | None]):
+    """Returns what was done in one sentence, or None.
+
+    The focus begins on doing nothing. `y` confirms; more than ten objects also want their number typed.
+    """
+
+    BINDINGS = bindings("preview")
+
+    def __init__(self, make: Callable[[], Plan], mutator: Callable[[], Mutator]) -> None:
+        super().__init__()
+        self._make = make
+        self._mutator = mutator
+        self.plan = make()
+        self._typed = ""
+        self._said: Cell = ()
+        self._busy = False
+
+    def content(self) -> Iterable[Widget]:
+        yield self.lines("title")
+        yield Facts(self.drawing, self.palette, id="objects")
+        yield self.lines("consequences")
+        yield self.lines("command")
+        yield self.lines("typed")
+        yield Horizontal(
+            Choice("esc  do nothing", self.palette, id="keep"),
+            Choice("", self.palette, id="do"),
+            id="choices",
+        )
+
+    def on_mount(self) -> None:
+        self._show()
+        self.query_one("#keep").focus()
+
+    def on_resize(self) -> None:
+        self._show()
+
+    def _show(self) -> None:
+        plan, glyphs = self.plan, self.console.glyphs
+        role = "bad" if plan.verb == "cancel" else "accent"
+        self.query_one("#title", Lines).show((((f" {plan.title}", role),),))
+        objects: list[Cell] = [((" ", "text"), *line) for line in plan.objects]
+        if plan.left_out:
+            objects += [(), ((" Left out:", "dim"),), *(((" ", "text"), *line) for line in plan.left_out)]
+        listed = self.query_one("#objects", Facts)
+        listed.styles.height = max(1, min(len(objects), MAX_OBJECT_LINES, self.size.height - 12))
+        listed.show(objects)
+        consequences = self.query_one("#consequences", Lines)
+        consequences.styles.height = len(plan.consequences) + 2
+        consequences.show(((), *(((" ", "text"), *line) for line in plan.consequences)))
+        self.query_one("#command", Lines).show((((" $ ", "dim"), *foreign(plan.command, "text", glyphs)),))
+        self.query_one("#typed", Lines).show(self._state_lines())
+        self.query_one("#do", Choice).relabel(f"y  {plan.title[0].lower()}{plan.title[1:]}", role)
+        self.query_one("#do").display = bool(plan.objects)
+
+    def _state_lines(self) -> list[Cell]:
+        wanted = self.plan.typed_count
+        if self._said:
+            return [(), ((" ", "text"), *self._said)]
+        if not self.plan.objects:
+            return [(), ((" There is nothing to do.", "warn"),)]
+        if wanted:
+            done = self._typed == str(wanted)
+            spans: list[Span] = [(f" Type {wanted} to confirm: ", "text"), (self._typed or "_", "strong")]
+            spans.append(("  now y" if done else "", "accent"))
+            return [(), tuple(spans)]
+        return []
+
+    def on_key(self, event: events.Key) -> None:
+        if not self.plan.typed_count or self._busy:
+            return
+        if event.character and event.character.isdigit() and event.character.isascii():
+            self._typed = (self._typed + event.character)[:9]
+        elif event.key == "backspace":
+            self._typed = self._typed[:-1]
+        else:
+            return
+        event.stop()
+        self._said = ()
+        self._show()
+
+    def action_give_up(self) -> None:
+        if not self._busy:
+            self.dismiss(None)
+
+    def action_confirm(self) -> None:
+        """Judge the plan again by what is known now, and carry it out if it still holds."""
+        if self._busy or not self.plan.objects:
+            return
+        if self.plan.typed_count and self._typed != str(self.plan.typed_count):
+            self._say(f"Type {self.plan.typed_count} first.", "warn")
+            return
+        now = self._make()
+        if not now.objects or not self.plan.still_covers(now):
+            self.plan, self._typed = now, ""
+            self._say("It has changed while it was shown. Look again.", "warn")
+            return
+        self.plan = now
+        self._busy = True
+        self._say("Asking the cluster.", "dim")
+        self.carry_out()
+
+    @work(exclusive=True, group="mutation")
+    async def carry_out(self) -> None:
+        try:
+            done = await self.plan.carry_out(self._mutator())
+        except SourceError as error:
+            self._busy = False
+            self._say(f"{error.message} {error.remedy}".strip(), "bad")
+            return
+        self.dismiss(done)
+
+    def _say(self, text: str, role: str) -> None:
+        self._said = foreign(text, role, self.console.glyphs)
+        self._show()
+
+    @on(Choice.Pressed)
+    def _pressed(self, message: Choice.Pressed) -> None:
+        message.stop()
+        if message.choice.id == "do":
+            self.action_confirm()
+        else:
+            self.action_give_up()
