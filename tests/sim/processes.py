@@ -180,7 +180,13 @@ class Processes:
         )
         self._history.append(command.execution)
         duration_s = int(command.order.argv[1]) / 1000
-        command.timer = loop.call_later(duration_s, self._end, command, int(command.order.argv[2]), 0)
+        timeout_s = command.order.timeout_us / 1e6
+        if 0 < timeout_s < duration_s:
+            command.timer = loop.call_later(
+                timeout_s, self._terminate, command, int(Cause.CAUSE_TIMEOUT), command.order.kill_timeout_us
+            )
+        else:
+            command.timer = loop.call_later(duration_s, self._end, command, int(command.order.argv[2]), 0)
         self._watch_lease(command)
         self._tell(Started(command.order.key, 1, command.started_us))
 

@@ -1,0 +1,375 @@
+"""Whole daemons under faults: clients submit, cancel, retry and watch; machines die, links fail, clocks jump."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import aclosing
+
+from google.protobuf.message import Message
+
+from cortex.v1 import cluster_pb2 as pb
+from cortex.v1 import types_pb2
+from node.core.faults import Code, Fault
+from node.core.model import LIVE
+from node.link import Caller, LinkClosed
+from tests.sim.daemon_world import Host, World
+from tests.sim.loop import Life, SimLoop, run
+from tests.sim.net import Weather
+from tests.sim.result import Result
+
+DURATION_S = 60.0
+_SETTLE_S = 240.0
+_CLIENTS = 3
+_CALL_S = 12.0
+_RETRYABLE = (Code.NO_LEADER, Code.OUTCOME_UNKNOWN, Code.OVERLOADED, Code.DEADLINE)
+
+
+def run_seed(seed: int, keep_trace: bool = False) -> Result:
+    """One run, made from its seed alone."""
+    result = Result(seed, "daemons")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        rng = random.Random(f"{seed}/shape")
+        world = World(loop, seed, rng.choice([3, 3, 3, 5]), rng.choice([0, 1]), keep_trace)
+        scenario = Scenario(world)
+        await scenario.play()
+        result.virtual_s, result.operations = loop.time(), scenario.operations
+        result.violations, result.trace = world.violations.found, world.trace.digest()
+        result.reached = world.counts + world.network.counts
+        if world.trace.lines is not None:
+            print(*world.trace.lines, sep="\n")
+
+    run(main, limit_s=DURATION_S + 3 * _SETTLE_S)
+    return result
+
+
+class Client:
+    """Repeats every request until it is answered; may ask again later to see whether the answer is the same."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.world = world
+        self.random = random.Random(f"{world.seed}/client{number}")
+        self.name = f"client{number}"
+        self.life = Life(self.name)
+        self.link = world.network.link(f"10.0.9.{number}:1", self.life)
+        self._number = 0
+        self._sent: list[tuple[str, Message]] = []
+
+    async def ask(self, method: str, request: Message, patience: int = 1000) -> Message | None:
+        """The answer; None for a refusal, or when nobody answered for `patience` tries."""
+        caller = Caller("client")
+        for _ in range(patience):
+            host = self.random.choice(self.world.hosts)
+            try:
+                return await self.link.call(host.address, method, request, _CALL_S, caller)
+            except LinkClosed:
+                pass
+            except Fault as fault:
+                if fault.code not in _RETRYABLE:
+                    self.world.counts[f"refused: {fault.code}"] += 1
+                    return None
+            await asyncio.sleep(self.random.uniform(0.05, 0.5))
+        return None
+
+    def mutation(self) -> pb.Mutation:
+        self._number += 1
+        return pb.Mutation(client=self.name, request_id=f"{self.name}-{self._number}")
+
+    async def change(self, method: str, request: Message) -> Message | None:
+        self._sent.append((method, request))
+        return await self._ask_once(method, request)
+
+    async def repeat(self) -> None:
+        if self._sent:
+            method, request = self.random.choice(self._sent)
+            await self._ask_once(method, request)
+
+    async def _ask_once(self, method: str, request: Message) -> Message | None:
+        reply = await self.ask(method, request)
+        if reply is not None:
+            self.world.checker.answered(_request_id(request), reply.SerializeToString(deterministic=True))
+        return reply
+
+
+def _request_id(request: Message) -> str:
+    mutation: pb.Mutation = getattr(request, "mutation")  # noqa: B009
+    return mutation.request_id
+
+
+class Scenario:
+    """Load and faults for a while; then everything heals, must end, and must agree."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.operations = 0
+        self._random = random.Random(f"{world.seed}/nemesis")
+        self._over = False
+        self._jobs: list[asyncio.Task[None]] = []
+        self._clients = [Client(world, number) for number in range(1, _CLIENTS + 1)]
+        self._holds: set[str] = set()
+        self._seen: dict[str, types_pb2.Task] = {}
+
+    async def play(self) -> None:
+        world = self.world
+        world.network.weather = self._weather()
+        for host in world.hosts:
+            host.boot()
+        load = [client.life.spawn(self._load(client)) for client in self._clients]
+        watcher = Client(world, 99)
+        watching = watcher.life.spawn(self._watch(watcher))
+        nemesis = asyncio.create_task(self._nemesis())
+        await asyncio.sleep(DURATION_S)
+        self._over = True
+        await asyncio.wait([nemesis, *load])
+        for done in (nemesis, *load, *self._jobs):
+            await done
+        await self._settle()
+        watching.cancel()
+
+    # Load
+
+    async def _load(self, client: Client) -> None:
+        rng = client.random
+        own: list[str] = []
+        while not self._over:
+            await asyncio.sleep(rng.expovariate(2))
+            self.operations += 1
+            deed = rng.choices(["submit", "batch", "cancel", "retry", "repeat", "read"], [8, 1, 2, 1, 1, 2])[0]
+            if deed == "submit" or not own:
+                request = pb.SubmitRequest(mutation=client.mutation(), task=self._task(rng))
+                reply = await client.change("Submit", request)
+                if isinstance(reply, pb.SubmitReply):
+                    self._accepted([reply.id], request.mutation.request_id, [request.task], own)
+            elif deed == "batch":
+                batch = pb.SubmitBatchRequest(mutation=client.mutation(), tasks=[self._task(rng) for _ in range(6)])
+                reply = await client.change("SubmitBatch", batch)
+                if isinstance(reply, pb.SubmitBatchReply):
+                    self._accepted(list(reply.ids), batch.mutation.request_id, list(batch.tasks), own)
+            elif deed == "cancel":
+                cancel = pb.CancelTaskRequest(mutation=client.mutation(), ids=[rng.choice(own)], reason="sim")
+                await client.change("CancelTask", cancel)
+            elif deed == "retry":
+                retry = pb.RetryTaskRequest(mutation=client.mutation(), ids=[rng.choice(own)])
+                await client.change("RetryTask", retry)
+            elif deed == "repeat":
+                await client.repeat()
+            else:
+                await client.ask("GetTask", pb.GetTaskRequest(id=rng.choice(own)), patience=3)
+
+    def _accepted(self, ids: list[str], request_id: str, tasks: list[pb.TaskRequest], own: list[str]) -> None:
+        for task_id, task in zip(ids, tasks, strict=True):
+            own.append(task_id)
+            self.world.checker.submitted(task_id, request_id)
+            if task.spec.on_lost == types_pb2.ON_LOST_HOLD:
+                self._holds.add(task_id)
+
+    def _task(self, rng: random.Random) -> pb.TaskRequest:
+        milliseconds = rng.choice([2, 20, 20, 200, 1000, 4000])
+        exit_code = rng.choice([0, 0, 0, 1])
+        argv = [b"sim", b"%d" % milliseconds, b"%d" % exit_code]
+        if rng.random() < 0.1:
+            argv.append(b"stubborn")
+        spec = types_pb2.TaskSpec(
+            type=types_pb2.TASK_TYPE_SHELL,
+            argv=argv,
+            kill_timeout_ms=rng.choice([100, 1000]),
+            timeout_ms=rng.choice([0, 0, 0, 2000]),
+            on_lost=rng.choice([types_pb2.ON_LOST_REQUEUE] * 9 + [types_pb2.ON_LOST_HOLD]),
+            retry=types_pb2.RetryPolicy(
+                max_retries=rng.choice([0, 1, 3]), backoff_ms=200, backoff_multiplier=2, retryable=True
+            ),
+        )
+        if rng.random() < 0.1:
+            spec.locks.append(rng.choice(["red", "green"]))
+        return pb.TaskRequest(name="sim", priority=rng.randint(0, 10), spec=spec)
+
+    async def _watch(self, client: Client) -> None:
+        """Fold what a watch says, over whatever breaks it."""
+        index = 0
+        while True:
+            host = client.random.choice(self.world.voters)
+            request = pb.WatchRequest(after_index=index, snapshot=index == 0, samples=True)
+            try:
+                stream = client.link.stream(host.address, "Watch", request, Caller("watcher"))
+                async with aclosing(stream) as replies:
+                    async for reply in replies:
+                        assert isinstance(reply, pb.WatchReply)
+                        index = self._fold(reply, index)
+            except LinkClosed:
+                self.world.counts["watches broken"] += 1
+            except Fault as fault:
+                if fault.code == Code.GONE:
+                    self.world.counts["watches gone"] += 1
+                    index = 0
+            await asyncio.sleep(client.random.uniform(0.05, 0.5))
+
+    def _fold(self, reply: pb.WatchReply, index: int) -> int:
+        if reply.snapshot_begin:
+            self._seen.clear()
+        elif reply.index < index:
+            self.world.report(f"a watch went back from {index} to {reply.index}")
+        for change in reply.changes:
+            if change.HasField("task"):
+                self._seen[change.task.id] = change.task
+        # A snapshot that breaks off is no position to resume from.
+        return reply.index if index or reply.snapshot_end else 0
+
+    # Faults
+
+    async def _nemesis(self) -> None:
+        rng = self._random
+        deeds: list[tuple[int, Callable[[], None]]] = [
+            (4, self._kill_somebody),
+            (4, self._kill_leader),
+            (4, self._lose_power),
+            (1, self._lose_all_power),
+            (3, self._cut_one_way),
+            (3, self._isolate_somebody),
+            (2, self._change_weather),
+            (1, self._jump_clock),
+            (3, self._checkpoint),
+        ]
+        weights = [weight for weight, _ in deeds]
+        while not self._over:
+            await asyncio.sleep(rng.choice([0.5, 2.0, 5.0]) * rng.uniform(0.5, 1.5))
+            deed = rng.choices(deeds, weights)[0][1]
+            self.world.note(deed.__name__.strip("_"))
+            self.world.counts[deed.__name__.strip("_").replace("_", " ")] += 1
+            deed()
+
+    def _later(self, delay_s: float, work: Callable[[], None]) -> None:
+        async def job() -> None:
+            await asyncio.sleep(delay_s)
+            work()
+
+        self._jobs.append(asyncio.create_task(job()))
+
+    def _down(self, host: Host, *, power: bool) -> None:
+        if not host.up:
+            return
+        if power:
+            host.lose_power(forget_saves=self._random.random() < 0.5)
+        else:
+            host.kill()
+        self._later(self._random.choice([0.1, 1.0, 4.0, 10.0]), lambda: None if host.up else host.boot())
+
+    def _kill_somebody(self) -> None:
+        self._down(self._random.choice(self.world.hosts), power=False)
+
+    def _kill_leader(self) -> None:
+        leader = self.world.leader()
+        if leader is not None:
+            self._down(leader, power=self._random.random() < 0.5)
+
+    def _lose_power(self) -> None:
+        self._down(self._random.choice(self.world.hosts), power=True)
+
+    def _lose_all_power(self) -> None:
+        for host in self.world.hosts:
+            self._down(host, power=True)
+
+    def _cut_one_way(self) -> None:
+        one, other = self._random.sample(self.world.hosts, 2)
+        self.world.network.cut(one.address, other.address)
+        self._later(self._random.uniform(0.5, 8.0), self.world.network.heal)
+
+    def _isolate_somebody(self) -> None:
+        leader = self.world.leader()
+        host = leader if leader and self._random.random() < 0.5 else self._random.choice(self.world.hosts)
+        self.world.network.isolate(host.address, [other.address for other in self.world.hosts])
+        self._later(self._random.uniform(0.5, 10.0), self.world.network.heal)
+
+    def _change_weather(self) -> None:
+        self.world.network.weather = self._weather()
+
+    def _jump_clock(self) -> None:
+        host = self._random.choice(self.world.hosts)
+        host.machine.clock.skew_us = int(self._random.uniform(-20e6, 20e6))
+
+    def _checkpoint(self) -> None:
+        for host in self.world.hosts:
+            host.checkpoint()
+
+    def _weather(self) -> Weather:
+        foul = self._random.choice([0.0, 0.0, 0.05, 0.2])
+        slow = self._random.choice([0.001, 0.001, 0.02])
+        return Weather(loss=foul, duplicate=foul / 2, reorder=foul, delay_s=(0.0002, slow))
+
+    # The end
+
+    async def _settle(self) -> None:
+        """Heal everything, wait until all tasks have ended and all replicas are level, and check."""
+        world = self.world
+        world.network.heal()
+        world.network.weather = Weather()
+        for host in world.hosts:
+            host.machine.clock.skew_us = 0
+            if not host.up:
+                host.boot()
+        helper = Client(world, 98)
+        ending = helper.life.spawn(self._resolve_held(helper))
+        deadline = world.loop.time() + _SETTLE_S
+        while world.loop.time() < deadline and not self._idle():  # noqa: ASYNC110
+            await asyncio.sleep(0.5)
+        ending.cancel()
+        if not self._idle():
+            world.report(f"not idle after {_SETTLE_S:.0f} s: {self._unended()}")
+        await asyncio.sleep(2.0)
+        self._check()
+
+    async def _resolve_held(self, client: Client) -> None:
+        """A held task whose machine was lost waits for its operator."""
+        while True:
+            await asyncio.sleep(3.0)
+            leader = self.world.leader()
+            if leader is None or leader.daemon is None or leader.daemon.voter is None:
+                continue
+            lost = [task.id for task in leader.daemon.voter.replica.state.tasks.values() if task.lost_at_us]
+            for task_id in lost:
+                self.world.counts["held tasks resolved"] += 1
+                cancel = pb.CancelTaskRequest(mutation=client.mutation(), ids=[task_id], reason="lost")
+                await client.ask("CancelTask", cancel, patience=5)
+
+    def _voters(self) -> list[Host]:
+        return [host for host in self.world.voters if host.daemon is not None and host.daemon.voter is not None]
+
+    def _idle(self) -> bool:
+        states = [host.daemon.voter.replica.state for host in self._voters() if host.daemon and host.daemon.voter]
+        return (
+            self.world.leader() is not None
+            and len({state.index for state in states}) == 1
+            and not any(state.live_count() for state in states)
+        )
+
+    def _unended(self) -> str:
+        leader = self.world.leader()
+        if leader is None or leader.daemon is None or leader.daemon.voter is None:
+            return "no leader"
+        tasks = leader.daemon.voter.replica.state.tasks.values()
+        live = [task for task in tasks if task.state in LIVE]
+        return ", ".join(f"{task.id} {types_pb2.TaskState.Name(task.state)} on {task.node}" for task in live[:5])
+
+    def _check(self) -> None:
+        world = self.world
+        kinds = None
+        for host in self._voters():
+            assert host.daemon is not None
+            assert host.daemon.voter is not None
+            replica = host.daemon.voter.replica
+            kinds = world.checker.store(host.id, host.store, replica.state)
+            log = replica.consensus.entries(0, 1 << 30)
+            world.checker.replay(log, replica.state)
+            world.counts["leaders"] = max(world.counts["leaders"], replica.term)
+        if kinds is not None:
+            world.counts.update({f"events: {kind}": count for kind, count in kinds.items()})
+        some = self._voters()[0]
+        assert some.daemon is not None
+        assert some.daemon.voter is not None
+        world.checker.watched(self._seen, some.daemon.voter.replica.state, some.store)
+        world.checker.executions(world.executions, world.loop.time(), self._holds)
+        world.counts["commands started"] = len(world.executions)
+        world.counts["tasks acknowledged"] = len(world.checker.acknowledged)

@@ -1,0 +1,179 @@
+"""A cluster of whole daemons: store, scheduler, worker and service, on simulated machines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from cortex.v1 import types_pb2
+from node.config import Config
+from node.daemon import Daemon, Machine
+from node.store.store import Store
+from tests.sim.env import SimMachine
+from tests.sim.loop import SimLoop
+from tests.sim.net import Network
+from tests.sim.processes import Execution, Processes, SimSupervisor
+from tests.sim.result import Trace, Violations
+from tests.sim.task_checks import TaskChecker
+
+CLUSTER_ID = "sim"
+SLOTS = 3
+LEASE_MS = 6_000
+MARGIN_MS = 1_000
+
+
+class Host:
+    """One machine with its daemon, its commands and its store."""
+
+    def __init__(self, world: World, name: str, address: str, voters: Mapping[str, str]) -> None:
+        self._world = world
+        self.id = name
+        self.address = address
+        self.machine = SimMachine(world.loop, name, world.seed)
+        self.processes = Processes(name, self.machine.clock, world.executions)
+        self.daemon: Daemon | None = None
+        self._image = b""
+        self._older_image = b""
+        self._store: Store | None = None
+        voter = name in voters
+        self._config = Config(
+            id=name,
+            data=Path("/sim") / name,
+            listen=address,
+            voters=voters if voter else {},
+            join=() if voter else tuple(voters.values()),
+            worker=not voter,
+            lease_ms=LEASE_MS,
+            renew_ms=1_000,
+            lease_margin_ms=MARGIN_MS,
+            heartbeat_ms=1_000,
+            offline_ms=5_000,
+        )
+
+    @property
+    def up(self) -> bool:
+        return self.machine.up
+
+    def boot(self) -> None:
+        life, env = self.machine.boot()
+        self._world.trace.note(self._world.loop.time(), f"boot {self.id}")
+        machine = Machine(
+            link=self._world.network.link(self.address, life),
+            supervisor=SimSupervisor(self.processes),
+            sample=self._sample,
+            describe=types_pb2.Node(
+                hostname=self.id,
+                slots=[types_pb2.Slots(type=types_pb2.TASK_TYPE_SHELL, count=SLOTS)],
+                capacity=types_pb2.Requests(cpu_millis=8000, memory_bytes=1 << 34),
+            ),
+            environment={},
+        )
+        self.daemon = life.call(Daemon, self._config, env, machine, CLUSTER_ID, self._open_store, self._fatal)
+        if self.daemon.voter is not None:
+            self.daemon.voter.replica.observers.append(self._observe)
+        self._world.network.attach(self.address, self.daemon, life)
+        life.spawn(self._start(self.daemon))
+
+    async def _start(self, daemon: Daemon) -> None:
+        try:
+            await daemon.start()
+        except Exception as error:
+            self._fatal(error)
+
+    def kill(self) -> None:
+        """The daemon ends as by kill -9; its commands run on."""
+        self._take_image()
+        self._world.network.detach(self.address)
+        self.machine.kill()
+        self.processes.daemon_crashed()
+        self.daemon = None
+
+    def lose_power(self, *, forget_saves: bool) -> None:
+        """Everything on the machine dies; the store may fall back to what it had before."""
+        self._take_image()
+        self._world.network.detach(self.address)
+        self.machine.power_loss()
+        self.processes.machine_crashed()
+        self.daemon = None
+        if forget_saves and self._older_image:
+            self._world.counts["saves forgotten"] += 1
+            self._image = self._older_image
+
+    def checkpoint(self) -> None:
+        """What the store has now is what a later loss of power may fall back to."""
+        if self._store is not None:
+            self._older_image = self._store.image()
+
+    @property
+    def store(self) -> Store:
+        assert self._store is not None
+        return self._store
+
+    def _open_store(self) -> Store:
+        if self._image:
+            self._store = Store.from_image(self._image)
+        else:
+            self._store = Store(":memory:")
+            self._store.open()
+        return self._store
+
+    def _take_image(self) -> None:
+        if self._store is not None:
+            self._image = self._store.image()
+
+    def _sample(self) -> types_pb2.Resources:
+        busy = len([one for one in self._world.executions[-50:] if one.machine == self.id and one.ended_s is None])
+        return types_pb2.Resources(
+            sampled_at_us=self.machine.clock.wall_us(),
+            cpu_percent=min(100.0, 20.0 * busy),
+            cores=4,
+            memory_total_bytes=1 << 34,
+            memory_available_bytes=1 << 33,
+            disk_total_bytes=1 << 38,
+            disk_free_bytes=1 << 37,
+        )
+
+    def _observe(self, _changes: object, index: int) -> None:
+        assert self.daemon is not None
+        assert self.daemon.voter is not None
+        self._world.checker.applied(self.id, index, self.daemon.voter.replica.state.digest_bytes())
+
+    def _fatal(self, error: Exception) -> None:
+        self._world.counts["fatal"] += 1
+        self._world.report(f"{self.id} stopped: {error!r}")
+
+
+class World:
+    """Everything of one seed."""
+
+    def __init__(self, loop: SimLoop, seed: int, voters: int, workers: int, keep_trace: bool = False) -> None:
+        self.loop = loop
+        self.seed = seed
+        self.counts: Counter[str] = Counter()
+        self.trace = Trace(keep_trace)
+        self.violations = Violations()
+        self.executions: list[Execution] = []
+        self.checker = TaskChecker(self.report)
+        self.network = Network(loop, SimMachine(loop, "network", seed).random)
+        addresses = {f"n{i}": f"10.0.0.{i}:7001" for i in range(1, voters + 1)}
+        self.voters = [Host(self, name, address, addresses) for name, address in addresses.items()]
+        self.workers = [Host(self, f"w{i}", f"10.0.1.{i}:7001", addresses) for i in range(1, workers + 1)]
+        self.hosts = [*self.voters, *self.workers]
+
+    def report(self, what: str) -> None:
+        self.violations(self.loop.time(), what)
+
+    def note(self, what: str) -> None:
+        self.trace.note(self.loop.time(), what)
+
+    @property
+    def up(self) -> list[Host]:
+        return [host for host in self.voters if host.up]
+
+    def leader(self) -> Host | None:
+        """The voter that serves, if there is one."""
+        for host in self.up:
+            if host.daemon and host.daemon.voter and host.daemon.voter.replica.serving:
+                return host
+        return None

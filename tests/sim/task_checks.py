@@ -1,0 +1,128 @@
+"""What must hold of tasks, checked from outside over all replicas, commands and clients of one cluster."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+
+from cortex.v1 import log_pb2, types_pb2
+from node.consensus.port import Committed
+from node.core import machine
+from node.core.model import ENDED, ClusterState, Key, Row, Table
+from node.store.queries import EventQuery
+from node.store.store import Store
+from tests.sim.processes import Execution
+
+Report = Callable[[str], None]
+_RESULTS = (types_pb2.EVENT_TYPE_COMPLETED, types_pb2.EVENT_TYPE_DEAD_LETTERED)
+# A lease's end is a timer of the supervisor: it may fire this much later than the instant itself.
+_TIMER_S = 0.01
+
+
+class TaskChecker:
+    """Collects what replicas and clients saw; reports what must never be."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._digests: dict[int, tuple[str, bytes]] = {}
+        self.acknowledged: dict[str, str] = {}
+        self._replies: dict[str, bytes] = {}
+
+    def applied(self, node: str, index: int, digest: bytes) -> None:
+        """Same index, same digest, on every replica and in every life."""
+        first, known = self._digests.setdefault(index, (node, digest))
+        if known != digest:
+            self._report(f"{node} and {first} differ at index {index}")
+
+    def answered(self, request_id: str, answer: bytes) -> None:
+        """Same request, same answer."""
+        known = self._replies.setdefault(request_id, answer)
+        if known != answer:
+            self._report(f"request {request_id} was answered in two ways")
+
+    def submitted(self, task_id: str, request_id: str) -> None:
+        self.acknowledged[task_id] = request_id
+
+    def executions(self, found: Sequence[Execution], now_s: float, holds: set[str]) -> None:
+        """No command outlives its lease; no task runs twice at once, unless its owner took that upon himself."""
+        by_task: dict[str, list[Execution]] = {}
+        for one in found:
+            by_task.setdefault(one.key.task, []).append(one)
+            if one.lease_end_us >= 0 and (one.ended_s or now_s) > one.lease_end_us / 1e6 + _TIMER_S:
+                self._report(f"{one.key} on {one.machine} outlived its lease ({one.ended_s} s)")
+        for task_id, runs in by_task.items():
+            keys = Counter(one.key for one in runs)
+            for key, times in keys.items():
+                if times > 1:
+                    self._report(f"assignment {key} was started {times} times")
+            runs.sort(key=lambda one: one.started_s)
+            for before, after in pairwise(runs):
+                if (before.ended_s is None or before.ended_s > after.started_s) and task_id not in holds:
+                    self._report(f"{task_id} ran on {before.machine} and {after.machine} at once")
+
+    def store(self, node: str, store: Store, state: ClusterState) -> Counter[str]:
+        """At the end: rows are what their digest says, nothing acknowledged is lost, one result per run."""
+        saved, recounted = store.recount_digest()
+        if saved.digest != recounted:
+            self._report(f"the rows saved by {node} at {saved.index} are not what their digest says")
+        if saved.index != state.index or saved.digest != state.digest:
+            self._report(f"{node} saved {saved.index}, memory is at {state.index}")
+        keys = [Key(Table.TASKS, task_id) for task_id in self.acknowledged]
+        rows = store.get(keys)
+        for key in keys:
+            row = rows.get(key)
+            if not isinstance(row, types_pb2.Task):
+                self._report(f"acknowledged task {key.id} is lost on {node}")
+            elif row.state not in ENDED:
+                self._report(f"task {key.id} never ended: {types_pb2.TaskState.Name(row.state)} on {node}")
+        return self._events(node, store)
+
+    def _events(self, node: str, store: Store) -> Counter[str]:
+        results: Counter[tuple[str, int]] = Counter()
+        cancels: Counter[tuple[str, int]] = Counter()
+        kinds: Counter[str] = Counter()
+        cursor = ""
+        while True:
+            page = store.list_events(EventQuery(limit=1000, cursor=cursor))
+            for event in page.events:
+                kinds[types_pb2.EventType.Name(event.type).removeprefix("EVENT_TYPE_").lower()] += 1
+                run = (event.task, event.run)
+                results[run] += event.type in _RESULTS or event.state == types_pb2.TASK_STATE_FAILED
+                cancels[run] += event.type == types_pb2.EVENT_TYPE_CANCELLED
+            cursor = page.next_cursor
+            if not cursor:
+                break
+        # A dead letter may be discarded, which cancels the run that it was the result of.
+        for run, count in (results + cancels).items():
+            if results[run] > 1 or cancels[run] > 1:
+                self._report(f"run {run[1]} of {run[0]} has {count} results on {node}")
+        return kinds
+
+    def replay(self, log: Iterable[Committed], state: ClusterState) -> None:
+        """The log through the pure core, from nothing, leads to the same digest."""
+        fresh = ClusterState()
+        rows: dict[Key, Row] = {}
+        for committed in log:
+            if committed.index > state.index:
+                break
+            entry = log_pb2.Entry.FromString(committed.data)
+            outcome = machine.apply(fresh, rows, entry, committed.index, committed.term)
+            fresh.commit(outcome, committed.index, committed.term, entry.at_us)
+            for change in outcome.changes:
+                key = Key(change.table, change.id)
+                if change.new is None:
+                    rows.pop(key, None)
+                else:
+                    rows[key] = change.new
+        if (fresh.index, fresh.digest) != (state.index, state.digest):
+            self._report(f"replaying the log to {fresh.index} does not lead to the state at {state.index}")
+
+    def watched(self, seen: Mapping[str, types_pb2.Task], state: ClusterState, store: Store) -> None:
+        """What a watcher folded together is what the replicas hold."""
+        rows = store.get([Key(Table.TASKS, task_id) for task_id in seen])
+        for task_id, task in seen.items():
+            row = state.tasks.get(task_id) or rows.get(Key(Table.TASKS, task_id))
+            if row != task:
+                self._report(f"a watcher ended with another row of {task_id} than the cluster")
+                return
