@@ -26,7 +26,6 @@ from node.core.model import (
     PENDING,
     QUEUED,
     RUNNING,
-    Change,
     ClusterState,
     Key,
     Outcome,
@@ -203,9 +202,9 @@ def apply(state: ClusterState, cold: Cold, entry: Entry, index: int, term: int) 
 
 
 def _run(draft: Draft, entry: Entry, reply: Reply) -> None:
-    kinds = [command.WhichOneof("kind") for command in entry.commands]
     submitted = None
-    for kind, command in zip(kinds, entry.commands, strict=True):
+    for command in entry.commands:
+        kind = command.WhichOneof("kind")
         if kind == "task_submit":
             if submitted is None:
                 batch = [command.task_submit for command in entry.commands if command.HasField("task_submit")]
@@ -271,17 +270,3 @@ def _cluster_command(draft: Draft, kind: str | None, command: Command) -> Comman
 
 def _reply(subject: str, refusal: Refusal) -> CommandReply:
     return CommandReply(code=refusal.code, message=refusal.message, id=checks.short(subject))
-
-
-__all__ = [
-    "CLUSTER_TABLE",
-    "FENCED",
-    "KIND_LEVELS",
-    "TASK_TABLE",
-    "Change",
-    "LevelTooNew",
-    "apply",
-    "check_level",
-    "follow",
-    "reads",
-]

@@ -6,10 +6,10 @@ have ended leave memory once the store has them; what is read after that is a co
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import blake2b
 from typing import NamedTuple, Protocol, TypeVar
 
 from cortex.v1 import log_pb2, types_pb2
@@ -95,9 +95,13 @@ def row_key(row: Row) -> Key:
 
 
 def row_digest(table: Table, key: str, row: Row) -> int:
-    """128-bit hash of a row in its canonical form (fields in order of number, no maps in rows)."""
-    data = table.encode() + b"\0" + key.encode() + b"\0" + row.SerializeToString(deterministic=True)
-    return int.from_bytes(hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest(), "big")
+    """128-bit hash of a row in its canonical form: fields in order of number; rows have no maps to be sorted."""
+    return _hash(table.encode(), key, row)
+
+
+def _hash(table: bytes, key: str, row: Row) -> int:
+    data = table + b"\0" + key.encode() + b"\0" + row.SerializeToString()
+    return int.from_bytes(blake2b(data, digest_size=_DIGEST_BYTES).digest(), "big")
 
 
 def recount(rows: Iterable[Row]) -> int:
@@ -188,9 +192,13 @@ class ClusterState:
     def commit(self, outcome: Outcome, index: int, term: int, at_us: int) -> None:
         """Step to `index`. Ended tasks stay until evict()."""
         digest = self.digest
+        tasks, events = Table.TASKS, Table.EVENTS
         for change in outcome.changes:
             table, key, old, new = change
-            if table is Table.TASKS:
+            if table is events and old is None and new is not None:
+                digest += _hash(b"events", key, new)
+                continue
+            if table is tasks:
                 digest += self._commit_task(key, old, new)
                 continue
             if old is not None:
@@ -219,9 +227,9 @@ class ClusterState:
         if known is not None:
             difference -= known
         elif old is not None:
-            difference -= row_digest(Table.TASKS, key, old)
+            difference -= _hash(b"tasks", key, old)
         if isinstance(new, Task):
-            self._task_digests[key] = digest = row_digest(Table.TASKS, key, new)
+            self._task_digests[key] = digest = _hash(b"tasks", key, new)
             self._put_task(key, self.tasks.get(key), new)
             return difference + digest
         self._put_task(key, self.tasks.get(key), None)

@@ -35,6 +35,19 @@ def test_the_digest_is_a_fixed_function() -> None:
     assert f"{row_digest(Table.TASKS, 't1', task):032x}" == "a50a9ac76ab0cc2eabc9b0afc19add49"
 
 
+def test_rows_have_no_maps() -> None:
+    """The order of a map's items is nobody's promise, so a row with one has no canonical form."""
+    seen: set[str] = set()
+    waiting = [message.DESCRIPTOR for message in (Task, Node, Event, StoredReply, SubmitKey, Setting)]
+    while waiting:
+        message = waiting.pop()
+        assert not message.GetOptions().map_entry
+        if message.full_name not in seen:
+            seen.add(message.full_name)
+            waiting += [field.message_type for field in message.fields if field.message_type is not None]
+    assert "cortex.v1.ScoreTerms" in seen
+
+
 def test_the_digest_tells_tables_keys_and_rows_apart() -> None:
     rows = {
         row_digest(Table.TASKS, "a", Task(id="a")),

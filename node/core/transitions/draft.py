@@ -158,12 +158,11 @@ class Draft:
 
     def changes(self) -> tuple[Change, ...]:
         """At most one change per row, in the order in which the rows were first touched."""
-        olds, old_rows = self._old_tasks, self._old_rows
-        return (
-            *(Change(Table.TASKS, key, olds[key], new) for key, new in self._tasks.items()),
-            *(Change(key.table, key.id, old_rows[key], new) for key, new in self._rows.items()),
-            *(Change(Table.EVENTS, event.id, None, event) for event in self._events),
-        )
+        olds, old_rows, tasks, events = self._old_tasks, self._old_rows, Table.TASKS, Table.EVENTS
+        changes = [Change(tasks, key, olds[key], new) for key, new in self._tasks.items()]
+        changes += [Change(key.table, key.id, old_rows[key], new) for key, new in self._rows.items()]
+        changes += [Change(events, event.id, None, event) for event in self._events]
+        return tuple(changes)
 
     def _new_event(self, kind: EventType.ValueType, detail: str) -> Event:
         event = Event()
