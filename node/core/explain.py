@@ -59,8 +59,9 @@ def _shared_obstacles(state: ClusterState, task: Task, now_us: int) -> list[Obst
         key = task.spec.limit_key
         held = state.limit_use.get(key, 0) - (task.state in ON_NODE)
         if held >= limit:
-            flip = f"wait until {held - limit + 1} of them end, or raise limit_count to {held + 1}"
-            found.append(Obstacle(f"{held} tasks of limit key {key} run already", flip))
+            ends = "one task of it ends" if held == limit else f"{held - limit + 1} tasks of it end"
+            flip = f"wait until {ends}, or raise limit_count to {held + 1}"
+            found.append(Obstacle(f"limit key {key} is used up ({held} of {limit})", flip))
     return found
 
 

@@ -53,7 +53,7 @@ class Room:
         slots = info.slots.get(ask.type, 0)
         if held < slots:
             tier = SLOT
-        elif ask.prefetchable and held < slots + self.prefetch:
+        elif ask.prefetchable and slots > 0 and held < slots + self.prefetch:
             tier = PREFETCH
         else:
             return None
@@ -104,7 +104,7 @@ class Room:
         if slots > 0 and held >= slots + (self.prefetch if ask.prefetchable else 0):
             found.append(
                 Obstacle(
-                    f"all {slots} {type_name(ask.type)} slots taken ({held} tasks)",
+                    f"no free {type_name(ask.type)} slot ({held} of {slots} taken)",
                     f"wait until a task on {node} ends",
                 )
             )
@@ -116,4 +116,4 @@ def room_of(state: ClusterState, info: NodeInfo, prefetch: int) -> Room:
 
 
 def _cores(millis: int) -> str:
-    return f"{millis / 1000:g} cores"
+    return "1 core" if millis == 1000 else f"{millis / 1000:g} cores"

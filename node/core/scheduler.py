@@ -3,8 +3,8 @@
 Order of tasks: rank (priority and age, see queue). Order of nodes for a task: free slots before prefetching, then
 score, then node id. Each placement counts at once against its node, so that a burst spreads.
 
-Within a pass a node's place only gets worse. So nodes wait in heaps whose keys are renewed when they surface, one for
-all shapes that differ in amounts only; a shape that few of its nodes suit gets a heap of its own. A pass costs
+Within a pass a node's place only gets worse. So nodes wait in heaps whose keys are renewed when they surface; all
+shapes that differ in amounts only share one, and a shape that few of its nodes suit gets its own. A pass costs
 shapes × nodes filters at most, plus tasks × log nodes.
 """
 
