@@ -22,9 +22,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tui.errors import ClusterError
-from tui.process import descendants, is_alive, runs_with
-from tui.target import CLUSTER_FILE, SECRET_FILE, daemon_environment, read_cluster_file
+from tui.errors import ClusterError, usage
+from tui.process import arguments_of, descendants, is_alive
+from tui.target import (
+    CLUSTER_FILE,
+    MAX_SOCKET_PATH_BYTES,
+    SECRET_FILE,
+    daemon_environment,
+    read_cluster_file,
+)
 
 LOOPBACK = "127.0.0.1"
 LOG_FILE = "cortexd.log"
@@ -32,7 +38,7 @@ DAEMONS_END_S = 7.0
 SUPERVISORS_END_S = 6.5
 POLL_S = 0.05
 READY_S = 60.0
-MAX_NODES = 99
+MAX_LOG_TAIL_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,12 @@ class LocalCluster:
     @classmethod
     def create(cls, folder: Path, voters: int, workers: int) -> LocalCluster:
         """Chooses ports and writes secret and cluster.json; starts nothing. Raises ClusterError."""
+        longest = len(os.fsencode(folder / f"n{voters + workers}" / "cortex.sock"))
+        if longest > MAX_SOCKET_PATH_BYTES:
+            raise usage(
+                f"{folder} is {longest - MAX_SOCKET_PATH_BYTES} bytes too long for the sockets in it.",
+                "Name a shorter folder with --data.",
+            )
         ports = free_ports(voters + workers)
         nodes = []
         for number, port in enumerate(ports, 1):
@@ -85,7 +97,13 @@ class LocalCluster:
 
     def runs(self, node: LocalNode) -> bool:
         """Whether the node's daemon runs: its pid, and not another program's since."""
-        return node.pid is not None and runs_with(node.pid, str(self.folder / node.id))
+        if node.pid is None:
+            return False
+        arguments = arguments_of(node.pid)
+        return str(self.folder / node.id) in arguments and "run" in arguments
+
+    def any_runs(self) -> bool:
+        return any(self.runs(node) for node in self.nodes)
 
     def check_ports(self) -> None:
         """Raises ClusterError naming the ports that other programs hold."""
@@ -119,7 +137,11 @@ class LocalCluster:
         for node in self.nodes:
             if not self.runs(node):
                 log = self.folder / node.id / LOG_FILE
-                raise ClusterError("failed", f"{node.id} ended: {_last_words(log)}", f"See {log}.")
+                raise ClusterError(
+                    "failed",
+                    f"{node.id} ended: {_last_words(log)}",
+                    f"See {log}; what else was started ends with `cortex down --data {self.folder}`.",
+                )
 
     def note_supervisors(self) -> None:
         """Writes the supervisors' pids, as the daemons left them, into cluster.json."""
@@ -128,7 +150,8 @@ class LocalCluster:
 
     def stop(self, *, keep_running: bool, say: Callable[[str], None]) -> None:
         """Ends the daemons, then the supervisors with their commands unless `keep_running`. Within 15 s."""
-        supervisors = [pid for pid in map(self._supervisor_of, self.nodes) if pid is not None]
+        by_node = {node.id: self._supervisor_of(node) for node in self.nodes}
+        supervisors = [pid for pid in by_node.values() if pid is not None]
         daemons = [node.pid for node in self.nodes if node.pid is not None and self.runs(node)]
         killed = end_processes(daemons, DAEMONS_END_S)
         for pid in killed:
@@ -140,7 +163,7 @@ class LocalCluster:
                 say(f"supervisor {pid} did not stop in time and was killed with its commands")
             if killed:
                 _signal_all(commands, signal.SIGKILL)
-        kept = {node.id: node.supervisor_pid for node in self.nodes} if keep_running else {}
+        kept = by_node if keep_running else {}
         self.nodes = [replace(node, pid=None, supervisor_pid=kept.get(node.id)) for node in self.nodes]
         self.save()
 
@@ -184,7 +207,11 @@ class LocalCluster:
         except OSError:
             written = []
         candidates = [int(word) for word in written[:1] if word.isdigit()] + [node.supervisor_pid]
-        return next((pid for pid in candidates if pid is not None and _is_supervisor(pid)), None)
+        for pid in candidates:
+            arguments = arguments_of(pid) if pid is not None else []
+            if str(self.folder / node.id) in arguments and any("supervisor" in part for part in arguments):
+                return pid
+        return None
 
 
 async def wait_until_led(cluster: LocalCluster, status: Callable[[], Any], timeout_s: float = READY_S) -> None:
@@ -282,10 +309,6 @@ def _is_free(address: str) -> bool:
     return True
 
 
-def _is_supervisor(pid: int) -> bool:
-    return runs_with(pid, "supervisor")
-
-
 def _signal_all(pids: Sequence[int], number: signal.Signals) -> None:
     for pid in pids:
         try:
@@ -305,8 +328,14 @@ def _wait_gone(pids: Sequence[int], patience_s: float) -> list[int]:
 
 
 def _last_words(log: Path) -> str:
+    """What the daemon said at its end: its own sentence among the lines of JSON, else its last line."""
     try:
-        lines = log.read_text(errors="replace").strip().splitlines()
+        with open(log, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - MAX_LOG_TAIL_BYTES))
+            lines = file.read().decode(errors="replace").strip().splitlines()
     except OSError:
         lines = []
+    for number in range(len(lines) - 1, -1, -1):
+        if lines[number].startswith("cortexd: "):
+            return " ".join(line.strip() for line in lines[number:])[9:500]
     return lines[-1][-500:] if lines else "it wrote nothing."

@@ -19,15 +19,14 @@ def is_alive(pid: int) -> bool:
     return _state_and_parent(pid)[0] != "Z"
 
 
-def runs_with(pid: int, text: str) -> bool:
-    """Whether the process lives and one of its arguments contains `text`: pids are used again."""
+def arguments_of(pid: int) -> list[str]:
+    """The command line of a living process; empty when it is gone. Pids are used again, arguments tell."""
     if not is_alive(pid):
-        return False
+        return []
     try:
-        arguments = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+        return [os.fsdecode(part) for part in (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")]
     except OSError:
-        return False
-    return any(os.fsencode(text) in argument for argument in arguments)
+        return []
 
 
 def descendants(pid: int) -> list[int]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +29,14 @@ CALL_S = 1.0
 def up(voters: int | None, workers: int | None, headless: bool, no_sample: bool) -> None:
     """Start a cluster on this machine, or the one that --data has, and open the console.
 
-    Leaving the console leaves the cluster running; `cortex down` ends it.
+    Leaving the console leaves the cluster running; `cortex down` ends it. Commands that name no cluster use this
+    one, unless they have another.
     """
     from tui.target import CLUSTER_FILE
 
     folder = _folder()
+    if settings().cluster:
+        raise usage("up starts daemons on this machine.", "Name their folder with --data.")
     if not headless and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise usage("The console needs a terminal.", "Add --headless.")
     new = not (folder / CLUSTER_FILE).exists()
@@ -40,6 +45,7 @@ def up(voters: int | None, workers: int | None, headless: bool, no_sample: bool)
         started = cluster.start()
         asyncio.run(_ready(cluster, sample=new and not no_sample))
         cluster.note_supervisors()
+        _remember(folder)
     except KeyboardInterrupt:
         raise Interrupted(
             f"Interrupted; what was started in {folder} goes on.", f"End it with `cortex down --data {folder}`."
@@ -72,6 +78,7 @@ def down(keep_running: bool) -> None:
         ) from None
     except OSError as error:
         raise ClusterError("failed", f"{folder}: {error.strerror}.", "Free space or permissions there.") from None
+    _forget(folder)
     if settings().json:
         emit({"operation_id": None, "index": None, "ids": ended})
     else:
@@ -79,7 +86,7 @@ def down(keep_running: bool) -> None:
 
 
 def _folder() -> Path:
-    """--data, the context's folder, else the default one."""
+    """--data, else the default one."""
     from tui.target import folders
 
     chosen = settings().data
@@ -133,7 +140,38 @@ def _say_started(cluster: LocalCluster, started: list[str]) -> None:
     if settings().json:
         emit({"data": str(cluster.folder), "started": started, "nodes": [asdict(node) for node in cluster.nodes]})
         return
-    count = len(cluster.nodes)
-    what = "runs already" if not started else "runs" if len(started) == count else f"runs again with {started}"
-    say(f"A cluster of {count} {what} in {clean(str(cluster.folder))}.")
-    say(f"Use it with `cortex --data {clean(str(cluster.folder))}`, end it with `cortex down --data …`.")
+    folder = clean(str(cluster.folder))
+    count = f"{len(cluster.nodes)} node{'s' if len(cluster.nodes) > 1 else ''}"
+    again = f"; started again: {', '.join(started)}" if 0 < len(started) < len(cluster.nodes) else ""
+    say(f"A cluster of {count} runs in {folder}{again if started else ' already'}.")
+    say(f"Use it with `cortex --data {folder}`, end it with `cortex down --data {folder}`.")
+
+
+def _remember(folder: Path) -> None:
+    """Makes the cluster the default of commands without a target, unless the context names one that runs."""
+    from tui.local import LocalCluster, write_private
+    from tui.target import folders, read_context
+
+    path = folders().context
+    try:
+        known = read_context(path)
+        if known.get("cluster") or (known.get("data") and LocalCluster.load(Path(str(known["data"]))).any_runs()):
+            return
+    except ClusterError:
+        # Damaged, or its cluster is gone: this one takes its place.
+        pass
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_private(path, json.dumps({"data": str(folder)}) + "\n")
+    except OSError:
+        # Only a convenience: flags name the cluster too.
+        return
+
+
+def _forget(folder: Path) -> None:
+    from tui.target import folders, read_context
+
+    path = folders().context
+    with suppress(ClusterError, OSError):
+        if read_context(path).get("data") == str(folder):
+            path.unlink()

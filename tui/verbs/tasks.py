@@ -239,7 +239,7 @@ def _say_task(reply: cluster_pb2.GetTaskReply) -> None:
 def event_line(row: types_pb2.Event) -> str:
     """One event on one line: time, type, what it is about, where, details."""
     about = row.task or ""
-    parts = (rfc3339(row.at_us), f"{json_view.event_type(row.type):<14}", about, row.node, row.detail)
+    parts = (rfc3339(row.at_us), f"{json_view.event_type(row.type):<16}", about, row.node, row.detail)
     return "  ".join(clean(part) for part in parts if part).rstrip()
 
 
