@@ -146,7 +146,7 @@ def test_a_flip_that_is_carried_out_flips() -> None:
     assert places(pass_over(state_of(node("a"), wanting), {"a": there})) == {"t": "a"}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(made=clusters())
 def test_a_verdict_agrees_with_the_pass(made: tuple[ClusterState, dict[str, Any], Limits]) -> None:
     """For each queued task alone: it is placed if and only if some node is eligible, and on the best of those."""
