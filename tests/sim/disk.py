@@ -236,5 +236,5 @@ class SimOffload:
         if running is not None and rng.random() < 0.8:
             for disk in self._disks():
                 disk.dying = True
-            with suppress(PowerLost, OSError):
+            with suppress(Exception):
                 running()

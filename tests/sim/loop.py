@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
@@ -28,6 +29,8 @@ class Life:
     def __init__(self, name: str) -> None:
         self.name = name
         self.alive = True
+        self.paused = False
+        self._held: list[tuple[contextvars.Context, Callable[..., Any], tuple[Any, ...]]] = []
         self.context = contextvars.Context()
         self.context.run(_LIFE.set, self)
 
@@ -42,6 +45,22 @@ class Life:
 
     def end(self) -> None:
         self.alive = False
+
+    def pause(self) -> None:
+        """As by SIGSTOP: time passes, nothing happens here until resume()."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Everything that became due meanwhile happens now, in its order."""
+        self.paused = False
+        held, self._held = self._held, []
+        loop = asyncio.get_running_loop()
+        for context, callback, args in held:
+            loop.call_soon(callback, *args, context=context)
+
+    def hold(self, context: contextvars.Context, callback: Callable[..., Any], *args: Any) -> None:
+        """Call it after resume()."""
+        self._held.append((context, callback, args))
 
 
 class _Selector:
@@ -71,6 +90,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self._selector = _Selector(self)
         self._clock_resolution = 1e-9
         self._over = False
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._prune_at = 1000
         self.neutral = contextvars.Context()
         """A context of no life, for what must outlast whoever asked for it."""
         self.errors: list[BaseException] = []
@@ -90,21 +111,34 @@ class SimLoop(asyncio.BaseEventLoop):
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
+        context = contextvars.copy_context() if context is None else context
         return super().call_soon(self._bound(callback, context), *args, context=context)
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
+        context = contextvars.copy_context() if context is None else context
         return super().call_at(when, self._bound(callback, context), *args, context=context)
 
-    def _bound(self, callback: Callable[..., Any], context: contextvars.Context | None) -> Callable[..., Any]:
-        life = _LIFE.get(None) if context is None else context.get(_LIFE)
+    def create_task(self, *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
+        # A dead life's tasks are never resumed. They are kept, for collecting them would run their clean-up.
+        task = super().create_task(*args, **kwargs)
+        self._tasks.append(task)
+        if len(self._tasks) > self._prune_at:
+            self._tasks = [task for task in self._tasks if not task.done()]
+            self._prune_at = 2 * len(self._tasks) + 1000
+        return task
+
+    def _bound(self, callback: Callable[..., Any], context: contextvars.Context) -> Callable[..., Any]:
+        life = context.get(_LIFE)
         if life is None:
             return callback
 
         def bound(*args: Any) -> None:
-            if life.alive or self._over:
+            if self._over or (life.alive and not life.paused):
                 callback(*args)
+            elif life.alive:
+                life.hold(context, callback, *args)
 
         return bound
 
@@ -117,12 +151,17 @@ class SimLoop(asyncio.BaseEventLoop):
         self._limit_s = float("inf")
         self.set_exception_handler(lambda _loop, _context: None)
         for _ in range(100):
-            left = sorted(asyncio.all_tasks(self), key=lambda task: task.get_name())
+            left = [task for task in self._tasks if not task.done()]
             if not left:
                 break
             for task in left:
                 task.cancel()
             self.run_until_complete(asyncio.sleep(0))
+        for task in self._tasks:
+            # Nothing can wake the tasks of dead lives any more.
+            if not task.done() and (work := task.get_coro()) is not None:
+                with suppress(Exception):
+                    work.close()
         self.close()
 
     def _note(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -159,7 +159,10 @@ class Network:
         if host is None or not host.life.alive or self.is_cut(source, target):
             self.counts["cut"] += 1
             return
-        host.life.call(host.handlers.raft, message)
+        if host.life.paused:
+            host.life.hold(host.life.context.copy(), host.handlers.raft, message)
+        else:
+            host.life.call(host.handlers.raft, message)
 
     def host(self, address: str) -> _Host:
         """Raises LinkClosed when nobody listens there."""
@@ -292,10 +295,12 @@ class SimLink:
         await network.passage(self._address, address, limit_s)
         host = network.host(address)
         work = host.life.spawn(_settled(host.handlers.call(method, request, caller)))
-        try:
-            reply, error = await asyncio.wait_for(work, timeout_s)
-        except TimeoutError:
-            raise LinkClosed(f"{address} did not answer in {timeout_s} s") from None
+        # Not wait_for: it would wait for the cancelled work, which never ends in a life that is over.
+        await asyncio.wait([work], timeout=timeout_s)
+        if not work.done():
+            work.cancel()
+            raise LinkClosed(f"{address} did not answer in {timeout_s} s")
+        reply, error = work.result()
         await network.passage(address, self._address, limit_s)
         if error is not None:
             raise error

@@ -54,6 +54,7 @@ class RaftosEngine:
         self._told: tuple[Role, int, str | None] = (Role.FOLLOWER, 0, None)
         self._flush_due = False
         self._running = False
+        self._may_campaign = True
         self._ticker: asyncio.TimerHandle | None = None
         self._left: list[asyncio.Future[None]] = []
         # raftos' "server": see roles.Server.
@@ -129,6 +130,7 @@ class RaftosEngine:
             self._writer,
             self._roles,
         )
+        self._state.may_campaign = self._may_campaign
         self._running = True
         self._log.commit(applied)
         self._exposed_commit = applied
@@ -209,9 +211,11 @@ class RaftosEngine:
             retry.cancel()
 
     def allow_campaign(self, allowed: bool) -> None:
-        self._state.may_campaign = allowed
-        if not allowed and isinstance(self._state.state, Leader):
-            self._state.state.abdicate()
+        self._may_campaign = allowed
+        if self._running:
+            self._state.may_campaign = allowed
+            if not allowed and isinstance(self._state.state, Leader):
+                self._state.state.abdicate()
 
     def receive(self, message: raft_pb2.RaftMessage) -> None:
         """Take a message from the link. What is not for this voter, or makes no sense, is dropped."""

@@ -219,9 +219,13 @@ class Leader(Role, library.Leader):
         self.state.server.log_changed()
 
     def update_commit_index(self) -> None:
-        """Commit what a majority has on its disk, as soon as an entry of this term is among it."""
-        matches = [self.state.writer.durable_index, *(peer.match_index for peer in self.progress.values())]
-        majority = sorted(matches, reverse=True)[len(matches) // 2]
+        """Commit what a majority has on its disk, as soon as an entry of this term is among it.
+
+        This voter is one of the majority: no follower may tell of a commit that its own leader cannot read back.
+        """
+        durable = self.state.writer.durable_index
+        matches = [durable, *(peer.match_index for peer in self.progress.values())]
+        majority = min(sorted(matches, reverse=True)[len(matches) // 2], durable)
         if majority > self.log.commit_index and self.log.term_at(majority) == self.storage.term:
             self.log.commit(majority)
             self.state.server.log_changed()

@@ -26,6 +26,8 @@ class Log:
     entries: list[Committed] = field(default_factory=list)
     _appended_bytes: int = 0
     _committed_bytes: int = 0
+    cuts: int = 0
+    """How often a suffix was replaced by a leader's."""
 
     @property
     def last_log_index(self) -> int:
@@ -78,6 +80,7 @@ class Log:
         """Forget `index` and what follows. Raises LogBroken when that is committed."""
         if index <= self.commit_index:
             raise LogBroken(f"entry {index} is committed (up to {self.commit_index}) but a leader replaces it")
+        self.cuts += 1
         start = index - self.base_index - 1
         self._appended_bytes -= sum([len(entry.data) for entry in self.entries[start:]])
         del self.entries[start:]

@@ -1,0 +1,228 @@
+"""A cluster of engines without daemons: machines, hosts and what happens to them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from node.consensus.port import Committed, Role
+from node.consensus.raftos import roles
+from node.consensus.raftos.engine import RaftosEngine
+from node.consensus.raftos.journal import DiskFull, JournalDamaged
+from node.consensus.raftos.leader import Leader
+from node.consensus.raftos.library import BaseState
+from node.consensus.raftos.settings import RaftSettings
+from node.consensus.raftos.wire import Data
+from tests.sim.env import SimMachine
+from tests.sim.loop import SimLoop
+from tests.sim.net import Network, RaftOnly
+from tests.sim.raft_checks import RaftChecker
+from tests.sim.result import Trace, Violations
+
+CLUSTER_ID = "sim"
+SEGMENT_BYTES = 16 * 1024
+_START_S = 60.0
+
+
+def watched_roles(world: World) -> Mapping[str, type[BaseState]]:
+    """Our roles, which also count what they get to do."""
+    counts = world.counts
+
+    class CountingFollower(roles.Follower):
+        def _take(self, entries: list[Committed]) -> None:
+            cuts = self.log.cuts
+            super()._take(entries)
+            counts["cut suffixes"] += self.log.cuts - cuts
+
+        def _refuse(self, data: Data) -> None:
+            counts["appends refused: other term" if self.log.term_at(data["prev_log_index"]) else "too short"] += 1
+            super()._refuse(data)
+
+        def _send_vote(self, to: str, term: int, *, granted: bool, pre_vote: bool) -> None:
+            super()._send_vote(to, term, granted=granted, pre_vote=pre_vote)
+            if granted and not pre_vote:
+                world.happened("vote", self.id)
+
+        def on_receive_timeout_now(self, data: Data) -> None:
+            counts["transfers asked"] += 1
+            super().on_receive_timeout_now(data)
+
+    class CountingCandidate(roles.Candidate):
+        def _again(self) -> None:
+            counts["elections without a winner" if not self.pre_vote else "pre-votes without a majority"] += 1
+            super()._again()
+
+        def on_receive_request_vote_response(self, data: Data) -> None:
+            counts["stale votes"] += data["vote_granted"] and data["term"] < self.storage.term
+            counts["doubled votes"] += data["sender"] in self._votes
+            super().on_receive_request_vote_response(data)
+
+    class CountingLeader(Leader):
+        def start(self) -> None:
+            counts["leaders"] += 1
+            world.checker.led(self.id, self.storage.term, self.log.entries)
+            super().start()
+            world.happened("leader", self.id)
+
+        def _lost_quorum(self) -> None:
+            counts["step-downs without quorum"] += 1
+            super()._lost_quorum()
+
+        def _append_forward(self, data: Data) -> Data:
+            counts["forwards"] += 1
+            return super()._append_forward(data)
+
+        def on_receive_forward(self, data: Data) -> None:
+            counts["forwards arrived"] += 1
+            super().on_receive_forward(data)
+
+        def update_commit_index(self) -> None:
+            before, older = self.log.commit_index, self.log.term_at(self.log.commit_index + 1) < self.storage.term
+            super().update_commit_index()
+            if self.log.commit_index > before and older:
+                counts["older terms committed"] += 1
+                world.happened("commit", self.id)
+
+    return {"Follower": CountingFollower, "Candidate": CountingCandidate, "Leader": CountingLeader}
+
+
+class Voter:
+    """One machine with an engine on it, and the Host of every life of that engine."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.id = name
+        self.address = f"{name}:1"
+        self.machine = SimMachine(world.loop, name, world.seed)
+        self.engine: RaftosEngine | None = None
+        self.dead_since: float | None = None
+        """When it went down, or stopped by itself."""
+        self._seen = 0
+        self._was: tuple[Role, int] = (Role.FOLLOWER, 0)
+
+    @property
+    def up(self) -> bool:
+        return self.engine is not None and self.dead_since is None
+
+    async def boot(self) -> None:
+        """Start a new life. A disk that is full keeps it down."""
+        world = self.world
+        life, env = self.machine.boot()
+        self.engine, self.dead_since, self._seen = None, None, 0
+        self._was = (Role.FOLLOWER, 0)
+        link = world.network.link(self.address, life)
+        engine = RaftosEngine(
+            env, self, self.id, world.addresses, CLUSTER_ID, link.send_raft, world.settings, world.roles
+        )
+        started = life.spawn(engine.start())
+        self.engine = engine
+        world.network.attach(self.address, RaftOnly(engine.receive), life)
+        await asyncio.wait([started], timeout=_START_S)
+        if started.done() and (error := started.exception()) is not None:
+            if isinstance(error, JournalDamaged):
+                world.report(f"{self.id} does not start: {error}")
+            elif not isinstance(error, OSError | DiskFull):
+                raise error
+            self.dead_since = world.loop.time()
+
+    def go_down(self, power_loss: bool) -> None:
+        if not self.machine.up:
+            return
+        self.world.note(f"{self.id} {'loses power' if power_loss else 'is killed'}")
+        self.world.network.detach(self.address)
+        before = sum(disk.torn_sectors for disk in self.machine.disks.values())
+        if power_loss:
+            self.machine.power_loss()
+        else:
+            self.machine.kill()
+        self.world.counts["torn sectors"] += sum(d.torn_sectors for d in self.machine.disks.values()) - before
+        self.dead_since = self.world.loop.time()
+
+    # consensus.port.Host
+
+    def stamp(self, proposal: bytes) -> bytes:
+        return proposal
+
+    def noop(self) -> bytes:
+        return b"noop"
+
+    def committed(self) -> None:
+        engine = self.engine
+        assert engine is not None
+        upto = engine.commit_index
+        entries = engine.entries(self._seen, upto - self._seen)
+        self.world.checker.committed(self.id, entries, self._seen, upto)
+        self.world.note(f"{self.id} commits {upto}")
+        self._seen = upto
+
+    def role_changed(self) -> None:
+        engine = self.engine
+        assert engine is not None
+        now = (engine.role, engine.term)
+        if now != self._was:
+            self._was = now
+            self.world.note(f"{self.id} {engine.role.value} {engine.term}")
+
+    @property
+    def log(self) -> list[Committed]:
+        assert self.engine is not None
+        return self.engine._log.entries
+
+    def observe_clock(self, peer: str, wall_us: int) -> None:
+        self.world.counts["clocks observed"] += 1
+
+    def applied(self) -> tuple[int, int, bytes]:
+        return self._seen, self._seen, b"digest"
+
+    def peer_digest(self, peer: str, index: int, digest: bytes) -> None:
+        self.world.counts["digests received"] += 1
+
+    def fatal(self, error: Exception) -> None:
+        self.world.note(f"{self.id} stops: {error}")
+        self.world.counts["stopped by the disk"] += 1
+        if not isinstance(error, OSError):
+            self.world.report(f"{self.id} stops: {error!r}")
+        self.dead_since = self.world.loop.time()
+
+
+class World:
+    """All of one run: made from its seed alone."""
+
+    def __init__(
+        self, loop: SimLoop, seed: int, size: int, settings: RaftSettings, keep_trace: bool = False
+    ) -> None:
+        self.loop, self.seed, self.settings = loop, seed, settings
+        self.mode = ""
+        self.random = random.Random(seed)
+        self.counts: Counter[str] = Counter()
+        self.trace = Trace(keep_trace)
+        self.violations = Violations()
+        self.network = Network(loop, random.Random(f"{seed}/network"))
+        self.checker = RaftChecker(self.report)
+        self.happened: Callable[[str, str], None] = lambda _what, _voter: None
+        """Told of moments worth an ambush: a "vote" given, a "leader" elected, a "commit" of an older term."""
+        self.roles = watched_roles(self)
+        names = [f"n{number}" for number in range(1, size + 1)]
+        self.addresses = {name: f"{name}:1" for name in names}
+        self.voters = [Voter(self, name) for name in names]
+
+    def report(self, what: str) -> None:
+        self.violations(self.loop.time(), what)
+        self.note(f"VIOLATION {what}")
+
+    def note(self, what: str) -> None:
+        self.trace.note(self.loop.time(), what)
+
+    @property
+    def up(self) -> list[Voter]:
+        return [voter for voter in self.voters if voter.up]
+
+    def leader(self) -> Voter | None:
+        """The leader of the highest term among those that are up."""
+        leading = [voter for voter in self.up if voter.engine and voter.engine.role is Role.LEADER]
+        return max(leading, key=lambda voter: voter.engine.term, default=None)  # type: ignore[union-attr]
+
+    def check_logs(self) -> None:
+        self.checker.logs({voter.id: voter.log for voter in self.up})
