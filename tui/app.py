@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.segment import Segment
@@ -58,7 +59,7 @@ class WithoutColor(LineFilter):
 class Console(App[int], inherit_bindings=False):
     """The operator's console over a source."""
 
-    CSS_PATH = "app.tcss"
+    CSS_PATH = Path(__file__).with_name("app.tcss")
     TITLE = "cortex"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS = bindings("app")

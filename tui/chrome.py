@@ -65,15 +65,16 @@ def tabs_line(current: str, draw: Draw, *, right: Cell, width: int) -> Cell:
         "letters": count_of(view.states[types_pb2.TASK_STATE_DEAD_LETTER]),
         "events": "",
     }
-    spans: list[Span] = [(" ", "text")]
+    spans: list[Span] = []
     for place, key, title in VIEWS:
         here = place == current
+        spans.append((draw.glyphs.cursor if here else " ", "accent"))
         spans += [(key, "key"), (f" {title}", "strong" if here else "dim")]
         count = counts[place]
         alarm = place == "letters" and count != "0"
         if count:
             spans.append((f" {count}", "bad" if alarm else "accent" if here else "dim"))
-        spans.append(("   ", "text"))
+        spans.append(("  ", "text"))
     left = tuple(spans)
     room = width - cell_width(left) - cell_width(right) - 1
     if room < 0:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from cortex.v1 import cluster_pb2, types_pb2
-from tui.source import LinkState, SourceError, WatchItem
+from tui.source import SourceError, WatchItem
 
 NOW_US = 1_750_000_000_000_000
 SECOND_US = 1_000_000
@@ -143,7 +143,9 @@ def task(
         row.fence = 1000 + number
     if node:
         row.placement.CopyFrom(
-            types_pb2.Placement(node=node, score=61.5, terms=terms(30, 40, 50, 5, 1), reason="best of 3 eligible nodes")
+            types_pb2.Placement(
+                node=node, score=61.5, terms=terms(30, 40, 50, 5, 1), reason="best of 3 eligible nodes"
+            )
         )
     if ended_s:
         row.completed_at_us = NOW_US - int(ended_s * SECOND_US)
@@ -163,7 +165,8 @@ def task(
 
 def sample_tasks() -> list[types_pb2.Task]:
     return [
-        task(1, "render", RUNNING, "blender -b scene.blend -a", node="anvil", priority=8, started_s=754, created_s=760),
+        task(1, "render", RUNNING, "blender -b scene.blend -a", node="anvil", priority=8, started_s=754,
+             created_s=760),
         task(2, "backup", RUNNING, "restic backup /srv --tag nightly", node="birch", started_s=41, created_s=44),
         task(3, "index", ASSIGNED, "./reindex --all", node="birch", created_s=9),
         task(4, "train", QUEUED, "python train.py --epochs 40", priority=7, created_s=320,
@@ -171,8 +174,8 @@ def sample_tasks() -> list[types_pb2.Task]:
         task(5, "thumbs", QUEUED, "make thumbs", priority=2, created_s=33, attempt=1),
         task(6, "hello", COMPLETED, "echo hello, world", node="anvil", created_s=130, started_s=129, ended_s=128,
              exit_code=0),
-        task(7, "lint", FAILED, "ruff check .", node="cedar", created_s=400, started_s=399, ended_s=395, exit_code=1,
-             error="exit 1: 3 errors found"),
+        task(7, "lint", FAILED, "ruff check .", node="cedar", created_s=400, started_s=399, ended_s=395,
+             exit_code=1, error="exit 1: 3 errors found"),
         task(8, "sync", CANCELLED, "rsync -a /a /b", node="cedar", created_s=900, started_s=899, ended_s=600,
              reason="cancelled by uid:1000"),
         task(9, "flaky", DEAD, "sh -c 'exit 7'", node="birch", attempt=3, created_s=700, started_s=500, ended_s=498,
@@ -231,8 +234,8 @@ def sample_events() -> list[types_pb2.Event]:
               before_s=520, attempt=2),
         event(31, types_pb2.EVENT_TYPE_RETRIED, task_id=flaky, before_s=518.6, attempt=3),
         event(32, types_pb2.EVENT_TYPE_STARTED, task_id=flaky, node="birch", before_s=500, attempt=3),
-        event(33, types_pb2.EVENT_TYPE_DEAD_LETTERED, task_id=flaky, node="birch", detail="exit 7 on all 4 attempts",
-              before_s=498, attempt=3),
+        event(33, types_pb2.EVENT_TYPE_DEAD_LETTERED, task_id=flaky, node="birch", before_s=498, attempt=3,
+              detail="exit 7 on all 4 attempts"),
         event(40, types_pb2.EVENT_TYPE_NODE_OFFLINE, node="elm", detail="no heartbeat for 15 s", before_s=320),
         event(41, types_pb2.EVENT_TYPE_NODE_CORDONED, node="dune", detail="kernel update", before_s=300,
               actor="uid:1000"),
@@ -287,6 +290,7 @@ class FakeSource:
         self.calls: list[tuple[object, ...]] = []
         self.mutators = 0
         self.watches = 0
+        self.history_asked = False
         self.index = 1500
         self.refuse: SourceError | None = None
         self._stream: asyncio.Queue[WatchItem] = asyncio.Queue()
@@ -356,6 +360,7 @@ class FakeSource:
             entry for entry in self.events
             if (not task or entry.task == task) and (not node or entry.node == node) and entry.at_us >= since_us
         ]  # fmt: skip
+        self.history_asked = True
         return cluster_pb2.ListEventsReply(events=rows[:limit], index=self.index)
 
     async def why(self, task_id: str) -> cluster_pb2.WhyReply:

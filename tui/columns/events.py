@@ -83,7 +83,7 @@ _TIME: Column[Event] = Column(
 _TYPE: Column[Event] = Column("type", "EVENT", 13, _draw_type, word)
 _TASK: Column[Event] = Column("task", "TASK", 14, _draw_task, lambda event: event.task, flex=1, most=32)
 _NODE: Column[Event] = Column("node", "NODE", 8, _draw_node, lambda event: event.node, flex=1, most=16)
-_DETAIL: Column[Event] = Column("detail", "DETAIL", 20, _draw_detail, lambda event: event.detail, flex=4)
+_DETAIL: Column[Event] = Column("detail", "DETAIL", 26, _draw_detail, lambda event: event.detail, flex=4)
 _ATTEMPT: Column[Event] = Column(
     "attempt", "ATT", 3, lambda event, _d, _w: ((str(event.attempt), "dim"),) if event.task else EMPTY, None,
     align="right", rank=5,

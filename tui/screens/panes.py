@@ -88,7 +88,9 @@ class PanesScreen(ConsoleScreen):
     def sync_content(self) -> None:
         headline = self.query_one("#headline", Lines)
         headline.show(self.sync_headline())
-        tabs: list[Span] = [(" ", "text")]
+        tabs: list[Span] = []
         for name, title, key in self.panes:
-            tabs += [(key, "key"), (f" {title}   ", "strong" if name == self.pane else "dim")]
+            here = name == self.pane
+            tabs += [(self.console.glyphs.cursor if here else " ", "accent"), (key, "key")]
+            tabs.append((f" {title}  ", "strong" if here else "dim"))
         self.query_one("#tabs", Lines).show((tuple(tabs),))

@@ -37,14 +37,19 @@ def header_segments(
     arrow = glyphs.descending if descending else glyphs.ascending
     segments: list[Segment] = []
     end = 0
-    for placed in columns:
-        title, role = placed.column.title, "title"
+    for at, placed in enumerate(columns):
+        title, role, width = placed.column.title, "title", placed.width
         if placed.column is sorted_by:
-            room = placed.width - width_of(arrow)
-            title, role = fit(title, min(room, width_of(title)), ellipsis="") + arrow, "accent"
-        text = fit(title, placed.width, placed.column.align, "")
+            role = "accent"
+            # The arrow stands in the gap behind a title that fills its column.
+            if placed.column.align == "right" or width_of(title) >= width:
+                title = fit(title, width, placed.column.align, "") + arrow
+                width += width_of(arrow) if at + 1 < len(columns) else 0
+            else:
+                title += arrow
+        text = fit(title, width, placed.column.align, "")
         segments += [Segment(" " * (placed.x - end)), Segment(text, palette.style(role))]
-        end = placed.x + placed.width
+        end = placed.x + width
     return segments
 
 

@@ -1,0 +1,71 @@
+"""Every view as plain text at 80x24 and 200x50, beside golden files that one can read."""
+
+from __future__ import annotations
+
+import pytest
+
+from cortex.v1 import cluster_pb2
+from tests.tui.console import check_golden, open_console
+from tests.tui.fake import FakeSource
+
+SIZES = {"80x24": (80, 24), "200x50": (200, 50)}
+SCREENS: dict[str, tuple[str, ...]] = {
+    "nodes": (),
+    "queue": ("2",),
+    "letters": ("4",),
+    "events": ("5",),
+    "task": ("2", "j", "enter"),
+    "task_output": ("2", "j", "o"),
+    "task_why": ("2", "j", "j", "j", "enter"),
+    "node": ("enter",),
+    "preview": ("2", "j", "space", "j", "space", "K"),
+    "submit": ("S", "l", "s"),
+    "help": ("question_mark",),
+    "palette": ("ctrl+p",),
+    "filter": ("2", "slash", *"state=running"),
+}
+
+
+def with_output() -> FakeSource:
+    source = FakeSource()
+    source.output_replies["01jx00000001"] = [
+        cluster_pb2.OutputReply(stream=cluster_pb2.STREAM_KIND_STDOUT, data=b"Blender 4.2\nFra:1 Mem:120M\n"),
+        cluster_pb2.OutputReply(stream=cluster_pb2.STREAM_KIND_STDERR, data=b"warning: no GPU, using the CPU\n"),
+        cluster_pb2.OutputReply(stream=cluster_pb2.STREAM_KIND_STDOUT, offset=27, data=b"Fra:2 Mem:121M\n"),
+    ]
+    return source
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("screen", SCREENS)
+async def test_screen_is_as_recorded(screen: str, size: str) -> None:
+    async with open_console(with_output(), SIZES[size]) as session:
+        await session.press(*SCREENS[screen])
+        await session.settle()
+        check_golden(f"{screen}_{size}", session)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 30), (20, 5), (40, 10), (300, 3)])
+async def test_no_size_crashes(size: tuple[int, int]) -> None:
+    async with open_console(with_output(), size) as session:
+        for keys in SCREENS.values():
+            await session.press(*keys)
+            await session.press("escape", "escape", "1")
+        await session.resize(80, 24)
+        await session.press("1")
+        assert "anvil" in session.text
+
+
+async def test_key_columns_are_there_at_80_cells() -> None:
+    wanted = {
+        "1": ("NODE", "STATE", "ROLE", "SCORE", "CPU", "MEM", "DISK", "NET", "GPU", "RUN", "AGE"),
+        "2": ("STATE", "PRI", "NAME", "NODE", "ATT", "AGE", "WAIT", "RUN"),
+        "4": ("DEAD", "NAME", "CAUSE", "EXIT", "ATT", "NODE"),
+        "5": ("TIME", "EVENT", "TASK", "NODE", "DETAIL"),
+    }
+    async with open_console() as session:
+        for key, titles in wanted.items():
+            await session.press(key)
+            header = session.lines[2]
+            assert len(session.lines) == 24
+            assert [title for title in titles if title not in header] == []
