@@ -262,3 +262,14 @@ def test_10_000_submissions_in_one_entry_cost_their_number() -> None:
     replies = m.apply(*(submit(m) for _ in range(10_000))).commands
     assert all(reply.accepted for reply in replies)
     assert m.state.live_count() == 10_000
+
+
+def test_depth_sees_what_the_entry_ended_before() -> None:
+    m = cluster()
+    limit(m, 2)
+    ids = [m.submit() for _ in range(2)]
+    replies = m.apply(*map(cancel, ids), *(submit(m) for _ in range(3))).commands
+    assert [reply.accepted for reply in replies] == [True] * 2 + [False] * 3
+    ids = [m.submit() for _ in range(2)]
+    replies = m.apply(*map(cancel, ids), *(submit(m) for _ in range(2))).commands
+    assert all(reply.accepted for reply in replies)
