@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from cortex.v1.types_pb2 import Node, NodeState, Task, TaskState
+from cortex.v1.types_pb2 import NodeState, Task, TaskState
 from node.core.model import ClusterState
 from node.env import Clock
 from node.leader.planner import Planner
 from node.leader.port import Replica
-from node.leader.roster import Roster
+from node.leader.roster import Roster, slots_of, used
 from node.leader.session import Session
 
 _ASSIGNED = TaskState.TASK_STATE_ASSIGNED
@@ -116,17 +116,6 @@ class Recaller:
                 if left > 0:
                     free[node_id, kind] = left
         return free
-
-
-def slots_of(node: Node) -> dict[int, int]:
-    """Tasks that a node runs at once, by task type."""
-    return {slots.type: slots.count for slots in node.slots}
-
-
-def used(state: ClusterState, node_id: str, kind: int) -> int:
-    """Tasks of a type that are assigned to a node or run there."""
-    use = state.use.get(node_id)
-    return use.counts.get(kind, 0) if use is not None else 0
 
 
 def _excess(state: ClusterState, node_id: str) -> dict[int, int]:

@@ -7,7 +7,8 @@ its verdict from the applied state at once. That is also what makes repeated bat
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import contextlib
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -22,12 +23,14 @@ from node.core import deadletter, retry
 from node.core.faults import Code, Fault
 from node.core.model import ClusterState, holds
 from node.leader.port import Replica, Settings
+from node.leader.roster import slots_of, used
 from node.leader.session import Attempt, Session
 
 _RUNNING = TaskState.TASK_STATE_RUNNING
 _STOPPED = frozenset({Cause.CAUSE_CANCEL, Cause.CAUSE_MIGRATE, Cause.CAUSE_LEASE})
 _RETRIED = frozenset({Code.OVERLOADED, Code.OUTCOME_UNKNOWN, Code.DEADLINE})
 _RETRY_S = 0.1
+_SHARE_S = 0.02
 _HEAD_BYTES = 4 * 1024
 _TAIL_BYTES = 12 * 1024
 _ERROR_CHARS = 1000
@@ -53,7 +56,10 @@ class Reports:
         self._waiting: deque[_Batch] = deque()
         self._taken: list[_Batch] = []
         self._waiting_count = 0
+        self._ending: Counter[tuple[str, int]] = Counter()
+        self._proposed_s = -_SHARE_S
         self._wake = asyncio.Event()
+        self._urgent = asyncio.Event()
 
     def add(self, session: Session, message: ReportsMessage) -> None:
         """Queue a batch. A worker that floods the leader loses its session, and sends again when it is back."""
@@ -65,6 +71,8 @@ class Reports:
             return
         self._waiting.append(_Batch(session, number, message.reports, message.ByteSize()))
         self._waiting_count += count
+        if self._waiting_count >= self._settings.commands_per_entry or self._makes_idle(session.node_id, message):
+            self._urgent.set()
         self._wake.set()
 
     async def flush(self) -> None:
@@ -76,6 +84,7 @@ class Reports:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
+                await self._share()
                 self._taken = self._take()
                 recorded = await self._record(self._taken)
                 for batch in self._taken:
@@ -84,6 +93,34 @@ class Reports:
                     else:
                         batch.session.push(self._ack(batch, recorded))
                 self._taken = []
+
+    def _makes_idle(self, node_id: str, message: ReportsMessage) -> bool:
+        """Whether a node has a free slot once all that waits of it is recorded: then the entry is urgent."""
+        state = self._replica.state
+        row = state.nodes.get(node_id)
+        if row is None:
+            return True
+        for report in message.reports:
+            task = standing(state, node_id, report)
+            if task is not None and not report.HasField("started"):
+                self._ending[node_id, task.spec.type] += 1
+        return any(
+            used(state, node_id, kind) - self._ending[node_id, kind] < count
+            for kind, count in slots_of(row).items()
+            if (node_id, kind) in self._ending
+        )
+
+    async def _share(self) -> None:
+        """While every node has enough to do, let the reports of several share an entry."""
+        loop = asyncio.get_running_loop()
+        pause_s = self._proposed_s + _SHARE_S - loop.time()
+        if pause_s > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._urgent.wait()
+        self._urgent.clear()
+        self._ending.clear()
+        self._proposed_s = loop.time()
 
     def _take(self) -> list[_Batch]:
         """Batches for about one entry; at least one."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from cortex.v1.types_pb2 import Resources
+from cortex.v1.types_pb2 import Node, Resources
+from node.core.model import ClusterState
 from node.leader.session import Session
 
 _PACE_WINDOW_US = 250_000
@@ -69,3 +70,14 @@ class Roster:
     def samples(self) -> dict[str, Resources]:
         """The last sample of each node."""
         return {node_id: known.resources for node_id, known in self.nodes.items() if known.resources is not None}
+
+
+def slots_of(node: Node) -> dict[int, int]:
+    """Tasks that a node runs at once, by task type."""
+    return {slots.type: slots.count for slots in node.slots}
+
+
+def used(state: ClusterState, node_id: str, kind: int) -> int:
+    """Tasks of a type that are assigned to a node or run there."""
+    use = state.use.get(node_id)
+    return use.counts.get(kind, 0) if use is not None else 0

@@ -400,3 +400,62 @@ def test_a_score_is_shown_with_terms_that_sum_to_it() -> None:
         await cluster.stop()
 
     virtual(main)
+
+
+def entry_times(cluster: Cluster, kind: str) -> list[float]:
+    """Leader time, in seconds, of the entries that begin with a command of a kind."""
+    return [
+        entry.at_us / 1e6
+        for entry, kinds in zip(cluster.replica.entries, cluster.replica.kinds(), strict=True)
+        if kinds[0] == kind
+    ]
+
+
+def test_busy_nodes_share_entries_and_prefetching_is_paced() -> None:
+    async def main() -> None:
+        cluster = Cluster(prefetch_limit=100).begin()
+        workers = [await cluster.connect(machine_node(f"n{number}")) for number in range(3)]
+
+        async def work(worker: WorkerEnd) -> None:
+            """One task a millisecond, reported one by one."""
+            given: list[worker_pb2.Assignment] = []
+            number = 0
+            while True:
+                while not given:
+                    given.extend((await worker.next("assignments")).assignments.assignments)
+                await asyncio.sleep(0.001)
+                number += 1
+                await worker.report(number, ended(given.pop(0)))
+
+        working = [asyncio.ensure_future(work(worker)) for worker in workers]
+        await cluster.submit(*(shell(f"t{number:04}") for number in range(3000)))
+        await asyncio.sleep(0.6)
+        before_s = cluster.replica.now_us() / 1e6
+        await asyncio.sleep(0.2)
+        reports = [at_s for at_s in entry_times(cluster, "task_complete") if at_s > before_s]
+        passes = [at_s for at_s in entry_times(cluster, "task_assign") if at_s > before_s]
+        done = sum(task.state == COMPLETED for task in cluster.replica.state.tasks.values())
+        assert done > 1000, "the pace is the workers' own"
+        assert len(reports) <= 11
+        assert len(passes) <= 11
+        for task in working:
+            task.cancel()
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_a_slot_that_becomes_free_waits_for_nobody() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node(slots=1))
+        await cluster.submit(*(shell(f"t{number}", locks=["one"]) for number in range(20)))
+        begun_s = asyncio.get_running_loop().time()
+        for number in range(20):
+            (one,) = await assignments(worker, 1)
+            await worker.report(number + 1, ended(one))
+        # Two entries of a millisecond for each.
+        assert asyncio.get_running_loop().time() - begun_s < 0.045
+        await cluster.stop()
+
+    virtual(main)
