@@ -12,9 +12,10 @@ import click
 import pytest
 
 from node.cli import RAFTOS_COMMAND, cli
-from node.config import Config
+from node.config import Config, load
 from node.core.faults import Code
 from node.rpc.errors import STATUS
+from tests.e2e.console_blocks import other_commands
 from tui.errors import ClusterError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,6 +55,35 @@ def test_every_setting_of_the_daemon_is_explained_with_its_default() -> None:
         assert item.name in explained
         if isinstance(item.default, int) and item.default > 1:
             assert int(explained[item.name].replace(" ", "")) == item.default, item.name
+
+
+def test_every_code_that_the_command_line_makes_is_explained() -> None:
+    explained = {row[0] for row in rows("errors.md", "[a-z_]+")}
+    for file in (ROOT / "tui").rglob("*.py"):
+        made = re.findall(r"ClusterError\(\s*\"([a-z_]+)\"", file.read_text())
+        assert set(made) <= explained, file
+
+
+def test_configuration_in_the_operator_guide_is_accepted(tmp_path: Path) -> None:
+    guide = (ROOT / "docs/operator-guide.md").read_text()
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", guide, flags=re.MULTILINE | re.DOTALL)
+    file = tmp_path / "cortexd.toml"
+    file.write_text(example)
+    config = load({"config": str(file)}, {})
+    assert config.is_voter
+    assert len(config.voters) == 3
+    assert config.labels == ("rack=a", "ssd")
+
+
+def test_commands_of_the_operator_guide_are_understood() -> None:
+    guide = (ROOT / "docs/operator-guide.md").read_text()
+    lines = [line for line in other_commands(guide) if line.startswith("cortexd ")]
+    assert lines
+    for line in lines:
+        _, verb, *arguments = shlex.split(line)
+        assert isinstance(cli, click.Group)
+        flags = cli.commands[verb].make_context(verb, arguments).params
+        assert load(flags, {}).join == ("127.0.0.1:7001",)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
