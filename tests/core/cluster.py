@@ -37,6 +37,7 @@ class Machine:
         self.events: list[Event] = []
         self.now_us = 1_700_000_000_000_000
         self.outcome = Outcome((), Reply())
+        self.twice = False  # apply each entry twice before its commit: a pure function does not notice
         self._spill = spill
         self._count = 0
 
@@ -62,6 +63,8 @@ class Machine:
         cold = self._load(machine.reads(entry))
         cold |= self._load(machine.follow(entry, self.state, cold))
         outcome = machine.apply(self.state, cold, entry, index, 1)
+        if self.twice:
+            assert machine.apply(self.state, cold, entry, index, 1) == outcome
         self.state.commit(outcome, index, 1, entry.at_us)
         for change in outcome.changes:
             key = Key(change.table, change.id)

@@ -31,6 +31,7 @@ class Walk:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.machine = Machine()
+        self.machine.twice = True
         self.ids: list[str] = []
         self.trimmed: set[str] = set()
         self.ends: Counter[tuple[str, int]] = Counter()
