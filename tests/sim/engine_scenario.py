@@ -20,6 +20,40 @@ _HEAL_S = 30.0
 _CALL_TIMEOUT_S = 3.0
 MODES = ("faults", "short reigns", "ambushed votes")
 """What a run is mostly about; the other faults happen in all of them, less often."""
+MUST_REACH = (
+    *MODES,
+    "acknowledged",
+    "ambushes",
+    "appends refused: other term",
+    "crashes",
+    "cut suffixes",
+    "digests received",
+    "doubled",
+    "doubled votes",
+    "elections without a winner",
+    "ended as NotLeader",
+    "ended as OutcomeUnknown",
+    "ended as Superseded",
+    "failing disks",
+    "forwards",
+    "full disks",
+    "leaders isolated",
+    "lost",
+    "older terms committed",
+    "one-way cuts",
+    "partitions",
+    "pauses",
+    "pre-votes without a majority",
+    "reads confirmed",
+    "reads not confirmed",
+    "reordered",
+    "stale votes",
+    "step-downs without quorum",
+    "stopped by the disk",
+    "torn sectors",
+    "torn tails",
+    "transfers",
+)
 _REFUSED = (NotLeader, Overloaded, Superseded, TooLarge)
 
 

@@ -120,7 +120,11 @@ class Voter:
         self.engine = engine
         world.network.attach(self.address, RaftOnly(engine.receive), life)
         await asyncio.wait([started], timeout=_START_S)
-        if started.done() and (error := started.exception()) is not None:
+        if not started.done():
+            return
+        if (error := started.exception()) is None:
+            world.counts["torn tails"] += engine.cut_bytes > 0
+        else:
             if isinstance(error, JournalDamaged):
                 world.report(f"{self.id} does not start: {error}")
             elif not isinstance(error, OSError | DiskFull):

@@ -57,6 +57,8 @@ class RaftosEngine:
         self._may_campaign = True
         self._ticker: asyncio.TimerHandle | None = None
         self._left: list[asyncio.Future[None]] = []
+        self.cut_bytes = 0
+        """Length of the torn tail that start() cut from the journal."""
         # raftos' "server": see roles.Server.
         self.cluster = [voter for voter in self._voters if voter != id]
         self.cluster_count = len(self.cluster)
@@ -112,6 +114,7 @@ class RaftosEngine:
         self._writer = Writer(journal, offload, self._settings, self._durable, self._fatal)
         recovered = await self._writer.start()
         self._log.append(recovered.entries)
+        self.cut_bytes = recovered.cut_bytes
         applied = self._host.applied()[0]
         if applied > self._log.last_log_index:
             await self._writer.stop()

@@ -1,0 +1,44 @@
+"""`python -m tests.sim --seeds A..B`: simulate, print what was reached, end with one line of sums."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+
+from tests.sim.bugs import BUGS
+from tests.sim.runner import KINDS, run_one, run_seeds
+
+
+def parse_seeds(text: str) -> range:
+    """`A..B`, both inclusive; empty when B < A."""
+    found = re.fullmatch(r"(\d+)\.\.(\d+)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a range of seeds like 0..59")
+    return range(int(found[1]), int(found[2]) + 1)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
+    parser.add_argument("--seeds", type=parse_seeds, default=range(60), metavar="A..B", help="inclusive")
+    parser.add_argument("--kind", choices=list(KINDS), action="append", help="only this; may be repeated")
+    parser.add_argument("--bug", choices=list(BUGS), help="simulate with this deliberate bug")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--trace", action="store_true", help="print everything that happens; one process")
+    options = parser.parse_args(arguments)
+    kinds = options.kind or list(KINDS)
+    if options.trace:
+        results = [run_one(kind, seed, options.bug, True) for seed in options.seeds for kind in kinds]
+        violations = [text for result in results for text in result.violations]
+        print(*violations, sep="\n")
+        return 1 if violations or not results else 0
+    summary = run_seeds(options.seeds, kinds, options.jobs, options.bug, lambda line: print(line, flush=True))
+    for kind, reached in summary.reached.items():
+        print(f"{kind}:", ", ".join(f"{name} {count}" for name, count in sorted(reached.items())))
+    print(summary.line())
+    return 1 if summary.violations or not summary.seeds else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

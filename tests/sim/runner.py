@@ -1,0 +1,103 @@
+"""Runs seeds of every scenario kind, some of them twice, and sums up."""
+
+from __future__ import annotations
+
+import multiprocessing
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+from tests.sim import daemon_scenario, engine_scenario
+from tests.sim.bugs import BUGS
+from tests.sim.result import Result
+
+KINDS: dict[str, Callable[[int, bool], Result]] = {
+    "engine": engine_scenario.run_seed,
+    "daemons": daemon_scenario.run_seed,
+}
+MUST_REACH: dict[str, tuple[str, ...]] = {
+    "engine": engine_scenario.MUST_REACH,
+    "daemons": getattr(daemon_scenario, "MUST_REACH", ()),
+}
+"""Counters that may not be at zero after enough seeds: what was never reached was never tested."""
+ENOUGH_SEEDS = 50
+_TWICE_EVERY = 10
+_TOLD = 20
+
+
+@dataclass(slots=True)
+class Summary:
+    seeds: int = 0
+    virtual_s: float = 0.0
+    operations: int = 0
+    violations: list[str] = field(default_factory=list)
+    reached: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def line(self) -> str:
+        return (
+            f"seeds {self.seeds} hours {self.virtual_s / 3600:.2f} operations {self.operations} "
+            f"violations {len(self.violations)}"
+        )
+
+
+def run_one(kind: str, seed: int, bug: str | None = None, keep_trace: bool = False) -> Result:
+    """One run; an exception out of it is a violation. With `bug`, over an engine that has that one."""
+    patched: AbstractContextManager[None] = BUGS[bug]() if bug else nullcontext()
+    with patched:
+        try:
+            return KINDS[kind](seed, keep_trace)
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            text = f"{type(error).__name__}: {error} (line {place.lineno} of {place.filename.rpartition('/')[2]})"
+            return Result(seed, kind, violations=[text])
+
+
+def run_seeds(
+    seeds: Sequence[int],
+    kinds: Sequence[str],
+    jobs: int = 1,
+    bug: str | None = None,
+    tell: Callable[[str], None] = lambda _line: None,
+) -> Summary:
+    """All `seeds` of all `kinds`. Every tenth is run again in another process: the traces must be equal."""
+    summary = Summary(seeds=len(seeds), reached={kind: Counter() for kind in kinds})
+    work = [(kind, seed) for seed in seeds for kind in kinds]
+    again = [(kind, seed) for kind, seed in work if (seed - seeds[0]) % _TWICE_EVERY == 0]
+    with _pool(jobs) as first, _pool(jobs) as second:
+        runs = [first.submit(run_one, kind, seed, bug) for kind, seed in work]
+        reruns = {key: second.submit(run_one, *key, bug) for key in again}
+        for key, run in zip(work, runs, strict=True):
+            result = run.result()
+            _add(summary, result, tell)
+            if key in reruns and reruns[key].result().trace != result.trace:
+                _violate(summary, f"seed {key[1]} {key[0]}: two runs differ", tell)
+    if len(seeds) >= ENOUGH_SEEDS and bug is None:
+        for kind in kinds:
+            for counter in MUST_REACH[kind]:
+                if not summary.reached[kind][counter]:
+                    _violate(summary, f"{kind}: no seed reached '{counter}'", tell)
+    return summary
+
+
+@contextmanager
+def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    # Spawned, so that each process orders its hashes differently: whatever depends on that shows.
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+def _add(summary: Summary, result: Result, tell: Callable[[str], None]) -> None:
+    summary.virtual_s += result.virtual_s
+    summary.operations += result.operations
+    summary.reached[result.kind].update(result.reached)
+    for text in result.violations:
+        _violate(summary, f"seed {result.seed} {result.kind}: {text}", tell)
+
+
+def _violate(summary: Summary, text: str, tell: Callable[[str], None]) -> None:
+    summary.violations.append(text)
+    if len(summary.violations) <= _TOLD:
+        tell(text)
