@@ -139,10 +139,6 @@ class Attempt:
     def group_lives(self) -> bool:
         return self.signal_group(0)
 
-    def drain(self) -> None:
-        self.stdout.drain()
-        self.stderr.drain()
-
     def kill_again(self, now_us: int) -> None:
         self.killed = True
         self.kill_us = now_us + _KILL_AGAIN_US

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 
 from node.supervisor import wire
+from node.supervisor.log import note
 
 _READ_BYTES = 256 * 1024
 _MAX_BACKLOG_BYTES = 64 * 1024 * 1024
@@ -56,7 +56,7 @@ class Channel:
         except BlockingIOError:
             pass
         except (OSError, wire.ProtocolError) as error:
-            os.write(2, f"connection of the daemon closed: {error}\n".encode())
+            note(f"connection of the daemon closed: {error}")
             self.close()
         return messages
 

@@ -147,7 +147,7 @@ def _decode(data: bytes) -> list[Record]:
     while start + 8 <= len(data):
         size = int.from_bytes(data[start + 4 : start + 8], "little")
         body = data[start + 8 : start + 8 + size]
-        if len(body) < size or crc32(body) != int.from_bytes(data[start : start + 4], "little"):
+        if size == 0 or len(body) < size or crc32(body) != int.from_bytes(data[start : start + 4], "little"):
             break
         record = marshal.loads(body)
         if type(record) is not tuple or len(record) < 2:

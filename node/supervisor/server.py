@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import socket
+import sys
 
 from node.supervisor import wire
 from node.supervisor.attempt import NEVER, Attempt, Order, boot_us, unstarted
@@ -13,14 +14,18 @@ from node.supervisor.capture import Capture
 from node.supervisor.channel import Channel
 from node.supervisor.family import Family
 from node.supervisor.journal import Journal
-from node.supervisor.slots import SlotQueue
+from node.supervisor.log import note
 from node.supervisor.spawn import Busy, CannotStart, Spawner
+from node.supervisor.waiting import Waiting
+from node.supervisor.wake import wake_fd
 
 _RETRY_US = 100_000
 _FAMILY_US = 50_000
 # The poll's own clock stands still while the machine is suspended, the leases' clock does not.
 _LONGEST_POLL_S = 1.0
 _IDLE_POLL_S = 60.0
+_MAX_FAILURES = 10
+_MAX_GUESTS = 8
 _QUIT_KILL_TIMEOUT_US = 5_000_000
 
 
@@ -34,9 +39,8 @@ class Supervisor:
         self._greeting = greeting
         self._epoll = select.epoll()
         self._channel: Channel | None = None
-        self._queue = SlotQueue()
-        self._orders: dict[str, Order] = {}
-        self._unleased: set[str] = set()
+        self._guests: dict[int, Channel] = {}
+        self._waiting = Waiting()
         self._attempts: dict[str, Attempt] = {}
         self._by_pid: dict[int, Attempt] = {}
         self._pipes: dict[int, Attempt] = {}
@@ -47,11 +51,11 @@ class Supervisor:
         self._output_fd = os.open(f"{data}/output", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._cap_bytes = 64 * 1024 * 1024
         self._wake_us = NEVER
-        self._paused_until_us = 0
         self._delayed = False
+        self._failures = 0
         self._quit_signals = 0
         self._quitting = 0
-        self._wake_fd = self._make_wake_fd()
+        self._wake_fd = wake_fd(self._on_quit_signal)
 
     def run(self) -> None:
         """Serve until told to quit."""
@@ -61,12 +65,23 @@ class Supervisor:
             events = self._epoll.poll(self._timeout_s())
             if not events and self._is_idle() and not self._is_reachable():
                 return
-            self._step(events)
+            self._survive(events)
         self._flush()
+
+    def _survive(self, events: list[tuple[int, int]]) -> None:
+        """One step. An error in it must not leave the commands alone; one that comes back again and again must."""
+        try:
+            self._step(events)
+            self._failures = 0
+        except Exception:
+            self._failures += 1
+            if self._failures >= _MAX_FAILURES:
+                raise
+            sys.excepthook(*sys.exc_info())
 
     def _is_idle(self) -> bool:
         connected = self._channel is not None and self._channel.is_open
-        return not connected and not self._attempts and not self._orders
+        return not connected and not self._attempts and not self._waiting
 
     def _is_reachable(self) -> bool:
         """Whether a daemon can still find its socket: the data folder may have been removed."""
@@ -83,8 +98,8 @@ class Supervisor:
                 reap = True
             elif fd == self._listener.fileno():
                 self._accept()
-            elif self._channel is not None and fd == self._channel.fd:
-                self._receive(self._channel)
+            elif fd in self._guests:
+                self._receive(self._guests[fd])
         if reap:
             self._reap()
         if self._quit_signals > self._quitting:
@@ -100,26 +115,15 @@ class Supervisor:
             self._journal.flush()
         except OSError as error:
             # It stays in memory, and the daemon gets it all the same.
-            os.write(2, f"attempts cannot be written: {error}\n".encode())
+            note(f"attempts cannot be written: {error}")
         if self._channel is not None:
             self._channel.flush()
 
     def _timeout_s(self) -> float:
-        due_us = self._wake_us
-        if len(self._queue) and self._paused_until_us:
-            due_us = min(due_us, self._paused_until_us)
+        due_us = min(self._wake_us, self._waiting.next_us())
         if due_us >= NEVER:
             return _IDLE_POLL_S if self._is_idle() else -1
         return min(max(0.0, (due_us - boot_us()) / 1e6), _LONGEST_POLL_S)
-
-    def _make_wake_fd(self) -> int:
-        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, self._on_quit_signal)
-        signal.signal(signal.SIGINT, self._on_quit_signal)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        return reading
 
     def _on_quit_signal(self, *_: object) -> None:
         self._quit_signals += 1
@@ -129,20 +133,31 @@ class Supervisor:
             sock, _ = self._listener.accept()
         except OSError:
             return
-        if self._channel is not None:
-            self._channel.close()
-        self._channel = Channel(sock, self._epoll, self._greeting)
+        while len(self._guests) >= _MAX_GUESTS:
+            self._dismiss(next(iter(self._guests.values())))
+        channel = Channel(sock, self._epoll, self._greeting)
+        self._guests[channel.fd] = channel
+        channel.flush()
+
+    def _dismiss(self, channel: Channel) -> None:
+        self._guests = {fd: each for fd, each in self._guests.items() if each is not channel}
+        channel.close()
 
     def _receive(self, channel: Channel) -> None:
         attached = channel.attached
         messages = channel.receive()
-        if channel.attached and not attached:
+        if not channel.is_open:
+            self._dismiss(channel)
+        elif channel.attached and not attached:
+            if self._channel is not None:
+                self._dismiss(self._channel)
+            self._channel = channel
             channel.push(("inventory", self._inventory()))
         for message in messages:
             try:
                 self._handle(message)
             except (TypeError, ValueError, KeyError) as error:
-                os.write(2, f"message {message[0]!r} not understood: {error!r}\n".encode())
+                note(f"message {message[0]!r} not understood: {error!r}")
 
     def _handle(self, message: tuple[object, ...]) -> None:
         kind, rest = message[0], message[1:]
@@ -154,13 +169,13 @@ class Supervisor:
             self._forget(rest[0])  # type: ignore[arg-type]
         elif kind == "recall":
             for key in rest[0]:  # type: ignore[attr-defined]
-                self._send("recalled", key, self._drop_waiting(key))
+                self._send("recalled", key, self._waiting.drop(key))
         elif kind == "stop":
             for key, cause, kill_timeout_us in rest[0]:  # type: ignore[attr-defined]
                 self._stop(key, cause, kill_timeout_us)
         elif kind == "configure":
             slots, self._cap_bytes = rest  # type: ignore[assignment]
-            self._queue.configure(slots)  # type: ignore[arg-type]
+            self._waiting.configure(slots)  # type: ignore[arg-type]
         elif kind == "quit":
             self._quit_signals += 1
 
@@ -169,7 +184,7 @@ class Supervisor:
             self._channel.push(message)
 
     def _inventory(self) -> list[tuple[object, ...]]:
-        found: list[tuple[object, ...]] = [(key, wire.WAITING, 0, 0, ()) for key in self._orders]
+        found: list[tuple[object, ...]] = [(key, wire.WAITING, 0, 0, ()) for key in self._waiting]
         found += [
             (key, wire.RUNNING, attempt.group, attempt.started_us, ())
             for key, attempt in self._attempts.items()
@@ -183,21 +198,17 @@ class Supervisor:
         for values in orders:
             order = Order(values)
             key = order.key
-            known = key in self._orders or key in self._attempts or key in self._journal.marks
-            if known or self._quitting:
-                continue
-            self._orders[key] = order
-            self._queue.add(key, order.kind, order.priority, order.created_us)
+            known = key in self._waiting or key in self._attempts or key in self._journal.marks
+            if not known and not self._quitting:
+                self._waiting.add(order)
 
     def _renew(self, ends: list[tuple[str, int]]) -> None:
         for key, end_us in ends:
             attempt = self._attempts.get(key)
-            order = attempt.order if attempt is not None else self._orders.get(key)
-            if order is not None:
-                order.lease_end_us = end_us
-            if key in self._unleased:
-                self._unleased.discard(key)
-                self._requeue(self._orders[key])
+            if attempt is not None:
+                attempt.order.lease_end_us = end_us
+            else:
+                self._waiting.renew(key, end_us)
 
     def _forget(self, keys: list[str]) -> None:
         for key in keys:
@@ -206,22 +217,13 @@ class Supervisor:
                 attempt.forgotten = True
                 self._stop(key, wire.CAUSE_CANCEL, attempt.order.kill_timeout_us)
             else:
-                self._drop_waiting(key)
+                self._waiting.drop(key)
             self._lost.discard(key)
         self._journal.forget([key for key in keys if key not in self._attempts])
 
-    def _drop_waiting(self, key: str) -> bool:
-        """Whether it waited; it will never start."""
-        self._queue.remove(key)
-        self._unleased.discard(key)
-        return self._orders.pop(key, None) is not None
-
-    def _requeue(self, order: Order) -> None:
-        self._queue.add(order.key, order.kind, order.priority, order.created_us)
-
     def _start_waiting(self) -> None:
         """Start what the slots allow; marks are written before."""
-        while not self._quitting and (batch := self._next_batch()):
+        while not self._quitting and (batch := self._waiting.next_batch(boot_us())):
             for order in batch:
                 self._journal.mark(order.key, boot_us())
             try:
@@ -236,27 +238,11 @@ class Supervisor:
                     self._put_back(batch[position:], str(busy))
                     return
 
-    def _next_batch(self) -> list[Order]:
-        now_us = boot_us()
-        batch: list[Order] = []
-        if now_us < self._paused_until_us:
-            return batch
-        while (key := self._queue.pop()) is not None:
-            order = self._orders[key]
-            if order.may_start(now_us):
-                batch.append(order)
-            else:
-                self._queue.release(order.kind)
-                self._unleased.add(key)
-        return batch
-
     def _put_back(self, orders: list[Order], why: str) -> None:
         """The machine is short of something: these wait, they have not failed."""
         for order in orders:
             self._journal.unmark(order.key)
-            self._queue.release(order.kind)
-            self._requeue(order)
-        self._paused_until_us = boot_us() + _RETRY_US
+        self._waiting.put_back(orders, boot_us())
         if not self._delayed:
             self._delayed = True
             self._send("delayed", why)
@@ -269,13 +255,10 @@ class Supervisor:
                 own = self._own_folder(order)
             pid, out, err = self._spawner.spawn(order.argv, order.env, order.cwd or own)
         except CannotStart as refusal:
-            del self._orders[key]
-            self._queue.release(order.kind)
+            self._waiting.ended(order)
             self._record(key, unstarted(wire.CAUSE_CANNOT_START, str(refusal)))
             return
-        del self._orders[key]
         self._delayed = False
-        self._paused_until_us = 0
         stdout = Capture(out, self._output_fd, f"{order.output}.out", self._cap_bytes)
         stderr = Capture(err, self._output_fd, f"{order.output}.err", self._cap_bytes)
         attempt = Attempt(order, pid, stdout, stderr, boot_us())
@@ -306,6 +289,14 @@ class Supervisor:
             if not attempt.pid:
                 self._settle(attempt, boot_us())
 
+    def _drain(self, attempt: Attempt) -> None:
+        """Take what waits in its pipes."""
+        for capture in (attempt.stdout, attempt.stderr):
+            fd = capture.fd
+            capture.drain()
+            if not capture.open:
+                self._pipes.pop(fd, None)
+
     def _reap(self) -> None:
         ended: list[Attempt] = []
         now_us = boot_us()
@@ -331,7 +322,7 @@ class Supervisor:
         """Its own process has ended: end what is left of it, then record the result."""
         if orphans is None:
             orphans = self._family.orphans(self._by_pid)
-        attempt.drain()
+        self._drain(attempt)
         left = self._family.left(attempt, orphans, self._attempts)
         if left or attempt.group_lives():
             self._ending[attempt.order.key] = attempt
@@ -352,8 +343,7 @@ class Supervisor:
         result = attempt.result()
         del self._attempts[key]
         self._ending.pop(key, None)
-        self._queue.release(order.kind)
-        self._paused_until_us = 0
+        self._waiting.ended(order)
         self._family.ended(key)
         if attempt.cwd:
             try:
@@ -372,7 +362,7 @@ class Supervisor:
     def _stop(self, key: str, cause: int, kill_timeout_us: int) -> None:
         attempt = self._attempts.get(key)
         if attempt is None:
-            if self._drop_waiting(key):
+            if self._waiting.drop(key):
                 self._send("recalled", key, True)
             return
         now_us = boot_us()
@@ -399,8 +389,8 @@ class Supervisor:
     def _quit(self) -> None:
         """End all commands; the second time at once."""
         self._quitting = self._quit_signals
-        for key in list(self._orders):
-            self._drop_waiting(key)
+        for key in self._waiting:
+            self._waiting.drop(key)
         kill_timeout_us = _QUIT_KILL_TIMEOUT_US if self._quitting == 1 else 0
         for key, attempt in list(self._attempts.items()):
             self._stop(key, wire.CAUSE_SUPERVISOR, min(kill_timeout_us, attempt.order.kill_timeout_us))

@@ -43,6 +43,10 @@ class Spawner:
                 os.close(fd)
             if isinstance(error, OSError) and error.errno in _BACK_PRESSURE:
                 raise Busy(f"{os.strerror(error.errno)} at spawn") from None
+            if isinstance(error, (TypeError, ValueError)):
+                raise CannotStart(
+                    f"The command cannot be started: {error}. Correct its arguments, environment or directory."
+                ) from None
             raise
         os.close(ends[1])
         os.close(ends[3])
@@ -69,8 +73,6 @@ class Spawner:
             if error.errno in _BACK_PRESSURE:
                 raise
             raise _bad_command(argv[0], path, error) from None
-        except ValueError as error:
-            raise CannotStart(f"The command cannot be started: {error}. Correct its arguments.") from None
         finally:
             # Not to keep the folder's file system busy.
             os.chdir("/")
