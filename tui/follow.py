@@ -60,16 +60,26 @@ class Follower:
         self._new_output = partial(_Output, client, sink=sink, told=told, only=only)
         self._outputs: dict[str, _Output] = {}
         self._ended: dict[str, types_pb2.Task] = {}
+        self.known: list[str] = []
+        """Ids of what is followed, once the cluster has said that it is there."""
 
-    async def follow(self, ids: Sequence[str]) -> list[types_pb2.Task]:
-        """Returns the ended tasks in the order of `ids` (ids or unique prefixes). Raises ClusterError."""
-        replies = [await self._client.get_task(task_id) for task_id in ids]
-        wanted = [reply.task.id for reply in replies]
-        try:
+    async def follow(self, ids: Sequence[str], after_index: int = 0) -> list[types_pb2.Task]:
+        """Returns the ended tasks in the order of `ids`. Raises ClusterError.
+
+        `ids` are ids or unique prefixes; or ids of tasks that were accepted at log index `after_index` and had not
+        begun then, which spares asking for each.
+        """
+        wanted = list(ids)
+        if not after_index:
+            replies = [await self._client.get_task(task_id) for task_id in ids]
+            wanted = [reply.task.id for reply in replies]
+            after_index = min(reply.index for reply in replies)
             for reply in replies:
                 self._see(reply.task)
+        self.known = wanted
+        try:
             if not self._ended.keys() >= set(wanted):
-                await self._watch(min(reply.index for reply in replies), set(wanted))
+                await self._watch(after_index, set(wanted))
             for task_id in dict.fromkeys(wanted):
                 await self._outputs[task_id].finish(self._ended[task_id])
         finally:

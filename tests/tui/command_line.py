@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import termios
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,3 +80,32 @@ class CommandLine:
             stderr=asyncio.subprocess.PIPE,
         )
         return await self.end(process)
+
+    async def on_terminal(self, *arguments: str, columns: int) -> str:
+        """What a terminal of that width is sent."""
+        master, slave = os.openpty()
+        termios.tcsetwinsize(slave, (24, columns))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tui.cli",
+            *arguments,
+            cwd=self.folder,
+            env=self.environment,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+        )
+        os.close(slave)
+        async with asyncio.timeout(TIMEOUT_S):
+            await process.wait()
+        sent = b""
+        try:
+            # The other side is closed: what is left is read until the terminal says so.
+            while piece := os.read(master, 65536):
+                sent += piece
+        except OSError:
+            pass
+        finally:
+            os.close(master)
+        return sent.decode()

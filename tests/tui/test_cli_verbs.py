@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 
 import pytest
@@ -148,6 +149,38 @@ async def test_tasks_page_and_filter(cortex: CommandLine, cluster: FakeCluster) 
     assert rest.document["next_cursor"] is None
     running = await cortex("tasks", "--json", "--state", "running", "--state", "completed")
     assert [task["id"] for task in running.document["tasks"]] == ["t0"]
+
+
+async def test_filter_expressions_as_in_the_console(cortex: CommandLine, cluster: FakeCluster) -> None:
+    for number in range(30):
+        cluster.add_task(f"t{number}", f"job {number}", priority=number % 3)
+    for number in range(0, 30, 2):
+        cluster.start(f"t{number}")
+    expression = "state=running priority>0"
+    first = (await cortex("tasks", "--json", "--limit", "6", "--filter", expression)).document
+    assert (first["total"], len(first["tasks"])) == (10, 6)
+    assert {task["state"] for task in first["tasks"]} == {"running"}
+    rest = await cortex("tasks", "--json", "--filter", expression, "--cursor", first["next_cursor"])
+    assert len(rest.document["tasks"]) == 4
+    assert rest.document["next_cursor"] is None
+    bad = await cortex("tasks", "--filter", "state=running and (node=n1")
+    assert (bad.code, bad.err.splitlines()[0]) == (2, "cortex: --filter: ( is never closed at column 19.")
+
+
+@pytest.mark.parametrize(
+    ("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+async def test_a_terminal_gets_colour_and_its_width(
+    cortex: CommandLine, cluster: FakeCluster, variables: dict[str, str], coloured: bool
+) -> None:
+    cluster.add_task("t0", "true " + "x" * 200)
+    cluster.start("t0")
+    cortex.environment.update({"TERM": "xterm-256color", "COLUMNS": "", **variables})
+    seen = await cortex.on_terminal("tasks", columns=70)
+    assert ("\x1b[36mrunning" in seen) is coloured
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", seen).splitlines()
+    assert lines[1].endswith("…")
+    assert len(lines[1]) <= 70
 
 
 async def test_tables_are_plain_and_harmless(cortex: CommandLine, cluster: FakeCluster) -> None:

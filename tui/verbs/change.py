@@ -47,7 +47,7 @@ def cancel(ids: tuple[str, ...], wait: bool, reason: str) -> None:
             note(f"cortex: task {clean(task.id)} ended {state} before the cancel reached it")
         return 1 if others else 0
 
-    run(work, interrupted=lambda: still_running(list(ids)))
+    run(work, interrupted=lambda: still_running(ids))
 
 
 @verb()

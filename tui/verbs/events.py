@@ -77,16 +77,28 @@ async def _follow(client: ClusterClient, index: int, shown: set[str], task: str,
     """Prints events after `index` but those already shown, for ever."""
     if task:
         task = (await client.get_task(task)).task.id
+    last = index
+    again = False
     async with aclosing(client.watch(index, events=True)) as replies:
         async for reply in replies:
-            if reply.snapshot_begin and index:
-                note("cortex: the link was lost for long; what happened meanwhile shows `cortex events`")
-            for change in reply.changes:
-                row = change.event
-                if change.WhichOneof("row") != "event" or row.id in shown:
-                    continue
-                if (not task or row.task == task) and (not node or row.node == node):
+            if reply.snapshot_begin:
+                again = True
+                note("cortex: the link was lost for long; `cortex events` shows what may be missing here")
+            rows = [change.event for change in reply.changes if change.WhichOneof("row") == "event"]
+            for row in sorted(rows, key=_order):
+                known = row.index <= last if again else row.id in shown
+                if not known and (not task or row.task == task) and (not node or row.node == node):
                     _say(row, settings().json)
+            if reply.snapshot_end:
+                again = False
+            if not again:
+                last = max(last, reply.index)
+
+
+def _order(row: types_pb2.Event) -> tuple[int, int]:
+    """By log index, then by number within the entry."""
+    number = row.id.rpartition("-")[2]
+    return row.index, int(number) if number.isdecimal() else 0
 
 
 def _say(row: types_pb2.Event, as_json: bool) -> None:

@@ -11,9 +11,14 @@ from tui.text import clean
 from tui.verbs.base import Interrupted, emit, note, run, settings, verb, write_raw
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cortex.v1 import cluster_pb2, types_pb2
     from tui.client import ClusterClient
     from tui.follow import Kind, Sink
+
+
+SHOWN_IDS = 5
 
 
 def raw_sink() -> Sink:
@@ -38,7 +43,7 @@ def say_end(task: types_pb2.Task) -> None:
 
 
 async def follow_to_end(
-    client: ClusterClient, ids: list[str], *, sink: Sink | None, only: Kind | None = None
+    client: ClusterClient, ids: Sequence[str], *, sink: Sink | None, only: Kind | None = None, after_index: int = 0
 ) -> list[types_pb2.Task]:
     """Returns the ended tasks. Once they are known, a failure of Cortex is exit 125."""
     from cortex.v1 import cluster_pb2
@@ -47,21 +52,21 @@ async def follow_to_end(
     wanted = cluster_pb2.STREAM_KIND_UNSPECIFIED if only is None else only
     follower = Follower(client, sink=sink, told=lambda sentence: note(f"cortex: {clean(sentence)}"), only=wanted)
     try:
-        return await follower.follow(ids)
+        return await follower.follow(ids, after_index)
     except ClusterError as error:
-        if not error.transient:
+        if not error.transient or not follower.known:
             raise
         raise ClusterError(
             error.code,
             f"{error.message} The tasks go on.",
-            f"Wait again with `cortex wait {' '.join(ids)}`.",
+            f"Wait again with `cortex wait {' '.join(follower.known[:SHOWN_IDS])}`.",
             exit_code=CORTEX_FAILED,
         ) from error
 
 
-def still_running(ids: list[str]) -> Interrupted:
+def still_running(ids: Sequence[str]) -> Interrupted:
     """What Ctrl-C is answered with while tasks are waited for."""
-    shown = " ".join(clean(task_id) for task_id in ids)
+    shown = " ".join(clean(task_id) for task_id in ids[:SHOWN_IDS]) + (" …" if len(ids) > SHOWN_IDS else "")
     return Interrupted(
         f"Stopped waiting; {'the task goes' if len(ids) == 1 else 'the tasks go'} on.",
         f"End with `cortex cancel {shown}`, wait again with `cortex wait {shown}`.",
@@ -83,9 +88,7 @@ def wait(ids: tuple[str, ...]) -> None:
     as_json = settings().json
 
     async def work(client: ClusterClient) -> int:
-        # Here, so that an unknown id is told before anything is waited for.
-        known = [(await client.get_task(task_id)).task.id for task_id in ids]
-        tasks = await follow_to_end(client, known, sink=None if as_json else raw_sink())
+        tasks = await follow_to_end(client, ids, sink=None if as_json else raw_sink())
         if as_json:
             documents = [json_view.task(task) for task in tasks]
             emit(documents[0] if len(documents) == 1 else {"tasks": documents})
@@ -93,7 +96,7 @@ def wait(ids: tuple[str, ...]) -> None:
             say_end(task)
         return next((status for status in map(exit_status, tasks) if status), 0)
 
-    run(work, interrupted=lambda: still_running(list(ids)))
+    run(work, interrupted=lambda: still_running(ids))
 
 
 @verb()

@@ -146,7 +146,10 @@ def _submit_one(request: cluster_pb2.TaskRequest, *, wait: bool, dry_run: bool) 
             if reply.deduplicated:
                 note(f"cortex: that key stands for task {clean(reply.id)} already; nothing new was submitted")
             return 0
-        task = (await follow_to_end(client, [reply.id], sink=None if as_json else raw_sink()))[0]
+        sink = None if as_json else raw_sink()
+        # What the key already stood for may have ended long ago.
+        after_index = 0 if reply.deduplicated else reply.index
+        task = (await follow_to_end(client, [reply.id], sink=sink, after_index=after_index))[0]
         if as_json:
             emit({**json_view.task(task), **document})
         say_end(task)
@@ -179,7 +182,8 @@ def _submit_file(name: str, *, wait: bool) -> None:
                 say(clean(task_id))
         if not wait:
             return 0
-        tasks = await follow_to_end(client, list(reply.ids), sink=None)
+        after_index = 0 if any(reply.deduplicated) else reply.index
+        tasks = await follow_to_end(client, reply.ids, sink=None, after_index=after_index)
         return int(any(task.state != types_pb2.TASK_STATE_COMPLETED for task in tasks))
 
     run(work, interrupted=lambda: still_running(accepted))

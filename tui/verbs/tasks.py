@@ -53,20 +53,27 @@ CAUSE_COLUMNS = (
 )
 @click.option("--node", metavar="N", default="", help="Only of this node.")
 @click.option("--workflow", metavar="W", default="", help="Only of this workflow.")
-@click.option("--filter", "text", metavar="EXPR", default="", help="Text in the name, id or command.")
+@click.option("--filter", "text", metavar="EXPR", default="", help="Only what matches.")
 @click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
 @click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
 def tasks(states: tuple[str, ...], node: str, workflow: str, text: str, limit: int, cursor: str) -> None:
-    """List tasks in all states, newest first."""
+    """List tasks in all states, newest first.
+
+    A filter is a word of the name, id or command, or an expression as in the console: state=running node!=n2,
+    /^deploy/ or attempt>0.
+    """
+    from tui.taskfilter import list_matching
 
     async def work(client: ClusterClient) -> None:
-        reply = await client.list_tasks(
+        reply = await list_matching(
+            client,
+            text,
+            limit=limit,
+            cursor=cursor,
+            told=lambda sentence: note(f"cortex: {sentence}"),
             states=[_state(name) for name in states],
             node=node,
             workflow=workflow,
-            text=text,
-            limit=limit,
-            cursor=cursor,
         )
         say_tasks(reply)
 
