@@ -212,8 +212,10 @@ def _saved(db: sqlite3.Connection) -> Saved:
 
 
 def _lookup(codec: Codec, count: int) -> str:
-    head = f"SELECT {', '.join(codec.columns)} FROM {codec.table} WHERE "
+    columns = ", ".join(codec.columns)
     if len(codec.keys) == 1:
-        return head + f"{codec.keys[0]} IN ({','.join('?' * count)})"
+        return f"SELECT {columns} FROM {codec.table} WHERE {codec.keys[0]} IN ({','.join('?' * count)})"
+    # SQLite would walk the whole table for IN over rows of values.
     row = f"({','.join('?' * len(codec.keys))})"
-    return head + f"({', '.join(codec.keys)}) IN (VALUES {','.join([row] * count)})"
+    match = " AND ".join(f"t.{name} = k.column{place}" for place, name in enumerate(codec.keys, 1))
+    return f"SELECT {columns} FROM (VALUES {','.join([row] * count)}) k CROSS JOIN {codec.table} t ON {match}"

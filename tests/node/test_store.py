@@ -218,15 +218,15 @@ def test_readers_do_not_wait_for_a_writer_and_see_no_half_save(tmp_path: Path) -
 
     def look(where: str) -> None:
         if where == "commit":
-            page = store.list_tasks(TaskQuery())
+            page = watched.list_tasks(TaskQuery())
             seen.append((page.index, page.total))
 
-    store = Store(tmp_path / "s", failpoint=look)
-    store.open()
-    store.save([new(Table.TASKS, "t0001", task(1))], 1, 1, 1, 0)
-    store.save([new(Table.TASKS, "t0002", task(2))], 2, 1, 2, 0)
+    watched = Store(tmp_path / "s", failpoint=look)
+    watched.open()
+    watched.save([new(Table.TASKS, "t0001", task(1))], 1, 1, 1, 0)
+    watched.save([new(Table.TASKS, "t0002", task(2))], 2, 1, 2, 0)
     assert seen == [(0, 0), (1, 1)]
-    store.close()
+    watched.close()
 
 
 def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:

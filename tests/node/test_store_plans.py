@@ -1,0 +1,144 @@
+"""Every list query walks an index in its order: nothing is sorted, no wide row is read that is not shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from cortex.v1.types_pb2 import Event, StoredReply, SubmitKey, Task
+from node.core.model import ENDED, LIVE, QUEUED, RUNNING, Change, Key, Row, Table, row_key
+from node.store import EventQuery, Store, TaskQuery
+from node.store.queries import encode_cursor
+
+FURTHER = encode_cursor(300, "t00300")
+EVENTS_FURTHER = encode_cursor(300, "0")
+
+
+@pytest.fixture(params=["empty", "filled", "analysed"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    opened = Store(":memory:")
+    opened.open()
+    if request.param != "empty":
+        rows: list[Row] = []
+        for n in range(600):
+            state = sorted(LIVE | ENDED)[n % 9]
+            rows.append(
+                Task(id=f"t{n:05}", state=state, created_index=n, node=f"n{n % 5}", workflow_id=f"w{n % 50}")
+            )
+            rows.append(Event(id=f"{n}-0", index=n, task=f"t{n:05}", node=f"n{n % 5}", at_us=n))
+            rows.append(StoredReply(client="c", request_id=str(n), at_us=n))
+            rows.append(SubmitKey(key=str(n), ended_at_us=n))
+        opened.save([Change(*row_key(row), None, row) for row in rows], 600, 1, 1, 0)
+    if request.param == "analysed":
+        assert opened._writer_connection is not None
+        opened._writer_connection.raw.execute("ANALYZE")
+    yield opened
+    opened.close()
+
+
+def plans_of(store: Store, read: Callable[[], object]) -> dict[str, list[str]]:
+    """Every SELECT that a read makes, with the lines of its plan."""
+    assert store._history is not None
+    db = store._history.raw
+    made: list[str] = []
+    db.set_trace_callback(made.append)
+    read()
+    db.set_trace_callback(None)
+    selects = [sql for sql in made if sql.startswith("SELECT")]
+    assert selects
+    return {sql: [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}")] for sql in selects}
+
+
+def tasks(**fields: object) -> Callable[[Store], object]:
+    return lambda store: store.list_tasks(TaskQuery(**fields))  # type: ignore[arg-type]
+
+
+def events(**fields: object) -> Callable[[Store], object]:
+    return lambda store: store.list_events(EventQuery(**fields))  # type: ignore[arg-type]
+
+
+BY_STATE = "SEARCH t USING INDEX te_tasks_by_state (state=? AND (created_index,id)<(?,?))"
+BY_NODE = "SEARCH t USING INDEX te_tasks_by_node (assigned_node=? AND state=? AND (created_index,id)<(?,?))"
+BY_WORKFLOW = "SEARCH t USING INDEX te_tasks_by_workflow (workflow_id=? AND (created_index,id)<(?,?))"
+BY_TEXT = "SEARCH x USING PRIMARY KEY ((created_index,task_id)<(?,?))"
+BY_EVENT = "SEARCH te_task_events USING PRIMARY KEY ((log_index,number)>(?,?))"
+OF_TASK = "SEARCH te_task_events USING INDEX te_task_events_by_task (task_id=? AND (log_index,number)>(?,?))"
+OF_NODE = "SEARCH te_task_events USING INDEX te_task_events_by_node (node=? AND (log_index,number)>(?,?))"
+
+READS: dict[str, tuple[Callable[[Store], object], str]] = {
+    "tasks": (tasks(), "SEARCH t USING INDEX te_tasks_newest ((created_index,id)<(?,?))"),
+    "tasks, next page": (tasks(cursor=FURTHER), "SEARCH t USING INDEX te_tasks_newest ((created_index,id)<(?,?))"),
+    "state": (tasks(states=(QUEUED,)), BY_STATE),
+    "state, next page": (tasks(states=(QUEUED,), cursor=FURTHER), BY_STATE),
+    "states": (tasks(states=tuple(ENDED)), BY_STATE),
+    "node": (tasks(node="n1"), BY_NODE),
+    "node and states": (tasks(node="n1", states=(QUEUED, RUNNING), cursor=FURTHER), BY_NODE),
+    "workflow": (tasks(workflow="w1"), BY_WORKFLOW),
+    "workflow, node and state": (tasks(workflow="w1", node="n1", states=(RUNNING,)), BY_WORKFLOW),
+    "text": (tasks(text="a"), BY_TEXT),
+    "text, node and state": (tasks(text="a", node="n1", states=(RUNNING,), cursor=FURTHER), BY_TEXT),
+    "dead letters": (
+        lambda store: store.list_dead_letters(),
+        "SEARCH te_tasks USING INDEX te_tasks_dead ((dead_lettered_at,id)<(?,?))",
+    ),
+    "events": (events(cursor=EVENTS_FURTHER), BY_EVENT),
+    "events since": (events(since_us=5), BY_EVENT),
+    "events of a task": (events(task="t1"), OF_TASK),
+    "events of a task since": (events(task="t1", since_us=5), OF_TASK),
+    "events of a node": (events(node="n1", cursor=EVENTS_FURTHER), OF_NODE),
+    "events of a task on a node": (events(task="t1", node="n1"), OF_TASK),
+    "recent events": (lambda store: store.recent_events(9), "SCAN te_task_events"),
+    "prefix": (
+        lambda store: store.ids_with_prefix("t"),
+        "SEARCH te_tasks USING COVERING INDEX sqlite_autoindex_te_tasks_1 (id>? AND id<?)",
+    ),
+    "expired replies": (
+        lambda store: store.expired_replies(9),
+        "SEARCH replies USING COVERING INDEX replies_by_time (at<?)",
+    ),
+    "expired submit keys": (
+        lambda store: store.expired_submit_keys(9),
+        "SEARCH submit_keys USING COVERING INDEX submit_keys_ended (ended_at>? AND ended_at<?)",
+    ),
+    "live rows": (lambda store: store.load_live(), "SEARCH te_tasks USING INDEX te_tasks_by_state (state=?)"),
+    "by key": (
+        lambda store: store.get([Key(Table.TASKS, "t00001"), Key(Table.TASKS, "t00002")]),
+        "SEARCH te_tasks USING INDEX sqlite_autoindex_te_tasks_1 (id=?)",
+    ),
+    "events by key": (
+        lambda store: store.get([Key(Table.EVENTS, "1-0"), Key(Table.EVENTS, "2-0")]),
+        "SEARCH t USING PRIMARY KEY (log_index=? AND number=?)",
+    ),
+}
+
+# Tables that are small, keys that were asked for, and texts by a filter on them.
+_MAY_SCAN = (
+    "meta",
+    "te_task_counts",
+    "nodes",
+    "settings",
+    "k",
+    "CONSTANT",
+    "1 CONSTANT",
+    "2 CONSTANT",
+    "te_task_text",
+)
+
+
+@pytest.mark.parametrize("name", READS)
+def test_plan(store: Store, name: str) -> None:
+    read, expected = READS[name]
+    plans = plans_of(store, lambda: read(store))
+    lines = [line for plan in plans.values() for line in plan]
+    assert expected in lines, "\n".join(lines)
+    assert not [line for line in lines if "TEMP B-TREE" in line]
+    scans = [line for line in lines if line.startswith("SCAN") and line != expected]
+    allowed = (*_MAY_SCAN, "x") if "text" in name else _MAY_SCAN
+    assert not [line for line in scans if not line.removeprefix("SCAN ").startswith(allowed)]
+
+
+@pytest.mark.parametrize("name", ["tasks", "state", "states", "dead letters"])
+def test_a_total_without_further_filters_counts_no_rows(store: Store, name: str) -> None:
+    read, _ = READS[name]
+    assert not [sql for sql in plans_of(store, lambda: read(store)) if "count(" in sql]
