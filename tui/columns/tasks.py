@@ -8,7 +8,6 @@ from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
 from tui.draw import EMPTY, Cell, age, command_of, foreign, span_of_time, task_state
 from tui.filter import Field
-from tui.text import clean
 from tui.view import ENDED
 
 Task = types_pb2.Task
@@ -97,13 +96,12 @@ def why_text(task: Task) -> str:
 
 
 def _draw_name(task: Task, draw: Draw, _width: int) -> Cell:
-    ascii_only = draw.glyphs.ascii_only
-    command = clean(command_of(task.spec), ascii_only=ascii_only)
-    name = clean(task.name, ascii_only=ascii_only)
-    role = "dim" if task.state in ENDED else "strong"
-    if not name or command.split(" ", 1)[0] == name:
-        return ((command or name, role),)
-    return ((name, role), (f"  {command}", "dim"))
+    name = task.name or command_of(task.spec).split(b" ", 1)[0]
+    return foreign(name, "dim" if task.state in ENDED else "strong", draw.glyphs)
+
+
+def _draw_command(task: Task, draw: Draw, _width: int) -> Cell:
+    return foreign(command_of(task.spec), "dim" if task.state in ENDED else "text", draw.glyphs)
 
 
 def _draw_priority(task: Task, _draw: Draw, _width: int) -> Cell:
@@ -169,7 +167,8 @@ def _name_key(task: Task) -> str:
     return task.name.lower()
 
 
-_NAME: Column[Task] = Column("name", "NAME  COMMAND", 22, _draw_name, _name_key, flex=3)
+_NAME: Column[Task] = Column("name", "NAME", 9, _draw_name, _name_key, flex=1, most=20)
+_COMMAND: Column[Task] = Column("command", "COMMAND", 14, _draw_command, lambda task: command_of(task.spec), flex=3)
 _NODE: Column[Task] = Column(
     "node", "NODE", 8, _text(lambda task: task.node), lambda task: task.node, flex=1, most=16
 )
@@ -199,6 +198,7 @@ QUEUE: TableSpec[Task] = TableSpec(
         Column("state", "STATE", 13, lambda task, draw, _: task_state(task, draw.glyphs), urgency),
         Column("priority", "PRI", 3, _draw_priority, lambda task: task.priority, True, "right"),
         _NAME,
+        _COMMAND,
         _NODE,
         _ATTEMPT,
         Column("age", "AGE", 4, _draw_age, lambda task: -task.created_at_us, False, "right"),
@@ -217,6 +217,7 @@ LETTERS: TableSpec[Task] = TableSpec(
     columns=(
         Column("age", "DEAD", 4, _draw_dead_age, lambda task: -ended_us(task), False, "right"),
         _NAME,
+        _COMMAND,
         Column("cause", "CAUSE", 13, _text(cause_word, "warn"), cause_word),
         Column("exit", "EXIT", 5, _draw_exit, exit_text, align="right"),
         _ATTEMPT,

@@ -52,4 +52,5 @@ class Choice(Widget, can_focus=True):
         style = palette.style(self._role)
         if self.has_focus:
             style = style + palette.cursor
-        return Strip([Segment(f"{edges[0]}{self.label}{edges[1]}", style)]).adjust_cell_length(self.size.width)
+        strip = Strip([Segment(f"{edges[0]}{self.label}{edges[1]}", style)])
+        return strip.adjust_cell_length(self.size.width).apply_style(self.rich_style)

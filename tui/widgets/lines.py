@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Region
 from textual.strip import Strip
@@ -44,7 +43,7 @@ class Lines(Widget):
         width = self.size.width
         cell = self.lines[y] if y < len(self.lines) else EMPTY
         segments = cell_segments(cell, width, "left", self._palette(), Style.null(), self._ellipsis)
-        return Strip(segments or [Segment("")], width)
+        return Strip(segments, width).apply_style(self.rich_style)
 
 
 def ends(left: Cell, right: Cell, width: int, *, gap: int = 2) -> Cell:

@@ -130,4 +130,5 @@ class VirtualView(ScrollView, can_focus=True):
         strip = Strip([segment for segment in segments if segment.text]).crop_extend(offset, offset + inner, beyond)
         first, last = self.thumb_now()
         thumb = self.draw().glyphs.thumb if first <= y - self.HEADER < last else " "
-        return Strip([*strip, Segment(thumb[:width], self.palette().style("track"))], inner + min(width, THUMB))
+        edge = Segment(thumb[:width], self.palette().style("track"))
+        return Strip([*strip, edge], inner + min(width, THUMB)).apply_style(self.rich_style)
