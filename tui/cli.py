@@ -1,20 +1,23 @@
-"""Entry point of `cortex`: from the arguments to the exit code, and nothing else, so that Ctrl-C finds it early."""
+"""Entry point of `cortex`: from the arguments to the exit code.
+
+Almost nothing is imported before Ctrl-C can be answered.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
-from itertools import pairwise
-from typing import NoReturn
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
-def main() -> NoReturn:
+def main() -> None:
     """Runs `cortex` with this process's arguments."""
     try:
         code = run(sys.argv[1:])
@@ -58,11 +61,20 @@ def run(arguments: Sequence[str]) -> int:
     except (ReaderGone, BrokenPipeError):
         _discard_stdout()
         return 0
+    except click.ClickException as error:
+        _complain("failed", error.format_message(), "", as_json)
+        return EXIT_FAILED
+    except OSError as error:
+        _complain("failed", f"{error.strerror or error}.", "Check where the output goes, and its disk.", as_json)
+        _discard_stdout()
+        return EXIT_FAILED
     return code if isinstance(code, int) else 0
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
     """Whether JSON is asked for, judged before the arguments are known to be right."""
+    from itertools import pairwise
+
     own = list(arguments[: arguments.index("--")] if "--" in arguments else arguments)
     return bool({"--json", "-ojson", "--output=json"} & set(own)) or any(
         flag in ("-o", "--output") and value == "json" for flag, value in pairwise(own)
@@ -70,6 +82,9 @@ def _wants_json(arguments: Sequence[str]) -> bool:
 
 
 def _complain(code: str, message: str, remedy: str, as_json: bool) -> None:
+    import json
+    from contextlib import suppress
+
     from tui.text import clean
 
     if as_json:
@@ -82,6 +97,8 @@ def _complain(code: str, message: str, remedy: str, as_json: bool) -> None:
 
 def _discard_stdout() -> None:
     """Lets the interpreter's last flush go nowhere instead of failing."""
+    if sys.stdout is None:
+        return
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)

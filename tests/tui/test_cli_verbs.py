@@ -210,6 +210,11 @@ async def test_head_ends_quietly(cortex: CommandLine, cluster: FakeCluster) -> N
     assert ran.err == ""
 
 
+async def test_a_full_disk_is_said(cortex: CommandLine) -> None:
+    ran = await cortex.shell("cortex nodes > /dev/full; echo $? >&2")
+    assert ran.err == "cortex: No space left on device.\nCheck where the output goes, and its disk.\n1\n"
+
+
 async def test_closed_stdout_is_survived(cortex: CommandLine) -> None:
     ran = await cortex.shell("cortex nodes >&-; echo $? >&2")
     assert ran.err == "0\n"

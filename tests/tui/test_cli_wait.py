@@ -11,7 +11,7 @@ import pytest
 
 from cortex.v1 import types_pb2 as types
 from tests.tui.command_line import CommandLine
-from tests.tui.fake_cluster import FakeCluster
+from tests.tui.fake_cluster import FakeCluster, Refusal
 from tests.tui.fake_daemon import FakeDaemon
 
 
@@ -167,6 +167,18 @@ async def test_ctrl_c_says_that_the_task_goes_on(cortex: CommandLine, cluster: F
         "cortex: Stopped waiting; the task goes on.\n"
         f"End with `cortex cancel {task}`, wait again with `cortex wait {task}`.\n"
     )
+
+
+async def test_ctrl_c_before_the_answer_says_that_nothing_is_known(
+    cortex: CommandLine, cluster: FakeCluster
+) -> None:
+    cluster.refuse["Submit"] = Refusal("no_leader", "There is no leader.")
+    process = await cortex.start("submit", "--json", "--", "x")
+    await cluster.called("Submit")
+    process.send_signal(signal.SIGINT)
+    ran = await cortex.end(process)
+    assert ran.code == 130
+    assert "whether anything was submitted is not known" in ran.error["message"]
 
 
 async def test_cancel_waits_for_the_end(cortex: CommandLine, cluster: FakeCluster) -> None:

@@ -65,7 +65,12 @@ async def follow_to_end(
 
 
 def still_running(ids: Sequence[str]) -> Interrupted:
-    """What Ctrl-C is answered with while tasks are waited for."""
+    """What Ctrl-C is answered with while tasks are waited for; without ids, while they are submitted."""
+    if not ids:
+        return Interrupted(
+            "Interrupted before the cluster answered; whether anything was submitted is not known.",
+            "Look with `cortex tasks` before you submit it again.",
+        )
     shown = " ".join(clean(task_id) for task_id in ids[:SHOWN_IDS]) + (" …" if len(ids) > SHOWN_IDS else "")
     return Interrupted(
         f"Stopped waiting; {'the task goes' if len(ids) == 1 else 'the tasks go'} on.",
