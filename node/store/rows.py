@@ -57,17 +57,19 @@ class _Extra:
 
     def __init__(self, kind: type[Message], fields: Sequence[str]) -> None:
         self._kind = kind
+        rest = [item for item in kind.DESCRIPTOR.fields if item.name not in fields]
+        self._present = [item.name for item in rest if item.has_presence]
+        self._plain = [item.name for item in rest if not item.has_presence]
         self._known = tuple(fields)
-        self._any = {item.name for item in kind.DESCRIPTOR.fields} > set(fields)
 
     def pack(self, row: Message) -> bytes | None:
-        if not self._any:
+        if not any(getattr(row, name) for name in self._plain) and not any(map(row.HasField, self._present)):
             return None
         rest = self._kind()
         rest.CopyFrom(row)
         for name in self._known:
             rest.ClearField(name)
-        return rest.SerializeToString(deterministic=True) or None
+        return rest.SerializeToString(deterministic=True)
 
 
 _SPEC = Task.SPEC_FIELD_NUMBER

@@ -7,17 +7,19 @@ loop each return costs up to a switch interval. One row a statement reaches 200 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from cortex.v1.types_pb2 import Task
 from node.core.model import Change, Row, Table
 from node.store.rows import Codec, row_text
 
-# Rows of one statement, largest first; small enough that converting them does not hold up the event loop.
-_SIZES = (64, 8, 1)
+# Rows of one statement, largest first; small enough that converting them holds up the event loop for 1 ms only.
+_SIZES = (128, 32, 8, 2, 1)
 
 Values = tuple[Any, ...]
+Encode = Callable[[Any], Values]
+T = TypeVar("T")
 
 
 class Writer:
@@ -46,41 +48,42 @@ class Writer:
 
     def _write_table(self, codec: Codec, changes: Sequence[Change]) -> None:
         gone = [key for change in changes if change.new is None and (key := codec.key_values(change.id))]
-        if gone:
-            where = " AND ".join(f"{name} = ?" for name in codec.keys)
-            self._db.executemany(f"DELETE FROM {codec.table} WHERE {where}", gone)
+        self._delete(codec.table, codec.keys, gone)
         rows = [change.new for change in changes if change.new is not None]
         updates = ", ".join(f"{name} = excluded.{name}" for name in codec.columns if name not in codec.keys)
         tail = f"ON CONFLICT ({', '.join(codec.keys)}) DO UPDATE SET {updates}"
         self._insert(codec.table, codec.columns, tail, rows, codec.encode)
 
-    def _insert(self, table: str, columns: Sequence[str], tail: str, rows: Sequence[Row], encode: Any) -> None:
-        done = 0
+    def _insert(self, table: str, columns: Sequence[str], tail: str, rows: Sequence[Row], encode: Encode) -> None:
         mark = f"({','.join('?' * len(columns))})"
-        for size in _SIZES:
-            sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {','.join([mark] * size)} {tail}"
-            while len(rows) - done >= size:
-                values: list[Any] = []
-                for row in rows[done : done + size]:
-                    values += encode(row)
-                self._db.execute(sql, values)
-                done += size
+        for chunk in _chunks(rows):
+            values: list[Any] = []
+            for row in chunk:
+                values += encode(row)
+            marks = ",".join([mark] * len(chunk))
+            self._db.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES {marks} {tail}", values)
+
+    def _delete(self, table: str, keys: Sequence[str], gone: Sequence[Values]) -> None:
+        mark = f"({','.join('?' * len(keys))})"
+        columns = ", ".join(f"k.column{place}" for place in range(1, len(keys) + 1))
+        for chunk in _chunks(gone):
+            marks = ",".join([mark] * len(chunk))
+            wanted = f"SELECT {columns} FROM (VALUES {marks}) k"
+            values = [value for key in chunk for value in key]
+            self._db.execute(f"DELETE FROM {table} WHERE ({', '.join(keys)}) IN ({wanted})", values)
 
     def _write_texts(self, changes: Iterable[Change]) -> None:
         gone: list[Values] = []
         come: list[Row] = []
         for change in changes:
             old, new = change.old, change.new
-            before = _text_values(old) if isinstance(old, Task) else None
-            after = _text_values(new) if isinstance(new, Task) else None
-            if before == after:
-                continue
-            if before is not None:
-                gone.append(before[:2])
-            if new is not None:
+            if isinstance(old, Task):
+                if isinstance(new, Task) and _same_text(old, new):
+                    continue
+                gone.append((old.created_index, old.id))
+            if isinstance(new, Task):
                 come.append(new)
-        if gone:
-            self._db.executemany("DELETE FROM te_task_text WHERE created_index = ? AND task_id = ?", gone)
+        self._delete("te_task_text", ("created_index", "task_id"), gone)
         columns = ("created_index", "task_id", "text")
         tail = "ON CONFLICT (created_index, task_id) DO UPDATE SET text = excluded.text"
         self._insert("te_task_text", columns, tail, come, _text_values)
@@ -97,6 +100,24 @@ class Writer:
             " ON CONFLICT (state) DO UPDATE SET tasks = tasks + excluded.tasks",
             [(state, delta) for state, delta in deltas.items() if delta],
         )
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Slices of a few different lengths, so that the statements stay prepared."""
+    done = 0
+    for size in _SIZES:
+        while len(items) - done >= size:
+            yield items[done : done + size]
+            done += size
+
+
+def _same_text(old: Task, new: Task) -> bool:
+    return (
+        old.name == new.name
+        and old.created_index == new.created_index
+        and old.spec.argv == new.spec.argv
+        and old.spec.shell_command == new.spec.shell_command
+    )
 
 
 def _text_values(task: Any) -> Values:
