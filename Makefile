@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 0..59
 DATA ?= $(HOME)/.local/share/cortex/local
 
-.PHONY: setup up test lint types proto sim screenshots bench verify
+.PHONY: setup up test lint types proto docs sim screenshots bench verify
 
 setup: $(VENV)/.ready
 
@@ -31,6 +31,9 @@ types: setup
 
 proto: setup
 	$(BIN)/python proto/generate.py
+
+docs: setup
+	$(BIN)/python docs/make_keys.py
 
 sim: setup
 	$(BIN)/python -m tests.sim --seeds $(SEEDS)

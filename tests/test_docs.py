@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import re
+import runpy
 import shlex
 from dataclasses import fields
 from pathlib import Path
@@ -108,6 +109,11 @@ def test_the_line_that_brings_raftos_is_everywhere_the_same() -> None:
     requirement = RAFTOS_COMMAND.split()[-1]
     assert f"--no-deps {requirement}" in (ROOT / "Makefile").read_text()
     assert f'"{requirement}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_page_of_keys_is_fresh() -> None:
+    made = runpy.run_path(str(ROOT / "docs/make_keys.py"))["page"]()
+    assert (ROOT / "docs/keys.md").read_text() == made, "run `make docs`"
 
 
 def test_the_unit_starts_the_daemon_and_leaves_the_commands_alone() -> None:
