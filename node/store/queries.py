@@ -145,14 +145,14 @@ def _residual(query: TaskQuery) -> _Arm:
 
 
 def total_tasks(db: sqlite3.Connection, query: TaskQuery) -> int:
-    if not (query.node or query.workflow or query.text):
-        by_state = counts(db)
+    if not (query.workflow or query.text):
+        by_state = counts(db, query.node)
         return sum(by_state.get(state, 0) for state in set(query.states) or by_state)
     return sum(int(statement.rows(db)[0][0]) for statement in task_totals(query))
 
 
 def task_totals(query: TaskQuery) -> list[Statement]:
-    """Statements whose counts sum to the total of a query with a node, a workflow or a text."""
+    """Statements whose counts sum to the total of a query with a workflow or a text."""
     if not query.text:
         return [Statement(f"SELECT count(*) FROM te_tasks t WHERE {arm.where}", arm.values) for arm in _arms(query)]
     if not (query.states or query.node or query.workflow):
@@ -225,8 +225,13 @@ def recent_events(codec: Codec, count: int) -> Statement:
     return Statement(sql, (count,))
 
 
-def counts(db: sqlite3.Connection) -> dict[int, int]:
-    return dict(db.execute("SELECT state, tasks FROM te_task_counts WHERE tasks > 0"))
+def counts(db: sqlite3.Connection, node: str = "") -> dict[int, int]:
+    """Tasks by state, of one node or of all."""
+    if node:
+        marks = ",".join("?" * len(_STATES))
+        sql = f"SELECT state, tasks FROM te_task_counts WHERE state IN ({marks}) AND node = ? AND tasks > 0"
+        return dict(db.execute(sql, (*_STATES, node)))
+    return dict(db.execute("SELECT state, sum(tasks) AS n FROM te_task_counts GROUP BY state HAVING n > 0"))
 
 
 def saved_index(db: sqlite3.Connection) -> int:

@@ -66,9 +66,11 @@ CREATE TABLE te_task_text (
 
 -- Kept with every save, so that a total costs the same with a million ended tasks.
 CREATE TABLE te_task_counts (
-  state INTEGER PRIMARY KEY,
-  tasks INTEGER NOT NULL
-) STRICT;
+  state INTEGER NOT NULL,
+  node  TEXT NOT NULL,                 -- of the current or last assignment; empty = none
+  tasks INTEGER NOT NULL,
+  PRIMARY KEY (state, node)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE te_workflows (
   id            TEXT PRIMARY KEY,

@@ -18,7 +18,6 @@ from node.store.rows import Codec, row_text
 _SIZES = (128, 32, 8, 2, 1)
 
 Values = tuple[Any, ...]
-Encode = Callable[[Any], Values]
 T = TypeVar("T")
 
 
@@ -54,7 +53,9 @@ class Writer:
         tail = f"ON CONFLICT ({', '.join(codec.keys)}) DO UPDATE SET {updates}"
         self._insert(codec.table, codec.columns, tail, rows, codec.encode)
 
-    def _insert(self, table: str, columns: Sequence[str], tail: str, rows: Sequence[Row], encode: Encode) -> None:
+    def _insert(
+        self, table: str, columns: Sequence[str], tail: str, rows: Sequence[T], encode: Callable[[T], Values]
+    ) -> None:
         mark = f"({','.join('?' * len(columns))})"
         for chunk in _chunks(rows):
             values: list[Any] = []
@@ -89,17 +90,15 @@ class Writer:
         self._insert("te_task_text", columns, tail, come, _text_values)
 
     def _count(self, changes: Iterable[Change]) -> None:
-        deltas: dict[int, int] = {}
+        deltas: dict[tuple[int, str], int] = {}
         for change in changes:
-            if isinstance(change.old, Task):
-                deltas[change.old.state] = deltas.get(change.old.state, 0) - 1
-            if isinstance(change.new, Task):
-                deltas[change.new.state] = deltas.get(change.new.state, 0) + 1
-        self._db.executemany(
-            "INSERT INTO te_task_counts VALUES (?, ?)"
-            " ON CONFLICT (state) DO UPDATE SET tasks = tasks + excluded.tasks",
-            [(state, delta) for state, delta in deltas.items() if delta],
-        )
+            for row, step in ((change.old, -1), (change.new, 1)):
+                if isinstance(row, Task):
+                    key = (row.state, row.node)
+                    deltas[key] = deltas.get(key, 0) + step
+        values = [(*key, delta) for key, delta in deltas.items() if delta]
+        tail = "ON CONFLICT (state, node) DO UPDATE SET tasks = tasks + excluded.tasks"
+        self._insert("te_task_counts", ("state", "node", "tasks"), tail, values, tuple)
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

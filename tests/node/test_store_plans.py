@@ -138,7 +138,7 @@ def test_plan(store: Store, name: str) -> None:
     assert not [line for line in scans if not line.removeprefix("SCAN ").startswith(allowed)]
 
 
-@pytest.mark.parametrize("name", ["tasks", "state", "states", "dead letters"])
+@pytest.mark.parametrize("name", ["tasks", "state", "states", "node", "node and states", "dead letters"])
 def test_a_total_without_further_filters_counts_no_rows(store: Store, name: str) -> None:
     read, _ = READS[name]
     assert not [sql for sql in plans_of(store, lambda: read(store)) if "count(" in sql]

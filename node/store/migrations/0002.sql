@@ -8,7 +8,9 @@ CREATE TABLE te_task_text (
 INSERT INTO te_task_text SELECT created_index, id, task_text(id, name, spec) FROM te_tasks;
 
 CREATE TABLE te_task_counts (
-  state INTEGER PRIMARY KEY,
-  tasks INTEGER NOT NULL
-) STRICT;
-INSERT INTO te_task_counts SELECT state, count(*) FROM te_tasks GROUP BY state;
+  state INTEGER NOT NULL,
+  node  TEXT NOT NULL,                 -- of the current or last assignment; empty = none
+  tasks INTEGER NOT NULL,
+  PRIMARY KEY (state, node)
+) STRICT, WITHOUT ROWID;
+INSERT INTO te_task_counts SELECT state, assigned_node, count(*) FROM te_tasks GROUP BY state, assigned_node;
