@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tui.errors import ClusterError, usage
-from tui.process import arguments_of, descendants, is_alive
+from tui.process import all_pids, arguments_of, descendants, is_alive
 from tui.target import (
     CLUSTER_FILE,
     MAX_SOCKET_PATH_BYTES,
@@ -38,6 +38,7 @@ DAEMONS_END_S = 7.0
 SUPERVISORS_END_S = 6.5
 POLL_S = 0.05
 READY_S = 60.0
+SUPERVISORS_BEGIN_S = 5.0
 MAX_LOG_TAIL_BYTES = 64 * 1024
 
 
@@ -97,10 +98,7 @@ class LocalCluster:
 
     def runs(self, node: LocalNode) -> bool:
         """Whether the node's daemon runs: its pid, and not another program's since."""
-        if node.pid is None:
-            return False
-        arguments = arguments_of(node.pid)
-        return str(self.folder / node.id) in arguments and "run" in arguments
+        return node.pid is not None and self._is(node, "run", node.pid)
 
     def any_runs(self) -> bool:
         return any(self.runs(node) for node in self.nodes)
@@ -143,19 +141,21 @@ class LocalCluster:
                     f"See {log}; what else was started ends with `cortex down --data {self.folder}`.",
                 )
 
-    def note_supervisors(self) -> None:
-        """Writes the supervisors' pids, as the daemons left them, into cluster.json."""
+    def note_supervisors(self) -> bool:
+        """Writes the supervisors' pids, as the daemons left them, into cluster.json; False while one is missing."""
         self.nodes = [replace(node, supervisor_pid=self._supervisor_of(node)) for node in self.nodes]
         self.save()
+        return all(node.supervisor_pid is not None for node in self.nodes)
 
     def stop(self, *, keep_running: bool, say: Callable[[str], None]) -> None:
         """Ends the daemons, then the supervisors with their commands unless `keep_running`. Within 15 s."""
-        by_node = {node.id: self._supervisor_of(node) for node in self.nodes}
-        supervisors = [pid for pid in by_node.values() if pid is not None]
-        daemons = [node.pid for node in self.nodes if node.pid is not None and self.runs(node)]
+        # By their arguments, not by cluster.json: an interrupted start may have left some that it does not name.
+        daemons = [pid for pid, _ in self._processes("run")]
         killed = end_processes(daemons, DAEMONS_END_S)
         for pid in killed:
             say(f"daemon {pid} did not stop in time and was killed")
+        by_node = {name: pid for pid, name in self._processes("supervisor")}
+        supervisors = list(by_node.values())
         if not keep_running:
             commands = [pid for supervisor in supervisors for pid in descendants(supervisor)]
             killed = end_processes(supervisors, SUPERVISORS_END_S)
@@ -207,11 +207,16 @@ class LocalCluster:
         except OSError:
             written = []
         candidates = [int(word) for word in written[:1] if word.isdigit()] + [node.supervisor_pid]
-        for pid in candidates:
-            arguments = arguments_of(pid) if pid is not None else []
-            if str(self.folder / node.id) in arguments and any("supervisor" in part for part in arguments):
-                return pid
-        return None
+        return next((pid for pid in candidates if pid is not None and self._is(node, "supervisor", pid)), None)
+
+    def _processes(self, word: str) -> list[tuple[int, str]]:
+        """Pids and node ids of this cluster's daemons (`run`) or supervisors (`supervisor`)."""
+        return [(pid, node.id) for pid in all_pids() for node in self.nodes if self._is(node, word, pid)]
+
+    def _is(self, node: LocalNode, word: str, pid: int) -> bool:
+        """Whether the process has the node's folder and the word, or a path that ends with it, as arguments."""
+        arguments = arguments_of(pid)
+        return str(self.folder / node.id) in arguments and any(Path(part).name == word for part in arguments)
 
 
 async def wait_until_led(cluster: LocalCluster, status: Callable[[], Any], timeout_s: float = READY_S) -> None:
@@ -234,6 +239,15 @@ async def wait_until_led(cluster: LocalCluster, status: Callable[[], Any], timeo
                 f"The cluster did not get ready within {timeout_s:.0f} s: {waits_for}.",
                 f"See the logs {cluster.folder}/*/{LOG_FILE}; it goes on trying until `cortex down`.",
             )
+        await asyncio.sleep(POLL_S)
+
+
+async def wait_for_supervisors(cluster: LocalCluster, timeout_s: float = SUPERVISORS_BEGIN_S) -> None:
+    """Returns when cluster.json names every supervisor; a leader may serve before the last one runs."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        if cluster.note_supervisors() or time.monotonic() >= deadline:
+            return
         await asyncio.sleep(POLL_S)
 
 

@@ -29,12 +29,15 @@ def arguments_of(pid: int) -> list[str]:
         return []
 
 
+def all_pids() -> list[int]:
+    return [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]
+
+
 def descendants(pid: int) -> list[int]:
     """Pids of all children and their children, as far as they have not left the tree."""
     children: dict[int, list[int]] = {}
-    for entry in PROC.iterdir():
-        if entry.name.isdigit():
-            children.setdefault(_state_and_parent(int(entry.name))[1], []).append(int(entry.name))
+    for candidate in all_pids():
+        children.setdefault(_state_and_parent(candidate)[1], []).append(candidate)
     found: list[int] = []
     waiting = [pid]
     while waiting:

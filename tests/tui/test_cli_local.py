@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_daemons_start_as_the_contract_says(folder: Path) -> None:
     assert begin(cluster) == ["n1", "n2", "n3"]
     addresses = [node.address for node in cluster.nodes]
     assert len(set(addresses)) == 3
-    first, third = told(folder, "n1"), told(folder, "n3")
+    first, _, third = (told(folder, node) for node in ("n1", "n2", "n3"))
     voters = f"n1={addresses[0]},n2={addresses[1]}"
     secret = str(folder / "secret")
     data = str(folder / "n1")
@@ -109,7 +110,7 @@ def test_daemons_start_as_the_contract_says(folder: Path) -> None:
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
     assert len((folder / "secret").read_text().strip()) == 64
     assert [target.node for target in from_folder(folder).targets] == ["n1", "n2", "n3"]
-    cluster.note_supervisors()
+    assert cluster.note_supervisors()
     nodes = json.loads((folder / "cluster.json").read_text())["nodes"]
     assert set(nodes[0]) == {"id", "address", "socket", "pid", "supervisor_pid", "role"}
     assert [node["role"] for node in nodes] == ["voter", "voter", "worker"]
@@ -130,6 +131,20 @@ def test_down_ends_daemons_and_supervisors(folder: Path) -> None:
     assert not any(is_alive(pid) for pid in supervisors)
     assert [node.pid for node in LocalCluster.load(folder).nodes] == [None, None]
     assert not LocalCluster.load(folder).any_runs()
+
+
+def test_down_finds_what_an_interrupted_start_left_unnamed(folder: Path) -> None:
+    cluster = LocalCluster.create(folder, 1, 0)
+    begin(cluster)
+    told(folder, "n1")
+    pid = cluster.nodes[0].pid
+    assert pid is not None
+    supervisor = int((folder / "n1" / "supervisor.pid").read_text())
+    (folder / "n1" / "supervisor.pid").unlink()
+    unnamed = LocalCluster(folder, [replace(cluster.nodes[0], pid=None)])
+    unnamed.stop(keep_running=False, say=print)
+    assert not is_alive(pid)
+    assert not is_alive(supervisor)
 
 
 def test_keep_running_leaves_the_supervisors(folder: Path) -> None:

@@ -44,7 +44,6 @@ def up(voters: int | None, workers: int | None, headless: bool, no_sample: bool)
     try:
         started = cluster.start()
         asyncio.run(_ready(cluster, sample=new and not no_sample))
-        cluster.note_supervisors()
         _remember(folder)
     except KeyboardInterrupt:
         raise Interrupted(
@@ -121,7 +120,7 @@ def _existing(folder: Path, voters: int | None, workers: int | None) -> LocalClu
 async def _ready(cluster: LocalCluster, *, sample: bool) -> None:
     """Waits for a leader, then submits the sample work."""
     from tui.client import ClusterClient
-    from tui.local import wait_until_led
+    from tui.local import wait_for_supervisors, wait_until_led
     from tui.sample import sample_tasks
     from tui.target import SECRET_FILE, from_addresses
 
@@ -132,6 +131,7 @@ async def _ready(cluster: LocalCluster, *, sample: bool) -> None:
         await wait_until_led(cluster, lambda: client.status(timeout_s=CALL_S))
         if sample:
             await client.submit_batch(sample_tasks())
+    await wait_for_supervisors(cluster)
 
 
 def _say_started(cluster: LocalCluster, started: list[str]) -> None:
