@@ -103,7 +103,7 @@ class Leadership:
 
     def why(self, task: Task) -> list[NodeVerdict]:
         """For every node whether it could take `task` now, and if not why and what would change that, by id."""
-        limits = self._reign.planner.limits() if self._reign is not None else None
+        limits = self._reign.planner.limits(self._replica.state) if self._reign is not None else None
         return explain.why(self._replica.state, self.samples, task, limits, self._replica.now_us())
 
 

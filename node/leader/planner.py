@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cortex.v1.types_pb2 import NodeState, Task
 from node.core import scheduler
-from node.core.model import QUEUED, Change, ClusterState, Table
+from node.core.filters import ask_of, filters_of
+from node.core.model import ASSIGNED, QUEUED, Change, ClusterState, Table
+from node.core.room import room_of
 from node.core.scheduler import Limits, Planned, Queue
 from node.env import Clock
 from node.leader.port import Settings
@@ -25,20 +27,29 @@ class Planner:
         self._roster = roster
         self._queue = Queue()
         self._kinds: Counter[int] = Counter()
+        self._unstarted: dict[str, Counter[int]] = {}
+        self._kept_free: frozenset[str] = frozenset()
 
     def begin(self, state: ClusterState) -> None:
         """Take up the queue as it stands."""
         self._queue.load(state)
-        self._kinds = Counter(task.spec.type for task in state.tasks.values() if task.state == QUEUED)
+        for task in state.tasks.values():
+            self._count(task, 1)
 
     def observe(self, changes: Sequence[Change]) -> None:
         self._queue.observe(changes)
         for change in changes:
             if change.table is Table.TASKS:
-                if isinstance(change.old, Task) and change.old.state == QUEUED:
-                    self._kinds[change.old.spec.type] -= 1
-                if isinstance(change.new, Task) and change.new.state == QUEUED:
-                    self._kinds[change.new.spec.type] += 1
+                if isinstance(change.old, Task):
+                    self._count(change.old, -1)
+                if isinstance(change.new, Task):
+                    self._count(change.new, 1)
+
+    def _count(self, task: Task, sign: int) -> None:
+        if task.state == QUEUED:
+            self._kinds[task.spec.type] += sign
+        elif task.state == ASSIGNED:
+            self._unstarted.setdefault(task.node, Counter())[task.priority] += sign
 
     @property
     def queued(self) -> int:
@@ -50,17 +61,16 @@ class Planner:
         if not self.queued:
             return []
         limit = self._settings.placements_per_entry
-        return scheduler.plan(self._queue, state, self._roster.samples(), self.limits(), now_us, limit)
+        return scheduler.plan(self._queue, state, self._roster.samples(), self.limits(state), now_us, limit)
 
     def urgent(self, state: ClusterState) -> bool:
         """Whether a connected node has a free slot for a kind of task that is queued, or little left to do."""
-        now_us = self._clock.boot_us()
         kinds = [kind for kind, count in self._kinds.items() if count > 0]
         for node_id, known in self._roster.nodes.items():
             row = state.nodes.get(node_id)
             if known.session is None or row is None or row.state != NodeState.NODE_STATE_ACTIVE:
                 continue
-            low = known.pace.prefetch(now_us, self._settings.prefetch_limit) // 2
+            low = self.prefetch(state, node_id) // 2
             slots = slots_of(row)
             for kind in kinds:
                 count = slots.get(kind, 0)
@@ -73,21 +83,58 @@ class Planner:
         return self._queue.next_due_us()
 
     def waiting(self, state: ClusterState) -> list[Task]:
-        """The first due tasks that found no place."""
-        return [state.tasks[task_id] for task_id in self._queue.waiting(_WAITING_LIMIT)]
+        """The first due tasks that found no place, but for those that a lock or limit keeps waiting anywhere."""
+        tasks = (state.tasks[task_id] for task_id in self._queue.waiting(_WAITING_LIMIT))
+        return [task for task in tasks if not _blocked(state, task)]
 
-    def could_take(self, state: ClusterState, node_id: str, task: Task) -> bool:
-        """Whether a node meets all that a task asks for, free slots aside."""
-        return scheduler.could_take(state, self._roster.samples(), node_id, task)
+    def takers(self, state: ClusterState, task: Task) -> Iterator[str]:
+        """Connected nodes that meet all that a task asks for, free slots aside."""
+        ask = ask_of(task.spec)
+        filters = filters_of(ask)
+        samples = self._roster.samples()
+        for node_id, known in self._roster.nodes.items():
+            if known.session is None or known.suspected or node_id in task.unstartable_nodes:
+                continue
+            if node_id in state.nodes:
+                info = self._queue.info(state, samples, node_id)
+                if room_of(state, info, 0).fits(ask) and all(check.passes(info) for check in filters):
+                    yield node_id
 
-    def limits(self) -> Limits:
+    def lowest_unstarted(self, node_id: str) -> int | None:
+        """Lowest priority among what a node was given and has not started."""
+        counts = self._unstarted.get(node_id)
+        return min((priority for priority, count in counts.items() if count > 0), default=None) if counts else None
+
+    def keep_free(self, nodes: frozenset[str]) -> None:
+        """Let these run dry: something waits there for a slot that it may not be prefetched for."""
+        self._kept_free = nodes
+
+    def prefetch(self, state: ClusterState, node_id: str) -> int:
+        """Assignments that a node may hold beyond its slots now."""
+        known, row = self._roster.nodes.get(node_id), state.nodes.get(node_id)
+        if known is None or row is None or node_id in self._kept_free:
+            return 0
+        slots = min((count for count in slots_of(row).values() if count > 0), default=0)
+        return known.pace.prefetch(self._clock.boot_us(), slots, self._settings.prefetch_limit)
+
+    def limits(self, state: ClusterState) -> Limits:
         """Silent nodes get nothing new: what they were given could wait there for the whole lease."""
-        now_us = self._clock.boot_us()
-        reachable = {
-            node_id: known
+        reachable = frozenset(
+            node_id
             for node_id, known in self._roster.nodes.items()
             if known.session is not None and not known.suspected
-        }
-        limit = self._settings.prefetch_limit
-        prefetch = {node_id: known.pace.prefetch(now_us, limit) for node_id, known in reachable.items()}
-        return Limits(prefetch=prefetch, reachable=reachable.keys())
+        )
+        prefetch = {node_id: self.prefetch(state, node_id) for node_id in reachable}
+        return Limits(prefetch=prefetch, reachable=reachable)
+
+
+def prefetchable(task: Task) -> bool:
+    """Whether a task may wait on its node for a slot."""
+    return ask_of(task.spec).prefetchable
+
+
+def _blocked(state: ClusterState, task: Task) -> bool:
+    spec = task.spec
+    if spec.limit_count and state.limit_use.get(spec.limit_key, 0) >= spec.limit_count:
+        return True
+    return any(lock in state.locks for lock in spec.locks)

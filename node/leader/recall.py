@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from cortex.v1.types_pb2 import NodeState, Task, TaskState
 from node.core.model import ClusterState
 from node.env import Clock
-from node.leader.planner import Planner
+from node.leader.planner import Planner, prefetchable
 from node.leader.port import Replica
 from node.leader.roster import Roster, slots_of, used
 from node.leader.session import Session
@@ -37,30 +39,70 @@ class Recaller:
             row = state.nodes.get(node_id)
             if known.session is not None and row is not None and row.state in _LEAVING:
                 known.session.recall(self._unstarted(state, node_id))
-        waiting = self._planner.waiting(state)
-        if waiting:
-            self._for_priority(state, waiting)
-            return None
+        kept_free: set[str] = set()
+        promised: Counter[tuple[str, int]] = Counter()
+        for task in sorted(self._planner.waiting(state), key=lambda task: -task.priority):
+            if prefetchable(task):
+                self._make_room(state, task, promised)
+            else:
+                self._clear_way(state, task, kept_free)
+        self._planner.keep_free(frozenset(kept_free))
         return self._for_free_slots(state)
 
-    def _for_priority(self, state: ClusterState, waiting: list[Task]) -> None:
-        """Make room for waiting tasks of higher priority, one prefetched task for each."""
-        asked = sum(self._unanswered(state, session) for session in self._roster.sessions())
-        rising = sorted(waiting, key=lambda task: -task.priority)[asked:]
-        for node_id, known in self._roster.nodes.items():
-            if not rising:
-                return
-            if known.session is None or len(state.by_node.get(node_id, ())) <= len(known.session.recalled):
+    def _make_room(self, state: ClusterState, task: Task, promised: Counter[tuple[str, int]]) -> None:
+        """Call back as many prefetched tasks of lower priority from one node as let `task` in there.
+
+        Where even all of them are too few they go all the same: none is to start before it.
+        """
+        kind = task.spec.type
+        partial: tuple[Session, list[Task]] | None = None
+        for node_id in self._lower(task.priority):
+            session = self._roster.session(node_id)
+            if session is None or node_id not in self._planner.takers(state, task):
                 continue
-            chosen: list[Task] = []
-            for task in sorted(self._unstarted(state, node_id), key=_start_order, reverse=True):
-                if not rising or task.priority >= rising[0].priority:
-                    break
-                asked_before = (task.id, task.fence) in known.session.recalled
-                if not asked_before and self._planner.could_take(state, node_id, rising[0]):
-                    chosen.append(task)
-                    rising.pop(0)
-            known.session.recall(chosen)
+            room = slots_of(state.nodes[node_id]).get(kind, 0) + self._planner.prefetch(state, node_id)
+            held = used(state, node_id, kind) + promised[node_id, kind]
+            need = held - self._unanswered(state, session, kind) - room + 1
+            lower = self._callable(state, session, kind, task.priority) if need > 0 else []
+            if len(lower) >= need:
+                session.recall(lower[: max(0, need)])
+                promised[node_id, kind] += 1
+                return
+            partial = partial or (session, lower)
+        if partial is not None:
+            partial[0].recall(partial[1])
+
+    def _clear_way(self, state: ClusterState, task: Task, kept_free: set[str]) -> None:
+        """Let a node run dry for a task that needs a slot of its own, and call back what is below it there."""
+        if len(kept_free) * 2 >= len(self._roster.nodes) > 1:
+            return
+        kind = task.spec.type
+        takers = [node_id for node_id in self._planner.takers(state, task) if node_id not in kept_free]
+        if not takers:
+            return
+        node_id = min(takers, key=lambda taker: (used(state, taker, kind), taker))
+        kept_free.add(node_id)
+        session = self._roster.session(node_id)
+        if session is not None:
+            session.recall(self._callable(state, session, kind, task.priority))
+
+    def _lower(self, priority: int) -> list[str]:
+        """Nodes that hold something unstarted of a lower priority."""
+        found: list[str] = []
+        for node_id in self._roster.nodes:
+            lowest = self._planner.lowest_unstarted(node_id)
+            if lowest is not None and lowest < priority:
+                found.append(node_id)
+        return found
+
+    def _callable(self, state: ClusterState, session: Session, kind: int, below: int) -> list[Task]:
+        """Unstarted tasks below a priority that were not called back yet, last to start first."""
+        tasks = sorted(self._unstarted(state, session.node_id), key=_start_order, reverse=True)
+        return [
+            task
+            for task in tasks
+            if task.spec.type == kind and task.priority < below and (task.id, task.fence) not in session.recalled
+        ]
 
     def _for_free_slots(self, state: ClusterState) -> int | None:
         """Move what waits behind a full node to free slots of others, if it would wait there for long."""
@@ -88,17 +130,18 @@ class Recaller:
         """Take a free slot of another node for `task`, if there is one that it may use."""
         for (node_id, kind), count in free.items():
             usable = count > 0 and kind == task.spec.type and node_id != task.node
-            if usable and self._planner.could_take(state, node_id, task):
+            if usable and node_id in self._planner.takers(state, task):
                 free[node_id, kind] -= 1
                 return True
         return False
 
-    def _unanswered(self, state: ClusterState, session: Session) -> int:
+    def _unanswered(self, state: ClusterState, session: Session, kind: int) -> int:
         """Recalls that will still bring something back: what started meanwhile stays where it is."""
         found = 0
         for task_id, fence in session.recalled:
             task = state.tasks.get(task_id)
-            found += task is not None and task.fence == fence and task.state == _ASSIGNED
+            if task is not None and task.fence == fence and task.state == _ASSIGNED:
+                found += task.spec.type == kind
         return found
 
     def _unstarted(self, state: ClusterState, node_id: str) -> list[Task]:

@@ -26,9 +26,12 @@ class Pace:
     def rate(self, now_us: int) -> float:
         return self._decayed(now_us) * 1_000_000 / _PACE_WINDOW_US
 
-    def prefetch(self, now_us: int, limit: int) -> int:
-        """Assignments worth holding beyond the slots: what ends in the window, far more than one round trip."""
-        return min(limit, int(self._decayed(now_us)))
+    def prefetch(self, now_us: int, slots: int, limit: int) -> int:
+        """Assignments worth holding beyond the slots: what ends in the window, far more than one round trip.
+
+        Nothing while slots turn over less than once in it: such tasks do not wait for round trips.
+        """
+        return min(limit, max(0, int(self._decayed(now_us)) - slots))
 
     def _decayed(self, now_us: int) -> float:
         return self.weight * math.exp(-max(0, now_us - self.at_us) / _PACE_WINDOW_US)

@@ -322,15 +322,72 @@ def test_a_free_slot_elsewhere_calls_prefetched_tasks_back() -> None:
 
 def test_higher_priority_calls_one_prefetched_task_back_for_each_that_waits() -> None:
     async def main() -> None:
-        cluster = Cluster().begin()
+        cluster = Cluster(prefetch_limit=4).begin()
         worker = await cluster.connect(machine_node("n1", slots=2))
         given = await prefetched(cluster, worker)
-        await asyncio.sleep(5)
         await cluster.submit(shell("urgent", priority=9))
         recall = (await worker.next("recall")).recall
         assert list(recall.tasks) == [given[-1].task]
         await worker.send(sample=sample())
-        assert not await worker.quiet(1, "renewal_ack", "reports_ack"), "asked once"
+        assert not await worker.quiet(0.05, "renewal_ack", "reports_ack"), "asked once"
+        await worker.report(901, recalled(given[-1]))
+        (urgent,) = await assignments(worker, 1)
+        assert urgent.task == "urgent"
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_nothing_lower_starts_before_what_waits_for_the_next_slot() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node("n1", slots=2))
+        given = await prefetched(cluster, worker)
+        # The pace is forgotten, so nothing is prefetched any more.
+        await asyncio.sleep(5)
+        await cluster.submit(shell("urgent", priority=9))
+        recall = (await worker.next("recall")).recall
+        assert sorted(recall.tasks) == sorted(one.task for one in given[2:])
+        await worker.report(901, *(recalled(one) for one in given[2:]))
+        await worker.report(902, ended(given[0]))
+        (urgent,) = await assignments(worker, 1)
+        assert urgent.task == "urgent"
+        assert not await worker.quiet(1, "renewal_ack", "reports_ack"), "nothing goes to and fro"
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_what_needs_a_slot_of_its_own_is_not_starved_by_prefetching() -> None:
+    async def main() -> None:
+        cluster = Cluster(prefetch_limit=100).begin()
+        worker = await cluster.connect(machine_node("n1"))
+        working = asyncio.ensure_future(work(worker))
+        await cluster.submit(*(shell(f"t{number:04}", priority=3) for number in range(3000)))
+        await asyncio.sleep(0.6)
+        own = shell("own", priority=4, requests=types_pb2.Requests(cpu_millis=100))
+        await cluster.submit(own)
+        await cluster.until(lambda: cluster.task("own").state != QUEUED)
+        assert cluster.replica.state.counts[QUEUED] > 1000, "while others were still queued"
+        # What was called back for it, or had to wait for it, goes on afterwards.
+        await cluster.until(lambda: cluster.task("own").state == COMPLETED)
+        await cluster.until(lambda: len(cluster.replica.state.by_node.get("n1", ())) > 50)
+        working.cancel()
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_what_a_lock_keeps_waiting_calls_nothing_back() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node("n1", slots=2))
+        await prefetched(cluster, worker)
+        holder = await cluster.connect(machine_node("n2", slots=1))
+        await cluster.submit(shell("holder", locks=["db"], priority=9))
+        await assignments(holder, 1)
+        await cluster.submit(shell("next", locks=["db"], priority=9))
+        assert not await worker.quiet(0.2, "renewal_ack", "reports_ack")
         await cluster.stop()
 
     virtual(main)
@@ -411,21 +468,37 @@ def entry_times(cluster: Cluster, kind: str) -> list[float]:
     ]
 
 
+async def work(worker: WorkerEnd) -> None:
+    """One task a millisecond, in the order of a worker, reported one by one; gives back what it is asked for."""
+    given: dict[str, worker_pb2.Assignment] = {}
+    number = 0
+
+    async def take() -> None:
+        nonlocal number
+        while True:
+            message = await worker.next("assignments", "recall")
+            given.update({one.task: one for one in message.assignments.assignments})
+            back = [given.pop(task) for task in message.recall.tasks if task in given]
+            if back:
+                number += 1
+                await worker.report(number, *(recalled(one) for one in back))
+
+    taking = asyncio.ensure_future(take())
+    try:
+        while True:
+            await asyncio.sleep(0.001)
+            if given:
+                first = min(given.values(), key=lambda one: (-one.priority, one.created_at_us, one.task))
+                number += 1
+                await worker.report(number, ended(given.pop(first.task)))
+    finally:
+        taking.cancel()
+
+
 def test_busy_nodes_share_entries_and_prefetching_is_paced() -> None:
     async def main() -> None:
         cluster = Cluster(prefetch_limit=100).begin()
         workers = [await cluster.connect(machine_node(f"n{number}")) for number in range(3)]
-
-        async def work(worker: WorkerEnd) -> None:
-            """One task a millisecond, reported one by one."""
-            given: list[worker_pb2.Assignment] = []
-            number = 0
-            while True:
-                while not given:
-                    given.extend((await worker.next("assignments")).assignments.assignments)
-                await asyncio.sleep(0.001)
-                number += 1
-                await worker.report(number, ended(given.pop(0)))
 
         working = [asyncio.ensure_future(work(worker)) for worker in workers]
         await cluster.submit(*(shell(f"t{number:04}") for number in range(3000)))
