@@ -39,6 +39,11 @@ class Room:
         self.memory_bytes = info.memory_bytes - (use.memory_bytes if use is not None else 0)
         self.gpus = info.gpus - (use.gpus if use is not None else 0)
 
+    def open(self) -> bool:
+        """Whether it can take one more task of any kind."""
+        counts, more = self.counts, self.prefetch
+        return any(slots > 0 and counts.get(kind, 0) < slots + more for kind, slots in self.info.slots.items())
+
     def fits(self, ask: Ask) -> bool:
         """Whether what it declares to need is free of what the node declares to have."""
         return (

@@ -149,11 +149,14 @@ class _Pass:
         self._queue = queue
         self._locks = state.locks
         self._limit_use = state.limit_use
-        self._rooms = [
+        infos = (queue.info(state, samples, node_id) for node_id in state.nodes)
+        rooms = (
             room_of(state, info, limits.prefetch_of(info.id))
-            for info in (queue.info(state, samples, node_id) for node_id in state.nodes)
+            for info in infos
             if _STATE.passes(info) and (limits.reachable is None or info.id in limits.reachable)
-        ]
+        )
+        self._rooms = [room for room in rooms if room.open()]
+        self._open = len(self._rooms)
         self._names: dict[str, list[Room]] = {}
         self._taken: set[str] = set()
         self._more_use: dict[str, int] = {}
@@ -162,11 +165,11 @@ class _Pass:
 
     def run(self, max_placements: int) -> list[Planned]:
         queue = self._queue
-        heads = [group.heap[0] for group in queue.groups()] if self._rooms else []
+        heads = [group.heap[0] for group in queue.groups()] if self._open else []
         heapq.heapify(heads)
         planned: list[Planned] = []
         passed: list[Entry] = []
-        while heads and len(planned) < max_placements:
+        while heads and self._open and len(planned) < max_placements:
             entry = heads[0]
             group = entry.group
             candidates = self._nodes(group.shape)
@@ -201,6 +204,8 @@ class _Pass:
 
     def _reserve(self, room: Room, group: Group) -> None:
         room.reserve(group.shape.ask)
+        if not room.free_slot(group.shape.ask) and not room.open():
+            self._open -= 1
         key = group.key
         if key.locks:
             self._taken.update(key.locks)
