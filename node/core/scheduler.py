@@ -15,14 +15,14 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cortex.v1.types_pb2 import Placement, Resources, ScoreTerms, Task
-from node.core.filters import Ask, NodeInfo, StateFilter, ask_of, filters_of, node_info, selectors
+from cortex.v1.types_pb2 import Placement, Resources, ScoreTerms
+from node.core.filters import Ask, NodeInfo, StateFilter, selectors
 from node.core.model import ClusterState
 from node.core.queue import AGEING_US, Entry, Group, Queue, Shape
 from node.core.room import RankKey, Room, room_of
 from node.core.score import MICROS, points, total
 
-__all__ = ["AGEING_US", "Limits", "Planned", "Queue", "could_take", "node_score", "plan", "score"]
+__all__ = ["AGEING_US", "Limits", "Planned", "Queue", "node_score", "plan", "score"]
 
 _STATE = StateFilter()
 # Nodes that a search looks past before its shape gets a heap of its own.
@@ -264,13 +264,3 @@ def node_score(sample: Resources | None, assigned: int) -> tuple[float, ScoreTer
     """Score of a node in views: for a plain shell task."""
     worth = points(sample)
     return total(worth, assigned), worth.terms(assigned)
-
-
-def could_take(state: ClusterState, samples: Mapping[str, Resources], node_id: str, task: Task) -> bool:
-    """Whether a node meets all that a task asks for, slots, locks and limits aside."""
-    row = state.nodes.get(node_id)
-    if row is None or node_id in task.unstartable_nodes:
-        return False
-    info = node_info(row, samples.get(node_id))
-    ask = ask_of(task.spec)
-    return room_of(state, info, 0).fits(ask) and all(check.passes(info) for check in filters_of(ask))

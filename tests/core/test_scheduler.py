@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from cortex.v1.types_pb2 import Node, NodeState, Slots
+from cortex.v1.types_pb2 import NodeState, Slots
+from node.core.explain import why
 from node.core.model import ASSIGNED, RUNNING
-from node.core.scheduler import Limits, could_take
+from node.core.scheduler import Limits
 from tests.core.scheduling import (
     ACTIVE,
     CONTAINER,
     GB,
     NOW_US,
-    SHELL,
     gpu,
     ids,
     node,
@@ -128,7 +128,7 @@ def test_every_constraint(constraint: Any, row: Any, there: Any, placed: bool) -
     state = state_of(node("a", **row), wanting)
     samples = {"a": sample(**there)}
     assert bool(pass_over(state, samples)) is placed
-    assert could_take(state, samples, "a", wanting) is placed
+    assert why(state, samples, wanting)[0].eligible is placed
 
 
 @pytest.mark.parametrize(
@@ -315,15 +315,3 @@ def test_no_more_than_asked_for() -> None:
 
 def test_an_empty_cluster_places_nothing() -> None:
     assert pass_over(state_of(task("t")), {}) == []
-
-
-def test_could_take_leaves_slots_aside_but_not_reservations() -> None:
-    there: Node = node("a", 1, capacity=(1000, 0, 0))
-    state = state_of(there, running("r", "a", cpu_millis=600))
-    assert could_take(state, {"a": IDLE}, "a", task("t"))
-    assert could_take(state, {"a": IDLE}, "a", task("t", cpu_millis=400))
-    assert not could_take(state, {"a": IDLE}, "a", task("t", cpu_millis=401))
-    assert not could_take(state, {"a": IDLE}, "b", task("t"))
-    assert not could_take(state, {"a": IDLE}, "a", task("t", unstartable_nodes=["a"]))
-    assert not could_take(state, {"a": IDLE}, "a", task("t", type=CONTAINER))
-    assert SHELL in {offer.type for offer in there.slots}
