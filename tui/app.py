@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+from rich.console import RenderableType
 from rich.segment import Segment
 from textual import work
 from textual.app import App
@@ -23,6 +24,7 @@ from tui.chrome import VIEWS
 from tui.columns.base import Draw
 from tui.commands import Actions
 from tui.draw import Cell, foreign
+from tui.frontbuffer import FrontBuffer, through
 from tui.keymap import bindings, reachable, shown
 from tui.screens.base import ConsoleScreen
 from tui.screens.choose import ChooseScreen, Option
@@ -94,14 +96,36 @@ class Console(App[int], inherit_bindings=False):
         self._ticking = ticking
         self._drawn: Draw | None = None
         self._previous_view = "nodes"
+        self.front = FrontBuffer()
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         self.theme = LIGHT.name if self.terminal.light else DARK.name
+
+    # Painting.
+
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        super()._display(screen, self.thinned(renderable))
+
+    def thinned(self, renderable: RenderableType | None) -> RenderableType | None:
+        """The update with only the cells that the terminal does not show already."""
+        self.front.fit(*self.size)
+        return through(renderable, self.front)
+
+    def repaint_all(self) -> None:
+        """Send every cell again: the terminal was resized, resumed, or written to by something else."""
+        self.front.forget()
+        self.screen.refresh(layout=True)
+        for widget in self.screen.walk_children():
+            widget.refresh()
+
+    def action_redraw(self) -> None:
+        self.repaint_all()
 
     # Life.
 
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, lambda _theme: self.restyle())
+        self.app_resume_signal.subscribe(self, lambda _app: self.repaint_all())
         self.restyle()
         self.follow_cluster()
         if self._ticking:

@@ -75,6 +75,7 @@ KEYMAP: tuple[Key, ...] = (
     Key("app", ("R",), "read_only", "read-only", "Turn read-only on or off: on, nothing can be changed."),
     Key("app", ("S",), "submit", "submit", "Submit a task.", changes=True),
     Key("app", ("ctrl+p",), "palette", "palette", "Find an action by name.", palette=False),
+    Key("app", ("ctrl+l",), "redraw", "redraw", "Paint the whole screen again."),
     Key("app", ("T",), "theme", "theme", "Go to the next theme."),
     Key("table", ("j", "down"), "down", "down", "One row down.", palette=False),
     Key("table", ("k", "up"), "up", "up", "One row up.", palette=False),

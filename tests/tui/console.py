@@ -18,7 +18,6 @@ from textual import events
 from textual._compositor import CompositorUpdate
 from textual.keys import REPLACED_KEYS, _character_to_key, _get_unicode_name_from_key
 from textual.pilot import Pilot
-from textual.screen import Screen
 
 from tests.tui.fake import FakeSource
 from tui.app import Console
@@ -47,12 +46,15 @@ class EmulatedConsole(Console):
         self.sent: list[str] = []
         super().__init__(source, **options)
 
-    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
-        super()._display(screen, renderable)
-        if isinstance(renderable, CompositorUpdate):
-            text = renderable.render_segments(self.console)
-            self.sent.append(text)
-            self.stream.feed(text)
+    def thinned(self, renderable: RenderableType | None) -> RenderableType | None:
+        update = super().thinned(renderable)
+        if isinstance(update, CompositorUpdate) and not self._batch_count:
+            text = update.render_segments(self.console)
+            assert not self.front.broken
+            if text:
+                self.sent.append(text)
+                self.stream.feed(text)
+        return None
 
 
 class Session:
@@ -66,10 +68,19 @@ class Session:
 
     async def settle(self) -> None:
         """Let the stream be folded, refresh, and let everything be drawn."""
-        for _ in range(2):
+        await self._quiet()
+        self.app.tick()
+        await self._quiet()
+
+    async def _quiet(self) -> None:
+        """Return when nothing is queued and nothing is written any more."""
+        still = 0
+        while still < 3:
+            written = len(self.app.sent)
             await self.pilot.pause(0)
-            self.app.tick()
-            await self.pilot.pause(0)
+            pumps = [self.app, *self.app.screen_stack, *self.app.screen.walk_children()]
+            busy = any(pump.message_queue_size for pump in pumps) or self.source.waiting
+            still = 0 if busy or len(self.app.sent) != written else still + 1
 
     async def press(self, *keys: str) -> None:
         # As Pilot.press, without its waiting until the process is idle, which takes long on a busy machine.
@@ -90,9 +101,12 @@ class Session:
         await self.settle()
 
     async def resize(self, width: int, height: int) -> None:
+        if self.app.size == (width, height):
+            return
         self.app.emulator.resize(height, width)
         self.app.emulator.reset()
         await self.pilot.resize_terminal(width, height)
+        await self.until(lambda: self.app.screen.size == (width, height))
         await self.settle()
 
     async def until(self, condition: Any) -> None:

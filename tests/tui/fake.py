@@ -329,6 +329,11 @@ class FakeSource:
             )
         )
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something was pushed that the console has not taken."""
+        return not self._stream.empty()
+
     def put(self, item: WatchItem) -> None:
         self._stream.put_nowait(item)
 

@@ -1,0 +1,101 @@
+"""The filter grammar, and errors that point at their column."""
+
+from __future__ import annotations
+
+import pytest
+
+from tui.filter import Field, FilterError, parse
+
+ROWS = {
+    "web-1": {"state": "running", "cpu": 91.0, "age": 30.0},
+    "web-2": {"state": "queued", "cpu": 10.0, "age": 7300.0},
+    "db": {"state": "running", "cpu": 50.0, "age": 300.0},
+    "DB-old": {"state": "failed", "cpu": None, "age": 90_000.0},
+}
+FIELDS = {
+    "state": Field[str]("state", lambda row: str(ROWS[row]["state"])),
+    "cpu": Field[str]("cpu", lambda row: ROWS[row]["cpu"], numeric=True),
+    "age": Field[str]("age", lambda row: ROWS[row]["age"], numeric=True),
+}
+
+
+def matching(source: str) -> list[str]:
+    found = parse(source, str.lower, FIELDS)
+    return [row for row in ROWS if found is None or found.matches(row)]
+
+
+@pytest.mark.parametrize(
+    ("source", "rows"),
+    [
+        ("", list(ROWS)),
+        ("   ", list(ROWS)),
+        ("web", ["web-1", "web-2"]),
+        ("WEB 1", ["web-1"]),
+        ("!web", ["db", "DB-old"]),
+        ("not web", ["db", "DB-old"]),
+        ("! db", ["web-1", "web-2"]),
+        ("/^db$/", ["db"]),
+        ("/^web-\\d/", ["web-1", "web-2"]),
+        ("/web", ["web-1", "web-2"]),
+        ('"b-o"', ["DB-old"]),
+        ("state=running", ["web-1", "db"]),
+        ("state = RUNNING", ["web-1", "db"]),
+        ("state!=running", ["web-2", "DB-old"]),
+        ("state~^f", ["DB-old"]),
+        ("state !~ ing$", ["web-2", "DB-old"]),
+        ("cpu>50", ["web-1"]),
+        ("cpu >= 50%", ["web-1", "db"]),
+        ("cpu<60", ["web-2", "db"]),
+        ("age<2h", ["web-1", "db"]),
+        ("age>1d", ["DB-old"]),
+        ("web or db", list(ROWS)),
+        ("web-1 or db state=failed", ["web-1", "DB-old"]),
+        ("(web or db) and state=running", ["web-1", "db"]),
+        ("!(web or old)", ["db"]),
+        ("state=running cpu > 90 and age<1m", ["web-1"]),
+    ],
+)
+def test_matches(source: str, rows: list[str]) -> None:
+    assert matching(source) == rows
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "said"),
+    [
+        ("nothing=1", 0, "no field nothing"),
+        ("web and", 7, "missing"),
+        ("(web", 0, "never closed"),
+        ("web )", 4, "unexpected )"),
+        (") web", 0, "unexpected )"),
+        ("or web", 0, "both sides"),
+        ("/[/", 0, "regular expression"),
+        ("state~[", 6, "regular expression"),
+        ("cpu>fast", 4, "number"),
+        ("cpu>1 parsec", None, ""),
+        ("cpu>5x", 4, "number"),
+        ("state>5", 0, "text"),
+        ("cpu>", 4, "value"),
+        ("!", 1, "missing"),
+    ],
+)
+def test_errors_point_at_their_column(source: str, column: int | None, said: str) -> None:
+    if column is None:
+        assert matching(source) == []
+        return
+    with pytest.raises(FilterError) as error:
+        matching(source)
+    assert error.value.column == column
+    assert said in str(error.value)
+
+
+def test_every_field_of_every_table_is_reachable() -> None:
+    from tui.columns.events import EVENTS
+    from tui.columns.nodes import NODES
+    from tui.columns.tasks import LETTERS, QUEUE
+    from tui.view import ClusterView
+
+    view = ClusterView()
+    for spec, rows in ((NODES, view.nodes), (QUEUE, view.tasks), (LETTERS, view.tasks), (EVENTS, view.events)):
+        for field in spec.fields:
+            value = "1" if field.numeric else "x"
+            assert spec.parse(f"{field.name}={value}", rows) is not None  # type: ignore[arg-type]

@@ -1,0 +1,158 @@
+"""Sends only the cells that changed. Textual keeps no picture of the terminal and sends every dirty cell again.
+
+This reads private parts of Textual's compositor, which is why its version is pinned. A test compares the result
+with a full paint; whatever goes wrong here falls back to what Textual would have sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import cast
+
+from rich.console import Console, RenderableType
+from rich.segment import Segment
+from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
+from textual.strip import Strip
+
+from tui.text import width_of
+
+JOIN_GAP = 4
+"""Equal cells between two changed ones that are cheaper to send again than to jump over."""
+
+Piece = tuple[int, int, Iterable[Segment]]
+"""Line, first cell, and what stands from there on."""
+
+
+class FrontBuffer:
+    """What the terminal shows, as far as this process has written it."""
+
+    def __init__(self) -> None:
+        self._characters: list[list[str]] = []
+        self._codes: list[list[str]] = []
+        self._width = 0
+        self.broken = False
+
+    def forget(self) -> None:
+        """The terminal may show anything: send every cell with the next update."""
+        self._characters = []
+        self._codes = []
+
+    def fit(self, width: int, height: int) -> None:
+        if (width, height) != (self._width, len(self._characters)):
+            self._width = width
+            self._characters = [[""] * width for _ in range(height)]
+            self._codes = [["?"] * width for _ in range(height)]
+
+    def write(self, pieces: Iterable[Piece], console: Console) -> str:
+        """Take the pieces over; returns what brings the terminal from the former picture to this one."""
+        sent: list[str] = []
+        for y, x, segments in pieces:
+            if 0 <= y < len(self._characters):
+                self._line(y, x, segments, console, sent)
+        return "".join(sent)
+
+    def _line(self, y: int, x: int, segments: Iterable[Segment], console: Console, sent: list[str]) -> None:
+        characters, codes = _cells(segments, console)
+        if x < 0:
+            characters, codes, x = characters[-x:], codes[-x:], 0
+        end = min(self._width, x + len(characters))
+        old_characters, old_codes = self._characters[y], self._codes[y]
+        if old_characters[x:end] == characters[: end - x] and old_codes[x:end] == codes[: end - x]:
+            return
+        changed = [
+            at for at in range(x, end) if characters[at - x] != old_characters[at] or codes[at - x] != old_codes[at]
+        ]
+        old_characters[x:end] = characters[: end - x]
+        old_codes[x:end] = codes[: end - x]
+        for first, last in _runs(changed):
+            # The second half of a wide character is sent with its first.
+            while first > x and characters[first - x] == "":
+                first -= 1
+            sent.append(f"\x1b[{y + 1};{first + 1}H")
+            _emit(characters[first - x : last + 1 - x], codes[first - x : last + 1 - x], sent)
+
+
+def _cells(segments: Iterable[Segment], console: Console) -> tuple[list[str], list[str]]:
+    """One entry per cell: its character ("" for the second half of a wide one) and its SGR code."""
+    characters: list[str] = []
+    codes: list[str] = []
+    color_system = console._color_system
+    for text, style, control in segments:
+        if control:
+            continue
+        code = ""
+        if style is not None and color_system is not None:
+            code = style._ansi if style._ansi is not None else Strip.render_ansi(style, color_system)
+        if text.isascii():
+            characters.extend(text)
+            codes.extend([code] * len(text))
+            continue
+        for character in text:
+            width = width_of(character)
+            if width == 0 and characters:
+                characters[-1] += character
+                continue
+            characters.extend([character, ""][:width])
+            codes.extend([code] * width)
+    return characters, codes
+
+
+def _runs(changed: list[int]) -> Iterator[tuple[int, int]]:
+    """First and last cell of each stretch to send."""
+    if not changed:
+        return
+    first = last = changed[0]
+    for at in changed[1:]:
+        if at - last > JOIN_GAP:
+            yield first, last
+            first = at
+        last = at
+    yield first, last
+
+
+def _emit(characters: list[str], codes: list[str], sent: list[str]) -> None:
+    start = 0
+    for at in range(1, len(characters) + 1):
+        if at == len(characters) or codes[at] != codes[start]:
+            text = "".join(characters[start:at])
+            sent.append(f"\x1b[{codes[start]}m{text}\x1b[0m" if codes[start] else text)
+            start = at
+
+
+class ChangedCells(CompositorUpdate):
+    """An update of Textual's, sent through the front buffer."""
+
+    def __init__(self, update: LayoutUpdate | ChopsUpdate, front: FrontBuffer) -> None:
+        self._update = update
+        self._front = front
+
+    def render_segments(self, console: Console) -> str:
+        if self._front.broken:
+            return self._update.render_segments(console)
+        try:
+            return self._front.write(_pieces(self._update), console)
+        except Exception:
+            # Never leave the operator without a picture for the sake of fewer bytes.
+            self._front.broken = True
+            return self._update.render_segments(console)
+
+
+def through(renderable: RenderableType | None, front: FrontBuffer) -> RenderableType | None:
+    """The same update, sent as changed cells only."""
+    if isinstance(renderable, LayoutUpdate | ChopsUpdate) and not front.broken:
+        return cast(RenderableType, ChangedCells(renderable, front))
+    return renderable
+
+
+def _pieces(update: LayoutUpdate | ChopsUpdate) -> Iterator[Piece]:
+    if isinstance(update, LayoutUpdate):
+        for y, line in enumerate(update.strips, update.region.y):
+            yield y, update.region.x, (segment for strip in line for segment in strip)
+        return
+    for y, x1, x2 in update.spans:
+        for end, (x, strip) in zip(update.chop_ends[y], update.chops[y].items(), strict=False):
+            if strip is None or x >= x2 or end <= x1:
+                continue
+            left, right = max(x, x1), min(end, x2)
+            whole = left == x and right == end
+            yield y, left, strip if whole else strip.crop(left - x, right - x)
