@@ -96,7 +96,6 @@ class Placement:
         pause_us = self._passed_us + _PREFETCH_US - self._clock.boot_us()
         if pause_us > 0 and not self._deadline_passed() and not self._planner.urgent(self._replica.state):
             return pause_us
-        self._passed_us = self._clock.boot_us()
         now_us = self._replica.now_us()
         timeouts = self._timed_out(now_us)
         planned = self._planner.plan(self._replica.state, now_us)
@@ -114,6 +113,7 @@ class Placement:
             return 0
         if len(planned) >= self._settings.placements_per_entry:
             return 0
+        self._passed_us = self._clock.boot_us()
         return _soonest(self._recaller.recall(), self._until_due())
 
     async def _propose(self, commands: list[Command]) -> bool:

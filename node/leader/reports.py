@@ -57,7 +57,7 @@ class Reports:
         self._taken: list[_Batch] = []
         self._waiting_count = 0
         self._ending: Counter[tuple[str, int]] = Counter()
-        self._proposed_s = -_SHARE_S
+        self._recorded_s = -_SHARE_S
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
 
@@ -87,6 +87,7 @@ class Reports:
                 await self._share()
                 self._taken = self._take()
                 recorded = await self._record(self._taken)
+                self._recorded_s = asyncio.get_running_loop().time()
                 for batch in self._taken:
                     if recorded is None:
                         batch.session.closed.set()
@@ -113,14 +114,13 @@ class Reports:
     async def _share(self) -> None:
         """While every node has enough to do, let the reports of several share an entry."""
         loop = asyncio.get_running_loop()
-        pause_s = self._proposed_s + _SHARE_S - loop.time()
+        pause_s = self._recorded_s + _SHARE_S - loop.time()
         if pause_s > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._urgent.wait()
         self._urgent.clear()
         self._ending.clear()
-        self._proposed_s = loop.time()
 
     def _take(self) -> list[_Batch]:
         """Batches for about one entry; at least one."""
