@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from contextlib import aclosing
 
+import structlog
 from google.protobuf.message import Message
 
 from cortex.v1 import cluster_pb2 as pb
@@ -23,6 +24,26 @@ DURATION_S = 60.0
 _SETTLE_S = 240.0
 _CLIENTS = 3
 _CALL_S = 12.0
+MUST_REACH = (
+    "kill leader",
+    "lose all power",
+    "saves forgotten",
+    "isolate somebody",
+    "jump clock",
+    "watches broken",
+    "watches gone",
+    "held tasks resolved",
+    "events: recalled",
+    "events: retried",
+    "events: lost",
+    "events: cancel_requested",
+    "events: dead_lettered",
+    "events: node_offline",
+    "events: rejected",
+    "lost",
+    "doubled",
+    "reordered",
+)
 _RETRYABLE = (Code.NO_LEADER, Code.OUTCOME_UNKNOWN, Code.OVERLOADED, Code.DEADLINE)
 
 
@@ -35,6 +56,7 @@ def run_seed(seed: int, keep_trace: bool = False) -> Result:
         assert isinstance(loop, SimLoop)
         rng = random.Random(f"{seed}/shape")
         world = World(loop, seed, rng.choice([3, 3, 3, 5]), rng.choice([0, 1]), keep_trace)
+        structlog.configure(processors=[world.log])
         scenario = Scenario(world)
         await scenario.play()
         result.virtual_s, result.operations = loop.time(), scenario.operations
@@ -43,7 +65,10 @@ def run_seed(seed: int, keep_trace: bool = False) -> Result:
         if world.trace.lines is not None:
             print(*world.trace.lines, sep="\n")
 
-    run(main, limit_s=DURATION_S + 3 * _SETTLE_S)
+    try:
+        run(main, limit_s=DURATION_S + 3 * _SETTLE_S)
+    finally:
+        structlog.reset_defaults()
     return result
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
+from typing import Any
+
+import structlog
 
 from cortex.v1 import types_pb2
 from node.config import Config
@@ -57,7 +60,7 @@ class Host:
 
     def boot(self) -> None:
         life, env = self.machine.boot()
-        self._world.trace.note(self._world.loop.time(), f"boot {self.id}")
+        self._world.note(f"boot {self.id}")
         machine = Machine(
             link=self._world.network.link(self.address, life),
             supervisor=SimSupervisor(self.processes),
@@ -137,7 +140,9 @@ class Host:
     def _observe(self, _changes: object, index: int) -> None:
         assert self.daemon is not None
         assert self.daemon.voter is not None
-        self._world.checker.applied(self.id, index, self.daemon.voter.replica.state.digest_bytes())
+        digest = self.daemon.voter.replica.state.digest_bytes()
+        self._world.note(f"{self.id} applied {index} {digest.hex()}")
+        self._world.checker.applied(self.id, index, digest)
 
     def _fatal(self, error: Exception) -> None:
         self._world.counts["fatal"] += 1
@@ -166,6 +171,12 @@ class World:
 
     def note(self, what: str) -> None:
         self.trace.note(self.loop.time(), what)
+
+    def log(self, _logger: object, level: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+        """A structlog processor: what daemons log is part of the trace, and goes nowhere else."""
+        self.note(f"{level} {sorted(event.items(), key=lambda item: item[0])}")
+        self.counts["errors logged"] += level in ("error", "exception")
+        raise structlog.DropEvent
 
     @property
     def up(self) -> list[Host]:

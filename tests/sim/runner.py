@@ -20,7 +20,7 @@ KINDS: dict[str, Callable[[int, bool], Result]] = {
 }
 MUST_REACH: dict[str, tuple[str, ...]] = {
     "engine": engine_scenario.MUST_REACH,
-    "daemons": getattr(daemon_scenario, "MUST_REACH", ()),
+    "daemons": daemon_scenario.MUST_REACH,
 }
 """Counters that may not be at zero after enough seeds: what was never reached was never tested."""
 ENOUGH_SEEDS = 50
