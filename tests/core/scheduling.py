@@ -119,7 +119,8 @@ class _Book:
     def __init__(self, state: ClusterState, samples: Mapping[str, Resources], limits: Limits) -> None:
         self._state, self._samples, self._limits = state, samples, limits
         self._on: dict[str, list[TaskSpec]] = {
-            node_id: [state.tasks[one].spec for one in state.by_node.get(node_id, ())] for node_id in state.nodes
+            node_id: [state.tasks[one].spec for one in state.by_node.get(node_id, ())]
+            for node_id in {*state.nodes, *state.by_node}
         }
 
     def best(self, row: Task) -> tuple[float, str] | None:
