@@ -16,9 +16,10 @@ from node.supervisor.kin import Kin, is_zombie, key_of, send, session_of
 
 
 class Family:
-    __slots__ = ("_kin", "_suspects")
+    __slots__ = ("_identity", "_kin", "_suspects")
 
-    def __init__(self) -> None:
+    def __init__(self, identity: str) -> None:
+        self._identity = identity
         self._kin = Kin()
         self._suspects: dict[int, set[str]] = {}
 
@@ -60,7 +61,7 @@ class Family:
     def _owns(self, attempt: Attempt, pid: int, attempts: Mapping[str, Attempt]) -> bool:
         if session_of(pid) == attempt.group:
             return True
-        key = key_of(pid)
+        key = key_of(pid, self._identity)
         if key:
             return key == attempt.order.key or (key not in attempts and self._is_last(attempt, pid, attempts))
         return self._is_last(attempt, pid, attempts)

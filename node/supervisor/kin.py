@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+# Environment variable by which a supervisor knows its own: task ids of two clusters may be equal.
+IDENTITY = b"CORTEX_SUPERVISOR"
 # Deeper or wider families are found in the next pass, after these have died.
 _MAX_FOUND = 10_000
 
@@ -64,12 +66,14 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def key_of(pid: int) -> str:
-    """Key of the attempt by whose environment `pid` was started; empty when it has none."""
+def key_of(pid: int, identity: str) -> str:
+    """Key of the attempt by whose environment `pid` was started, if it was one of the supervisor `identity`."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             entries = file.read().split(b"\0")
     except OSError:
+        return ""
+    if b"%s=%s" % (IDENTITY, identity.encode()) not in entries:
         return ""
     task = fence = b""
     for entry in entries:
@@ -77,7 +81,7 @@ def key_of(pid: int) -> str:
             task = entry[12:]
         elif entry.startswith(b"CORTEX_FENCE="):
             fence = entry[13:]
-    return f"{task.decode('utf-8', 'replace')}.{fence.decode('utf-8', 'replace')}" if task and fence else ""
+    return f"{task.decode('utf-8', 'replace')}.{fence.decode('utf-8', 'replace')}"
 
 
 def session_of(pid: int) -> int:

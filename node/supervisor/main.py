@@ -34,19 +34,19 @@ def main(arguments: list[str]) -> int:
             os.makedirs(path, 0o700, exist_ok=True)
         lock = _lock(folder)
         boot_id = read_boot_id()
+        identity = read_identity(folder)
         journal = Journal(folder, boot_id)
         listener = _listen(folder)
     except OSError as error:
         os.write(2, f"The supervisor of {data} cannot start: {error}. Correct that and start it again.\n".encode())
         return 1
     _prepare_process()
-    end_remnants(journal, boot_id)
-    instance = os.urandom(8).hex()
+    end_remnants(journal, boot_id, identity)
     greeting = wire.hello(
         "cortex-supervisor",
-        {"protocol": str(wire.PROTOCOL), "pid": str(os.getpid()), "instance": instance, "boot": boot_id},
+        {"protocol": str(wire.PROTOCOL), "pid": str(os.getpid()), "boot": boot_id},
     )
-    supervisor = Supervisor(data, listener, journal, greeting)
+    supervisor = Supervisor(data, listener, journal, identity, greeting)
     _write_pid(data)
     _detach(folder)
     supervisor.run()
@@ -63,7 +63,22 @@ def read_boot_id() -> str:
         return file.read().strip()
 
 
-def end_remnants(journal: Journal, boot_id: str) -> None:
+def read_identity(folder: str) -> str:
+    """What tells this folder's commands from those of other folders; made once."""
+    path = f"{folder}/identity"
+    try:
+        with open(path) as file:
+            found = file.read().strip()
+    except FileNotFoundError:
+        found = ""
+    if not found:
+        found = os.urandom(8).hex()
+        with open(path, "w") as file:
+            file.write(found)
+    return found
+
+
+def end_remnants(journal: Journal, boot_id: str, identity: str) -> None:
     """Kill what a supervisor that was killed left running: nobody ends its leases or reads its output any more."""
     marks = {
         key: mark for key, mark in journal.marks.items() if key not in journal.results and mark.boot_id == boot_id
@@ -71,7 +86,7 @@ def end_remnants(journal: Journal, boot_id: str) -> None:
     if not marks:
         return
     for _ in range(_REMNANT_ROUNDS):
-        found = [pid for pid in all_pids() if pid != os.getpid() and key_of(pid) in marks]
+        found = [pid for pid in all_pids() if pid != os.getpid() and key_of(pid, identity) in marks]
         found += [mark.pid for mark in marks.values() if mark.pid and _is_same(mark)]
         if not found:
             return

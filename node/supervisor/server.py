@@ -14,6 +14,7 @@ from node.supervisor.capture import Capture
 from node.supervisor.channel import Channel
 from node.supervisor.family import Family
 from node.supervisor.journal import Journal
+from node.supervisor.kin import IDENTITY
 from node.supervisor.log import note
 from node.supervisor.spawn import Busy, CannotStart, Spawner
 from node.supervisor.waiting import Waiting
@@ -32,7 +33,9 @@ _QUIT_KILL_TIMEOUT_US = 5_000_000
 class Supervisor:
     """Runs until it is told to quit and its last command has ended."""
 
-    def __init__(self, data: str, listener: socket.socket, journal: Journal, greeting: bytes) -> None:
+    def __init__(
+        self, data: str, listener: socket.socket, journal: Journal, identity: str, greeting: bytes
+    ) -> None:
         self._data = data
         self._listener = listener
         self._journal = journal
@@ -46,7 +49,8 @@ class Supervisor:
         self._pipes: dict[int, Attempt] = {}
         self._ending: dict[str, Attempt] = {}
         self._lost = set(journal.marks) - set(journal.results)
-        self._family = Family()
+        self._identity = identity.encode()
+        self._family = Family(identity)
         self._spawner = Spawner()
         self._output_fd = os.open(f"{data}/output", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._cap_bytes = 64 * 1024 * 1024
@@ -253,7 +257,8 @@ class Supervisor:
         try:
             if not order.cwd:
                 own = self._own_folder(order)
-            pid, out, err = self._spawner.spawn(order.argv, order.env, order.cwd or own)
+            env = {**order.env, IDENTITY: self._identity}
+            pid, out, err = self._spawner.spawn(order.argv, env, order.cwd or own)
         except CannotStart as refusal:
             self._waiting.ended(order)
             self._record(key, unstarted(wire.CAUSE_CANNOT_START, str(refusal)))

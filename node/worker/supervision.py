@@ -91,6 +91,7 @@ class ProcessSupervisor:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
+            await self._offload(lambda: None)  # a process that is just being launched comes up first
         if self._connection is not None:
             self._connection.close()
 

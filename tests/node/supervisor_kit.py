@@ -115,8 +115,8 @@ async def supervised(data: Path, **settings: int) -> AsyncIterator[Watched]:
     try:
         yield watched
     finally:
-        end(data)
         await watched.port.close()
+        end(data)
 
 
 def end(data: Path) -> None:

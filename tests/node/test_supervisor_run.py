@@ -136,11 +136,13 @@ async def test_own_session_and_group(watched: Watched) -> None:
     assert session == group == pid
 
 
-async def test_environment_is_exactly_what_was_ordered(watched: Watched) -> None:
+async def test_environment_is_what_was_ordered_and_the_supervisors_mark(watched: Watched) -> None:
     order = watched.order("/usr/bin/env", env={b"RAW": b"\xff\xfe"})
     watched.port.spawn([order])
     result = await watched.result(order.key)
-    assert dict(line.split(b"=", 1) for line in result.stdout.head.splitlines()) == order.env
+    found = dict(line.split(b"=", 1) for line in result.stdout.head.splitlines())
+    assert found.pop(b"CORTEX_SUPERVISOR") == (watched.data / "supervisor/identity").read_bytes()
+    assert found == order.env
 
 
 async def test_arguments_may_be_any_bytes(watched: Watched) -> None:

@@ -348,6 +348,21 @@ def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
+async def test_equal_keys_of_another_folder_are_left_alone(tmp_path: Path) -> None:
+    async with supervised(tmp_path / "one") as one, supervised(tmp_path / "two") as two:
+        orders = [each.order("sh", "-c", "(setsid sleep 101 &); echo up; exec sleep 100") for each in (one, two)]
+        assert orders[0].key == orders[1].key
+        for each, order in zip((one, two), orders, strict=True):
+            each.port.spawn([order])
+            await each.says(order, b"up\n")
+        pids = family(two.port.pid)
+        kill(one.port.pid)
+        await one.wait(lambda: one.last(Disconnected))
+        await one.wait(lambda: one.last(Connected) if isinstance(one.events[-1], Connected) else None)
+        assert len(pids) == 2
+        assert all(alive(pid) for pid in pids)
+
+
 async def test_log_of_a_quiet_day_is_empty(tmp_path: Path) -> None:
     async with supervised(tmp_path) as watched:
         await watched.run("true")
