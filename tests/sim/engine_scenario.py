@@ -80,9 +80,13 @@ def run_seed(seed: int, keep_trace: bool = False) -> Result:
 def make_world(loop: SimLoop, seed: int, keep_trace: bool = False) -> World:
     rng = random.Random(f"{seed}/shape")
     mode = rng.choices(list(MODES), [5, 3, 3])[0]
+    hasty = mode == "short reigns"
     settings = RaftSettings(
-        election_max_s=0.62 if mode == "ambushed votes" else 1.2,
-        max_message_bytes=rng.choice([1, 2_000, 1 << 20]),
+        heartbeat_s=0.05 if hasty else 0.1,
+        election_min_s=0.2 if hasty else 0.6,
+        election_max_s={"faults": 1.2, "short reigns": 0.4, "ambushed votes": 0.62}[mode],
+        step_down_s=0.4 if hasty else 1.2,
+        max_message_bytes=1 if hasty else rng.choice([1, 2_000, 1 << 20]),
         max_inflight=rng.choice([1, 2, 8]),
         max_write_bytes=rng.choice([1, 8 << 20]),
         proposal_timeout_s=rng.choice([2.0, 10.0]),
@@ -119,17 +123,18 @@ class Scenario:
             world.happened = self._ambush_leaders
         elif world.mode == "ambushed votes":
             world.network.weather = Weather(
-                loss=0.1, duplicate=0.2, reorder=0.3, reorder_s=1.5, delay_s=(0.001, 0.05)
+                loss=0.1, duplicate=0.2, reorder=0.4, reorder_s=1.5, delay_s=(0.001, 0.05)
             )
+            for voter in world.voters:
+                voter.machine.sync_s = (0.001, 0.05)
             world.happened = self._ambush_votes
         for voter in world.voters:
             await voter.boot()
         clients = [asyncio.create_task(self._client(number)) for number in range(_CLIENTS)]
-        nemesis = asyncio.create_task(self._nemesis())
+        evil = [asyncio.create_task(self._nemesis()), asyncio.create_task(self._siege())]
         await asyncio.sleep(DURATION_S)
         self._over = True
-        await asyncio.wait([nemesis, *clients])
-        for done in (nemesis, *clients, *self._jobs):
+        for done in (*evil, *clients, *self._jobs):
             await done
         await self._heal()
 
@@ -238,7 +243,7 @@ class Scenario:
         self.world.counts["crashes"] += 1
         voter.go_down(power_loss=self._random.random() < 0.7)
         if restart_s is None:
-            restart_s = self._random.choice([0.005, 0.2, 2.0, 6.0])
+            restart_s = self._random.choice([0.005, 0.2, 2.0, 6.0 if self.world.mode == "faults" else 0.8])
         self._later(restart_s, lambda: self._restart(voter))
 
     async def _restart(self, voter: Voter) -> None:
@@ -365,35 +370,43 @@ class Scenario:
     # Ambushes: what happens by itself too rarely.
 
     def _ambush_leaders(self, what: str, voter_id: str) -> None:
-        """A leader goes down, or loses touch, just as it begins, or has just committed what an older one left."""
-        if self._over or what == "vote" or self._random.random() < (0.3 if what == "leader" else 0.6):
-            return
-        voter = next(voter for voter in self.world.voters if voter.id == voter_id)
-        isolate = self._random.random() < 0.4
-
-        async def strike() -> None:
-            if not isolate:
-                self._crash(voter)
-            else:
-                self.world.network.isolate(voter.address, list(self.world.addresses.values()))
-                self._heal_later()
-
-        self._strike(self._random.choice([0.0, 0.002, 0.01, 0.03, 0.3]), strike)
+        """A leader is struck as it begins, or has just committed what an older one left."""
+        if what != "vote" and self._random.random() < 0.7:
+            self._strike(voter_id, self._random.choice([0.0, 0.0, 0.002, 0.01, 0.03]))
 
     def _ambush_votes(self, what: str, voter_id: str) -> None:
-        """A voter goes down right after it gave its vote away, and is back at once; leaders do not last."""
-        if self._over or what == "commit" or self._random.random() < 0.3:
+        """A voter goes down right after it gave its vote away, and is back at once; leaders are cut off or go."""
+        if what == "vote" and self._random.random() < 0.7:
+            self._strike(voter_id, self._random.choice([0.0, 0.001, 0.02]), restart_s=0.002, isolate=False)
+        elif what == "leader" and self._random.random() < 0.6:
+            self._strike(voter_id, 0.0, isolate=True)
+
+    async def _siege(self) -> None:
+        """No leader lasts."""
+        while not self._over and self.world.mode != "faults":
+            await asyncio.sleep(self._random.uniform(0.2, 1.5))
+            leader = self.world.leader()
+            if leader is not None:
+                self._strike(leader.id, 0.0)
+
+    def _strike(
+        self, voter_id: str, delay_s: float, restart_s: float | None = None, isolate: bool | None = None
+    ) -> None:
+        """Crash a voter, or cut it off for a while; which of both is drawn when not said."""
+        if self._over:
             return
+        self.world.counts["ambushes"] += 1
         voter = next(voter for voter in self.world.voters if voter.id == voter_id)
+        cut_off = self._random.random() < 0.5 if isolate is None else isolate
 
         async def strike() -> None:
-            self._crash(voter, restart_s=0.002)
+            if cut_off:
+                self.world.network.isolate(voter.address, list(self.world.addresses.values()))
+                self._heal_later()
+            else:
+                self._crash(voter, restart_s)
 
-        self._strike(self._random.choice([0.0, 0.001, 0.02]) if what == "vote" else 0.5, strike)
-
-    def _strike(self, delay_s: float, work: Callable[[], Awaitable[None]]) -> None:
-        self.world.counts["ambushes"] += 1
-        self.world.loop.call_soon(lambda: self._later(delay_s, work), context=self.world.loop.neutral.copy())
+        self.world.loop.call_soon(lambda: self._later(delay_s, strike), context=self.world.loop.neutral.copy())
 
     # The end
 
