@@ -7,8 +7,7 @@ import os
 import re
 import sys
 
-from tests.sim.bugs import BUGS
-from tests.sim.runner import KINDS, run_one, run_seeds
+from tests.sim.runner import BUGS, KINDS, run_one, run_seeds
 
 
 def parse_seeds(text: str) -> range:

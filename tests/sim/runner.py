@@ -10,8 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
-from tests.sim import daemon_scenario, engine_scenario
-from tests.sim.bugs import BUGS
+from tests.sim import bugs, daemon_bugs, daemon_scenario, engine_scenario
 from tests.sim.result import Result
 
 KINDS: dict[str, Callable[[int, bool], Result]] = {
@@ -23,6 +22,7 @@ MUST_REACH: dict[str, tuple[str, ...]] = {
     "daemons": daemon_scenario.MUST_REACH,
 }
 """Counters that may not be at zero after enough seeds: what was never reached was never tested."""
+BUGS: dict[str, Callable[[], AbstractContextManager[object]]] = {**bugs.BUGS, **daemon_bugs.BUGS}
 ENOUGH_SEEDS = 50
 _TWICE_EVERY = 10
 _TOLD = 20
@@ -45,7 +45,7 @@ class Summary:
 
 def run_one(kind: str, seed: int, bug: str | None = None, keep_trace: bool = False) -> Result:
     """One run; an exception out of it is a violation. With `bug`, over an engine that has that one."""
-    patched: AbstractContextManager[None] = BUGS[bug]() if bug else nullcontext()
+    patched: AbstractContextManager[object] = BUGS[bug]() if bug else nullcontext()
     with patched:
         try:
             return KINDS[kind](seed, keep_trace)
