@@ -207,7 +207,9 @@ class Sessions:
             message = await stream.receive()
             now_us = self._clock.boot_us()
             known.heard_us = now_us
-            known.suspected = False
+            if known.suspected:
+                known.suspected = False
+                self._changed()
             if not self._take(session, known, message, now_us):
                 self._log.warning("session broke the protocol", worker=session.node_id)
                 return

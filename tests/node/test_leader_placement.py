@@ -329,10 +329,23 @@ def test_higher_priority_calls_one_prefetched_task_back_for_each_that_waits() ->
         recall = (await worker.next("recall")).recall
         assert list(recall.tasks) == [given[-1].task]
         await worker.send(sample=sample())
-        assert not await worker.quiet(0.05, "renewal_ack", "reports_ack"), "asked once"
+        assert not await worker.quiet(0.3, "renewal_ack", "reports_ack"), "asked once"
         await worker.report(901, recalled(given[-1]))
         (urgent,) = await assignments(worker, 1)
         assert urgent.task == "urgent"
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_two_that_wait_call_two_back() -> None:
+    async def main() -> None:
+        cluster = Cluster(prefetch_limit=4).begin()
+        worker = await cluster.connect(machine_node("n1", slots=2))
+        given = await prefetched(cluster, worker)
+        await cluster.submit(shell("urgent1", priority=9), shell("urgent2", priority=8))
+        recall = (await worker.next("recall")).recall
+        assert list(recall.tasks) == [given[-1].task, given[-2].task]
         await cluster.stop()
 
     virtual(main)
@@ -367,8 +380,10 @@ def test_what_needs_a_slot_of_its_own_is_not_starved_by_prefetching() -> None:
         await asyncio.sleep(0.6)
         own = shell("own", priority=4, requests=types_pb2.Requests(cpu_millis=100))
         await cluster.submit(own)
+        # As urgent as it, but behind it, and they may be prefetched.
+        await cluster.submit(*(shell(f"u{number:04}", priority=4) for number in range(1000)))
         await cluster.until(lambda: cluster.task("own").state != QUEUED)
-        assert cluster.replica.state.counts[QUEUED] > 1000, "while others were still queued"
+        assert cluster.task("u0900").state == QUEUED
         # What was called back for it, or had to wait for it, goes on afterwards.
         await cluster.until(lambda: cluster.task("own").state == COMPLETED)
         await cluster.until(lambda: len(cluster.replica.state.by_node.get("n1", ())) > 50)
@@ -383,11 +398,27 @@ def test_what_a_lock_keeps_waiting_calls_nothing_back() -> None:
         cluster = Cluster().begin()
         worker = await cluster.connect(machine_node("n1", slots=2))
         await prefetched(cluster, worker)
-        holder = await cluster.connect(machine_node("n2", slots=1))
-        await cluster.submit(shell("holder", locks=["db"], priority=9))
-        await assignments(holder, 1)
+        other = await cluster.connect(machine_node("n2", slots=9))
+        there = types_pb2.Constraints(target_node="n2")
+        await cluster.submit(shell("holder", locks=["db"], priority=9, constraints=there))
+        await cluster.submit(*(shell(f"full{number}", priority=9, constraints=there) for number in range(8)))
+        await assignments(other, 9)
         await cluster.submit(shell("next", locks=["db"], priority=9))
         assert not await worker.quiet(0.2, "renewal_ack", "reports_ack")
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_a_suspect_node_gets_nothing_new_until_it_is_heard() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node())
+        await asyncio.sleep(11)
+        await cluster.submit(shell("t1"))
+        assert not await worker.quiet(2, "renewal_ack")
+        await worker.send(heartbeat=worker_pb2.Heartbeat())
+        await assignments(worker, 1)
         await cluster.stop()
 
     virtual(main)
@@ -510,7 +541,7 @@ def test_busy_nodes_share_entries_and_prefetching_is_paced() -> None:
         done = sum(task.state == COMPLETED for task in cluster.replica.state.tasks.values())
         assert done > 1000, "the pace is the workers' own"
         assert len(reports) <= 11
-        assert len(passes) <= 11
+        assert len(passes) <= 5
         for task in working:
             task.cancel()
         await cluster.stop()

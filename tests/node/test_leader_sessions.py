@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from cortex.v1 import types_pb2, worker_pb2
+from cortex.v1.log_pb2 import Command, NodeLeave
 from node.core.faults import Code, Fault
 from node.core.model import ASSIGNED, COMPLETED, QUEUED, RUNNING
 from tests.node.leader_kit import (
@@ -205,6 +206,45 @@ def test_the_newer_session_replaces_the_older() -> None:
         await first.ended()
         await cluster.submit(shell("t1"))
         await second.next("assignments")
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_of_two_hellos_at_once_the_later_counts() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        cluster.replica.gate.clear()
+        first, second = WorkerEnd(cluster.leadership), WorkerEnd(cluster.leadership)
+        await first.send(hello=hello(machine_node()))
+        await asyncio.sleep(1)
+        await second.send(hello=hello(machine_node()))
+        await asyncio.sleep(1)
+        cluster.replica.gate.set()
+        await second.next("welcome")
+        await first.ended()
+        await cluster.submit(shell("t1"))
+        await second.next("assignments")
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_a_removed_machine_is_sent_away_without_entries() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node())
+        leave = NodeLeave(id="n1", reason="offline first")
+        remove = NodeLeave(id="n1", removed=True, reason="sold")
+        await cluster.replica.execute([Command(node_leave=leave), Command(node_leave=remove)])
+        entries = len(cluster.replica.entries)
+        await worker.ended()
+        again = WorkerEnd(cluster.leadership)
+        await again.send(hello=hello(machine_node()))
+        assert "removed" in (await again.next("refused")).refused.reason
+        assert len(cluster.replica.entries) == entries
+        # With a new data folder it is another machine.
+        await cluster.connect(machine_node(incarnation="i2"))
         await cluster.stop()
 
     virtual(main)
