@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -21,11 +21,13 @@ from node.link import Caller, Link, LinkClosed
 from node.replica import Replica, no_leader
 from node.rpc.errors import from_reply
 from node.rpc.lookup import Lookup
+from node.rpc.views import without_output
 from node.store.queries import EventQuery, TaskQuery
 
 M = TypeVar("M", bound=Message)
 _FORWARD_S = 8.0
 _MAX_HOPS = 2
+_PAGE_BYTES = 3 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +143,19 @@ class ClusterService:
             limit=_limit(request.limit),
             cursor=request.cursor,
         )
-        page = self._replica.store.list_tasks(query)
-        return pb.ListTasksReply(
-            tasks=page.tasks,
-            total=page.total,
-            next_cursor=page.next_cursor,
-            index=page.index,
-            age_us=self._age_us(),
-        )
+        while True:
+            page = self._replica.store.list_tasks(query)
+            reply = pb.ListTasksReply(
+                tasks=[without_output(task) for task in page.tasks],
+                total=page.total,
+                next_cursor=page.next_cursor,
+                index=page.index,
+                age_us=self._age_us(),
+            )
+            # Rows with large specifications: a shorter page is a page too.
+            if reply.ByteSize() <= _PAGE_BYTES or len(page.tasks) <= 1:
+                return reply
+            query = replace(query, limit=len(page.tasks) // 2)
 
     async def list_events(self, request: pb.ListEventsRequest, caller: Caller) -> pb.ListEventsReply:
         await self._fresh(request.freshness, saved=True)

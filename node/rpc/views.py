@@ -1,20 +1,22 @@
-"""Rows -> protobuf messages for watchers: what they may see, and one row per key."""
+"""Rows -> protobuf messages for watchers and lists: what they may see, one row per key, no message too large."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from cortex.v1 import cluster_pb2, types_pb2
+from cortex.v1 import types_pb2
 from node.core.model import Change, Row, Table
 from node.feed import Batch
 
 _SHOWN = frozenset({Table.TASKS, Table.NODES, Table.EVENTS, Table.SETTINGS})
+_FRAME_CHANGES = 500
+_FRAME_BYTES = 1024 * 1024
 
 
 def row_change(row: Row) -> types_pb2.Change:
     """A row as a change that puts it."""
     if isinstance(row, types_pb2.Task):
-        return types_pb2.Change(task=row)
+        return types_pb2.Change(task=without_output(row))
     if isinstance(row, types_pb2.Node):
         return types_pb2.Change(node=row)
     if isinstance(row, types_pb2.Event):
@@ -40,13 +42,29 @@ def _as_message(change: Change) -> types_pb2.Change:
     return row_change(change.new)
 
 
-def chunks(rows: Iterable[Row], size: int = 500) -> Iterable[cluster_pb2.WatchReply]:
-    """Rows as messages of at most `size` changes."""
-    reply = cluster_pb2.WatchReply()
-    for row in rows:
-        reply.changes.append(row_change(row))
-        if len(reply.changes) == size:
-            yield reply
-            reply = cluster_pb2.WatchReply()
-    if reply.changes:
-        yield reply
+def frames(changes: Iterable[types_pb2.Change]) -> Iterator[list[types_pb2.Change]]:
+    """`changes` in order, in parts that each fit into one message; nothing for none."""
+    part: list[types_pb2.Change] = []
+    size = 0
+    for change in changes:
+        more = change.ByteSize()
+        if part and (len(part) == _FRAME_CHANGES or size + more > _FRAME_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(change)
+        size += more
+    if part:
+        yield part
+
+
+def without_output(task: types_pb2.Task) -> types_pb2.Task:
+    """The task without head and tail of its output, which GetTask and Output have; itself when there are none."""
+    result = task.result
+    if not (result.stdout.head or result.stderr.head):
+        return task
+    lean = types_pb2.Task()
+    lean.CopyFrom(task)
+    for stream in (lean.result.stdout, lean.result.stderr):
+        stream.ClearField("head")
+        stream.ClearField("tail")
+    return lean

@@ -13,7 +13,7 @@ from node.feed import Gone
 from node.link import Caller
 from node.replica import Replica
 from node.rpc.service import ClusterService
-from node.rpc.views import chunks, merge
+from node.rpc.views import frames, merge, row_change
 from node.store.queries import LIMIT_MAX, EventQuery, TaskQuery, encode_cursor
 
 BEAT_S = 1.0
@@ -53,8 +53,12 @@ class Watcher:
                     "Ask for a snapshot and go on from there.",
                 ) from None
             if batches:
+                # Only the last part moves the index on: whoever loses the link between them asks for all again.
+                parts = list(frames(merge(batches, events=request.events))) or [[]]
+                for part in parts[:-1]:
+                    yield self._frame(position, batches[-1].at_us, part)
                 position = batches[-1].index
-                yield self._frame(position, batches[-1].at_us, merge(batches, events=request.events))
+                yield self._frame(position, batches[-1].at_us, parts[-1])
             if loop.time() >= next_beat:
                 next_beat = loop.time() + BEAT_S
                 samples = await self._node_samples(caller) if request.samples else []
@@ -84,9 +88,8 @@ class Watcher:
         leader, term = self._replica.leader or "", self._replica.term
         at_us = self._replica.now_us()
         yield pb.WatchReply(index=index, at_us=at_us, snapshot_begin=True, leader=leader, term=term)
-        for reply in chunks(self._rows(events=request.events)):
-            reply.index, reply.at_us, reply.leader, reply.term = index, at_us, leader, term
-            yield reply
+        for part in frames(row_change(row) for row in self._rows(events=request.events)):
+            yield self._frame(index, at_us, part)
         yield pb.WatchReply(index=index, at_us=at_us, snapshot_end=True, leader=leader, term=term)
 
     def _rows(self, *, events: bool) -> Iterator[Row]:

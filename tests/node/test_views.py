@@ -1,0 +1,43 @@
+"""What watchers get: the last row of each key, no output, and no message that is too large to travel."""
+
+from __future__ import annotations
+
+from cortex.v1.types_pb2 import Change as Message
+from cortex.v1.types_pb2 import Event, StoredReply, StreamSummary, Task, TaskResult, TaskSpec
+from node.core.model import Change, Row, Table
+from node.feed import Batch
+from node.rpc.views import frames, merge, without_output
+
+
+def put(table: Table, key: str, row: Row | None) -> Change:
+    return Change(table, key, None, row)
+
+
+def test_merge_keeps_the_last_row_and_hides_what_is_internal() -> None:
+    batches = [
+        Batch(1, 1, (put(Table.TASKS, "a", Task(id="a", attempt=0)), put(Table.EVENTS, "1-0", Event(id="1-0")))),
+        Batch(2, 2, (put(Table.TASKS, "a", Task(id="a", attempt=1)), put(Table.REPLIES, "r", StoredReply()))),
+        Batch(3, 3, (put(Table.TASKS, "b", None),)),
+    ]
+    plain = merge(batches, events=False)
+    assert [change.WhichOneof("row") or change.deleted_key for change in plain] == ["task", "b"]
+    assert plain[0].task.attempt == 1
+    assert any(change.HasField("event") for change in merge(batches, events=True))
+
+
+def test_output_stays_behind_and_the_row_itself_is_untouched() -> None:
+    stream = StreamSummary(total_bytes=3, head=b"out")
+    task = Task(id="a", result=TaskResult(exit_code=7, stdout=stream))
+    lean = without_output(task)
+    assert lean.result.exit_code == 7
+    assert lean.result.stdout == StreamSummary(total_bytes=3)
+    assert task.result.stdout.head == b"out"
+    assert without_output(lean) is lean
+
+
+def test_frames_are_bounded_by_number_and_by_bytes() -> None:
+    small = [Message(task=Task(id=str(number))) for number in range(1200)]
+    assert [len(part) for part in frames(small)] == [500, 500, 200]
+    large = [Message(task=Task(id="x", spec=TaskSpec(shell_command=b"x" * 400_000))) for _ in range(5)]
+    assert [len(part) for part in frames(large)] == [2, 2, 1]
+    assert list(frames([])) == []
