@@ -11,36 +11,54 @@ import os
 import signal
 from collections.abc import Collection, Mapping
 
-from node.supervisor.attempt import Attempt
-from node.supervisor.kin import Kin, is_zombie, key_of, send, session_of
+from node.supervisor.attempt import Attempt, boot_us
+from node.supervisor.kin import IDENTITY, Kin, is_zombie, key_of, send, session_of
+
+_EXEC_US = 40_000
 
 
 class Family:
+    """Finds the processes of attempts, and keeps in mind those that nobody owns for sure."""
+
     __slots__ = ("_identity", "_kin", "_suspects")
 
     def __init__(self, identity: str) -> None:
         self._identity = identity
         self._kin = Kin()
-        self._suspects: dict[int, set[str]] = {}
+        self._suspects: dict[int, tuple[int, set[str]]] = {}
+
+    def marked(self, env: dict[bytes, bytes]) -> dict[bytes, bytes]:
+        """The environment of a command, by which it and its descendants are known."""
+        return {**env, IDENTITY: self._identity.encode()}
 
     def orphans(self, mains: Collection[int]) -> list[int]:
         """Children of this process that it did not spawn."""
-        return [pid for pid in self._kin.own_children() if pid not in mains]
+        found = [pid for pid in self._kin.own_children() if pid not in mains]
+        if self._suspects:
+            self._suspects = {pid: self._suspects[pid] for pid in found if pid in self._suspects}
+        return found
 
     def of(self, attempt: Attempt, mains: Collection[int], attempts: Mapping[str, Attempt]) -> list[int]:
         """All living processes of `attempt` but its own first one."""
-        found = self.left(attempt, self.orphans(mains), attempts)
+        found, _ = self.left(attempt, self.orphans(mains), attempts, boot_us())
         if attempt.pid:
             found += self._kin.descendants(attempt.pid)
         return found
 
-    def left(self, attempt: Attempt, orphans: list[int], attempts: Mapping[str, Attempt]) -> list[int]:
-        """Of `orphans` and their descendants those that belong to `attempt`."""
+    def left(
+        self, attempt: Attempt, orphans: list[int], attempts: Mapping[str, Attempt], now_us: int
+    ) -> tuple[list[int], bool]:
+        """Of `orphans` and their descendants those of `attempt`, and whether there are some that may be later."""
         found: list[int] = []
+        unsure = False
         for pid in orphans:
-            if not is_zombie(pid) and self._owns(attempt, pid, attempts):
+            if is_zombie(pid):
+                continue
+            owned = self._owns(attempt, pid, attempts, now_us)
+            if owned:
                 found += [pid, *self._kin.descendants(pid)]
-        return found
+            unsure = unsure or owned is None
+        return found, unsure
 
     def signal(self, attempt: Attempt, others: list[int], number: int) -> None:
         """Signal the group and `others`; a stopped process is woken so that it can act on a TERM."""
@@ -53,24 +71,24 @@ class Family:
 
     def ended(self, key: str) -> None:
         """`key` can own nothing any more."""
-        for pid, suspects in list(self._suspects.items()):
+        for pid, (_, suspects) in list(self._suspects.items()):
             suspects.discard(key)
             if not suspects:
                 del self._suspects[pid]
 
-    def _owns(self, attempt: Attempt, pid: int, attempts: Mapping[str, Attempt]) -> bool:
-        if session_of(pid) == attempt.group:
+    def _owns(self, attempt: Attempt, pid: int, attempts: Mapping[str, Attempt], now_us: int) -> bool | None:
+        """None while `pid` shows no environment, as for a moment in the middle of an exec."""
+        session = session_of(pid)
+        if session == attempt.group:
             return True
         key = key_of(pid, self._identity)
-        if key:
-            return key == attempt.order.key or (key not in attempts and self._is_last(attempt, pid, attempts))
-        return self._is_last(attempt, pid, attempts)
-
-    def _is_last(self, attempt: Attempt, pid: int, attempts: Mapping[str, Attempt]) -> bool:
-        """Whether, of the attempts that may have started this stray, only `attempt` is left."""
-        if any(session_of(pid) == other.group for other in attempts.values()):
+        if key in attempts:
+            return key == attempt.order.key
+        if any(session == other.group for other in attempts.values()):
             return False
-        suspects = self._suspects.setdefault(pid, set(attempts))
+        seen_us, suspects = self._suspects.setdefault(pid, (now_us, set(attempts)))
+        if now_us < seen_us + _EXEC_US:
+            return None
         return suspects <= {attempt.order.key}
 
 

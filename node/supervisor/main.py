@@ -11,6 +11,7 @@ import sys
 import time
 
 from node.supervisor import wire
+from node.supervisor.family import Family
 from node.supervisor.journal import Journal, Mark
 from node.supervisor.kin import all_pids, key_of, session_of, start_ticks
 from node.supervisor.server import Supervisor
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> int:
         "cortex-supervisor",
         {"protocol": str(wire.PROTOCOL), "pid": str(os.getpid()), "boot": boot_id},
     )
-    supervisor = Supervisor(data, listener, journal, identity, greeting)
+    supervisor = Supervisor(data, listener, journal, Family(identity), greeting)
     _write_pid(data)
     _detach(folder)
     supervisor.run()

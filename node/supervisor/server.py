@@ -14,7 +14,6 @@ from node.supervisor.capture import Capture
 from node.supervisor.channel import Channel
 from node.supervisor.family import Family
 from node.supervisor.journal import Journal
-from node.supervisor.kin import IDENTITY
 from node.supervisor.log import note
 from node.supervisor.spawn import Busy, CannotStart, Spawner
 from node.supervisor.waiting import Waiting
@@ -34,7 +33,7 @@ class Supervisor:
     """Runs until it is told to quit and its last command has ended."""
 
     def __init__(
-        self, data: str, listener: socket.socket, journal: Journal, identity: str, greeting: bytes
+        self, data: str, listener: socket.socket, journal: Journal, family: Family, greeting: bytes
     ) -> None:
         self._data = data
         self._listener = listener
@@ -49,8 +48,7 @@ class Supervisor:
         self._pipes: dict[int, Attempt] = {}
         self._ending: dict[str, Attempt] = {}
         self._lost = set(journal.marks) - set(journal.results)
-        self._identity = identity.encode()
-        self._family = Family(identity)
+        self._family = family
         self._spawner = Spawner()
         self._output_fd = os.open(f"{data}/output", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._cap_bytes = 64 * 1024 * 1024
@@ -257,7 +255,7 @@ class Supervisor:
         try:
             if not order.cwd:
                 own = self._own_folder(order)
-            env = {**order.env, IDENTITY: self._identity}
+            env = self._family.marked(order.env)
             pid, out, err = self._spawner.spawn(order.argv, env, order.cwd or own)
         except CannotStart as refusal:
             self._waiting.ended(order)
@@ -328,12 +326,13 @@ class Supervisor:
         if orphans is None:
             orphans = self._family.orphans(self._by_pid)
         self._drain(attempt)
-        left = self._family.left(attempt, orphans, self._attempts)
-        if left or attempt.group_lives():
+        left, unsure = self._family.left(attempt, orphans, self._attempts, now_us)
+        lives = bool(left) or attempt.group_lives()
+        if lives or unsure:
             self._ending[attempt.order.key] = attempt
-            if attempt.begin_stop(wire.CAUSE_NONE, attempt.order.kill_timeout_us, now_us):
-                self._family.signal(attempt, left, signal.SIGTERM)
             self._wake_us = min(self._wake_us, now_us + _FAMILY_US)
+            if lives and attempt.begin_stop(wire.CAUSE_NONE, attempt.order.kill_timeout_us, now_us):
+                self._family.signal(attempt, left, signal.SIGTERM)
         elif attempt.wait_for_pipes(now_us):
             self._ending[attempt.order.key] = attempt
             self._wake_us = min(self._wake_us, attempt.next_us())
