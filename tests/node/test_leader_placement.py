@@ -356,13 +356,15 @@ def test_nothing_lower_starts_before_what_waits_for_the_next_slot() -> None:
         cluster = Cluster().begin()
         worker = await cluster.connect(machine_node("n1", slots=2))
         given = await prefetched(cluster, worker)
+        await cluster.submit(shell("peer", priority=9))
+        await assignments(worker, 1)
         # The pace is forgotten, so nothing is prefetched any more.
         await asyncio.sleep(5)
         await cluster.submit(shell("urgent", priority=9))
         recall = (await worker.next("recall")).recall
         assert sorted(recall.tasks) == sorted(one.task for one in given[2:])
         await worker.report(901, *(recalled(one) for one in given[2:]))
-        await worker.report(902, ended(given[0]))
+        await worker.report(902, ended(given[0]), ended(given[1]))
         (urgent,) = await assignments(worker, 1)
         assert urgent.task == "urgent"
         assert not await worker.quiet(1, "renewal_ack", "reports_ack"), "nothing goes to and fro"
