@@ -36,6 +36,11 @@ class Order:
         for name, value in zip(wire.ORDER_FIELDS, values, strict=True):
             setattr(self, name, value)
 
+    @property
+    def name(self) -> str:
+        """A file name for what it leaves behind."""
+        return self.output.rpartition("/")[2]
+
     def may_start(self, now_us: int) -> bool:
         """Whether enough of the lease is left to end it in order."""
         return self.lease_end_us < 0 or self.lease_end_us - now_us >= self.kill_timeout_us + 1_000_000

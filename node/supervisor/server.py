@@ -13,6 +13,7 @@ from node.supervisor.attempt import NEVER, Attempt, Order, boot_us, unstarted
 from node.supervisor.capture import Capture
 from node.supervisor.channel import Channel
 from node.supervisor.family import Family
+from node.supervisor.folders import Folders
 from node.supervisor.journal import Journal
 from node.supervisor.log import note
 from node.supervisor.spawn import Busy, CannotStart, Spawner
@@ -49,6 +50,7 @@ class Supervisor:
         self._ending: dict[str, Attempt] = {}
         self._lost = set(journal.marks) - set(journal.results)
         self._family = family
+        self._folders = Folders(f"{data}/work")
         self._spawner = Spawner()
         self._output_fd = os.open(f"{data}/output", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._cap_bytes = 64 * 1024 * 1024
@@ -251,13 +253,15 @@ class Supervisor:
 
     def _spawn(self, order: Order) -> None:
         key = order.key
-        own = ""
+        own = "" if order.cwd else self._folders.take()
         try:
-            if not order.cwd:
-                own = self._own_folder(order)
             env = self._family.marked(order.env)
             pid, out, err = self._spawner.spawn(order.argv, env, order.cwd or own)
+        except Busy:
+            self._folders.give_back(own, order.name)
+            raise
         except CannotStart as refusal:
+            self._folders.give_back(own, order.name)
             self._waiting.ended(order)
             self._record(key, unstarted(wire.CAUSE_CANNOT_START, str(refusal)))
             return
@@ -273,16 +277,6 @@ class Supervisor:
             self._epoll.register(fd, select.EPOLLIN)
         self._wake_us = min(self._wake_us, attempt.next_us())
         self._send("started", key, pid, attempt.started_us)
-
-    def _own_folder(self, order: Order) -> str:
-        path = f"{self._data}/work/{order.output.rpartition('/')[2]}"
-        try:
-            os.mkdir(path, 0o700)
-        except FileExistsError:
-            pass
-        except OSError as error:
-            raise Busy(f"no working directory could be made: {error.strerror}") from None
-        return path
 
     def _read(self, fd: int, attempt: Attempt) -> None:
         capture = attempt.stdout if attempt.stdout.fd == fd else attempt.stderr
@@ -349,11 +343,7 @@ class Supervisor:
         self._ending.pop(key, None)
         self._waiting.ended(order)
         self._family.ended(key)
-        if attempt.cwd:
-            try:
-                os.rmdir(attempt.cwd)
-            except OSError:
-                pass  # what the command left there stays
+        self._folders.give_back(attempt.cwd, order.name)
         if attempt.forgotten:
             self._journal.forget([key])
         else:

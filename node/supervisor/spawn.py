@@ -38,16 +38,16 @@ class Spawner:
             os.set_blocking(ends[0], False)
             os.set_blocking(ends[2], False)
             pid = self._spawn_in(argv, env, cwd, ends[1], ends[3])
-        except BaseException as error:
+        except Exception as error:
             for fd in ends:
                 os.close(fd)
+            if isinstance(error, CannotStart):
+                raise
             if isinstance(error, OSError) and error.errno in _BACK_PRESSURE:
                 raise Busy(f"{os.strerror(error.errno)} at spawn") from None
-            if isinstance(error, (TypeError, ValueError)):
-                raise CannotStart(
-                    f"The command cannot be started: {error}. Correct its arguments, environment or directory."
-                ) from None
-            raise
+            raise CannotStart(
+                f"The command cannot be started: {error}. Correct its arguments, environment or directory."
+            ) from None
         os.close(ends[1])
         os.close(ends[3])
         return pid, ends[0], ends[2]

@@ -157,13 +157,22 @@ async def test_working_directory(watched: Watched, tmp_path: Path) -> None:
     assert result.stdout.head.decode() == f"{place}\n"
 
 
-async def test_own_folder_goes_when_it_is_empty(watched: Watched) -> None:
-    result = await watched.run("pwd", cwd="")
-    assert result.stdout.head.decode().startswith(f"{watched.data}/work/")
-    assert list((watched.data / "work").iterdir()) == []
-    await watched.run("touch", "left", cwd="")
-    (folder,) = (watched.data / "work").iterdir()
-    assert [path.name for path in folder.iterdir()] == ["left"]
+async def test_own_folder_is_used_again_only_when_it_is_as_it_was(watched: Watched) -> None:
+    work = watched.data / "work"
+    for _ in range(5):
+        assert (await watched.run("sh", "-c", "pwd; ls -A", cwd="")).stdout.head.decode() == f"{work}/1\n"
+    order = watched.order("touch", "left", cwd="")
+    watched.port.spawn([order])
+    await watched.result(order.key)
+    assert (await watched.run("sh", "-c", "pwd; ls -A; chmod 755 .", cwd="")).stdout.head.decode() == f"{work}/2\n"
+    assert (await watched.run("sh", "-c", "pwd; ls -A", cwd="")).stdout.head.decode() == f"{work}/3\n"
+    assert [path.name for path in (work / f"task.{order.key.fence}").iterdir()] == ["left"]
+
+
+async def test_commands_at_the_same_time_have_different_folders(watched: Watched) -> None:
+    orders = [watched.order("sh", "-c", "pwd; sleep 0.3", cwd="") for _ in range(4)]
+    watched.port.spawn(orders)
+    assert len({(await watched.result(order.key)).stdout.head for order in orders}) == 4
 
 
 async def test_relative_command_is_found_in_the_working_directory(watched: Watched, tmp_path: Path) -> None:
