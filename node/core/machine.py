@@ -87,6 +87,8 @@ TASK_TABLE: Mapping[tuple[State, str], Rule] = {
     (RUNNING, "task_lost"): Rule(
         _to(QUEUED, DEAD_LETTER, CANCELLED, RUNNING), end.lost, "fence; hold and wait keep the state, with lost_at"
     ),
+    (ASSIGNED, "task_migrate"): Rule(_to(ASSIGNED), end.migrate, "not lost; ends by the node's acknowledgement"),
+    (RUNNING, "task_migrate"): Rule(_to(RUNNING), end.migrate, "not lost; ends by the node's acknowledgement"),
     (ASSIGNED, "task_cancel"): Rule(
         _to(ASSIGNED, CANCELLED), end.cancel, "at once with lost_at, else in two phases"
     ),
@@ -108,12 +110,14 @@ CLUSTER_TABLE: Mapping[str, Callable[[Draft, Any], Refusal | None]] = {
 
 FENCED = frozenset({"task_started", "task_complete", "task_failed", "task_stopped", "task_recalled", "task_lost"})
 TASK_COMMANDS = frozenset(kind for _, kind in TASK_TABLE)
+# Those that may end a task, or revive it, and with it its submit key.
+_TOUCH_KEYS = TASK_COMMANDS - {"task_assign", "task_started", "task_migrate"}
 
 # The feature level that brings each kind of command. Kinds that are not here belong to levels to come.
 KIND_LEVELS: Mapping[str, int] = dict.fromkeys({"noop", "task_submit", *TASK_COMMANDS, *CLUSTER_TABLE}, 1)
 
 # Refusals that say nothing about the request itself: it may be repeated under its id and then be accepted.
-_NOT_STORED = frozenset({Code.QUEUE_FULL})
+_NOT_STORED = frozenset({Code.QUEUE_FULL, Code.OVERLOADED})
 
 
 def check_level(entry: Entry) -> None:
@@ -148,23 +152,32 @@ def reads(entry: Entry) -> set[Key]:
             keys.update(Key(Table.TASKS, task_id) for task_id in trim.ids)
             keys.update(Key(Table.EVENTS, event_id) for event_id in trim.event_ids)
             keys.update(Key(Table.REPLIES, reply_key(ref.client, ref.request_id)) for ref in trim.requests)
+            keys.update(Key(Table.SUBMIT_KEYS, key) for key in trim.submit_keys)
+    keys.update(Key(Table.SUBMIT_KEYS, item.key) for item in entry.batch.keys)
     return keys
 
 
 def follow(entry: Entry, state: ClusterState, cold: Cold) -> set[Key]:
-    """Further keys, which the rows of reads() name: a submit key's task, a trimmed task's submit key."""
+    """Further keys, which the rows of reads() name: a submit key's task, a task's submit key."""
     keys: set[Key] = set()
+
+    def key_of(task_id: str) -> None:
+        task = state.tasks.get(task_id) or cold.get(Key(Table.TASKS, task_id))
+        if isinstance(task, Task) and task.submit_key:
+            keys.add(Key(Table.SUBMIT_KEYS, task.submit_key))
+
     for command in entry.commands:
         kind = command.WhichOneof("kind")
-        if kind == "task_submit" and command.task_submit.submit_key:
-            row = cold.get(Key(Table.SUBMIT_KEYS, command.task_submit.submit_key))
+        if kind == "task_submit":
+            key = command.task_submit.submit_key
+            row = cold.get(Key(Table.SUBMIT_KEYS, key)) if key else None
             if isinstance(row, SubmitKey) and row.task_id not in state.tasks:
                 keys.add(Key(Table.TASKS, row.task_id))
+        elif kind in _TOUCH_KEYS:
+            key_of(getattr(command, kind).id)
         elif kind == "history_trim" and cluster.trim_size(command.history_trim) <= cluster.TRIM_LIMIT:
             for task_id in command.history_trim.ids:
-                task = state.tasks.get(task_id) or cold.get(Key(Table.TASKS, task_id))
-                if isinstance(task, Task) and task.submit_key:
-                    keys.add(Key(Table.SUBMIT_KEYS, task.submit_key))
+                key_of(task_id)
     return keys
 
 
@@ -208,7 +221,8 @@ def _run(draft: Draft, entry: Entry, reply: Reply) -> None:
         if kind == "task_submit":
             if submitted is None:
                 batch = [command.task_submit for command in entry.commands if command.HasField("task_submit")]
-                submitted = iter(begin.submit(draft, batch))
+                part = entry.batch if entry.HasField("batch") else None
+                submitted = iter(begin.submit(draft, batch, part))
             answer = next(submitted)
             if isinstance(answer, Refusal):
                 reply.commands.append(_reply(command.task_submit.id, answer))

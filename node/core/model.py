@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import NamedTuple, Protocol, TypeVar
 
 from cortex.v1 import log_pb2, types_pb2
-from cortex.v1.types_pb2 import Event, Node, Setting, StoredReply, SubmitKey, Task
+from cortex.v1.types_pb2 import Batch, Event, Node, Setting, StoredReply, SubmitKey, Task
 
 LEVEL = 1
 
@@ -35,7 +35,7 @@ ON_NODE = frozenset({ASSIGNED, RUNNING})
 _DIGEST_BYTES = 16
 _DIGEST_MASK = (1 << (8 * _DIGEST_BYTES)) - 1
 
-Row = Task | Node | Event | StoredReply | SubmitKey | Setting
+Row = Task | Node | Event | StoredReply | SubmitKey | Setting | Batch
 
 
 class Table(StrEnum):
@@ -45,6 +45,7 @@ class Table(StrEnum):
     REPLIES = "replies"
     SUBMIT_KEYS = "submit_keys"
     SETTINGS = "settings"
+    BATCHES = "batches"
 
 
 class Key(NamedTuple):
@@ -75,7 +76,7 @@ class Outcome(NamedTuple):
 
 
 def reply_key(client: str, request_id: str) -> str:
-    """Key of a stored reply; NUL cannot occur in either part."""
+    """Key of a stored reply, and of a batch; NUL cannot occur in either part."""
     return f"{client}\0{request_id}"
 
 
@@ -91,6 +92,8 @@ def row_key(row: Row) -> Key:
         return Key(Table.REPLIES, reply_key(row.client, row.request_id))
     if isinstance(row, SubmitKey):
         return Key(Table.SUBMIT_KEYS, row.key)
+    if isinstance(row, Batch):
+        return Key(Table.BATCHES, reply_key(row.client, row.id))
     return Key(Table.SETTINGS, row.name)
 
 
@@ -157,6 +160,7 @@ class ClusterState:
     tasks: dict[str, Task] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     settings: dict[str, Setting] = field(default_factory=dict)
+    batches: dict[str, Batch] = field(default_factory=dict)
     # Derived from tasks: all but `counts` over the assigned and running ones, none keeps an empty item.
     by_node: dict[str, set[str]] = field(default_factory=dict)
     use: dict[str, NodeUse] = field(default_factory=dict)
@@ -173,6 +177,8 @@ class ClusterState:
             return self.nodes.get(key)
         if table is Table.SETTINGS:
             return self.settings.get(key)
+        if table is Table.BATCHES:
+            return self.batches.get(key)
         return None
 
     def digest_bytes(self) -> bytes:
@@ -187,6 +193,8 @@ class ClusterState:
                 self.nodes[row.id] = row
             elif isinstance(row, Setting):
                 self.settings[row.name] = row
+            elif isinstance(row, Batch):
+                self.batches[row_key(row).id] = row
         self.index, self.term, self.at_us, self.digest = index, term, at_us, digest
 
     def commit(self, outcome: Outcome, index: int, term: int, at_us: int) -> None:
@@ -209,6 +217,8 @@ class ClusterState:
                 _swap(self.nodes, key, new if isinstance(new, Node) else None)
             elif table is Table.SETTINGS:
                 _swap(self.settings, key, new if isinstance(new, Setting) else None)
+            elif table is Table.BATCHES:
+                _swap(self.batches, key, new if isinstance(new, Batch) else None)
         self.digest = digest & _DIGEST_MASK
         self.index, self.term, self.at_us = index, term, max(self.at_us, at_us)
 

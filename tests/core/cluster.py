@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from cortex.v1 import types_pb2
 from cortex.v1.cluster_pb2 import TaskRequest
 from cortex.v1.log_pb2 import (
+    BatchPart,
     Command,
     CommandReply,
     Entry,
@@ -17,6 +18,7 @@ from cortex.v1.log_pb2 import (
     TaskComplete,
     TaskDeadLetter,
     TaskFailed,
+    TaskMigrate,
     TaskRetry,
     TaskSubmit,
 )
@@ -42,13 +44,21 @@ class Machine:
         self._count = 0
 
     def apply(
-        self, *commands: Command, client: str = "", request_id: str = "", actor: str = "", after_us: int = 1000
+        self,
+        *commands: Command,
+        client: str = "",
+        request_id: str = "",
+        actor: str = "",
+        after_us: int = 1000,
+        batch: BatchPart | None = None,
     ) -> Reply:
         """Apply one entry of `commands`, `after_us` later than the one before."""
         self.now_us += after_us
         entry = Entry(
             level=1, at_us=self.now_us, client=client, request_id=request_id, actor=actor, commands=commands
         )
+        if batch is not None:
+            entry.batch.CopyFrom(batch)
         return self.apply_entry(entry)
 
     def one(self, command: Command, **more: int) -> CommandReply:
@@ -178,6 +188,10 @@ def cancel(task_id: str, reason: str = "") -> Command:
 
 def retry(task_id: str) -> Command:
     return Command(task_retry=TaskRetry(id=task_id))
+
+
+def migrate(task_id: str, reason: str = "") -> Command:
+    return Command(task_migrate=TaskMigrate(id=task_id, reason=reason))
 
 
 def assign(task_id: str, node: str = "n1") -> Command:

@@ -53,6 +53,8 @@ def entry(random: Random) -> Entry:
     made = Entry(level=random.choice((0, 1, 1, 1, 9)), at_us=random.choice((0, 1_700_000_000_000_000, *_LONG)))
     if random.random() < 0.3:
         made.client, made.request_id = random.choice(_TEXTS), random.choice(_TEXTS)
+    if random.random() < 0.2:
+        fill(made.batch, random)
     for _ in range(random.randint(0, 4)):
         command = made.commands.add()
         field = random.choice([None, *Command.DESCRIPTOR.fields])

@@ -36,6 +36,7 @@ COMMAND_TAGS = {
     "task_lost": 27,
     "task_recalled": 28,
     "task_stopped": 29,
+    "task_migrate": 30,
 }
 
 
@@ -44,7 +45,7 @@ def test_command_tags() -> None:
     found = {field.name: field.number for field in fields}
     assert {name: found.get(name) for name in COMMAND_TAGS} == COMMAND_TAGS
     assert 9 not in found.values()
-    assert all(number > 29 for name, number in found.items() if name not in COMMAND_TAGS)
+    assert all(number > 30 for name, number in found.items() if name not in COMMAND_TAGS)
 
 
 def test_command_tags_on_the_wire() -> None:
@@ -66,6 +67,7 @@ def test_entry_tags() -> None:
         ("actor", 5),
         ("proposal_id", 6),
         ("commands", 7),
+        ("batch", 8),
     }
 
 

@@ -13,7 +13,7 @@ from cortex.v1.types_pb2 import Event, Placement, Requests, Task
 from node.core import machine
 from node.core.model import DEAD_LETTER, ENDED, FAILED, ON_NODE, QUEUED, ClusterState, Key, Table, recount
 from tests.core import garbage
-from tests.core.cluster import HOUR_US, Machine, complete, failed, fenced
+from tests.core.cluster import HOUR_US, Machine, complete, failed, fenced, migrate
 
 NODES = ("n1", "n2", "n3")
 FENCED_KINDS = ("task_started", "task_recalled", "task_lost", "task_stopped")
@@ -45,8 +45,8 @@ class Walk:
     def command(self) -> Command:
         random = self.random
         kind = random.choices(
-            ("submit", "assign", "report", "end", "cancel", "retry", "node", "trim", "dead_letter"),
-            (5, 8, 6, 6, 2, 3, 1, 0.3, 0.5),
+            ("submit", "assign", "report", "end", "cancel", "retry", "migrate", "node", "trim", "dead_letter"),
+            (5, 8, 6, 6, 2, 3, 1, 1, 0.3, 0.5),
         )[0]
         made: Command = getattr(self, kind)()
         return made
@@ -115,6 +115,9 @@ class Walk:
             command.edited_spec.CopyFrom(self.machine.submission((b"false",)).spec)
         return Command(task_retry=command)
 
+    def migrate(self) -> Command:
+        return migrate(self.target()[0])
+
     def node(self) -> Command:
         node_id = self.random.choice(NODES)
         which = self.random.random()
@@ -129,7 +132,8 @@ class Walk:
     def trim(self) -> Command:
         events = self.random.sample([event.id for event in self.machine.events], 1)
         before_us = self.machine.now_us - self.random.choice((0, HOUR_US))
-        return Command(history_trim=HistoryTrim(before_us=before_us, ids=[self.pick()], event_ids=events))
+        trim = HistoryTrim(before_us=before_us, ids=[self.pick()], event_ids=events, submit_keys=["key1"])
+        return Command(history_trim=trim)
 
     def dead_letter(self) -> Command:
         return Command(task_dead_letter={"id": self.pick(), "cause": types_pb2.CAUSE_QUEUE_TIMEOUT})
@@ -197,7 +201,7 @@ class Walk:
             )
             assert new.attempt <= new.spec.retry.max_retries
             assert new.losses <= 5
-            assert not (new.state not in ON_NODE and new.lost_at_us)
+            assert not (new.state not in ON_NODE and (new.lost_at_us or new.migrate_requested))
             old = change.old
             if isinstance(old, Task) and new.state in ENDED and old.state not in ENDED:
                 self.ends[new.id, new.run] += 1
@@ -211,7 +215,7 @@ class Walk:
         fresh = ClusterState()
         live = [row for row in m.rows.values() if not (isinstance(row, Task) and row.state in ENDED)]
         fresh.load(live, state.index, state.term, state.at_us, state.digest)
-        for name in ("tasks", "nodes", "settings", "by_node", "use", "locks", "limit_use", "counts"):
+        for name in ("tasks", "nodes", "settings", "batches", "by_node", "use", "locks", "limit_use", "counts"):
             assert getattr(fresh, name) == getattr(state, name), name
         for node_id, use in state.use.items():
             assert sum(use.counts.values()) == len(state.by_node[node_id])

@@ -25,6 +25,7 @@ from tests.core.cluster import (
     complete,
     failed,
     fenced,
+    migrate,
     queue_timeout,
     retry,
 )
@@ -40,6 +41,7 @@ COMMANDS: dict[str, Callable[[Task], Command]] = {
     "task_lost": lambda task: fenced("task_lost", task.id, task.fence),
     "task_cancel": lambda task: cancel(task.id, "enough"),
     "task_retry": lambda task: retry(task.id),
+    "task_migrate": lambda task: migrate(task.id),
     "task_dead_letter": lambda task: queue_timeout(task.id),
 }
 # Where the plain command of COMMANDS is refused by a guard that has a test of its own.

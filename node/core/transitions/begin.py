@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from cortex.v1 import types_pb2
-from cortex.v1.log_pb2 import TaskAssign, TaskRecalled, TaskStarted, TaskSubmit
-from cortex.v1.types_pb2 import Node, NodeState, SubmitKey, Task, TaskSpec
+from cortex.v1.log_pb2 import BatchPart, TaskAssign, TaskRecalled, TaskStarted, TaskSubmit
+from cortex.v1.types_pb2 import Batch, Node, NodeState, Task, TaskSpec
 from node.core import checks, settings
 from node.core.faults import Code
-from node.core.model import ASSIGNED, LIVE, QUEUED, RUNNING, Table
+from node.core.model import ASSIGNED, QUEUED, RUNNING
+from node.core.transitions import batches, keys
 from node.core.transitions.draft import Draft, Refusal
 from node.core.transitions.end import cancelled, requeue
 
 # Assignments beyond its slots that a node may hold; the leader's own bound adapts below it.
 PREFETCH_LIMIT = 512
-SUBMIT_KEY_KEPT_US = 24 * 3600 * 1_000_000
 
 
 class Submitted(NamedTuple):
@@ -25,58 +24,90 @@ class Submitted(NamedTuple):
     deduplicated: bool
 
 
-class _Batch:
-    """What the submissions of one entry have claimed so far."""
+class _Claims:
+    """What the submissions of one entry have claimed so far, and what batches have reserved."""
 
-    def __init__(self) -> None:
+    def __init__(self, reserved: Sequence[Batch]) -> None:
+        self.reserved = reserved
         self.ids: set[str] = set()
         self.keys: dict[str, tuple[TaskSubmit, bytes]] = {}
 
 
-def submit(draft: Draft, submits: Sequence[TaskSubmit]) -> list[Submitted | Refusal]:
-    """All submissions of an entry, all or none; one answer each."""
-    batch = _Batch()
-    answers = [_check(draft, batch, submission) for submission in submits]
-    flaws = [(line, answer) for line, answer in enumerate(answers, 1) if isinstance(answer, Refusal)]
-    if not flaws:
-        flaw = _depth_flaw(
-            draft, sum(not answer.deduplicated for answer in answers if isinstance(answer, Submitted))
-        )
-        if flaw is None:
-            for submission, answer in zip(submits, answers, strict=True):
-                if isinstance(answer, Submitted) and not answer.deduplicated:
-                    _create(draft, submission)
-            return answers
-        answers = [flaw] * len(submits)
-        first, more = flaw, ""
-    else:
-        first = flaws[0][1]
-        more = f"item {flaws[0][0]} of {len(submits)}: " if len(submits) > 1 else ""
-        rest = Refusal(first.code, f"Nothing of the batch was accepted; {more}{first.message}")
-        answers = [answer if isinstance(answer, Refusal) else rest for answer in answers]
+def submit(draft: Draft, submits: Sequence[TaskSubmit], part: BatchPart | None = None) -> list[Submitted | Refusal]:
+    """All submissions of an entry, all or none; one answer each. `part` says which part of a batch they are."""
+    claims = _Claims(batches.open_batches(draft))
+    flaw = batches.part_flaw(draft, part, len(submits)) if part is not None else None
+    if flaw is not None:
+        return _refused(draft, [flaw] * len(submits), "")
+    first = part.first if part is not None else 0
+    count = part.count if part is not None else len(submits)
+    answers = [_check(draft, claims, submission) for submission in submits]
+    for line, answer in enumerate(answers, first + 1):
+        if isinstance(answer, Refusal):
+            more = f"item {line} of {count}: " if count > 1 else ""
+            rest = Refusal(answer.code, f"Nothing of the batch was accepted; {more}{answer.message}")
+            return _refused(draft, [one if isinstance(one, Refusal) else rest for one in answers], more)
+    created = sum(not answer.deduplicated for answer in answers if isinstance(answer, Submitted))
+    new = _new_of_batch(draft, claims.reserved, part) if part is not None and not first else created
+    flaw = new if isinstance(new, Refusal) else None if first else _depth_flaw(draft, claims.reserved, new)
+    if flaw is not None:
+        return _refused(draft, [flaw] * len(submits), "")
+    for submission, answer in zip(submits, answers, strict=True):
+        if isinstance(answer, Submitted) and not answer.deduplicated:
+            _create(draft, submission)
+    if part is not None and isinstance(new, int):
+        batches.advance(draft, part, len(submits), created, new)
+    return answers
+
+
+def _refused(draft: Draft, answers: list[Submitted | Refusal], more: str) -> list[Submitted | Refusal]:
+    first = next(answer for answer in answers if isinstance(answer, Refusal))
     draft.cluster_event(types_pb2.EVENT_TYPE_REJECTED, f"task_submit refused: {more}{first.message}")
     return answers
 
 
-def _check(draft: Draft, batch: _Batch, submission: TaskSubmit) -> Submitted | Refusal:
+def _new_of_batch(draft: Draft, reserved: Sequence[Batch], part: BatchPart) -> int | Refusal:
+    """How many tasks a whole batch will become; a refusal if a key of it stands for something else."""
+    new = part.count
+    claimed: dict[str, tuple[int, bytes]] = {}
+    for item in part.keys:
+        where = f"Nothing of the batch was accepted; item {item.line} of {part.count}: "
+        earlier = claimed.setdefault(item.key, (item.line, item.spec_sha256))
+        if earlier[0] != item.line:
+            if earlier[1] != item.spec_sha256:
+                message = f"{where}Submit key {item.key} is that of item {earlier[0]}, with another spec."
+                return Refusal(Code.ALREADY_EXISTS, message)
+            new -= 1
+            continue
+        row = draft.submit_key(item.key)
+        if row is not None and not keys.is_expired(draft, row):
+            if row.spec_sha256 != item.spec_sha256:
+                return _clash(item.key, row.task_id, "", where)
+            new -= 1
+        elif batches.is_reserved(reserved, item.key, item.spec_sha256):
+            return _reserved(item.key, where)
+    return max(new, 0)
+
+
+def _check(draft: Draft, claims: _Claims, submission: TaskSubmit) -> Submitted | Refusal:
     flaw = checks.flaw(submission)
     if flaw is not None:
         return Refusal(Code.INVALID, flaw)
     if submission.submit_key:
-        earlier = _same_key(draft, batch, submission)
+        earlier = _same_key(draft, claims, submission)
         if earlier is not None:
             return earlier
-    if submission.id in batch.ids or draft.task(submission.id) is not None:
+    if submission.id in claims.ids or draft.task(submission.id) is not None:
         return Refusal(Code.ALREADY_EXISTS, f"There is a task {submission.id} already.")
-    batch.ids.add(submission.id)
+    claims.ids.add(submission.id)
     return Submitted(submission.id, False)
 
 
-def _same_key(draft: Draft, batch: _Batch, submission: TaskSubmit) -> Submitted | Refusal | None:
+def _same_key(draft: Draft, claims: _Claims, submission: TaskSubmit) -> Submitted | Refusal | None:
     """What an earlier submission under the same key makes of this one; None when the key is free."""
-    digest = submission_sha256(submission)
+    digest = keys.submission_sha256(submission)
     key = submission.submit_key
-    claimed = batch.keys.get(key)
+    claimed = claims.keys.get(key)
     if claimed is not None:
         holder, holder_digest = claimed[0], claimed[1]
         if holder_digest == digest:
@@ -84,30 +115,26 @@ def _same_key(draft: Draft, batch: _Batch, submission: TaskSubmit) -> Submitted 
         return _clash(key, holder.id, _difference(holder, submission))
     row = draft.submit_key(key)
     task = draft.task(row.task_id) if row is not None else None
-    if row is None or task is None or not _key_held(draft, task):
-        batch.keys[key] = (submission, digest)
+    if row is None or task is None or not keys.is_held(draft, task):
+        if batches.is_reserved(claims.reserved, key, digest):
+            return _reserved(key)
+        claims.keys[key] = (submission, digest)
         return None
     if row.spec_sha256 == digest:
         return Submitted(task.id, True)
     return _clash(key, task.id, _difference(task, submission))
 
 
-def _key_held(draft: Draft, task: Task) -> bool:
-    return task.state in LIVE or draft.now_us < task.completed_at_us + SUBMIT_KEY_KEPT_US
-
-
-def _clash(key: str, task_id: str, difference: str) -> Refusal:
+def _clash(key: str, task_id: str, difference: str, where: str = "") -> Refusal:
+    more = f" ({difference})" if difference else ""
     return Refusal(
-        Code.ALREADY_EXISTS, f"Submit key {key} stands for task {task_id} with another spec ({difference})."
+        Code.ALREADY_EXISTS, f"{where}Submit key {key} stands for task {task_id} with another spec{more}."
     )
 
 
-def submission_sha256(submission: TaskSubmit) -> bytes:
-    """Hash of all that makes two submissions under one key the same: everything but the id."""
-    bare = TaskSubmit()
-    bare.CopyFrom(submission)
-    bare.ClearField("id")
-    return hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()
+def _reserved(key: str, where: str = "") -> Refusal:
+    message = f"{where}Submit key {key} belongs to a batch that is being submitted, with another spec."
+    return Refusal(Code.ALREADY_EXISTS, message)
 
 
 def _difference(earlier: Task | TaskSubmit, now: TaskSubmit) -> str:
@@ -125,14 +152,16 @@ def _difference(earlier: Task | TaskSubmit, now: TaskSubmit) -> str:
     return ", ".join(parts) or "its spec was edited since"
 
 
-def _depth_flaw(draft: Draft, new: int) -> Refusal | None:
+def _depth_flaw(draft: Draft, reserved: Sequence[Batch], new: int) -> Refusal | None:
     limit = settings.integer(draft.setting(settings.MAX_QUEUE_DEPTH), settings.MAX_QUEUE_DEPTH)
-    depth = draft.live_count()
+    coming = sum(row.reserved for row in reserved)
+    depth = draft.live_count() + coming
     if not new or depth + new <= limit:
         return None
+    more = f" ({coming} of them are still to come of batches)" if coming else ""
     return Refusal(
         Code.QUEUE_FULL,
-        f"{depth} tasks have not ended and {new} more would pass max_queue_depth, which is {limit}.",
+        f"{depth} tasks have not ended{more} and {new} more would pass max_queue_depth, which is {limit}.",
     )
 
 
@@ -150,8 +179,7 @@ def _create(draft: Draft, submission: TaskSubmit) -> None:
         task.actor = draft.actor
     if submission.submit_key:
         task.submit_key = submission.submit_key
-        row = SubmitKey(key=task.submit_key, task_id=task.id, spec_sha256=submission_sha256(submission))
-        draft.put_row(Table.SUBMIT_KEYS, row.key, row)
+        keys.take(draft, task.submit_key, task.id, keys.submission_sha256(submission))
     draft.put(None, task)
     draft.event(types_pb2.EVENT_TYPE_SUBMITTED, task)
 

@@ -8,7 +8,7 @@ from cortex.v1.types_pb2 import Event, EventType, Node, NodeState, Setting, Stor
 from node.core import checks, settings
 from node.core.faults import Code
 from node.core.model import ENDED, Table, reply_key
-from node.core.transitions.begin import SUBMIT_KEY_KEPT_US
+from node.core.transitions import batches, keys
 from node.core.transitions.draft import Draft, Refusal
 
 REPLY_KEPT_US = 24 * 3600 * 1_000_000
@@ -132,7 +132,8 @@ def settings_change(draft: Draft, command: SettingsChange) -> Refusal | None:
 
 def trim_size(command: HistoryTrim) -> int:
     """Rows that it names."""
-    return len(command.ids) + len(command.event_ids) + len(command.requests)
+    named = (command.ids, command.event_ids, command.requests, command.submit_keys, command.batches)
+    return sum(len(rows) for rows in named)
 
 
 def history_trim(draft: Draft, command: HistoryTrim) -> Refusal | None:
@@ -143,7 +144,10 @@ def history_trim(draft: Draft, command: HistoryTrim) -> Refusal | None:
         "tasks": sum(_trim_task(draft, command.before_us, task_id) for task_id in command.ids),
         "events": sum(_trim_event(draft, command.before_us, event_id) for event_id in command.event_ids),
         "replies": sum(_trim_reply(draft, ref.client, ref.request_id) for ref in command.requests),
+        "submit keys": sum(_trim_submit_key(draft, key) for key in command.submit_keys),
     }
+    for ref in command.batches:
+        _trim_batch(draft, reply_key(ref.client, ref.request_id))
     if any(counts.values()):
         detail = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         draft.cluster_event(types_pb2.EVENT_TYPE_HISTORY_TRIMMED, detail)
@@ -155,7 +159,7 @@ def _trim_task(draft: Draft, before_us: int, task_id: str) -> bool:
     if task is None or task.state not in ENDED or task.completed_at_us >= before_us:
         return False
     if task.submit_key:
-        if draft.now_us < task.completed_at_us + SUBMIT_KEY_KEPT_US:
+        if draft.now_us < task.completed_at_us + keys.SUBMIT_KEY_KEPT_US:
             return False
         row = draft.submit_key(task.submit_key)
         if row is not None and row.task_id == task.id:
@@ -179,3 +183,19 @@ def _trim_reply(draft: Draft, client: str, request_id: str) -> bool:
         return False
     draft.put_row(Table.REPLIES, key, None)
     return True
+
+
+def _trim_submit_key(draft: Draft, key: str) -> bool:
+    row = draft.submit_key(key)
+    if row is None or not keys.is_expired(draft, row):
+        return False
+    draft.put_row(Table.SUBMIT_KEYS, key, None)
+    return True
+
+
+def _trim_batch(draft: Draft, key: str) -> None:
+    row = draft.batch(key)
+    if row is not None and batches.is_given_up(draft, row):
+        draft.put_row(Table.BATCHES, key, None)
+        detail = f"batch {row.id} was given up: {row.next} of its {row.count} tasks had come"
+        draft.cluster_event(types_pb2.EVENT_TYPE_HISTORY_TRIMMED, detail)

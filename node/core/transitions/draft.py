@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from cortex.v1.log_pb2 import Entry
-from cortex.v1.types_pb2 import Event, EventType, Node, Setting, SubmitKey, Task, TaskSpec
+from cortex.v1.types_pb2 import Batch, Event, EventType, Node, Setting, SubmitKey, Task, TaskSpec
 from node.core.checks import TIME_LIMIT_US
 from node.core.faults import Code
 from node.core.model import LIVE, ON_NODE, Change, ClusterState, Key, NodeUse, Row, Table
@@ -29,6 +29,7 @@ class Draft:
     def __init__(self, state: ClusterState, cold: Cold, entry: Entry, index: int) -> None:
         self.index = index
         self.actor = entry.actor[:200]
+        self.client = entry.client
         # Leader time does not go back, whatever an entry says, and stays where sums still fit into 64 bits.
         self.now_us = min(max(state.at_us, entry.at_us), TIME_LIMIT_US)
         self.assigned: set[str] = set()
@@ -82,6 +83,16 @@ class Draft:
     def submit_key(self, key: str) -> SubmitKey | None:
         row = self.get(Table.SUBMIT_KEYS, key)
         return row if isinstance(row, SubmitKey) else None
+
+    def batch(self, key: str) -> Batch | None:
+        row = self.get(Table.BATCHES, key)
+        return row if isinstance(row, Batch) else None
+
+    def batches(self) -> list[Batch]:
+        """All batches that are not all in."""
+        rows: dict[str, Row | None] = dict(self._state.batches)
+        rows.update((key.id, row) for key, row in self._rows.items() if key.table is Table.BATCHES)
+        return [row for row in rows.values() if isinstance(row, Batch)]
 
     def live_count(self) -> int:
         return self._state.live_count() + self._live_change

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from cortex.v1 import types_pb2
-from cortex.v1.log_pb2 import TaskCancel, TaskComplete, TaskDeadLetter, TaskFailed, TaskLost, TaskRetry, TaskStopped
+from cortex.v1.log_pb2 import (
+    TaskCancel,
+    TaskComplete,
+    TaskDeadLetter,
+    TaskFailed,
+    TaskLost,
+    TaskMigrate,
+    TaskRetry,
+    TaskStopped,
+)
 from cortex.v1.types_pb2 import (
     Node,
     Task,
@@ -23,6 +32,7 @@ from node.core.model import (
     QUEUED,
     queue_deadline_us,
 )
+from node.core.transitions import keys
 from node.core.transitions.draft import Draft, Refusal
 
 # Machines that may be lost under one run before it is suspected of killing them.
@@ -64,6 +74,8 @@ def end(draft: Draft, new: Task, state: TaskState.ValueType) -> None:
     new.migrate_requested = False
     if state == DEAD_LETTER:
         new.dead_lettered_at_us = draft.now_us
+    if new.submit_key:
+        keys.ended(draft, new)
 
 
 def cancelled(draft: Draft, task: Task, reason: str, result: TaskResult | None = None) -> None:
@@ -169,13 +181,30 @@ def stopped(draft: Draft, task: Task, command: TaskStopped) -> Refusal | None:
     return None
 
 
+def migrate(draft: Draft, task: Task, command: TaskMigrate) -> Refusal | None:
+    """Ask its node to end it, in two phases as a cancel; a cancel that was asked for before stands."""
+    flaw = checks.reason_flaw(command.reason)
+    if flaw is not None:
+        return Refusal(Code.INVALID, flaw)
+    if task.lost_at_us:
+        return Refusal(Code.WRONG_STATE, "Its machine is lost: retry or cancel it.")
+    if task.cancel_requested or task.migrate_requested:
+        return None
+    new = draft.edit(task)
+    new.migrate_requested = True
+    draft.put(task, new)
+    draft.event(types_pb2.EVENT_TYPE_MIGRATE_REQUESTED, new, command.reason)
+    return None
+
+
 def lost(draft: Draft, task: Task, command: TaskLost) -> Refusal | None:
     """Hold and wait tasks stay where they are, marked; others are queued until they lost LOSS_LIMIT machines."""
     if task.cancel_requested:
         cancelled(draft, task, "")
         return None
     reason = command.reason[:_ERROR_CHARS]
-    if task.migrate_requested:
+    # What no lease ends may run on there.
+    if task.migrate_requested and task.spec.on_lost != types_pb2.ON_LOST_HOLD:
         new = draft.edit(task)
         requeue(draft, new)
         draft.put(task, new)
@@ -262,6 +291,8 @@ def retry(draft: Draft, task: Task, command: TaskRetry) -> Refusal | None:
         flaw = checks.spec_flaw(command.edited_spec)
         if flaw is not None:
             return Refusal(Code.INVALID, flaw)
+    if task.submit_key:
+        keys.revived(draft, task)
     new = draft.edit(task)
     if edited:
         new.spec.CopyFrom(command.edited_spec)

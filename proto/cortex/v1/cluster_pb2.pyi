@@ -926,6 +926,62 @@ class TransferLeaderReply(_message.Message):
 Global___TransferLeaderReply: _TypeAlias = TransferLeaderReply  # noqa: Y015
 
 @_typing.final
+class QuiesceRequest(_message.Message):
+    """The daemon that is called is about to stop: should it lead, it places nothing for a while, and has what runs ended
+    on its nodes and queued again. Not passed on to the leader: tell all daemons that will stop.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLD_MS_FIELD_NUMBER: _builtins.int
+    WAIT_MS_FIELD_NUMBER: _builtins.int
+    hold_ms: _builtins.int
+    """how long nothing is placed, 1-60,000"""
+    wait_ms: _builtins.int
+    """how long to wait until nothing runs; at most hold_ms"""
+    def __init__(
+        self,
+        *,
+        hold_ms: _builtins.int = ...,
+        wait_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_ms", b"hold_ms", "wait_ms", b"wait_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuiesceRequest: _TypeAlias = QuiesceRequest  # noqa: Y015
+
+@_typing.final
+class QuiesceReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LED_FIELD_NUMBER: _builtins.int
+    MIGRATED_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    led: _builtins.bool
+    """it led to the end; else the other counts mean nothing"""
+    migrated: _builtins.int
+    """tasks that were given back"""
+    left: _builtins.int
+    """tasks that are on their nodes still"""
+    def __init__(
+        self,
+        *,
+        led: _builtins.bool = ...,
+        migrated: _builtins.int = ...,
+        left: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["led", b"led", "left", b"left", "migrated", b"migrated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuiesceReply: _TypeAlias = QuiesceReply  # noqa: Y015
+
+@_typing.final
 class WatchRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -104,6 +104,11 @@ class ClusterStub:
                 request_serializer=cortex_dot_v1_dot_cluster__pb2.TransferLeaderRequest.SerializeToString,
                 response_deserializer=cortex_dot_v1_dot_cluster__pb2.TransferLeaderReply.FromString,
                 _registered_method=True)
+        self.Quiesce = channel.unary_unary(
+                '/cortex.v1.Cluster/Quiesce',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.QuiesceRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.QuiesceReply.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/cortex.v1.Cluster/Watch',
                 request_serializer=cortex_dot_v1_dot_cluster__pb2.WatchRequest.SerializeToString,
@@ -203,6 +208,12 @@ class ClusterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Quiesce(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -287,6 +298,11 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.TransferLeader,
                     request_deserializer=cortex_dot_v1_dot_cluster__pb2.TransferLeaderRequest.FromString,
                     response_serializer=cortex_dot_v1_dot_cluster__pb2.TransferLeaderReply.SerializeToString,
+            ),
+            'Quiesce': grpc.unary_unary_rpc_method_handler(
+                    servicer.Quiesce,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.QuiesceRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.QuiesceReply.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -677,6 +693,33 @@ class Cluster:
             '/cortex.v1.Cluster/TransferLeader',
             cortex_dot_v1_dot_cluster__pb2.TransferLeaderRequest.SerializeToString,
             cortex_dot_v1_dot_cluster__pb2.TransferLeaderReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Quiesce(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/Quiesce',
+            cortex_dot_v1_dot_cluster__pb2.QuiesceRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.QuiesceReply.FromString,
             options,
             channel_credentials,
             insecure,

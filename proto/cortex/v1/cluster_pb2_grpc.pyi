@@ -45,6 +45,7 @@ class ClusterStub:
     Status: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.StatusRequest, _cluster_pb2.StatusReply]
     Why: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.WhyRequest, _cluster_pb2.WhyReply]
     TransferLeader: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.TransferLeaderRequest, _cluster_pb2.TransferLeaderReply]
+    Quiesce: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.QuiesceRequest, _cluster_pb2.QuiesceReply]
     Watch: _grpc.UnaryStreamMultiCallable[_cluster_pb2.WatchRequest, _cluster_pb2.WatchReply]
     Output: _grpc.UnaryStreamMultiCallable[_cluster_pb2.OutputRequest, _cluster_pb2.OutputReply]
 
@@ -65,6 +66,7 @@ class ClusterAsyncStub(ClusterStub):
     Status: _aio.UnaryUnaryMultiCallable[_cluster_pb2.StatusRequest, _cluster_pb2.StatusReply]  # type: ignore[assignment]
     Why: _aio.UnaryUnaryMultiCallable[_cluster_pb2.WhyRequest, _cluster_pb2.WhyReply]  # type: ignore[assignment]
     TransferLeader: _aio.UnaryUnaryMultiCallable[_cluster_pb2.TransferLeaderRequest, _cluster_pb2.TransferLeaderReply]  # type: ignore[assignment]
+    Quiesce: _aio.UnaryUnaryMultiCallable[_cluster_pb2.QuiesceRequest, _cluster_pb2.QuiesceReply]  # type: ignore[assignment]
     Watch: _aio.UnaryStreamMultiCallable[_cluster_pb2.WatchRequest, _cluster_pb2.WatchReply]  # type: ignore[assignment]
     Output: _aio.UnaryStreamMultiCallable[_cluster_pb2.OutputRequest, _cluster_pb2.OutputReply]  # type: ignore[assignment]
 
@@ -166,6 +168,13 @@ class ClusterServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.TransferLeaderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.TransferLeaderReply, _abc.Awaitable[_cluster_pb2.TransferLeaderReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Quiesce(
+        self,
+        request: _cluster_pb2.QuiesceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.QuiesceReply, _abc.Awaitable[_cluster_pb2.QuiesceReply]]: ...
 
     @_abc_1.abstractmethod
     def Watch(

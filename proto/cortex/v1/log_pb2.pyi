@@ -34,6 +34,7 @@ class Entry(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     PROPOSAL_ID_FIELD_NUMBER: _builtins.int
     COMMANDS_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
     level: _builtins.int
     """feature level of the cluster when it was proposed"""
     at_us: _builtins.int
@@ -48,6 +49,10 @@ class Entry(_message.Message):
     """identifies this proposal to the daemon that waits for it"""
     @_builtins.property
     def commands(self) -> _containers.RepeatedCompositeFieldContainer[Global___Command]: ...
+    @_builtins.property
+    def batch(self) -> Global___BatchPart:
+        """the submissions are part of a batch of several entries; absent = they are all"""
+
     def __init__(
         self,
         *,
@@ -58,14 +63,80 @@ class Entry(_message.Message):
         actor: _builtins.str = ...,
         proposal_id: _builtins.bytes = ...,
         commands: _abc.Iterable[Global___Command] | None = ...,
+        batch: Global___BatchPart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "at_us", b"at_us", "client", b"client", "commands", b"commands", "level", b"level", "proposal_id", b"proposal_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "at_us", b"at_us", "batch", b"batch", "client", b"client", "commands", b"commands", "level", b"level", "proposal_id", b"proposal_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Entry: _TypeAlias = Entry  # noqa: Y015
+
+@_typing.final
+class BatchPart(_message.Message):
+    """Which part of a batch an entry brings. The first part reserves depth and submit keys for all of it; the others
+    follow in order, each under a request id of its own.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """unique within the entry's client"""
+    first: _builtins.int
+    """submissions in the parts before; 0 = the first part"""
+    count: _builtins.int
+    """submissions of the whole batch"""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchKey]:
+        """in the first part: every submit key of the batch, in order"""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        first: _builtins.int = ...,
+        count: _builtins.int = ...,
+        keys: _abc.Iterable[Global___BatchKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first", b"first", "id", b"id", "keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchPart: _TypeAlias = BatchPart  # noqa: Y015
+
+@_typing.final
+class BatchKey(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    SPEC_SHA256_FIELD_NUMBER: _builtins.int
+    line: _builtins.int
+    """of its submission within the batch, from 1"""
+    key: _builtins.str
+    spec_sha256: _builtins.bytes
+    """of the canonical submission"""
+    def __init__(
+        self,
+        *,
+        line: _builtins.int = ...,
+        key: _builtins.str = ...,
+        spec_sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "line", b"line", "spec_sha256", b"spec_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchKey: _TypeAlias = BatchKey  # noqa: Y015
 
 @_typing.final
 class Command(_message.Message):
@@ -99,6 +170,7 @@ class Command(_message.Message):
     TASK_LOST_FIELD_NUMBER: _builtins.int
     TASK_RECALLED_FIELD_NUMBER: _builtins.int
     TASK_STOPPED_FIELD_NUMBER: _builtins.int
+    TASK_MIGRATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def noop(self) -> Global___Noop: ...
     @_builtins.property
@@ -155,6 +227,8 @@ class Command(_message.Message):
     def task_recalled(self) -> Global___TaskRecalled: ...
     @_builtins.property
     def task_stopped(self) -> Global___TaskStopped: ...
+    @_builtins.property
+    def task_migrate(self) -> Global___TaskMigrate: ...
     def __init__(
         self,
         *,
@@ -186,12 +260,13 @@ class Command(_message.Message):
         task_lost: Global___TaskLost | None = ...,
         task_recalled: Global___TaskRecalled | None = ...,
         task_stopped: Global___TaskStopped | None = ...,
+        task_migrate: Global___TaskMigrate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["config_change", b"config_change", "context_update", b"context_update", "history_trim", b"history_trim", "kind", b"kind", "level_raise", b"level_raise", "memory_write", b"memory_write", "node_approve", b"node_approve", "node_cordon", b"node_cordon", "node_join", b"node_join", "node_leave", b"node_leave", "noop", b"noop", "operation_advance", b"operation_advance", "operation_start", b"operation_start", "operation_stop", b"operation_stop", "settings_change", b"settings_change", "task_assign", b"task_assign", "task_cancel", b"task_cancel", "task_complete", b"task_complete", "task_dead_letter", b"task_dead_letter", "task_failed", b"task_failed", "task_lost", b"task_lost", "task_recalled", b"task_recalled", "task_retry", b"task_retry", "task_started", b"task_started", "task_stopped", b"task_stopped", "task_submit", b"task_submit", "workflow_advance", b"workflow_advance", "workflow_resume", b"workflow_resume", "workflow_submit", b"workflow_submit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config_change", b"config_change", "context_update", b"context_update", "history_trim", b"history_trim", "kind", b"kind", "level_raise", b"level_raise", "memory_write", b"memory_write", "node_approve", b"node_approve", "node_cordon", b"node_cordon", "node_join", b"node_join", "node_leave", b"node_leave", "noop", b"noop", "operation_advance", b"operation_advance", "operation_start", b"operation_start", "operation_stop", b"operation_stop", "settings_change", b"settings_change", "task_assign", b"task_assign", "task_cancel", b"task_cancel", "task_complete", b"task_complete", "task_dead_letter", b"task_dead_letter", "task_failed", b"task_failed", "task_lost", b"task_lost", "task_migrate", b"task_migrate", "task_recalled", b"task_recalled", "task_retry", b"task_retry", "task_started", b"task_started", "task_stopped", b"task_stopped", "task_submit", b"task_submit", "workflow_advance", b"workflow_advance", "workflow_resume", b"workflow_resume", "workflow_submit", b"workflow_submit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_change", b"config_change", "context_update", b"context_update", "history_trim", b"history_trim", "kind", b"kind", "level_raise", b"level_raise", "memory_write", b"memory_write", "node_approve", b"node_approve", "node_cordon", b"node_cordon", "node_join", b"node_join", "node_leave", b"node_leave", "noop", b"noop", "operation_advance", b"operation_advance", "operation_start", b"operation_start", "operation_stop", b"operation_stop", "settings_change", b"settings_change", "task_assign", b"task_assign", "task_cancel", b"task_cancel", "task_complete", b"task_complete", "task_dead_letter", b"task_dead_letter", "task_failed", b"task_failed", "task_lost", b"task_lost", "task_recalled", b"task_recalled", "task_retry", b"task_retry", "task_started", b"task_started", "task_stopped", b"task_stopped", "task_submit", b"task_submit", "workflow_advance", b"workflow_advance", "workflow_resume", b"workflow_resume", "workflow_submit", b"workflow_submit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_change", b"config_change", "context_update", b"context_update", "history_trim", b"history_trim", "kind", b"kind", "level_raise", b"level_raise", "memory_write", b"memory_write", "node_approve", b"node_approve", "node_cordon", b"node_cordon", "node_join", b"node_join", "node_leave", b"node_leave", "noop", b"noop", "operation_advance", b"operation_advance", "operation_start", b"operation_start", "operation_stop", b"operation_stop", "settings_change", b"settings_change", "task_assign", b"task_assign", "task_cancel", b"task_cancel", "task_complete", b"task_complete", "task_dead_letter", b"task_dead_letter", "task_failed", b"task_failed", "task_lost", b"task_lost", "task_migrate", b"task_migrate", "task_recalled", b"task_recalled", "task_retry", b"task_retry", "task_started", b"task_started", "task_stopped", b"task_stopped", "task_submit", b"task_submit", "workflow_advance", b"workflow_advance", "workflow_resume", b"workflow_resume", "workflow_submit", b"workflow_submit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["noop", "config_change", "task_submit", "task_complete", "node_join", "node_leave", "context_update", "memory_write", "task_assign", "task_started", "task_failed", "task_cancel", "task_retry", "task_dead_letter", "workflow_submit", "workflow_advance", "node_approve", "node_cordon", "operation_start", "operation_advance", "operation_stop", "workflow_resume", "settings_change", "level_raise", "history_trim", "task_lost", "task_recalled", "task_stopped"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["noop", "config_change", "task_submit", "task_complete", "node_join", "node_leave", "context_update", "memory_write", "task_assign", "task_started", "task_failed", "task_cancel", "task_retry", "task_dead_letter", "workflow_submit", "workflow_advance", "node_approve", "node_cordon", "operation_start", "operation_advance", "operation_stop", "workflow_resume", "settings_change", "level_raise", "history_trim", "task_lost", "task_recalled", "task_stopped", "task_migrate"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -388,7 +463,7 @@ Global___LevelRaise: _TypeAlias = LevelRaise  # noqa: Y015
 
 @_typing.final
 class TaskSubmit(_message.Message):
-    """One submission. A batch is an entry of several, all or none: apply checks them together."""
+    """One submission. An entry of several is all or none: apply checks them together."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -738,6 +813,8 @@ class HistoryTrim(_message.Message):
     IDS_FIELD_NUMBER: _builtins.int
     EVENT_IDS_FIELD_NUMBER: _builtins.int
     REQUESTS_FIELD_NUMBER: _builtins.int
+    SUBMIT_KEYS_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
     before_us: _builtins.int
     """leader time; tasks that ended, and events that happened, earlier go"""
     @_builtins.property
@@ -750,6 +827,14 @@ class HistoryTrim(_message.Message):
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestRef]:
         """stored replies older than 24 h"""
 
+    @_builtins.property
+    def submit_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of tasks that ended more than 24 h ago"""
+
+    @_builtins.property
+    def batches(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestRef]:
+        """by batch id: those whose next part did not come for an hour"""
+
     def __init__(
         self,
         *,
@@ -757,10 +842,12 @@ class HistoryTrim(_message.Message):
         ids: _abc.Iterable[_builtins.str] | None = ...,
         event_ids: _abc.Iterable[_builtins.str] | None = ...,
         requests: _abc.Iterable[Global___RequestRef] | None = ...,
+        submit_keys: _abc.Iterable[_builtins.str] | None = ...,
+        batches: _abc.Iterable[Global___RequestRef] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["before_us", b"before_us", "event_ids", b"event_ids", "ids", b"ids", "requests", b"requests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "before_us", b"before_us", "event_ids", b"event_ids", "ids", b"ids", "requests", b"requests", "submit_keys", b"submit_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -874,6 +961,31 @@ class TaskStopped(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskStopped: _TypeAlias = TaskStopped  # noqa: Y015
+
+@_typing.final
+class TaskMigrate(_message.Message):
+    """An attempt is to end on its node and to begin again elsewhere, with nothing counted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    reason: _builtins.str
+    """<= 200 characters"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskMigrate: _TypeAlias = TaskMigrate  # noqa: Y015
 
 @_typing.final
 class CommandReply(_message.Message):

@@ -178,6 +178,7 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     EVENT_TYPE_NODE_REMOVED: _EventType.ValueType  # 20
     EVENT_TYPE_SETTING_CHANGED: _EventType.ValueType  # 21
     EVENT_TYPE_HISTORY_TRIMMED: _EventType.ValueType  # 22
+    EVENT_TYPE_MIGRATE_REQUESTED: _EventType.ValueType  # 23
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper): ...
 
@@ -205,6 +206,7 @@ EVENT_TYPE_NODE_UNCORDONED: EventType.ValueType  # 19
 EVENT_TYPE_NODE_REMOVED: EventType.ValueType  # 20
 EVENT_TYPE_SETTING_CHANGED: EventType.ValueType  # 21
 EVENT_TYPE_HISTORY_TRIMMED: EventType.ValueType  # 22
+EVENT_TYPE_MIGRATE_REQUESTED: EventType.ValueType  # 23
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 class _OnLost:
@@ -320,7 +322,7 @@ class _CauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Cause.ValueType
     CAUSE_CANCEL: _Cause.ValueType  # 6
     """stopped for a cancel"""
     CAUSE_MIGRATE: _Cause.ValueType  # 7
-    """stopped for a drain"""
+    """stopped for a drain or a shutdown"""
     CAUSE_LEASE: _Cause.ValueType  # 8
     """stopped because its lease ended"""
     CAUSE_LOST: _Cause.ValueType  # 9
@@ -348,7 +350,7 @@ CAUSE_CANNOT_START: Cause.ValueType  # 5
 CAUSE_CANCEL: Cause.ValueType  # 6
 """stopped for a cancel"""
 CAUSE_MIGRATE: Cause.ValueType  # 7
-"""stopped for a drain"""
+"""stopped for a drain or a shutdown"""
 CAUSE_LEASE: Cause.ValueType  # 8
 """stopped because its lease ended"""
 CAUSE_LOST: Cause.ValueType  # 9
@@ -1365,6 +1367,51 @@ class SubmitKey(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitKey: _TypeAlias = SubmitKey  # noqa: Y015
+
+@_typing.final
+class Batch(_message.Message):
+    """A batch whose parts are not all in: what it reserves. One row of the replicated state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    RESERVED_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    client: _builtins.str
+    id: _builtins.str
+    """unique within client"""
+    count: _builtins.int
+    """submissions of the whole batch"""
+    next: _builtins.int
+    """submissions in the parts so far"""
+    reserved: _builtins.int
+    """tasks still to come, counted against max_queue_depth"""
+    keys: _builtins.bytes
+    """submit keys, sorted: 8 bytes of a hash of the key and 8 bytes of its spec_sha256 each"""
+    at_us: _builtins.int
+    """leader time of the last part, unix"""
+    def __init__(
+        self,
+        *,
+        client: _builtins.str = ...,
+        id: _builtins.str = ...,
+        count: _builtins.int = ...,
+        next: _builtins.int = ...,
+        reserved: _builtins.int = ...,
+        keys: _builtins.bytes = ...,
+        at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "client", b"client", "count", b"count", "id", b"id", "keys", b"keys", "next", b"next", "reserved", b"reserved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Batch: _TypeAlias = Batch  # noqa: Y015
 
 @_typing.final
 class Setting(_message.Message):
