@@ -81,9 +81,11 @@ def complete_batch(requests: Sequence[TaskRequest], new_id: Callable[[], str]) -
         raise Fault(Code.TOO_LARGE, message, "Split it.")
     submits: list[TaskSubmit] = []
     faults: list[tuple[int, Fault]] = []
-    for line, request in enumerate(requests, 1):
+    # tasks of one entry have one age: their ids decide which is first, and the first line should be
+    ids = sorted(new_id() for _ in requests)
+    for line, (request, task_id) in enumerate(zip(requests, ids, strict=True), 1):
         try:
-            submits.append(complete(request, new_id()))
+            submits.append(complete(request, task_id))
         except Fault as fault:
             faults.append((line, fault))
     if faults:

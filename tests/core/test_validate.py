@@ -244,6 +244,12 @@ def test_a_batch_gets_ids_in_order(new_id: Callable[[], str]) -> None:
     assert [(submit.id, submit.priority) for submit in submits] == [("t0", 0), ("t1", 3)]
 
 
+def test_ids_of_a_batch_ascend_whatever_order_they_are_made_in() -> None:
+    made = iter(["b", "c", "a"])
+    submits = validate.complete_batch([request(priority=number) for number in range(3)], lambda: next(made))
+    assert [(submit.id, submit.priority) for submit in submits] == [("a", 0), ("b", 1), ("c", 2)]
+
+
 def test_each_bad_line_is_named(new_id: Callable[[], str]) -> None:
     batch = [request(), request(priority=99), request(), request({"argv": []})]
     with pytest.raises(Fault) as caught:
