@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from google.protobuf.message import Message
 
 from cortex.v1.types_pb2 import (
+    Batch,
     Event,
     Node,
     Setting,
@@ -268,6 +269,14 @@ class BlobCodec:
         return key
 
 
+class BatchCodec(BlobCodec):
+    def __init__(self) -> None:
+        super().__init__("batches", Batch, "id", {})
+
+    def key_of(self, row: Batch) -> str:
+        return reply_key(row.client, row.id)
+
+
 class ReplyCodec(BlobCodec):
     def __init__(self) -> None:
         super().__init__("replies", StoredReply, "request_id", {"at": "at_us"})
@@ -288,6 +297,7 @@ def codecs() -> dict[Table, Codec]:
             "submit_keys", SubmitKey, "key", {"task_id": "task_id", "ended_at": "ended_at_us"}
         ),
         Table.SETTINGS: BlobCodec("settings", Setting, "name", {}),
+        Table.BATCHES: BatchCodec(),
     }
 
 

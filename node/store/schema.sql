@@ -54,6 +54,7 @@ CREATE INDEX te_tasks_newest ON te_tasks (created_index, id);
 CREATE INDEX te_tasks_by_state ON te_tasks (state, created_index, id);
 CREATE INDEX te_tasks_by_node ON te_tasks (assigned_node, state, created_index, id);
 CREATE INDEX te_tasks_by_workflow ON te_tasks (workflow_id, created_index, id) WHERE workflow_id <> '';
+CREATE INDEX te_tasks_ended ON te_tasks (completed_at, id, submit_key, state) WHERE state IN (5, 6, 7, 8);
 CREATE INDEX te_tasks_dead ON te_tasks (dead_lettered_at, id) WHERE state = 9;
 
 -- What a text filter looks through, apart from the wide rows so that a scan stays narrow.
@@ -137,4 +138,9 @@ CREATE INDEX submit_keys_ended ON submit_keys (ended_at, id) WHERE ended_at > 0;
 CREATE TABLE settings (
   id  TEXT PRIMARY KEY,
   row BLOB NOT NULL                    -- cortex.v1.Setting
+) STRICT;
+
+CREATE TABLE batches (
+  id  TEXT PRIMARY KEY,                -- client, NUL, batch id
+  row BLOB NOT NULL                    -- cortex.v1.Batch
 ) STRICT;

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from cortex.v1.types_pb2 import Event
 from node.core.model import LIVE, Change, Key, Row, Table, row_digest
-from node.store import queries
+from node.store import past, queries
 from node.store.connect import MEMORY, Connection, open_writer
+from node.store.past import Aged
 from node.store.rows import Codec, codecs
 from node.store.writer import Writer
 
@@ -93,12 +94,13 @@ class Store:
             self._failpoint("commit")
 
     def load_live(self) -> list[Row]:
-        """Rows that live in memory: tasks that have not ended, nodes and settings."""
+        """Rows that live in memory: tasks that have not ended, nodes, settings and batches."""
         rows: list[Row] = []
         marks = ",".join(str(int(state)) for state in sorted(LIVE))
         with _opened(self._cold).transaction() as db:
             rows += self._select(db, Table.NODES, "ORDER BY id")
             rows += self._select(db, Table.SETTINGS, "ORDER BY id")
+            rows += self._select(db, Table.BATCHES, "ORDER BY id")
             rows += self._select(db, Table.TASKS, f"WHERE state IN ({marks}) ORDER BY state, created_index, id")
         return rows
 
@@ -161,19 +163,33 @@ class Store:
         with _opened(self._history).transaction() as db:
             return queries.ids_with_prefix(db, prefix, limit)
 
-    def expired_replies(self, before_us: int, limit: int = 1_000) -> list[Key]:
-        """Stored replies of entries older than that, oldest first."""
-        sql = "SELECT id FROM replies WHERE at < ? ORDER BY at, id LIMIT ?"
-        return self._keys(Table.REPLIES, sql, before_us, limit)
+    def ended_tasks(self, before_us: int, keyed_before_us: int, limit: int) -> list[Aged]:
+        """Tasks that ended before that, but for dead letters, oldest first.
 
-    def expired_submit_keys(self, before_us: int, limit: int = 1_000) -> list[Key]:
-        """Submit keys whose task ended before that, oldest first."""
-        sql = "SELECT id FROM submit_keys WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at, id LIMIT ?"
-        return self._keys(Table.SUBMIT_KEYS, sql, before_us, limit)
-
-    def _keys(self, table: Table, sql: str, before_us: int, limit: int) -> list[Key]:
+        Those with a submit key must have ended before `keyed_before_us`, too.
+        """
         with _opened(self._history).transaction() as db:
-            return [Key(table, key) for (key,) in db.execute(sql, (before_us, limit))]
+            return past.ended_tasks(db, before_us, keyed_before_us, limit)
+
+    def old_dead_letters(self, before_us: int, keyed_before_us: int, limit: int) -> list[Aged]:
+        """As ended_tasks(), of dead letters alone."""
+        with _opened(self._history).transaction() as db:
+            return past.dead_letters(db, before_us, keyed_before_us, limit)
+
+    def old_events(self, before_us: int, limit: int) -> list[Aged]:
+        """Events that happened before that, oldest first."""
+        with _opened(self._history).transaction() as db:
+            return past.events(db, before_us, limit)
+
+    def expired_replies(self, before_us: int, limit: int = 1_000) -> list[Aged]:
+        """Keys of stored replies of entries older than that, oldest first."""
+        with _opened(self._history).transaction() as db:
+            return past.replies(db, before_us, limit)
+
+    def expired_submit_keys(self, before_us: int, limit: int = 1_000) -> list[Aged]:
+        """Submit keys whose task ended before that, oldest first."""
+        with _opened(self._history).transaction() as db:
+            return past.submit_keys(db, before_us, limit)
 
     def recount_digest(self) -> tuple[Saved, int]:
         """What was saved last, and the digest of all rows counted anew; they differ only if rows were lost."""

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cortex.v1.types_pb2 import Event, Node, Setting, StoredReply, SubmitKey, Task
+from cortex.v1.types_pb2 import Batch, Event, Node, Setting, StoredReply, SubmitKey, Task
 from node.core.model import (
     COMPLETED,
     DEAD_LETTER,
+    ENDED,
     QUEUED,
     RUNNING,
     Change,
@@ -27,6 +28,7 @@ from node.core.model import (
 )
 from node.store import Store, StoreDamaged, StoreTooNew, StoreUnavailable, TaskQuery
 from node.store.connect import SCHEMA_VERSION
+from node.store.past import Aged
 from node.store.rows import TaskCodec, codecs
 from tests.node.messages import messages
 
@@ -97,13 +99,14 @@ def test_every_table_comes_back_by_key_and_by_digest(store: Store) -> None:
         Key(Table.REPLIES, reply_key("c", "r")): StoredReply(client="c", request_id="r", reply=b"\0\xff"),
         Key(Table.SUBMIT_KEYS, "k"): SubmitKey(key="k", task_id="a"),
         Key(Table.SETTINGS, "max_queue_depth"): Setting(name="max_queue_depth", value="5"),
+        Key(Table.BATCHES, reply_key("c", "b")): Batch(client="c", id="b", count=9, next=3, keys=b"\0\xff"),
     }
     digest = digest_of(rows)
     store.save([new(*key, row) for key, row in rows.items()], 3, 1, 99, digest)
     assert store.get(rows) == rows
     assert store.recount_digest() == (store.saved(), digest)
     live = store.load_live()
-    assert [type(row) for row in live] == [Node, Setting, Task]
+    assert [type(row) for row in live] == [Node, Setting, Batch, Task]
     absent = [
         Key(Table.TASKS, "b"),
         Key(Table.EVENTS, "3-1"),
@@ -308,3 +311,21 @@ def test_expired_rows_are_named_oldest_first(store: Store) -> None:
     assert [key.id for key in store.expired_submit_keys(31)] == ["1", "2", "3"]
     store.save([Change(Table.REPLIES, reply_key("c", "4"), replies[4], None)], 2, 1, 2, 0)
     assert [key.id for key in store.expired_replies(98)] == [reply_key("c", "3")]
+
+
+def test_the_past_is_named_oldest_first(store: Store) -> None:
+    ended = [
+        task(n, sorted(ENDED)[n % 5], completed_at_us=100 - n, submit_key="k" if n == 7 else "") for n in range(10)
+    ]
+    for row in ended:
+        row.dead_lettered_at_us = row.completed_at_us if row.state == DEAD_LETTER else 0
+    events = [Event(id=f"{n}-{m}", index=n, at_us=n) for n in (1, 2, 10) for m in (0, 1)]
+    changes = [new(Table.TASKS, row.id, row) for row in ended] + [new(Table.EVENTS, row.id, row) for row in events]
+    store.save(changes, 10, 1, 1, 0)
+    old = [Aged("t0008", 92), Aged("t0006", 94), Aged("t0005", 95)]
+    assert store.ended_tasks(96, 0, 10) == old
+    assert store.ended_tasks(96, 94, 10) == [old[0], Aged("t0007", 93), *old[1:]]
+    assert store.ended_tasks(96, 0, 2) == old[:2]
+    assert store.old_dead_letters(96, 0, 10) == [Aged("t0009", 91)]
+    assert [item.id for item in store.old_events(10, 3)] == ["1-0", "1-1", "2-0"]
+    assert store.old_events(1, 3) == []

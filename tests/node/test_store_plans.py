@@ -101,6 +101,18 @@ READS: dict[str, tuple[Callable[[Store], object], str]] = {
         lambda store: store.expired_submit_keys(9),
         "SEARCH submit_keys USING COVERING INDEX submit_keys_ended (ended_at>? AND ended_at<?)",
     ),
+    "old tasks": (
+        lambda store: store.ended_tasks(9, 5, 100),
+        "SEARCH te_tasks USING COVERING INDEX te_tasks_ended (completed_at<?)",
+    ),
+    "old dead letters": (
+        lambda store: store.old_dead_letters(9, 5, 100),
+        "SEARCH te_tasks USING INDEX te_tasks_dead (dead_lettered_at<?)",
+    ),
+    "old events": (
+        lambda store: store.old_events(9, 100),
+        "SEARCH te_task_events USING COVERING INDEX te_task_events_by_time (at<?)",
+    ),
     "live rows": (lambda store: store.load_live(), "SEARCH te_tasks USING INDEX te_tasks_by_state (state=?)"),
     "by key": (
         lambda store: store.get([Key(Table.TASKS, "t00001"), Key(Table.TASKS, "t00002")]),
@@ -118,6 +130,7 @@ _MAY_SCAN = (
     "te_task_counts",
     "nodes",
     "settings",
+    "batches",
     "k",
     "CONSTANT",
     "1 CONSTANT",

@@ -1,0 +1,60 @@
+"""What has ended or happened long ago, oldest first: what a leader's trimming names next.
+
+A page costs its rows alone, whatever else the store holds: each query walks an index that covers it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import NamedTuple
+
+
+class Aged(NamedTuple):
+    """Id of a row, and when it ended or happened (leader time, unix microseconds)."""
+
+    id: str
+    at_us: int
+
+
+def ended_tasks(db: sqlite3.Connection, before_us: int, keyed_before_us: int, limit: int) -> list[Aged]:
+    """Tasks that ended before that, but for dead letters; those with a submit key only if also before the other."""
+    # As literals, which the planner compares with those of the partial index.
+    sql = (
+        "SELECT id, completed_at FROM te_tasks INDEXED BY te_tasks_ended WHERE state IN (5, 6, 7, 8)"
+        " AND completed_at < ? AND (submit_key = '' OR completed_at < ?) ORDER BY completed_at, id LIMIT ?"
+    )
+    return _aged(db, sql, before_us, keyed_before_us, limit)
+
+
+def dead_letters(db: sqlite3.Connection, before_us: int, keyed_before_us: int, limit: int) -> list[Aged]:
+    """As ended_tasks(), of dead letters alone."""
+    sql = (
+        "SELECT id, dead_lettered_at FROM te_tasks INDEXED BY te_tasks_dead WHERE state = 9"
+        " AND dead_lettered_at < ? AND (submit_key = '' OR dead_lettered_at < ?)"
+        " ORDER BY dead_lettered_at, id LIMIT ?"
+    )
+    return _aged(db, sql, before_us, keyed_before_us, limit)
+
+
+def events(db: sqlite3.Connection, before_us: int, limit: int) -> list[Aged]:
+    """Events that happened before that."""
+    sql = (
+        "SELECT log_index || '-' || number, at FROM te_task_events WHERE at < ?"
+        " ORDER BY at, log_index, number LIMIT ?"
+    )
+    return _aged(db, sql, before_us, limit)
+
+
+def replies(db: sqlite3.Connection, before_us: int, limit: int) -> list[Aged]:
+    """Stored replies of entries older than that."""
+    return _aged(db, "SELECT id, at FROM replies WHERE at < ? ORDER BY at, id LIMIT ?", before_us, limit)
+
+
+def submit_keys(db: sqlite3.Connection, before_us: int, limit: int) -> list[Aged]:
+    """Submit keys whose task ended before that."""
+    sql = "SELECT id, ended_at FROM submit_keys WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at, id LIMIT ?"
+    return _aged(db, sql, before_us, limit)
+
+
+def _aged(db: sqlite3.Connection, sql: str, *values: int) -> list[Aged]:
+    return [Aged(*row) for row in db.execute(sql, values)]
