@@ -96,6 +96,7 @@ class Console(App[int], inherit_bindings=False):
         self._ticking = ticking
         self._drawn: Draw | None = None
         self._previous_view = "nodes"
+        self._building = False
         self.front = FrontBuffer()
         self.register_theme(DARK)
         self.register_theme(LIGHT)
@@ -105,6 +106,11 @@ class Console(App[int], inherit_bindings=False):
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         super()._display(screen, self.thinned(renderable))
+
+    def delay_update(self, delay: float = 0.05) -> None:
+        """Hold painting back while a view is built for the first time; one that is there is shown at once."""
+        if self._building:
+            super().delay_update(delay)
 
     def thinned(self, renderable: RenderableType | None) -> RenderableType | None:
         """The update with only the cells that the terminal does not show already."""
@@ -228,6 +234,7 @@ class Console(App[int], inherit_bindings=False):
         if name not in {place for place, _, _ in VIEWS} or name == self.view_name:
             return
         self._previous_view = self.view_name
+        self._building = name not in self._screen_stacks
         self.switch_mode(name)
 
     def action_last_view(self) -> None:

@@ -75,11 +75,12 @@ class Session:
     async def _quiet(self) -> None:
         """Return when nothing is queued and nothing is written any more."""
         still = 0
-        while still < 3:
+        while still < 2 and self.app.is_running and self.app.return_code is None:
             written = len(self.app.sent)
             await self.pilot.pause(0)
             pumps = [self.app, *self.app.screen_stack, *self.app.screen.walk_children()]
             busy = any(pump.message_queue_size for pump in pumps) or self.source.waiting
+            busy = busy or self.app._batch_count > 0
             still = 0 if busy or len(self.app.sent) != written else still + 1
 
     async def press(self, *keys: str) -> None:

@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from textual.widget import Widget
 
 from tui.chrome import help_groups
-from tui.draw import Cell
-from tui.keymap import PLACES, bindings, reachable, shown_keys
+from tui.draw import Cell, cell_width
+from tui.keymap import PLACES, Key, bindings, reachable, shown_keys
 from tui.screens.dialog import Dialog
 from tui.text import fit
 from tui.widgets.facts import Facts
 from tui.widgets.lines import Lines
+
+TWO_COLUMNS = 170
+"""From this width of the screen on the groups stand in two columns."""
+KEYS_WIDTH = 14
 
 GRAMMAR: tuple[tuple[str, str], ...] = (
     ("web nightly", "both words, anywhere in the row"),
     ("!web", "not this word"),
     ("/^db-\\d+/", "a regular expression"),
     ("state=running", "a field; != ~ !~ too"),
-    ("cpu>90 age<2h", "comparisons"),
+    ("cpu>90 age<2h", "comparisons, with units"),
     ("a or (b !c)", "or, parentheses"),
 )
+
+
+def wrap_words(words: Sequence[str], width: int) -> list[str]:
+    """The words in lines of at most `width` characters."""
+    lines = [""]
+    for word in words:
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines
+
+
+def side_by_side(left: Sequence[Cell], right: Sequence[Cell], width: int) -> list[Cell]:
+    """Two columns, the right one `width` cells from the left edge."""
+    lines: list[Cell] = []
+    for at in range(max(len(left), len(right))):
+        first = left[at] if at < len(left) else ()
+        second = right[at] if at < len(right) else ()
+        lines.append((*first, (" " * max(1, width - cell_width(first)), "text"), *second))
+    return lines
 
 
 class HelpScreen(Dialog[None]):
@@ -38,24 +62,43 @@ class HelpScreen(Dialog[None]):
 
     def on_mount(self) -> None:
         self.query_one("#title", Lines).show((((f" Keys in {PLACES[self._place].title}", "accent"),),))
-        self.query_one("#keys", Facts).show(self._lines())
         self.query_one("#keys").focus()
 
-    def _lines(self) -> list[Cell]:
-        mark_glyph = self.console.glyphs.mark
-        lines: list[Cell] = []
-        for place, keys in help_groups(self._place, reachable(self._place)):
-            lines += [(), ((f" {PLACES[place].title}", "title"),)]
-            for key in keys:
-                mark = (mark_glyph if key.changes else " ", "accent")
-                names = (f" {fit(shown_keys(key), 14)}", "key")
-                lines.append((mark, names, (fit(key.label, 14), "strong"), (key.help, "text")))
-        lines += [(), ((mark_glyph, "accent"), (" changes the cluster, after a preview", "dim"))]
-        lines += [(), ((" Filter", "title"),)]
-        lines += [((f"  {fit(example, 14)}", "key"), (said, "text")) for example, said in GRAMMAR]
-        if self._fields:
-            lines.append((("  fields here   ", "key"), (" ".join(self._fields), "text")))
+    def on_resize(self) -> None:
+        wide = self.size.width >= TWO_COLUMNS
+        self.set_class(wide, "wide")
+        groups = [self._group(place, keys) for place, keys in help_groups(self._place, reachable(self._place))]
+        last = self._filter_lines(60 if wide else max(20, self.size.width - 40))
+        if wide:
+            left = [line for group in groups[:-1] for line in group]
+            lines = side_by_side(left, [*groups[-1], *last], 82)
+        else:
+            lines = [line for group in [*groups, last] for line in group]
+        self.query_one("#keys", Facts).show(lines)
+
+    def _group(self, place: str, keys: Sequence[Key]) -> list[Cell]:
+        mark = self.console.glyphs.mark
+        lines: list[Cell] = [(), ((f" {PLACES[place].title}", "title"),)]
+        for key in keys:
+            names = (f" {fit(shown_keys(key), KEYS_WIDTH)}", "key")
+            lines.append(
+                (
+                    (mark if key.changes else " ", "accent"),
+                    names,
+                    (fit(key.label, 14), "strong"),
+                    (key.help, "text"),
+                )
+            )
         return lines
+
+    def _filter_lines(self, width: int) -> list[Cell]:
+        lines: list[Cell] = [(), ((" Filter", "title"),)]
+        lines += [((f"  {fit(example, KEYS_WIDTH)}", "key"), (said, "text")) for example, said in GRAMMAR]
+        for at, line in enumerate(wrap_words(self._fields, width) if self._fields else []):
+            label = "fields here" if at == 0 else ""
+            lines.append(((f"  {fit(label, KEYS_WIDTH)}", "key"), (line, "text")))
+        mark = self.console.glyphs.mark
+        return [*lines, (), ((mark, "accent"), (" changes the cluster, after a preview", "dim"))]
 
     def action_give_up(self) -> None:
         self.dismiss(None)

@@ -1,0 +1,187 @@
+"""The key table: no conflicts, and no key that changes the cluster by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from textual.binding import Binding
+from textual.widgets import Input
+
+from tests.tui.console import open_console
+from tests.tui.fake import FakeSource
+from tui.chrome import help_groups
+from tui.keymap import FORBIDDEN, KEYMAP, PLACES, Key, KeyConflict, bindings, check, reachable, shown_keys
+from tui.screens.dialog import Dialog
+
+OPENINGS: dict[str, tuple[str, ...]] = {
+    "nodes": ("1",),
+    "queue": ("2",),
+    "letters": ("4",),
+    "events": ("5",),
+    "task": ("2", "enter"),
+    "node": ("1", "enter"),
+    "output": ("2", "o"),
+}
+LEAVES = {"Q", "ctrl+c"}
+
+
+def test_the_table_has_no_conflicts() -> None:
+    check()
+
+
+def test_conflicts_are_found() -> None:
+    clash = Key("queue", ("c",), "cordon", "x", "x")
+    check((*KEYMAP, clash))
+    with pytest.raises(KeyConflict, match="queue: K"):
+        check((*KEYMAP, replace(clash, keys=("K",))))
+    with pytest.raises(KeyConflict, match="queue: j"):
+        check((*KEYMAP, replace(clash, keys=("j",))))
+    with pytest.raises(KeyConflict, match="slash"):
+        check((*KEYMAP, replace(clash, keys=("slash",))))
+    with pytest.raises(KeyConflict, match="ctrl\\+s"):
+        check((*KEYMAP, replace(clash, keys=("ctrl+s",))))
+    with pytest.raises(KeyConflict, match="no place"):
+        check((*KEYMAP, replace(clash, place="attic")))
+
+
+def test_keys_that_break_over_ssh_are_not_used() -> None:
+    used = {name for key in KEYMAP for name in key.keys}
+    assert not used & FORBIDDEN
+    assert not [name for name in used if name.startswith(("alt+", "f1"))]
+
+
+def test_bindings_and_help_come_from_the_table() -> None:
+    for place in PLACES:
+        made = [binding for binding in bindings(place) if isinstance(binding, Binding)]
+        assert [binding.action for binding in made] == [key.action for key in KEYMAP if key.place == place]
+    for place, screen in PLACES.items():
+        listed = [key for _, keys in help_groups(place, reachable(place)) for key in keys]
+        own = [key for key in KEYMAP if key.place == place]
+        assert all(key in listed for key in own)
+        assert screen.title
+    assert shown_keys(KEYMAP[0]) == "?"
+
+
+def test_every_action_of_the_table_exists() -> None:
+    from tui.app import Console
+    from tui.screens.events import EventsScreen
+    from tui.screens.help import HelpScreen
+    from tui.screens.node import NodeScreen
+    from tui.screens.nodes import NodesScreen
+    from tui.screens.preview import PreviewScreen
+    from tui.screens.queue import LettersScreen, QueueScreen
+    from tui.screens.task import TaskScreen
+    from tui.widgets.choice import Choice
+    from tui.widgets.facts import Facts
+    from tui.widgets.output import OutputPane
+    from tui.widgets.table import Table
+
+    owners: dict[str, list[type]] = {
+        "app": [Console],
+        "table": [Table],
+        "output": [OutputPane, Facts],
+        "nodes": [NodesScreen],
+        "queue": [QueueScreen],
+        "letters": [LettersScreen],
+        "events": [EventsScreen],
+        "task": [TaskScreen],
+        "node": [NodeScreen],
+        "preview": [PreviewScreen],
+        "help": [HelpScreen],
+        "choice": [Choice],
+    }
+    for key in KEYMAP:
+        name = key.action.partition("(")[0]
+        for owner in owners[key.place]:
+            assert hasattr(owner, f"action_{name}"), f"{owner.__name__} lacks {name}"
+
+
+@pytest.mark.parametrize("place", OPENINGS)
+async def test_no_key_changes_anything_without_a_preview(place: str) -> None:
+    """Every key, then enter, in every view: only a preview that is confirmed may build a mutator."""
+    source = FakeSource()
+    async with open_console(source) as session:
+        names = sorted({name for key in KEYMAP for name in key.keys} - LEAVES - {"y"})
+        for name in names:
+            await session.press(*OPENINGS[place])
+            await session.press(name)
+            if isinstance(session.app.screen, Dialog):
+                await session.press("enter")
+            assert source.mutators == 0, f"{name} in {place} built a mutator"
+            assert source.calls == []
+            if isinstance(session.app.focused, Input):
+                await session.press("escape")
+            while len(session.app.screen_stack) > 1:
+                await session.app.pop_screen()
+
+
+async def test_each_changing_key_opens_a_preview_or_the_form() -> None:
+    from tui.screens.preview import PreviewScreen
+    from tui.screens.submit import SubmitScreen
+
+    async with open_console() as session:
+        for key in KEYMAP:
+            if not key.changes or key.place not in (*OPENINGS, "app"):
+                continue
+            await session.press(*OPENINGS.get(key.place, ("1",)), key.keys[0])
+            assert isinstance(session.app.screen, PreviewScreen | SubmitScreen), (key.place, key.action)
+            while len(session.app.screen_stack) > 1:
+                await session.app.pop_screen()
+                await session.settle()
+
+
+async def test_read_only_builds_no_mutator_and_says_why() -> None:
+    async with open_console(read_only=True) as session:
+        for opening, keys in (("1", "cC"), ("2", "Kr"), ("4", "r")):
+            await session.press(opening)
+            for key in (*keys, "S"):
+                await session.press(key)
+                assert len(session.app.screen_stack) == 1
+                assert "Read-only" in session.lines[-1]
+        assert "read-only" in session.lines[0]
+        assert session.source.mutators == 0
+        await session.press("R", "1", "c")
+        assert len(session.app.screen_stack) == 2
+
+
+async def test_views_back_and_forth() -> None:
+    async with open_console() as session:
+        await session.press("2", "5", "minus")
+        assert session.app.view_name == "queue"
+        await session.press("minus")
+        assert session.app.view_name == "events"
+        await session.press("2", "enter", "1", "2")
+        assert len(session.app.screen_stack) == 2, "a view is as it was left"
+        await session.press("escape")
+        assert len(session.app.screen_stack) == 1
+        await session.press("q")
+        assert "Press Q to quit" in session.lines[-1]
+
+
+async def test_help_lists_the_keys_and_fields_of_its_view() -> None:
+    async with open_console(size=(120, 60)) as session:
+        await session.press("2", "question_mark")
+        assert "Keys in Queue" in session.text
+        assert "Cancel the tasks." in session.text
+        await session.press("G")
+        assert "priority" in session.text
+        await session.press("escape")
+        assert "Keys in Queue" not in session.text
+
+
+async def test_palette_runs_what_is_chosen() -> None:
+    async with open_console() as session:
+        await session.press("ctrl+p", *"dead", "enter")
+        assert session.app.view_name == "letters"
+        await session.press("ctrl+p", *"nothing at all", "enter")
+        assert len(session.app.screen_stack) == 1
+
+
+async def test_quit_by_control_c_from_anywhere() -> None:
+    for opening in ((), ("2", "K"), ("S",), ("slash",)):
+        async with open_console() as session:
+            await session.press(*opening)
+            await session.press("ctrl+c")
+            assert session.app.return_code == 0
+            assert session.app.return_value == 0
