@@ -32,6 +32,7 @@ class Attempt:
     lease_end_us: int = 0  # boot clock; NO_LEASE = never, 0 = none granted yet
     start_reported: bool = False
     outcome: w.AttemptState.ValueType = w.ATTEMPT_STATE_ENDED  # what its last report says
+    at_supervisor: bool = False  # it may hold the attempt or its result
     recalled: bool = False
     stop: w.StopItem | None = None
 

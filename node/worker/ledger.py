@@ -1,19 +1,23 @@
 """What the worker must not forget: accepted fences, and reports that the leader has not acknowledged.
 
-One file, appended to; many records are one write and one fsync. A record is a length, a CRC-32, a kind and a body;
-reading stops at the first that is not whole. The file is rewritten when most of it is dead.
+One file, appended to; many records are one write and one fsync. A write is a magic, a number, a length, a CRC-32
+and its records; a record is a kind, a length and a body. A last write that is not whole was never confirmed and is
+cut; one that is broken with a later one behind it is damage, and refused. The file is rewritten when it has grown.
+While the disk is full nothing is confirmed, and writing is tried again; any other error is final.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
 from zlib import crc32
 
-from google.protobuf.message import DecodeError
+import structlog
 
 from cortex.v1.worker_pb2 import Assignment, Report, Reports
 from node.core.faults import Code, Fault
@@ -21,9 +25,17 @@ from node.env import Disk, Env, File, Offload
 from node.worker.port import AttemptKey
 
 _NAME = "ledger"
-_HEAD = struct.Struct("<IIB")
+_MAGIC = b"CxLg"
+_WRITE = struct.Struct("<4sIII")  # magic, number of the write, length, CRC-32
+_RECORD = struct.Struct("<BI")  # kind, length
 _STEP_BYTES = 1024 * 1024
 _REWRITE_BYTES = 8 * 1024 * 1024
+_NUMBERS_SKIPPED = 1_000
+_FULL_RETRY_S = 1.0
+
+
+class _Full(Exception):
+    """The disk has no room. Nothing was confirmed, and the same may be tried again."""
 
 
 class _Kind(IntEnum):
@@ -75,32 +87,48 @@ class Ledger:
         self._end = 0
         self._reserved = 0
         self._grown = 0
+        self._writes = 0
         self._boot_id = ""
         self._buffer: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._failure: OSError | None = None
+        self._log = structlog.get_logger()
         self.contents = Contents()
 
     async def open(self) -> None:
         """Read the ledger, or begin one with a new incarnation. Raises Fault or OSError."""
         data = await self._offload(self._read)
-        self.contents = _replay(data)
+        try:
+            self.contents = _replay(data)
+        except ValueError as error:
+            raise Fault(
+                Code.INTERNAL,
+                f"The worker's ledger of accepted tasks is damaged: {error}.",
+                "Move the file worker/ledger out of the data folder; the node comes back as a new one.",
+            ) from None
         if not self.contents.incarnation:
-            if data:
-                raise Fault(
-                    Code.INTERNAL,
-                    "The worker's ledger of accepted tasks cannot be read.",
-                    "Move the file worker/ledger out of the data folder; the node comes back as a new one.",
-                )
             self.contents.incarnation = self._env.new_id()
+        # Batches may have been sent that were not durable yet: their numbers are not given again.
+        self.contents.last_number += _NUMBERS_SKIPPED
         content = self._whole()
-        await self._offload(lambda: self._rewrite(content))
+        try:
+            await self._offload(lambda: self._rewrite(content))
+        except _Full as full:
+            raise Fault(
+                Code.INTERNAL, f"The worker's ledger cannot be written: {full}.", "Free some space and start again."
+            ) from None
 
-    async def close(self) -> None:
+    async def flush(self) -> None:
         """Make everything durable. Raises OSError."""
         if self._buffer:
             await self.sync()
+
+    async def close(self) -> None:
+        """Let go of the file; what is not durable by now is not recorded."""
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.gather(self._writer, return_exceptions=True)
         if self._file is not None:
             await self._offload(self._file.close)
             self._file = None
@@ -159,12 +187,8 @@ class Ledger:
             data = b"".join(self._buffer)
             self._buffer.clear()
             waiter, self._waiter = self._waiter, None
-            if self._grown > _REWRITE_BYTES:
-                write = partial(self._rewrite, self._whole())
-            else:
-                write = partial(self._write, data)
             try:
-                await self._offload(write)
+                await self._store(data)
             except OSError as error:
                 self._failure = error
                 for each in (waiter, self._waiter):
@@ -173,6 +197,19 @@ class Ledger:
                         each.exception()  # whoever waits still gets it; without waiters it is no accident
                 return
             waiter.set_result(None)
+
+    async def _store(self, records: bytes) -> None:
+        """Write and sync, as soon as the disk has room."""
+        write = partial(self._write, records)
+        if self._grown > _REWRITE_BYTES:
+            write = partial(self._rewrite, self._whole())
+        while True:
+            try:
+                return await self._offload(write)
+            except _Full as full:
+                self._log.error("disk full", error=str(full), remedy="Free some space; tasks wait until then.")
+                write = partial(self._write, records)
+                await asyncio.sleep(_FULL_RETRY_S)
 
     def _whole(self) -> bytes:
         """All records that a new file needs."""
@@ -200,32 +237,51 @@ class Ledger:
         file.close()
         return data
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, records: bytes) -> None:
         assert self._file is not None
-        if self._end + len(data) > self._reserved:
-            self._reserved = self._end + len(data) + _STEP_BYTES
-            self._file.preallocate(self._reserved)
-        self._file.write(self._end, data)
+        data = _frame(self._writes + 1, records)
+        try:
+            if self._end + len(data) > self._reserved:
+                reserved = self._end + len(data) + _STEP_BYTES
+                self._file.preallocate(reserved)
+                self._reserved = reserved
+            self._file.write(self._end, data)
+        except OSError as error:
+            raise _as_full(error) from None
         self._file.sync()
+        self._writes += 1
         self._end += len(data)
         self._grown += len(data)
 
-    def _rewrite(self, data: bytes) -> None:
-        file = self._disk.open(f"{_NAME}.new", create=True)
-        file.truncate(0)
-        file.write(0, data)
+    def _rewrite(self, records: bytes) -> None:
+        data = _frame(1, records)
+        try:
+            file = self._disk.open(f"{_NAME}.new", create=True)
+            file.truncate(0)
+            file.write(0, data)
+        except OSError as error:
+            raise _as_full(error) from None
         file.sync()
         self._disk.rename(f"{_NAME}.new", _NAME)
         self._disk.sync_folder()
         if self._file is not None:
             self._file.close()
         self._file = file
+        self._writes = 1
         self._end = self._reserved = len(data)
         self._grown = 0
 
 
+def _as_full(error: OSError) -> Exception:
+    return _Full(error.strerror) if error.errno in (errno.ENOSPC, errno.EDQUOT) else error
+
+
 def _encode(kind: _Kind, body: bytes) -> bytes:
-    return _HEAD.pack(len(body) + 1, crc32(body, kind), kind) + body
+    return _RECORD.pack(kind, len(body)) + body
+
+
+def _frame(number: int, records: bytes) -> bytes:
+    return _WRITE.pack(_MAGIC, number, len(records), crc32(records, number)) + records
 
 
 def _lines(keys: list[AttemptKey]) -> bytes:
@@ -237,23 +293,47 @@ def _parse_lines(body: bytes) -> list[AttemptKey]:
 
 
 def _replay(data: bytes) -> Contents:
+    """Raises ValueError when what was confirmed is not all there."""
     contents = Contents()
     boot_id = ""
-    start = 0
-    while start + _HEAD.size <= len(data):
-        size, checksum, kind = _HEAD.unpack_from(data, start)
-        body = data[start + _HEAD.size : start + _HEAD.size + size - 1]
-        if size == 0 or len(body) != size - 1 or crc32(body, kind) != checksum:
-            break
-        try:
+    start = last = 0
+    while (write := _read_write(data, start)) is not None:
+        last, records = write
+        for kind, body in _split(records):
             if kind == _Kind.BOOT:
                 boot_id = body.decode()
             else:
                 _apply(contents, kind, body, boot_id)
-        except (DecodeError, ValueError):
-            break
-        start += _HEAD.size + size - 1
+        start += _WRITE.size + len(records)
+    position = data.find(_MAGIC, start)
+    while position >= 0:
+        write = _read_write(data, position)
+        if write is not None and write[0] > last + 1:
+            raise ValueError(f"write {last + 1}, at byte {start}, is broken, and write {write[0]} follows it")
+        position = data.find(_MAGIC, position + 1)
+    if start == 0 and data.strip(b"\0"):
+        raise ValueError("its beginning is broken")
     return contents
+
+
+def _read_write(data: bytes, start: int) -> tuple[int, bytes] | None:
+    """Number and records of the write at `start`; None when none is whole there."""
+    if start + _WRITE.size > len(data):
+        return None
+    magic, number, size, checksum = _WRITE.unpack_from(data, start)
+    records = data[start + _WRITE.size : start + _WRITE.size + size]
+    if magic != _MAGIC or len(records) != size or crc32(records, number) != checksum:
+        return None
+    return number, records
+
+
+def _split(records: bytes) -> Iterator[tuple[int, bytes]]:
+    start = 0
+    while start < len(records):
+        kind, size = _RECORD.unpack_from(records, start)
+        start += _RECORD.size
+        yield kind, records[start : start + size]
+        start += size
 
 
 def _apply(contents: Contents, kind: int, body: bytes, boot_id: str) -> None:

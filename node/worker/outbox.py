@@ -16,19 +16,22 @@ _BATCH_BYTES = 1024 * 1024
 
 
 class Outbox:
-    """`on_durable` gets each batch after its fsync; `is_idle` says whether nothing runs or waits on this machine.
+    """Calls `send` once per batch and `on_durable` after its fsync. `is_idle`: nothing runs or waits here.
 
-    A batch whose fsync has not returned must not be sent: its number could be given again after a crash.
+    What has ended is sent while it is being made durable: until then its supervisor keeps the result. A return is
+    sent only after it is durable, or a crash would leave an assignment that was given back and runs.
     """
 
     def __init__(
         self,
         ledger: Ledger,
+        send: Callable[[Reports], None],
         on_durable: Callable[[Reports], None],
         is_idle: Callable[[], bool],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._ledger = ledger
+        self._send = send
         self._on_durable = on_durable
         self._is_idle = is_idle
         self._on_failure = on_failure
@@ -39,6 +42,7 @@ class Outbox:
         self._due_s = 0.0
         self._flushed_s = -_FLUSH_S
         self._syncing: set[int] = set()
+        self._held: set[int] = set()
         self._flushes: set[asyncio.Task[None]] = set()
 
     def add(self, report: Report) -> None:
@@ -54,10 +58,14 @@ class Outbox:
         else:
             self._flush_at(max(now_s, busy_s))
 
-    def unacknowledged(self) -> list[Reports]:
-        """Durable batches, oldest first."""
+    def sendable(self) -> list[Reports]:
+        """Batches that wait for their acknowledgement, oldest first."""
         batches = self._ledger.contents.batches
-        return [batches[number] for number in sorted(batches) if number not in self._syncing]
+        return [batches[number] for number in sorted(batches) if number not in self._held]
+
+    def durable(self) -> list[Reports]:
+        """Batches that wait for their acknowledgement and would outlive this process."""
+        return [batch for number, batch in self._ledger.contents.batches.items() if number not in self._syncing]
 
     async def close(self) -> None:
         """Make durable what was collected."""
@@ -83,7 +91,13 @@ class Outbox:
         batches = [self._ledger.add_batch(part) for part in _split(self._reports)]
         self._reports = []
         self._bytes = 0
-        self._syncing.update(batch.number for batch in batches)
+        numbers = {batch.number for batch in batches}
+        self._syncing |= numbers
+        if any(report.HasField("recalled") for batch in batches for report in batch.reports):
+            self._held |= numbers
+        else:
+            for batch in batches:
+                self._send(batch)
         task = asyncio.create_task(self._make_durable(batches))
         self._flushes.add(task)
         task.add_done_callback(self._flushes.discard)
@@ -96,6 +110,9 @@ class Outbox:
             return
         for batch in batches:
             self._syncing.discard(batch.number)
+            if batch.number in self._held:
+                self._held.discard(batch.number)
+                self._send(batch)
             self._on_durable(batch)
 
 

@@ -31,6 +31,8 @@ from node.worker.port import (
     SupervisorPort,
 )
 
+_STOP_S = 3.0
+
 
 class Runner:
     """Answers to the session above and to the supervisor below; holds no stream and no process itself."""
@@ -60,7 +62,9 @@ class Runner:
         self._boot_id = ""
         self.attempts = Attempts()
         self.ledger = Ledger(env)
-        self.outbox = Outbox(self.ledger, self._batch_durable, lambda: self.attempts.live == 0, on_failure)
+        self.outbox = Outbox(
+            self.ledger, self._send, self._batch_durable, lambda: self.attempts.live == 0, on_failure
+        )
         self.on_batch: Callable[[w.Reports], None] | None = None
 
     async def start(self) -> None:
@@ -70,15 +74,19 @@ class Runner:
         await self._supervisor.start(self._on_events)
 
     async def stop(self) -> None:
-        """Make durable what is known; commands run on under their supervisor."""
-        if self._acceptor is not None:
-            await asyncio.gather(self._acceptor, return_exceptions=True)
+        """Make durable what is known, unless the disk is full; commands run on under their supervisor."""
         await self._supervisor.close()
-        await self.outbox.close()
         try:
-            await self.ledger.close()
+            async with asyncio.timeout(_STOP_S):
+                if self._acceptor is not None:
+                    await asyncio.gather(self._acceptor, return_exceptions=True)
+                await self.outbox.close()
+                await self.ledger.flush()
+        except TimeoutError:
+            self._log.warning("stopped without its last records", remedy="They are made up for at the next start.")
         except OSError as error:
             self._on_failure(error)
+        await self.ledger.close()
 
     def accept(self, assignments: Iterable[w.Assignment], leased_from_us: int | None) -> None:
         """Take assignments; they start after they are durable.
@@ -180,6 +188,7 @@ class Runner:
                 self._returned(attempt)
             elif (order := self._order(attempt)) is not None:
                 self._output.begin(attempt.key)
+                attempt.at_supervisor = True
                 orders.append(order)
         self._supervisor.spawn(orders)
 
@@ -235,7 +244,7 @@ class Runner:
         self._boot_id = connected.boot_id
         held = {item.key: item for item in connected.attempts}
         self._supervisor.configure(self._slots, self._output_limit_bytes)
-        kept = {key_of(report) for batch in self.outbox.unacknowledged() for report in batch.reports}
+        kept = {key_of(report) for batch in self.outbox.durable() for report in batch.reports}
         self._supervisor.forget(
             [
                 key
@@ -245,9 +254,10 @@ class Runner:
         )
         missing: list[Attempt] = []
         for attempt in self.attempts:
+            item = held.get(attempt.key)
+            attempt.at_supervisor = item is not None
             if attempt.state in (State.ACCEPTING, State.REPORTED):
                 continue
-            item = held.get(attempt.key)
             if item is None:
                 missing.append(attempt)
             else:
@@ -324,16 +334,26 @@ class Runner:
 
     def _drop(self, keys: Sequence[AttemptKey]) -> None:
         """These have their final verdict; one that runs is ended and its result thrown away."""
-        known = [key for key in keys if self.attempts.drop(key) is not None]
-        for key in known:
-            self._output.end(key)
-        self._supervisor.forget(known)
-        self.ledger.forget(known)
+        dropped = [attempt for key in keys if (attempt := self.attempts.drop(key)) is not None]
+        for attempt in dropped:
+            self._output.end(attempt.key)
+        self._release(dropped)
+        self.ledger.forget([attempt.key for attempt in dropped])
 
-    def _batch_durable(self, batch: w.Reports) -> None:
-        self._supervisor.forget([key_of(report) for report in batch.reports if not report.HasField("started")])
+    def _release(self, attempts: Iterable[Attempt]) -> None:
+        """The supervisor may forget these."""
+        held = [attempt for attempt in attempts if attempt.at_supervisor]
+        for attempt in held:
+            attempt.at_supervisor = False
+        self._supervisor.forget([attempt.key for attempt in held])
+
+    def _send(self, batch: w.Reports) -> None:
         if self.on_batch is not None:
             self.on_batch(batch)
+
+    def _batch_durable(self, batch: w.Reports) -> None:
+        ended = [self.attempts.get(key_of(report)) for report in batch.reports if not report.HasField("started")]
+        self._release(attempt for attempt in ended if attempt is not None)
 
 
 def _kind(assignment: w.Assignment) -> int:

@@ -179,7 +179,7 @@ class Session:
     async def run(self) -> str:
         """Serve until the session ends; address of the leader that was named last, or empty. Raises LinkClosed."""
         self._runner.judge(self._welcome.verdicts)
-        for batch in self._runner.outbox.unacknowledged():
+        for batch in self._runner.outbox.sendable():
             self._push(w.WorkerMessage(reports=batch))
         self._runner.on_batch = lambda batch: self._push(w.WorkerMessage(reports=batch))
         parts: list[Coroutine[None, None, str]] = [

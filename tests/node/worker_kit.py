@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from cortex.v1 import types_pb2 as t
 from cortex.v1 import worker_pb2 as w
-from node.env import Disk, Env, RealDisk
+from node.env import Env, RealDisk
 from node.link import Caller, LinkClosed
 from node.worker.port import (
     AttemptKey,
@@ -42,21 +42,30 @@ SUCCESS = AttemptResult(0, "", 0, 0, 5, 6, 1, 1, 1, 1024, NOTHING, NOTHING)
 BOOT = "boot-1"
 
 
-class Inline:
-    """Runs what would block at once."""
+class Disk:
+    """What is done off the loop is done at once, but while it is `stalled`, and not at all while it is `broken`."""
+
+    def __init__(self) -> None:
+        self.stalled = False
+        self.broken = False
 
     async def __call__(self, function: Callable[[], T], /) -> T:
         await asyncio.sleep(0.0003)
+        while self.stalled:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        if self.broken:
+            raise OSError(5, "Input/output error")
         return function()
 
 
-def make_env(folder: Path, wrap: Callable[[Disk], Disk] = lambda disk: disk) -> Env:
+def make_env(folder: Path, disk: Disk | None = None) -> Env:
+    offload = disk or Disk()
     return Env(
         clock=VirtualClock(),
         random=random.Random(str(folder)),
         data=folder,
-        open_disk=lambda name: wrap(RealDisk(folder / name)),
-        make_offload=lambda name: Inline(),
+        open_disk=lambda name: RealDisk(folder / name),
+        make_offload=lambda name: offload,
     )
 
 
@@ -228,15 +237,15 @@ class Kit:
         folder: Path,
         supervisor: FakeSupervisor | None = None,
         node: t.Node | None = None,
-        wrap: Callable[[Disk], Disk] = lambda disk: disk,
     ) -> None:
+        self.disk = Disk()
         self.link = FakeLink()
         self.supervisor = supervisor or FakeSupervisor()
         self.candidates = [HERE]
         self.failures: list[Exception] = []
         self._beating: set[asyncio.Task[None]] = set()
         self.worker = WorkerNode(
-            make_env(folder, wrap),
+            make_env(folder, self.disk),
             node or machine_node(),
             self.link,  # type: ignore[arg-type]
             self.supervisor,
