@@ -1,0 +1,398 @@
+"""One voter under test, of the published raftos or of ours, driven by the same messages on virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]
+import pytest
+from raftos import conf, server, state
+from raftos.serializers import JSONSerializer
+
+from node.consensus.port import Committed
+from node.consensus.raftos.engine import RaftosEngine
+from node.consensus.raftos.settings import RaftSettings
+from node.consensus.raftos.wire import Codec, Data, decode
+from tests.sim.env import SimMachine
+from tests.sim.loop import SimLoop, run
+
+ME, *OTHERS = ALL = [f"10.0.0.{number}:1" for number in range(1, 8)]
+B, C, D, E = OTHERS[:4]
+CLUSTER = "cluster"
+
+
+class TodaysMessagePack:
+    """raftos' default format, read with an option that msgpack still has."""
+
+    @staticmethod
+    def pack(data: Any) -> bytes:
+        packed: bytes = msgpack.packb(data, use_bin_type=True)
+        return packed
+
+    @staticmethod
+    def unpack(data: bytes) -> Any:
+        return msgpack.unpackb(data, raw=False)
+
+
+class Rig(ABC):
+    """A voter called ME among `voters`, whose peers are played by the test."""
+
+    def __init__(self, folder: Path, voters: int = 3) -> None:
+        self.folder = folder
+        self.peers = OTHERS[: voters - 1]
+        self.sent: list[Data] = []
+        """Messages that left, in order; `to` says for whom."""
+        self.on_sent: Callable[[Data], None] = lambda _data: None
+
+    @abstractmethod
+    async def start(self) -> None: ...
+
+    @abstractmethod
+    async def restart(self) -> None:
+        """End as by kill -9 and start again."""
+
+    @abstractmethod
+    def give(self, data: Data) -> None:
+        """A message arrives; `sender` says from whom."""
+
+    @abstractmethod
+    def propose(self, text: str) -> Awaitable[Any]: ...
+
+    @property
+    @abstractmethod
+    def role(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def term(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def commit(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def log(self) -> list[tuple[int, str]]:
+        """Term and text of each entry; a leader's no-op has the text ''."""
+
+    @property
+    @abstractmethod
+    def election_s(self) -> tuple[float, float]: ...
+
+    async def settle(self) -> None:
+        """Let everything happen that needs no timer of the protocol."""
+        await asyncio.sleep(0.02)
+
+    def taken(self, kind: str) -> list[Data]:
+        """What left of this kind since the last call; the rest is forgotten too."""
+        found = [data for data in self.sent if data["type"] == kind]
+        self.sent.clear()
+        return found
+
+    def ask_vote(
+        self, candidate: str, term: int, last_index: int = 0, last_term: int = 0, *, pre_vote: bool = False
+    ) -> None:
+        self.give(
+            {
+                "type": "request_vote",
+                "sender": candidate,
+                "term": term,
+                "candidate_id": candidate,
+                "last_log_index": last_index,
+                "last_log_term": last_term,
+                "pre_vote": pre_vote,
+                "transfer": False,
+            }
+        )
+
+    def append(
+        self,
+        leader: str,
+        term: int,
+        prev: tuple[int, int] = (0, 0),
+        entries: list[tuple[int, str]] | None = None,
+        commit: int = 0,
+        request: int = 1,
+    ) -> None:
+        """`prev` and the entries as (index, term) and (term, text)."""
+        self.give(
+            {
+                "type": "append_entries",
+                "sender": leader,
+                "term": term,
+                "leader_id": leader,
+                "prev_log_index": prev[0],
+                "prev_log_term": prev[1],
+                "entries": entries or [],
+                "commit_index": commit,
+                "request_id": request,
+                "wall_us": 0,
+            }
+        )
+
+    def appended(self, follower: str, term: int, last_index: int, request: int = 1) -> None:
+        """A follower says that it has everything up to `last_index`."""
+        self.give(
+            {
+                "type": "append_entries_response",
+                "sender": follower,
+                "term": term,
+                "success": True,
+                "updated": True,
+                "last_log_index": last_index,
+                "request_id": request,
+            }
+        )
+
+    def refused(self, follower: str, term: int, prev_index: int, request: int = 1) -> None:
+        self.give(
+            {
+                "type": "append_entries_response",
+                "sender": follower,
+                "term": term,
+                "success": False,
+                "request_id": request,
+                "prev_log_index": prev_index,
+                "conflict_index": 1,
+                "conflict_term": 0,
+            }
+        )
+
+    def vote(self, voter: str, term: int, *, granted: bool = True, pre_vote: bool = False) -> None:
+        self.give(
+            {
+                "type": "request_vote_response",
+                "sender": voter,
+                "term": term,
+                "vote_granted": granted,
+                "pre_vote": pre_vote,
+            }
+        )
+
+    async def stand(self) -> int:
+        """Wait until it asks for votes, granting pre-votes; the term that it asks for."""
+        while True:
+            for request in self.taken("request_vote"):
+                if not request.get("pre_vote"):
+                    return int(request["term"])
+                self.vote(request["to"], request["term"], pre_vote=True)
+            await asyncio.sleep(0.005)
+
+    async def lead(self) -> int:
+        """Make it leader; its term."""
+        term = await self.stand()
+        for peer in self.peers:
+            self.vote(peer, term)
+        await self.settle()
+        assert self.role == "leader"
+        return term
+
+
+class Published(Rig):
+    """raftos 0.2.6 as it is, but for the two places that would stop it before the defect under test shows."""
+
+    serializer: Any = JSONSerializer
+    patched = True
+
+    async def start(self) -> None:
+        random.seed(1)
+        loop = asyncio.get_running_loop()
+        state.State.leader = state.State.leader_future = None
+        state.State.wait_until_leader_id = state.State.wait_until_leader_future = None
+        if self.patched:
+            asyncio.futures.InvalidStateError = asyncio.InvalidStateError  # type: ignore[attr-defined]
+        else:
+            vars(asyncio.futures).pop("InvalidStateError", None)
+        conf.configure({"log_path": str(self.folder / "raftos"), "serializer": self.serializer})
+        host, _, port = ME.partition(":")
+        self.server = _PublishedServer(self, loop, host, int(port))
+        self.state = state.State(self.server)
+        self.state.start()
+
+    async def restart(self) -> None:
+        self.state.stop()
+        await self.start()
+
+    def give(self, data: Data) -> None:
+        host, _, port = data["sender"].partition(":")
+        entries = [{"term": term, "command": {text: 1}} for term, text in data.get("entries", [])]
+        changed = {"entries": entries} if "entries" in data else {}
+        self.state.request_handler({**data, **changed, "sender": (host, int(port))})
+
+    def propose(self, text: str) -> Awaitable[Any]:
+        return asyncio.get_running_loop().create_task(self.state.state.execute_command({text: 1}))
+
+    @property
+    def role(self) -> str:
+        return type(self.state.state).__name__.lower()
+
+    @property
+    def term(self) -> int:
+        return int(self.state.storage.term)
+
+    @property
+    def commit(self) -> int:
+        return int(self.state.log.commit_index)
+
+    @property
+    def log(self) -> list[tuple[int, str]]:
+        return [(entry["term"], next(iter(entry["command"]))) for entry in self.state.log.cache]
+
+    @property
+    def election_s(self) -> tuple[float, float]:
+        low, high = conf.config.election_interval
+        return low, high
+
+
+class _PublishedServer:
+    """raftos' Node without its UDP socket."""
+
+    def __init__(self, rig: Rig, loop: asyncio.AbstractEventLoop, host: str, port: int) -> None:
+        self.rig, self.loop, self.host, self.port = rig, loop, host, port
+        self.cluster = [tuple(peer.split(":")) for peer in rig.peers]
+        self.cluster_count = len(self.cluster)
+
+    async def send(self, data: Data, destination: Any) -> None:
+        to = destination if isinstance(destination, str) else ":".join(map(str, destination))
+        self.rig.sent.append({**data, "to": to})
+        self.rig.on_sent(data)
+
+    def broadcast(self, data: Data) -> None:
+        self.sends = [self.loop.create_task(self.send(data, destination)) for destination in self.cluster]
+
+
+class Ours(Rig):
+    """The engine on a simulated machine."""
+
+    settings = RaftSettings()
+
+    def __init__(self, folder: Path, voters: int = 3) -> None:
+        super().__init__(folder, voters)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        self.machine = SimMachine(loop, ME, seed=1)
+        self.host = Host()
+
+    async def start(self) -> None:
+        self.life, env = self.machine.boot()
+        voters = {voter: voter for voter in (ME, *self.peers)}
+        self.engine = RaftosEngine(env, self.host, ME, voters, CLUSTER, self._note, self.settings)
+        self.host.engine = self.engine
+        await self.life.spawn(self.engine.start())
+
+    def _note(self, address: str, message: Any) -> None:
+        data = decode(message)
+        assert data is not None
+        self.sent.append({**data, "to": message.to})
+        self.on_sent(data)
+
+    async def restart(self) -> None:
+        self.machine.kill()
+        await self.start()
+
+    async def lose_power(self) -> None:
+        self.machine.power_loss()
+        await self.start()
+
+    def give(self, data: Data) -> None:
+        data = dict(data)
+        if "entries" in data:
+            first = data["prev_log_index"] + 1
+            entries = [
+                Committed(index, term, text.encode()) for index, (term, text) in enumerate(data["entries"], first)
+            ]
+            data["entries"] = entries
+        codec = Codec(CLUSTER, data["sender"])
+        self.life.call(self.engine.receive, codec.encode(data, ME))
+
+    def propose(self, text: str) -> Awaitable[int]:
+        return self.life.spawn(self.engine.propose(text.encode()))
+
+    @property
+    def role(self) -> str:
+        return self.engine.role.value
+
+    @property
+    def term(self) -> int:
+        return self.engine.term
+
+    @property
+    def commit(self) -> int:
+        return self.engine.commit_index
+
+    @property
+    def log(self) -> list[tuple[int, str]]:
+        return [(entry.term, entry.data.decode()) for entry in self.engine._log.entries]
+
+    @property
+    def election_s(self) -> tuple[float, float]:
+        return self.settings.election_min_s, self.settings.election_max_s
+
+
+class Host:
+    """A daemon that applies nothing."""
+
+    def __init__(self) -> None:
+        self.engine: RaftosEngine | None = None
+        self.errors: list[Exception] = []
+        self.applied_to = (0, 0, b"")
+        self.digests: list[tuple[str, int, bytes]] = []
+        self.clocks: list[tuple[str, int]] = []
+
+    def stamp(self, proposal: bytes) -> bytes:
+        return proposal
+
+    def noop(self) -> bytes:
+        return b""
+
+    def committed(self) -> None:
+        pass
+
+    def role_changed(self) -> None:
+        pass
+
+    def observe_clock(self, peer: str, wall_us: int) -> None:
+        self.clocks.append((peer, wall_us))
+
+    def applied(self) -> tuple[int, int, bytes]:
+        return self.applied_to
+
+    def peer_digest(self, peer: str, index: int, digest: bytes) -> None:
+        self.digests.append((peer, index, digest))
+
+    def fatal(self, error: Exception) -> None:
+        self.errors.append(error)
+
+
+Check = Callable[..., Awaitable[None]]
+
+
+def proves(
+    rig: type[Rig],
+    check: Check,
+    folder: Path,
+    broken: str | None,
+    error: type[Exception] = AssertionError,
+    **shape: Any,
+) -> None:
+    """`check` holds for ours and ends in `error` with `broken` in its words for the published class."""
+
+    async def main() -> None:
+        made = rig(folder, **shape)
+        await made.start()
+        await check(made)
+
+    if issubclass(rig, Published):
+        with pytest.raises(error, match=broken):
+            run(main)
+    else:
+        run(main)
+
+
+published_and_ours = pytest.mark.parametrize("rig", [Published, Ours], ids=["published", "ours"])
+Node = server.Node
