@@ -88,6 +88,10 @@ class Replica:
     def leader(self) -> str | None:
         return self.consensus.leader
 
+    @property
+    def past(self) -> Store:
+        return self.store
+
     def now_us(self) -> int:
         return self.time.now_us()
 
@@ -121,6 +125,7 @@ class Replica:
         """
         entry = Entry(client=client, request_id=request_id, actor=actor, commands=commands)
         deadline = asyncio.get_running_loop().time() + timeout_s
+        unknown = False
         while True:
             try:
                 return await self._propose(entry, deadline)
@@ -136,8 +141,10 @@ class Replica:
                 ) from None
             except (NotLeader, Superseded):
                 if not client or asyncio.get_running_loop().time() + _RETRY_S > deadline:
-                    raise no_leader() from None
+                    # An earlier proposal of the same request may be in the log all the same.
+                    raise outcome_unknown() if unknown else no_leader() from None
             except OutcomeUnknown:
+                unknown = True
                 if not request_id or asyncio.get_running_loop().time() + _RETRY_S > deadline:
                     raise outcome_unknown() from None
             except TimeoutError:

@@ -8,6 +8,15 @@ from typing import NamedTuple
 from cortex.v1.types_pb2 import Setting
 
 MAX_QUEUE_DEPTH = "max_queue_depth"
+# What is kept of the past: rows, and seconds since their end. Dead letters are counted apart.
+MAX_ENDED_TASKS = "max_ended_tasks"
+ENDED_TASKS_KEPT_S = "ended_tasks_kept_s"
+MAX_DEAD_LETTERS = "max_dead_letters"
+DEAD_LETTERS_KEPT_S = "dead_letters_kept_s"
+EVENTS_KEPT_S = "events_kept_s"
+
+_DAY_S = 24 * 3600
+_LONGEST_S = 3650 * _DAY_S
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
@@ -20,6 +29,11 @@ class IntegerRule(NamedTuple):
 
 INTEGERS: dict[str, IntegerRule] = {
     MAX_QUEUE_DEPTH: IntegerRule(default=1_000_000, low=1, high=10_000_000),
+    MAX_ENDED_TASKS: IntegerRule(default=1_000_000, low=1, high=100_000_000),
+    ENDED_TASKS_KEPT_S: IntegerRule(default=30 * _DAY_S, low=1, high=_LONGEST_S),
+    MAX_DEAD_LETTERS: IntegerRule(default=10_000, low=1, high=100_000_000),
+    DEAD_LETTERS_KEPT_S: IntegerRule(default=180 * _DAY_S, low=1, high=_LONGEST_S),
+    EVENTS_KEPT_S: IntegerRule(default=_DAY_S, low=1, high=_LONGEST_S),
 }
 
 

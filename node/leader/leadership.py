@@ -20,6 +20,7 @@ from node.env import Env
 from node.leader import views
 from node.leader.dispatch import Dispatch
 from node.leader.health import Health
+from node.leader.history import History
 from node.leader.leases import Leases
 from node.leader.placement import Placement
 from node.leader.planner import Planner
@@ -123,6 +124,7 @@ class _Reign:
         self._leases = Leases(clock, replica, settings, self._lose)
         self._reports = Reports(env.random, replica, settings)
         self._health = Health(clock, replica, settings, self.roster, self._placement.wake)
+        self._history = History(clock, replica, settings)
         self._dispatch = Dispatch(clock, settings, self.roster, self._leases, self._reports)
         self.sessions = Sessions(
             clock,
@@ -146,6 +148,7 @@ class _Reign:
             self._leases.confirm_renewals,
             self._leases.end_leases,
             self._health.watch,
+            self._history.trim,
         ]
         self._duties = [asyncio.ensure_future(self._keep(duty)) for duty in duties]
 

@@ -8,6 +8,25 @@ from typing import Protocol
 
 from cortex.v1.log_pb2 import Command, Reply
 from node.core.model import ClusterState
+from node.store.past import Aged
+from node.store.queries import Counts
+
+
+class Past(Protocol):
+    """What is saved of the past, oldest first. Times are leader time; a method reads and returns at once."""
+
+    def counts(self) -> Counts: ...
+
+    def ended_tasks(self, before_us: int, keyed_before_us: int, limit: int) -> list[Aged]:
+        """Tasks that ended before that, but for dead letters; those with a submit key before both."""
+
+    def old_dead_letters(self, before_us: int, keyed_before_us: int, limit: int) -> list[Aged]: ...
+
+    def old_events(self, before_us: int, limit: int) -> list[Aged]: ...
+
+    def expired_replies(self, before_us: int, limit: int) -> list[Aged]: ...
+
+    def expired_submit_keys(self, before_us: int, limit: int) -> list[Aged]: ...
 
 
 class Replica(Protocol):
@@ -27,6 +46,9 @@ class Replica(Protocol):
     def leader(self) -> str | None:
         """Node id of the leader; None while unknown."""
 
+    @property
+    def past(self) -> Past: ...
+
     def now_us(self) -> int:
         """Leader time, unix microseconds."""
 
@@ -37,6 +59,9 @@ class Replica(Protocol):
 
     async def confirm(self) -> None:
         """Return once a quorum confirmed this term in a round begun after the call. Raises Fault."""
+
+    async def saved_through(self, index: int) -> None:
+        """Return once everything up to `index` is saved here. Raises Fault when that takes long."""
 
 
 @dataclass(frozen=True, slots=True)

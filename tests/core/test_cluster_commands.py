@@ -16,7 +16,7 @@ from cortex.v1.log_pb2 import (
     SettingsChange,
 )
 from cortex.v1.types_pb2 import Node, Requests, Slots, Task
-from node.core import machine
+from node.core import machine, settings
 from node.core.faults import Code
 from node.core.model import ASSIGNED, COMPLETED, QUEUED, RUNNING, Key, Table
 from tests.core.cluster import (
@@ -127,6 +127,18 @@ def test_settings() -> None:
         reply = m.one(Command(settings_change=SettingsChange(name=name, value=value)))
         assert reply.code == Code.INVALID
         assert "max_queue_depth" in reply.message
+
+
+def test_what_is_kept_by_default() -> None:
+    day_s = 86_400
+    assert {name: rule.default for name, rule in settings.INTEGERS.items()} == {
+        "max_queue_depth": 1_000_000,
+        "max_ended_tasks": 1_000_000,
+        "ended_tasks_kept_s": 30 * day_s,
+        "max_dead_letters": 10_000,
+        "dead_letters_kept_s": 180 * day_s,
+        "events_kept_s": day_s,
+    }
 
 
 def test_trim_takes_what_is_old_and_ended() -> None:

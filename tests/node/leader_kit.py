@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cortex.v1 import cluster_pb2, log_pb2, types_pb2, worker_pb2
 from cortex.v1.log_pb2 import Command, Entry, Reply
-from cortex.v1.types_pb2 import Task
+from cortex.v1.types_pb2 import Event, StoredReply, SubmitKey, Task
 from cortex.v1.worker_pb2 import LeaderMessage, WorkerMessage
 from node.core import machine, validate
 from node.core.faults import Code, Fault
-from node.core.model import Change, ClusterState, Key, Row
+from node.core.model import DEAD_LETTER, ENDED, Change, ClusterState, Key, Row, row_key
 from node.env import Env
 from node.leader.leadership import Leadership
 from node.leader.port import Settings
 from node.link import LinkClosed
+from node.store.past import Aged
+from node.store.queries import Counts
 from tests.sim.loop import run
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Row)
 EPOCH_US = 1_750_000_000_000_000
 PATIENCE_S = 120.0
 
@@ -36,7 +40,51 @@ class VirtualClock:
 
 def virtual(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a test's coroutine to its end in virtual time."""
-    return run(main)
+    return run(main, limit_s=1e8)
+
+
+class FakePast:
+    """What a store would name, by looking at every row."""
+
+    def __init__(self, rows: dict[Key, Row | None]) -> None:
+        self._rows = rows
+
+    def counts(self) -> Counts:
+        return Counts(dict(Counter(row.state for row in self.of(Task))), 0)
+
+    def ended_tasks(self, before_us: int, keyed_before_us: int, limit: int) -> list[Aged]:
+        return self._tasks(ENDED - {DEAD_LETTER}, before_us, keyed_before_us)[:limit]
+
+    def old_dead_letters(self, before_us: int, keyed_before_us: int, limit: int) -> list[Aged]:
+        return self._tasks(frozenset({DEAD_LETTER}), before_us, keyed_before_us)[:limit]
+
+    def old_events(self, before_us: int, limit: int) -> list[Aged]:
+        found = [Aged(row.id, row.at_us) for row in self.of(Event) if row.at_us < before_us]
+        return sorted(found, key=lambda item: (item.at_us, *map(int, item.id.split("-"))))[:limit]
+
+    def expired_replies(self, before_us: int, limit: int) -> list[Aged]:
+        found = [Aged(row_key(row).id, row.at_us) for row in self.of(StoredReply) if row.at_us < before_us]
+        return sorted(found, key=_age)[:limit]
+
+    def expired_submit_keys(self, before_us: int, limit: int) -> list[Aged]:
+        found = [Aged(row.key, row.ended_at_us) for row in self.of(SubmitKey) if 0 < row.ended_at_us < before_us]
+        return sorted(found, key=_age)[:limit]
+
+    def _tasks(self, states: frozenset[int], before_us: int, keyed_before_us: int) -> list[Aged]:
+        found = [
+            Aged(row.id, row.completed_at_us)
+            for row in self.of(Task)
+            if row.state in states
+            and row.completed_at_us < (min(before_us, keyed_before_us) if row.submit_key else before_us)
+        ]
+        return sorted(found, key=_age)
+
+    def of(self, kind: type[R]) -> list[R]:
+        return [row for row in self._rows.values() if isinstance(row, kind)]
+
+
+def _age(item: Aged) -> tuple[int, str]:
+    return item.at_us, item.id
 
 
 class FakeReplica:
@@ -57,6 +105,7 @@ class FakeReplica:
         self.entries: list[Entry] = []
         self.observers: list[Callable[[Sequence[Change], int], None]] = []
         self._rows: dict[Key, Row | None] = {}
+        self.past = FakePast(self._rows)
 
     def now_us(self) -> int:
         return max(self.state.at_us + 1, VirtualClock().wall_us())
@@ -96,6 +145,9 @@ class FakeReplica:
         await self.quorum.wait()
         if not self.serving:
             raise Fault(Code.NO_LEADER, "Not the leader.", "Ask another.")
+
+    async def saved_through(self, index: int) -> None:
+        assert index <= self.state.index
 
     def kinds(self) -> list[list[str]]:
         """The kinds of the commands of every entry."""
