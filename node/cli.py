@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import importlib.util
 import logging
 import os
 import signal
@@ -12,15 +11,19 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
 
 from node import __version__
-from node.config import Config, load
+from node.config import Config, load, quiet_grpc
 from node.core.faults import Code, Fault
-from node.host import run_daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    RunDaemon = Callable[[Config, str, asyncio.Event], Awaitable[Exception | None]]
 
 RAFTOS_COMMAND = "pip install --no-deps raftos==0.2.6"
 
@@ -56,11 +59,11 @@ def cli() -> None:
 def run(**flags: object) -> None:
     """Run this node until TERM or Ctrl-C."""
     config = load(flags)
-    _need_raftos()
+    run_daemon = _daemon()
     with _only_one(config):
         secret = _secret(config)
         _log_as_json(config)
-        error = asyncio.run(_run(config, secret))
+        error = asyncio.run(_run(run_daemon, config, secret))
     if error is not None:
         raise Fault(Code.INTERNAL, str(error), "See the log above; the data folder is unharmed.")
 
@@ -86,7 +89,7 @@ def main() -> None:
         sys.exit(2 if fault.code == Code.INVALID else 1)
 
 
-async def _run(config: Config, secret: str) -> Exception | None:
+async def _run(run_daemon: RunDaemon, config: Config, secret: str) -> Exception | None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -94,13 +97,20 @@ async def _run(config: Config, secret: str) -> Exception | None:
     return await run_daemon(config, secret, stop)
 
 
-def _need_raftos() -> None:
-    if importlib.util.find_spec("raftos") is None:
+def _daemon() -> RunDaemon:
+    """What runs a daemon, imported only here: without raftos flags and help still work. Raises Fault."""
+    quiet_grpc()
+    try:
+        from node.host import run_daemon
+    except ImportError as error:
+        if error.name is None or not error.name.startswith("raftos"):
+            raise
         raise Fault(
             Code.UNSUPPORTED,
             "The Raft library raftos is not installed; its own pins keep pip from installing it as a dependency.",
             f"Run: {RAFTOS_COMMAND}",
-        )
+        ) from None
+    return run_daemon
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from node.core.faults import Code, Fault
 
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 _DURATION = re.compile(r"^(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$")
-_LOOPBACK = ("127.", "localhost", "[::1]", "::1")
+# What sockaddr_un holds beside the closing zero.
+_SOCKET_PATH_BYTES = 107
+_DURATION_LIMIT_MS = 7 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,12 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str] | None = None) 
     return _check(values)
 
 
+def quiet_grpc(environ: MutableMapping[str, str] | None = None) -> None:
+    """Keeps gRPC, which is yet to be imported, from writing lines of its own between ours."""
+    environ = os.environ if environ is None else environ
+    environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
 def command_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """What commands inherit: where to find programs, who they are, how text is encoded. Nothing else."""
     environ = os.environ if environ is None else environ
@@ -108,8 +117,12 @@ def _check(values: dict[str, object]) -> Config:
         raise _bad(
             "id", config.id, "only letters, digits, '.', '_', '-' are allowed, 64 at most", "Choose another id."
         )
+    too_long = len(os.fsencode(config.socket_path)) - _SOCKET_PATH_BYTES
+    if too_long > 0:
+        why = f"its path is {too_long} bytes too long for the unix socket in it"
+        raise _bad("data", str(config.data), why, "Name a shorter folder.")
     _check_address("listen", config.listen)
-    if not config.listen.startswith(_LOOPBACK):
+    if not _is_loopback(config.listen):
         remedy = "Listen on 127.0.0.1, or put the machines on a tunnel that ends on loopback."
         raise _bad(
             "listen", config.listen, "beyond loopback mutual TLS is needed, which this release lacks", remedy
@@ -141,7 +154,11 @@ def _convert(name: str, value: object) -> object:
     if name in ("data", "secret_file"):
         return Path(str(value)).expanduser().absolute()
     if name == "voters":
-        return value if isinstance(value, dict) else _parse_voters(str(value))
+        return _parse_voters(
+            ",".join(f"{voter}={address}" for voter, address in value.items())
+            if isinstance(value, dict)
+            else str(value)
+        )
     if name in ("join", "labels"):
         return (
             tuple(str(value).split(","))
@@ -180,16 +197,26 @@ def _parse_voters(text: str) -> dict[str, str]:
 
 
 def _duration_ms(name: str, value: object) -> int:
-    if isinstance(value, int):
-        return value
     text = str(value)
-    if text.isdigit():
-        return int(text)
     match = _DURATION.match(text)
-    if not text or match is None:
+    if text.isdecimal():
+        milliseconds = int(text[:20])
+    elif text and match is not None:
+        hours, minutes, seconds, millis = (float(part or 0) for part in match.groups())
+        milliseconds = int(hours * 3_600_000 + minutes * 60_000 + seconds * 1000 + millis)
+    else:
         raise _bad(name, text, "it is not a duration", "Write 500ms, 30s or 1m30s.")
-    hours, minutes, seconds, millis = (float(part or 0) for part in match.groups())
-    return int(hours * 3_600_000 + minutes * 60_000 + seconds * 1000 + millis)
+    if not 0 < milliseconds <= _DURATION_LIMIT_MS:
+        raise _bad(name, text, "it is not between 1 ms and 7 days", "Write 500ms, 30s or 1m30s.")
+    return milliseconds
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_address(name: str, address: str) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import grpc
+from google.protobuf.message import Message
 
+from cortex.v1 import cluster_pb2
 from node.core.faults import Code, Fault
+from node.replica import no_leader, outcome_unknown
 
 STATUS: dict[Code, grpc.StatusCode] = {
     Code.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
@@ -51,6 +54,15 @@ def from_reply(code: str, message: str) -> Fault:
     except ValueError:
         known = Code.INTERNAL
     return Fault(known, message, REMEDIES.get(known, "Look at its present state first."))
+
+
+def link_lost(request: Message) -> Fault:
+    """What it means that another daemon was asked and its answer never came: a change may have been made."""
+    if isinstance(request, cluster_pb2.TransferLeaderRequest):
+        message = "The leader did not answer in time; whether another one leads now is not known."
+        return Fault(Code.OUTCOME_UNKNOWN, message, "See who leads in `cortex status`.")
+    changes = "mutation" in request.DESCRIPTOR.fields_by_name and not getattr(request, "dry_run", False)
+    return outcome_unknown() if changes else no_leader()
 
 
 def from_rpc(error: grpc.aio.AioRpcError) -> Fault | None:

@@ -6,26 +6,33 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from google.protobuf.message import Message
 
+from cortex.v1 import cluster_pb2
 from node.core.faults import Code, Fault
 from node.link import Caller, Link, LinkClosed
+from node.replica import outcome_unknown
+from node.rpc.errors import link_lost
 
 _TIMEOUT_S = 10.0
 
 
 class Proxy:
-    """Passes calls on to the first voter that answers. Raises Fault."""
+    """Passes calls on to the first voter that answers; a change under one request id is done once. Raises Fault."""
 
     def __init__(self, link: Link, candidates: Callable[[], Sequence[str]]) -> None:
         self._link = link
         self._candidates = candidates
 
     async def call(self, method: str, request: Message, caller: Caller) -> Message:
+        asked = False
         for address in self._candidates():
             try:
                 return await self._link.call(address, method, request, _TIMEOUT_S, caller.forwarded())
             except LinkClosed:
-                continue
-        raise self._unreachable()
+                lost = link_lost(request)
+                if isinstance(request, cluster_pb2.TransferLeaderRequest):
+                    raise lost from None
+                asked = asked or lost.code == Code.OUTCOME_UNKNOWN
+        raise outcome_unknown() if asked else self._unreachable()
 
     async def stream(self, method: str, request: Message, caller: Caller) -> AsyncIterator[Message]:
         for address in self._candidates():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -54,22 +55,27 @@ class Server:
         self._server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", 0)))
         self._server.add_generic_rpc_handlers((self._cluster(), self._raft(), self._worker()))
 
-    async def start(self, listen: str, socket: Path) -> None:
+    async def start(self, listen: str, socket_path: Path) -> None:
         """Raises Fault when an address cannot be bound."""
         with suppress(FileNotFoundError):
-            os.unlink(socket)
+            os.unlink(socket_path)
         previous = os.umask(0o177)
         try:
-            self._server.add_insecure_port(f"unix:{socket}")
-            bound = self._server.add_insecure_port(listen)
-        except RuntimeError:
-            bound = 0
+            if not self._bind(f"unix:{socket_path}"):
+                message = f"The socket {socket_path} cannot be made in the data folder."
+                raise Fault(Code.INVALID, message, "Name a folder on a local disk with --data.")
         finally:
             os.umask(previous)
-        if not bound:
-            message = f"The address {listen} cannot be bound: another program uses it."
-            raise Fault(Code.INVALID, message, "Stop that program, or choose another port with --listen.")
+        if not self._bind(listen):
+            message = f"The address {listen} cannot be bound: {_why_not_bound(listen)}."
+            raise Fault(Code.INVALID, message, "End what uses it (`ss -ltnp` shows it), or change --listen.")
         await self._server.start()
+
+    def _bind(self, address: str) -> bool:
+        try:
+            return bool(self._server.add_insecure_port(address))
+        except RuntimeError:
+            return False
 
     async def stop(self, grace_s: float) -> None:
         await self._server.stop(grace_s)
@@ -157,6 +163,19 @@ class Server:
             self._caller(context)
         except Fault as fault:
             await _abort(context, fault)
+
+
+def _why_not_bound(address: str) -> str:
+    """What the system says, which gRPC keeps to itself."""
+    host, _, port = address.rpartition(":")
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return "another program used it just now"
 
 
 def _codecs(method: MethodDescriptor) -> tuple[Callable[[bytes], Message], Callable[[Message], bytes]]:

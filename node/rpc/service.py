@@ -19,7 +19,7 @@ from node.env import Env
 from node.leader.leadership import Leadership
 from node.link import Caller, Link, LinkClosed
 from node.replica import Replica, no_leader
-from node.rpc.errors import from_reply
+from node.rpc.errors import from_reply, link_lost
 from node.rpc.lookup import Lookup
 from node.rpc.views import without_output
 from node.store.queries import EventQuery, TaskQuery
@@ -277,7 +277,7 @@ class ClusterService:
         try:
             reply = await self._parts.link.call(address, method, request, _FORWARD_S, caller.forwarded())
         except LinkClosed:
-            raise no_leader() from None
+            raise link_lost(request) from None
         if not isinstance(reply, kind):
             raise TypeError(f"{method} answered {type(reply).__name__}")
         return reply

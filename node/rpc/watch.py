@@ -17,6 +17,8 @@ from node.rpc.views import frames, merge, row_change
 from node.store.queries import LIMIT_MAX, EventQuery, TaskQuery, encode_cursor
 
 BEAT_S = 1.0
+# How long a daemon that lags behind waits for the position of a watcher that comes from another one.
+CATCH_UP_S = 5.0
 # What a snapshot shows of the past; older tasks are read page by page.
 _ENDED_SHOWN = 500
 _DEAD_SHOWN = 1000
@@ -43,9 +45,11 @@ class Watcher:
                 yield reply
         loop = asyncio.get_running_loop()
         next_beat = loop.time()
+        patience = loop.time() + CATCH_UP_S
         while True:
+            behind = position > self._replica.feed.last_index and loop.time() < patience
             try:
-                batches = self._replica.feed.after(position)
+                batches = [] if behind else self._replica.feed.after(position)
             except Gone:
                 raise Fault(
                     Code.GONE,

@@ -72,6 +72,7 @@ else:
         from raftos.state import Candidate, Follower, Leader, State
         from raftos.timer import Timer
     except ImportError as error:
-        raise RaftosMissing(f"the embedded consensus engine needs raftos ({error}); run: {INSTALL}") from error
+        message = f"the embedded consensus engine needs raftos ({error}); run: {INSTALL}"
+        raise RaftosMissing(message, name="raftos") from error
 
 __all__ = ["INSTALL", "BaseState", "Candidate", "Follower", "Leader", "RaftosMissing", "State", "Timer"]

@@ -1,0 +1,133 @@
+"""Another daemon was asked and did not answer: nobody says that nothing changed when something may have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+
+from cortex.v1 import cluster_pb2 as pb
+from node.consensus.port import NotLeader, OutcomeUnknown
+from node.core.faults import Code, Fault
+from node.env import Env
+from node.feed import Batch, Feed
+from node.link import Caller, LinkClosed
+from node.replica import Replica
+from node.rpc import watch
+from node.rpc.proxy import Proxy
+from node.rpc.service import ClusterService
+from node.store.store import Store
+
+CALLER = Caller("uid:0")
+CHANGE = pb.CancelTaskRequest(ids=["t"], mutation=pb.Mutation(client="c", request_id="r"))
+
+
+class DeadLink:
+    """Takes every request and never answers."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def call(self, address: str, method: str, request: Message, timeout_s: float, caller: Caller) -> Message:
+        self.asked.append(address)
+        raise LinkClosed(address)
+
+
+def service_with(link: DeadLink) -> ClusterService:
+    replica = SimpleNamespace(serving=False, leader="n2", state=SimpleNamespace(nodes={}))
+    parts: Any = SimpleNamespace(replica=replica, node_id="n1", address_of=lambda _id: "there:1", link=link)
+    return ClusterService(parts)
+
+
+async def test_a_transfer_whose_answer_is_lost_may_have_happened() -> None:
+    with pytest.raises(Fault, match="not known") as caught:
+        await service_with(DeadLink()).transfer_leader(pb.TransferLeaderRequest(), CALLER)
+    assert caught.value.code == Code.OUTCOME_UNKNOWN
+
+
+async def test_a_read_whose_answer_is_lost_changed_nothing() -> None:
+    link = DeadLink()
+    request = pb.SubmitRequest(dry_run=True, task=pb.TaskRequest())
+    with pytest.raises(Fault, match="nothing was changed"):
+        await service_with(link)._ask_leader("Submit", request, pb.SubmitReply, CALLER)
+    assert link.asked == ["there:1"]
+
+
+async def test_a_worker_passes_a_change_to_every_voter_and_says_that_it_may_have_happened() -> None:
+    link: Any = DeadLink()
+    proxy = Proxy(link, lambda: ["a:1", "b:1"])
+    with pytest.raises(Fault) as caught:
+        await proxy.call("CancelTask", CHANGE, CALLER)
+    assert (caught.value.code, link.asked) == (Code.OUTCOME_UNKNOWN, ["a:1", "b:1"])
+    with pytest.raises(Fault) as caught:
+        await proxy.call("Status", pb.StatusRequest(), CALLER)
+    assert caught.value.code == Code.NO_LEADER
+
+
+async def test_a_worker_does_not_transfer_the_leadership_twice() -> None:
+    link: Any = DeadLink()
+    with pytest.raises(Fault) as caught:
+        await Proxy(link, lambda: ["a:1", "b:1"]).call("TransferLeader", pb.TransferLeaderRequest(), CALLER)
+    assert (caught.value.code, link.asked) == (Code.OUTCOME_UNKNOWN, ["a:1"])
+
+
+class FirstUnknown:
+    """An engine that loses its lead after the first proposal."""
+
+    def __init__(self) -> None:
+        self.proposals = 0
+
+    async def propose(self, _data: bytes) -> None:
+        self.proposals += 1
+        raise OutcomeUnknown if self.proposals == 1 else NotLeader
+
+
+async def test_a_proposal_that_may_be_in_the_log_is_never_called_undone(tmp_path: Path) -> None:
+    store = Store(":memory:")
+    store.open()
+    replica = Replica(Env.real(tmp_path), "n1", 3, store, stop=pytest.fail)
+    engine: Any = FirstUnknown()
+    replica.attach(engine)
+    with pytest.raises(Fault) as caught:
+        await replica.execute([], client="c", request_id="r", timeout_s=0.2)
+    assert caught.value.code == Code.OUTCOME_UNKNOWN
+    assert engine.proposals > 1
+    store.close()
+
+
+def watcher_on(feed: Feed) -> watch.Watcher:
+    replica: Any = SimpleNamespace(feed=feed, leader="n1", term=3, now_us=lambda: 1)
+    return watch.Watcher(replica, SimpleNamespace())  # type: ignore[arg-type]
+
+
+async def first_change(replies: AsyncIterator[pb.WatchReply]) -> pb.WatchReply:
+    async for reply in replies:
+        assert reply.heartbeat or reply.index > 7
+        if not reply.heartbeat:
+            return reply
+    raise AssertionError("the watch ended")
+
+
+async def test_a_daemon_that_lags_lets_its_watcher_wait() -> None:
+    feed = Feed(after=4)
+    replies = watcher_on(feed).watch(pb.WatchRequest(after_index=7), CALLER)
+    beat = await anext(replies)
+    assert (beat.heartbeat, beat.index) == (True, 7)
+    change = asyncio.create_task(first_change(replies))
+    for index in (5, 6, 7, 8):
+        await asyncio.sleep(0)
+        feed.publish(Batch(index, index, ()))
+    assert (await asyncio.wait_for(change, 10)).index == 8
+
+
+async def test_a_position_that_this_log_never_reaches_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "CATCH_UP_S", 0.05)
+    replies = watcher_on(Feed(after=4)).watch(pb.WatchRequest(after_index=7), CALLER)
+    with pytest.raises(Fault) as caught:
+        await first_change(replies)
+    assert caught.value.code == Code.GONE
