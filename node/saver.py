@@ -13,7 +13,8 @@ from node.store.store import Store
 
 # Changes that memory may be ahead of the store; beyond that nothing is applied until a save succeeds.
 BOUND = 200_000
-_INTERVAL_S = 0.05
+# Rows that change several times within it are written once. Whoever needs a row saved now says so: flush().
+_INTERVAL_S = 0.2
 _RETRY_S = 1.0
 
 

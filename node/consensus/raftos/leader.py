@@ -67,6 +67,7 @@ class Leader(Role, library.Leader):
         self._confirms: list[tuple[int, asyncio.Future[None]]] = []
         self._round_asked = False
         self._slice: _Slice | None = None
+        self._notice: asyncio.TimerHandle | None = None
         self._forwarded: dict[tuple[str, int], AnsweredForwards] = {}
 
     def start(self) -> None:
@@ -81,6 +82,8 @@ class Leader(Role, library.Leader):
     def stop(self) -> None:
         self.heartbeat_timer.stop()
         self.step_down_timer.stop()
+        if self._notice is not None:
+            self._notice.cancel()
         for _, future in self._confirms:
             if not future.done():
                 future.set_exception(NotLeader("leadership was lost"))
@@ -139,8 +142,18 @@ class Leader(Role, library.Leader):
             elif progress.probing:
                 break
             self._send_entries(progress)
-        if progress.pipelined and progress.sent_commit < min(self.log.commit_index, progress.next_index - 1):
-            self._send(progress, [])
+        if self._lacks_commit(progress) and self._notice is None:
+            # Most often an entry follows at once, and carries the commit index for nothing.
+            self._notice = self.state.loop.call_later(settings.commit_notice_s, self._tell_commit)
+
+    def _lacks_commit(self, progress: Progress) -> bool:
+        return progress.pipelined and progress.sent_commit < min(self.log.commit_index, progress.next_index - 1)
+
+    def _tell_commit(self) -> None:
+        self._notice = None
+        for progress in self.progress.values():
+            if self._lacks_commit(progress):
+                self._send(progress, [])
 
     def _send_entries(self, progress: Progress) -> None:
         after = progress.next_index - 1

@@ -283,6 +283,9 @@ class Follower(Role, library.Follower):
         if commit > self.log.commit_index:
             self.log.commit(commit)
             self.state.server.log_changed()
+        if not data["entries"] and not data["wall_us"]:
+            # A notice of the commit index, neither heartbeat nor entries: nobody waits for an answer.
+            return
         if upto <= self.state.writer.durable_index:
             self._accept(data)
         else:

@@ -16,6 +16,8 @@ class RaftSettings:
     election_max_s: float = 1.2
     step_down_s: float = 1.2
     """A leader that no majority has answered for this long steps down."""
+    commit_notice_s: float = 0.002
+    """How long a grown commit index waits for an entry to travel with."""
     proposal_timeout_s: float = 10.0
     """A proposal that is not committed by then ends as OutcomeUnknown."""
     forward_retry_s: float = 0.2
