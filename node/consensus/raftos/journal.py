@@ -302,7 +302,9 @@ def _has_later_frame(data: bytes, position: int, salt: bytes, broken: int) -> bo
 def _is_torn(data: bytes, position: int, salt: bytes) -> bool:
     """Whether the broken frame there lacks its end or a whole sector, as a write cut short does."""
     head = data[position : position + _FRAME.size]
-    if len(head) < _FRAME.size or head[-1] == 0 or _lacks_sector(data, position, position + _FRAME.size):
+    if len(head) < _FRAME.size or not any(head[: len(salt)]) or head[-1] == 0:
+        return True
+    if _lacks_sector(data, position, position + _FRAME.size):
         return True
     _, length, number, payload_crc, head_crc, mark = _FRAME.unpack(head)
     if crc32(_FRAME.pack(salt, length, number, payload_crc, 0, mark)) != head_crc:
