@@ -95,7 +95,7 @@ def banner_line(draw: Draw) -> Cell | None:
     if not link.ever:
         return ((f" {glyphs.warning} No answer from ", "warn"), *where, *why) if why else None
     old = age(int(link.silence_s(draw.now_s) * 1e6))
-    head = f" {glyphs.warning} Link lost, trying again; what is shown is {old} old. "
+    head = f" {glyphs.warning} Link lost; what is shown is {old} old. "
     return ((head, "warn"), *where, *why)
 
 

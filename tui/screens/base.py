@@ -19,6 +19,7 @@ from tui.rows import Rows
 from tui.themes import Palette
 from tui.widgets.filterbar import FilterBar
 from tui.widgets.lines import Lines
+from tui.widgets.output import OutputPane
 from tui.widgets.table import Table
 
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ class ConsoleScreen(Screen[None]):
         """The table that filter, sort and marks concern just now."""
         return None
 
+    def searched(self) -> Table[Any] | OutputPane | None:
+        """What `/` filters or searches just now."""
+        return self.main_table()
+
     def sync(self) -> None:
         """Show what the store holds now. Called ten times a second at most, and only while the screen is shown."""
         if not self.is_mounted:
@@ -92,10 +97,12 @@ class ConsoleScreen(Screen[None]):
 
     def headline(self) -> Cell:
         """Right end of the second line: filter, marks and how many rows."""
-        table = self.main_table()
+        glyphs = self.console.glyphs
+        table = self.searched()
+        if isinstance(table, OutputPane):
+            return (("/", "key"), *foreign(table.filter_text, "accent", glyphs)) if table.filter_text else ()
         if table is None:
             return ()
-        glyphs = self.console.glyphs
         count = len(table.listing)
         parts: list[tuple[str, str]] = []
         if table.marks:
@@ -116,25 +123,25 @@ class ConsoleScreen(Screen[None]):
     # Filter.
 
     def open_filter(self) -> None:
-        table = self.main_table()
-        if table is not None:
-            self.query_one(FilterBar).open(table.filter_text)
+        searched = self.searched()
+        if searched is not None:
+            self.query_one(FilterBar).open(searched.filter_text)
 
     @on(FilterChanged)
     def _filter_changed(self, message: FilterChanged) -> None:
         message.stop()
-        table = self.main_table()
-        if table is None:
+        searched = self.searched()
+        if searched is None:
             return
         try:
-            table.apply_filter(message.text)
+            searched.apply_filter(message.text)
         except FilterError as error:
             self.console.say(f"{error}", "warn")
         else:
             self.console.clear_note()
         if message.done or message.cleared:
             self.query_one(FilterBar).close()
-            table.focus()
+            searched.focus()
         self.sync_chrome()
 
     @on(SortAsked)
@@ -145,12 +152,10 @@ class ConsoleScreen(Screen[None]):
 
     def step_back(self) -> bool:
         """Undo one thing on the way back: marks, then the filter. False when there was none."""
-        table = self.main_table()
-        if table is None:
-            return False
-        if table.marks:
-            return table.clear_marks()
-        if table.filter_text:
-            table.apply_filter("")
+        searched = self.searched()
+        if isinstance(searched, Table) and searched.clear_marks():
+            return True
+        if searched is not None and searched.filter_text:
+            searched.apply_filter("")
             return True
         return False

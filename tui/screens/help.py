@@ -80,15 +80,9 @@ class HelpScreen(Dialog[None]):
         mark = self.console.glyphs.mark
         lines: list[Cell] = [(), ((f" {PLACES[place].title}", "title"),)]
         for key in keys:
+            head = (mark if key.changes else " ", "accent")
             names = (f" {fit(shown_keys(key), KEYS_WIDTH)}", "key")
-            lines.append(
-                (
-                    (mark if key.changes else " ", "accent"),
-                    names,
-                    (fit(key.label, 14), "strong"),
-                    (key.help, "text"),
-                )
-            )
+            lines.append((head, names, (fit(key.label, 14), "strong"), (key.help, "text")))
         return lines
 
     def _filter_lines(self, width: int) -> list[Cell]:

@@ -46,7 +46,6 @@ class NodeScreen(PanesScreen):
         return task.node == self.key
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.load()
 
     @work(group="load", exclusive=True)

@@ -11,6 +11,7 @@ from textual.widget import Widget
 from tui.draw import Cell, Span
 from tui.screens.base import ConsoleScreen
 from tui.widgets.lines import Lines
+from tui.widgets.output import OutputPane
 from tui.widgets.table import Table
 
 SPLIT_WIDTH = 140
@@ -47,7 +48,6 @@ class PanesScreen(ConsoleScreen):
 
     def on_resize(self) -> None:
         self.arrange_panes()
-        super().on_resize()
 
     @property
     def split(self) -> bool:
@@ -77,13 +77,18 @@ class PanesScreen(ConsoleScreen):
         self.show_pane(names[(names.index(self.pane) + 1) % len(names)])
 
     def on_descendant_focus(self) -> None:
+        # Where one pane is shown at a time it is chosen by key, and the focus follows it.
         focused = self.focused
-        if focused is not None and focused.id in {name for name, _, _ in self.panes}:
+        if self.split and focused is not None and focused.id in {name for name, _, _ in self.panes}:
             self.pane = str(focused.id)
 
     def main_table(self) -> Table[Any] | None:
         widget = self.query_one(f"#{self.pane}")
         return widget if isinstance(widget, Table) else None
+
+    def searched(self) -> Table[Any] | OutputPane | None:
+        widget = self.query_one(f"#{self.pane}")
+        return widget if isinstance(widget, OutputPane) else self.main_table()
 
     def sync_content(self) -> None:
         headline = self.query_one("#headline", Lines)

@@ -54,7 +54,6 @@ class TaskScreen(PanesScreen):
 
     def on_mount(self) -> None:
         self._own_events = Listing(self.console.view.events, order, only=self._is_mine)
-        super().on_mount()
         self.load()
 
     def on_unmount(self) -> None:

@@ -70,9 +70,6 @@ class OutputPane(VirtualView):
             self._go_to_match(self.top, 1)
         self.refresh()
 
-    def clear_marks(self) -> bool:
-        return False
-
     def _go_to_match(self, start: int, step: int) -> None:
         found = self.buffer.find(self.filter_text, start, step) if self.filter_text else None
         if found is None:
@@ -126,6 +123,11 @@ class OutputPane(VirtualView):
 
     def action_previous_match(self) -> None:
         self._go_to_match((self._match if self._match >= 0 else self.top) - 1, -1)
+
+    def resized(self) -> None:
+        super().resized()
+        if self.following:
+            self.scroll_lines_to(self.last_top)
 
     def on_focus(self) -> None:
         self.repaint_header()

@@ -221,10 +221,11 @@ class Table(VirtualView, Generic[R]):
 
     def clear_marks(self) -> bool:
         """Unmark all; False when nothing was marked."""
-        had = bool(self.marks)
+        if not self.marks:
+            return False
         self.marks.clear()
         self.redraw()
-        return had
+        return True
 
     # Geometry.
 
@@ -261,10 +262,10 @@ class Table(VirtualView, Generic[R]):
             self._drawn.clear()
         super().watch_scroll_y(old_value, new_value)
 
-    def on_resize(self, event: events.Resize) -> None:
+    def resized(self) -> None:
         self._placed_for = None
         self._drawn.clear()
-        super().on_resize(event)
+        super().resized()
         self._scroll_into_view()
 
     def on_focus(self) -> None:

@@ -116,6 +116,10 @@ class VirtualView(ScrollView, can_focus=True):
         return (first, first + length)
 
     def on_resize(self, _event: events.Resize) -> None:
+        self.resized()
+
+    def resized(self) -> None:
+        """The size of the view changed."""
         self.resize_virtual()
         self.scroll_lines_to(self.top)
 
