@@ -35,7 +35,7 @@ from tui.screens.nodes import NodesScreen
 from tui.screens.queue import LettersScreen, QueueScreen
 from tui.screens.task import TaskScreen
 from tui.source import LinkState, Source, SourceError
-from tui.terminal import Terminal, detect
+from tui.terminal import Terminal, as_started, detect
 from tui.themes import DARK, LIGHT, Palette, palette
 from tui.view import ClusterView
 from tui.widgets.table import Table
@@ -317,12 +317,13 @@ class Console(App[int], inherit_bindings=False):
 
 def run_console(source: Source, *, read_only: bool = False) -> int:
     """Run the console on this terminal until it is left; returns the exit status. Always restores the terminal."""
-    app = Console(source, terminal=detect(os.environ), read_only=read_only)
+    app = Console(source, terminal=detect(as_started(os.environ)), read_only=read_only)
 
     async def run() -> int:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, app.exit, 128 + number)
-        return await app.run_async() or 0
+        status = await app.run_async()
+        return app.return_code or 0 if status is None else status
 
     return asyncio.run(run())

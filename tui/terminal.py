@@ -1,9 +1,11 @@
-"""What the terminal can show, judged from its environment. Pure."""
+"""What the terminal can show, judged from its environment."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from tui.draw import ASCII, UNICODE, Glyphs
 
@@ -27,3 +29,13 @@ def detect(environ: Mapping[str, str]) -> Terminal:
     background = environ.get("COLORFGBG", "").rpartition(";")[2]
     light = background.isascii() and background.isdigit() and int(background) in (7, 15)
     return Terminal(ascii_only=not utf8 or dumb, no_color=bool(environ.get("NO_COLOR")), light=light)
+
+
+def as_started(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment without the UTF-8 locale that Python gives itself when it is started in the C locale."""
+    started = b"LC_CTYPE="
+    with suppress(OSError):
+        started = Path("/proc/self/environ").read_bytes()
+    if any(entry.startswith(b"LC_CTYPE=") for entry in started.split(b"\0")):
+        return environ
+    return {name: value for name, value in environ.items() if name != "LC_CTYPE"}

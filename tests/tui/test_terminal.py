@@ -1,0 +1,168 @@
+"""The console on a real pseudo terminal: started by what the environment says, and always put back in order."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+from tui.terminal import detect
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = """
+import sys
+sys.path[:0] = [{root!r}, {proto!r}]
+from tests.tui.fake import FakeSource
+from tui.app import run_console
+sys.exit(run_console(FakeSource()))
+"""
+BROKEN = """
+import sys
+sys.path[:0] = [{root!r}, {proto!r}]
+from tests.tui.fake import FakeSource
+from tui.app import Console, run_console
+def broken(self):
+    raise RuntimeError("broken on purpose")
+Console.tick = broken
+sys.exit(run_console(FakeSource()))
+"""
+DEADLINE_S = 30.0
+
+
+@pytest.mark.parametrize(
+    ("environ", "ascii_only", "no_color", "light"),
+    [
+        ({"LANG": "C.UTF-8", "TERM": "xterm-256color"}, False, False, False),
+        ({"LANG": "en_US.utf8"}, False, False, False),
+        ({"LANG": "C"}, True, False, False),
+        ({}, True, False, False),
+        ({"LANG": "C", "LC_ALL": "C.UTF-8"}, False, False, False),
+        ({"LANG": "C.UTF-8", "LC_ALL": "POSIX"}, True, False, False),
+        ({"LANG": "C.UTF-8", "TERM": "dumb"}, True, False, False),
+        ({"LANG": "C.UTF-8", "NO_COLOR": "1"}, False, True, False),
+        ({"LANG": "C.UTF-8", "NO_COLOR": ""}, False, False, False),
+        ({"LANG": "C.UTF-8", "COLORFGBG": "0;15"}, False, False, True),
+        ({"LANG": "C.UTF-8", "COLORFGBG": "15;default;0"}, False, False, False),
+    ],
+)
+def test_detection(environ: dict[str, str], ascii_only: bool, no_color: bool, light: bool) -> None:
+    found = detect(environ)
+    assert (found.ascii_only, found.no_color, found.light) == (ascii_only, no_color, light)
+
+
+class Terminal:
+    """A child on a pseudo terminal of 80x24, and all that it wrote."""
+
+    def __init__(self, program: str = PROGRAM, **environ: str) -> None:
+        self.master, self.slave = pty.openpty()
+        termios.tcsetwinsize(self.slave, (24, 80))
+        self.before = termios.tcgetattr(self.slave)
+        self.written = b""
+        program = program.format(root=str(ROOT), proto=str(ROOT / "proto"))
+        base = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TERM": "xterm-256color"}
+        self.child = subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdin=self.slave,
+            stdout=self.slave,
+            stderr=self.slave,
+            env=base | environ,
+            start_new_session=True,
+        )
+
+    def read_until(self, wanted: bytes) -> None:
+        deadline = time.monotonic() + DEADLINE_S
+        while wanted not in self.written:
+            assert time.monotonic() < deadline, f"no {wanted!r} in {self.written[-2000:]!r}"
+            self._read()
+
+    def wait(self) -> int:
+        deadline = time.monotonic() + DEADLINE_S
+        while self.child.poll() is None:
+            assert time.monotonic() < deadline, "the console does not end"
+            self._read()
+        while select.select([self.master], [], [], 0)[0]:
+            if not self._read():
+                break
+        return self.child.returncode
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.master, keys)
+
+    def close(self) -> None:
+        if self.child.poll() is None:
+            self.child.kill()
+            self.child.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+    def _read(self) -> bytes:
+        if not select.select([self.master], [], [], 0.05)[0]:
+            return b""
+        data = os.read(self.master, 65536)
+        self.written += data
+        return data
+
+    def assert_restored(self) -> None:
+        assert self.written.rstrip().endswith(b"\x1b[?1049l") or b"\x1b[?1049l" in self.written, "main screen"
+        assert self.written.rfind(b"\x1b[?25h") > self.written.rfind(b"\x1b[?25l"), "cursor shown"
+        assert self.written.rfind(b"\x1b[?1000l") > self.written.rfind(b"\x1b[?1000h"), "mouse off"
+        assert self.written.rfind(b"\x1b[?2004l") > self.written.rfind(b"\x1b[?2004h"), "paste brackets off"
+        assert termios.tcgetattr(self.slave)[3] == self.before[3], "echo and line mode as before"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_the_terminal_in_order(number: signal.Signals) -> None:
+    terminal = Terminal()
+    try:
+        terminal.read_until(b"anvil")
+        terminal.child.send_signal(number)
+        assert terminal.wait() == 128 + number
+        terminal.assert_restored()
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize("keys", [b"Q", b"\x03", b"2\rQ"])
+def test_leaving_by_key_leaves_the_terminal_in_order(keys: bytes) -> None:
+    terminal = Terminal()
+    try:
+        terminal.read_until(b"anvil")
+        terminal.type(keys)
+        assert terminal.wait() == 0
+        terminal.assert_restored()
+    finally:
+        terminal.close()
+
+
+def test_ascii_and_no_colour_on_the_wire() -> None:
+    terminal = Terminal(LANG="C", NO_COLOR="1")
+    try:
+        terminal.read_until(b"anvil")
+        terminal.type(b"2")
+        terminal.read_until(b"STATE")
+        terminal.type(b"Q")
+        assert terminal.wait() == 0
+        assert [line for line in terminal.written.splitlines() if not line.isascii()] == []
+        codes = {code for found in re.findall(rb"\x1b\[([\d;]*)m", terminal.written) for code in found.split(b";")}
+        assert codes <= {b"", b"0", b"1", b"2", b"3", b"4", b"7"}, "attributes, no colour"
+    finally:
+        terminal.close()
+
+
+def test_a_crash_leaves_the_terminal_in_order_and_says_why() -> None:
+    terminal = Terminal(BROKEN)
+    try:
+        assert terminal.wait() == 1
+        terminal.assert_restored()
+        assert b"broken on purpose" in terminal.written
+    finally:
+        terminal.close()
