@@ -1,7 +1,12 @@
-"""Start of the supervisor process: one per data folder, in a session of its own."""
+"""Start of the supervisor process: one per data folder, in a session of its own.
+
+It stays until it is told to quit, by its daemon or by SIGTERM: a daemon that is gone may come back to its commands.
+Only when its data folder is removed while nothing runs does it go by itself.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import resource
@@ -15,11 +20,13 @@ from node.supervisor.family import Family
 from node.supervisor.journal import Journal, Mark
 from node.supervisor.kin import all_pids, key_of, session_of, start_ticks
 from node.supervisor.server import Supervisor
+from node.supervisor.spawn import Spawner
 
 _FOLDER = "supervisor"
 _PID_FILE = "supervisor.pid"
 _PR_SET_CHILD_SUBREAPER = 36
 _MAX_DESCRIPTORS = 65536
+_MAX_LOG_BYTES = 1024 * 1024
 _REMNANT_ROUNDS = 250
 
 
@@ -41,13 +48,13 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         os.write(2, f"The supervisor of {data} cannot start: {error}. Correct that and start it again.\n".encode())
         return 1
-    _prepare_process()
+    descriptors = _prepare_process()
     end_remnants(journal, boot_id, identity)
     greeting = wire.hello(
         "cortex-supervisor",
         {"protocol": str(wire.PROTOCOL), "pid": str(os.getpid()), "boot": boot_id},
     )
-    supervisor = Supervisor(data, listener, journal, Family(identity), greeting)
+    supervisor = Supervisor(data, listener, journal, Family(identity), Spawner(descriptors), greeting)
     _write_pid(data)
     _detach(folder)
     supervisor.run()
@@ -133,9 +140,8 @@ def _listen(folder: str) -> socket.socket:
     return listener
 
 
-def _prepare_process() -> None:
-    import ctypes
-
+def _prepare_process() -> int:
+    """Become the reaper of orphans and take more descriptors; how many a command gets, 0 = as many as it has."""
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     if os.getsid(0) != os.getpid():
@@ -144,6 +150,12 @@ def _prepare_process() -> None:
         except OSError:
             pass  # a group leader already
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return 0
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return soft
 
 
 def _write_pid(data: str) -> None:
@@ -156,6 +168,8 @@ def _write_pid(data: str) -> None:
 def _detach(folder: str) -> None:
     """Say on stdout that connections are taken, then let go of the starter's descriptors."""
     log = os.open(f"{folder}/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    if os.fstat(log).st_size > _MAX_LOG_BYTES:
+        os.ftruncate(log, 0)
     os.dup2(log, 2)
     try:
         os.write(1, b"ready\n")

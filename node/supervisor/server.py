@@ -34,7 +34,13 @@ class Supervisor:
     """Runs until it is told to quit and its last command has ended."""
 
     def __init__(
-        self, data: str, listener: socket.socket, journal: Journal, family: Family, greeting: bytes
+        self,
+        data: str,
+        listener: socket.socket,
+        journal: Journal,
+        family: Family,
+        spawner: Spawner,
+        greeting: bytes,
     ) -> None:
         self._data = data
         self._listener = listener
@@ -51,7 +57,7 @@ class Supervisor:
         self._lost = set(journal.marks) - set(journal.results)
         self._family = family
         self._folders = Folders(f"{data}/work")
-        self._spawner = Spawner()
+        self._spawner = spawner
         self._output_fd = os.open(f"{data}/output", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._cap_bytes = 64 * 1024 * 1024
         self._wake_us = NEVER
@@ -381,10 +387,10 @@ class Supervisor:
                 self._wake_us = min(self._wake_us, attempt.next_us())
 
     def _quit(self) -> None:
-        """End all commands; the second time at once."""
+        """End all commands, which can run elsewhere; the second time at once."""
         self._quitting = self._quit_signals
         for key in self._waiting:
             self._waiting.drop(key)
         kill_timeout_us = _QUIT_KILL_TIMEOUT_US if self._quitting == 1 else 0
         for key, attempt in list(self._attempts.items()):
-            self._stop(key, wire.CAUSE_SUPERVISOR, min(kill_timeout_us, attempt.order.kill_timeout_us))
+            self._stop(key, wire.CAUSE_MIGRATE, min(kill_timeout_us, attempt.order.kill_timeout_us))

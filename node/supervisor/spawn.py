@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 
 # What Python or this process ignores or handles; a command starts with the defaults.
@@ -21,11 +22,15 @@ class Busy(Exception):
 
 
 class Spawner:
-    """Spawns commands with /dev/null as stdin and two pipes. Needs a process with a single thread."""
+    """Spawns commands with /dev/null as stdin and two pipes. Needs a process with a single thread.
 
-    __slots__ = ("_found", "_null")
+    `descriptors` is how many a command may have open; 0 = as many as this process.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_descriptors", "_found", "_null")
+
+    def __init__(self, descriptors: int = 0) -> None:
+        self._descriptors = descriptors
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._found: dict[tuple[bytes, bytes], bytes] = {}
 
@@ -50,7 +55,17 @@ class Spawner:
             ) from None
         os.close(ends[1])
         os.close(ends[3])
+        if self._descriptors:
+            self._limit(pid)
         return pid, ends[0], ends[2]
+
+    def _limit(self, pid: int) -> None:
+        # After the spawn: to set it in the child would need a fork instead of a vfork.
+        try:
+            _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (self._descriptors, hard))
+        except OSError:
+            pass  # it has ended, or became another user's
 
     def _spawn_in(self, argv: list[bytes], env: dict[bytes, bytes], cwd: str, out: int, err: int) -> int:
         # posix_spawn knows no working directory, and a child inherits ours: nothing else here depends on it.
@@ -93,7 +108,7 @@ class Spawner:
                     self._found[program, search] = path
                 return path
         raise CannotStart(
-            f"Command {_shown(program)} is not in PATH ({_shown(search)}). "
+            f"Command {_shown(program)} is not in PATH ({_shown(search, 80)}). "
             "Install it on this node or name it by its full path."
         )
 
@@ -128,5 +143,6 @@ def _bad_command(program: bytes, path: bytes, error: OSError) -> CannotStart:
     return CannotStart(f"Command {name} cannot be started: {os.strerror(error.errno or 0)}. Try it by hand there.")
 
 
-def _shown(text: bytes) -> str:
-    return text.decode("utf-8", "replace")[:200]
+def _shown(text: bytes, limit: int = 200) -> str:
+    whole = text.decode("utf-8", "replace")
+    return whole if len(whole) <= limit else whole[:limit] + "…"

@@ -76,7 +76,7 @@ class AttemptResult:
     wall_us: int
     user_us: int
     system_us: int
-    max_rss_bytes: int
+    max_rss_bytes: int  # a spawned process inherits its spawner's peak, so never less than some 12 MB
     stdout: StreamEnd
     stderr: StreamEnd
 

@@ -63,11 +63,9 @@ def _sentence(spec: TaskSpec, result: AttemptResult) -> str:
     if result.cause == Cause.CAUSE_CANCEL:
         return f"The command was stopped by a cancel; it ended with {how}."
     if result.cause == Cause.CAUSE_MIGRATE:
-        return f"The command was stopped so that its node gets empty; it ended with {how}."
+        return f"The command was stopped because its node is emptied or shut down; it ended with {how}."
     if result.cause == Cause.CAUSE_LEASE:
         return f"The command was stopped because its node lost touch with the cluster; it ended with {how}."
-    if result.cause == Cause.CAUSE_SUPERVISOR:
-        return f"The command was stopped together with its node's supervisor; it ended with {how}."
     return f"The command ended with {how}."
 
 

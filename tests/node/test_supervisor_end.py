@@ -251,7 +251,7 @@ async def test_quit_ends_all_and_the_next_supervisor_knows_how(tmp_path: Path) -
         (held,) = connected.attempts
         assert held.key == order.key
         assert held.result is not None
-        assert held.result.cause == Cause.CAUSE_SUPERVISOR
+        assert held.result.cause == Cause.CAUSE_MIGRATE
         await again.port.quit()
 
 
@@ -264,7 +264,7 @@ async def test_terminate_signal_is_quit_and_the_second_kills(tmp_path: Path) -> 
         assert alive(pid)
         os.kill(pid, signal.SIGTERM)
         result = await watched.result(order.key)
-        assert (result.cause, result.signal) == (Cause.CAUSE_SUPERVISOR, signal.SIGKILL)
+        assert (result.cause, result.signal) == (Cause.CAUSE_MIGRATE, signal.SIGKILL)
         await until(lambda: not alive(pid))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -128,6 +129,20 @@ async def test_signals_have_their_defaults(watched: Watched) -> None:
     masks = [int(line.split()[1], 16) for line in result.stdout.head.splitlines()]
     # without the two signals that the C library keeps for itself
     assert [mask & 0x7FFFFFFF for mask in masks] == [0, 0]
+
+
+async def test_limits_are_those_that_the_daemon_had(tmp_path: Path) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    before = resource.prlimit(0, resource.RLIMIT_NOFILE, (777, hard))
+    try:
+        watched = Watched(tmp_path)
+        await watched.start()
+    finally:
+        resource.prlimit(0, resource.RLIMIT_NOFILE, before)
+    assert resource.prlimit(watched.port.pid, resource.RLIMIT_NOFILE)[0] > 777
+    result = await watched.run("sh", "-c", "sleep 0.2; ulimit -Sn; ulimit -Hn; ulimit -c")
+    assert result.stdout.head.split() == [b"777", str(hard).encode(), b"0"]
+    await watched.port.quit()
 
 
 async def test_own_session_and_group(watched: Watched) -> None:
