@@ -131,7 +131,7 @@ class Rig(ABC):
                 "entries": entries or [],
                 "commit_index": commit,
                 "request_id": request,
-                "wall_us": 0,
+                "wall_us": 0 if entries else 1,
             }
         )
 
@@ -269,19 +269,22 @@ class _PublishedServer:
 class Ours(Rig):
     """The engine on a simulated machine."""
 
-    settings = RaftSettings()
-
-    def __init__(self, folder: Path, voters: int = 3) -> None:
-        super().__init__(folder, voters)
+    def __init__(
+        self, folder: Path | None = None, voters: int = 3, settings: RaftSettings | None = None, me: str = ME
+    ) -> None:
+        super().__init__(folder or Path(), voters)
+        self.me = me
+        self.peers = [voter for voter in ALL[:voters] if voter != me]
+        self.settings = settings or RaftSettings()
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimLoop)
-        self.machine = SimMachine(loop, ME, seed=1)
+        self.machine = SimMachine(loop, me, seed=1)
         self.host = Host()
 
     async def start(self) -> None:
         self.life, env = self.machine.boot()
-        voters = {voter: voter for voter in (ME, *self.peers)}
-        self.engine = RaftosEngine(env, self.host, ME, voters, CLUSTER, self._note, self.settings)
+        voters = {voter: voter for voter in (self.me, *self.peers)}
+        self.engine = RaftosEngine(env, self.host, self.me, voters, CLUSTER, self._note, self.settings)
         self.host.engine = self.engine
         await self.life.spawn(self.engine.start())
 
@@ -308,7 +311,7 @@ class Ours(Rig):
             ]
             data["entries"] = entries
         codec = Codec(CLUSTER, data["sender"])
-        self.life.call(self.engine.receive, codec.encode(data, ME))
+        self.life.call(self.engine.receive, codec.encode(data, self.me))
 
     def propose(self, text: str) -> Awaitable[int]:
         return self.life.spawn(self.engine.propose(text.encode()))

@@ -177,12 +177,9 @@ def test_13_a_leader_in_one_cluster_is_none_in_another(rig: type[Rig], tmp_path:
 
 @published_and_ours
 def test_13_two_voters_in_one_process_keep_their_own_timing(rig: type[Rig], tmp_path: Path) -> None:
-    class Slow(Ours):
-        settings = RaftSettings(heartbeat_s=1.0, election_min_s=30.0, election_max_s=60.0)
-
     async def check(voter: Rig) -> None:
         if isinstance(voter, Ours):
-            slow: Rig = Slow(tmp_path / "slow")
+            slow = Ours(settings=RaftSettings(heartbeat_s=1.0, election_min_s=30.0, election_max_s=60.0))
             await slow.start()
             assert voter.election_s != slow.election_s
         else:

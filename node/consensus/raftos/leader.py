@@ -29,6 +29,8 @@ class Progress:
     heard_at: float = -math.inf
     acked_round: int = 0
     sent_commit: int = 0
+    forwarded_index: int = 0
+    """The last entry that this peer passed on as a proposal."""
     inflight: deque[tuple[int, int]] = field(default_factory=deque)
     """Last index and bytes of each unanswered message with entries."""
     inflight_bytes: int = 0
@@ -142,7 +144,12 @@ class Leader(Role, library.Leader):
             elif progress.probing:
                 break
             self._send_entries(progress)
-        if self._lacks_commit(progress) and self._notice is None:
+        if not self._lacks_commit(progress):
+            return
+        if progress.sent_commit < progress.forwarded_index:
+            # Somebody waits there for a proposal that this follower passed on.
+            self._send(progress, [])
+        elif self._notice is None:
             # Most often an entry follows at once, and carries the commit index for nothing.
             self._notice = self.state.loop.call_later(settings.commit_notice_s, self._tell_commit)
 
@@ -265,6 +272,7 @@ class Leader(Role, library.Leader):
             code = OVERLOADED
         else:
             first_index = self.execute_command(data["proposals"])
+            self.progress[data["sender"]].forwarded_index = self.log.last_log_index
         return {
             "type": "forward_response",
             "term": self.storage.term,
@@ -324,5 +332,5 @@ class Leader(Role, library.Leader):
         """Whether the peer has answered within the last election time-out."""
         return self.state.loop.time() - self.progress[peer].heard_at < self.state.settings.election_max_s
 
-    def _follow(self, data: Data) -> None:
+    def follow(self, data: Data) -> None:
         """Two leaders in one term cannot be; whoever says so is not believed."""

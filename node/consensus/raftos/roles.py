@@ -218,9 +218,9 @@ class Role:
             return
         if data["term"] > self.storage.term:
             self.state.raise_term(data["term"])
-        self._follow(data)
+        self.state.state.follow(data)
 
-    def _follow(self, data: Data) -> None:
+    def follow(self, data: Data) -> None:
         """A message of this term's leader."""
         raise NotImplementedError
 
@@ -264,10 +264,7 @@ class Follower(Role, library.Follower):
             then=lambda: self._send_vote(sender, term, granted=True, pre_vote=False),
         )
 
-    def _follow(self, data: Data) -> None:
-        if self.state.state is not self:
-            self.state.state._follow(data)
-            return
+    def follow(self, data: Data) -> None:
         self.state.leader_heard_at = self.state.loop.time()
         self.state.set_leader(data["leader_id"])
         self.election_timer.reset()
@@ -434,7 +431,6 @@ class Candidate(Role, library.Candidate):
         else:
             self.state.to_leader()
 
-    def _follow(self, data: Data) -> None:
-        if self.state.state is self:
-            self.state.to_follower()
-        self.state.state._follow(data)
+    def follow(self, data: Data) -> None:
+        self.state.to_follower()
+        self.state.state.follow(data)
