@@ -44,7 +44,8 @@ async def test_one_voter_runs_a_command_and_remembers_it(make_cluster: MakeClust
         await cluster.leader(client)
         page = await client.list_tasks(limit=10)
         assert [(state_name(task), task.result.exit_code) for task in page.tasks] == [("dead_letter", 7)]
-        assert page.tasks[0].result.stdout.head == b"hi\n"
+        task = (await client.get_task(page.tasks[0].id)).task
+        assert task.result.stdout.head == b"hi\n"
 
 
 async def test_nothing_is_lost_when_the_leader_is_killed(make_cluster: MakeCluster, tmp_path: Path) -> None:
@@ -94,8 +95,9 @@ async def test_a_command_runs_on_while_its_daemon_is_restarted(make_cluster: Mak
         cluster.start()
         await cluster.leader(client)
         gate.touch()
-        task = (await wait_all_ended(client, {task_id}, timeout_s=60))[task_id]
-        events = (await client.get_task(task_id)).events
+        await wait_all_ended(client, {task_id}, timeout_s=60)
+        found = await client.get_task(task_id)
+        task, events = found.task, found.events
         started = [event for event in events if event.type == types_pb2.EVENT_TYPE_STARTED]
         assert (state_name(task), task.attempt, len(started)) == ("completed", 0, 1), cluster.logs()
         assert task.result.stdout.head == b"one\ntwo\n"
