@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -58,7 +59,7 @@ class Unreachable(ClusterError):
         super().__init__(
             "unreachable",
             f"No daemon answers at {address}: {detail}.",
-            "Start it with `cortex up` or `systemctl start cortexd`, or name another with --data or --cluster.",
+            "Start it with `cortex up --data DIR` or `systemctl start cortexd`, or name another cluster.",
         )
         self.refused = refused
 
@@ -76,7 +77,9 @@ def from_rpc(error: grpc.aio.AioRpcError, address: str, method: str) -> ClusterE
     detail = error.details() or ""
     status = error.code()
     if status is grpc.StatusCode.UNAVAILABLE:
-        refused = detail.startswith("failed to connect") or "name resolution" in detail.lower()
+        if "dns resolution" in detail.lower() or "name resolution" in detail.lower():
+            return Unreachable(address, "that name is not known", refused=True)
+        refused = detail.startswith("failed to connect")
         return Unreachable(
             address, "connection refused or timed out" if refused else "connection lost", refused=refused
         )
@@ -100,13 +103,23 @@ def from_rpc(error: grpc.aio.AioRpcError, address: str, method: str) -> ClusterE
         )
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return ClusterError(
-            "too_large", f"{method}: {detail}.", "A message holds at most 4 MiB: send less at once."
+            "too_large", _too_large(method, detail), "A message holds at most 4 MiB: send or ask for less at once."
         )
     return ClusterError(
         "internal",
         f"{address} failed at {method}: {status.name.lower()} {detail}".rstrip() + ".",
         "See that daemon's log.",
     )
+
+
+def _too_large(method: str, detail: str) -> str:
+    """gRPC names sizes as in: Sent message larger than max (6001270 vs. 4194304)."""
+    size = re.search(r"larger than max \((\d+) vs", detail)
+    if size is None:
+        return f"{method}: {detail}."
+    if "CLIENT" in detail and "Sent" in detail:
+        return f"The request has {int(size[1]) / 1e6:.1f} MB, so nothing was sent."
+    return f"The answer to {method} has {int(size[1]) / 1e6:.1f} MB."
 
 
 def _from_metadata(trailing: Iterable[Any] | None) -> ClusterError | None:

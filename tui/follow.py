@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import TypeAlias
 
@@ -57,7 +57,9 @@ class Follower:
         only: Kind = cluster_pb2.STREAM_KIND_UNSPECIFIED,
     ) -> None:
         self._client = client
-        self._new_output = partial(_Output, client, sink=sink, told=told, only=only)
+        self._new_output = partial(_Output, client, sink=sink, told=told, only=only, broke=self._break)
+        self._broken = asyncio.Event()
+        self._cause: BaseException | None = None
         self._outputs: dict[str, _Output] = {}
         self._ended: dict[str, types_pb2.Task] = {}
         self.known: list[str] = []
@@ -67,7 +69,7 @@ class Follower:
         """Returns the ended tasks in the order of `ids`. Raises ClusterError.
 
         `ids` are ids or unique prefixes; or ids of tasks that were accepted at log index `after_index` and had not
-        begun then, which spares asking for each.
+        begun then, which spares asking for each. What `sink` raises ends it too.
         """
         wanted = list(ids)
         if not after_index:
@@ -79,13 +81,35 @@ class Follower:
         self.known = wanted
         try:
             if not self._ended.keys() >= set(wanted):
-                await self._watch(after_index, set(wanted))
+                await self._unless_broken(self._watch(after_index, set(wanted)))
             for task_id in dict.fromkeys(wanted):
                 await self._outputs[task_id].finish(self._ended[task_id])
+                if self._cause is not None:
+                    raise self._cause
         finally:
             for output in self._outputs.values():
                 await output.close()
         return [self._ended[task_id] for task_id in wanted]
+
+    def _break(self, cause: BaseException) -> None:
+        self._cause = cause
+        self._broken.set()
+
+    async def _unless_broken(self, work: Coroutine[None, None, None]) -> None:
+        """Awaits `work`, but no longer than somebody takes the output: a command that never ends is no reason."""
+        working = asyncio.create_task(work)
+        breaking = asyncio.create_task(self._broken.wait())
+        try:
+            await asyncio.wait({working, breaking}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            breaking.cancel()
+            if not working.done():
+                working.cancel()
+                with suppress(asyncio.CancelledError):
+                    await working
+        if self._cause is not None:
+            raise self._cause
+        working.result()
 
     async def _watch(self, index: int, wanted: set[str]) -> None:
         async with aclosing(self._client.watch(index, patience_s=PATIENCE_S)) as replies:
@@ -114,13 +138,21 @@ class _Output:
     """The output of one task, attempt after attempt."""
 
     def __init__(
-        self, client: ClusterClient, task_id: str, *, sink: Sink | None, told: Callable[[str], None], only: Kind
+        self,
+        client: ClusterClient,
+        task_id: str,
+        *,
+        sink: Sink | None,
+        told: Callable[[str], None],
+        only: Kind,
+        broke: Callable[[BaseException], None],
     ) -> None:
         self._client = client
         self._task_id = task_id
         self._sink = sink
         self._told = told
         self._only = only
+        self._broke = broke
         self._fence = 0
         self._offsets: dict[Kind, int] = {}
         self._pump: asyncio.Task[None] | None = None
@@ -156,7 +188,10 @@ class _Output:
         if before is not None:
             await _settle(before)
         self._offsets = {}
-        await self._fetch(self._only, fence, follow=True)
+        try:
+            await self._fetch(self._only, fence, follow=True)
+        except OSError as error:
+            self._broke(error)
 
     async def _fetch(self, kind: Kind, fence: int, *, follow: bool) -> None:
         """Hands over what the attempt's machine has; stops quietly when it cannot be reached."""

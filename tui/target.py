@@ -104,7 +104,11 @@ def from_folder(folder: Path) -> Cluster:
     if (folder / "cortex.sock").exists():
         targets = (Target(f"unix:{folder / 'cortex.sock'}"),)
         return Cluster(targets, "", _key("", targets), str(folder))
-    raise ClusterError(
+    raise no_cluster(folder)
+
+
+def no_cluster(folder: Path) -> ClusterError:
+    return ClusterError(
         "unreachable",
         f"There is no cluster in {folder}.",
         f"Start one there with `cortex up --data {folder}`, or name another folder.",
@@ -132,13 +136,18 @@ def read_cluster_file(folder: Path) -> dict[str, Any]:
     path = folder / CLUSTER_FILE
     try:
         document = json.loads(path.read_text())
-        if not document["nodes"] or not all(item["id"] and item["address"] for item in document["nodes"]):
-            raise KeyError("nodes")
+    except FileNotFoundError:
+        raise no_cluster(folder) from None
     except OSError as error:
         raise ClusterError(
             "unreachable", f"{path} cannot be read: {error.strerror}.", "Check its permissions."
         ) from None
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
+        document = None
+    try:
+        if not document["nodes"] or not all(item["id"] and item["address"] for item in document["nodes"]):
+            raise KeyError("nodes")
+    except (KeyError, TypeError):
         raise ClusterError(
             "unreachable", f"{path} is damaged.", "Restore it, or start a new cluster in another folder."
         ) from None

@@ -116,6 +116,12 @@ _TOUCH_KEYS = TASK_COMMANDS - {"task_assign", "task_started", "task_migrate"}
 # The feature level that brings each kind of command. Kinds that are not here belong to levels to come.
 KIND_LEVELS: Mapping[str, int] = dict.fromkeys({"noop", "task_submit", *TASK_COMMANDS, *CLUSTER_TABLE}, 1)
 
+# What an operator is told about a command that a state does not allow.
+_IMPOSSIBLE: Mapping[str, str] = {
+    "task_cancel": "it has ended, and there is nothing to cancel",
+    "task_retry": "only a failed task, a dead letter or a lost task is retried",
+}
+
 # Refusals that say nothing about the request itself: it may be repeated under its id and then be accepted.
 _NOT_STORED = frozenset({Code.QUEUE_FULL, Code.OVERLOADED})
 
@@ -263,7 +269,10 @@ def _task_step(draft: Draft, task: Task | None, kind: str, command: Any) -> Refu
         return Refusal(Code.STALE_FENCE, f"Fence {command.fence} of task {task.id} does not hold any more.")
     if rule is None:
         state = TaskState.Name(task.state).removeprefix("TASK_STATE_").lower()
-        return Refusal(Code.WRONG_STATE, f"Task {task.id} is {state}: {kind} is not possible.")
+        why = _IMPOSSIBLE.get(kind, f"{kind} is not possible")
+        if kind == "task_cancel" and command.discard:
+            why = "only a dead letter is discarded"
+        return Refusal(Code.WRONG_STATE, f"Task {task.id} is {state}: {why}.")
     return rule.step(draft, task, command)
 
 

@@ -28,12 +28,13 @@ STATUS: dict[Code, grpc.StatusCode] = {
     Code.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 
+_LOOK = "See its present state with `cortex task ID` or `cortex nodes`."
 # What to do about a refusal that apply recorded; its cause comes with it.
 REMEDIES: dict[Code, str] = {
     Code.NOT_FOUND: "List what exists with `cortex tasks` or `cortex nodes`.",
     Code.ALREADY_EXISTS: "Choose another key, or submit exactly what the key stands for.",
-    Code.WRONG_STATE: "Look at its present state first.",
-    Code.STALE_FENCE: "Look at its present state first.",
+    Code.WRONG_STATE: _LOOK,
+    Code.STALE_FENCE: _LOOK,
     Code.QUEUE_FULL: "Wait until tasks have ended, or raise max_queue_depth.",
     Code.INVALID: "Correct the request.",
 }
@@ -53,7 +54,7 @@ def from_reply(code: str, message: str) -> Fault:
         known = Code(code)
     except ValueError:
         known = Code.INTERNAL
-    return Fault(known, message, REMEDIES.get(known, "Look at its present state first."))
+    return Fault(known, message, REMEDIES.get(known, _LOOK))
 
 
 def link_lost(request: Message) -> Fault:

@@ -89,7 +89,11 @@ class Server:
         given = secret if isinstance(secret, bytes) else secret.encode()
         if not hmac.compare_digest(given, self._secret):
             message = "The call does not carry this cluster's secret."
-            raise Fault(Code.UNAUTHENTICATED, message, "Give --data DIR, or the secret file of the cluster.")
+            raise Fault(
+                Code.UNAUTHENTICATED,
+                message,
+                "Name the cluster's folder with --data, or its secret file with CORTEX_SECRET_FILE.",
+            )
         actor = found.get("cortex-actor-bin", b"")
         hops = str(found.get("cortex-hops", "0"))
         name = actor.decode(errors="replace") if isinstance(actor, bytes) else actor

@@ -16,7 +16,7 @@ from tests.tui.fake_daemon import FakeDaemon
 
 async def test_submit_prints_the_id(cortex: CommandLine, cluster: FakeCluster) -> None:
     ran = await cortex("submit", "--name", "x", "--env", "A=b=c", "--mem", "512", "--", "echo", "-n", "hi")
-    assert (ran.code, ran.err) == (0, "")
+    assert ran.code == 0
     task = cluster.tasks[ran.text.strip()]
     assert list(task.spec.argv) == [b"echo", b"-n", b"hi"]
     assert [(item.name, item.value) for item in task.spec.env] == [("A", b"b=c")]
@@ -356,3 +356,44 @@ async def test_task_shows_placement_and_result(cortex: CommandLine, cluster: Fak
     text = (await cortex("task", "t0abc")).text
     assert "command:       make all\n" in text
     assert "placement:     n1, score 64.8 (cpu 30.0, memory 34.8)\n" in text
+
+
+async def test_a_task_for_a_node_that_is_not_there_is_accepted_and_said_to_wait(
+    cortex: CommandLine, cluster: FakeCluster
+) -> None:
+    ran = await cortex("submit", "--on", "n9", "--", "true")
+    task = ran.text.strip()
+    assert (ran.code, task in cluster.tasks) == (0, True)
+    assert ran.err == (
+        f"cortex: no node can take task {task} now, so it waits: there is no node 'n9'\n"
+        f"`cortex why {task}` says what would help; end it with `cortex cancel {task}`.\n"
+    )
+    assert "n1: label gpu missing" in (await cortex("submit", "--gpu", "--", "true")).err
+    assert (await cortex("submit", "--", "true")).err == ""
+
+
+async def test_a_task_shows_what_it_needs(cortex: CommandLine) -> None:
+    task = (await cortex("submit", "--on", "n9", "--mem", "1GB", "--", "true")).text.strip()
+    assert "needs:         on n9, 1000 MB memory\n" in (await cortex("task", task)).text
+
+
+async def test_causes_are_told_with_an_error_that_a_person_can_read(
+    cortex: CommandLine, cluster: FakeCluster
+) -> None:
+    cluster.add_task("t0")
+    cluster.start("t0")
+    cluster.finish("t0", 1)
+    row = cluster.copy_of("t0")
+    row.error = "The command ended with exit code 1."
+    cluster.put(row)
+    shown = (await cortex("dead-letters", "--group")).text
+    assert shown.splitlines()[1].endswith("t0      The command ended with exit code 1.")
+
+
+@pytest.mark.parametrize("verb", ["status", "up", "down", "console"])
+async def test_an_empty_folder_name_is_not_the_default_cluster(cortex: CommandLine, verb: str) -> None:
+    ran = await cortex(verb, "--data", "")
+    assert (ran.code, ran.err) == (
+        2,
+        "cortex: --data is empty.\nName a cluster with it, or leave --data out.\n",
+    )

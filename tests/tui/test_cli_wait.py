@@ -232,3 +232,19 @@ async def test_logs_into_head(cortex: CommandLine, cluster: FakeCluster) -> None
     cluster.finish("t0")
     ran = await cortex.shell('cortex logs t0 | head -2; echo "${PIPESTATUS[0]}"')
     assert (ran.text, ran.err) == ("line\nline\n0\n", "")
+
+
+@pytest.mark.parametrize("verb", ["submit --wait -- yes", "logs -f t0", "wait t0"])
+async def test_a_reader_who_has_enough_ends_the_wait_for_a_command_that_never_ends(
+    cortex: CommandLine, cluster: FakeCluster, verb: str
+) -> None:
+    if not verb.startswith("submit"):
+        cluster.add_task("t0")
+    running = asyncio.create_task(cortex.shell(f"cortex {verb} | head -1; echo ${{PIPESTATUS[0]}}"))
+    task = await submitted(cluster) if verb.startswith("submit") else "t0"
+    cluster.start(task)
+    while not running.done():
+        cluster.write(task, stdout=b"y\n")
+        await asyncio.sleep(0.02)
+    ran = running.result()
+    assert (ran.text, ran.err) == ("y\n0\n", "")

@@ -56,6 +56,9 @@ def settings() -> Settings:
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     chosen = context.find_root().ensure_object(Settings)
+    if value == "":
+        # An unset variable of a script must not mean another cluster.
+        raise usage(f"--{parameter.name} is empty.", f"Name a cluster with it, or leave --{parameter.name} out.")
     if parameter.name == "data" and value is not None:
         chosen.data = value
     elif parameter.name == "cluster" and value is not None:

@@ -15,7 +15,7 @@ from tui.verbs.base import emit, note, run, say, say_table, settings, verb
 from tui.verbs.follow import follow_to_end, raw_sink, say_end, still_running
 
 if TYPE_CHECKING:
-    from cortex.v1 import cluster_pb2
+    from cortex.v1 import cluster_pb2, types_pb2
     from tui.client import ClusterClient
 
 # Flag -> its options; each is also the key of the same name in a file.
@@ -57,6 +57,7 @@ MAPS = frozenset({"env", "constraint", "request"})
 LISTS_IN_MAPS = frozenset(
     {"node_labels", "capabilities", "preferred_capabilities", "allowed_nodes", "excluded_nodes"}
 )
+NODES_SHOWN = 5
 MAX_FILE_BYTES = 64 * 1024 * 1024
 
 
@@ -145,7 +146,11 @@ def _submit_one(request: cluster_pb2.TaskRequest, *, wait: bool, dry_run: bool) 
                 say(clean(reply.id))
             if reply.deduplicated:
                 note(f"cortex: that key stands for task {clean(reply.id)} already; nothing new was submitted")
+            else:
+                await _say_if_nowhere(client, reply.id, request.spec)
             return 0
+        if not reply.deduplicated:
+            await _say_if_nowhere(client, reply.id, request.spec)
         sink = None if as_json else raw_sink()
         # What the key already stood for may have ended long ago.
         after_index = 0 if reply.deduplicated else reply.index
@@ -156,6 +161,36 @@ def _submit_one(request: cluster_pb2.TaskRequest, *, wait: bool, dry_run: bool) 
         return exit_status(task)
 
     run(work, interrupted=lambda: still_running(accepted))
+
+
+async def _say_if_nowhere(client: ClusterClient, task_id: str, spec: types_pb2.TaskSpec) -> None:
+    """Says on stderr that no node can take what asks for certain ones: it is accepted, and waits."""
+    if not (spec.HasField("constraints") or spec.HasField("requests")):
+        return
+    try:
+        reply = await client.why(task_id)
+        known = await client.list_nodes() if spec.constraints.target_node else None
+    except ClusterError:
+        return
+    if any(verdict.eligible for verdict in reply.nodes) or not _is_queued(reply.task):
+        return
+    named = spec.constraints.target_node
+    if known is not None and named not in {
+        name for view in known.nodes for name in (view.node.id, view.node.hostname)
+    }:
+        why = f"there is no node {named!r}"
+    else:
+        why = "; ".join(f"{verdict.node}: {verdict.reason}" for verdict in reply.nodes[:NODES_SHOWN])
+    note(
+        f"cortex: no node can take task {clean(task_id)} now, so it waits: {clean(why)}\n"
+        f"`cortex why {clean(task_id)}` says what would help; end it with `cortex cancel {clean(task_id)}`."
+    )
+
+
+def _is_queued(task: types_pb2.Task) -> bool:
+    from cortex.v1 import types_pb2
+
+    return task.state == types_pb2.TASK_STATE_QUEUED
 
 
 def _submit_file(name: str, *, wait: bool) -> None:

@@ -13,6 +13,8 @@ from tui.text import clean
 from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, verb
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cortex.v1 import cluster_pb2, types_pb2
     from tui.client import ClusterClient
 
@@ -40,10 +42,11 @@ VERDICT_COLUMNS = (
 CAUSE_COLUMNS = (
     Column("CAUSE"),
     Column("COUNT", "right"),
-    Column("FIRST"),
-    Column("LAST"),
+    Column("FIRST", "right"),
+    Column("LAST", "right"),
     Column("NODES", shrinks=True),
     Column("SAMPLE"),
+    Column("ERROR", shrinks=True),
 )
 
 
@@ -124,24 +127,32 @@ def dead_letters(group: bool, limit: int, cursor: str) -> None:
         if not group:
             say_tasks(await client.list_tasks(states=[_state("dead_letter")], limit=limit, cursor=cursor))
             return
-        document = json_view.causes(await _letters(client))
+        letters = await _letters(client)
+        document = json_view.causes(letters)
         if settings().json:
             emit(document)
             return
-        rows = [
-            (
-                cause["fingerprint"] or "-",
-                str(cause["count"]),
-                cause["first_at"] or "-",
-                cause["last_at"] or "-",
-                ",".join(cause["nodes"]),
-                cause["sample"],
-            )
-            for cause in document["causes"]
-        ]
+        by_id = {letter.id: letter for letter in letters}
+        now = now_us()
+        rows = [_cause_row(cause, by_id, now) for cause in document["causes"]]
         say_table(CAUSE_COLUMNS, rows)
 
     run(work)
+
+
+def _cause_row(cause: json_view.Document, by_id: Mapping[str, types_pb2.Task], now: int) -> tuple[str, ...]:
+    """A group of letters, with how long ago they came and what the last one died of."""
+    group = [letter for letter in by_id.values() if letter.fingerprint == (cause["fingerprint"] or "")]
+    times = [letter.dead_lettered_at_us for letter in group if letter.dead_lettered_at_us]
+    return (
+        cause["fingerprint"] or "-",
+        str(cause["count"]),
+        age(min(times), now) if times else "-",
+        age(max(times), now) if times else "-",
+        ",".join(cause["nodes"]),
+        cause["sample"],
+        by_id[cause["sample"]].error if cause["sample"] in by_id else "",
+    )
 
 
 def say_tasks(reply: cluster_pb2.ListTasksReply) -> None:
@@ -210,6 +221,8 @@ def _run_time(row: types_pb2.Task, now: int) -> str:
 
 
 def _say_task(reply: cluster_pb2.GetTaskReply) -> None:
+    from tui.details.task import needs_of
+
     row = reply.task
     fields = {
         "id": row.id,
@@ -219,6 +232,7 @@ def _say_task(reply: cluster_pb2.GetTaskReply) -> None:
         "cwd": row.spec.cwd,
         "priority": str(row.priority),
         "node": row.node,
+        "needs": needs_of(row.spec),
         "attempt": f"{row.attempt} of run {row.run}",
         "placement": _placement(row),
         "exit": _exit(row),

@@ -247,9 +247,12 @@ def cancel(draft: Draft, task: Task, command: TaskCancel) -> Refusal | None:
         return Refusal(Code.INVALID, flaw)
     if task.state == DEAD_LETTER:
         if not command.reason:
-            return Refusal(Code.WRONG_STATE, "It is a dead letter: that is discarded with a reason, not cancelled.")
+            return Refusal(
+                Code.WRONG_STATE,
+                f"Task {task.id} is a dead letter: it is not cancelled, but discarded with a reason.",
+            )
     elif command.discard:
-        return Refusal(Code.WRONG_STATE, "Only a dead letter is discarded.")
+        return Refusal(Code.WRONG_STATE, f"Task {task.id} is {_state_text(task)}: only a dead letter is discarded.")
     if task.state in (PENDING, QUEUED, DEAD_LETTER) or task.lost_at_us:
         cancelled(draft, task, command.reason)
         return None
@@ -284,7 +287,7 @@ def retry(draft: Draft, task: Task, command: TaskRetry) -> Refusal | None:
     if task.state in ON_NODE and not task.lost_at_us:
         return Refusal(
             Code.WRONG_STATE,
-            f"It is {_state_text(task)}; only what has ended without success, or is lost, is retried.",
+            f"Task {task.id} is {_state_text(task)}: only what has ended without success, or is lost, is retried.",
         )
     edited = command.HasField("edited_spec")
     if edited:
