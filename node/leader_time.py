@@ -20,7 +20,8 @@ class LeaderTime:
         self._base_us = 0
         self._base_boot_us = clock.boot_us()
         self._last_us = 0
-        self._skews: dict[str, int] = {}
+        # Walls against our boot clock: our own wall may have jumped since they were heard.
+        self._peers: dict[str, int] = {}
         self.distrusts_wall = False
 
     def applied(self, at_us: int) -> None:
@@ -30,12 +31,12 @@ class LeaderTime:
 
     def observe(self, peer: str, wall_us: int) -> None:
         """A voter's wall clock, just received."""
-        self._skews[peer] = wall_us - self._clock.wall_us()
+        self._peers[peer] = wall_us - self._clock.boot_us()
 
     def now_us(self) -> int:
         wall_us = self._clock.wall_us()
         elapsed_us = self._base_us + self._clock.boot_us() - self._base_boot_us
-        self.distrusts_wall = self._base_us > 0 and wall_us > elapsed_us + JUMP_US and not self._majority_agrees()
+        self.distrusts_wall = self._base_us > 0 and wall_us > elapsed_us + JUMP_US and not self._majority_agrees(wall_us)
         return elapsed_us if self.distrusts_wall else max(wall_us, elapsed_us)
 
     def stamp_us(self) -> int:
@@ -43,6 +44,7 @@ class LeaderTime:
         self._last_us = max(self.now_us(), self._last_us + 1)
         return self._last_us
 
-    def _majority_agrees(self) -> bool:
-        near = 1 + sum(abs(skew) <= JUMP_US for skew in self._skews.values())
+    def _majority_agrees(self, wall_us: int) -> bool:
+        ours_us = wall_us - self._clock.boot_us()
+        near = 1 + sum(abs(ours_us - theirs_us) <= JUMP_US for theirs_us in self._peers.values())
         return near * 2 > self._voters

@@ -61,3 +61,17 @@ def test_thirty_seconds_ahead_is_followed_alone() -> None:
     assert time.now_us() == clock.wall
     clock.wall += 1
     assert time.now_us() == 1_000 * SECOND
+
+
+def test_a_jump_is_not_believed_by_what_was_heard_before_it() -> None:
+    clock = HandClock()
+    time = LeaderTime(clock, voters=3)
+    time.applied(clock.wall)
+    time.observe("n2", clock.wall)
+    time.observe("n3", clock.wall)
+    clock.pass_(SECOND)
+    clock.wall += 3600 * SECOND
+    assert time.stamp_us() == 1_001 * SECOND
+    assert time.distrusts_wall
+    time.observe("n2", clock.wall)
+    assert time.now_us() == clock.wall
