@@ -176,7 +176,8 @@ class Sessions:
             session.assign(task, self._settings.lease_ms)
         for task in (*found.kept, *found.resend):
             stop_if_asked(session, task)
-        session.fences = frozenset(task.fence for task in found.kept)
+        # What is sent again gets its lease from this Hello on, as the machine counts it.
+        session.fences = frozenset(task.fence for task in (*found.kept, *found.resend))
         orphans = [(task.id, task.fence) for task in found.orphans]
         self._leases.joined(session, received_us, orphans)
         known.session = session

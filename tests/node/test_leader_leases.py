@@ -186,6 +186,28 @@ def test_a_shared_fence_does_not_keep_what_its_machine_has_no_more() -> None:
     virtual(main)
 
 
+def test_what_is_sent_again_has_its_lease_from_that_hello_on() -> None:
+    """The machine counts it from there, so it must not be given to another before."""
+
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node())
+        await cluster.submit(shell("t1"))
+        await worker.next("assignments")
+        given_s = now_s()
+        await worker.break_off()
+        await asyncio.sleep(given_s + 34 - now_s())
+        worker = await cluster.connect(machine_node())
+        hello_s = now_s()
+        await worker.next("assignments")
+        # Its next renewal is due in 10 s, and would name it.
+        await cluster.until(lambda: cluster.task("t1").losses == 1)
+        assert 34.9 < now_s() - hello_s < 35.1
+        await cluster.stop()
+
+    virtual(main)
+
+
 def test_every_lease_gets_one_fresh_term_from_a_new_leader() -> None:
     async def main() -> None:
         first = Cluster().begin()
