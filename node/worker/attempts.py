@@ -47,9 +47,13 @@ class Attempt:
         assert self.stop is not None
         return StopOrder(self.key, self.stop.cause, self.kill_timeout_us)
 
+    @property
+    def _is_endless(self) -> bool:
+        return self.assignment.lease_ms == 0 or self.assignment.spec.on_lost == OnLost.ON_LOST_HOLD
+
     def lease(self, from_us: int | None) -> None:
         """Grant the assignment's own lease, counted from `from_us` on the boot clock; None: wait for a renewal."""
-        if self.assignment.lease_ms == 0 or self.assignment.spec.on_lost == OnLost.ON_LOST_HOLD:
+        if self._is_endless:
             self.lease_end_us = NO_LEASE
         elif from_us is not None:
             self.lease_end_us = from_us + self.assignment.lease_ms * 1000
@@ -58,6 +62,9 @@ class Attempt:
         """Whether a renewal that was sent at `sent_us` moves its lease's end."""
         if self.state == State.REPORTED or self.lease_end_us == NO_LEASE:
             return False
+        if self._is_endless:
+            self.lease_end_us = NO_LEASE
+            return True
         if self.assignment.spec.on_lost == OnLost.ON_LOST_WAIT:
             lease_ms = self.assignment.lease_ms
         self.lease_end_us = max(self.lease_end_us, sent_us + lease_ms * 1000)
@@ -96,7 +103,7 @@ class Attempts:
         for key, accepted in contents.accepted.items():
             attempt = Attempt(accepted.assignment, key, accepted.boot_id, State.WAITING)
             attempt.start_reported = accepted.start_known
-            attempt.lease(None)
+            # Without a lease, hold too: its fence may have been burnt since, so a renewal comes before a start.
             self.add(attempt)
         for batch in contents.batches.values():
             for report in batch.reports:

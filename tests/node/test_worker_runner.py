@@ -482,6 +482,35 @@ def test_what_the_leader_knows_as_started_is_never_started_again(tmp_path: Path)
     assert not supervisor.orders
 
 
+def test_after_a_restart_hold_waits_for_its_leader_as_well(tmp_path: Path) -> None:
+    """Its fence may have been burnt meanwhile: a cancelled command must not start."""
+    hold = assignment(lease_ms=0, on_lost=t.ON_LOST_HOLD)
+
+    async def first() -> None:
+        kit = Kit(tmp_path)
+        await kit.worker.start()
+        side = await kit.session()
+        await side.assign(hold)
+        await kit.ordered(key())
+        await kit.worker.runner.ledger.sync()
+
+    async def second() -> None:
+        async with working(tmp_path) as kit:
+            assert kit.supervisor.ends[key()] == 0
+            await kit.session()
+            await kit.until(lambda: kit.supervisor.ends[key()] == -1)
+
+    async def third() -> None:
+        async with working(tmp_path) as kit:
+            await kit.session(verdicts=[verdict(w.VERDICT_KIND_KILL)])
+            await kit.until(lambda: key() in kit.supervisor.forgotten)
+            assert kit.supervisor.ends[key()] == 0
+
+    virtual(first)
+    virtual(second)
+    virtual(third)
+
+
 def test_numbers_of_reports_go_on_after_a_restart(tmp_path: Path) -> None:
     async def life(name: str, acknowledge: bool) -> list[int]:
         async with working(tmp_path) as kit:
