@@ -21,15 +21,19 @@ class Batch:
     changes: tuple[Change, ...]
 
 
+_DROPPED = Batch(0, 0, ())
+
+
 class Gone(Exception):
     """The position asked for is older than the feed, or of another epoch."""
 
 
 class Feed:
-    """Keeps at least the last `capacity` changes. Single-threaded."""
+    """Keeps the last changes whose weights sum to `capacity`, the last batch in any case. Single-threaded."""
 
     def __init__(self, after: int, capacity: int = 65_536) -> None:
         self._batches: list[Batch] = []
+        self._weights: list[int] = []
         self._head = 0
         self._first = after + 1
         self._weight = 0
@@ -44,14 +48,17 @@ class Feed:
         """Append the batch of the next index and wake every reader."""
         if batch.index != self.last_index + 1:
             raise ValueError(f"batch {batch.index} after {self.last_index}")
+        weight = 1 + sum([change.weight for change in batch.changes])
         self._batches.append(batch)
-        self._weight += 1 + len(batch.changes)
+        self._weights.append(weight)
+        self._weight += weight
         while self._weight > self._capacity and len(self._batches) - self._head > 1:
-            self._weight -= 1 + len(self._batches[self._head].changes)
+            self._weight -= self._weights[self._head]
+            self._batches[self._head] = _DROPPED
             self._head += 1
             self._first += 1
         if self._head > 1024 and self._head * 2 > len(self._batches):
-            del self._batches[: self._head]
+            del self._batches[: self._head], self._weights[: self._head]
             self._head = 0
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from cortex.v1.types_pb2 import Event, Task
+from node.core.faults import Code, Fault
 from node.core.model import ENDED, Change, Key, Row, Table
 from node.env import Offload
 from node.store.store import Store
 
-# Changes that memory may be ahead of the store; beyond that nothing is applied until a save succeeds.
+# Weight of the changes that memory may be ahead of the store; beyond it nothing is applied until a save succeeds.
 BOUND = 200_000
 # Rows that change several times within it are written once. Whoever needs a row saved now says so: flush().
 _INTERVAL_S = 0.2
@@ -44,6 +45,8 @@ class Saver:
         self._healthy = True
         self._changes: list[Change] = []
         self._in_flight: list[Change] = []
+        # Of both lists together, and of the second one.
+        self._weight = self._in_flight_weight = 0
         self._overlay: dict[Key, tuple[int, Row | None]] = {}
         self._mark: _Mark | None = None
         self._wake = asyncio.Event()
@@ -55,7 +58,7 @@ class Saver:
 
     @property
     def full(self) -> bool:
-        return len(self._changes) + len(self._in_flight) > BOUND
+        return self._weight > BOUND
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -70,6 +73,7 @@ class Saver:
 
     def add(self, changes: Sequence[Change], index: int, term: int, at_us: int, digest: int) -> None:
         self._changes.extend(changes)
+        self._weight += sum([change.weight for change in changes])
         for change in changes:
             if change.table != Table.EVENTS:
                 self._overlay[Key(change.table, change.id)] = (index, change.new)
@@ -89,14 +93,28 @@ class Saver:
             if isinstance(change.new, Event) and task_id in ("", change.new.task)
         ]
 
-    async def flush(self, index: int) -> None:
-        """Return once everything up to `index`, which must be applied, is saved."""
+    @property
+    def waiting(self) -> int:
+        """Calls of flush() that are not answered yet."""
+        return len(self._waiters)
+
+    async def flush(self, index: int, timeout_s: float = 5.0) -> None:
+        """Return once everything up to `index`, which must be applied, is saved. Raises Fault when that is late."""
         if self.saved_index >= index:
             return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((index, waiter))
+        waiting = (index, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiting)
         self._urgent.set()
-        await waiter
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiting[1]
+        except TimeoutError:
+            message = f"This daemon has saved index {self.saved_index}, the request asks for {index}."
+            remedy = "Ask another daemon; if this one's disk is full, free some space."
+            raise Fault(Code.DEADLINE, message, remedy) from None
+        finally:
+            if waiting in self._waiters:
+                self._waiters.remove(waiting)
 
     async def _run(self) -> None:
         while not (self._stopping and self._mark is None):
@@ -129,6 +147,7 @@ class Saver:
         assert mark is not None
         self._in_flight = [*self._in_flight, *self._changes]
         self._changes = []
+        self._in_flight_weight = self._weight
         self._mark = None
         batch = self._in_flight
         try:
@@ -137,6 +156,7 @@ class Saver:
             self._mark = self._mark or mark
             raise
         self._in_flight = []
+        self._weight -= self._in_flight_weight
         self._settle(batch, mark.index)
         if not self._healthy:
             self._healthy = True

@@ -67,6 +67,13 @@ class Change(NamedTuple):
     old: Row | None
     new: Row | None
 
+    @property
+    def weight(self) -> int:
+        """What it costs to keep, against limits that count changes: 1, and 1 for each KiB of the row."""
+        if self.new is None or self.table is Table.EVENTS:
+            return 1
+        return 1 + (self.new.ByteSize() >> 10)
+
 
 class Outcome(NamedTuple):
     """What an entry led to, at most one change per row. The leader, the feed and the store act upon the changes."""

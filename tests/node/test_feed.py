@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from cortex.v1.types_pb2 import Node
+from cortex.v1.types_pb2 import Node, Task, TaskSpec
 from node.core.model import Change, Table
 from node.feed import Batch, Feed, Gone
 
@@ -46,6 +46,17 @@ def test_old_and_future_positions_are_gone() -> None:
     oldest = next(i for i in range(4000, 0, -1) if _gone(feed, i - 1))
     assert len(feed.after(oldest)) * 2 <= 100
     assert feed.after(4000) == []
+
+
+def test_large_rows_count_by_their_size() -> None:
+    feed = Feed(after=0, capacity=100)
+    for index in range(1, 51):
+        row = Task(id="t1", spec=TaskSpec(argv=[b"x" * 10_000]))
+        feed.publish(Batch(index, index, (Change(Table.TASKS, "t1", None, row),)))
+    oldest = next(i for i in range(50, 0, -1) if _gone(feed, i - 1))
+    kept = feed.after(oldest)
+    assert 0 < sum(row.new.ByteSize() for entry in kept for row in entry.changes if row.new) <= 100 * 1024
+    assert len(kept) < 11
 
 
 def _gone(feed: Feed, index: int) -> bool:
