@@ -43,6 +43,8 @@ from tui.widgets.table import Table
 TICK_S = 0.1
 RECONNECT_S = 1.0
 NOTE_S = 6.0
+WARM_ROWS = 1000
+"""Texts made per tick for a filter to come; a few milliseconds."""
 HISTORY_TASKS = 1000
 HISTORY_EVENTS = 1000
 HISTORY_SPANS_US = (3_600_000_000, 600_000_000, 60_000_000, 5_000_000)
@@ -168,6 +170,7 @@ class Console(App[int], inherit_bindings=False):
     def tick(self) -> None:
         """Bring the shown screen up to date with the store."""
         self._drawn = None
+        self.view.warm(WARM_ROWS)
         if self.note is not None and self.clock() >= self._note_until_s:
             self.note = None
         if isinstance(self.screen, ConsoleScreen):

@@ -12,6 +12,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Generic, TypeVar
 
 Row = TypeVar("Row")
@@ -128,6 +129,14 @@ def _unquote(text: str) -> str:
     return text
 
 
+def _either(first: Predicate[Row], second: Predicate[Row]) -> Predicate[Row]:
+    return lambda row: first(row) or second(row)
+
+
+def _both(first: Predicate[Row], second: Predicate[Row]) -> Predicate[Row]:
+    return lambda row: first(row) and second(row)
+
+
 class _Parser(Generic[Row]):
     """Recursive descent: or binds weaker than and, which may be left out; ! binds strongest."""
 
@@ -160,7 +169,7 @@ class _Parser(Generic[Row]):
             parts.append(self._all())
         if len(parts) == 1:
             return parts[0]
-        return lambda row: any(part(row) for part in parts)
+        return reduce(_either, parts)
 
     def _all(self) -> Predicate[Row]:
         parts = [self._one()]
@@ -170,7 +179,7 @@ class _Parser(Generic[Row]):
             parts.append(self._one())
         if len(parts) == 1:
             return parts[0]
-        return lambda row: all(part(row) for part in parts)
+        return reduce(_both, parts)
 
     def _one(self) -> Predicate[Row]:
         token = self._peek()
@@ -255,7 +264,9 @@ def _textual(field: Field[Row], op: str, wanted: str, token: _Token) -> Predicat
         raise FilterError(f"{token.text} is text: use =, !=, ~ or !~", token.column)
     get = field.get
     negated = op == "!="
-    return lambda row: (str(get(row) or "").lower() == wanted) is not negated
+    if negated:
+        return lambda row: str(get(row) or "").lower() != wanted
+    return lambda row: str(get(row) or "").lower() == wanted
 
 
 def _matching(field: Field[Row], pattern: re.Pattern[str], negated: bool) -> Predicate[Row]:

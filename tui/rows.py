@@ -16,7 +16,10 @@ SortKey = Callable[[R], Any]
 
 
 class Rows(Generic[R]):
-    """Rows of one kind by key, in slots that are used again. Every change is told to the attached listings."""
+    """Rows of one kind by key, in slots that are used again. Every change is told to the attached listings.
+
+    Sort keys of columns in use and searchable texts are kept beside the rows, for they cost more than sorting does.
+    """
 
     def __init__(self, text: Callable[[R], str]) -> None:
         self._slots: dict[str, int] = {}
@@ -24,6 +27,9 @@ class Rows(Generic[R]):
         self._listings: list[Listing[R]] = []
         self._make_text = text
         self._texts: list[str | None] = []
+        self._cold: dict[int, None] = {}
+        self._columns: dict[SortKey[R], tuple[list[Any], list[int]]] = {}
+        self._by_key: list[int] | None = None
         self.keys: list[str] = []
         self.rows: list[R | None] = []
 
@@ -40,14 +46,17 @@ class Rows(Generic[R]):
     def values(self) -> Iterator[R]:
         return (row for row in self.rows if row is not None)
 
-    def slots(self) -> Iterable[int]:
-        return self._slots.values()
-
     def slot(self, key: str) -> int | None:
         return self._slots.get(key)
 
+    def slots(self) -> list[int]:
+        """Slots in use, in the order of their keys."""
+        if self._by_key is None:
+            self._by_key = sorted(self._slots.values(), key=self.keys.__getitem__)
+        return self._by_key
+
     def text(self, slot: int) -> str:
-        """Searchable text of a row in lower case; made when it is first asked for."""
+        """Searchable text of a row in lower case; made when it is first asked for, or by warm."""
         text = self._texts[slot]
         if text is None:
             row = self.rows[slot]
@@ -55,12 +64,35 @@ class Rows(Generic[R]):
             self._texts[slot] = text
         return text
 
+    def warm(self, count: int) -> None:
+        """Make texts of up to `count` rows that have none, so that the first filter need not make them all."""
+        while self._cold and count > 0:
+            self.text(self._cold.popitem()[0])
+            count -= 1
+
+    def acquire(self, sort: SortKey[R]) -> list[Any]:
+        """The sort keys by slot, kept up until they are released as often as they were acquired."""
+        column = self._columns.get(sort)
+        if column is None:
+            column = self._columns[sort] = ([None if row is None else sort(row) for row in self.rows], [0])
+        column[1][0] += 1
+        return column[0]
+
+    def release(self, sort: SortKey[R]) -> None:
+        column = self._columns[sort]
+        column[1][0] -= 1
+        if column[1][0] == 0:
+            del self._columns[sort]
+
     def put(self, key: str, row: R) -> None:
         slot = self._slots.get(key)
         if slot is None:
             slot = self._take(key)
         self.rows[slot] = row
         self._texts[slot] = None
+        self._cold[slot] = None
+        for sort, (keys, _) in self._columns.items():
+            keys[slot] = sort(row)
         self._tell(slot)
 
     def remove(self, key: str) -> R | None:
@@ -71,6 +103,7 @@ class Rows(Generic[R]):
         self.rows[slot] = None
         self._texts[slot] = None
         self._free.append(slot)
+        self._by_key = None
         self._tell(slot)
         return row
 
@@ -90,15 +123,15 @@ class Rows(Generic[R]):
             self.rows.append(None)
             self._texts.append(None)
             self.keys.append(key)
+            for keys, _ in self._columns.values():
+                keys.append(None)
         self._slots[key] = slot
+        self._by_key = None
         return slot
 
     def _tell(self, slot: int) -> None:
         for listing in self._listings:
             listing.pending.add(slot)
-
-
-Entry = tuple[Any, str, int]
 
 
 class Listing(Generic[R]):
@@ -113,8 +146,13 @@ class Listing(Generic[R]):
         self._rows = rows
         self._sort = sort
         self._only = only
-        self._order: list[Entry] = []
-        self._entries: dict[int, Entry] = {}
+        self._column = rows.acquire(sort)
+        self._order: list[int] = []
+        # Sort key and key of each slot as it stands in the order; the rows may be ahead of that.
+        self._placed_sorts: list[Any] = []
+        self._placed_keys: list[str] = []
+        self._listed = bytearray()
+        self._closed = False
         self.descending = descending
         self.filter: Filter[int] | None = None
         self.pending: set[int] = set()
@@ -122,7 +160,11 @@ class Listing(Generic[R]):
         self.rebuild()
 
     def close(self) -> None:
-        self._rows.detach(self)
+        """Follow the rows no longer; can be called again."""
+        if not self._closed:
+            self._closed = True
+            self._rows.detach(self)
+            self._rows.release(self._sort)
 
     def __len__(self) -> int:
         return len(self._order)
@@ -137,10 +179,10 @@ class Listing(Generic[R]):
         return sum(1 for row in self._rows.values() if self._only(row))
 
     def key(self, position: int) -> str:
-        return self._entry(position)[1]
+        return self._placed_keys[self._slot(position)]
 
     def row(self, position: int) -> R:
-        row = self._rows.rows[self._entry(position)[2]]
+        row = self._rows.rows[self._slot(position)]
         assert row is not None
         return row
 
@@ -150,19 +192,21 @@ class Listing(Generic[R]):
     def position(self, key: str) -> int | None:
         """Where a row stands; None when it is not listed."""
         slot = self._rows.slot(key)
-        entry = None if slot is None else self._entries.get(slot)
-        if entry is None:
+        if slot is None or slot >= len(self._listed) or not self._listed[slot] or self._placed_keys[slot] != key:
             return None
-        at = bisect_left(self._order, entry)
+        at = self._find(self._placed_sorts[slot], key)
         return len(self._order) - 1 - at if self.descending else at
 
     def keys(self) -> Iterator[str]:
-        order: Iterable[Entry] = reversed(self._order) if self.descending else self._order
-        return (entry[1] for entry in order)
+        order: Iterable[int] = reversed(self._order) if self.descending else self._order
+        return map(self._placed_keys.__getitem__, order)
 
     def sort_by(self, sort: SortKey[R], descending: bool) -> None:
-        self._sort = sort
         self.descending = descending
+        if sort is not self._sort:
+            column = self._rows.acquire(sort)
+            self._rows.release(self._sort)
+            self._sort, self._column = sort, column
         self.rebuild()
 
     def filter_by(self, wanted: Filter[int] | None) -> None:
@@ -171,58 +215,68 @@ class Listing(Generic[R]):
         self.rebuild()
 
     def rebuild(self) -> None:
+        """Order everything anew."""
         self.pending.clear()
-        rows, keys, sort, only = self._rows.rows, self._rows.keys, self._sort, self._only
-        matches = None if self.filter is None else self.filter.matches
-        order: list[Entry] = []
-        for slot in self._rows.slots():
-            row = rows[slot]
-            if row is None or (only is not None and not only(row)) or (matches is not None and not matches(slot)):
-                continue
-            order.append((sort(row), keys[slot], slot))
-        order.sort()
-        self._order = order
-        self._entries = {entry[2]: entry for entry in order}
+        rows, only = self._rows.rows, self._only
+        slots = self._rows.slots()
+        if only is not None:
+            slots = [slot for slot in slots if (row := rows[slot]) is not None and only(row)]
+        if self.filter is not None:
+            slots = list(filter(self.filter.matches, slots))
+        # They come in the order of their keys, and sorting is stable: ties stay in that order.
+        self._order = sorted(slots, key=self._column.__getitem__)
+        self._placed_sorts = self._column.copy()
+        self._placed_keys = self._rows.keys.copy()
+        self._listed = bytearray(len(rows))
+        for slot in slots:
+            self._listed[slot] = 1
 
-    def update(self) -> tuple[bool, set[str]]:
-        """Take in what changed since the last call. Returns whether any position changed, and the changed keys."""
+    def update(self) -> bool:
+        """Take in what changed since the last call; returns whether any row moved, came or went."""
         if not self.pending:
-            return False, set()
-        pending, self.pending = self.pending, set()
-        changed = {self._rows.keys[slot] for slot in pending}
-        if len(pending) > 64 and len(pending) * 8 > len(self._order):
-            before = [entry[1] for entry in self._order]
+            return False
+        if len(self.pending) > 64 and len(self.pending) * 8 > len(self._order):
+            before = list(map(self._placed_keys.__getitem__, self._order))
             self.rebuild()
-            return before != [entry[1] for entry in self._order], changed
+            return before != list(map(self._placed_keys.__getitem__, self._order))
+        pending, self.pending = self.pending, set()
+        if grown := len(self._rows.rows) - len(self._listed):
+            self._listed.extend(bytes(grown))
+            self._placed_sorts.extend([None] * grown)
+            self._placed_keys.extend([""] * grown)
         moved = False
         for slot in pending:
             moved |= self._replace(slot)
-        return moved, changed
+        return moved
 
     def _replace(self, slot: int) -> bool:
-        old = self._entries.get(slot)
-        new = self._wanted(slot)
-        if old == new:
+        listed, wanted = bool(self._listed[slot]), self._wanted(slot)
+        sort, key = self._column[slot], self._rows.keys[slot]
+        same_key = self._placed_keys[slot] == key
+        if listed and wanted and same_key and self._placed_sorts[slot] == sort:
             return False
         at = -1
-        if old is not None:
-            at = bisect_left(self._order, old)
+        if listed:
+            at = self._find(self._placed_sorts[slot], self._placed_keys[slot])
             del self._order[at]
-            del self._entries[slot]
-        if new is None:
-            return True
-        to = bisect_left(self._order, new)
-        self._order.insert(to, new)
-        self._entries[slot] = new
-        return to != at or old is None or old[1] != new[1]
+        self._listed[slot] = wanted
+        self._placed_sorts[slot], self._placed_keys[slot] = sort, key
+        if not wanted:
+            return listed
+        to = self._find(sort, key)
+        self._order.insert(to, slot)
+        return to != at or not same_key
 
-    def _wanted(self, slot: int) -> Entry | None:
+    def _find(self, sort: Any, key: str) -> int:
+        """Where an entry stands, or would stand."""
+        sorts, keys = self._placed_sorts, self._placed_keys
+        return bisect_left(self._order, (sort, key), key=lambda slot: (sorts[slot], keys[slot]))
+
+    def _wanted(self, slot: int) -> bool:
         row = self._rows.rows[slot]
         if row is None or (self._only is not None and not self._only(row)):
-            return None
-        if self.filter is not None and not self.filter.matches(slot):
-            return None
-        return (self._sort(row), self._rows.keys[slot], slot)
+            return False
+        return self.filter is None or self.filter.matches(slot)
 
-    def _entry(self, position: int) -> Entry:
+    def _slot(self, position: int) -> int:
         return self._order[len(self._order) - 1 - position if self.descending else position]

@@ -19,6 +19,12 @@ _URGENCY = {
     types_pb2.TASK_STATE_PENDING: 3,
 }
 
+_RANK = 10**18
+_PRIORITY = 10**16
+"""More than any time in microseconds."""
+
+STATE_WORDS = {number: name[len("TASK_STATE_") :].lower() for name, number in types_pb2.TaskState.items()}
+
 CAUSE_WORDS: dict[int, str] = {
     types_pb2.CAUSE_EXIT: "exit",
     types_pb2.CAUSE_SIGNAL: "signal",
@@ -36,7 +42,7 @@ CAUSE_WORDS: dict[int, str] = {
 
 
 def state_word(task: Task) -> str:
-    return types_pb2.TaskState.Name(task.state)[len("TASK_STATE_") :].lower()
+    return STATE_WORDS.get(task.state, "unknown")
 
 
 def type_word(task: Task) -> str:
@@ -72,14 +78,17 @@ def run_us(task: Task, now_us: int) -> int | None:
     return max(0, now_us - task.started_at_us)
 
 
-def urgency(task: Task) -> tuple[int, int, int]:
-    """Running first, the newest on top; then what waits, in the order it will go; then what ended last."""
+def urgency(task: Task) -> int:
+    """Running first, the newest on top; then what waits, in the order it will go; then what ended last.
+
+    One number, for it is compared millions of times: rank, priority and time in decimal places of their own.
+    """
     rank = _URGENCY.get(task.state)
     if rank is None:
-        return (4, -ended_us(task), 0)
+        return 5 * _RANK - ended_us(task)
     if rank >= 2:
-        return (rank, -task.priority, task.queued_at_us or task.created_at_us)
-    return (rank, -(task.started_at_us or task.assigned_at_us), 0)
+        return rank * _RANK - task.priority * _PRIORITY + (task.queued_at_us or task.created_at_us)
+    return (rank + 1) * _RANK - (task.started_at_us or task.assigned_at_us) - 20 * _PRIORITY
 
 
 def exit_text(task: Task) -> str:

@@ -94,7 +94,7 @@ class Table(VirtualView, Generic[R]):
 
     def sync(self) -> None:
         """Take in what changed in the rows, and repaint the cells that look different now."""
-        moved, _changed = self.listing.update()
+        moved = self.listing.update()
         if self.marks:
             self.marks = {key for key in self.marks if key in self._rows}
         if moved:
