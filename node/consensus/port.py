@@ -81,6 +81,12 @@ class Host(Protocol):
     def peer_digest(self, peer: str, index: int, digest: bytes) -> None:
         """What a voter reported of its own state."""
 
+    def agreed_digest(self) -> tuple[int, bytes]:
+        """Asked of the leader: the last index with a digest that a majority reported, and that digest."""
+
+    def check_digest(self, index: int, digest: bytes) -> None:
+        """What a majority has at an index that is applied here; stops the process when this replica has another."""
+
     def fatal(self, error: Exception) -> None:
         """The disk or the log cannot be trusted any more: the process must stop."""
 

@@ -195,6 +195,7 @@ class Leader(Role, library.Leader):
             "commit_index": self.log.commit_index,
             "request_id": self.request_id,
             "wall_us": wall_us,
+            "agreed": self.state.host.agreed_digest() if wall_us else (0, b""),
         }
         self.state.server.send(data, progress.id)
 

@@ -249,6 +249,8 @@ class Follower(Role, library.Follower):
         """Up to here the log is known to equal the leader's of this term."""
         self._owed: Data | None = None
         """The append to be answered when its entries are on the disk."""
+        self._agreed: tuple[int, bytes] = (0, b"")
+        """What a majority has at an index that was not applied here when it was heard."""
 
     def start(self) -> None:
         self.election_timer.start()
@@ -270,6 +272,7 @@ class Follower(Role, library.Follower):
         self.election_timer.reset()
         if data["wall_us"]:
             self.state.host.observe_clock(data["sender"], data["wall_us"])
+            self._compare(*data["agreed"])
         if not self._fits(data):
             self._refuse(data)
             return
@@ -287,6 +290,14 @@ class Follower(Role, library.Follower):
             self._accept(data)
         else:
             self._owed = data
+
+    def _compare(self, index: int, digest: bytes) -> None:
+        """Hold this replica's digest against the majority's, or keep the latter until its index is applied here."""
+        if not self._agreed[0]:
+            self._agreed = (index, digest)
+        if 0 < self._agreed[0] <= self.state.host.applied()[0]:
+            agreed, self._agreed = self._agreed, (0, b"")
+            self.state.host.check_digest(*agreed)
 
     def _fits(self, data: Data) -> bool:
         prev: int = data["prev_log_index"]

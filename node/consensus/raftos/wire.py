@@ -45,6 +45,7 @@ class Codec:
         append.commit_index = data["commit_index"]
         append.round = data["request_id"]
         append.wall_us = data["wall_us"]
+        append.digest_index, append.digest = data.get("agreed", (0, b""))
         append.SetInParent()
 
 
@@ -127,6 +128,7 @@ def _decode_append_entries(message: raft_pb2.RaftMessage, data: Data) -> None:
     data["leader_id"], data["entries"] = data["sender"], entries
     data["prev_log_index"], data["prev_log_term"] = append.prev_log_index, append.prev_log_term
     data["commit_index"], data["request_id"], data["wall_us"] = append.commit_index, append.round, append.wall_us
+    data["agreed"] = (append.digest_index, append.digest)
 
 
 def _decode_append_entries_response(message: raft_pb2.RaftMessage, data: Data) -> None:

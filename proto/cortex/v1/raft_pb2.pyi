@@ -168,6 +168,8 @@ class AppendEntries(_message.Message):
     COMMIT_INDEX_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
     WALL_US_FIELD_NUMBER: _builtins.int
+    DIGEST_INDEX_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     prev_log_index: _builtins.int
     prev_log_term: _builtins.int
     commit_index: _builtins.int
@@ -175,6 +177,10 @@ class AppendEntries(_message.Message):
     """heartbeat round, counts up within the term"""
     wall_us: _builtins.int
     """leader's unix time"""
+    digest_index: _builtins.int
+    """in heartbeats: last index whose digest a majority reported alike; 0 = none"""
+    digest: _builtins.bytes
+    """that digest"""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogEntry]: ...
     def __init__(
@@ -186,10 +192,12 @@ class AppendEntries(_message.Message):
         commit_index: _builtins.int = ...,
         round: _builtins.int = ...,
         wall_us: _builtins.int = ...,
+        digest_index: _builtins.int = ...,
+        digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_index", b"commit_index", "entries", b"entries", "prev_log_index", b"prev_log_index", "prev_log_term", b"prev_log_term", "round", b"round", "wall_us", b"wall_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_index", b"commit_index", "digest", b"digest", "digest_index", b"digest_index", "entries", b"entries", "prev_log_index", b"prev_log_index", "prev_log_term", b"prev_log_term", "round", b"round", "wall_us", b"wall_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
