@@ -72,8 +72,10 @@ def tabs_line(current: str, draw: Draw, *, right: Cell, width: int) -> Cell:
         spans += [(key, "key"), (f" {title}", "strong" if here else "dim")]
         count = counts[place]
         alarm = place == "letters" and count != "0"
+        missing = place == "nodes" and view.online() < len(view.nodes)
         if count:
-            spans.append((f" {count}", "bad" if alarm else "accent" if here else "dim"))
+            role = "bad" if alarm else "warn" if missing else "accent" if here else "dim"
+            spans.append((f" {count}", role))
         spans.append(("  ", "text"))
     left = tuple(spans)
     room = width - cell_width(left) - cell_width(right) - 1

@@ -7,6 +7,7 @@ import pytest
 from cortex.v1 import cluster_pb2
 from tests.tui.console import check_golden, open_console
 from tests.tui.fake import FakeSource
+from tui.terminal import Terminal
 
 SIZES = {"80x24": (80, 24), "200x50": (200, 50)}
 SCREENS: dict[str, tuple[str, ...]] = {
@@ -69,3 +70,18 @@ async def test_key_columns_are_there_at_80_cells() -> None:
             header = session.lines[2]
             assert len(session.lines) == 24
             assert [title for title in titles if title not in header] == []
+
+
+async def looks(keys: tuple[str, ...], terminal: Terminal) -> list[tuple[str, str, str, bool]]:
+    """Every cell with its colours, but for the footer's note."""
+    async with open_console(terminal=terminal) as session:
+        await session.press(*keys)
+        rows = [session.app.emulator.buffer[y] for y in range(23)]
+        return [(row[x].data, row[x].fg, row[x].bg, row[x].bold) for row in rows for x in range(80)]
+
+
+async def test_changing_the_theme_repaints_every_cell() -> None:
+    switched = await looks(("2", "j", "T"), Terminal())
+    started = await looks(("2", "j"), Terminal(light=True))
+    assert switched == started
+    assert switched != await looks(("2", "j"), Terminal())

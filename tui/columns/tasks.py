@@ -168,7 +168,12 @@ def _text(get: Callable[[Task], str], role: str = "text") -> Callable[[Task, Dra
     return draw
 
 
-_draw_node = _text(lambda task: task.node)
+def _placed_on(task: Task) -> str:
+    """The node that it is on or ended on; one that waits again is on none."""
+    return "" if task.state in (types_pb2.TASK_STATE_PENDING, types_pb2.TASK_STATE_QUEUED) else task.node
+
+
+_draw_node = _text(_placed_on)
 _draw_id = _text(lambda task: task.id, "dim")
 
 
@@ -178,9 +183,7 @@ def _name_key(task: Task) -> str:
 
 _NAME: Column[Task] = Column("name", "NAME", 9, _draw_name, _name_key, flex=1, most=20)
 _COMMAND: Column[Task] = Column("command", "COMMAND", 14, _draw_command, lambda task: command_of(task.spec), flex=3)
-_NODE: Column[Task] = Column(
-    "node", "NODE", 8, _text(lambda task: task.node), lambda task: task.node, flex=1, most=16
-)
+_NODE: Column[Task] = Column("node", "NODE", 8, _draw_node, _placed_on, flex=1, most=16)
 _ATTEMPT: Column[Task] = Column("attempt", "ATT", 3, _draw_attempt, lambda task: task.attempt, True, "right")
 _EXIT: Column[Task] = Column("exit", "EXIT", 5, _draw_exit, exit_text, align="right", rank=5)
 _WHY: Column[Task] = Column("why", "WHY", 24, _draw_why, why_text, flex=4, rank=6)

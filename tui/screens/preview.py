@@ -59,7 +59,8 @@ class PreviewScreen(Dialog[str | None]):
     def _show(self) -> None:
         plan, glyphs = self.plan, self.console.glyphs
         role = "bad" if plan.verb == "cancel" else "accent"
-        self.query_one("#title", Lines).show((((f" {plan.title}", role),),))
+        title = plan.title if plan.objects else f"Nothing to {plan.verb}"
+        self.query_one("#title", Lines).show((((f" {title}", role),),))
         objects: list[Cell] = [((" ", "text"), *line) for line in plan.objects]
         if plan.left_out:
             objects += [(), ((" Left out:", "dim"),), *(((" ", "text"), *line) for line in plan.left_out)]
@@ -67,9 +68,11 @@ class PreviewScreen(Dialog[str | None]):
         listed.styles.height = max(1, min(len(objects), MAX_OBJECT_LINES, self.size.height - 12))
         listed.show(objects)
         consequences = self.query_one("#consequences", Lines)
-        consequences.styles.height = len(plan.consequences) + 2
-        consequences.show(((), *(((" ", "text"), *line) for line in plan.consequences)))
-        self.query_one("#command", Lines).show((((" $ ", "dim"), *foreign(plan.command, "text", glyphs)),))
+        said = plan.consequences if plan.objects else ()
+        consequences.styles.height = len(said) + 2
+        consequences.show(((), *(((" ", "text"), *line) for line in said)))
+        command: Cell = ((" $ ", "dim"), *foreign(plan.command, "text", glyphs)) if plan.objects else ()
+        self.query_one("#command", Lines).show((command,))
         self.query_one("#typed", Lines).show(self._state_lines())
         self.query_one("#do", Choice).relabel(f"y  {plan.title[0].lower()}{plan.title[1:]}", role)
         self.query_one("#do").display = bool(plan.objects)
