@@ -330,7 +330,7 @@ class Ours(Rig):
 
     @property
     def log(self) -> list[tuple[int, str]]:
-        return [(entry.term, entry.data.decode()) for entry in self.engine._log.entries]
+        return [(entry.term, entry.data.decode(errors="replace")) for entry in self.engine._log.entries]
 
     @property
     def election_s(self) -> tuple[float, float]:

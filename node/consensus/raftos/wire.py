@@ -8,6 +8,8 @@ from typing import Any
 from cortex.v1 import raft_pb2
 from node.consensus.port import Committed
 
+MAX_TERM = 1 << 48
+"""No cluster holds that many elections; following a message that says so would leave no term to elect in."""
 Data = dict[str, Any]
 """A message as the roles see it: `type`, `term`, `sender` (a voter's id) and the fields of its type."""
 
@@ -53,7 +55,7 @@ def decode(message: raft_pb2.RaftMessage) -> Data | None:
     """The message as a dict, or None when its kind is unknown or it contradicts itself."""
     kind = message.WhichOneof("kind")
     convert = _DECODE.get(kind or "")
-    if convert is None or kind is None:
+    if convert is None or kind is None or message.term > MAX_TERM:
         return None
     data: Data = {"type": kind, "term": message.term, "sender": getattr(message, "from")}
     convert(message, data)

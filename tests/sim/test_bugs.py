@@ -1,0 +1,55 @@
+"""The harness finds what it is there for: each deliberate bug within a bounded number of seeds."""
+
+from __future__ import annotations
+
+import re
+from itertools import count, islice
+
+import pytest
+
+from tests.sim.bugs import BUGS
+from tests.sim.engine_scenario import mode_of
+from tests.sim.runner import run_one
+
+SEEDS_AT_MOST = 30
+"""Of the kind of run that the bug is sought in."""
+SOUGHT_IN = {
+    "forget_vote": "ambushed votes",
+    "vote_before_sync": "ambushed votes",
+    "count_doubled_votes": "ambushed votes",
+    "count_stale_votes": "ambushed votes",
+    "vote_for_short_logs": "short reigns",
+    "acknowledge_before_sync": "blackouts",
+    "acknowledge_before_commit": "short reigns",
+    "commit_older_term_by_count": "short reigns",
+    "append_without_check": "short reigns",
+    "keep_conflicting_suffix": "short reigns",
+    "majority_of_half": "ambushed votes",
+    "append_forwards_again": "faults",
+    "confirm_without_asking": "deaf leaders",
+}
+BROKEN = {
+    "forget_vote": "two leaders in term",
+    "vote_before_sync": "two leaders in term|lacks committed entry",
+    "count_doubled_votes": "two leaders in term|lacks committed entry",
+    "count_stale_votes": "two leaders in term|lacks committed entry",
+    "majority_of_half": "two leaders in term|lacks committed entry",
+    "append_forwards_again": "was committed at",
+    "confirm_without_asking": "confirmed a read",
+}
+"""How the bug must show, where it could be mistaken for another."""
+
+
+def test_every_bug_is_sought() -> None:
+    assert set(SOUGHT_IN) == set(BUGS)
+
+
+@pytest.mark.parametrize("bug", SOUGHT_IN)
+def test_the_bug_is_found(bug: str) -> None:
+    seeds = islice((seed for seed in count() if mode_of(seed) == SOUGHT_IN[bug]), SEEDS_AT_MOST)
+    for seed in seeds:
+        found = run_one("engine", seed, bug).violations
+        if found:
+            assert re.search(BROKEN.get(bug, ""), found[0])
+            return
+    pytest.fail(f"{bug} was not found in {SEEDS_AT_MOST} seeds of '{SOUGHT_IN[bug]}'")
