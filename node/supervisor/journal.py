@@ -126,8 +126,12 @@ class Journal:
         data = b"".join(parts)
         new = f"{self._folder}/{_NAME}.new"
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        _write_all(fd, data)
-        os.rename(new, f"{self._folder}/{_NAME}")
+        try:
+            _write_all(fd, data)
+            os.rename(new, f"{self._folder}/{_NAME}")
+        except OSError:
+            os.close(fd)
+            raise
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fd
