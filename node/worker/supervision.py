@@ -125,6 +125,9 @@ class ProcessSupervisor:
                     break
                 except Fault as fault:
                     self._log.error("no supervisor", error=fault.message, remedy=fault.remedy)
+                except OSError as error:
+                    # Out of processes, memory or descriptors, or it did not answer in time.
+                    self._log.error("no supervisor", error=str(error) or "it does not answer")
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
 
@@ -174,8 +177,12 @@ class ProcessSupervisor:
         self._connection = connection
         self._pid = int(greeting.get("pid", "0"))
         connection.begin(greeting)
-        async with asyncio.timeout(_GREETING_TIMEOUT_S):
-            await connection.ready.wait()
+        try:
+            async with asyncio.timeout(_GREETING_TIMEOUT_S):
+                await connection.ready.wait()
+        except TimeoutError:
+            connection.close()
+            raise
         return connection
 
     def _launch(self) -> subprocess.Popen[bytes]:
