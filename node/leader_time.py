@@ -6,6 +6,8 @@ ahead of that is followed only when a majority of the voters' clocks agrees with
 
 from __future__ import annotations
 
+import structlog
+
 from node.env import Clock
 
 JUMP_US = 30_000_000
@@ -23,6 +25,8 @@ class LeaderTime:
         # Walls against our boot clock: our own wall may have jumped since they were heard.
         self._peers: dict[str, int] = {}
         self.distrusts_wall = False
+        self._told = False
+        self._log = structlog.get_logger()
 
     def applied(self, at_us: int) -> None:
         """An entry of this time was applied."""
@@ -36,13 +40,25 @@ class LeaderTime:
     def now_us(self) -> int:
         wall_us = self._clock.wall_us()
         elapsed_us = self._base_us + self._clock.boot_us() - self._base_boot_us
-        self.distrusts_wall = self._base_us > 0 and wall_us > elapsed_us + JUMP_US and not self._majority_agrees(wall_us)
-        return elapsed_us if self.distrusts_wall else max(wall_us, elapsed_us)
+        jumped = self._base_us > 0 and wall_us > elapsed_us + JUMP_US and not self._majority_agrees(wall_us)
+        self.distrusts_wall = jumped
+        # Right after a start nobody was heard yet, and the last entry may be hours old: no alarm.
+        if jumped != self._told and 2 * (1 + len(self._peers)) > self._voters:
+            self._told = jumped
+            self._tell(wall_us - elapsed_us)
+        return elapsed_us if jumped else max(wall_us, elapsed_us)
 
     def stamp_us(self) -> int:
         """Time for the next entry: later than any stamped before."""
         self._last_us = max(self.now_us(), self._last_us + 1)
         return self._last_us
+
+    def _tell(self, ahead_us: int) -> None:
+        if self._told:
+            remedy = "Set this machine's clock, best by NTP; leader time goes on without it until then."
+            self._log.error("clock not followed", ahead_s=round(ahead_us / 1e6, 3), remedy=remedy)
+        else:
+            self._log.info("clock followed again")
 
     def _majority_agrees(self, wall_us: int) -> bool:
         ours_us = wall_us - self._clock.boot_us()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from structlog.testing import capture_logs
+
 from node.leader_time import LeaderTime
 
 SECOND = 1_000_000
@@ -75,3 +77,22 @@ def test_a_jump_is_not_believed_by_what_was_heard_before_it() -> None:
     assert time.distrusts_wall
     time.observe("n2", clock.wall)
     assert time.now_us() == clock.wall
+
+
+def test_a_distrusted_clock_is_told_once() -> None:
+    clock = HandClock()
+    time = LeaderTime(clock, voters=3)
+    time.applied(clock.wall)
+    clock.wall += 3600 * SECOND
+    with capture_logs() as logs:
+        time.now_us()
+        assert logs == [], "nobody was heard yet"
+        time.observe("n2", 1_000 * SECOND)
+        for _ in range(3):
+            time.now_us()
+        clock.wall -= 3600 * SECOND
+        time.now_us()
+    assert [(log["log_level"], log["event"]) for log in logs] == [
+        ("error", "clock not followed"),
+        ("info", "clock followed again"),
+    ]
