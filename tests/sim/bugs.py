@@ -11,7 +11,8 @@ from node.consensus.port import Committed
 from node.consensus.raftos.journal import Journal, Recovered
 from node.consensus.raftos.leader import Leader
 from node.consensus.raftos.log import Log
-from node.consensus.raftos.roles import Candidate, Follower, RaftState
+from node.consensus.raftos.roles import Candidate, Follower
+from node.consensus.raftos.state import RaftState
 from node.consensus.raftos.wire import Data
 from node.consensus.raftos.writer import HardState, Writer
 

@@ -12,8 +12,9 @@ from node.consensus.raftos.journal import Journal, JournalDamaged
 from node.consensus.raftos.leader import Leader
 from node.consensus.raftos.log import Log
 from node.consensus.raftos.proposals import Forwarder, Proposal, Waiters, fail
-from node.consensus.raftos.roles import Candidate, Follower, RaftState
+from node.consensus.raftos.roles import Candidate, Follower
 from node.consensus.raftos.settings import RaftSettings
+from node.consensus.raftos.state import RaftState
 from node.consensus.raftos.wire import Codec, Data, decode
 from node.consensus.raftos.writer import HardState, Writer
 from node.env import Env

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from node.consensus.port import Committed, NotLeader
 from node.consensus.raftos import library
 from node.consensus.raftos.proposals import LIFE_SHIFT, NO_LEADER, OVERLOADED, AnsweredForwards
-from node.consensus.raftos.roles import RaftState, Role
+from node.consensus.raftos.roles import Role
+from node.consensus.raftos.state import RaftState
 from node.consensus.raftos.wire import Data
 
 

@@ -1,154 +1,16 @@
-"""raftos' State, Follower and Candidate with the rules of Raft put right. The leader is in leader.py.
+"""raftos' Follower and Candidate with the rules of Raft put right. The leader is in leader.py.
 
 A role never waits: what must be on the disk before it is said is said from the writer's callback.
 """
 
 from __future__ import annotations
 
-import asyncio
-import math
-import random
-from collections.abc import Mapping
-from typing import Protocol
-
-from node.consensus.port import Committed, Host
+from node.consensus.port import Committed
 from node.consensus.raftos import library
 from node.consensus.raftos.log import Log
-from node.consensus.raftos.settings import RaftSettings
+from node.consensus.raftos.state import DeadlineTimer, RaftState
 from node.consensus.raftos.wire import Data
-from node.consensus.raftos.writer import HardState, Writer
-from node.env import Clock
-
-
-class Server(Protocol):
-    """What raftos calls the server: who else votes, how to reach them, whom to tell."""
-
-    cluster: list[str]
-    """Ids of the other voters, in order."""
-    cluster_count: int
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop: ...
-
-    def send(self, data: Data, destination: str) -> None: ...
-
-    def broadcast(self, data: Data) -> None: ...
-
-    def role_changed(self) -> None: ...
-
-    def log_changed(self) -> None:
-        """The log, the commit index or what the peers should know has changed."""
-
-    def forwarded(self, data: Data) -> None: ...
-
-
-class DeadlineTimer(library.Timer):
-    """raftos' timer for deadlines that are moved far more often than they pass: reset() only notes the new one."""
-
-    def start(self) -> None:
-        self.is_active = True
-        self._deadline = self.loop.time() + self.get_interval()
-        self.handler = self.loop.call_at(self._deadline, self._run)
-
-    def reset(self) -> None:
-        if self.is_active:
-            self._deadline = self.loop.time() + self.get_interval()
-            if self._deadline < self.handler.when():
-                self.handler.cancel()
-                self.handler = self.loop.call_at(self._deadline, self._run)
-
-    def _run(self) -> None:
-        if not self.is_active:
-            return
-        if self.loop.time() >= self._deadline:
-            self._deadline = self.loop.time() + self.get_interval()
-            self.callback()
-        if self.is_active:
-            self.handler = self.loop.call_at(self._deadline, self._run)
-
-
-class RaftState(library.State):
-    """The container that switches roles and hands messages to the one in force."""
-
-    server: Server
-
-    def __init__(
-        self,
-        server: Server,
-        own_id: str,
-        host: Host,
-        clock: Clock,
-        rng: random.Random,
-        settings: RaftSettings,
-        log: Log,
-        storage: HardState,
-        writer: Writer,
-        roles: Mapping[str, type[library.BaseState]],
-    ) -> None:
-        # Not super().__init__: it opens files of its own and writes the loop into the class.
-        self.server, self.id, self.loop = server, own_id, server.loop
-        self.host, self.clock, self.random, self.settings = host, clock, rng, settings
-        self.log, self.storage, self.writer = log, storage, writer
-        self.state_machine = None
-        self.leader: str | None = None
-        self.leader_heard_at = -math.inf
-        self.may_campaign = True
-        self.transfer_asked = False
-        self._roles = roles
-        self.state = roles["Follower"](self)
-
-    def start(self) -> None:
-        self.state.start()
-        if not self.server.cluster:
-            self.loop.call_soon(self.campaign)
-
-    def _change_state(self, new_state: type[library.BaseState]) -> None:
-        self.state.stop()
-        self.state = self._roles[new_state.__name__](self)
-        self.state.start()
-        self.server.role_changed()
-
-    def set_leader(self, leader: str | library.BaseState | None) -> None:
-        found = leader.id if isinstance(leader, library.BaseState) else leader
-        if found != self.leader:
-            self.leader = found
-            self.server.role_changed()
-
-    def is_majority(self, count: int) -> bool:
-        return 2 * count > self.server.cluster_count + 1
-
-    @property
-    def cluster(self) -> list[str]:
-        return self.server.cluster
-
-    def get_sender_id(self, sender: str) -> str:
-        return sender
-
-    def request_handler(self, data: Data) -> None:
-        if hasattr(self.state, f"on_receive_{data['type']}"):
-            super().request_handler(data)
-
-    @property
-    def hears_leader(self) -> bool:
-        """Whether a leader was heard of too recently to help another one to power."""
-        return self.leader is not None and (
-            self.leader == self.id or self.loop.time() - self.leader_heard_at < self.settings.election_min_s
-        )
-
-    def can_campaign(self) -> bool:
-        stalled = self.writer.full or self.writer.stalled_s > self.settings.disk_stall_s
-        return self.may_campaign and not stalled
-
-    def campaign(self, transfer: bool = False) -> None:
-        """Stand for election. With `transfer`, at the leader's own wish, nobody is asked beforehand."""
-        if self.can_campaign() and not isinstance(self.state, library.Leader):
-            self.transfer_asked = transfer
-            self.to_candidate()
-
-    def raise_term(self, term: int) -> None:
-        """Another voter is further: forget the old term's vote and follow."""
-        self.storage.update({"term": term, "voted_for": None})
-        self.to_follower()
+from node.consensus.raftos.writer import HardState
 
 
 class Role:
