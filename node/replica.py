@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
-from cortex.v1.log_pb2 import Command, Entry, Noop, Reply
+from cortex.v1.log_pb2 import BatchPart, Command, Entry, Noop, Reply
 from cortex.v1.types_pb2 import Event, Task
 from node.consensus.port import (
     Committed,
@@ -116,6 +116,7 @@ class Replica:
         client: str = "",
         request_id: str = "",
         actor: str = "",
+        batch: BatchPart | None = None,
         timeout_s: float = 10.0,
     ) -> Reply:
         """Propose one entry and return its reply once it is applied here.
@@ -123,7 +124,7 @@ class Replica:
         With a request id an unknown outcome is tried again, since apply answers a repeat from its stored reply.
         Raises Fault.
         """
-        entry = Entry(client=client, request_id=request_id, actor=actor, commands=commands)
+        entry = Entry(client=client, request_id=request_id, actor=actor, commands=commands, batch=batch)
         deadline = asyncio.get_running_loop().time() + timeout_s
         unknown = False
         while True:

@@ -16,13 +16,15 @@ import grpc
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.errors import ClusterError, Unreachable, from_rpc
 from tui.resume import FIRST_DELAY_S, MAX_DELAY_S, Patience, Position, resume_after
-from tui.wire import Channels, Target
+from tui.wire import Channels, Target, check_size
 
 __all__ = ["ClusterClient", "ClusterError", "Link", "Target"]
 
 CALL_TIMEOUT_S = 10.0
 UNREACHABLE_AFTER_S = 2.0
 SILENCE_S = 2.0
+# What a busy cluster accepts at least.
+_BATCH_TASKS_PER_S = 500
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ class ClusterClient:
 
     async def submit_batch(self, tasks: Sequence[cluster_pb2.TaskRequest]) -> cluster_pb2.SubmitBatchReply:
         request = cluster_pb2.SubmitBatchRequest(mutation=self._mutation(), tasks=tasks)
-        reply: cluster_pb2.SubmitBatchReply = await self._write("SubmitBatch", request, self._timeout_s * 6)
+        timeout_s = self._timeout_s * 6 + len(tasks) / _BATCH_TASKS_PER_S
+        reply: cluster_pb2.SubmitBatchReply = await self._write("SubmitBatch", request, timeout_s)
         return reply
 
     async def cancel(self, ids: Sequence[str], reason: str = "") -> cluster_pb2.MutationReply:
@@ -280,6 +283,7 @@ class ClusterClient:
 
     async def _call(self, method: str, request: Any, timeout_s: float, *, writes: bool = False) -> Any:
         """Returns the reply of the first daemon that gives one before the deadline."""
+        check_size(method, request.ByteSize())
         begun = time.monotonic()
         delay_s = FIRST_DELAY_S
         told: ClusterError | None = None

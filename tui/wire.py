@@ -8,14 +8,17 @@ from dataclasses import dataclass
 import grpc
 
 from cortex.v1 import cluster_pb2_grpc
+from tui.errors import ClusterError
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+# What daemons take of one batch.
+MAX_BATCH_BYTES = 32 * 1024 * 1024
 CONNECT_TIMEOUT_MS = 5_000
 SECRET_KEY = "cortex-secret"
 
 # The server must permit pings as frequent as these, else it answers them with "too many pings".
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_BATCH_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -28,6 +31,19 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.enable_retries", 0),
 )
+
+
+def check_size(method: str, size_bytes: int) -> None:
+    """Raises ClusterError for a request that no daemon takes."""
+    limit_bytes, remedy = MAX_MESSAGE_BYTES, "Put large input into a file, or send less at once."
+    if method == "SubmitBatch":
+        limit_bytes = MAX_BATCH_BYTES
+        remedy = "Split the file, as with `split -l 10000 FILE`: each part is then a batch of its own."
+    if size_bytes > limit_bytes:
+        message = (
+            f"The request has {size_bytes / 1e6:.1f} MB, so nothing was sent: the limit is {limit_bytes >> 20} MiB."
+        )
+        raise ClusterError("too_large", message, remedy)
 
 
 @dataclass(frozen=True)

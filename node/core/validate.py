@@ -72,25 +72,48 @@ def request_id(text: str) -> str:
     return text
 
 
+def batch_size(count: int) -> None:
+    """Raises Fault when no batch may have that many tasks."""
+    if not count:
+        raise Fault(Code.INVALID, "The batch is empty.", "Give at least one task.")
+    if count > BATCH_LIMIT:
+        message = f"The batch has {count} tasks, the limit is {BATCH_LIMIT}."
+        raise Fault(Code.TOO_LARGE, message, "Split it.")
+
+
 def complete_batch(requests: Sequence[TaskRequest], new_id: Callable[[], str]) -> list[TaskSubmit]:
     """Submissions for a batch, every one complete. Raises one Fault that names each bad line."""
-    if not requests:
-        raise Fault(Code.INVALID, "The batch is empty.", "Give at least one task.")
-    if len(requests) > BATCH_LIMIT:
-        message = f"The batch has {len(requests)} tasks, the limit is {BATCH_LIMIT}."
-        raise Fault(Code.TOO_LARGE, message, "Split it.")
-    submits: list[TaskSubmit] = []
-    faults: list[tuple[int, Fault]] = []
-    # tasks of one entry have one age: their ids decide which is first, and the first line should be
-    ids = sorted(new_id() for _ in requests)
-    for line, (request, task_id) in enumerate(zip(requests, ids, strict=True), 1):
-        try:
-            submits.append(complete(request, task_id))
-        except Fault as fault:
-            faults.append((line, fault))
-    if faults:
-        raise _batch_fault(faults)
-    return submits
+    batch_size(len(requests))
+    batch = Completion([new_id() for _ in requests])
+    batch.add(requests)
+    return batch.finish()
+
+
+class Completion:
+    """complete_batch() in steps, for whoever has other things to do in between; `ids` are those of all tasks."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        # tasks of one entry have one age: their ids decide which is first, and the first line should be
+        self._ids = sorted(ids)
+        self._line = 0
+        self._submits: list[TaskSubmit] = []
+        self._faults: list[tuple[int, Fault]] = []
+
+    def add(self, requests: Sequence[TaskRequest]) -> None:
+        """The next lines."""
+        for request in requests:
+            task_id = self._ids[self._line]
+            self._line += 1
+            try:
+                self._submits.append(complete(request, task_id))
+            except Fault as fault:
+                self._faults.append((self._line, fault))
+
+    def finish(self) -> list[TaskSubmit]:
+        """All submissions. Raises one Fault that names each bad line."""
+        if self._faults:
+            raise _batch_fault(self._faults)
+        return self._submits
 
 
 def _batch_fault(faults: Sequence[tuple[int, Fault]]) -> Fault:

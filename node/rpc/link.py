@@ -13,11 +13,11 @@ from cortex.v1 import cluster_pb2_grpc, raft_pb2, raft_pb2_grpc, worker_pb2, wor
 from node.link import Caller, LinkClosed
 from node.rpc.errors import from_rpc
 
-MESSAGE_LIMIT = 4 * 1024 * 1024
-# A raft message may carry the largest proposal and what belongs to it.
+# One batch may be larger than a log entry: it is split on its way into the log.
+MESSAGE_LIMIT = 32 * 1024 * 1024
 OPTIONS = (
-    ("grpc.max_receive_message_length", 2 * MESSAGE_LIMIT),
-    ("grpc.max_send_message_length", 2 * MESSAGE_LIMIT),
+    ("grpc.max_receive_message_length", MESSAGE_LIMIT),
+    ("grpc.max_send_message_length", MESSAGE_LIMIT),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),

@@ -13,6 +13,8 @@ from node.replica import outcome_unknown
 from node.rpc.errors import link_lost
 
 _TIMEOUT_S = 10.0
+# A large batch takes as many commits as it has parts.
+_BATCH_TIMEOUT_S = 60.0
 
 
 class Proxy:
@@ -24,9 +26,10 @@ class Proxy:
 
     async def call(self, method: str, request: Message, caller: Caller) -> Message:
         asked = False
+        timeout_s = _BATCH_TIMEOUT_S if method == "SubmitBatch" else _TIMEOUT_S
         for address in self._candidates():
             try:
-                return await self._link.call(address, method, request, _TIMEOUT_S, caller.forwarded())
+                return await self._link.call(address, method, request, timeout_s, caller.forwarded())
             except LinkClosed:
                 lost = link_lost(request)
                 if isinstance(request, cluster_pb2.TransferLeaderRequest):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -19,6 +20,7 @@ from node.env import Env
 from node.leader.leadership import Leadership
 from node.link import Caller, Link, LinkClosed
 from node.replica import Replica, no_leader
+from node.rpc import batch
 from node.rpc.errors import from_reply, link_lost
 from node.rpc.lookup import Lookup
 from node.rpc.views import without_output
@@ -50,6 +52,7 @@ class ClusterService:
         self._parts = parts
         self._replica = parts.replica
         self._lookup = Lookup(parts.replica)
+        self._batches: set[asyncio.Future[batch.Answers]] = set()
 
     @property
     def _state(self) -> ClusterState:
@@ -66,16 +69,32 @@ class ClusterService:
         return pb.SubmitReply(id=answer.id, deduplicated=answer.deduplicated, index=reply.index)
 
     async def submit_batch(self, request: pb.SubmitBatchRequest, caller: Caller) -> pb.SubmitBatchReply:
-        submits = validate.complete_batch(request.tasks, self._parts.env.new_id)
-        reply = await self._execute(
-            [log_pb2.Command(task_submit=submit) for submit in submits], request.mutation, caller
-        )
-        answers = _accepted(reply)
+        """Goes on to the last part even if the caller goes away: what has begun is to become whole."""
+        submits = await batch.checked(request.tasks, self._parts.env.new_id)
+        request_id = validate.request_id(request.mutation.request_id) or self._parts.env.new_id()
+
+        async def execute(
+            commands: Sequence[log_pb2.Command], part_id: str, part: log_pb2.BatchPart | None
+        ) -> log_pb2.Reply:
+            client = request.mutation.client or caller.actor
+            return await self._replica.execute(
+                commands, client=client, request_id=part_id, actor=caller.actor, batch=part
+            )
+
+        work = asyncio.ensure_future(batch.submit(submits, request_id, execute))
+        self._batches.add(work)
+        work.add_done_callback(self._batch_ended)
+        answers, index = await asyncio.shield(work)
         return pb.SubmitBatchReply(
             ids=[answer.id for answer in answers],
             deduplicated=[answer.deduplicated for answer in answers],
-            index=reply.index,
+            index=index,
         )
+
+    def _batch_ended(self, work: asyncio.Future[batch.Answers]) -> None:
+        self._batches.discard(work)
+        if not work.cancelled():
+            work.exception()  # its caller has it, or is gone
 
     async def cancel_task(self, request: pb.CancelTaskRequest, caller: Caller) -> pb.MutationReply:
         reason = validate.reason(request.reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cortex.v1 import types_pb2
-from cortex.v1.types_pb2 import Event, Node, Requests, Setting, StoredReply, SubmitKey, Task
+from cortex.v1.types_pb2 import Batch, Event, Node, Requests, Setting, StoredReply, SubmitKey, Task
 from node.core.model import (
     ClusterState,
     Key,
@@ -26,6 +26,7 @@ def test_every_row_has_its_key() -> None:
     assert row_key(Event(id="7-0")) == Key(Table.EVENTS, "7-0")
     assert row_key(Setting(name="s")) == Key(Table.SETTINGS, "s")
     assert row_key(SubmitKey(key="k")) == Key(Table.SUBMIT_KEYS, "k")
+    assert row_key(Batch(client="c", id="b")) == Key(Table.BATCHES, reply_key("c", "b"))
     assert row_key(StoredReply(client="c", request_id="r")) == Key(Table.REPLIES, reply_key("c", "r"))
 
 
@@ -38,7 +39,7 @@ def test_the_digest_is_a_fixed_function() -> None:
 def test_rows_have_no_maps() -> None:
     """The order of a map's items is nobody's promise, so a row with one has no canonical form."""
     seen: set[str] = set()
-    waiting = [message.DESCRIPTOR for message in (Task, Node, Event, StoredReply, SubmitKey, Setting)]
+    waiting = [message.DESCRIPTOR for message in (Task, Node, Event, StoredReply, SubmitKey, Setting, Batch)]
     while waiting:
         message = waiting.pop()
         assert not message.GetOptions().map_entry

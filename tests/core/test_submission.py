@@ -144,6 +144,36 @@ def test_a_key_belongs_to_a_revived_task_again() -> None:
     assert (reply.id, reply.deduplicated) == (task_id, True)
 
 
+@pytest.mark.parametrize("trimmed", [False, True])
+@pytest.mark.parametrize("other", [False, True])
+def test_whether_an_expired_key_was_trimmed_makes_no_difference(trimmed: bool, other: bool) -> None:
+    m = cluster()
+    no_retry = types_pb2.RetryPolicy(max_retries=0)
+    task_id, fence = m.running(key="nightly", retry=no_retry)
+    m.one(failed(task_id, fence))
+    holder = m.one(submit(m, key="nightly"), after_us=DAY_US).id if other else task_id
+    if trimmed:
+        m.one(Command(history_trim=HistoryTrim(submit_keys=["nightly"])), after_us=DAY_US)
+        assert (Key(Table.SUBMIT_KEYS, "nightly") in m.rows) == other
+    m.one(retry(task_id), after_us=DAY_US)
+    reply = m.one(submit(m, key="nightly", retry=None if other else no_retry))
+    assert (reply.id, reply.deduplicated) == (holder, True)
+
+
+def test_a_key_that_stands_is_not_trimmed() -> None:
+    m = cluster()
+    trim = Command(history_trim=HistoryTrim(submit_keys=["nightly", "unknown"]))
+    task_id, fence = m.running(key="nightly")
+    m.one(trim, after_us=9 * DAY_US)
+    m.one(complete(task_id, fence))
+    m.one(trim, after_us=DAY_US - 1)
+    assert Key(Table.SUBMIT_KEYS, "nightly") in m.rows
+    m.one(trim, after_us=1)
+    assert Key(Table.SUBMIT_KEYS, "nightly") not in m.rows
+    assert m.last_events()[0].detail == "1 submit keys"
+    assert m.task(task_id).submit_key == "nightly"
+
+
 def test_trim_takes_the_key_with_its_task() -> None:
     m = cluster()
     task_id, fence = m.running(key="nightly")
@@ -184,7 +214,7 @@ def test_one_bad_item_refuses_all_and_is_named() -> None:
     replies = m.apply(*commands).commands
     assert [reply.accepted for reply in replies] == [False] * 3
     assert "priority is 99" in replies[1].message
-    assert "item 2 of 3" in replies[0].message
+    assert replies[0].message == f"Nothing of the batch was accepted. Line 2: {replies[1].message}"
     assert m.state.live_count() == 0
     assert len(m.last_events()) == 1
 

@@ -88,21 +88,28 @@ def advance(draft: Draft, part: BatchPart, here: int, created: int, new: int) ->
     draft.put_row(Table.BATCHES, key, row)
 
 
-def is_reserved(batches: Sequence[Batch], key: str, spec_sha256: bytes) -> bool:
-    """Whether a batch is about to submit something else under this key."""
-    if not batches:
-        return False
-    wanted = _hash(key)
-    found = (_find(row.keys, wanted) for row in batches)
-    return any(spec is not None and spec != spec_sha256[:_HASH_BYTES] for spec in found)
+class Reserved:
+    """What batches under way reserve together; `tasks` are still to come of them."""
+
+    def __init__(self, draft: Draft) -> None:
+        rows = open_batches(draft)
+        self.tasks = sum(row.reserved for row in rows)
+        # Read once: a message copies its bytes at every access.
+        self._keys = [keys for row in rows if (keys := row.keys)]
+
+    def clashes(self, key: str, spec_sha256: bytes) -> bool:
+        """Whether a batch is about to submit something else under this key."""
+        if not self._keys:
+            return False
+        wanted = _hash(key)
+        found = (_find(keys, wanted) for keys in self._keys)
+        return any(spec is not None and spec != spec_sha256[:_HASH_BYTES] for spec in found)
 
 
 def _packed(keys: Sequence[BatchKey]) -> bytes:
-    """The keys as fixed-size records in the order of their hashes; of equal ones the first."""
-    records: dict[bytes, bytes] = {}
-    for item in keys:
-        records.setdefault(_hash(item.key), item.spec_sha256[:_HASH_BYTES].ljust(_HASH_BYTES, b"\0"))
-    return b"".join(key + spec for key, spec in sorted(records.items()))
+    """The keys as fixed-size records in the order of their hashes, each once."""
+    records = {_hash(item.key) + item.spec_sha256[:_HASH_BYTES].ljust(_HASH_BYTES, b"\0") for item in keys}
+    return b"".join(sorted(records))
 
 
 def _hash(key: str) -> bytes:

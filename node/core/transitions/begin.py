@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import BatchPart, TaskAssign, TaskRecalled, TaskStarted, TaskSubmit
-from cortex.v1.types_pb2 import Batch, Node, NodeState, Task, TaskSpec
+from cortex.v1.types_pb2 import Node, NodeState, Task, TaskSpec
 from node.core import checks, settings
 from node.core.faults import Code
 from node.core.model import ASSIGNED, QUEUED, RUNNING
@@ -17,6 +17,8 @@ from node.core.transitions.end import cancelled, requeue
 
 # Assignments beyond its slots that a node may hold; the leader's own bound adapts below it.
 PREFETCH_LIMIT = 512
+# How the answers begin to those submissions that others of their batch took along.
+NOTHING = "Nothing of the batch was accepted."
 
 
 class Submitted(NamedTuple):
@@ -27,7 +29,7 @@ class Submitted(NamedTuple):
 class _Claims:
     """What the submissions of one entry have claimed so far, and what batches have reserved."""
 
-    def __init__(self, reserved: Sequence[Batch]) -> None:
+    def __init__(self, reserved: batches.Reserved) -> None:
         self.reserved = reserved
         self.ids: set[str] = set()
         self.keys: dict[str, tuple[TaskSubmit, bytes]] = {}
@@ -35,7 +37,7 @@ class _Claims:
 
 def submit(draft: Draft, submits: Sequence[TaskSubmit], part: BatchPart | None = None) -> list[Submitted | Refusal]:
     """All submissions of an entry, all or none; one answer each. `part` says which part of a batch they are."""
-    claims = _Claims(batches.open_batches(draft))
+    claims = _Claims(batches.Reserved(draft))
     flaw = batches.part_flaw(draft, part, len(submits)) if part is not None else None
     if flaw is not None:
         return _refused(draft, [flaw] * len(submits), "")
@@ -44,12 +46,12 @@ def submit(draft: Draft, submits: Sequence[TaskSubmit], part: BatchPart | None =
     answers = [_check(draft, claims, submission) for submission in submits]
     for line, answer in enumerate(answers, first + 1):
         if isinstance(answer, Refusal):
-            more = f"item {line} of {count}: " if count > 1 else ""
-            rest = Refusal(answer.code, f"Nothing of the batch was accepted; {more}{answer.message}")
+            more = f"Line {line}: " if count > 1 else ""
+            rest = Refusal(answer.code, f"{NOTHING} {more}{answer.message}")
             return _refused(draft, [one if isinstance(one, Refusal) else rest for one in answers], more)
     created = sum(not answer.deduplicated for answer in answers if isinstance(answer, Submitted))
     new = _new_of_batch(draft, claims.reserved, part) if part is not None and not first else created
-    flaw = new if isinstance(new, Refusal) else None if first else _depth_flaw(draft, claims.reserved, new)
+    flaw = new if isinstance(new, Refusal) else None if first else _depth_flaw(draft, claims.reserved.tasks, new)
     if flaw is not None:
         return _refused(draft, [flaw] * len(submits), "")
     for submission, answer in zip(submits, answers, strict=True):
@@ -66,26 +68,27 @@ def _refused(draft: Draft, answers: list[Submitted | Refusal], more: str) -> lis
     return answers
 
 
-def _new_of_batch(draft: Draft, reserved: Sequence[Batch], part: BatchPart) -> int | Refusal:
+def _new_of_batch(draft: Draft, reserved: batches.Reserved, part: BatchPart) -> int | Refusal:
     """How many tasks a whole batch will become; a refusal if a key of it stands for something else."""
     new = part.count
     claimed: dict[str, tuple[int, bytes]] = {}
     for item in part.keys:
-        where = f"Nothing of the batch was accepted; item {item.line} of {part.count}: "
-        earlier = claimed.setdefault(item.key, (item.line, item.spec_sha256))
-        if earlier[0] != item.line:
-            if earlier[1] != item.spec_sha256:
-                message = f"{where}Submit key {item.key} is that of item {earlier[0]}, with another spec."
-                return Refusal(Code.ALREADY_EXISTS, message)
+        key, digest = item.key, item.spec_sha256
+        earlier = claimed.get(key)
+        if earlier is not None:
+            if earlier[1] != digest:
+                message = f"Submit key {key} is that of line {earlier[0]}, with another spec."
+                return Refusal(Code.ALREADY_EXISTS, f"{NOTHING} Line {item.line}: {message}")
             new -= 1
             continue
-        row = draft.submit_key(item.key)
-        if row is not None and not keys.is_expired(draft, row):
-            if row.spec_sha256 != item.spec_sha256:
-                return _clash(item.key, row.task_id, "", where)
+        claimed[key] = (item.line, digest)
+        row = keys.standing(draft, key)
+        if row is not None:
+            if row.spec_sha256 != digest:
+                return _clash(key, row.task_id, "", f"{NOTHING} Line {item.line}: ")
             new -= 1
-        elif batches.is_reserved(reserved, item.key, item.spec_sha256):
-            return _reserved(item.key, where)
+        elif reserved.clashes(key, digest):
+            return _reserved(key, f"{NOTHING} Line {item.line}: ")
     return max(new, 0)
 
 
@@ -113,10 +116,10 @@ def _same_key(draft: Draft, claims: _Claims, submission: TaskSubmit) -> Submitte
         if holder_digest == digest:
             return Submitted(holder.id, True)
         return _clash(key, holder.id, _difference(holder, submission))
-    row = draft.submit_key(key)
+    row = keys.standing(draft, key)
     task = draft.task(row.task_id) if row is not None else None
-    if row is None or task is None or not keys.is_held(draft, task):
-        if batches.is_reserved(claims.reserved, key, digest):
+    if row is None or task is None:
+        if claims.reserved.clashes(key, digest):
             return _reserved(key)
         claims.keys[key] = (submission, digest)
         return None
@@ -152,9 +155,8 @@ def _difference(earlier: Task | TaskSubmit, now: TaskSubmit) -> str:
     return ", ".join(parts) or "its spec was edited since"
 
 
-def _depth_flaw(draft: Draft, reserved: Sequence[Batch], new: int) -> Refusal | None:
+def _depth_flaw(draft: Draft, coming: int, new: int) -> Refusal | None:
     limit = settings.integer(draft.setting(settings.MAX_QUEUE_DEPTH), settings.MAX_QUEUE_DEPTH)
-    coming = sum(row.reserved for row in reserved)
     depth = draft.live_count() + coming
     if not new or depth + new <= limit:
         return None

@@ -6,7 +6,8 @@ import hashlib
 
 from cortex.v1.log_pb2 import TaskSubmit
 from cortex.v1.types_pb2 import SubmitKey, Task
-from node.core.model import LIVE, Table
+from node.core.model import Table
+from node.core.transitions import batches
 from node.core.transitions.draft import Draft
 
 SUBMIT_KEY_KEPT_US = 24 * 3600 * 1_000_000
@@ -20,9 +21,10 @@ def submission_sha256(submission: TaskSubmit) -> bytes:
     return hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()
 
 
-def is_held(draft: Draft, task: Task) -> bool:
-    """Whether a task's key still stands for it."""
-    return task.state in LIVE or draft.now_us < task.completed_at_us + SUBMIT_KEY_KEPT_US
+def standing(draft: Draft, key: str) -> SubmitKey | None:
+    """The row of a key that stands for a task, whether or not one that has expired was trimmed already."""
+    row = draft.submit_key(key)
+    return None if row is None or is_expired(draft, row) else row
 
 
 def is_expired(draft: Draft, row: SubmitKey) -> bool:
@@ -45,14 +47,13 @@ def ended(draft: Draft, task: Task) -> None:
 
 
 def revived(draft: Draft, task: Task) -> None:
-    """A task that is retried has its key again, unless that stands for another by now.
-
-    Whether a key that has expired was trimmed already makes no difference.
-    """
-    row = draft.submit_key(task.submit_key)
-    if row is not None and not is_expired(draft, row):
+    """A task that is retried has its key again, unless that stands, or is to stand, for another by now."""
+    row = standing(draft, task.submit_key)
+    if row is not None:
         if row.task_id == task.id:
             take(draft, row.key, task.id, row.spec_sha256)
         return
     same = TaskSubmit(name=task.name, priority=task.priority, spec=task.spec, submit_key=task.submit_key)
-    take(draft, task.submit_key, task.id, submission_sha256(same))
+    digest = submission_sha256(same)
+    if not batches.Reserved(draft).clashes(task.submit_key, digest):
+        take(draft, task.submit_key, task.id, digest)

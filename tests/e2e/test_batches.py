@@ -1,0 +1,75 @@
+"""Batches that take many log entries, on real daemons."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from cortex.v1 import cluster_pb2, types_pb2
+from tests.e2e.harness import Cluster, all_tasks
+from tui.client import ClusterClient
+from tui.errors import ClusterError
+
+MakeCluster = Callable[..., Cluster]
+NOWHERE = types_pb2.Constraints(target_node="nowhere")
+
+
+def waiting(name: str) -> cluster_pb2.TaskRequest:
+    """A task that no node may run, so that it stays what it is."""
+    spec = types_pb2.TaskSpec(argv=[b"true"], constraints=NOWHERE)
+    spec.env.add(name="PADDING", value=b"x" * 100)
+    return cluster_pb2.TaskRequest(name=name, spec=spec)
+
+
+def mutation() -> cluster_pb2.Mutation:
+    return cluster_pb2.Mutation(client="test", request_id="batch")
+
+
+async def queued(client: ClusterClient) -> int:
+    return (await client.list_tasks(limit=1)).total
+
+
+async def test_50_000_tasks_in_one_call_are_all_or_none(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(voters=3)
+    async with cluster.client() as client:
+        await cluster.leader(client)
+        tasks = [waiting(f"t{number}") for number in range(50_000)]
+        tasks[48_765].priority = 11
+        with pytest.raises(ClusterError, match=r"Nothing was submitted\. Line 48766: priority is 11"):
+            await client.submit_batch(tasks)
+        assert await queued(client) == 0
+        tasks[48_765].priority = 1
+        reply = await client.submit_batch(tasks)
+        assert len(set(reply.ids)) == 50_000, cluster.logs()
+        assert await queued(client) == 50_000
+        assert (await client.get_task(reply.ids[48_765])).task.priority == 1
+
+
+async def test_a_batch_goes_on_after_its_leader_was_killed(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster(voters=3)
+    async with cluster.client() as client:
+        leader = await cluster.leader(client)
+        tasks = [waiting(f"t{number}") for number in range(20_000)]
+        request = cluster_pb2.SubmitBatchRequest(mutation=mutation(), tasks=tasks)
+        async with cluster.client(leader) as to_leader:
+            first = asyncio.create_task(to_leader._write("SubmitBatch", request, 60.0))
+            async with asyncio.timeout(60):
+                while not 0 < await queued(client) < 20_000:
+                    assert not first.done(), "it was too fast to be caught in the middle"
+            cluster.kill(leader)
+            with pytest.raises(ClusterError):
+                await first
+        assert await cluster.leader(client) != leader
+        begun = await queued(client)
+        assert 0 < begun < 20_000
+        reply = await client._write("SubmitBatch", request, 60.0)
+        assert len(set(reply.ids)) == 20_000, cluster.logs()
+        assert await queued(client) == 20_000
+        again = await client._write("SubmitBatch", request, 60.0)
+        assert (list(again.ids), again.index) == (list(reply.ids), reply.index)
+        cluster.start(leader)
+        names = Counter(task.name for task in await all_tasks(client))
+        assert names == Counter(task.name for task in tasks)
