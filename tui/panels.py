@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
-from tui.columns.nodes import FULL_SCORE, TERMS, sample_age_us
+from tui.columns.nodes import FULL_SCORE, OLD_SAMPLE_US, TERMS, sample_age_us
 from tui.draw import Cell, Span, age, bar, bytes_of, foreign
 from tui.text import fit
 from tui.view import NodeRow
@@ -54,7 +54,7 @@ def score_panel(row: NodeRow, draw: Draw, width: int) -> list[Cell]:
         ]
         facts += [f"{gpu.name} {gpu.utilisation_percent:.0f}%" for gpu in sampled.gpus]
         old = sample_age_us(row, draw.now_s)
-        if old is not None and old >= 5_000_000:
+        if old is not None and old >= OLD_SAMPLE_US:
             head.append((f"  sampled {age(old)} ago", "warn"))
         for fact in facts:
             head += [(f"  {glyphs.dot} ", "track"), *foreign(fact, "dim", glyphs)]

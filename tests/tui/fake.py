@@ -154,6 +154,8 @@ def task(
         row.result.usage.wall_us = max(0, row.completed_at_us - row.started_at_us)
         row.result.usage.cpu_user_us = row.result.usage.wall_us // 2
         row.result.usage.max_rss_bytes = 48 * 2**20
+        if exit_code and error:
+            row.result.stderr.CopyFrom(types_pb2.StreamSummary(total_bytes=40, head=f"trying\n{error}\n".encode()))
         row.result.stdout.CopyFrom(types_pb2.StreamSummary(total_bytes=24, head=b"one line\nanother line\n"))
     if exit_code is not None:
         row.result.exit_code = exit_code

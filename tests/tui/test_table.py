@@ -161,3 +161,19 @@ async def test_wide_shows_every_column_and_scrolls() -> None:
         assert "WHY" in session.lines[2] or "ID" in session.lines[2]
         await session.press("w")
         assert "STATE" in session.lines[2]
+
+
+async def test_a_quiet_cluster_costs_nothing() -> None:
+    async with open_console() as session:
+        await session.wait(1.0)
+        session.app.sent.clear()
+        for _ in range(60):
+            session.clock.now_s += 1.0
+            session.source.push(samples=list(session.source.nodes.values()))
+            session.source.index -= 1
+            await session.settle()
+        sent = "".join(session.app.sent)
+        assert len(sent) < 60 * 200, "only the sparkline grows"
+        session.app.sent.clear()
+        await session.settle()
+        assert session.app.sent == []

@@ -14,6 +14,8 @@ from tui.view import NodeRow
 FULL_SCORE = 85.0
 """Of an idle node for a plain shell task; the GPU term counts only where one is asked for."""
 UNKNOWN = -1e9
+FRESH_SAMPLE_US = 3_000_000
+OLD_SAMPLE_US = 5_000_000
 DEFAULT_LINK_BITS_PER_S = 1e9
 
 TERMS: tuple[tuple[str, str, float], ...] = (
@@ -75,6 +77,11 @@ def sample_age_us(row: NodeRow, now_s: float) -> int | None:
     if row.view is None or row.view.age_us < 0 or row.resources is None:
         return None
     return row.view.age_us + int((now_s - row.received_s) * 1e6)
+
+
+def sample_age(old_us: int) -> str:
+    """Samples come every second: an age below three is no news, and would be repainted for nothing."""
+    return "now" if old_us < FRESH_SAMPLE_US else age(old_us)
 
 
 def role_of(row: NodeRow) -> str:
@@ -160,7 +167,7 @@ def _draw_age(row: NodeRow, draw: Draw, _width: int) -> Cell:
     old = sample_age_us(row, draw.now_s)
     if old is None:
         return ((draw.glyphs.none, "dim"),)
-    return ((age(old), "dim" if old < 5_000_000 else "warn"),)
+    return ((sample_age(old), "dim" if old < OLD_SAMPLE_US else "warn"),)
 
 
 def _draw_history(row: NodeRow, draw: Draw, width: int) -> Cell:

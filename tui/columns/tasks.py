@@ -25,6 +25,9 @@ _PRIORITY = 10**16
 
 STATE_WORDS = {number: name[len("TASK_STATE_") :].lower() for name, number in types_pb2.TaskState.items()}
 
+FAILED_STATES = frozenset({types_pb2.TASK_STATE_FAILED, types_pb2.TASK_STATE_DEAD_LETTER})
+QUIET_STATES = ENDED - FAILED_STATES
+
 CAUSE_WORDS: dict[int, str] = {
     types_pb2.CAUSE_EXIT: "exit",
     types_pb2.CAUSE_SIGNAL: "signal",
@@ -99,18 +102,27 @@ def exit_text(task: Task) -> str:
     return str(task.result.exit_code) if task.result.HasField("exit_code") else ""
 
 
+def last_words(task: Task) -> str:
+    """The last line that a failed attempt wrote to stderr; empty when there is none."""
+    if task.state not in FAILED_STATES or not task.HasField("result"):
+        return ""
+    kept = task.result.stderr
+    lines = (kept.tail or kept.head).decode("utf-8", "backslashreplace").strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
 def why_text(task: Task) -> str:
-    """What an operator wants to know next: the error, or why it waits."""
-    return task.error or task.reason or task.cancel_reason
+    """What an operator wants to know next: what the command said, the error, or why it waits."""
+    return last_words(task) or task.error or task.reason or task.cancel_reason
 
 
 def _draw_name(task: Task, draw: Draw, _width: int) -> Cell:
     name = task.name or command_of(task.spec).split(b" ", 1)[0]
-    return foreign(name, "dim" if task.state in ENDED else "strong", draw.glyphs)
+    return foreign(name, "dim" if task.state in QUIET_STATES else "strong", draw.glyphs)
 
 
 def _draw_command(task: Task, draw: Draw, _width: int) -> Cell:
-    return foreign(command_of(task.spec), "dim" if task.state in ENDED else "text", draw.glyphs)
+    return foreign(command_of(task.spec), "dim" if task.state in QUIET_STATES else "text", draw.glyphs)
 
 
 def _draw_priority(task: Task, _draw: Draw, _width: int) -> Cell:
@@ -153,7 +165,7 @@ def _draw_exit(task: Task, _draw: Draw, _width: int) -> Cell:
 
 def _draw_why(task: Task, draw: Draw, _width: int) -> Cell:
     text = why_text(task)
-    return foreign(text, "bad" if task.error and task.state in ENDED else "dim", draw.glyphs) if text else EMPTY
+    return foreign(text, "bad" if task.state in FAILED_STATES else "dim", draw.glyphs) if text else EMPTY
 
 
 def _draw_attempt(task: Task, _draw: Draw, _width: int) -> Cell:

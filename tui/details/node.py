@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
-from tui.columns.nodes import role_of, sample_age_us
+from tui.columns.nodes import FRESH_SAMPLE_US, OLD_SAMPLE_US, role_of, sample_age_us
 from tui.details.common import long_text, pair, title
 from tui.draw import Cell, Span, age, bar, bytes_of, clock, foreign, node_state
 from tui.panels import term_lines
@@ -32,7 +32,8 @@ def node_headline(row: NodeRow, draw: Draw) -> list[Cell]:
         second += [(str(row.view.assigned), "text"), ("   ", "text")]
     old = sample_age_us(row, draw.now_s)
     if old is not None:
-        second += [("sampled ", "dim"), (f"{age(old)} ago", "text" if old < 5_000_000 else "warn")]
+        said = "just now" if old < FRESH_SAMPLE_US else f"{age(old)} ago"
+        second += [("sampled ", "dim"), (said, "text" if old < OLD_SAMPLE_US else "warn")]
     return [tuple(first), tuple(second)]
 
 

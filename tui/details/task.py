@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
 from tui.columns.events import EVENT_WORDS, order
-from tui.columns.tasks import cause_word, ended_us, exit_text, run_us, type_word, wait_us
+from tui.columns.tasks import cause_word, ended_us, exit_text, last_words, run_us, type_word, wait_us
 from tui.details.common import LABEL, long_text, pair, title
 from tui.draw import (
     Cell,
@@ -120,6 +120,8 @@ def task_facts(
     lines: list[Cell] = []
     if task.error:
         lines += long_text("error", task.error, "bad", draw, width)
+    if said := last_words(task):
+        lines += long_text("last words", said, "bad", draw, width, most=4)
     if task.reason:
         lines += long_text("because", task.reason, "text", draw, width)
     if task.cancel_requested:
