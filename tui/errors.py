@@ -87,7 +87,7 @@ def from_rpc(error: grpc.aio.AioRpcError, address: str, method: str) -> ClusterE
         return ClusterError(
             "deadline",
             f"{address} did not answer {method} in time.",
-            "Try again; `cortex status` says whether it is healthy.",
+            "Try again; if it stays so, see that daemon's log, or end and start it again.",
         )
     if status is grpc.StatusCode.UNAUTHENTICATED:
         return ClusterError(

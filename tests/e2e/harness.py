@@ -101,7 +101,8 @@ class Cluster:
         """End daemons, supervisors and commands."""
         for node in self.nodes.values():
             if node.process is not None and node.process.poll() is None:
-                node.process.terminate()
+                # unshare passes no TERM on; killed, it takes its namespace with it.
+                node.process.send_signal(signal.SIGKILL if self.machines else signal.SIGTERM)
         for node in self.nodes.values():
             if node.process is not None:
                 try:

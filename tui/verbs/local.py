@@ -71,6 +71,11 @@ def down(keep_running: bool) -> None:
     ended = [node.id for node in cluster.nodes if cluster.runs(node)]
     try:
         cluster.stop(keep_running=keep_running, say=lambda line: note(f"cortex: {line}"))
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"Interrupted; some of the cluster in {folder} may still run.",
+            f"Run `cortex down --data {folder}` again.",
+        ) from None
     except PermissionError:
         raise ClusterError(
             "failed", "The daemons belong to another user.", "Run `cortex down` as that user."

@@ -1,0 +1,395 @@
+"""What a user in a hurry gets wrong: a sentence of cause, a sentence of remedy, an exit code, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests.e2e.harness import Cluster, free_ports
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).resolve().parents[2]
+ESCAPE = "\x1b[31mred\x1b[0m"
+# The kernel takes at most 128 KiB per argument.
+LARGE = [f"{'x' * 100 * 1024}" for _ in range(3)]
+DAEMON = [sys.executable, "-m", "node.cli", "run"]
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("c"), voters=1)
+    made.start()
+    until(lambda: made.cortex("status").returncode == 0)
+    yield made
+    made.close()
+
+
+def until(check: object) -> None:
+    deadline = monotonic() + PATIENCE_S
+    while not check():  # type: ignore[operator]
+        assert monotonic() < deadline
+
+
+def total(cluster: Cluster) -> int:
+    done = cluster.cortex("tasks", "--json", "--limit", "1")
+    assert done.returncode == 0, done.stderr
+    return int(json.loads(done.stdout)["total"])
+
+
+def refused(done: subprocess.CompletedProcess[bytes]) -> tuple[str, str]:
+    """Cause and remedy. There is nothing else, above all no traceback and no escape sequence."""
+    text = done.stderr.decode()
+    lines = text.splitlines()
+    assert len(lines) == 2, text
+    assert lines[0].startswith(("cortex: ", "cortexd: ")), text
+    assert lines[1].strip(), text
+    assert "\x1b" not in text
+    assert len(text) < 1000, text
+    return lines[0].partition(": ")[2], lines[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "cause", "remedy"),
+    [
+        (["frobnicate"], 2, "There is no command 'cortex frobnicate'.", "Commands: console, up,"),
+        (["nodes", "--frob"], 2, "No such option", "See `cortex nodes --help`."),
+        (["submit"], 2, "There is no command.", "cortex submit -- echo hello"),
+        (["submit", "--", ""], 1, "The command is empty.", "Give the command as a list"),
+        (["submit", "--priority", "NaN", "--", "true"], 2, '"NaN" is not a whole number from 0 to 10.', "--help"),
+        (["submit", "--priority", "11", "--", "true"], 2, "11 is not a whole number from 0 to 10.", "--help"),
+        (["submit", "--retries", "-1", "--", "true"], 2, "-1 is not a whole number", "--help"),
+        (["submit", "--timeout", "nan", "--", "true"], 2, "'nan' is not between 0 and ten years", "--help"),
+        (["submit", "--timeout", "soon", "--", "true"], 2, "'soon'", "--help"),
+        (["submit", "--mem", "inf", "--", "true"], 2, "'inf'", "--help"),
+        (["submit", "--cwd", "here", "--", "true"], 2, '"here" is not absolute', "--help"),
+        (["submit", "--env", "=x", "--", "true"], 2, "'=x' has no name and value", "--env NAME=VALUE"),
+        (["submit", "--env", "LD_PRELOAD=x.so", "--", "true"], 1, "env must not set LD_PRELOAD", "env LD_PRELOAD"),
+        (["submit", "--name", ESCAPE, "--", "true"], 1, "name has the control character U+001B", "plain text"),
+        (["submit", "--key", ESCAPE, "--", "true"], 1, "has the control character U+001B", "Use letters"),
+        (["submit", "--on", ESCAPE, "--", "true"], 1, "U+001B", ""),
+        (["submit", "--label", ESCAPE, "--", "true"], 1, "U+001B", ""),
+        (["submit", "--sandbox", "strict", "--", "true"], 1, "No node offers this sandbox level", "level none"),
+        (["submit", "--", "echo", *LARGE], 1, "The spec has 307", "Put large input into a file"),
+        (["task", ESCAPE], 3, "There is no task '\\x1b[31mred\\x1b[0m'.", "List the tasks with `cortex tasks`."),
+        (["cancel", "a\nb"], 3, "There is no task 'a\\nb'.", "cortex tasks"),
+        (["wait", "nosuchtask"], 3, "There is no task 'nosuchtask'.", "cortex tasks"),
+        (["logs", "nosuchtask"], 3, "There is no task 'nosuchtask'.", "cortex tasks"),
+        (["node", "n9"], 3, "There is no node 'n9'.", "cortex nodes"),
+        (["cordon", "n9"], 3, "There is no node 'n9'.", "cortex nodes"),
+        (["cordon", "n1", "--message", "x" * 201], 1, "has 201 characters, the limit is 200", ""),
+        (["tasks", "--node", "n9"], 3, "There is no node 'n9'.", "cortex nodes"),
+        (["tasks", "--state", "frob"], 2, "'frob' is not one of", "--help"),
+        (["tasks", "--limit", "0"], 2, "0 is not in the range", "--help"),
+        (["tasks", "--cursor", "zzz"], 1, "The cursor is not one that a list returned.", "Begin again"),
+        (["tasks", "--filter", "attempt>>"], 2, "at column 9", "comparisons"),
+        (["leader", "transfer", "n9"], 3, "There is no node 'n9'.", "cortex nodes"),
+        (["status", "--data", ""], 2, "--data is empty.", "leave --data out"),
+        (["status", "--cluster", "here"], 2, "'here' is no address of a daemon.", "HOST:PORT"),
+        (["status", "--cluster", "127.0.0.1:1"], 4, "No daemon answers at 127.0.0.1:1", "cortex up"),
+        (["status", "--data", "/nowhere"], 4, "There is no cluster in /nowhere.", "cortex up --data /nowhere"),
+        (["down", "--data", "/nowhere"], 4, "There is no cluster in /nowhere.", "cortex up --data /nowhere"),
+        (["console"], 2, "The console needs a terminal.", "cortex status"),
+        (["up", "--data", "/tmp"], 2, "The console needs a terminal.", "--headless"),
+        (["up", "--headless", "--data", "/dev/null"], 2, "is in use by something else", "--data"),
+        (["up", "--headless", "--data", "/dev/null/x"], 1, "cannot be written: Not a directory.", "--data"),
+        (["up", "--headless", "--data", "/proc/x"], 1, "cannot be written", "--data"),
+        (["up", "--headless", "--data", f"/tmp/{'d' * 100}"], 2, "bytes too long for the sockets", "shorter"),
+    ],
+)
+def test_what_is_refused(cluster: Cluster, arguments: list[str], code: int, cause: str, remedy: str) -> None:
+    done = cluster.cortex(*arguments)
+    said, advice = refused(done)
+    assert done.returncode == code, said
+    assert cause in said
+    assert remedy in advice
+    assert done.stdout == b""
+
+
+def test_nothing_of_all_that_was_submitted(cluster: Cluster, tmp_path: Path) -> None:
+    before = total(cluster)
+    for arguments in (["--priority", "NaN"], ["--name", ESCAPE], ["--sandbox", "strict"]):
+        assert cluster.cortex("submit", *arguments, "--", "true").returncode > 0
+    for bad in (
+        '{"command": ["true"], "priority": NaN}',
+        '{"command": ["true"',
+        '{"command": 5}',
+        '{"frob": 1}',
+        '"x"',
+    ):
+        file = tmp_path / "tasks.jsonl"
+        file.write_text(f'{{"command": ["true"]}}\n{bad}\n{{"command": ["true"]}}\n')
+        said, advice = refused(done := cluster.cortex("submit", "--file", str(file)))
+        assert done.returncode == 1
+        assert "line 2" in said
+        assert "nothing of the file was submitted" in advice
+    large = json.dumps({"command": ["echo", *LARGE]})
+    file.write_text(f'{{"command": ["true"]}}\n\n{large}\n')
+    said, _ = refused(cluster.cortex("submit", "--file", str(file)))
+    assert said.startswith("Nothing was submitted. Line 3: The spec has 307")
+    assert total(cluster) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (["--", "no-such-command"], "Command no-such-command is not in PATH"),
+        (["--", "/etc/passwd"], "Command /etc/passwd is not executable. Make it so"),
+        (["--", "/"], "Command / is a directory."),
+        (["--cwd", "/no/such/folder", "--", "true"], "Working directory /no/such/folder does not exist"),
+        (["--cwd", "/dev/null", "--", "true"], "Working directory /dev/null is not a directory"),
+    ],
+)
+def test_what_no_machine_can_start_ends_with_its_cause(cluster: Cluster, arguments: list[str], cause: str) -> None:
+    done = cluster.cortex("submit", "--wait", *arguments)
+    assert (done.returncode, done.stdout) == (125, b"")
+    said = done.stderr.decode()
+    assert said.startswith("cortex: task ")
+    assert " ended dead_letter: " + cause in said
+    assert said.count("\n") == 1
+
+
+def test_a_task_for_a_node_that_is_not_there_waits_and_says_so(cluster: Cluster) -> None:
+    done = cluster.cortex("submit", "--on", "n9", "--", "true")
+    task = done.stdout.decode().strip()
+    assert done.returncode == 0
+    assert f"no node can take task {task} now, so it waits: there is no node 'n9'" in done.stderr.decode()
+    assert "target_node is n9" in cluster.cortex("why", task).stdout.decode()
+    assert cluster.cortex("cancel", "--wait", task).returncode == 0
+    said, _ = refused(again := cluster.cortex("cancel", task))
+    assert (again.returncode, said) == (
+        1,
+        f"Task {task} is cancelled: it has ended, and there is nothing to cancel.",
+    )
+
+
+def test_the_secret_is_needed_on_loopback_too(cluster: Cluster, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("w" * 40)
+    address = next(iter(cluster.nodes.values())).address
+    before = total(cluster)
+    for variables in ({}, {"CORTEX_SECRET_FILE": str(wrong)}):
+        for verb in (["status"], ["submit", "--", "true"]):
+            said, advice = refused(
+                done := cortex("--cluster", address, *verb, variables=variables, folder=tmp_path)
+            )
+            assert (done.returncode, said) == (1, "The call does not carry this cluster's secret.")
+            assert "CORTEX_SECRET_FILE" in advice
+    said, _ = refused(
+        done := cortex("--cluster", address, "status", variables={"CORTEX_SECRET_FILE": "none"}, folder=tmp_path)
+    )
+    assert (done.returncode, said) == (1, "The cluster's secret none cannot be read: No such file or directory.")
+    assert total(cluster) == before
+
+
+def test_a_reader_who_has_enough_ends_it_quietly(cluster: Cluster) -> None:
+    for line in ("tasks", "events", "submit --wait -- yes", "--help", "nodes --json"):
+        address = ",".join(node.address for node in cluster.nodes.values())
+        command = f'"{sys.executable}" -m tui.cli {line} | head -1 >/dev/null; exit ${{PIPESTATUS[0]}}'
+        variables = {"CORTEX_CLUSTER": address, "CORTEX_SECRET_FILE": str(cluster.secret)}
+        done = subprocess.run(
+            ["bash", "-c", command], env=environ(variables), capture_output=True, timeout=PATIENCE_S, check=False
+        )
+        assert (line, done.returncode, done.stderr) == (line, 0, b"")
+    endless = json.loads(cluster.cortex("tasks", "--json", "--state", "running").stdout)["tasks"]
+    assert [task["command"] for task in endless] == [["yes"]]
+    assert cluster.cortex("cancel", "--wait", endless[0]["id"]).returncode == 0
+
+
+@pytest.mark.parametrize("verb", ["submit --wait --", "wait", "logs -f", "events -f --since 1h"])
+def test_ctrl_c_is_one_sentence_and_the_task_goes_on(cluster: Cluster, tmp_path: Path, verb: str) -> None:
+    gate = tmp_path / "gate"
+    script = ["sh", "-c", f"echo begun; until [ -e {gate} ]; do sleep 0.05; done; echo done"]
+    arguments = verb.split()
+    if verb.startswith("submit"):
+        arguments += script
+    else:
+        task = cluster.cortex("submit", "--", *script).stdout.decode().strip()
+        arguments += [] if verb.startswith("events") else [task]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tui.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environ(variables_of(cluster)),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert said.startswith((b"cortex: Interrupted.\n", b"cortex: Stopped waiting; the task goes on.\n"))
+    gate.touch()
+    if verb.startswith("submit"):
+        task = said.split(b"`cortex wait ")[1].split(b"`")[0].decode()
+    ended = cluster.cortex("wait", task)
+    assert (ended.returncode, ended.stdout) == (0, b"begun\ndone\n")
+
+
+def test_ctrl_c_ends_a_call_to_a_daemon_that_hangs(cluster: Cluster) -> None:
+    node = next(iter(cluster.nodes.values()))
+    assert node.process is not None
+    node.process.send_signal(signal.SIGSTOP)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tui.cli", "submit", "--", "true"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environ(variables_of(cluster)),
+        )
+        until(lambda: connected(process.pid))
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE_S)
+    finally:
+        node.process.send_signal(signal.SIGCONT)
+    assert process.returncode == 130
+    assert b"whether anything was submitted is not known" in said
+
+
+def connected(pid: int) -> bool:
+    """Whether the process has a socket open."""
+    try:
+        names = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        return False
+    return any(name.startswith("socket:") for name in names)
+
+
+def variables_of(cluster: Cluster) -> dict[str, str]:
+    addresses = ",".join(node.address for node in cluster.nodes.values())
+    return {"CORTEX_CLUSTER": addresses, "CORTEX_SECRET_FILE": str(cluster.secret)}
+
+
+def environ(variables: dict[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CORTEX_", "XDG_"))}
+    return {**kept, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}", **variables}
+
+
+def cortex(*arguments: str, variables: dict[str, str], folder: Path) -> subprocess.CompletedProcess[bytes]:
+    """The command line of somebody whose home is `folder`."""
+    return subprocess.run(
+        [sys.executable, "-m", "tui.cli", *arguments],
+        env={**environ(variables), "HOME": str(folder)},
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+# Daemons that cannot start
+
+
+def cortexd(*arguments: str, program: list[str] | None = None) -> subprocess.CompletedProcess[bytes]:
+    command = [*(program or DAEMON), *arguments]
+    return subprocess.run(command, env=environ({}), capture_output=True, timeout=PATIENCE_S, check=False)
+
+
+def flags(data: Path, port: int, secret: Path) -> list[str]:
+    address = f"127.0.0.1:{port}"
+    own = ["--id", "a", "--data", str(data), "--listen", address, "--voters", f"a={address}"]
+    return [*own, "--secret-file", str(secret)]
+
+
+def last_words(done: subprocess.CompletedProcess[bytes]) -> tuple[str, str]:
+    """Cause and remedy below the daemon's log, which is JSON on every line."""
+    lines = done.stderr.decode().splitlines()
+    assert all(json.loads(line) for line in lines[:-2])
+    done.stderr = "\n".join(lines[-2:]).encode()
+    return refused(done)
+
+
+def test_two_daemons_on_one_folder(cluster: Cluster) -> None:
+    node = next(iter(cluster.nodes.values()))
+    done = cortexd(*flags(node.data, free_ports(1)[0], cluster.secret))
+    cause, remedy = last_words(done)
+    assert (done.returncode, cause) == (1, f"Another cortexd already runs on the data folder {node.data}.")
+    assert "--data" in remedy
+    assert cluster.cortex("submit", "--wait", "--", "echo", "still here").stdout == b"still here\n"
+
+
+def test_a_port_in_use(cluster: Cluster, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = cortexd(*flags(tmp_path / "a", port, cluster.secret))
+        cause, remedy = last_words(done)
+        assert (done.returncode, cause) == (
+            2,
+            f"The address 127.0.0.1:{port} cannot be bound: address already in use.",
+        )
+        assert "--listen" in remedy
+
+
+def test_a_cluster_whose_port_is_taken_is_unharmed(tmp_path: Path) -> None:
+    data = tmp_path / "d"
+    up = ["up", "--headless", "--no-sample", "--data", str(data)]
+    try:
+        assert cortex(*up, "--voters", "1", variables={}, folder=tmp_path).returncode == 0
+        kept = cortex("submit", "--data", str(data), "--wait", "--", "echo", "kept", variables={}, folder=tmp_path)
+        assert kept.stdout == b"kept\n"
+        assert cortex("down", "--data", str(data), variables={}, folder=tmp_path).returncode == 0
+        address = json.loads((data / "cluster.json").read_text())["nodes"][0]["address"]
+        with socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))):
+            cause, remedy = refused(done := cortex(*up, variables={}, folder=tmp_path))
+            assert (done.returncode, cause) == (1, f"Another program listens on {address} of n1.")
+            assert "ss -ltnp" in remedy
+        assert cortex(*up, variables={}, folder=tmp_path).returncode == 0
+        listed = cortex("tasks", "--data", str(data), "--json", variables={}, folder=tmp_path)
+        assert json.loads(listed.stdout)["total"] == 1
+    finally:
+        cortex("down", "--data", str(data), variables={}, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        ("/dev/null/x", "cannot be written: Not a directory."),
+        ("/proc/x", "cannot be written"),
+        ("/" + "d" * 100, "its path is 6 bytes too long for the unix socket in it."),
+    ],
+)
+def test_a_folder_that_cannot_be_used(cluster: Cluster, data: str, cause: str) -> None:
+    done = cortexd(*flags(Path(data), free_ports(1)[0], cluster.secret))
+    said, _ = last_words(done)
+    assert done.returncode == 2
+    assert cause in said
+
+
+def test_a_daemon_without_raftos_names_the_command_that_brings_it(cluster: Cluster, tmp_path: Path) -> None:
+    masked = "import sys; sys.modules['raftos'] = None; from node.cli import main; main()"
+    program = [sys.executable, "-c", masked, "run"]
+    done = cortexd(*flags(tmp_path / "a", free_ports(1)[0], cluster.secret), program=program)
+    cause, remedy = refused(done)
+    assert (done.returncode, remedy) == (1, "Run: pip install --no-deps raftos==0.2.6")
+    assert "raftos is not installed" in cause
+    assert not (tmp_path / "a").exists()
+    assert cortexd("--help", program=program[:-1]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "cause"),
+    [
+        (None, 0o600, "cannot be read: No such file or directory."),
+        (b"short", 0o600, "is not 32 or more characters."),
+        (b"\xff" * 40, 0o600, "is not text."),
+        (b"s" * 40, 0o644, "Others may read the cluster's secret"),
+    ],
+)
+def test_a_secret_that_is_none(tmp_path: Path, content: bytes | None, mode: int, cause: str) -> None:
+    secret = tmp_path / "secret"
+    if content is not None:
+        secret.write_bytes(content)
+        secret.chmod(mode)
+    done = cortexd(*flags(tmp_path / "a", free_ports(1)[0], secret))
+    said, remedy = refused(done)
+    assert done.returncode == 2
+    assert cause in said
+    assert "chmod 600" in remedy
