@@ -132,14 +132,14 @@ async def test_a_key_far_down_is_named_too() -> None:
     assert on.m.state.live_count() == 1
 
 
-async def test_20_000_keys_travel_with_the_first_part() -> None:
+async def test_25_000_keys_travel_with_the_first_part() -> None:
     on = Cluster()
-    await on.submit(requests(20_000, keys=20_000))
-    assert on.m.state.live_count() == 20_000
-    assert on.parts[0][1] < batch.PART_TASKS
+    await on.submit(requests(25_000, keys=25_000))
+    assert on.m.state.live_count() == 25_000
+    assert on.parts[0][1] == 1
     part = on.parts[0][2]
     assert part is not None
-    assert len(part.keys) == 20_000
+    assert len(part.keys) == 25_000
 
 
 async def test_keys_that_are_too_long_together_are_refused() -> None:
