@@ -126,9 +126,7 @@ class Cluster:
         """The leader, once there is one."""
         addresses: dict[str, str] = {}
         for name in self.names:
-            addresses[name] = await self._loopback.listen(
-                lambda message, name=name: self.engines[name].receive(message)
-            )
+            addresses[name] = await self._loopback.listen(partial(self._receive, name))
         for name in self.names:
             for other in self.names:
                 if other != name:

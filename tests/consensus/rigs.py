@@ -24,6 +24,7 @@ from tests.sim.loop import SimLoop, run
 ME, *OTHERS = ALL = [f"10.0.0.{number}:1" for number in range(1, 8)]
 B, C, D, E = OTHERS[:4]
 CLUSTER = "cluster"
+SEGMENT_BYTES = 64 * 1024
 
 
 class TodaysMessagePack:
@@ -275,7 +276,7 @@ class Ours(Rig):
         super().__init__(folder or Path(), voters)
         self.me = me
         self.peers = [voter for voter in ALL[:voters] if voter != me]
-        self.settings = settings or RaftSettings()
+        self.settings = settings or RaftSettings(segment_bytes=SEGMENT_BYTES)
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimLoop)
         self.machine = SimMachine(loop, me, seed=1)

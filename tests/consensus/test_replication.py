@@ -12,7 +12,7 @@ from node.consensus.port import Committed
 from node.consensus.raftos.journal import Journal, encode_entries
 from node.consensus.raftos.settings import RaftSettings
 from node.consensus.raftos.wire import Codec
-from tests.consensus.rigs import ALL, CLUSTER, ME, B, C, D, Ours
+from tests.consensus.rigs import ALL, CLUSTER, ME, SEGMENT_BYTES, B, C, D, Ours
 from tests.consensus.test_elections import follow, voter_test
 from tests.sim.loop import run
 
@@ -31,7 +31,7 @@ FIGURE_7 = {
 
 def with_log(voter: Ours, terms: list[int], term: int) -> Ours:
     """Put a log on the disk of a voter that has not started; entries of one index and term are equal everywhere."""
-    journal = Journal(voter.machine.disk("raft"), random.Random(1), S.segment_bytes)
+    journal = Journal(voter.machine.disk("raft"), random.Random(1), SEGMENT_BYTES)
     journal.recover()
     entries = [Committed(index, of, f"{index}/{of}".encode()) for index, of in enumerate(terms, 1)]
     journal.commit(encode_entries(entries), term, "")
