@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1.types_pb2 import StreamSummary, Task
 from node.core.faults import Code, Fault
-from node.core.model import ENDED
+from node.core.model import ENDED, RUNNING
 from node.link import Caller, Link, LinkClosed
 from node.replica import Replica
 from node.rpc.lookup import Lookup
@@ -80,7 +80,9 @@ class OutputRelay:
             async for reply in self._local(request.id, _Reader.of(request, request.fence), request.follow):
                 yield reply
             return
-        task = await self._assigned(self._lookup.task(request.id), request.follow)
+        task = self._lookup.task(request.id)
+        if request.follow and request.fence in (0, task.fence):
+            task = await self._begun(task)
         reader = _Reader.of(request, request.fence or task.fence)
         if not reader.fence:
             yield pb.OutputReply(ended=task.state in ENDED)
@@ -92,10 +94,10 @@ class OutputRelay:
         async for reply in self._remote(task, reader, request, caller):
             yield reply
 
-    async def _assigned(self, task: Task, follow: bool) -> Task:
-        """The task once it has an attempt, or has ended without one; at once unless `follow`."""
+    async def _begun(self, task: Task) -> Task:
+        """The task once its attempt has begun, for the worker knows nothing of one before, or has ended."""
         assert self._replica is not None
-        while follow and not task.fence and task.state not in ENDED:
+        while task.state != RUNNING and task.state not in ENDED:
             await self._replica.feed.wait()
             task = self._replica.task(task.id) or task
         return task
