@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
 from tui.draw import Cell, Span, age, cell_width, count_of, foreign
-from tui.keymap import Key, keys_at, shown
+from tui.keymap import Key, keys_at
+from tui.keymap import shown as shown_key
+from tui.text import clean, fit, width_of
 
 VIEWS: tuple[tuple[str, str, str], ...] = (
     ("nodes", "1", "Nodes"),
@@ -26,7 +28,9 @@ LIVE_STATES = (
 def title_line(name: str, draw: Draw, *, read_only: bool, width: int) -> Cell:
     """Which cluster, who leads, how far, and whether word comes."""
     view, glyphs = draw.view, draw.glyphs
-    left: list[Span] = [(" cortex ", "accent"), *foreign(name, "strong", glyphs)]
+    shown = clean(name, ascii_only=glyphs.ascii_only)
+    shown = fit(shown, min(width_of(shown), max(8, width // 2)), ellipsis=glyphs.ellipsis)
+    left: list[Span] = [(" cortex ", "accent"), (shown, "strong")]
     if read_only:
         left.append(("  read-only", "warn"))
     lost = view.link.lost(draw.now_s)
@@ -57,31 +61,37 @@ def _parts_width(parts: Sequence[Sequence[Span]]) -> int:
 
 def tabs_line(current: str, draw: Draw, *, right: Cell, width: int) -> Cell:
     """The views with their counts, and what concerns the shown one."""
-    view = draw.view
-    live = sum(view.states[state] for state in LIVE_STATES)
-    counts = {
-        "nodes": f"{view.online()}/{len(view.nodes)}",
-        "queue": count_of(live),
-        "letters": count_of(view.states[types_pb2.TASK_STATE_DEAD_LETTER]),
-        "events": "",
-    }
-    spans: list[Span] = []
-    for place, key, title in VIEWS:
-        here = place == current
-        spans.append((draw.glyphs.cursor if here else " ", "accent"))
-        spans += [(key, "key"), (f" {title}", "strong" if here else "dim")]
-        count = counts[place]
-        alarm = place == "letters" and count != "0"
-        missing = place == "nodes" and view.online() < len(view.nodes)
-        if count:
-            role = "bad" if alarm else "warn" if missing else "accent" if here else "dim"
-            spans.append((f" {count}", role))
-        spans.append(("  ", "text"))
-    left = tuple(spans)
+    left = _tabs(current, draw, brief=False)
+    if cell_width(left) + cell_width(right) + 1 > width:
+        left = _tabs(current, draw, brief=True)
     room = width - cell_width(left) - cell_width(right) - 1
     if room < 0:
         return left
     return (*left, (" " * room, "text"), *right, (" ", "text"))
+
+
+def _tabs(current: str, draw: Draw, *, brief: bool) -> Cell:
+    """`brief` leaves out the titles of the other views, and their counts where nothing is wrong."""
+    view = draw.view
+    missing = view.online() < len(view.nodes)
+    dead = view.states[types_pb2.TASK_STATE_DEAD_LETTER]
+    counts = {
+        "nodes": (f"{view.online()}/{len(view.nodes)}", "warn" if missing else ""),
+        "queue": (count_of(sum(view.states[state] for state in LIVE_STATES)), ""),
+        "letters": (count_of(dead), "bad" if dead else ""),
+        "events": ("", ""),
+    }
+    spans: list[Span] = []
+    for place, key, title in VIEWS:
+        here = place == current
+        spans += [(draw.glyphs.cursor if here else " ", "accent"), (key, "key")]
+        if here or not brief:
+            spans.append((f" {title}", "strong" if here else "dim"))
+        count, alarm = counts[place]
+        if count and (here or alarm or not brief):
+            spans.append((f" {count}", alarm or ("accent" if here else "dim")))
+        spans.append(("  ", "text"))
+    return tuple(spans)
 
 
 def banner_line(draw: Draw) -> Cell | None:
@@ -109,7 +119,7 @@ def footer_line(place: str, draw: Draw, *, note: Cell | None, read_only: bool, w
     spans: list[Span] = []
     fixed = _hint("/", "filter") + _hint("?", "help")
     for key in keys:
-        hint = _hint(draw.glyphs.enter if key.keys[0] == "enter" else shown(key.keys[0]), key.label)
+        hint = _hint(draw.glyphs.enter if key.keys[0] == "enter" else shown_key(key.keys[0]), key.label)
         if cell_width((*spans, *hint, *fixed)) + 1 > width:
             break
         spans += hint

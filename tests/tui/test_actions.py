@@ -9,6 +9,7 @@ from tests.tui.fake import FakeSource
 from tui import plans
 from tui.columns.base import Draw
 from tui.draw import UNICODE, plain
+from tui.keymap import KEYMAP
 from tui.source import SourceError
 from tui.view import ClusterView
 
@@ -207,3 +208,22 @@ def test_a_long_list_of_ids_is_shortened_on_the_command_line() -> None:
     plan = plans.cancel(drawing(*tasks), [task.id for task in tasks])
     assert plan.command.endswith("and 4 more")
     assert len(plan.ids) == 8
+
+
+async def test_no_other_key_confirms_a_preview() -> None:
+    names = {name for key in KEYMAP for name in key.keys} | {"0", "9", "backspace", "Y"}
+    async with open_console() as session:
+        for name in sorted(names - {"y", "Q", "ctrl+c"}):
+            await session.press("2", "K", name)
+            assert session.source.calls == [], name
+            while len(session.app.screen_stack) > 1:
+                await session.app.pop_screen()
+                await session.settle()
+
+
+async def test_all_that_match_are_marked_and_unmarked() -> None:
+    async with open_console() as session:
+        await session.press("2", "slash", *"state=queued", "enter", "asterisk")
+        assert "2 marked" in session.lines[1]
+        await session.press("U")
+        assert "marked" not in session.lines[1]

@@ -126,3 +126,10 @@ async def test_before_the_first_word_it_says_connecting() -> None:
         await session.until(lambda: app.view.ready)
         await session.settle()
         assert "anvil" in session.text
+
+
+async def test_a_long_name_does_not_hide_the_state_of_the_link() -> None:
+    source = FakeSource()
+    source.name = "/srv/a/very/long/path/" * 9  # type: ignore[misc]
+    async with open_console(source) as session:
+        assert session.lines[0].endswith("● live")

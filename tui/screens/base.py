@@ -150,6 +150,12 @@ class ConsoleScreen(Screen[None]):
         if isinstance(message.table, Table):
             self.console.choose_sort(message.table)
 
+    def action_follow(self) -> None:
+        """Put the cursor on the first row and keep it there."""
+        table = self.main_table()
+        if table is not None:
+            table.action_top()
+
     def step_back(self) -> bool:
         """Undo one thing on the way back: marks, then the filter. False when there was none."""
         searched = self.searched()

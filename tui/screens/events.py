@@ -44,6 +44,3 @@ class EventsScreen(ConsoleScreen):
             self.console.open_task(event.task)
         elif event.node:
             self.console.open_node(event.node)
-
-    def action_follow(self) -> None:
-        self.main_table().action_top()

@@ -199,6 +199,15 @@ class Table(VirtualView, Generic[R]):
         self.repaint_line(self._cursor - self.top)
         self.move_to(self._cursor + 1)
 
+    def action_mark_all(self) -> None:
+        self.marks = set(self.listing.keys())
+        self.redraw()
+        self.post_message(Pointed(self, self.cursor_key))
+
+    def action_unmark(self) -> None:
+        self.clear_marks()
+        self.post_message(Pointed(self, self.cursor_key))
+
     def action_open(self) -> None:
         if self.cursor_key:
             self.post_message(Opened(self, self.cursor_key))
