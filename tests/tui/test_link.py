@@ -121,6 +121,7 @@ async def test_before_the_first_word_it_says_connecting() -> None:
         session = Session(app, pilot, clock, source)
         await session.settle()
         assert "connecting" in session.lines[0]
+        assert "Waiting for the cluster." in session.text
         assert "No answer from 10.0.0.9:7400: connection refused" in session.text
         source.go.set()  # type: ignore[attr-defined]
         await session.until(lambda: app.view.ready)

@@ -64,7 +64,7 @@ class Table(VirtualView, Generic[R]):
         self.following = True
         self._cursor = 0
         self._cursor_key = ""
-        self._was_empty = True
+        self._emptiness = (True, False)
         self._placed: list[Placed[R]] = []
         self._placed_for: tuple[int, bool] | None = None
         self._drawn: dict[int, Image] = {}
@@ -317,8 +317,9 @@ class Table(VirtualView, Generic[R]):
         draw = self.draw()
         top, count = self.top, len(self.listing)
         self.repaint_thumb()
-        if (count == 0) != self._was_empty:
-            self._was_empty = count == 0
+        emptiness = (count == 0, draw.view.ready)
+        if emptiness != self._emptiness:
+            self._emptiness = emptiness
             self.repaint_line(1)
         for y in range(self.body_height):
             drawn = self._drawn.get(y)
@@ -375,4 +376,6 @@ class Table(VirtualView, Generic[R]):
         if y != 1 or len(self.listing):
             return []
         text = "Nothing matches the filter; esc clears it." if self.filter_text else self.spec.empty
+        if not self.draw().view.ready:
+            text = "Waiting for the cluster."
         return [Segment(" " * GUTTER + text, palette.style("dim"))]
