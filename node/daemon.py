@@ -101,6 +101,9 @@ class Daemon:
         if not self._running:
             raise no_leader()
         if self.voter is None:
+            # A daemon that never leads has nothing to hold back.
+            if method == "Quiesce":
+                return pb.QuiesceReply()
             return await self._proxy.call(method, request, caller)
         return await self.voter.call(method, request, caller)
 
@@ -188,6 +191,7 @@ class Voter:
             "Status": self.service.status,
             "Why": self.service.why,
             "TransferLeader": self.service.transfer_leader,
+            "Quiesce": self.service.quiesce,
         }
         self.replica.on_serving = self._serving
         self.replica.observers.append(self._observe)

@@ -243,10 +243,12 @@ def sparkline(values: Iterable[float | None], total: float, width: int, glyphs: 
 
 
 def task_state(task: types_pb2.Task, glyphs: Glyphs) -> Cell:
-    """Glyph and word; a cancel that is asked for but not done is said."""
+    """Glyph and word; a cancel or migration that is asked for but not done is said."""
     word, glyph, role = TASK_WORDS.get(task.state, ("unknown", "?", "dim"))
     if task.cancel_requested and task.state in (types_pb2.TASK_STATE_ASSIGNED, types_pb2.TASK_STATE_RUNNING):
         return ((f"{glyphs.of('cancelled')} cancelling", "warn"),)
+    if task.migrate_requested:
+        return ((f"{glyphs.of('draining')} migrating", "warn"),)
     if task.lost_at_us:
         return ((f"{glyphs.of('lost')} lost", "bad"),)
     return ((f"{glyphs.of(glyph)} {word}", role),)

@@ -34,8 +34,12 @@ from tui.target import (
 
 LOOPBACK = "127.0.0.1"
 LOG_FILE = "cortexd.log"
+# A shutdown in all, and of it: until commands that were told to end have ended; longest for each kind of process.
+DOWN_S = 14.5
+GIVEN_BACK_S = 5.5
 DAEMONS_END_S = 7.0
 SUPERVISORS_END_S = 6.5
+KILLED_S = 1.0
 POLL_S = 0.05
 READY_S = 60.0
 SUPERVISORS_BEGIN_S = 5.0
@@ -147,18 +151,21 @@ class LocalCluster:
         self.save()
         return all(node.supervisor_pid is not None for node in self.nodes)
 
-    def stop(self, *, keep_running: bool, say: Callable[[str], None]) -> None:
-        """Ends the daemons, then the supervisors with their commands unless `keep_running`. Within 15 s."""
+    def stop(self, *, keep_running: bool, say: Callable[[str], None], within_s: float = DOWN_S) -> None:
+        """Ends the daemons, then the supervisors with their commands unless `keep_running`. In about `within_s`."""
+        end = time.monotonic() + within_s
+        patience_s = min(DAEMONS_END_S, within_s - SUPERVISORS_END_S)
         # By their arguments, not by cluster.json: an interrupted start may have left some that it does not name.
         daemons = [pid for pid, _ in self._processes("run")]
-        killed = end_processes(daemons, DAEMONS_END_S)
+        killed = end_processes(daemons, patience_s)
         for pid in killed:
             say(f"daemon {pid} did not stop in time and was killed")
         by_node = {name: pid for pid, name in self._processes("supervisor")}
         supervisors = list(by_node.values())
         if not keep_running:
             commands = [pid for supervisor in supervisors for pid in descendants(supervisor)]
-            killed = end_processes(supervisors, SUPERVISORS_END_S)
+            left_s = end - time.monotonic() - KILLED_S
+            killed = end_processes(supervisors, min(SUPERVISORS_END_S, left_s))
             for pid in killed:
                 say(f"supervisor {pid} did not stop in time and was killed with its commands")
             if killed:
@@ -278,7 +285,7 @@ def end_processes(pids: Sequence[int], patience_s: float) -> list[int]:
     _signal_all(pids, signal.SIGTERM)
     left = _wait_gone(pids, patience_s)
     _signal_all(left, signal.SIGKILL)
-    _wait_gone(left, 1.0)
+    _wait_gone(left, KILLED_S)
     return left
 
 

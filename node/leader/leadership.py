@@ -25,6 +25,7 @@ from node.leader.leases import Leases
 from node.leader.placement import Placement
 from node.leader.planner import Planner
 from node.leader.port import Replica, Settings
+from node.leader.quiet import Quiet, Vacate
 from node.leader.reports import Reports
 from node.leader.roster import Roster
 from node.leader.sessions import Sessions, first_hello, not_leader
@@ -42,6 +43,7 @@ class Leadership:
         self._replica = replica
         self._settings = settings
         self._log = structlog.get_logger(node=settings.node_id)
+        self._quiet = Quiet(env.clock)
         self._reign: _Reign | None = None
         self._ended: list[asyncio.Task[None]] = []
 
@@ -49,7 +51,7 @@ class Leadership:
         """Take up all duties for `term`, from the state as it is applied now."""
         self.end()
         self._log.info("leading", term=term)
-        self._reign = _Reign(self._env, self._replica, self._settings)
+        self._reign = _Reign(self._env, self._replica, self._settings, self._quiet)
         self._reign.begin()
 
     def end(self) -> None:
@@ -75,6 +77,20 @@ class Leadership:
             # What was missed stands in the state: begin anew from there rather than stop the daemon.
             self._log.exception("duties begin anew", index=index)
             self.begin(self._replica.term)
+
+    async def quiesce(self, hold_us: int, wait_us: int) -> tuple[int, int] | None:
+        """Place nothing for `hold_us`, whenever this daemon leads, and have what runs queued again.
+
+        Returns when nothing runs any more, at the latest after `wait_us`: tasks given back, and tasks left. None
+        when this daemon does not lead, or not to the end.
+        """
+        self._quiet.hold(hold_us)
+        reign = self._reign
+        if reign is None:
+            return None
+        self._log.info("places nothing", seconds=hold_us / 1e6)
+        counts = await reign.vacate.done(wait_us / 1e6)
+        return counts if reign is self._reign and self._replica.serving else None
 
     async def session(self, stream: LeaderStream) -> None:
         """Serve Worker.Session; returns when the stream is over."""
@@ -111,7 +127,7 @@ class Leadership:
 class _Reign:
     """What lives from one begin() to its end()."""
 
-    def __init__(self, env: Env, replica: Replica, settings: Settings) -> None:
+    def __init__(self, env: Env, replica: Replica, settings: Settings, quiet: Quiet) -> None:
         clock = env.clock
         self._replica = replica
         self._log = structlog.get_logger(node=settings.node_id)
@@ -120,10 +136,11 @@ class _Reign:
         self._duties: list[asyncio.Task[None]] = []
         self.roster = Roster()
         self.planner = Planner(clock, settings, self.roster)
-        self._placement = Placement(clock, replica, settings, self.roster, self.planner)
+        self._placement = Placement(clock, replica, settings, self.roster, self.planner, quiet)
         self._leases = Leases(clock, replica, settings, self._lose)
         self._reports = Reports(env.random, replica, settings)
         self._health = Health(clock, replica, settings, self.roster, self._placement.wake)
+        self.vacate = Vacate(clock, replica, settings, self.roster, quiet)
         self._history = History(clock, replica, settings)
         self._dispatch = Dispatch(clock, settings, self.roster, self._leases, self._reports)
         self.sessions = Sessions(
@@ -149,6 +166,7 @@ class _Reign:
             self._leases.end_leases,
             self._health.watch,
             self._history.trim,
+            self.vacate.run,
         ]
         self._duties = [asyncio.ensure_future(self._keep(duty)) for duty in duties]
 
@@ -164,6 +182,7 @@ class _Reign:
             return  # the batch whose end began this reign: begin() has read its outcome
         self._dispatch.observe(changes)
         self._placement.observe(changes)
+        self.vacate.observe(changes)
 
     async def _keep(self, duty: Callable[[], Coroutine[None, None, None]]) -> None:
         """Run a duty until it is cancelled; one that fails is begun again, since it works from the state."""

@@ -18,6 +18,7 @@ from node.core.model import ON_NODE, Change, Table, queue_deadline_us
 from node.env import Clock
 from node.leader.planner import Planner
 from node.leader.port import Replica, Settings
+from node.leader.quiet import Quiet
 from node.leader.recall import Recaller
 from node.leader.roster import Roster
 
@@ -32,13 +33,20 @@ class Placement:
     """Places what is due, ends what waited too long in the queue, asks back what would start sooner elsewhere."""
 
     def __init__(
-        self, clock: Clock, replica: Replica, settings: Settings, roster: Roster, planner: Planner
+        self,
+        clock: Clock,
+        replica: Replica,
+        settings: Settings,
+        roster: Roster,
+        planner: Planner,
+        quiet: Quiet,
     ) -> None:
         self._clock = clock
         self._replica = replica
         self._settings = settings
         self._roster = roster
         self._planner = planner
+        self._quiet = quiet
         self._recaller = Recaller(clock, replica, roster, planner)
         self._log = structlog.get_logger(node=settings.node_id)
         self._passed_us = -_PREFETCH_US
@@ -93,6 +101,9 @@ class Placement:
 
     async def _pass(self) -> int | None:
         """Propose one entry's worth; microseconds until the next pass if nothing wakes it before."""
+        quiet_us = self._quiet.left_us()
+        if quiet_us:
+            return quiet_us
         pause_us = self._passed_us + _PREFETCH_US - self._clock.boot_us()
         if pause_us > 0 and not self._deadline_passed() and not self._planner.urgent(self._replica.state):
             return pause_us

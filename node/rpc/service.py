@@ -29,6 +29,7 @@ from node.store.queries import EventQuery, TaskQuery
 M = TypeVar("M", bound=Message)
 _FORWARD_S = 8.0
 _MAX_HOPS = 2
+_QUIET_LIMIT_MS = 60_000
 _PAGE_BYTES = 3 * 1024 * 1024
 
 
@@ -141,6 +142,15 @@ class ClusterService:
             message = "No other voter took over in time; this one leads on."
             raise Fault(Code.DEADLINE, message, "See in `cortex status` which voters are up.") from None
         return pb.TransferLeaderReply(leader=leader)
+
+    async def quiesce(self, request: pb.QuiesceRequest, caller: Caller) -> pb.QuiesceReply:
+        """Concerns this daemon alone: it is about to stop."""
+        if not 1 <= request.hold_ms <= _QUIET_LIMIT_MS or not 0 <= request.wait_ms <= request.hold_ms:
+            message = f"hold_ms is {request.hold_ms} and wait_ms {request.wait_ms}."
+            remedy = f"hold_ms goes from 1 to {_QUIET_LIMIT_MS}, wait_ms from 0 to hold_ms."
+            raise Fault(Code.INVALID, message, remedy)
+        counts = await self._parts.leadership.quiesce(request.hold_ms * 1000, request.wait_ms * 1000)
+        return pb.QuiesceReply(led=True, migrated=counts[0], left=counts[1]) if counts else pb.QuiesceReply()
 
     # Reads
 

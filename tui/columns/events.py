@@ -27,10 +27,14 @@ EVENT_WORDS: dict[int, tuple[str, str, str]] = {
     types_pb2.EVENT_TYPE_LOST: ("lost", "lost", "bad"),
     types_pb2.EVENT_TYPE_ESCALATED: ("escalated", "lost", "bad"),
     types_pb2.EVENT_TYPE_CANCEL_REQUESTED: ("cancelling", "cancelled", "warn"),
+    types_pb2.EVENT_TYPE_MIGRATE_REQUESTED: ("migrating", "draining", "warn"),
     types_pb2.EVENT_TYPE_NODE_JOINED: ("joined", "active", "ok"),
     types_pb2.EVENT_TYPE_NODE_OFFLINE: ("offline", "offline", "bad"),
     types_pb2.EVENT_TYPE_NODE_CORDONED: ("cordoned", "cordoned", "warn"),
     types_pb2.EVENT_TYPE_NODE_UNCORDONED: ("uncordoned", "active", "ok"),
+    types_pb2.EVENT_TYPE_NODE_REMOVED: ("removed", "offline", "warn"),
+    types_pb2.EVENT_TYPE_SETTING_CHANGED: ("setting", "active", "dim"),
+    types_pb2.EVENT_TYPE_HISTORY_TRIMMED: ("trimmed", "skipped", "dim"),
 }
 
 

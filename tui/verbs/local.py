@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,15 +63,19 @@ def up(voters: int | None, workers: int | None, headless: bool, no_sample: bool)
 @click.option("--keep-running", is_flag=True, help="Leave running commands to their supervisors.")
 def down(keep_running: bool) -> None:
     """End the cluster of --data, within 15 s and whether or not it has a quorum."""
-    from tui.local import LocalCluster
+    from tui.local import DOWN_S, LocalCluster
 
     folder = _folder()
     if settings().cluster:
         raise usage("down ends daemons of this machine.", "Name their folder with --data.")
     cluster = LocalCluster.load(folder)
     ended = [node.id for node in cluster.nodes if cluster.runs(node)]
+    begun = time.monotonic()
     try:
-        cluster.stop(keep_running=keep_running, say=lambda line: note(f"cortex: {line}"))
+        if not keep_running:
+            _give_back(cluster)
+        within_s = DOWN_S - (time.monotonic() - begun)
+        cluster.stop(keep_running=keep_running, say=lambda line: note(f"cortex: {line}"), within_s=within_s)
     except KeyboardInterrupt:
         raise Interrupted(
             f"Interrupted; some of the cluster in {folder} may still run.",
@@ -87,6 +92,26 @@ def down(keep_running: bool) -> None:
         emit({"operation_id": None, "index": None, "ids": ended})
     else:
         say(f"ended {', '.join(ended)}" if ended else "no daemon was running")
+
+
+def _give_back(cluster: LocalCluster) -> None:
+    """Has running tasks recorded as migrated, if a leader serves."""
+    from tui.local import GIVEN_BACK_S
+    from tui.shutdown import give_back
+    from tui.target import SECRET_FILE, from_addresses
+
+    addresses = [node.address for node in cluster.nodes if node.role == "voter" and cluster.runs(node)]
+    if not addresses:
+        return
+    try:
+        target = from_addresses(",".join(addresses), str(cluster.folder / SECRET_FILE))
+    except ClusterError:
+        return  # without its secret a cluster can only be ended
+    given_back = asyncio.run(give_back(target.targets, target.secret, GIVEN_BACK_S))
+    count = given_back.tasks + given_back.left if given_back is not None else 0
+    if count:
+        which = "The task that ran runs" if count == 1 else f"The {count} tasks that ran run"
+        note(f"cortex: {which} again after the next `cortex up --data {clean(str(cluster.folder))}`")
 
 
 def _folder() -> Path:
