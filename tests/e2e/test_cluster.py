@@ -42,9 +42,13 @@ async def test_one_voter_runs_a_command_and_remembers_it(make_cluster: MakeClust
         cluster.kill()
         cluster.start()
         await cluster.leader(client)
-        page = await client.list_tasks(limit=10)
-        assert [(state_name(task), task.result.exit_code) for task in page.tasks] == [("dead_letter", 7)]
-        task = (await client.get_task(page.tasks[0].id)).task
+
+        async def listed() -> str:
+            # A list shows what is saved, which a restart may be a moment behind.
+            return "".join(task.id for task in (await client.list_tasks(limit=10)).tasks)
+
+        task = (await client.get_task(await eventually(listed))).task
+        assert (state_name(task), task.result.exit_code) == ("dead_letter", 7)
         assert task.result.stdout.head == b"hi\n"
 
 
