@@ -13,7 +13,14 @@ from unittest.mock import patch
 import pytest
 
 from node.consensus.port import Committed
-from node.consensus.raftos.journal import DiskFull, Journal, JournalDamaged, Recovered, encode_entries
+from node.consensus.raftos.journal import (
+    DiskFull,
+    Journal,
+    JournalDamaged,
+    JournalUnusable,
+    Recovered,
+    encode_entries,
+)
 from node.env import RealDisk
 from tests.consensus.rigs import B, Ours, Rig
 from tests.sim.disk import PowerLost, SimDisk
@@ -221,8 +228,9 @@ class TestDamage:
     def test_a_lost_sector_in_the_middle_is_refused(self) -> None:
         disk = a_journal(*[[entry(index, size=700)] for index in range(1, 5)])
         disk.open(disk.names()[0]).write(1024, bytes(512))
-        with pytest.raises(JournalDamaged, match=r"in front of whole ones.*put this node's data folder aside"):
+        with pytest.raises(JournalDamaged, match="in front of whole ones") as refused:
             recovered(disk)
+        assert "put this node's data folder aside" in refused.value.remedy
 
     @pytest.mark.parametrize("lost", [0, 1, 2])
     def test_a_lost_segment_is_refused(self, lost: int) -> None:
@@ -325,7 +333,7 @@ class TestEngine:
             voter.append(B, 1, entries=[(1, "a")])
             await voter.settle()
             (error,) = voter.host.errors
-            assert isinstance(error, OSError)
+            assert isinstance(error, JournalUnusable)
             assert voter.taken("append_entries_response") == []
             voter.ask_vote(B, term=9)
             await asyncio.sleep(5)
@@ -363,6 +371,18 @@ class TestEngine:
             voter.machine.disk("raft").damage("00000001.log", 800, 1)
             with pytest.raises(JournalDamaged):
                 await voter.start()
+
+        run(main)
+
+    def test_a_disk_that_cannot_be_read_is_said_with_its_remedy(self) -> None:
+        async def main() -> None:
+            voter = Ours()
+            await voter.start()
+            voter.machine.kill()
+            voter.machine.disk("raft").fail_sync = lambda: True
+            with pytest.raises(JournalUnusable, match="Input/output error") as refused:
+                await voter.start()
+            assert "Check the disk" in refused.value.remedy
 
         run(main)
 

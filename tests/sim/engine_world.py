@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from node.consensus.port import Committed, Role
 from node.consensus.raftos import roles
 from node.consensus.raftos.engine import RaftosEngine
-from node.consensus.raftos.journal import DiskFull, JournalDamaged
+from node.consensus.raftos.journal import DiskFull, JournalDamaged, JournalUnusable
 from node.consensus.raftos.leader import Leader
 from node.consensus.raftos.library import BaseState
 from node.consensus.raftos.settings import RaftSettings
@@ -127,7 +127,7 @@ class Voter:
         else:
             if isinstance(error, JournalDamaged):
                 world.report(f"{self.id} does not start: {error}")
-            elif not isinstance(error, OSError | DiskFull):
+            elif not isinstance(error, JournalUnusable | DiskFull):
                 raise error
             self.dead_since = world.loop.time()
 
@@ -192,7 +192,7 @@ class Voter:
     def fatal(self, error: Exception) -> None:
         self.world.note(f"{self.id} stops: {error}")
         self.world.counts["stopped by the disk"] += 1
-        if not isinstance(error, OSError):
+        if not isinstance(error, JournalUnusable):
             self.world.report(f"{self.id} stops: {error!r}")
         self.dead_since = self.world.loop.time()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from cortex.v1 import raft_pb2
 from node.consensus.port import Committed, Host, NotLeader, Overloaded, Peer, Role, TooLarge
 from node.consensus.raftos import library
-from node.consensus.raftos.journal import Journal, JournalDamaged
+from node.consensus.raftos.journal import Journal, JournalDamaged, JournalUnusable
 from node.consensus.raftos.leader import Leader
 from node.consensus.raftos.log import Log
 from node.consensus.raftos.proposals import Forwarder, Proposal, Waiters, fail
@@ -108,12 +108,19 @@ class RaftosEngine:
         return found
 
     async def start(self) -> None:
-        """Recover and take part. Raises JournalDamaged, DiskFull or OSError."""
+        """Recover and take part. Raises JournalDamaged, DiskFull or JournalUnusable, which are Faults."""
         self._loop = asyncio.get_running_loop()
-        journal = Journal(self._env.open_disk("raft"), self._env.random, self._settings.segment_bytes)
+        try:
+            disk = self._env.open_disk("raft")
+        except OSError as error:
+            raise JournalUnusable(error) from error
+        journal = Journal(disk, self._env.random, self._settings.segment_bytes)
         offload = self._env.make_offload("journal")
         self._writer = Writer(journal, offload, self._settings, self._durable, self._fatal)
-        recovered = await self._writer.start()
+        try:
+            recovered = await self._writer.start()
+        except OSError as error:
+            raise JournalUnusable(error) from error
         self._log.append(recovered.entries)
         self.cut_bytes = recovered.cut_bytes
         applied = self._host.applied()[0]

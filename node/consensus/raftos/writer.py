@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from node.consensus.port import Committed
-from node.consensus.raftos.journal import DiskFull, Journal, Recovered, encode_entries
+from node.consensus.raftos.journal import DiskFull, Journal, JournalUnusable, Recovered, encode_entries
 from node.consensus.raftos.settings import RaftSettings
 from node.env import Offload
 
@@ -99,6 +99,8 @@ class Writer:
                     self._wake = self._loop.create_future()
                     await self._wake
                 await self._write(self._take())
+        except OSError as error:
+            self._fatal(JournalUnusable(error))
         except Exception as error:
             self._fatal(error)
 
