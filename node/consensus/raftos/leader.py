@@ -185,6 +185,9 @@ class Leader(Role, library.Leader):
 
     def _send(self, progress: Progress, entries: list[Committed], wall_us: int = 0) -> None:
         prev = progress.next_index - 1
+        if progress.heard_at == -math.inf:
+            # Asked for in every message until it answers: leader time must be right before the first session.
+            wall_us = self.state.clock.wall_us()
         progress.sent_commit = self.log.commit_index
         data = {
             "type": "append_entries",
