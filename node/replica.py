@@ -327,6 +327,10 @@ class Replica:
         if missing:
             stored = self.store.get(missing)
             found.update({key: stored.get(key) for key in missing})
+        # What is trimmed while a replica catches up may not be saved yet. Nothing else asks for events.
+        events = [key for key in missing if key.table is Table.EVENTS]
+        if events:
+            found.update(self.saver.peek_events(events))
         return found
 
     def _keep_digest(self, index: int) -> None:

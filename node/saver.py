@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from cortex.v1.types_pb2 import Event, Task
@@ -92,6 +92,15 @@ class Saver:
             for change in (*self._in_flight, *self._changes)
             if isinstance(change.new, Event) and task_id in ("", change.new.task)
         ]
+
+    def peek_events(self, keys: Collection[Key]) -> dict[Key, Row | None]:
+        """As peek(), of those events of which a change waits; costs one step per waiting change."""
+        wanted = {key.id: key for key in keys}
+        return {
+            wanted[change.id]: change.new
+            for change in (*self._in_flight, *self._changes)
+            if change.table is Table.EVENTS and change.id in wanted
+        }
 
     @property
     def waiting(self) -> int:

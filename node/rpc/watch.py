@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2
 from node.core.faults import Code, Fault
-from node.core.model import ENDED, Row
+from node.core.model import ENDED, Key, Row, Table
 from node.feed import Gone
 from node.link import Caller
 from node.replica import Replica
@@ -104,7 +104,8 @@ class Watcher:
         ended = store.list_tasks(TaskQuery(states=tuple(sorted(ENDED)), limit=_ENDED_SHOWN)).tasks
         dead = store.list_dead_letters(_DEAD_SHOWN).tasks
         past = {task.id: task for task in (*ended, *dead) if task.id not in state.tasks}
-        yield from past.values()
+        # What was trimmed since the last save is still in the store.
+        yield from (task for task in past.values() if not self._replica.saver.peek(Key(Table.TASKS, task.id))[0])
         if events:
             after = encode_cursor(max(0, self._replica.saver.saved_index - _EVENTS_SHOWN), "0")
             page = store.list_events(EventQuery(cursor=after, limit=LIMIT_MAX))

@@ -5,25 +5,28 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from unittest.mock import patch
 
 import structlog
-from google.protobuf.message import Message
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2
+from cortex.v1.log_pb2 import Command, SettingsChange
 from node.core.faults import Code, Fault
-from node.core.model import LIVE
+from node.core.model import LIVE, Table
+from node.leader import history
 from node.link import Caller, LinkClosed
+from node.rpc import batch
+from tests.sim.daemon_client import Client, some_task
 from tests.sim.daemon_world import Host, World
-from tests.sim.loop import Life, SimLoop, run
+from tests.sim.loop import SimLoop, run
 from tests.sim.net import Weather
 from tests.sim.result import Result
 
 DURATION_S = 60.0
 _SETTLE_S = 240.0
 _CLIENTS = 3
-_CALL_S = 12.0
 MUST_REACH = (
     "kill leader",
     "lose all power",
@@ -40,11 +43,15 @@ MUST_REACH = (
     "events: dead_lettered",
     "events: node_offline",
     "events: rejected",
+    "events: migrated",
+    "events: history_trimmed",
+    "batch parts",
+    "tasks trimmed",
     "lost",
     "doubled",
     "reordered",
 )
-_RETRYABLE = (Code.NO_LEADER, Code.OUTCOME_UNKNOWN, Code.OVERLOADED, Code.DEADLINE)
+_LITTLE = {"max_ended_tasks": 40, "max_dead_letters": 15, "events_kept_s": 10}
 
 
 def run_seed(seed: int, keep_trace: bool = False) -> Result:
@@ -66,63 +73,12 @@ def run_seed(seed: int, keep_trace: bool = False) -> Result:
             print(*world.trace.lines, sep="\n")
 
     try:
-        run(main, limit_s=DURATION_S + 3 * _SETTLE_S)
+        # Small and often, so that a minute sees what days see.
+        with patch.object(batch, "PART_TASKS", 2), patch.object(history, "_PASS_S", 3.0):
+            run(main, limit_s=DURATION_S + 3 * _SETTLE_S)
     finally:
         structlog.reset_defaults()
     return result
-
-
-class Client:
-    """Repeats every request until it is answered; may ask again later to see whether the answer is the same."""
-
-    def __init__(self, world: World, number: int) -> None:
-        self.world = world
-        self.random = random.Random(f"{world.seed}/client{number}")
-        self.name = f"client{number}"
-        self.life = Life(self.name)
-        self.link = world.network.link(f"10.0.9.{number}:1", self.life)
-        self._number = 0
-        self._sent: list[tuple[str, Message]] = []
-
-    async def ask(self, method: str, request: Message, patience: int = 1000) -> Message | None:
-        """The answer; None for a refusal, or when nobody answered for `patience` tries."""
-        caller = Caller("client")
-        for _ in range(patience):
-            host = self.random.choice(self.world.hosts)
-            try:
-                return await self.link.call(host.address, method, request, _CALL_S, caller)
-            except LinkClosed:
-                pass
-            except Fault as fault:
-                if fault.code not in _RETRYABLE:
-                    self.world.counts[f"refused: {fault.code}"] += 1
-                    return None
-            await asyncio.sleep(self.random.uniform(0.05, 0.5))
-        return None
-
-    def mutation(self) -> pb.Mutation:
-        self._number += 1
-        return pb.Mutation(client=self.name, request_id=f"{self.name}-{self._number}")
-
-    async def change(self, method: str, request: Message) -> Message | None:
-        self._sent.append((method, request))
-        return await self._ask_once(method, request)
-
-    async def repeat(self) -> None:
-        if self._sent:
-            method, request = self.random.choice(self._sent)
-            await self._ask_once(method, request)
-
-    async def _ask_once(self, method: str, request: Message) -> Message | None:
-        reply = await self.ask(method, request)
-        if reply is not None:
-            self.world.checker.answered(_request_id(request), reply.SerializeToString(deterministic=True))
-        return reply
-
-
-def _request_id(request: Message) -> str:
-    mutation: pb.Mutation = getattr(request, "mutation")  # noqa: B009
-    return mutation.request_id
 
 
 class Scenario:
@@ -137,12 +93,15 @@ class Scenario:
         self._clients = [Client(world, number) for number in range(1, _CLIENTS + 1)]
         self._holds: set[str] = set()
         self._seen: dict[str, types_pb2.Task] = {}
+        self._helper = Client(world, 97)
 
     async def play(self) -> None:
         world = self.world
         world.network.weather = self._weather()
         for host in world.hosts:
             host.boot()
+        if random.Random(f"{world.seed}/history").random() < 0.5:
+            self._jobs.append(asyncio.create_task(self._keep_little()))
         load = [client.life.spawn(self._load(client)) for client in self._clients]
         watcher = Client(world, 99)
         watching = watcher.life.spawn(self._watch(watcher))
@@ -165,15 +124,13 @@ class Scenario:
             self.operations += 1
             deed = rng.choices(["submit", "batch", "cancel", "retry", "repeat", "read"], [8, 1, 2, 1, 1, 2])[0]
             if deed == "submit" or not own:
-                request = pb.SubmitRequest(mutation=client.mutation(), task=self._task(rng))
+                request = pb.SubmitRequest(mutation=client.mutation(), task=some_task(rng))
+                self._name(request.mutation, [request.task])
                 reply = await client.change("Submit", request)
                 if isinstance(reply, pb.SubmitReply):
                     self._accepted([reply.id], request.mutation.request_id, [request.task], own)
             elif deed == "batch":
-                batch = pb.SubmitBatchRequest(mutation=client.mutation(), tasks=[self._task(rng) for _ in range(6)])
-                reply = await client.change("SubmitBatch", batch)
-                if isinstance(reply, pb.SubmitBatchReply):
-                    self._accepted(list(reply.ids), batch.mutation.request_id, list(batch.tasks), own)
+                await self._batch(client, own)
             elif deed == "cancel":
                 cancel = pb.CancelTaskRequest(mutation=client.mutation(), ids=[rng.choice(own)], reason="sim")
                 await client.change("CancelTask", cancel)
@@ -185,32 +142,28 @@ class Scenario:
             else:
                 await client.ask("GetTask", pb.GetTaskRequest(id=rng.choice(own)), patience=3)
 
+    async def _batch(self, client: Client, own: list[str]) -> None:
+        rng = client.random
+        request = pb.SubmitBatchRequest(mutation=client.mutation(), tasks=[some_task(rng) for _ in range(6)])
+        tasks = list(request.tasks)
+        self._name(request.mutation, tasks)
+        reply = await client.change("SubmitBatch", request)
+        names = [task.name for task in tasks if not task.submit_key]
+        self.world.checker.batch(request.mutation.request_id, names, accepted=reply is not None)
+        if isinstance(reply, pb.SubmitBatchReply):
+            self._accepted(list(reply.ids), request.mutation.request_id, tasks, own)
+
+    def _name(self, mutation: pb.Mutation, tasks: list[pb.TaskRequest]) -> None:
+        """A name for each submission, so that one that is carried out twice shows; those of a key share one."""
+        for line, task in enumerate(tasks, 1):
+            task.name = task.submit_key or f"{mutation.request_id}.{line}"
+
     def _accepted(self, ids: list[str], request_id: str, tasks: list[pb.TaskRequest], own: list[str]) -> None:
         for task_id, task in zip(ids, tasks, strict=True):
             own.append(task_id)
             self.world.checker.submitted(task_id, request_id)
             if task.spec.on_lost == types_pb2.ON_LOST_HOLD:
                 self._holds.add(task_id)
-
-    def _task(self, rng: random.Random) -> pb.TaskRequest:
-        milliseconds = rng.choice([2, 20, 20, 200, 1000, 4000])
-        exit_code = rng.choice([0, 0, 0, 1])
-        argv = [b"sim", b"%d" % milliseconds, b"%d" % exit_code]
-        if rng.random() < 0.1:
-            argv.append(b"stubborn")
-        spec = types_pb2.TaskSpec(
-            type=types_pb2.TASK_TYPE_SHELL,
-            argv=argv,
-            kill_timeout_ms=rng.choice([100, 1000]),
-            timeout_ms=rng.choice([0, 0, 0, 2000]),
-            on_lost=rng.choice([types_pb2.ON_LOST_REQUEUE] * 9 + [types_pb2.ON_LOST_HOLD]),
-            retry=types_pb2.RetryPolicy(
-                max_retries=rng.choice([0, 1, 3]), backoff_ms=200, backoff_multiplier=2, retryable=True
-            ),
-        )
-        if rng.random() < 0.1:
-            spec.locks.append(rng.choice(["red", "green"]))
-        return pb.TaskRequest(name="sim", priority=rng.randint(0, 10), spec=spec)
 
     async def _watch(self, client: Client) -> None:
         """Fold what a watch says, over whatever breaks it."""
@@ -240,6 +193,8 @@ class Scenario:
         for change in reply.changes:
             if change.HasField("task"):
                 self._seen[change.task.id] = change.task
+            elif change.deleted_table == Table.TASKS:
+                self._seen.pop(change.deleted_key, None)
         # A snapshot that breaks off is no position to resume from.
         return reply.index if index or reply.snapshot_end else 0
 
@@ -257,6 +212,7 @@ class Scenario:
             (2, self._change_weather),
             (1, self._jump_clock),
             (3, self._checkpoint),
+            (2, self._quiesce),
         ]
         weights = [weight for weight, _ in deeds]
         while not self._over:
@@ -319,6 +275,32 @@ class Scenario:
         for host in self.world.hosts:
             host.checkpoint()
 
+    def _quiesce(self) -> None:
+        """As before a shutdown that then does not come; not everybody may hear of it."""
+
+        async def tell(host: Host) -> None:
+            request = pb.QuiesceRequest(hold_ms=4000, wait_ms=2000)
+            with suppress(LinkClosed, Fault):
+                await self._helper.link.call(host.address, "Quiesce", request, 3.0, Caller("nemesis"))
+
+        for host in self.world.voters:
+            if self._random.random() < 0.9:
+                self._helper.life.spawn(tell(host))
+
+    async def _keep_little(self) -> None:
+        """Settings under which history is trimmed within seconds."""
+        changes = [SettingsChange(name=name, value=str(value)) for name, value in _LITTLE.items()]
+        commands = [Command(settings_change=change) for change in changes]
+        while not self._over:
+            await asyncio.sleep(1.0)
+            leader = self.world.leader()
+            if leader is None or leader.daemon is None or leader.daemon.voter is None:
+                continue
+            with suppress(Fault, TimeoutError):
+                async with asyncio.timeout(2.0):
+                    await leader.daemon.voter.replica.execute(commands, client="sim", request_id="settings")
+                    return
+
     def _weather(self) -> Weather:
         foul = self._random.choice([0.0, 0.0, 0.05, 0.2])
         slow = self._random.choice([0.001, 0.001, 0.02])
@@ -344,6 +326,9 @@ class Scenario:
         if not self._idle():
             world.report(f"not idle after {_SETTLE_S:.0f} s: {self._unended()}")
         await asyncio.sleep(2.0)
+        # Trimming goes on: look at a moment in which everything is saved.
+        while world.loop.time() < deadline and not self._idle(saved=True):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         self._check()
 
     async def _resolve_held(self, client: Client) -> None:
@@ -362,12 +347,16 @@ class Scenario:
     def _voters(self) -> list[Host]:
         return [host for host in self.world.voters if host.daemon is not None and host.daemon.voter is not None]
 
-    def _idle(self) -> bool:
-        states = [host.daemon.voter.replica.state for host in self._voters() if host.daemon and host.daemon.voter]
+    def _idle(self, *, saved: bool = False) -> bool:
+        replicas = [host.daemon.voter.replica for host in self._voters() if host.daemon and host.daemon.voter]
+        states = [replica.state for replica in replicas]
+        indexes = {state.index for state in states}
+        if saved:
+            indexes.update(replica.saver.saved_index for replica in replicas)
         return (
             self.world.leader() is not None
-            and len({state.index for state in states}) == 1
-            and not any(state.live_count() for state in states)
+            and len(indexes) == 1
+            and not any(state.live_count() or state.batches for state in states)
         )
 
     def _unended(self) -> str:
@@ -385,9 +374,9 @@ class Scenario:
             assert host.daemon is not None
             assert host.daemon.voter is not None
             replica = host.daemon.voter.replica
-            kinds = world.checker.store(host.id, host.store, replica.state)
             log = replica.consensus.entries(0, 1 << 30)
             world.checker.replay(log, replica.state)
+            kinds = world.checker.store(host.id, host.store, replica.state)
             world.counts["leaders"] = max(world.counts["leaders"], replica.term)
         if kinds is not None:
             world.counts.update({f"events: {kind}": count for kind, count in kinds.items()})
@@ -396,5 +385,8 @@ class Scenario:
         assert some.daemon.voter is not None
         world.checker.watched(self._seen, some.daemon.voter.replica.state, some.store)
         world.checker.executions(world.executions, world.loop.time(), self._holds)
+        world.checker.requests()
+        world.counts["batch parts"] = world.checker.parts
+        world.counts["tasks trimmed"] = len(world.checker.trimmed)
         world.counts["commands started"] = len(world.executions)
         world.counts["tasks acknowledged"] = len(world.checker.acknowledged)

@@ -28,6 +28,10 @@ class TaskChecker:
         self._digests: dict[int, tuple[str, bytes]] = {}
         self.acknowledged: dict[str, str] = {}
         self._replies: dict[str, bytes] = {}
+        self._batches: dict[str, tuple[list[str], bool]] = {}
+        self._created: Counter[str] = Counter()
+        self.trimmed: set[str] = set()
+        self.parts = 0
 
     def applied(self, node: str, index: int, digest: bytes) -> None:
         """Same index, same digest, on every replica and in every life."""
@@ -43,6 +47,21 @@ class TaskChecker:
 
     def submitted(self, task_id: str, request_id: str) -> None:
         self.acknowledged[task_id] = request_id
+
+    def batch(self, request_id: str, names: list[str], *, accepted: bool) -> None:
+        """A batch was answered; `names` are those of its tasks without a submit key."""
+        self._batches[request_id] = (names, accepted)
+
+    def requests(self) -> None:
+        """At the end, after replay(): no submission was carried out twice, and each batch wholly or not at all."""
+        for name, count in self._created.items():
+            if count > 1:
+                self._report(f"submission {name} was carried out {count} times")
+        for request_id, (names, accepted) in self._batches.items():
+            count = sum(self._created[name] for name in names)
+            if count != (len(names) if accepted else 0):
+                answer = "accepted" if accepted else "refused"
+                self._report(f"batch {request_id} was {answer}, {count} of its {len(names)} tasks are there")
 
     def executions(self, found: Sequence[Execution], now_s: float, holds: set[str]) -> None:
         """No command outlives its lease; no task runs twice at once, unless its owner took that upon himself."""
@@ -72,6 +91,8 @@ class TaskChecker:
         rows = store.get(keys)
         for key in keys:
             row = rows.get(key)
+            if key.id in self.trimmed:
+                continue
             if not isinstance(row, types_pb2.Task):
                 self._report(f"acknowledged task {key.id} is lost on {node}")
             elif row.state not in ENDED:
@@ -103,16 +124,23 @@ class TaskChecker:
         """The log through the pure core, from nothing, leads to the same digest."""
         fresh = ClusterState()
         rows: dict[Key, Row] = {}
+        self.parts = 0
+        self._created.clear()
         for committed in log:
             if committed.index > state.index:
                 break
             entry = log_pb2.Entry.FromString(committed.data)
+            self.parts += entry.HasField("batch")
             outcome = machine.apply(fresh, rows, entry, committed.index, committed.term)
             fresh.commit(outcome, committed.index, committed.term, entry.at_us)
             for change in outcome.changes:
                 key = Key(change.table, change.id)
+                if isinstance(change.new, types_pb2.Task) and change.old is None:
+                    self._created[change.new.name] += 1
                 if change.new is None:
                     rows.pop(key, None)
+                    if change.table is Table.TASKS:
+                        self.trimmed.add(change.id)
                 else:
                     rows[key] = change.new
         if (fresh.index, fresh.digest) != (state.index, state.digest):

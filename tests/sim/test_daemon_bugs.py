@@ -7,7 +7,7 @@ import pytest
 from tests.sim.daemon_bugs import BUGS
 from tests.sim.runner import run_one
 
-_SEEDS = range(100, 110)
+_SEEDS = range(110, 125)
 
 
 @pytest.mark.sim
