@@ -244,8 +244,9 @@ def cordon(draw: Draw, ids: Sequence[str]) -> Plan:
     ]
     consequences = []
     if running:
+        goes = "goes" if running == 1 else "go"
         consequences.append(
-            _line("text", f"{_tasks(running)} running there go on; those not started move elsewhere.")
+            _line("text", f"{_tasks(running)} running there {goes} on; those not started move elsewhere.")
         )
     if others:
         consequences.append(_line("text", f"New tasks go to {_nodes(len(others))} that stay open."))

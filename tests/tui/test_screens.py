@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cortex.v1 import cluster_pb2
+from tests.tui import fake
 from tests.tui.console import check_golden, open_console
 from tests.tui.fake import FakeSource
 from tui.terminal import Terminal
@@ -85,3 +86,21 @@ async def test_changing_the_theme_repaints_every_cell() -> None:
     started = await looks(("2", "j"), Terminal(light=True))
     assert switched == started
     assert switched != await looks(("2", "j"), Terminal())
+
+
+async def test_how_an_earlier_attempt_ended_is_not_said_of_the_one_that_runs() -> None:
+    again = fake.task(1, "again", fake.RUNNING, node="anvil", started_s=20)
+    again.result.signal = 15
+    async with open_console(FakeSource([again]), (200, 50)) as session:
+        await session.press("2")
+        assert "sig15" not in session.text
+        await session.press("enter")
+        assert "RESULT OF THE ATTEMPT BEFORE" in session.text
+        assert session.text.count("sig15") == 1
+
+
+async def test_the_events_of_a_node_name_their_tasks() -> None:
+    async with open_console(size=(80, 24)) as session:
+        await session.press("1", "enter", "e")
+        assert "TASK" in session.lines[5]
+        assert "render" in session.text

@@ -153,11 +153,15 @@ async def test_sorting_by_choice_and_by_keys() -> None:
         assert first == max(row.name for row in session.source.tasks.values())
 
 
-async def test_wide_shows_every_column_and_scrolls() -> None:
-    async with open_console() as session:
+async def test_wide_shows_every_column_uncut_and_scrolls() -> None:
+    name = "nightly-reindexing"
+    async with open_console(FakeSource([fake.task(1, name, fake.QUEUED)])) as session:
         await session.press("2")
         assert "WHY" not in session.lines[2]
-        await session.press("w", *["l"] * 12)
+        assert name not in session.text
+        await session.press("w")
+        assert name in session.text
+        await session.press(*["l"] * 24)
         assert "WHY" in session.lines[2] or "ID" in session.lines[2]
         await session.press("w")
         assert "STATE" in session.lines[2]

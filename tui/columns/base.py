@@ -13,6 +13,7 @@ from tui.text import Align
 from tui.view import ClusterView
 
 R = TypeVar("R")
+_FULL_WIDTH = 60
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ def _over_slots(fields: Sequence[Field[R]], rows: Rows[R]) -> Mapping[str, Field
 
 
 def place(columns: Sequence[Column[R]], width: int, *, every: bool = False, gap: int = 1) -> list[Placed[R]]:
-    """Where each column goes within `width` cells. `every` keeps all of them, however wide that becomes."""
+    """Where each column goes within `width` cells. `every` keeps all of them, however wide that becomes, and
+    cuts no text that is not very long.
+    """
     kept = list(columns)
     while not every and len(kept) > 1 and _least(kept, gap) > width:
         worst = max(range(len(kept)), key=lambda at: (kept[at].rank, at))
@@ -96,6 +99,9 @@ def place(columns: Sequence[Column[R]], width: int, *, every: bool = False, gap:
             break
         del kept[worst]
     widths = _shared(kept, max(0, width - _least(kept, gap)))
+    if every:
+        full = [column.most or _FULL_WIDTH if column.flex else column.width for column in kept]
+        widths = [max(pair) for pair in zip(widths, full, strict=True)]
     placed: list[Placed[R]] = []
     x = 0
     for column, cells in zip(kept, widths, strict=True):

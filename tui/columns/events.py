@@ -121,8 +121,15 @@ EVENTS: TableSpec[Event] = TableSpec(
     empty="No events yet.",
 )  # fmt: skip
 
-HISTORY: TableSpec[Event] = TableSpec(
+TASK_HISTORY: TableSpec[Event] = TableSpec(
     columns=(_TIME, _TYPE, _NODE, _ATTEMPT, _DETAIL),
+    sort="time",
+    fields=_FIELDS,
+    empty="No events are kept of this.",
+)
+
+NODE_HISTORY: TableSpec[Event] = TableSpec(
+    columns=(_TIME, _TYPE, _TASK, _ATTEMPT, _DETAIL),
     sort="time",
     fields=_FIELDS,
     empty="No events are kept of this.",

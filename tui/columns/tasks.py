@@ -27,6 +27,7 @@ STATE_WORDS = {number: name[len("TASK_STATE_") :].lower() for name, number in ty
 
 FAILED_STATES = frozenset({types_pb2.TASK_STATE_FAILED, types_pb2.TASK_STATE_DEAD_LETTER})
 QUIET_STATES = ENDED - FAILED_STATES
+UNDER_WAY = frozenset({types_pb2.TASK_STATE_ASSIGNED, types_pb2.TASK_STATE_RUNNING})
 
 CAUSE_WORDS: dict[int, str] = {
     types_pb2.CAUSE_EXIT: "exit",
@@ -94,8 +95,9 @@ def urgency(task: Task) -> int:
     return (rank + 1) * _RANK - (task.started_at_us or task.assigned_at_us) - 20 * _PRIORITY
 
 
-def exit_text(task: Task) -> str:
-    if not task.HasField("result"):
+def exit_text(task: Task, *, past: bool = False) -> str:
+    """How the last attempt ended; with `past` also while another one is under way."""
+    if not task.HasField("result") or (task.state in UNDER_WAY and not past):
         return ""
     if task.result.signal:
         return f"sig{task.result.signal}"

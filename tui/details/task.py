@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
 from tui.columns.events import EVENT_WORDS, order
-from tui.columns.tasks import cause_word, ended_us, exit_text, last_words, run_us, type_word, wait_us
+from tui.columns.tasks import UNDER_WAY, cause_word, ended_us, exit_text, last_words, run_us, type_word, wait_us
 from tui.details.common import LABEL, long_text, pair, title
 from tui.draw import (
     Cell,
@@ -190,8 +190,8 @@ def _attempt_lines(found: Sequence[Attempt], draw: Draw) -> list[Cell]:
 
 def _result_lines(task: Task, draw: Draw) -> list[Cell]:
     result = task.result
-    lines = title("RESULT")
-    code = exit_text(task) or draw.glyphs.none
+    lines = title("RESULT OF THE ATTEMPT BEFORE" if task.state in UNDER_WAY else "RESULT")
+    code = exit_text(task, past=True) or draw.glyphs.none
     end: list[Span] = [(code, "text" if code == "0" else "bad")]
     if cause := cause_word(task):
         end.append((f"   cause {cause}", "warn"))

@@ -6,7 +6,7 @@ from textual import on, work
 from textual.widget import Widget
 
 from cortex.v1 import types_pb2
-from tui.columns.events import HISTORY
+from tui.columns.events import NODE_HISTORY
 from tui.columns.tasks import QUEUE
 from tui.details.node import node_facts, node_headline
 from tui.draw import Cell
@@ -35,7 +35,7 @@ class NodeScreen(PanesScreen):
     def pane_widgets(self) -> list[Widget]:
         return [
             Facts(self.drawing, self.palette, "DETAILS", id="facts"),
-            self.table(HISTORY, self.console.view.events, id="events", only=self._concerns),
+            self.table(NODE_HISTORY, self.console.view.events, id="events", only=self._concerns),
             self.table(QUEUE, self.console.view.tasks, id="tasks", only=self._is_here),
         ]
 

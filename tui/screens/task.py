@@ -8,7 +8,7 @@ from textual import on, work
 from textual.widget import Widget
 
 from cortex.v1 import cluster_pb2, types_pb2
-from tui.columns.events import HISTORY, order
+from tui.columns.events import TASK_HISTORY, order
 from tui.details.task import task_facts, task_headline
 from tui.draw import Cell
 from tui.keymap import bindings
@@ -45,7 +45,7 @@ class TaskScreen(PanesScreen):
     def pane_widgets(self) -> list[Widget]:
         return [
             Facts(self.drawing, self.palette, "DETAILS", id="facts"),
-            self.table(HISTORY, self.console.view.events, id="events", only=self._is_mine),
+            self.table(TASK_HISTORY, self.console.view.events, id="events", only=self._is_mine),
             OutputPane(self.drawing, self.palette, id="output"),
         ]
 

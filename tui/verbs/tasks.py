@@ -222,6 +222,7 @@ def _run_time(row: types_pb2.Task, now: int) -> str:
 
 def _say_task(reply: cluster_pb2.GetTaskReply) -> None:
     from tui.details.task import needs_of
+    from tui.view import ENDED
 
     row = reply.task
     fields = {
@@ -235,7 +236,7 @@ def _say_task(reply: cluster_pb2.GetTaskReply) -> None:
         "needs": needs_of(row.spec),
         "attempt": f"{row.attempt} of run {row.run}",
         "placement": _placement(row),
-        "exit": _exit(row),
+        "exit" if row.state in ENDED else "last exit": _exit(row),
         "error": row.error,
         "reason": row.reason or row.cancel_reason,
         **{

@@ -146,9 +146,10 @@ class OutputPane(VirtualView):
     def header_line(self) -> list[Segment]:
         glyphs = self.draw().glyphs
         count = len(self.buffer)
+        lines = count + self.buffer.dropped
         title: Cell = (
             ("  OUTPUT", "accent" if self.has_focus else "title"),
-            (f"  {count_of(count + self.buffer.dropped)} lines" if count else "", "dim"),
+            (f"  {count_of(lines)} line{'s' if lines > 1 else ''}" if count else "", "dim"),
             ("  following" if self.following else "  F follows", "dim"),
             *((("  ", "text"), *self.status) if self.status else ()),
         )
