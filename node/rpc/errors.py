@@ -36,6 +36,7 @@ REMEDIES: dict[Code, str] = {
     Code.WRONG_STATE: _LOOK,
     Code.STALE_FENCE: _LOOK,
     Code.QUEUE_FULL: "Wait until tasks have ended, or raise max_queue_depth.",
+    Code.OVERLOADED: "Try again in a second.",
     Code.INVALID: "Correct the request.",
 }
 
