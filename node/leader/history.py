@@ -119,8 +119,9 @@ class History:
 
     def _batches(self, now_us: int) -> _Page | None:
         batches = self._replica.state.batches
-        found = sorted(key for key, row in batches.items() if now_us >= row.at_us + BATCH_KEPT_US)
-        return _Page(HistoryTrim(batches=[_request(key) for key in found]), full=False) if found else None
+        found = sorted(key for key, row in batches.items() if now_us >= row.at_us + BATCH_KEPT_US)[:_PAGE_ROWS]
+        trim = HistoryTrim(batches=[_request(key) for key in found])
+        return _Page(trim, len(found) == _PAGE_ROWS) if found else None
 
     def _setting(self, name: str) -> int:
         return settings.integer(self._replica.state.settings.get(name), name)
