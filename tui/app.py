@@ -194,7 +194,7 @@ class Console(App[int], inherit_bindings=False):
                     if item.snapshot_end:
                         self.load_history()
             except SourceError as error:
-                self.view.fold_link(LinkState(False, detail=error.message))
+                self.view.fold_link(LinkState(False, detail=error.message, remedy=error.remedy))
             await asyncio.sleep(RECONNECT_S)
 
     @work(group="history", exclusive=True)

@@ -103,12 +103,15 @@ def banner_line(draw: Draw) -> Cell | None:
             return None
         return ((f" {glyphs.warning} No leader: nothing can be changed until one is elected.", "warn"),)
     where = foreign(link.address or "the cluster", "warn", glyphs)
-    why: Cell = ((": ", "warn"), *foreign(link.detail, "warn", glyphs)) if link.detail else ()
+    why: Cell = foreign(link.detail, "warn", glyphs) if link.detail else ()
+    if not link.detail.endswith("."):
+        # No sentence of its own: it says of whom.
+        why = (*where, *(((": ", "warn"), *why) if why else ()))
     if not link.ever:
-        return ((f" {glyphs.warning} No answer from ", "warn"), *where, *why) if why else None
+        return ((f" {glyphs.warning} ", "warn"), *why) if link.detail else None
     old = age(int(link.silence_s(draw.now_s) * 1e6))
     head = f" {glyphs.warning} Link lost; what is shown is {old} old. "
-    return ((head, "warn"), *where, *why)
+    return ((head, "warn"), *why)
 
 
 def footer_line(place: str, draw: Draw, *, note: Cell | None, read_only: bool, width: int) -> Cell:

@@ -54,7 +54,8 @@ class ClusterSource:
                         waiting.put_nowait(reply)
             except ClusterError as error:
                 # Refused, as with a wrong secret: it may be put right while the console is open.
-                waiting.put_nowait(LinkState(up=False, address=self._client.link.address, detail=error.message))
+                address = self._client.link.address
+                waiting.put_nowait(LinkState(False, address, detail=error.message, remedy=error.remedy))
                 await asyncio.sleep(REFUSED_PAUSE_S)
 
     async def get_task(self, task_id: str) -> cluster_pb2.GetTaskReply:

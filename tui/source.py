@@ -30,6 +30,8 @@ class LinkState:
     """Who answers, or was asked last."""
     detail: str = ""
     """Why it is down, in one sentence; empty when up."""
+    remedy: str = ""
+    """What to do about it, where more is known than that nobody answers."""
 
 
 WatchItem = cluster_pb2.WatchReply | LinkState

@@ -50,6 +50,7 @@ class Link:
     ever: bool = False
     address: str = ""
     detail: str = ""
+    remedy: str = ""
     heard_s: float = 0.0
 
     def lost(self, now_s: float) -> bool:
@@ -105,13 +106,14 @@ class ClusterView:
         self.link.connected = state.up
         self.link.address = state.address or self.link.address
         self.link.detail = state.detail
+        self.link.remedy = state.remedy
 
     def fold(self, reply: cluster_pb2.WatchReply, now_s: float) -> None:
         """Take in one message of the stream, received at `now_s`."""
         link = self.link
         link.connected = link.ever = True
         link.heard_s = now_s
-        link.detail = ""
+        link.detail = link.remedy = ""
         if reply.snapshot_begin:
             self._seen = set()
         for change in reply.changes:

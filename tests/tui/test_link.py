@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from cortex.v1 import cluster_pb2
 from tests.tui import fake
-from tests.tui.console import open_console
+from tests.tui.console import Clock, EmulatedConsole, Session, open_console
 from tests.tui.fake import FakeSource
 from tui.source import LinkState, SourceError, WatchItem
 
@@ -109,12 +110,8 @@ async def test_before_the_first_word_it_says_connecting() -> None:
                 await self.go.wait()
                 yield item
 
-    import asyncio
-
     source = Silent()
     source.go = asyncio.Event()  # type: ignore[attr-defined]
-    from tests.tui.console import Clock, EmulatedConsole, Session
-
     clock = Clock()
     app = EmulatedConsole(source, (80, 24), clock=clock, ticking=False)
     async with app.run_test(size=(80, 24)) as pilot:
@@ -122,7 +119,8 @@ async def test_before_the_first_word_it_says_connecting() -> None:
         await session.settle()
         assert "connecting" in session.lines[0]
         assert "Waiting for the cluster." in session.text
-        assert "No answer from 10.0.0.9:7400: connection refused" in session.text
+        assert " 10.0.0.9:7400: connection refused" in session.lines[2]
+        assert "If it does not run, start it with `cortex up`;" in session.text
         source.go.set()  # type: ignore[attr-defined]
         await session.until(lambda: app.view.ready)
         await session.settle()
@@ -134,3 +132,18 @@ async def test_a_long_name_does_not_hide_the_state_of_the_link() -> None:
     source.name = "/srv/a/very/long/path/" * 9  # type: ignore[misc]
     async with open_console(source) as session:
         assert session.lines[0].endswith("● live")
+
+
+async def test_a_refusal_is_told_whole_with_its_remedy() -> None:
+    class Strict(FakeSource):
+        async def watch(self) -> AsyncIterator[WatchItem]:
+            yield LinkState(False, "10.0.0.9:7400", "The call lacks the secret.", "Name its file \x1b[31mwell.")
+            await asyncio.Event().wait()
+
+    source, clock = Strict(), Clock()
+    app = EmulatedConsole(source, (80, 24), clock=clock, ticking=False)
+    async with app.run_test(size=(80, 24)) as pilot:
+        session = Session(app, pilot, clock, source)
+        await session.settle()
+        assert session.lines[2].strip() == "▲ The call lacks the secret."
+        assert "Waiting for the cluster. Name its file ^[[31mwell." in session.text

@@ -7,6 +7,7 @@ rows cost as much as 50.
 from __future__ import annotations
 
 from collections.abc import Callable
+from textwrap import wrap
 from typing import Generic, TypeVar
 
 from rich.segment import Segment
@@ -19,6 +20,7 @@ from tui.draw import Cell
 from tui.keymap import bindings
 from tui.messages import Opened, Pointed, SortAsked
 from tui.rows import Listing, Rows
+from tui.text import clean
 from tui.themes import Palette
 from tui.widgets.segments import header_segments, row_segments
 from tui.widgets.virtual import THUMB, VirtualView
@@ -372,10 +374,13 @@ class Table(VirtualView, Generic[R]):
         return segments, base
 
     def _note(self, y: int, palette: Palette) -> list[Segment]:
-        """Why there is nothing to see, on the second line of an empty table."""
-        if y != 1 or len(self.listing):
+        """Why there is nothing to see, from the second line of an empty table on."""
+        if len(self.listing):
             return []
         text = "Nothing matches the filter; esc clears it." if self.filter_text else self.spec.empty
-        if not self.draw().view.ready:
-            text = "Waiting for the cluster."
-        return [Segment(" " * GUTTER + text, palette.style("dim"))]
+        draw = self.draw()
+        if not draw.view.ready:
+            remedy = draw.view.link.remedy or "If it does not run, start it with `cortex up`; Q leaves."
+            text = f"Waiting for the cluster. {clean(remedy, ascii_only=draw.glyphs.ascii_only)}"
+        lines = wrap(text, max(1, self.size.width - GUTTER))
+        return [Segment(" " * GUTTER + lines[y - 1], palette.style("dim"))] if 0 < y <= len(lines) else []
