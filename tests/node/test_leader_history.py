@@ -113,6 +113,27 @@ def test_too_many_leave_whatever_their_age_page_by_page() -> None:
     virtual(main)
 
 
+def test_the_next_page_waits_until_the_last_one_is_saved() -> None:
+    async def main() -> None:
+        cluster = leading()
+        saved = asyncio.Event()
+
+        async def saved_through(_index: int) -> None:
+            await saved.wait()
+
+        cluster.replica.saved_through = saved_through  # type: ignore[method-assign]
+        await setting(cluster, "max_ended_tasks", 1)
+        await end(cluster, *(f"t{number:05}" for number in range(3 * history._PAGE_ROWS)))
+        await asyncio.sleep(600)
+        assert len(trims(cluster)) == 1
+        saved.set()
+        await asyncio.sleep(10)
+        assert len(tasks(cluster)) == 1
+        await cluster.stop()
+
+    virtual(main)
+
+
 def test_a_key_that_still_stands_holds_its_task() -> None:
     async def main() -> None:
         cluster = leading()

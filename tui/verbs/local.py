@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CALL_S = 1.0
 
 
-@verb()
+@verb(short_help="Start a cluster on this machine, and open the console.")
 @click.option("--voters", type=click.IntRange(1, 9), help="Machines that replicate the log; default 3.")
 @click.option("--workers", type=click.IntRange(0, 90), help="Machines that only execute; default 0.")
 @click.option("--headless", is_flag=True, help="Return when a leader serves; open no console.")
@@ -59,7 +59,7 @@ def up(voters: int | None, workers: int | None, headless: bool, no_sample: bool)
         note(f"cortex: the cluster goes on; end it with `cortex down --data {clean(str(folder))}`")
 
 
-@verb()
+@verb(short_help="End the cluster of --data.")
 @click.option("--keep-running", is_flag=True, help="Leave running commands to their supervisors.")
 def down(keep_running: bool) -> None:
     """End the cluster of --data, within 15 s and whether or not it has a quorum."""
