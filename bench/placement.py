@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 
 from cortex.v1.types_pb2 import Gpu, Label, Node, NodeState, Resources, Slots, Task, TaskSpec
-from node.core.model import ASSIGNED, QUEUED, Change, ClusterState, Outcome, Table
+from node.core.model import ASSIGNED, QUEUED, Change, Outcome, Table
 from node.core.scheduler import Limits, Queue, plan
+from node.core.state import ClusterState
 
 NOW_US = 1_700_000_000_000_000
 

@@ -23,9 +23,10 @@ from node.leader.leadership import Leadership
 from node.leader.port import Settings
 from node.link import Caller, LeaderStream, Link, LinkClosed, SessionHandler
 from node.replica import Replica, no_leader
+from node.rpc.calls import Parts
 from node.rpc.output import OutputRelay
 from node.rpc.proxy import Proxy
-from node.rpc.service import ClusterService, Parts
+from node.rpc.service import ClusterService
 from node.rpc.watch import Watcher
 from node.store.store import Store
 from node.worker.port import SupervisorPort
@@ -175,24 +176,7 @@ class Voter:
             address_of=config.voters.get,
         )
         self.service = ClusterService(parts)
-        self.watcher = Watcher(self.replica, self.service)
-        self._calls = {
-            "Submit": self.service.submit,
-            "SubmitBatch": self.service.submit_batch,
-            "GetTask": self.service.get_task,
-            "ListTasks": self.service.list_tasks,
-            "ListEvents": self.service.list_events,
-            "CancelTask": self.service.cancel_task,
-            "RetryTask": self.service.retry_task,
-            "DiscardTask": self.service.discard_task,
-            "ListNodes": self.service.list_nodes,
-            "CordonNode": self.service.cordon_node,
-            "UncordonNode": self.service.uncordon_node,
-            "Status": self.service.status,
-            "Why": self.service.why,
-            "TransferLeader": self.service.transfer_leader,
-            "Quiesce": self.service.quiesce,
-        }
+        self.watcher = Watcher(self.replica, self.service.nodes)
         self.replica.on_serving = self._serving
         self.replica.observers.append(self._observe)
 
@@ -211,11 +195,7 @@ class Voter:
         await self.replica.stop()
 
     async def call(self, method: str, request: Message, caller: Caller) -> Message:
-        handler = self._calls.get(method)
-        if handler is None:
-            raise Fault(Code.UNSUPPORTED, f"This release has no {method}.", "Upgrade the daemon.")
-        reply: Message = await handler(request, caller)  # type: ignore[operator]
-        return reply
+        return await self.service.call(method, request, caller)
 
     def _serving(self, serving: bool) -> None:
         if serving:

@@ -7,12 +7,12 @@ changes. Whatever is not saved yet overlays what the store says.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
 from cortex.v1.log_pb2 import BatchPart, Command, Entry, Noop, Reply
-from cortex.v1.types_pb2 import Event, Task
+from cortex.v1.types_pb2 import Event, Operation, Task, Workflow
 from node.consensus.port import (
     Committed,
     Consensus,
@@ -23,9 +23,10 @@ from node.consensus.port import (
     Superseded,
     TooLarge,
 )
-from node.core import machine
+from node.core import machine, reads
 from node.core.faults import Code, Fault
-from node.core.model import Change, ClusterState, Key, Row, Table
+from node.core.model import LIVE_WORKFLOW, Change, Key, Row, Table, member_id
+from node.core.state import ClusterState
 from node.env import Env
 from node.feed import Batch, Feed
 from node.leader_time import LeaderTime
@@ -293,6 +294,7 @@ class Replica:
                 key = Key(change.table, change.id)
                 if key in cold:
                     cold[key] = change.new
+            self._adopt(outcome.changes, cold)
             if committed.index % _DIGEST_EVERY == 0:
                 self._keep_digest(committed.index)
             self.feed.publish(Batch(committed.index, entry.at_us, outcome.changes))
@@ -307,12 +309,15 @@ class Replica:
 
     def _load(self, entries: Sequence[Entry]) -> dict[Key, Row | None]:
         """The rows that apply may ask for and memory lacks; kept current while the entries are applied."""
-        tasks = self.state.tasks
-        wanted = set().union(*map(machine.reads, entries))
-        cold = self._cold(key for key in wanted if key.table is not Table.TASKS or key.id not in tasks)
-        more = set().union(*(machine.follow(entry, self.state, cold) for entry in entries)) - cold.keys()
-        cold.update(self._cold(more))
-        return cold
+        return reads.gather(entries, self.state, self._cold)
+
+    def _adopt(self, changes: Sequence[Change], cold: Mapping[Key, Row | None]) -> None:
+        """A workflow that lives again needs all its tasks in memory; apply has had them as cold rows."""
+        for change in changes:
+            new, old = change.new, change.old
+            if isinstance(new, Workflow) and isinstance(old, Workflow) and old.state not in LIVE_WORKFLOW:
+                members = (cold.get(Key(Table.TASKS, member_id(new.id, one))) for one in range(new.count))
+                self.state.adopt(row for row in members if isinstance(row, Task))
 
     def _cold(self, keys: Iterable[Key]) -> dict[Key, Row | None]:
         """Rows that are not in memory: what waits to be saved, over what the store has."""
@@ -349,12 +354,12 @@ class Replica:
             self._log.info("serving" if serving else "not serving", term=self.term, index=self.state.index)
             self.on_serving(serving)
 
-    def _saved(self, ended_tasks: Iterable[tuple[str, int]]) -> None:
-        """Ended tasks leave memory once they are saved, unless a later change is still to be saved."""
+    def _saved(self, ended: Iterable[tuple[Key, int]]) -> None:
+        """What has ended leaves memory once it is saved, unless a later change is still to be saved."""
         self.state.evict(
-            task_id
-            for task_id, index in ended_tasks
-            if (task := self.state.tasks.get(task_id)) is not None and task.modified_index <= index
+            key
+            for key, index in ended
+            if isinstance(row := self.state.get(*key), Task | Workflow | Operation) and row.modified_index <= index
         )
         self.committed()
 

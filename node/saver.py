@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from cortex.v1.types_pb2 import Event, Task
+from cortex.v1.types_pb2 import Event
 from node.core.faults import Code, Fault
-from node.core.model import ENDED, Change, Key, Row, Table
+from node.core.model import Change, Key, Row, Table, has_ended
 from node.env import Offload
 from node.store.store import Store
 
@@ -35,7 +35,7 @@ class Saver:
         store: Store,
         offload: Offload,
         saved_index: int,
-        on_saved: Callable[[Iterable[tuple[str, int]]], None],
+        on_saved: Callable[[Iterable[tuple[Key, int]]], None],
         on_health: Callable[[Exception | None], None],
     ) -> None:
         self._store = store
@@ -173,7 +173,7 @@ class Saver:
 
     def _settle(self, batch: Sequence[Change], index: int) -> None:
         self.saved_index = index
-        ended: list[tuple[str, int]] = []
+        ended: list[tuple[Key, int]] = []
         for change in batch:
             if change.table == Table.EVENTS:
                 continue
@@ -181,8 +181,8 @@ class Saver:
             found = self._overlay.get(key)
             if found is not None and found[0] <= index:
                 del self._overlay[key]
-            if isinstance(change.new, Task) and change.new.state in ENDED:
-                ended.append((change.id, index))
+            if change.new is not None and has_ended(change.new):
+                ended.append((key, index))
         waiting, self._waiters = self._waiters, []
         for wanted, waiter in waiting:
             if wanted <= index:

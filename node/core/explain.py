@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from cortex.v1.cluster_pb2 import NodeVerdict
 from cortex.v1.types_pb2 import Resources, ScoreTerms, Task
 from node.core.filters import Ask, NodeInfo, ask_of, filters_of, node_info
-from node.core.model import ON_NODE, QUEUED, ClusterState, NodeUse
+from node.core.model import ON_NODE, QUEUED
 from node.core.room import Obstacle, Room
 from node.core.scheduler import Limits, score
+from node.core.state import ClusterState, NodeUse
 
 
 def why(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Command, CommandReply, Entry, Reply
-from cortex.v1.types_pb2 import StoredReply, SubmitKey, Task, TaskState
+from cortex.v1.types_pb2 import StoredReply, Task, TaskState
 from node.core import checks
 from node.core.faults import Code
 from node.core.model import (
@@ -26,12 +26,11 @@ from node.core.model import (
     PENDING,
     QUEUED,
     RUNNING,
-    ClusterState,
-    Key,
     Outcome,
     Table,
     reply_key,
 )
+from node.core.state import ClusterState
 from node.core.transitions import begin, cluster, end
 from node.core.transitions.draft import Cold, Draft, Refusal
 
@@ -110,9 +109,6 @@ CLUSTER_TABLE: Mapping[str, Callable[[Draft, Any], Refusal | None]] = {
 
 FENCED = frozenset({"task_started", "task_complete", "task_failed", "task_stopped", "task_recalled", "task_lost"})
 TASK_COMMANDS = frozenset(kind for _, kind in TASK_TABLE)
-# Those that may end a task, or revive it, and with it its submit key.
-_TOUCH_KEYS = TASK_COMMANDS - {"task_assign", "task_started", "task_migrate"}
-
 # The feature level that brings each kind of command. Kinds that are not here belong to levels to come.
 KIND_LEVELS: Mapping[str, int] = dict.fromkeys({"noop", "task_submit", *TASK_COMMANDS, *CLUSTER_TABLE}, 1)
 
@@ -138,53 +134,6 @@ def check_level(entry: Entry) -> None:
                 raise LevelTooNew("A command of unknown kind", LEVEL + 1)
         elif KIND_LEVELS.get(kind, LEVEL + 1) > LEVEL:
             raise LevelTooNew(f"Command {kind}", KIND_LEVELS.get(kind, LEVEL + 1))
-
-
-def reads(entry: Entry) -> set[Key]:
-    """Rows of tasks, submit keys, replies and events that apply may look at; what memory lacks must be loaded."""
-    keys: set[Key] = set()
-    if entry.request_id:
-        keys.add(Key(Table.REPLIES, reply_key(entry.client, entry.request_id)))
-    for command in entry.commands:
-        kind = command.WhichOneof("kind")
-        if kind == "task_submit":
-            keys.add(Key(Table.TASKS, command.task_submit.id))
-            if command.task_submit.submit_key:
-                keys.add(Key(Table.SUBMIT_KEYS, command.task_submit.submit_key))
-        elif kind in TASK_COMMANDS:
-            keys.add(Key(Table.TASKS, getattr(command, kind).id))
-        elif kind == "history_trim" and cluster.trim_size(command.history_trim) <= cluster.TRIM_LIMIT:
-            trim = command.history_trim
-            keys.update(Key(Table.TASKS, task_id) for task_id in trim.ids)
-            keys.update(Key(Table.EVENTS, event_id) for event_id in trim.event_ids)
-            keys.update(Key(Table.REPLIES, reply_key(ref.client, ref.request_id)) for ref in trim.requests)
-            keys.update(Key(Table.SUBMIT_KEYS, key) for key in trim.submit_keys)
-    keys.update(Key(Table.SUBMIT_KEYS, item.key) for item in entry.batch.keys)
-    return keys
-
-
-def follow(entry: Entry, state: ClusterState, cold: Cold) -> set[Key]:
-    """Further keys, which the rows of reads() name: a submit key's task, a task's submit key."""
-    keys: set[Key] = set()
-
-    def key_of(task_id: str) -> None:
-        task = state.tasks.get(task_id) or cold.get(Key(Table.TASKS, task_id))
-        if isinstance(task, Task) and task.submit_key:
-            keys.add(Key(Table.SUBMIT_KEYS, task.submit_key))
-
-    for command in entry.commands:
-        kind = command.WhichOneof("kind")
-        if kind == "task_submit":
-            key = command.task_submit.submit_key
-            row = cold.get(Key(Table.SUBMIT_KEYS, key)) if key else None
-            if isinstance(row, SubmitKey) and row.task_id not in state.tasks:
-                keys.add(Key(Table.TASKS, row.task_id))
-        elif kind in _TOUCH_KEYS:
-            key_of(getattr(command, kind).id)
-        elif kind == "history_trim" and cluster.trim_size(command.history_trim) <= cluster.TRIM_LIMIT:
-            for task_id in command.history_trim.ids:
-                key_of(task_id)
-    return keys
 
 
 def apply(state: ClusterState, cold: Cold, entry: Entry, index: int, term: int) -> Outcome:

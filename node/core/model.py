@@ -1,19 +1,29 @@
-"""The replicated state: live rows, the indexes derived from them, and the digest over all rows.
+"""Rows of the replicated state, their keys, changes and digests.
 
-A row is a protobuf message and is never changed in place: apply makes a new one, commit() swaps it in. Rows that
-have ended leave memory once the store has them; what is read after that is a cold row.
+A row is a protobuf message and is never changed in place: apply makes a new one. What is kept in memory of them is
+node.core.state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 from cortex.v1 import log_pb2, types_pb2
-from cortex.v1.types_pb2 import Batch, Event, Node, Setting, StoredReply, SubmitKey, Task
+from cortex.v1.types_pb2 import (
+    Batch,
+    DoubleRun,
+    Event,
+    Node,
+    Operation,
+    Setting,
+    StoredReply,
+    SubmitKey,
+    Task,
+    Workflow,
+)
 
 LEVEL = 1
 
@@ -31,11 +41,14 @@ ENDED = frozenset({COMPLETED, FAILED, CANCELLED, SKIPPED, DEAD_LETTER})
 LIVE = frozenset({PENDING, QUEUED, ASSIGNED, RUNNING})
 ON_NODE = frozenset({ASSIGNED, RUNNING})
 
-# The digest wraps at 128 bits so that it is a sum: the order of changes within one index does not matter.
-_DIGEST_BYTES = 16
-_DIGEST_MASK = (1 << (8 * _DIGEST_BYTES)) - 1
+LIVE_WORKFLOW = frozenset({types_pb2.WORKFLOW_STATE_PENDING, types_pb2.WORKFLOW_STATE_RUNNING})
+LIVE_OPERATION = frozenset({types_pb2.OPERATION_STATE_SCHEDULED, types_pb2.OPERATION_STATE_RUNNING})
 
-Row = Task | Node | Event | StoredReply | SubmitKey | Setting | Batch
+# The digest wraps at 128 bits so that it is a sum: the order of changes within one index does not matter.
+DIGEST_BYTES = 16
+DIGEST_MASK = (1 << (8 * DIGEST_BYTES)) - 1
+
+Row = Task | Node | Event | StoredReply | SubmitKey | Setting | Batch | Workflow | Operation | DoubleRun
 
 
 class Table(StrEnum):
@@ -46,6 +59,9 @@ class Table(StrEnum):
     SUBMIT_KEYS = "submit_keys"
     SETTINGS = "settings"
     BATCHES = "batches"
+    WORKFLOWS = "workflows"
+    OPERATIONS = "operations"
+    DOUBLE_RUNS = "double_runs"
 
 
 class Key(NamedTuple):
@@ -82,6 +98,11 @@ class Outcome(NamedTuple):
     reply: log_pb2.Reply
 
 
+def member_id(workflow_id: str, member: int) -> str:
+    """Task id of a workflow's task by its number."""
+    return f"{workflow_id}.{member}"
+
+
 def reply_key(client: str, request_id: str) -> str:
     """Key of a stored reply, and of a batch; NUL cannot occur in either part."""
     return f"{client}\0{request_id}"
@@ -101,22 +122,38 @@ def row_key(row: Row) -> Key:
         return Key(Table.SUBMIT_KEYS, row.key)
     if isinstance(row, Batch):
         return Key(Table.BATCHES, reply_key(row.client, row.id))
+    if isinstance(row, Workflow):
+        return Key(Table.WORKFLOWS, row.id)
+    if isinstance(row, Operation):
+        return Key(Table.OPERATIONS, row.id)
+    if isinstance(row, DoubleRun):
+        return Key(Table.DOUBLE_RUNS, row.id)
     return Key(Table.SETTINGS, row.name)
 
 
 def row_digest(table: Table, key: str, row: Row) -> int:
     """128-bit hash of a row in its canonical form: fields in order of number; rows have no maps to be sorted."""
-    return _hash(table.encode(), key, row)
+    return hash_row(table.encode(), key, row)
 
 
-def _hash(table: bytes, key: str, row: Row) -> int:
+def hash_row(table: bytes, key: str, row: Row) -> int:
+    """As row_digest(), for a table whose name is encoded already."""
     data = table + b"\0" + key.encode() + b"\0" + row.SerializeToString()
-    return int.from_bytes(blake2b(data, digest_size=_DIGEST_BYTES).digest(), "big")
+    return int.from_bytes(blake2b(data, digest_size=DIGEST_BYTES).digest(), "big")
 
 
 def recount(rows: Iterable[Row]) -> int:
     """The digest over `rows` from scratch: what the incremental one must equal when they are all rows."""
-    return sum(row_digest(*row_key(row), row) for row in rows) & _DIGEST_MASK
+    return sum(row_digest(*row_key(row), row) for row in rows) & DIGEST_MASK
+
+
+def has_ended(row: Row) -> bool:
+    """Whether a row may leave memory once it is saved."""
+    if isinstance(row, Task):
+        return row.state in ENDED
+    if isinstance(row, Workflow):
+        return row.state not in LIVE_WORKFLOW
+    return isinstance(row, Operation) and row.state not in LIVE_OPERATION
 
 
 def holds(task: Task, fence: int) -> bool:
@@ -129,199 +166,3 @@ def queue_deadline_us(task: Task) -> int | None:
     if not task.spec.queue_timeout_ms:
         return None
     return max(task.queued_at_us, task.scheduled_after_us) + task.spec.queue_timeout_ms * 1000
-
-
-@dataclass(slots=True)
-class NodeUse:
-    """What the assigned and running tasks of one node hold together."""
-
-    counts: dict[int, int] = field(default_factory=dict)  # by task type
-    cpu_millis: int = 0
-    memory_bytes: int = 0
-    gpus: int = 0
-
-    def copy(self) -> NodeUse:
-        return NodeUse(dict(self.counts), self.cpu_millis, self.memory_bytes, self.gpus)
-
-    def add(self, spec: types_pb2.TaskSpec, sign: int) -> None:
-        count = self.counts.get(spec.type, 0) + sign
-        if count:
-            self.counts[spec.type] = count
-        else:
-            self.counts.pop(spec.type, None)
-        if spec.HasField("requests"):
-            self.cpu_millis += sign * spec.requests.cpu_millis
-            self.memory_bytes += sign * spec.requests.memory_bytes
-            self.gpus += sign * spec.requests.gpus
-
-
-@dataclass(slots=True)
-class ClusterState:
-    """All live rows at `index`, and what is derived from them. Only load(), commit() and evict() change it."""
-
-    index: int = 0
-    term: int = 0
-    at_us: int = 0
-    level: int = LEVEL
-    digest: int = 0
-    tasks: dict[str, Task] = field(default_factory=dict)
-    nodes: dict[str, Node] = field(default_factory=dict)
-    settings: dict[str, Setting] = field(default_factory=dict)
-    batches: dict[str, Batch] = field(default_factory=dict)
-    # Derived from tasks: all but `counts` over the assigned and running ones, none keeps an empty item.
-    by_node: dict[str, set[str]] = field(default_factory=dict)
-    use: dict[str, NodeUse] = field(default_factory=dict)
-    locks: dict[str, str] = field(default_factory=dict)
-    limit_use: dict[str, int] = field(default_factory=dict)
-    counts: dict[int, int] = field(default_factory=dict)
-    _task_digests: dict[str, int] = field(default_factory=dict)
-
-    def get(self, table: Table, key: str) -> Row | None:
-        """A row that is in memory."""
-        if table is Table.TASKS:
-            return self.tasks.get(key)
-        if table is Table.NODES:
-            return self.nodes.get(key)
-        if table is Table.SETTINGS:
-            return self.settings.get(key)
-        if table is Table.BATCHES:
-            return self.batches.get(key)
-        return None
-
-    def digest_bytes(self) -> bytes:
-        return self.digest.to_bytes(_DIGEST_BYTES, "big")
-
-    def load(self, rows: Iterable[Row], index: int, term: int, at_us: int, digest: int) -> None:
-        """Take over what the store saved: live rows as of `index`, and the digest over all rows, cold ones too."""
-        for row in rows:
-            if isinstance(row, Task):
-                self._put_task(row.id, None, row)
-            elif isinstance(row, Node):
-                self.nodes[row.id] = row
-            elif isinstance(row, Setting):
-                self.settings[row.name] = row
-            elif isinstance(row, Batch):
-                self.batches[row_key(row).id] = row
-        self.index, self.term, self.at_us, self.digest = index, term, at_us, digest
-
-    def commit(self, outcome: Outcome, index: int, term: int, at_us: int) -> None:
-        """Step to `index`. Ended tasks stay until evict()."""
-        digest = self.digest
-        tasks, events = Table.TASKS, Table.EVENTS
-        for change in outcome.changes:
-            table, key, old, new = change
-            if table is events and old is None and new is not None:
-                digest += _hash(b"events", key, new)
-                continue
-            if table is tasks:
-                digest += self._commit_task(key, old, new)
-                continue
-            if old is not None:
-                digest -= row_digest(table, key, old)
-            if new is not None:
-                digest += row_digest(table, key, new)
-            if table is Table.NODES:
-                _swap(self.nodes, key, new if isinstance(new, Node) else None)
-            elif table is Table.SETTINGS:
-                _swap(self.settings, key, new if isinstance(new, Setting) else None)
-            elif table is Table.BATCHES:
-                _swap(self.batches, key, new if isinstance(new, Batch) else None)
-        self.digest = digest & _DIGEST_MASK
-        self.index, self.term, self.at_us = index, term, max(self.at_us, at_us)
-
-    def evict(self, task_ids: Iterable[str]) -> None:
-        """Forget ended tasks that the store has. A task that was revived since is kept."""
-        for task_id in task_ids:
-            task = self.tasks.get(task_id)
-            if task is not None and task.state in ENDED:
-                self._put_task(task_id, task, None)
-                self._task_digests.pop(task_id, None)
-
-    def _commit_task(self, key: str, old: Row | None, new: Row | None) -> int:
-        """Swap a task in, or out; the difference that this makes to the digest."""
-        difference = 0
-        known = self._task_digests.pop(key, None)
-        if known is not None:
-            difference -= known
-        elif old is not None:
-            difference -= _hash(b"tasks", key, old)
-        if isinstance(new, Task):
-            self._task_digests[key] = digest = _hash(b"tasks", key, new)
-            self._put_task(key, self.tasks.get(key), new)
-            return difference + digest
-        self._put_task(key, self.tasks.get(key), None)
-        return difference
-
-    def _put_task(self, key: str, old: Task | None, new: Task | None) -> None:
-        was = old.state if old is not None else None
-        now = new.state if new is not None else None
-        if was != now:
-            if was is not None:
-                _add(self.counts, was, -1)
-            if now is not None:
-                _add(self.counts, now, 1)
-        # What a task holds does not change under one fence.
-        left = old is not None and was in ON_NODE
-        entered = new is not None and now in ON_NODE
-        if old is not None and new is not None and left and entered and old.fence == new.fence:
-            self.tasks[key] = new
-            return
-        if old is not None and left:
-            self._leave_node(old)
-        if new is None:
-            self.tasks.pop(key, None)
-            return
-        self.tasks[key] = new
-        if entered:
-            self._enter_node(new)
-
-    def _enter_node(self, task: Task) -> None:
-        self.by_node.setdefault(task.node, set()).add(task.id)
-        self.use.setdefault(task.node, NodeUse()).add(task.spec, 1)
-        for lock in task.spec.locks:
-            self.locks[lock] = task.id
-        if task.spec.limit_count:
-            _add(self.limit_use, task.spec.limit_key, 1)
-
-    def _leave_node(self, task: Task) -> None:
-        ids = self.by_node[task.node]
-        ids.discard(task.id)
-        self.use[task.node].add(task.spec, -1)
-        if not ids:
-            del self.by_node[task.node]
-            del self.use[task.node]
-        for lock in task.spec.locks:
-            if self.locks.get(lock) == task.id:
-                del self.locks[lock]
-        if task.spec.limit_count:
-            _add(self.limit_use, task.spec.limit_key, -1)
-
-    def live_count(self) -> int:
-        """Tasks that have not ended: what max_queue_depth is compared with."""
-        return sum(self.counts.get(state, 0) for state in LIVE)
-
-    def reserved(self, node_id: str) -> types_pb2.Requests:
-        """Sum of what the tasks on a node reserve."""
-        use = self.use.get(node_id)
-        if use is None:
-            return types_pb2.Requests()
-        return types_pb2.Requests(cpu_millis=use.cpu_millis, memory_bytes=use.memory_bytes, gpus=use.gpus)
-
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-def _add(counts: dict[K, int], key: K, amount: int) -> None:
-    count = counts.get(key, 0) + amount
-    if count:
-        counts[key] = count
-    else:
-        counts.pop(key, None)
-
-
-def _swap(rows: dict[K, V], key: K, new: V | None) -> None:
-    if new is None:
-        rows.pop(key, None)
-    else:
-        rows[key] = new

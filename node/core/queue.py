@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from cortex.v1.types_pb2 import Resources, Task
 from node.core.filters import Ask, Filter, NodeInfo, ask_of, node_info, thresholds, without_amounts
-from node.core.model import QUEUED, Change, ClusterState, Table
+from node.core.model import QUEUED, Change, Table
+from node.core.state import ClusterState
 
 # A task that waits this much longer than another outranks it at one priority less.
 AGEING_US = 30 * 60 * 1_000_000

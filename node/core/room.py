@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from node.core.filters import Ask, NodeInfo, amount, type_name
-from node.core.model import ClusterState, NodeUse
 from node.core.score import PREFERRED_MICROS, TASK_MICROS
+from node.core.state import ClusterState, NodeUse
 
 # Assignments that a node may hold beyond its slots, whatever the leader would like.
 PREFETCH_MAX = 512

@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 from cortex.v1.types_pb2 import Placement, Resources, ScoreTerms
 from node.core.filters import Ask, NodeInfo, StateFilter, selectors
-from node.core.model import ClusterState
 from node.core.queue import AGEING_US, Entry, Group, Queue, Shape
 from node.core.room import RankKey, Room, room_of
 from node.core.score import MICROS, points, total
+from node.core.state import ClusterState
 
 __all__ = ["AGEING_US", "Limits", "Planned", "Queue", "node_score", "plan", "score"]
 

@@ -11,7 +11,7 @@ from cortex.v1.log_pb2 import Command, NodeJoin, NodeLeave
 from cortex.v1.types_pb2 import NodeState
 from cortex.v1.worker_pb2 import Heartbeat, LeaderMessage
 from node.core.faults import Fault
-from node.core.model import ClusterState
+from node.core.state import ClusterState
 from node.env import Clock
 from node.leader.port import Replica, Settings
 from node.leader.roster import Known, Roster

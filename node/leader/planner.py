@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from cortex.v1.types_pb2 import NodeState, Task
 from node.core import scheduler
 from node.core.filters import ask_of, filters_of
-from node.core.model import ASSIGNED, QUEUED, Change, ClusterState, Table
+from node.core.model import ASSIGNED, QUEUED, Change, Table
 from node.core.room import room_of
 from node.core.scheduler import Limits, Planned, Queue
+from node.core.state import ClusterState
 from node.env import Clock
 from node.leader.port import Settings
 from node.leader.roster import Roster, slots_of, used

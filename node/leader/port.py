@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cortex.v1.log_pb2 import Command, Reply
-from node.core.model import ClusterState
+from node.core.state import ClusterState
 from node.store.past import Aged
 from node.store.queries import Counts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from cortex.v1.types_pb2 import NodeState, Task, TaskState
-from node.core.model import ClusterState
+from node.core.state import ClusterState
 from node.env import Clock
 from node.leader.planner import Planner, prefetchable
 from node.leader.port import Replica

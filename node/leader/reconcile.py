@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from cortex.v1.log_pb2 import Command, TaskLost, TaskStarted
 from cortex.v1.types_pb2 import Task, TaskState
 from cortex.v1.worker_pb2 import AttemptState, InventoryItem, Verdict, VerdictKind
-from node.core.model import ClusterState, holds
+from node.core.model import holds
+from node.core.state import ClusterState
 from node.leader.session import Attempt
 
 _LOST_ON_MACHINE = "Its machine found neither its process nor its result."

@@ -21,7 +21,8 @@ from cortex.v1.worker_pb2 import Ended, LeaderMessage, Report, ReportsAck, Verdi
 from cortex.v1.worker_pb2 import Reports as ReportsMessage
 from node.core import deadletter, retry
 from node.core.faults import Code, Fault
-from node.core.model import ClusterState, holds
+from node.core.model import holds
+from node.core.state import ClusterState
 from node.leader.port import Replica, Settings
 from node.leader.roster import slots_of, used
 from node.leader.session import Attempt, Session

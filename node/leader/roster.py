@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from cortex.v1.types_pb2 import Node, Resources
-from node.core.model import ClusterState
+from node.core.state import ClusterState
 from node.leader.session import Session
 
 _PACE_WINDOW_US = 250_000

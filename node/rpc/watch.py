@@ -12,7 +12,7 @@ from node.core.model import ENDED, Key, Row, Table
 from node.feed import Gone
 from node.link import Caller
 from node.replica import Replica
-from node.rpc.service import ClusterService
+from node.rpc.nodes import NodeCalls
 from node.rpc.views import frames, merge, row_change
 from node.store.queries import LIMIT_MAX, EventQuery, TaskQuery, encode_cursor
 
@@ -29,9 +29,9 @@ _EVENTS_SHOWN = 300
 class Watcher:
     """Serves all watches of one daemon; node samples are fetched once a second for all of them."""
 
-    def __init__(self, replica: Replica, service: ClusterService) -> None:
+    def __init__(self, replica: Replica, nodes: NodeCalls) -> None:
         self._replica = replica
-        self._service = service
+        self._nodes = nodes
         self._samples: list[pb.NodeView] = []
         self._sampled_at = -BEAT_S
         self._sampling: asyncio.Task[None] | None = None
@@ -125,14 +125,14 @@ class Watcher:
         """Views at most a beat old; a slow leader delays nobody, its last answer is shown with its age."""
         loop = asyncio.get_running_loop()
         if self._replica.serving:
-            return self._service.node_views()
+            return self._nodes.node_views()
         if self._sampling is None and loop.time() - self._sampled_at >= BEAT_S * 0.9:
             self._sampling = loop.create_task(self._fetch(caller))
         return self._samples
 
     async def _fetch(self, caller: Caller) -> None:
         try:
-            reply = await self._service.list_nodes(pb.ListNodesRequest(), caller)
+            reply = await self._nodes.list_nodes(pb.ListNodesRequest(), caller)
             self._samples = list(reply.nodes)
         except Fault:
             pass

@@ -12,13 +12,16 @@ from google.protobuf.message import Message
 
 from cortex.v1.types_pb2 import (
     Batch,
+    DoubleRun,
     Event,
     Node,
+    Operation,
     Setting,
     StoredReply,
     SubmitKey,
     Task,
     TaskSpec,
+    Workflow,
 )
 from node.core.model import Row, Table, reply_key
 
@@ -285,6 +288,17 @@ class ReplyCodec(BlobCodec):
         return reply_key(row.client, row.request_id)
 
 
+_WORKFLOW_FIELDS = {
+    "name": "name",
+    "state": "state",
+    "created_index": "created_index",
+    "created_at": "created_at_us",
+    "completed_at": "completed_at_us",
+}
+_DOUBLE_RUN_FIELDS = {"task_id": "task", "at": "at_us", "log_index": "index"}
+_OPERATION_FIELDS = {"state": "state", "created_index": "created_index", "ended_at": "ended_at_us"}
+
+
 def codecs() -> dict[Table, Codec]:
     """The codec of every table of the state."""
     node_fields = {"hostname": "hostname", "state": "state", "online": "online"}
@@ -298,6 +312,9 @@ def codecs() -> dict[Table, Codec]:
         ),
         Table.SETTINGS: BlobCodec("settings", Setting, "name", {}),
         Table.BATCHES: BatchCodec(),
+        Table.WORKFLOWS: BlobCodec("te_workflows", Workflow, "id", _WORKFLOW_FIELDS),
+        Table.OPERATIONS: BlobCodec("operations", Operation, "id", _OPERATION_FIELDS),
+        Table.DOUBLE_RUNS: BlobCodec("double_runs", DoubleRun, "id", _DOUBLE_RUN_FIELDS),
     }
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cortex.v1.types_pb2 import Event
-from node.core.model import LIVE, Change, Key, Row, Table, row_digest
+from cortex.v1.types_pb2 import Event, Workflow
+from node.core.model import LIVE, LIVE_OPERATION, LIVE_WORKFLOW, Change, Key, Row, Table, row_digest
 from node.store import past, queries
 from node.store.connect import MEMORY, Connection, open_writer
 from node.store.past import Aged
@@ -94,14 +94,22 @@ class Store:
             self._failpoint("commit")
 
     def load_live(self) -> list[Row]:
-        """Rows that live in memory: tasks that have not ended, nodes, settings and batches."""
+        """Rows that live in memory: nodes, settings, batches, and what has not ended.
+
+        A workflow that lives has all its tasks there, those that have ended, too.
+        """
         rows: list[Row] = []
-        marks = ",".join(str(int(state)) for state in sorted(LIVE))
+        marks = _marks(LIVE)
         with _opened(self._cold).transaction() as db:
             rows += self._select(db, Table.NODES, "ORDER BY id")
             rows += self._select(db, Table.SETTINGS, "ORDER BY id")
             rows += self._select(db, Table.BATCHES, "ORDER BY id")
+            rows += self._select(db, Table.OPERATIONS, f"WHERE state IN ({_marks(LIVE_OPERATION)})")
+            rows += self._select(db, Table.WORKFLOWS, f"WHERE state IN ({_marks(LIVE_WORKFLOW)})")
             rows += self._select(db, Table.TASKS, f"WHERE state IN ({marks}) ORDER BY state, created_index, id")
+            for workflow in [row for row in rows if isinstance(row, Workflow)]:
+                where = f"WHERE workflow_id = ? AND workflow_id <> '' AND state NOT IN ({marks})"
+                rows += self._select(db, Table.TASKS, f"{where} ORDER BY created_index, id", workflow.id)
         return rows
 
     def get(self, keys: Iterable[Key]) -> dict[Key, Row]:
@@ -126,10 +134,10 @@ class Store:
             for values in db.execute(_lookup(codec, len(chunk)), [value for key in chunk for value in key]):
                 yield codec.decode(values)
 
-    def _select(self, db: sqlite3.Connection, table: Table, rest: str) -> list[Row]:
+    def _select(self, db: sqlite3.Connection, table: Table, rest: str, *values: str) -> list[Row]:
         codec = self._codecs[table]
         sql = f"SELECT {', '.join(codec.columns)} FROM {codec.table} {rest}"
-        return [codec.decode(values) for values in db.execute(sql)]
+        return [codec.decode(found) for found in db.execute(sql, values)]
 
     def list_tasks(self, query: queries.TaskQuery) -> queries.TaskPage:
         """Tasks that match, newest first. Raises Fault for a bad cursor or limit."""
@@ -220,6 +228,10 @@ def _opened(connection: Connection | None) -> Connection:
     if connection is None:
         raise RuntimeError("the store is not open")
     return connection
+
+
+def _marks(states: Iterable[int]) -> str:
+    return ",".join(str(int(state)) for state in sorted(states))
 
 
 def _saved(db: sqlite3.Connection) -> Saved:

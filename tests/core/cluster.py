@@ -23,8 +23,9 @@ from cortex.v1.log_pb2 import (
     TaskSubmit,
 )
 from cortex.v1.types_pb2 import Cause, Event, Node, NodeRole, Placement, Slots, Task, TaskResult, TaskSpec, TaskType
-from node.core import machine, validate
-from node.core.model import ENDED, ClusterState, Key, Outcome, Row, Table
+from node.core import machine, reads, validate
+from node.core.model import Key, Outcome, Row, Table, has_ended
+from node.core.state import ClusterState
 
 HOUR_US = 3600 * 1_000_000
 
@@ -70,8 +71,7 @@ class Machine:
         self.log.append(data)
         entry = Entry.FromString(data)
         index = self.state.index + 1
-        cold = self._load(machine.reads(entry))
-        cold |= self._load(machine.follow(entry, self.state, cold))
+        cold = reads.gather([entry], self.state, self._load)
         outcome = machine.apply(self.state, cold, entry, index, 1)
         if self.twice:
             assert machine.apply(self.state, cold, entry, index, 1) == outcome
@@ -86,12 +86,14 @@ class Machine:
                 if isinstance(change.new, Event):
                     self.events.append(change.new)
         if self._spill:
-            self.state.evict([c.id for c in outcome.changes if isinstance(c.new, Task) and c.new.state in ENDED])
+            self.state.evict(
+                [Key(c.table, c.id) for c in outcome.changes if c.new is not None and has_ended(c.new)]
+            )
         self.outcome = outcome
         return outcome.reply
 
-    def _load(self, keys: Iterable[Key]) -> dict[Key, Row]:
-        return {key: self.rows[key] for key in keys if key in self.rows and self.state.get(*key) is None}
+    def _load(self, keys: Iterable[Key]) -> dict[Key, Row | None]:
+        return {key: self.rows.get(key) for key in keys if self.state.get(*key) is None}
 
     def task(self, task_id: str) -> Task:
         row = self.rows[Key(Table.TASKS, task_id)]

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cortex.v1.types_pb2 import Gpu, Label, Node, NodeState, Resources, Slots, Task, TaskSpec, TaskType
-from node.core.model import QUEUED, ClusterState
+from node.core.model import QUEUED
 from node.core.queue import AGEING_US
 from node.core.scheduler import Limits, Planned, Queue, plan
 from node.core.score import points
+from node.core.state import ClusterState
 
 SHELL = TaskType.TASK_TYPE_SHELL
 CONTAINER = TaskType.TASK_TYPE_CONTAINER

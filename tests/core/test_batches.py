@@ -10,7 +10,8 @@ import pytest
 from cortex.v1.log_pb2 import BatchKey, BatchPart, Command, Entry, HistoryTrim, Reply, RequestRef, SettingsChange
 from cortex.v1.types_pb2 import Batch, EventType, SubmitKey, Task
 from node.core.faults import Code
-from node.core.model import LIVE, ClusterState, Key, Table, recount, reply_key
+from node.core.model import LIVE, Key, Table, recount, reply_key
+from node.core.state import ClusterState
 from node.core.transitions.batches import BATCH_KEPT_US, OPEN_LIMIT
 from node.core.transitions.keys import SUBMIT_KEY_KEPT_US, submission_sha256
 from tests.core.cluster import HOUR_US, Machine, cancel, cluster, failed, retry

@@ -16,7 +16,7 @@ from cortex.v1.log_pb2 import (
     SettingsChange,
 )
 from cortex.v1.types_pb2 import Node, Requests, Slots, Task
-from node.core import machine, settings
+from node.core import machine, reads, settings
 from node.core.faults import Code
 from node.core.model import ASSIGNED, COMPLETED, QUEUED, RUNNING, Key, Table
 from tests.core.cluster import (
@@ -163,7 +163,7 @@ def test_a_trim_names_at_most_1000_rows() -> None:
     m = cluster()
     trim = HistoryTrim(before_us=m.now_us, ids=["x"] * 600, event_ids=["y"] * 401)
     assert m.one(Command(history_trim=trim)).code == Code.INVALID
-    assert machine.reads(_entry(Command(history_trim=trim))) == set()
+    assert reads.reads(_entry(Command(history_trim=trim))) == set()
 
 
 def test_noop_changes_nothing() -> None:

@@ -11,7 +11,8 @@ from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Command, Entry, HistoryTrim, NodeCordon, NodeLeave, TaskAssign, TaskCancel, TaskRetry
 from cortex.v1.types_pb2 import Event, Placement, Requests, Task
 from node.core import machine
-from node.core.model import DEAD_LETTER, ENDED, FAILED, ON_NODE, QUEUED, ClusterState, Key, Table, recount
+from node.core.model import DEAD_LETTER, ENDED, FAILED, ON_NODE, QUEUED, Key, Table, recount
+from node.core.state import ClusterState
 from tests.core import garbage
 from tests.core.cluster import HOUR_US, Machine, complete, failed, fenced, migrate
 

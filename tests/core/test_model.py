@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from cortex.v1 import types_pb2
 from cortex.v1.types_pb2 import Batch, Event, Node, Requests, Setting, StoredReply, SubmitKey, Task
-from node.core.model import (
-    ClusterState,
-    Key,
-    NodeUse,
-    Table,
-    holds,
-    queue_deadline_us,
-    recount,
-    reply_key,
-    row_digest,
-    row_key,
-)
+from node.core.model import Key, Table, holds, queue_deadline_us, recount, reply_key, row_digest, row_key
+from node.core.state import ClusterState, NodeUse
 from tests.core.cluster import cluster, complete, retry
 from tests.core.states import dead, running
 
@@ -73,7 +63,7 @@ def test_the_digest_outlives_eviction_and_load() -> None:
 
 def test_evict_keeps_what_lives() -> None:
     m, task_id = running()
-    m.state.evict([task_id, "nobody"])
+    m.state.evict([Key(Table.TASKS, task_id), Key(Table.TASKS, "nobody")])
     assert task_id in m.state.tasks
     m.one(complete(task_id, m.task(task_id).fence))
     assert m.state.counts == {}

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from cortex.v1.cluster_pb2 import NodeVerdict
 from cortex.v1.types_pb2 import NodeState, Resources
 from node.core.explain import why
-from node.core.model import QUEUED, RUNNING, ClusterState
+from node.core.model import QUEUED, RUNNING
 from node.core.scheduler import Limits
+from node.core.state import ClusterState
 from tests.core.scheduling import CONTAINER, GB, NOW_US, node, pass_over, places, sample, state_of, task
 from tests.core.test_scheduler_queue import clusters
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from cortex.v1.types_pb2 import Task
 from node.core import queue as queue_module
 from node.core import scheduler
-from node.core.model import ASSIGNED, COMPLETED, QUEUED, RUNNING, Change, ClusterState, Outcome, Table
+from node.core.model import ASSIGNED, COMPLETED, QUEUED, RUNNING, Change, Outcome, Table
 from node.core.queue import AGEING_US, Queue
 from node.core.scheduler import Limits, plan
+from node.core.state import ClusterState
 from tests.core.scheduling import NOW_US, gpu, ids, node, pass_over, plain_plan, sample, state_of, task
 
 

@@ -13,9 +13,10 @@ from cortex.v1 import cluster_pb2, log_pb2, types_pb2, worker_pb2
 from cortex.v1.log_pb2 import Command, Entry, Reply
 from cortex.v1.types_pb2 import Event, StoredReply, SubmitKey, Task
 from cortex.v1.worker_pb2 import LeaderMessage, WorkerMessage
-from node.core import machine, validate
+from node.core import machine, reads, validate
 from node.core.faults import Code, Fault
-from node.core.model import DEAD_LETTER, ENDED, Change, ClusterState, Key, Row, row_key
+from node.core.model import DEAD_LETTER, ENDED, Change, Key, Row, row_key
+from node.core.state import ClusterState
 from node.env import Env
 from node.leader.leadership import Leadership
 from node.leader.port import Settings
@@ -125,12 +126,8 @@ class FakeReplica:
     def apply(self, entry: Entry) -> Reply:
         self.entries.append(entry)
         index = self.state.index + 1
-        keys = machine.reads(entry)
-        cold = {key: self._rows.get(key) for key in keys}
-        cold.update({key: self._rows.get(key) for key in machine.follow(entry, self.state, cold)})
-        outcome = machine.apply(
-            self.state, {k: row for k, row in cold.items() if row is not None}, entry, index, self.term
-        )
+        cold = reads.gather([entry], self.state, lambda keys: {key: self._rows.get(key) for key in keys})
+        outcome = machine.apply(self.state, cold, entry, index, self.term)
         self.state.commit(outcome, index, self.term, entry.at_us)
         for change in outcome.changes:
             self._rows[Key(change.table, change.id)] = change.new

@@ -18,7 +18,6 @@ from node.core.model import (
     QUEUED,
     RUNNING,
     Change,
-    ClusterState,
     Key,
     Outcome,
     Row,
@@ -26,6 +25,7 @@ from node.core.model import (
     reply_key,
     row_digest,
 )
+from node.core.state import ClusterState
 from node.store import Store, StoreDamaged, StoreTooNew, StoreUnavailable, TaskQuery
 from node.store.connect import SCHEMA_VERSION
 from node.store.past import Aged

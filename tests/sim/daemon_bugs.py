@@ -12,7 +12,7 @@ from cortex.v1 import cluster_pb2
 from cortex.v1.types_pb2 import Task
 from cortex.v1.worker_pb2 import Report
 from node.core import machine
-from node.core.model import ClusterState
+from node.core.state import ClusterState
 from node.core.transitions import cluster
 from node.leader import reports
 from node.leader.leases import Leases

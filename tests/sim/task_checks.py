@@ -9,7 +9,8 @@ from itertools import pairwise
 from cortex.v1 import log_pb2, types_pb2
 from node.consensus.port import Committed
 from node.core import machine
-from node.core.model import ENDED, ClusterState, Key, Row, Table
+from node.core.model import ENDED, Key, Row, Table
+from node.core.state import ClusterState
 from node.store.queries import EventQuery
 from node.store.store import Store
 from tests.sim.processes import Execution

@@ -9,7 +9,8 @@ from cortex.v1.log_pb2 import Entry
 from cortex.v1.types_pb2 import Batch, Event, EventType, Node, Setting, SubmitKey, Task, TaskSpec
 from node.core.checks import TIME_LIMIT_US
 from node.core.faults import Code
-from node.core.model import LIVE, ON_NODE, Change, ClusterState, Key, NodeUse, Row, Table
+from node.core.model import LIVE, ON_NODE, Change, Key, Row, Table
+from node.core.state import ClusterState, NodeUse
 
 _DETAIL_CHARS = 300
 

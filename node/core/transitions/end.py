@@ -22,16 +22,7 @@ from cortex.v1.types_pb2 import (
 )
 from node.core import checks
 from node.core.faults import Code
-from node.core.model import (
-    CANCELLED,
-    COMPLETED,
-    DEAD_LETTER,
-    FAILED,
-    ON_NODE,
-    PENDING,
-    QUEUED,
-    queue_deadline_us,
-)
+from node.core.model import CANCELLED, COMPLETED, DEAD_LETTER, FAILED, ON_NODE, PENDING, QUEUED, queue_deadline_us
 from node.core.transitions import keys
 from node.core.transitions.draft import Draft, Refusal
 

@@ -88,6 +88,32 @@ class Freshness(_message.Message):
 Global___Freshness: _TypeAlias = Freshness  # noqa: Y015
 
 @_typing.final
+class Moment(_message.Message):
+    """A moment of the last 24 h. Nothing set = now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """log index"""
+    at_us: _builtins.int
+    """leader time, unix; instead of index"""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Moment: _TypeAlias = Moment  # noqa: Y015
+
+@_typing.final
 class TaskRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -243,19 +269,25 @@ class GetTaskRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     FRESHNESS_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """or a unique prefix"""
     @_builtins.property
     def freshness(self) -> Global___Freshness: ...
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """show it as it was"""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         freshness: Global___Freshness | None = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness", "id", b"id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -306,6 +338,10 @@ class ListTasksRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     FRESHNESS_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    LIVE_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """node id; empty = all"""
     workflow: _builtins.str
@@ -316,12 +352,22 @@ class ListTasksRequest(_message.Message):
     """rows, 1-1,000; 0 = 50"""
     cursor: _builtins.str
     """next_cursor of the page before"""
+    operation: _builtins.str
+    """operation id; empty = all"""
+    fingerprint: _builtins.str
+    """empty = all"""
+    live: _builtins.bool
+    """only those that have not ended, in addition to states"""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.TaskState.ValueType]:
         """empty = all"""
 
     @_builtins.property
     def freshness(self) -> Global___Freshness: ...
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """list them as they were"""
+
     def __init__(
         self,
         *,
@@ -332,10 +378,14 @@ class ListTasksRequest(_message.Message):
         limit: _builtins.int = ...,
         cursor: _builtins.str = ...,
         freshness: Global___Freshness | None = ...,
+        at: Global___Moment | None = ...,
+        operation: _builtins.str = ...,
+        fingerprint: _builtins.str = ...,
+        live: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "freshness", b"freshness", "limit", b"limit", "node", b"node", "states", b"states", "text", b"text", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "cursor", b"cursor", "fingerprint", b"fingerprint", "freshness", b"freshness", "limit", b"limit", "live", b"live", "node", b"node", "operation", b"operation", "states", b"states", "text", b"text", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -388,6 +438,13 @@ class ListEventsRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     FRESHNESS_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    AUDIT_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """task id; empty = all"""
     node: _builtins.str
@@ -397,8 +454,25 @@ class ListEventsRequest(_message.Message):
     limit: _builtins.int
     """rows, 1-1,000; 0 = 50"""
     cursor: _builtins.str
+    newest_first: _builtins.bool
+    workflow: _builtins.str
+    """workflow id; its own events and those of its tasks; empty = all"""
+    operation: _builtins.str
+    """operation id; empty = all"""
+    actor: _builtins.str
+    """who caused it; empty = all"""
+    audit: _builtins.bool
+    """only what a person or program asked for"""
     @_builtins.property
     def freshness(self) -> Global___Freshness: ...
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.EventType.ValueType]:
+        """empty = all"""
+
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """nothing later than that"""
+
     def __init__(
         self,
         *,
@@ -408,10 +482,17 @@ class ListEventsRequest(_message.Message):
         limit: _builtins.int = ...,
         cursor: _builtins.str = ...,
         freshness: Global___Freshness | None = ...,
+        newest_first: _builtins.bool = ...,
+        types: _abc.Iterable[_types_pb2.EventType.ValueType] | None = ...,
+        workflow: _builtins.str = ...,
+        operation: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        audit: _builtins.bool = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "freshness", b"freshness", "limit", b"limit", "node", b"node", "since_us", b"since_us", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "at", b"at", "audit", b"audit", "cursor", b"cursor", "freshness", b"freshness", "limit", b"limit", "newest_first", b"newest_first", "node", b"node", "operation", b"operation", "since_us", b"since_us", "task", b"task", "types", b"types", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -431,7 +512,7 @@ class ListEventsReply(_message.Message):
     age_us: _builtins.int
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Event]:
-        """oldest first"""
+        """oldest first, or as asked for"""
 
     def __init__(
         self,
@@ -456,8 +537,14 @@ class CancelTaskRequest(_message.Message):
     MUTATION_FIELD_NUMBER: _builtins.int
     IDS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    UNDO_WINDOW_MS_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """<= 200 characters"""
+    fingerprint: _builtins.str
+    """of a discard: all letters of one cause, instead of ids"""
+    undo_window_ms: _builtins.int
+    """of a discard; 0 = at once, absent = 10,000"""
     @_builtins.property
     def mutation(self) -> Global___Mutation: ...
     @_builtins.property
@@ -470,12 +557,16 @@ class CancelTaskRequest(_message.Message):
         mutation: Global___Mutation | None = ...,
         ids: _abc.Iterable[_builtins.str] | None = ...,
         reason: _builtins.str = ...,
+        fingerprint: _builtins.str = ...,
+        undo_window_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_undo_window_ms", b"_undo_window_ms", "mutation", b"mutation", "undo_window_ms", b"undo_window_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids", "mutation", b"mutation", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_undo_window_ms", b"_undo_window_ms", "fingerprint", b"fingerprint", "ids", b"ids", "mutation", b"mutation", "reason", b"reason", "undo_window_ms", b"undo_window_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__undo_window_ms: _TypeAlias = _typing.Literal["undo_window_ms"]  # noqa: Y015
+    _WhichOneofArgType__undo_window_ms: _TypeAlias = _typing.Literal["_undo_window_ms", b"_undo_window_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__undo_window_ms) -> _WhichOneofReturnType__undo_window_ms | None: ...
 
 Global___CancelTaskRequest: _TypeAlias = CancelTaskRequest  # noqa: Y015
 
@@ -485,23 +576,43 @@ class RetryTaskRequest(_message.Message):
 
     MUTATION_FIELD_NUMBER: _builtins.int
     IDS_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
+    EDITED_SPEC_FIELD_NUMBER: _builtins.int
+    UNDO_WINDOW_MS_FIELD_NUMBER: _builtins.int
+    fingerprint: _builtins.str
+    """all letters of one cause, instead of ids; after an undo window"""
+    canary: _builtins.bool
+    """1, then 10 %, then all; stops when they fail the same way again"""
+    undo_window_ms: _builtins.int
+    """0 = at once; absent = 10,000 for a fingerprint, 0 for ids"""
     @_builtins.property
     def mutation(self) -> Global___Mutation: ...
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """or unique prefixes"""
+        """or unique prefixes; acted upon at once"""
+
+    @_builtins.property
+    def edited_spec(self) -> _types_pb2.TaskSpec:
+        """of one id: run it so instead"""
 
     def __init__(
         self,
         *,
         mutation: Global___Mutation | None = ...,
         ids: _abc.Iterable[_builtins.str] | None = ...,
+        fingerprint: _builtins.str = ...,
+        canary: _builtins.bool = ...,
+        edited_spec: _types_pb2.TaskSpec | None = ...,
+        undo_window_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_undo_window_ms", b"_undo_window_ms", "edited_spec", b"edited_spec", "mutation", b"mutation", "undo_window_ms", b"undo_window_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids", "mutation", b"mutation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_undo_window_ms", b"_undo_window_ms", "canary", b"canary", "edited_spec", b"edited_spec", "fingerprint", b"fingerprint", "ids", b"ids", "mutation", b"mutation", "undo_window_ms", b"undo_window_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__undo_window_ms: _TypeAlias = _typing.Literal["undo_window_ms"]  # noqa: Y015
+    _WhichOneofArgType__undo_window_ms: _TypeAlias = _typing.Literal["_undo_window_ms", b"_undo_window_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__undo_window_ms) -> _WhichOneofReturnType__undo_window_ms | None: ...
 
 Global___RetryTaskRequest: _TypeAlias = RetryTaskRequest  # noqa: Y015
 
@@ -623,16 +734,22 @@ class ListNodesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FRESHNESS_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def freshness(self) -> Global___Freshness: ...
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """list them as they were; without samples"""
+
     def __init__(
         self,
         *,
         freshness: Global___Freshness | None = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -840,19 +957,25 @@ class WhyRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     FRESHNESS_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """task id or unique prefix"""
     @_builtins.property
     def freshness(self) -> Global___Freshness: ...
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """judge as of then; for a task that is not queued, absent = its last placement"""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         freshness: Global___Freshness | None = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness", "id", b"id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -865,7 +988,14 @@ class WhyReply(_message.Message):
     TASK_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    PAST_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     index: _builtins.int
+    """log index that was judged at"""
+    past: _builtins.bool
+    """of a placement, not of now"""
+    note: _builtins.str
+    """what could not be judged, in one sentence; empty = nothing"""
     @_builtins.property
     def task(self) -> _types_pb2.Task: ...
     @_builtins.property
@@ -876,10 +1006,12 @@ class WhyReply(_message.Message):
         task: _types_pb2.Task | None = ...,
         nodes: _abc.Iterable[Global___NodeVerdict] | None = ...,
         index: _builtins.int = ...,
+        past: _builtins.bool = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "nodes", b"nodes", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "nodes", b"nodes", "note", b"note", "past", b"past", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1146,3 +1278,1116 @@ class OutputReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OutputReply: _TypeAlias = OutputReply  # noqa: Y015
+
+@_typing.final
+class WorkflowTaskRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    DEPENDS_ON_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    CAN_FAIL_FIELD_NUMBER: _builtins.int
+    FINALLY_FIELD_NUMBER: _builtins.int
+    MAP_FIELD_NUMBER: _builtins.int
+    MAPPED_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """unique in the workflow"""
+    condition: _builtins.str
+    """JavaScript expression; empty = true"""
+    rule: _types_pb2.Rule.ValueType
+    """unspecified = by the condition"""
+    can_fail: _builtins.bool
+    mapped: _builtins.bool
+    """map counts even if it is empty"""
+    @_builtins.property
+    def task(self) -> Global___TaskRequest:
+        """name empty = the key"""
+
+    @_builtins.property
+    def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """keys"""
+
+    @_builtins.property
+    def map(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """JSON values: one task "<key>[<i>]" for each, with {{item}} and {{index}} filled in"""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        task: Global___TaskRequest | None = ...,
+        depends_on: _abc.Iterable[_builtins.str] | None = ...,
+        condition: _builtins.str = ...,
+        rule: _types_pb2.Rule.ValueType = ...,
+        can_fail: _builtins.bool = ...,
+        map: _abc.Iterable[_builtins.bytes] | None = ...,
+        mapped: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_fail", b"can_fail", "condition", b"condition", "depends_on", b"depends_on", "finally", b"finally", "key", b"key", "map", b"map", "mapped", b"mapped", "rule", b"rule", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkflowTaskRequest: _TypeAlias = WorkflowTaskRequest  # noqa: Y015
+
+@_typing.final
+class SubmitWorkflowRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUTATION_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    MAX_FAILURES_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    SUBMIT_KEY_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    policy: _types_pb2.FailurePolicy.ValueType
+    max_failures: _builtins.int
+    submit_key: _builtins.str
+    """empty = none"""
+    dry_run: _builtins.bool
+    """only validate"""
+    @_builtins.property
+    def mutation(self) -> Global___Mutation: ...
+    @_builtins.property
+    def context(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.ContextItem]: ...
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkflowTaskRequest]: ...
+    def __init__(
+        self,
+        *,
+        mutation: Global___Mutation | None = ...,
+        name: _builtins.str = ...,
+        context: _abc.Iterable[_types_pb2.ContextItem] | None = ...,
+        policy: _types_pb2.FailurePolicy.ValueType = ...,
+        max_failures: _builtins.int = ...,
+        tasks: _abc.Iterable[Global___WorkflowTaskRequest] | None = ...,
+        submit_key: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "dry_run", b"dry_run", "max_failures", b"max_failures", "mutation", b"mutation", "name", b"name", "policy", b"policy", "submit_key", b"submit_key", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitWorkflowRequest: _TypeAlias = SubmitWorkflowRequest  # noqa: Y015
+
+@_typing.final
+class SubmitWorkflowReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DEDUPLICATED_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    deduplicated: _builtins.bool
+    index: _builtins.int
+    tasks: _builtins.int
+    """after maps were expanded"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        deduplicated: _builtins.bool = ...,
+        index: _builtins.int = ...,
+        tasks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deduplicated", b"deduplicated", "id", b"id", "index", b"index", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitWorkflowReply: _TypeAlias = SubmitWorkflowReply  # noqa: Y015
+
+@_typing.final
+class ListWorkflowsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATES_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    FRESHNESS_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """part of the name or id; empty = all"""
+    limit: _builtins.int
+    """rows, 1-1,000; 0 = 50"""
+    cursor: _builtins.str
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.WorkflowState.ValueType]:
+        """empty = all"""
+
+    @_builtins.property
+    def freshness(self) -> Global___Freshness: ...
+    @_builtins.property
+    def at(self) -> Global___Moment: ...
+    def __init__(
+        self,
+        *,
+        states: _abc.Iterable[_types_pb2.WorkflowState.ValueType] | None = ...,
+        text: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        cursor: _builtins.str = ...,
+        freshness: Global___Freshness | None = ...,
+        at: Global___Moment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "cursor", b"cursor", "freshness", b"freshness", "limit", b"limit", "states", b"states", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWorkflowsRequest: _TypeAlias = ListWorkflowsRequest  # noqa: Y015
+
+@_typing.final
+class ListWorkflowsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOWS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    NEXT_CURSOR_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    AGE_US_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    next_cursor: _builtins.str
+    """empty = last page"""
+    index: _builtins.int
+    age_us: _builtins.int
+    @_builtins.property
+    def workflows(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Workflow]:
+        """newest first"""
+
+    def __init__(
+        self,
+        *,
+        workflows: _abc.Iterable[_types_pb2.Workflow] | None = ...,
+        total: _builtins.int = ...,
+        next_cursor: _builtins.str = ...,
+        index: _builtins.int = ...,
+        age_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "index", b"index", "next_cursor", b"next_cursor", "total", b"total", "workflows", b"workflows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWorkflowsReply: _TypeAlias = ListWorkflowsReply  # noqa: Y015
+
+@_typing.final
+class GetWorkflowRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    FRESHNESS_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """or a unique prefix"""
+    @_builtins.property
+    def freshness(self) -> Global___Freshness: ...
+    @_builtins.property
+    def at(self) -> Global___Moment: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        freshness: Global___Freshness | None = ...,
+        at: Global___Moment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetWorkflowRequest: _TypeAlias = GetWorkflowRequest  # noqa: Y015
+
+@_typing.final
+class WorkflowStatus(_message.Message):
+    """WorkflowStatus: the workflow and all its tasks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def workflow(self) -> _types_pb2.Workflow: ...
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Task]:
+        """by member, without output"""
+
+    def __init__(
+        self,
+        *,
+        workflow: _types_pb2.Workflow | None = ...,
+        tasks: _abc.Iterable[_types_pb2.Task] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["workflow", b"workflow"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tasks", b"tasks", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkflowStatus: _TypeAlias = WorkflowStatus  # noqa: Y015
+
+@_typing.final
+class GetWorkflowReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    AGE_US_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    age_us: _builtins.int
+    @_builtins.property
+    def status(self) -> Global___WorkflowStatus: ...
+    def __init__(
+        self,
+        *,
+        status: Global___WorkflowStatus | None = ...,
+        index: _builtins.int = ...,
+        age_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "index", b"index", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetWorkflowReply: _TypeAlias = GetWorkflowReply  # noqa: Y015
+
+@_typing.final
+class CancelWorkflowRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUTATION_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """or a unique prefix"""
+    reason: _builtins.str
+    """<= 200 characters"""
+    @_builtins.property
+    def mutation(self) -> Global___Mutation: ...
+    def __init__(
+        self,
+        *,
+        mutation: Global___Mutation | None = ...,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "mutation", b"mutation", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelWorkflowRequest: _TypeAlias = CancelWorkflowRequest  # noqa: Y015
+
+@_typing.final
+class ResumeWorkflowRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUTATION_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """or a unique prefix"""
+    key: _builtins.str
+    """from this task on; empty = from what did not complete"""
+    dry_run: _builtins.bool
+    """only say which tasks would run again"""
+    @_builtins.property
+    def mutation(self) -> Global___Mutation: ...
+    def __init__(
+        self,
+        *,
+        mutation: Global___Mutation | None = ...,
+        id: _builtins.str = ...,
+        key: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "id", b"id", "key", b"key", "mutation", b"mutation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeWorkflowRequest: _TypeAlias = ResumeWorkflowRequest  # noqa: Y015
+
+@_typing.final
+class ListCausesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRESHNESS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """causes, 1-1,000; 0 = 100"""
+    @_builtins.property
+    def freshness(self) -> Global___Freshness: ...
+    def __init__(
+        self,
+        *,
+        freshness: Global___Freshness | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCausesRequest: _TypeAlias = ListCausesRequest  # noqa: Y015
+
+@_typing.final
+class DeadLetterCause(_message.Message):
+    """Dead letters that failed the same way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_AT_US_FIELD_NUMBER: _builtins.int
+    LAST_AT_US_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    SAMPLE_FIELD_NUMBER: _builtins.int
+    fingerprint: _builtins.str
+    count: _builtins.int
+    first_at_us: _builtins.int
+    """leader time, unix"""
+    last_at_us: _builtins.int
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """where they failed last, most first, at most 10"""
+
+    @_builtins.property
+    def sample(self) -> _types_pb2.Task:
+        """the newest"""
+
+    def __init__(
+        self,
+        *,
+        fingerprint: _builtins.str = ...,
+        count: _builtins.int = ...,
+        first_at_us: _builtins.int = ...,
+        last_at_us: _builtins.int = ...,
+        nodes: _abc.Iterable[_builtins.str] | None = ...,
+        sample: _types_pb2.Task | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sample", b"sample"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "fingerprint", b"fingerprint", "first_at_us", b"first_at_us", "last_at_us", b"last_at_us", "nodes", b"nodes", "sample", b"sample"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadLetterCause: _TypeAlias = DeadLetterCause  # noqa: Y015
+
+@_typing.final
+class ListCausesReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAUSES_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    AGE_US_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    age_us: _builtins.int
+    @_builtins.property
+    def causes(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetterCause]:
+        """most letters first"""
+
+    def __init__(
+        self,
+        *,
+        causes: _abc.Iterable[Global___DeadLetterCause] | None = ...,
+        index: _builtins.int = ...,
+        age_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "causes", b"causes", "index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCausesReply: _TypeAlias = ListCausesReply  # noqa: Y015
+
+@_typing.final
+class AnnotateTaskRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUTATION_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """or a unique prefix"""
+    text: _builtins.str
+    """<= 500 characters"""
+    @_builtins.property
+    def mutation(self) -> Global___Mutation: ...
+    def __init__(
+        self,
+        *,
+        mutation: Global___Mutation | None = ...,
+        id: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "mutation", b"mutation", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnotateTaskRequest: _TypeAlias = AnnotateTaskRequest  # noqa: Y015
+
+@_typing.final
+class SetPriorityRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUTATION_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    UNDO_WINDOW_MS_FIELD_NUMBER: _builtins.int
+    priority: _builtins.int
+    """0-10"""
+    undo_window_ms: _builtins.int
+    """0 = at once; absent = 10,000"""
+    @_builtins.property
+    def mutation(self) -> Global___Mutation: ...
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """or unique prefixes"""
+
+    def __init__(
+        self,
+        *,
+        mutation: Global___Mutation | None = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        priority: _builtins.int = ...,
+        undo_window_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_undo_window_ms", b"_undo_window_ms", "mutation", b"mutation", "undo_window_ms", b"undo_window_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_undo_window_ms", b"_undo_window_ms", "ids", b"ids", "mutation", b"mutation", "priority", b"priority", "undo_window_ms", b"undo_window_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__undo_window_ms: _TypeAlias = _typing.Literal["undo_window_ms"]  # noqa: Y015
+    _WhichOneofArgType__undo_window_ms: _TypeAlias = _typing.Literal["_undo_window_ms", b"_undo_window_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__undo_window_ms) -> _WhichOneofReturnType__undo_window_ms | None: ...
+
+Global___SetPriorityRequest: _TypeAlias = SetPriorityRequest  # noqa: Y015
+
+@_typing.final
+class ListOperationsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRESHNESS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    LIVE_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """rows, 1-1,000; 0 = 50"""
+    cursor: _builtins.str
+    live: _builtins.bool
+    """only those that have not ended"""
+    @_builtins.property
+    def freshness(self) -> Global___Freshness: ...
+    def __init__(
+        self,
+        *,
+        freshness: Global___Freshness | None = ...,
+        limit: _builtins.int = ...,
+        cursor: _builtins.str = ...,
+        live: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "freshness", b"freshness", "limit", b"limit", "live", b"live"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOperationsRequest: _TypeAlias = ListOperationsRequest  # noqa: Y015
+
+@_typing.final
+class ListOperationsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_CURSOR_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    AGE_US_FIELD_NUMBER: _builtins.int
+    next_cursor: _builtins.str
+    """empty = last page"""
+    index: _builtins.int
+    age_us: _builtins.int
+    @_builtins.property
+    def operations(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Operation]:
+        """newest first, without plans' lists"""
+
+    def __init__(
+        self,
+        *,
+        operations: _abc.Iterable[_types_pb2.Operation] | None = ...,
+        next_cursor: _builtins.str = ...,
+        index: _builtins.int = ...,
+        age_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "index", b"index", "next_cursor", b"next_cursor", "operations", b"operations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOperationsReply: _TypeAlias = ListOperationsReply  # noqa: Y015
+
+@_typing.final
+class GetOperationRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    FRESHNESS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """or a unique prefix"""
+    @_builtins.property
+    def freshness(self) -> Global___Freshness: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        freshness: Global___Freshness | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOperationRequest: _TypeAlias = GetOperationRequest  # noqa: Y015
+
+@_typing.final
+class GetOperationReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    AGE_US_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    age_us: _builtins.int
+    @_builtins.property
+    def operation(self) -> _types_pb2.Operation: ...
+    def __init__(
+        self,
+        *,
+        operation: _types_pb2.Operation | None = ...,
+        index: _builtins.int = ...,
+        age_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "index", b"index", "operation", b"operation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOperationReply: _TypeAlias = GetOperationReply  # noqa: Y015
+
+@_typing.final
+class StopOperationRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUTATION_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """or a unique prefix"""
+    reason: _builtins.str
+    """<= 200 characters"""
+    @_builtins.property
+    def mutation(self) -> Global___Mutation: ...
+    def __init__(
+        self,
+        *,
+        mutation: Global___Mutation | None = ...,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "mutation", b"mutation", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StopOperationRequest: _TypeAlias = StopOperationRequest  # noqa: Y015
+
+@_typing.final
+class RunOnNodesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUTATION_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    all: _builtins.bool
+    """every active node"""
+    @_builtins.property
+    def mutation(self) -> Global___Mutation: ...
+    @_builtins.property
+    def task(self) -> Global___TaskRequest: ...
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ids, unique prefixes or hostnames; empty with all"""
+
+    def __init__(
+        self,
+        *,
+        mutation: Global___Mutation | None = ...,
+        task: Global___TaskRequest | None = ...,
+        nodes: _abc.Iterable[_builtins.str] | None = ...,
+        all: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "mutation", b"mutation", "nodes", b"nodes", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunOnNodesRequest: _TypeAlias = RunOnNodesRequest  # noqa: Y015
+
+@_typing.final
+class RunOnNodesReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    TASK_IDS_FIELD_NUMBER: _builtins.int
+    operation_id: _builtins.str
+    index: _builtins.int
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """node ids"""
+
+    @_builtins.property
+    def task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """one for each of nodes"""
+
+    def __init__(
+        self,
+        *,
+        operation_id: _builtins.str = ...,
+        index: _builtins.int = ...,
+        nodes: _abc.Iterable[_builtins.str] | None = ...,
+        task_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "nodes", b"nodes", "operation_id", b"operation_id", "task_ids", b"task_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunOnNodesReply: _TypeAlias = RunOnNodesReply  # noqa: Y015
+
+@_typing.final
+class DrainRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUTATION_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    DEADLINE_MS_FIELD_NUMBER: _builtins.int
+    NO_DEADLINE_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    KEEP_CORDONED_FIELD_NUMBER: _builtins.int
+    MAX_PARALLEL_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    UNDO_WINDOW_MS_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """id, unique prefix or hostname"""
+    plan_id: _builtins.str
+    """of a rehearsal; empty = rehearse and run that"""
+    deadline_ms: _builtins.int
+    """absent = 3,600,000"""
+    no_deadline: _builtins.bool
+    force: _builtins.bool
+    keep_cordoned: _builtins.bool
+    max_parallel: _builtins.int
+    message: _builtins.str
+    """<= 200 characters"""
+    hold: _builtins.bool
+    undo_window_ms: _builtins.int
+    """absent = 10,000, or a quarter of the deadline if that is less"""
+    @_builtins.property
+    def mutation(self) -> Global___Mutation: ...
+    def __init__(
+        self,
+        *,
+        mutation: Global___Mutation | None = ...,
+        node: _builtins.str = ...,
+        plan_id: _builtins.str = ...,
+        deadline_ms: _builtins.int | None = ...,
+        no_deadline: _builtins.bool = ...,
+        force: _builtins.bool = ...,
+        keep_cordoned: _builtins.bool = ...,
+        max_parallel: _builtins.int = ...,
+        message: _builtins.str = ...,
+        hold: _builtins.bool = ...,
+        undo_window_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deadline_ms", b"_deadline_ms", "_undo_window_ms", b"_undo_window_ms", "deadline_ms", b"deadline_ms", "mutation", b"mutation", "undo_window_ms", b"undo_window_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deadline_ms", b"_deadline_ms", "_undo_window_ms", b"_undo_window_ms", "deadline_ms", b"deadline_ms", "force", b"force", "hold", b"hold", "keep_cordoned", b"keep_cordoned", "max_parallel", b"max_parallel", "message", b"message", "mutation", b"mutation", "no_deadline", b"no_deadline", "node", b"node", "plan_id", b"plan_id", "undo_window_ms", b"undo_window_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__deadline_ms: _TypeAlias = _typing.Literal["deadline_ms"]  # noqa: Y015
+    _WhichOneofArgType__deadline_ms: _TypeAlias = _typing.Literal["_deadline_ms", b"_deadline_ms"]  # noqa: Y015
+    _WhichOneofReturnType__undo_window_ms: _TypeAlias = _typing.Literal["undo_window_ms"]  # noqa: Y015
+    _WhichOneofArgType__undo_window_ms: _TypeAlias = _typing.Literal["_undo_window_ms", b"_undo_window_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deadline_ms) -> _WhichOneofReturnType__deadline_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__undo_window_ms) -> _WhichOneofReturnType__undo_window_ms | None: ...
+
+Global___DrainRequest: _TypeAlias = DrainRequest  # noqa: Y015
+
+@_typing.final
+class RehearseDrainReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    @_builtins.property
+    def plan(self) -> _types_pb2.DrainPlan: ...
+    def __init__(
+        self,
+        *,
+        plan: _types_pb2.DrainPlan | None = ...,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RehearseDrainReply: _TypeAlias = RehearseDrainReply  # noqa: Y015
+
+@_typing.final
+class DrainNodeReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    operation_id: _builtins.str
+    index: _builtins.int
+    @_builtins.property
+    def plan(self) -> _types_pb2.DrainPlan:
+        """that is being carried out"""
+
+    def __init__(
+        self,
+        *,
+        operation_id: _builtins.str = ...,
+        index: _builtins.int = ...,
+        plan: _types_pb2.DrainPlan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "operation_id", b"operation_id", "plan", b"plan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainNodeReply: _TypeAlias = DrainNodeReply  # noqa: Y015
+
+@_typing.final
+class GetSettingsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRESHNESS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def freshness(self) -> Global___Freshness: ...
+    def __init__(
+        self,
+        *,
+        freshness: Global___Freshness | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSettingsRequest: _TypeAlias = GetSettingsRequest  # noqa: Y015
+
+@_typing.final
+class SettingView(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    DEFAULT_VALUE_FIELD_NUMBER: _builtins.int
+    HELP_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    value: _builtins.str
+    """JSON; in force"""
+    default_value: _builtins.str
+    """JSON"""
+    help: _builtins.str
+    """one sentence, with the values that it may have"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+        default_value: _builtins.str = ...,
+        help: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_value", b"default_value", "help", b"help", "name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettingView: _TypeAlias = SettingView  # noqa: Y015
+
+@_typing.final
+class GetSettingsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    AGE_US_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    age_us: _builtins.int
+    @_builtins.property
+    def settings(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettingView]:
+        """by name"""
+
+    def __init__(
+        self,
+        *,
+        settings: _abc.Iterable[Global___SettingView] | None = ...,
+        index: _builtins.int = ...,
+        age_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "index", b"index", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSettingsReply: _TypeAlias = GetSettingsReply  # noqa: Y015
+
+@_typing.final
+class SetSettingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUTATION_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    value: _builtins.str
+    """JSON"""
+    @_builtins.property
+    def mutation(self) -> Global___Mutation: ...
+    def __init__(
+        self,
+        *,
+        mutation: Global___Mutation | None = ...,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation", "name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetSettingRequest: _TypeAlias = SetSettingRequest  # noqa: Y015
+
+@_typing.final
+class DiffRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """rows, 1-10,000; 0 = 1,000"""
+    @_builtins.property
+    def to(self) -> Global___Moment:
+        """nothing set = now"""
+
+    def __init__(
+        self,
+        *,
+        to: Global___Moment | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "to", b"to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "limit", b"limit", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffRequest: _TypeAlias = DiffRequest  # noqa: Y015
+
+@_typing.final
+class RowDiff(_message.Message):
+    """One row that is not the same at both moments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """tasks, nodes or workflows"""
+    id: _builtins.str
+    name: _builtins.str
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldDiff]: ...
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        fields: _abc.Iterable[Global___FieldDiff] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "id", b"id", "name", b"name", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RowDiff: _TypeAlias = RowDiff  # noqa: Y015
+
+@_typing.final
+class FieldDiff(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    before: _builtins.str
+    """empty = the row, or the value, was not there"""
+    after: _builtins.str
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        before: _builtins.str = ...,
+        after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "field", b"field"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FieldDiff: _TypeAlias = FieldDiff  # noqa: Y015
+
+@_typing.final
+class DiffReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    FROM_INDEX_FIELD_NUMBER: _builtins.int
+    TO_INDEX_FIELD_NUMBER: _builtins.int
+    truncated: _builtins.bool
+    """more rows differ"""
+    from_index: _builtins.int
+    to_index: _builtins.int
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___RowDiff]:
+        """tables in order, by id"""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___RowDiff] | None = ...,
+        truncated: _builtins.bool = ...,
+        from_index: _builtins.int = ...,
+        to_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_index", b"from_index", "rows", b"rows", "to_index", b"to_index", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffReply: _TypeAlias = DiffReply  # noqa: Y015
+
+@_typing.final
+class ListDoubleRunsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    FRESHNESS_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    """task id or unique prefix; empty = all"""
+    limit: _builtins.int
+    """rows, 1-1,000; 0 = 50"""
+    cursor: _builtins.str
+    @_builtins.property
+    def freshness(self) -> Global___Freshness: ...
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        cursor: _builtins.str = ...,
+        freshness: Global___Freshness | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "freshness", b"freshness", "limit", b"limit", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDoubleRunsRequest: _TypeAlias = ListDoubleRunsRequest  # noqa: Y015
+
+@_typing.final
+class ListDoubleRunsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOUBLE_RUNS_FIELD_NUMBER: _builtins.int
+    NEXT_CURSOR_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    AGE_US_FIELD_NUMBER: _builtins.int
+    next_cursor: _builtins.str
+    """empty = last page"""
+    index: _builtins.int
+    age_us: _builtins.int
+    @_builtins.property
+    def double_runs(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.DoubleRun]:
+        """newest first"""
+
+    def __init__(
+        self,
+        *,
+        double_runs: _abc.Iterable[_types_pb2.DoubleRun] | None = ...,
+        next_cursor: _builtins.str = ...,
+        index: _builtins.int = ...,
+        age_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "double_runs", b"double_runs", "index", b"index", "next_cursor", b"next_cursor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDoubleRunsReply: _TypeAlias = ListDoubleRunsReply  # noqa: Y015

@@ -119,6 +119,106 @@ class ClusterStub:
                 request_serializer=cortex_dot_v1_dot_cluster__pb2.OutputRequest.SerializeToString,
                 response_deserializer=cortex_dot_v1_dot_cluster__pb2.OutputReply.FromString,
                 _registered_method=True)
+        self.SubmitWorkflow = channel.unary_unary(
+                '/cortex.v1.Cluster/SubmitWorkflow',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.SubmitWorkflowRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.SubmitWorkflowReply.FromString,
+                _registered_method=True)
+        self.ListWorkflows = channel.unary_unary(
+                '/cortex.v1.Cluster/ListWorkflows',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.ListWorkflowsRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.ListWorkflowsReply.FromString,
+                _registered_method=True)
+        self.GetWorkflow = channel.unary_unary(
+                '/cortex.v1.Cluster/GetWorkflow',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.GetWorkflowRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.GetWorkflowReply.FromString,
+                _registered_method=True)
+        self.CancelWorkflow = channel.unary_unary(
+                '/cortex.v1.Cluster/CancelWorkflow',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.CancelWorkflowRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.MutationReply.FromString,
+                _registered_method=True)
+        self.ResumeWorkflow = channel.unary_unary(
+                '/cortex.v1.Cluster/ResumeWorkflow',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.ResumeWorkflowRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.MutationReply.FromString,
+                _registered_method=True)
+        self.ListCauses = channel.unary_unary(
+                '/cortex.v1.Cluster/ListCauses',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.ListCausesRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.ListCausesReply.FromString,
+                _registered_method=True)
+        self.AnnotateTask = channel.unary_unary(
+                '/cortex.v1.Cluster/AnnotateTask',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.AnnotateTaskRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.MutationReply.FromString,
+                _registered_method=True)
+        self.SetPriority = channel.unary_unary(
+                '/cortex.v1.Cluster/SetPriority',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.SetPriorityRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.MutationReply.FromString,
+                _registered_method=True)
+        self.ListOperations = channel.unary_unary(
+                '/cortex.v1.Cluster/ListOperations',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.ListOperationsRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.ListOperationsReply.FromString,
+                _registered_method=True)
+        self.GetOperation = channel.unary_unary(
+                '/cortex.v1.Cluster/GetOperation',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.GetOperationRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.GetOperationReply.FromString,
+                _registered_method=True)
+        self.UndoOperation = channel.unary_unary(
+                '/cortex.v1.Cluster/UndoOperation',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.StopOperationRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.MutationReply.FromString,
+                _registered_method=True)
+        self.StopOperation = channel.unary_unary(
+                '/cortex.v1.Cluster/StopOperation',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.StopOperationRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.MutationReply.FromString,
+                _registered_method=True)
+        self.RunOnNodes = channel.unary_unary(
+                '/cortex.v1.Cluster/RunOnNodes',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.RunOnNodesRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.RunOnNodesReply.FromString,
+                _registered_method=True)
+        self.RehearseDrain = channel.unary_unary(
+                '/cortex.v1.Cluster/RehearseDrain',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.DrainRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.RehearseDrainReply.FromString,
+                _registered_method=True)
+        self.DrainNode = channel.unary_unary(
+                '/cortex.v1.Cluster/DrainNode',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.DrainRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.DrainNodeReply.FromString,
+                _registered_method=True)
+        self.RemoveNode = channel.unary_unary(
+                '/cortex.v1.Cluster/RemoveNode',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.CordonNodeRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.MutationReply.FromString,
+                _registered_method=True)
+        self.GetSettings = channel.unary_unary(
+                '/cortex.v1.Cluster/GetSettings',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.GetSettingsRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.GetSettingsReply.FromString,
+                _registered_method=True)
+        self.SetSetting = channel.unary_unary(
+                '/cortex.v1.Cluster/SetSetting',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.SetSettingRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.MutationReply.FromString,
+                _registered_method=True)
+        self.Diff = channel.unary_unary(
+                '/cortex.v1.Cluster/Diff',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.DiffRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.DiffReply.FromString,
+                _registered_method=True)
+        self.ListDoubleRuns = channel.unary_unary(
+                '/cortex.v1.Cluster/ListDoubleRuns',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.ListDoubleRunsRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.ListDoubleRunsReply.FromString,
+                _registered_method=True)
 
 
 class ClusterServicer:
@@ -226,6 +326,126 @@ class ClusterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubmitWorkflow(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWorkflows(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetWorkflow(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelWorkflow(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeWorkflow(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCauses(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnnotateTask(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPriority(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOperations(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOperation(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndoOperation(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopOperation(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RunOnNodes(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RehearseDrain(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainNode(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveNode(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSettings(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetSetting(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Diff(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDoubleRuns(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -313,6 +533,106 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.Output,
                     request_deserializer=cortex_dot_v1_dot_cluster__pb2.OutputRequest.FromString,
                     response_serializer=cortex_dot_v1_dot_cluster__pb2.OutputReply.SerializeToString,
+            ),
+            'SubmitWorkflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitWorkflow,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.SubmitWorkflowRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.SubmitWorkflowReply.SerializeToString,
+            ),
+            'ListWorkflows': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWorkflows,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.ListWorkflowsRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.ListWorkflowsReply.SerializeToString,
+            ),
+            'GetWorkflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWorkflow,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.GetWorkflowRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.GetWorkflowReply.SerializeToString,
+            ),
+            'CancelWorkflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelWorkflow,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.CancelWorkflowRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.MutationReply.SerializeToString,
+            ),
+            'ResumeWorkflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeWorkflow,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.ResumeWorkflowRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.MutationReply.SerializeToString,
+            ),
+            'ListCauses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCauses,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.ListCausesRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.ListCausesReply.SerializeToString,
+            ),
+            'AnnotateTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnnotateTask,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.AnnotateTaskRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.MutationReply.SerializeToString,
+            ),
+            'SetPriority': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPriority,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.SetPriorityRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.MutationReply.SerializeToString,
+            ),
+            'ListOperations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOperations,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.ListOperationsRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.ListOperationsReply.SerializeToString,
+            ),
+            'GetOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOperation,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.GetOperationRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.GetOperationReply.SerializeToString,
+            ),
+            'UndoOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndoOperation,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.StopOperationRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.MutationReply.SerializeToString,
+            ),
+            'StopOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopOperation,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.StopOperationRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.MutationReply.SerializeToString,
+            ),
+            'RunOnNodes': grpc.unary_unary_rpc_method_handler(
+                    servicer.RunOnNodes,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.RunOnNodesRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.RunOnNodesReply.SerializeToString,
+            ),
+            'RehearseDrain': grpc.unary_unary_rpc_method_handler(
+                    servicer.RehearseDrain,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.DrainRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.RehearseDrainReply.SerializeToString,
+            ),
+            'DrainNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainNode,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.DrainRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.DrainNodeReply.SerializeToString,
+            ),
+            'RemoveNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveNode,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.CordonNodeRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.MutationReply.SerializeToString,
+            ),
+            'GetSettings': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSettings,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.GetSettingsRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.GetSettingsReply.SerializeToString,
+            ),
+            'SetSetting': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetSetting,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.SetSettingRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.MutationReply.SerializeToString,
+            ),
+            'Diff': grpc.unary_unary_rpc_method_handler(
+                    servicer.Diff,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.DiffRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.DiffReply.SerializeToString,
+            ),
+            'ListDoubleRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDoubleRuns,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.ListDoubleRunsRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.ListDoubleRunsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -774,6 +1094,546 @@ class Cluster:
             '/cortex.v1.Cluster/Output',
             cortex_dot_v1_dot_cluster__pb2.OutputRequest.SerializeToString,
             cortex_dot_v1_dot_cluster__pb2.OutputReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitWorkflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/SubmitWorkflow',
+            cortex_dot_v1_dot_cluster__pb2.SubmitWorkflowRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.SubmitWorkflowReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWorkflows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/ListWorkflows',
+            cortex_dot_v1_dot_cluster__pb2.ListWorkflowsRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.ListWorkflowsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWorkflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/GetWorkflow',
+            cortex_dot_v1_dot_cluster__pb2.GetWorkflowRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.GetWorkflowReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelWorkflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/CancelWorkflow',
+            cortex_dot_v1_dot_cluster__pb2.CancelWorkflowRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.MutationReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeWorkflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/ResumeWorkflow',
+            cortex_dot_v1_dot_cluster__pb2.ResumeWorkflowRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.MutationReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCauses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/ListCauses',
+            cortex_dot_v1_dot_cluster__pb2.ListCausesRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.ListCausesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnnotateTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/AnnotateTask',
+            cortex_dot_v1_dot_cluster__pb2.AnnotateTaskRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.MutationReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPriority(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/SetPriority',
+            cortex_dot_v1_dot_cluster__pb2.SetPriorityRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.MutationReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOperations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/ListOperations',
+            cortex_dot_v1_dot_cluster__pb2.ListOperationsRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.ListOperationsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/GetOperation',
+            cortex_dot_v1_dot_cluster__pb2.GetOperationRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.GetOperationReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndoOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/UndoOperation',
+            cortex_dot_v1_dot_cluster__pb2.StopOperationRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.MutationReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/StopOperation',
+            cortex_dot_v1_dot_cluster__pb2.StopOperationRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.MutationReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RunOnNodes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/RunOnNodes',
+            cortex_dot_v1_dot_cluster__pb2.RunOnNodesRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.RunOnNodesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RehearseDrain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/RehearseDrain',
+            cortex_dot_v1_dot_cluster__pb2.DrainRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.RehearseDrainReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/DrainNode',
+            cortex_dot_v1_dot_cluster__pb2.DrainRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.DrainNodeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/RemoveNode',
+            cortex_dot_v1_dot_cluster__pb2.CordonNodeRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.MutationReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSettings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/GetSettings',
+            cortex_dot_v1_dot_cluster__pb2.GetSettingsRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.GetSettingsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetSetting(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/SetSetting',
+            cortex_dot_v1_dot_cluster__pb2.SetSettingRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.MutationReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Diff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/Diff',
+            cortex_dot_v1_dot_cluster__pb2.DiffRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.DiffReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDoubleRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/ListDoubleRuns',
+            cortex_dot_v1_dot_cluster__pb2.ListDoubleRunsRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.ListDoubleRunsReply.FromString,
             options,
             channel_credentials,
             insecure,

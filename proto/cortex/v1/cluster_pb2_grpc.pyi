@@ -48,6 +48,26 @@ class ClusterStub:
     Quiesce: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.QuiesceRequest, _cluster_pb2.QuiesceReply]
     Watch: _grpc.UnaryStreamMultiCallable[_cluster_pb2.WatchRequest, _cluster_pb2.WatchReply]
     Output: _grpc.UnaryStreamMultiCallable[_cluster_pb2.OutputRequest, _cluster_pb2.OutputReply]
+    SubmitWorkflow: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.SubmitWorkflowRequest, _cluster_pb2.SubmitWorkflowReply]
+    ListWorkflows: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListWorkflowsRequest, _cluster_pb2.ListWorkflowsReply]
+    GetWorkflow: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.GetWorkflowRequest, _cluster_pb2.GetWorkflowReply]
+    CancelWorkflow: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.CancelWorkflowRequest, _cluster_pb2.MutationReply]
+    ResumeWorkflow: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ResumeWorkflowRequest, _cluster_pb2.MutationReply]
+    ListCauses: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListCausesRequest, _cluster_pb2.ListCausesReply]
+    AnnotateTask: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.AnnotateTaskRequest, _cluster_pb2.MutationReply]
+    SetPriority: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.SetPriorityRequest, _cluster_pb2.MutationReply]
+    ListOperations: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListOperationsRequest, _cluster_pb2.ListOperationsReply]
+    GetOperation: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.GetOperationRequest, _cluster_pb2.GetOperationReply]
+    UndoOperation: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.StopOperationRequest, _cluster_pb2.MutationReply]
+    StopOperation: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.StopOperationRequest, _cluster_pb2.MutationReply]
+    RunOnNodes: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.RunOnNodesRequest, _cluster_pb2.RunOnNodesReply]
+    RehearseDrain: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.DrainRequest, _cluster_pb2.RehearseDrainReply]
+    DrainNode: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.DrainRequest, _cluster_pb2.DrainNodeReply]
+    RemoveNode: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.CordonNodeRequest, _cluster_pb2.MutationReply]
+    GetSettings: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.GetSettingsRequest, _cluster_pb2.GetSettingsReply]
+    SetSetting: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.SetSettingRequest, _cluster_pb2.MutationReply]
+    Diff: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.DiffRequest, _cluster_pb2.DiffReply]
+    ListDoubleRuns: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListDoubleRunsRequest, _cluster_pb2.ListDoubleRunsReply]
 
 @_typing.type_check_only
 class ClusterAsyncStub(ClusterStub):
@@ -69,6 +89,26 @@ class ClusterAsyncStub(ClusterStub):
     Quiesce: _aio.UnaryUnaryMultiCallable[_cluster_pb2.QuiesceRequest, _cluster_pb2.QuiesceReply]  # type: ignore[assignment]
     Watch: _aio.UnaryStreamMultiCallable[_cluster_pb2.WatchRequest, _cluster_pb2.WatchReply]  # type: ignore[assignment]
     Output: _aio.UnaryStreamMultiCallable[_cluster_pb2.OutputRequest, _cluster_pb2.OutputReply]  # type: ignore[assignment]
+    SubmitWorkflow: _aio.UnaryUnaryMultiCallable[_cluster_pb2.SubmitWorkflowRequest, _cluster_pb2.SubmitWorkflowReply]  # type: ignore[assignment]
+    ListWorkflows: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListWorkflowsRequest, _cluster_pb2.ListWorkflowsReply]  # type: ignore[assignment]
+    GetWorkflow: _aio.UnaryUnaryMultiCallable[_cluster_pb2.GetWorkflowRequest, _cluster_pb2.GetWorkflowReply]  # type: ignore[assignment]
+    CancelWorkflow: _aio.UnaryUnaryMultiCallable[_cluster_pb2.CancelWorkflowRequest, _cluster_pb2.MutationReply]  # type: ignore[assignment]
+    ResumeWorkflow: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ResumeWorkflowRequest, _cluster_pb2.MutationReply]  # type: ignore[assignment]
+    ListCauses: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListCausesRequest, _cluster_pb2.ListCausesReply]  # type: ignore[assignment]
+    AnnotateTask: _aio.UnaryUnaryMultiCallable[_cluster_pb2.AnnotateTaskRequest, _cluster_pb2.MutationReply]  # type: ignore[assignment]
+    SetPriority: _aio.UnaryUnaryMultiCallable[_cluster_pb2.SetPriorityRequest, _cluster_pb2.MutationReply]  # type: ignore[assignment]
+    ListOperations: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListOperationsRequest, _cluster_pb2.ListOperationsReply]  # type: ignore[assignment]
+    GetOperation: _aio.UnaryUnaryMultiCallable[_cluster_pb2.GetOperationRequest, _cluster_pb2.GetOperationReply]  # type: ignore[assignment]
+    UndoOperation: _aio.UnaryUnaryMultiCallable[_cluster_pb2.StopOperationRequest, _cluster_pb2.MutationReply]  # type: ignore[assignment]
+    StopOperation: _aio.UnaryUnaryMultiCallable[_cluster_pb2.StopOperationRequest, _cluster_pb2.MutationReply]  # type: ignore[assignment]
+    RunOnNodes: _aio.UnaryUnaryMultiCallable[_cluster_pb2.RunOnNodesRequest, _cluster_pb2.RunOnNodesReply]  # type: ignore[assignment]
+    RehearseDrain: _aio.UnaryUnaryMultiCallable[_cluster_pb2.DrainRequest, _cluster_pb2.RehearseDrainReply]  # type: ignore[assignment]
+    DrainNode: _aio.UnaryUnaryMultiCallable[_cluster_pb2.DrainRequest, _cluster_pb2.DrainNodeReply]  # type: ignore[assignment]
+    RemoveNode: _aio.UnaryUnaryMultiCallable[_cluster_pb2.CordonNodeRequest, _cluster_pb2.MutationReply]  # type: ignore[assignment]
+    GetSettings: _aio.UnaryUnaryMultiCallable[_cluster_pb2.GetSettingsRequest, _cluster_pb2.GetSettingsReply]  # type: ignore[assignment]
+    SetSetting: _aio.UnaryUnaryMultiCallable[_cluster_pb2.SetSettingRequest, _cluster_pb2.MutationReply]  # type: ignore[assignment]
+    Diff: _aio.UnaryUnaryMultiCallable[_cluster_pb2.DiffRequest, _cluster_pb2.DiffReply]  # type: ignore[assignment]
+    ListDoubleRuns: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListDoubleRunsRequest, _cluster_pb2.ListDoubleRunsReply]  # type: ignore[assignment]
 
 class ClusterServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -189,5 +229,145 @@ class ClusterServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.OutputRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_cluster_pb2.OutputReply], _abc.AsyncIterator[_cluster_pb2.OutputReply]]: ...
+
+    @_abc_1.abstractmethod
+    def SubmitWorkflow(
+        self,
+        request: _cluster_pb2.SubmitWorkflowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.SubmitWorkflowReply, _abc.Awaitable[_cluster_pb2.SubmitWorkflowReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ListWorkflows(
+        self,
+        request: _cluster_pb2.ListWorkflowsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ListWorkflowsReply, _abc.Awaitable[_cluster_pb2.ListWorkflowsReply]]: ...
+
+    @_abc_1.abstractmethod
+    def GetWorkflow(
+        self,
+        request: _cluster_pb2.GetWorkflowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.GetWorkflowReply, _abc.Awaitable[_cluster_pb2.GetWorkflowReply]]: ...
+
+    @_abc_1.abstractmethod
+    def CancelWorkflow(
+        self,
+        request: _cluster_pb2.CancelWorkflowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.MutationReply, _abc.Awaitable[_cluster_pb2.MutationReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ResumeWorkflow(
+        self,
+        request: _cluster_pb2.ResumeWorkflowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.MutationReply, _abc.Awaitable[_cluster_pb2.MutationReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ListCauses(
+        self,
+        request: _cluster_pb2.ListCausesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ListCausesReply, _abc.Awaitable[_cluster_pb2.ListCausesReply]]: ...
+
+    @_abc_1.abstractmethod
+    def AnnotateTask(
+        self,
+        request: _cluster_pb2.AnnotateTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.MutationReply, _abc.Awaitable[_cluster_pb2.MutationReply]]: ...
+
+    @_abc_1.abstractmethod
+    def SetPriority(
+        self,
+        request: _cluster_pb2.SetPriorityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.MutationReply, _abc.Awaitable[_cluster_pb2.MutationReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ListOperations(
+        self,
+        request: _cluster_pb2.ListOperationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ListOperationsReply, _abc.Awaitable[_cluster_pb2.ListOperationsReply]]: ...
+
+    @_abc_1.abstractmethod
+    def GetOperation(
+        self,
+        request: _cluster_pb2.GetOperationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.GetOperationReply, _abc.Awaitable[_cluster_pb2.GetOperationReply]]: ...
+
+    @_abc_1.abstractmethod
+    def UndoOperation(
+        self,
+        request: _cluster_pb2.StopOperationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.MutationReply, _abc.Awaitable[_cluster_pb2.MutationReply]]: ...
+
+    @_abc_1.abstractmethod
+    def StopOperation(
+        self,
+        request: _cluster_pb2.StopOperationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.MutationReply, _abc.Awaitable[_cluster_pb2.MutationReply]]: ...
+
+    @_abc_1.abstractmethod
+    def RunOnNodes(
+        self,
+        request: _cluster_pb2.RunOnNodesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.RunOnNodesReply, _abc.Awaitable[_cluster_pb2.RunOnNodesReply]]: ...
+
+    @_abc_1.abstractmethod
+    def RehearseDrain(
+        self,
+        request: _cluster_pb2.DrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.RehearseDrainReply, _abc.Awaitable[_cluster_pb2.RehearseDrainReply]]: ...
+
+    @_abc_1.abstractmethod
+    def DrainNode(
+        self,
+        request: _cluster_pb2.DrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.DrainNodeReply, _abc.Awaitable[_cluster_pb2.DrainNodeReply]]: ...
+
+    @_abc_1.abstractmethod
+    def RemoveNode(
+        self,
+        request: _cluster_pb2.CordonNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.MutationReply, _abc.Awaitable[_cluster_pb2.MutationReply]]: ...
+
+    @_abc_1.abstractmethod
+    def GetSettings(
+        self,
+        request: _cluster_pb2.GetSettingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.GetSettingsReply, _abc.Awaitable[_cluster_pb2.GetSettingsReply]]: ...
+
+    @_abc_1.abstractmethod
+    def SetSetting(
+        self,
+        request: _cluster_pb2.SetSettingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.MutationReply, _abc.Awaitable[_cluster_pb2.MutationReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Diff(
+        self,
+        request: _cluster_pb2.DiffRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.DiffReply, _abc.Awaitable[_cluster_pb2.DiffReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ListDoubleRuns(
+        self,
+        request: _cluster_pb2.ListDoubleRunsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ListDoubleRunsReply, _abc.Awaitable[_cluster_pb2.ListDoubleRunsReply]]: ...
 
 def add_ClusterServicer_to_server(servicer: ClusterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -171,6 +171,12 @@ class Command(_message.Message):
     TASK_RECALLED_FIELD_NUMBER: _builtins.int
     TASK_STOPPED_FIELD_NUMBER: _builtins.int
     TASK_MIGRATE_FIELD_NUMBER: _builtins.int
+    WORKFLOW_CANCEL_FIELD_NUMBER: _builtins.int
+    TASK_PRIORITY_FIELD_NUMBER: _builtins.int
+    TASK_ANNOTATE_FIELD_NUMBER: _builtins.int
+    TASK_ESCALATE_FIELD_NUMBER: _builtins.int
+    NODE_SUSPECT_FIELD_NUMBER: _builtins.int
+    NODE_ALARM_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def noop(self) -> Global___Noop: ...
     @_builtins.property
@@ -229,6 +235,18 @@ class Command(_message.Message):
     def task_stopped(self) -> Global___TaskStopped: ...
     @_builtins.property
     def task_migrate(self) -> Global___TaskMigrate: ...
+    @_builtins.property
+    def workflow_cancel(self) -> Global___WorkflowCancel: ...
+    @_builtins.property
+    def task_priority(self) -> Global___TaskPriority: ...
+    @_builtins.property
+    def task_annotate(self) -> Global___TaskAnnotate: ...
+    @_builtins.property
+    def task_escalate(self) -> Global___TaskEscalate: ...
+    @_builtins.property
+    def node_suspect(self) -> Global___NodeSuspect: ...
+    @_builtins.property
+    def node_alarm(self) -> Global___NodeAlarm: ...
     def __init__(
         self,
         *,
@@ -261,12 +279,18 @@ class Command(_message.Message):
         task_recalled: Global___TaskRecalled | None = ...,
         task_stopped: Global___TaskStopped | None = ...,
         task_migrate: Global___TaskMigrate | None = ...,
+        workflow_cancel: Global___WorkflowCancel | None = ...,
+        task_priority: Global___TaskPriority | None = ...,
+        task_annotate: Global___TaskAnnotate | None = ...,
+        task_escalate: Global___TaskEscalate | None = ...,
+        node_suspect: Global___NodeSuspect | None = ...,
+        node_alarm: Global___NodeAlarm | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["config_change", b"config_change", "context_update", b"context_update", "history_trim", b"history_trim", "kind", b"kind", "level_raise", b"level_raise", "memory_write", b"memory_write", "node_approve", b"node_approve", "node_cordon", b"node_cordon", "node_join", b"node_join", "node_leave", b"node_leave", "noop", b"noop", "operation_advance", b"operation_advance", "operation_start", b"operation_start", "operation_stop", b"operation_stop", "settings_change", b"settings_change", "task_assign", b"task_assign", "task_cancel", b"task_cancel", "task_complete", b"task_complete", "task_dead_letter", b"task_dead_letter", "task_failed", b"task_failed", "task_lost", b"task_lost", "task_migrate", b"task_migrate", "task_recalled", b"task_recalled", "task_retry", b"task_retry", "task_started", b"task_started", "task_stopped", b"task_stopped", "task_submit", b"task_submit", "workflow_advance", b"workflow_advance", "workflow_resume", b"workflow_resume", "workflow_submit", b"workflow_submit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config_change", b"config_change", "context_update", b"context_update", "history_trim", b"history_trim", "kind", b"kind", "level_raise", b"level_raise", "memory_write", b"memory_write", "node_alarm", b"node_alarm", "node_approve", b"node_approve", "node_cordon", b"node_cordon", "node_join", b"node_join", "node_leave", b"node_leave", "node_suspect", b"node_suspect", "noop", b"noop", "operation_advance", b"operation_advance", "operation_start", b"operation_start", "operation_stop", b"operation_stop", "settings_change", b"settings_change", "task_annotate", b"task_annotate", "task_assign", b"task_assign", "task_cancel", b"task_cancel", "task_complete", b"task_complete", "task_dead_letter", b"task_dead_letter", "task_escalate", b"task_escalate", "task_failed", b"task_failed", "task_lost", b"task_lost", "task_migrate", b"task_migrate", "task_priority", b"task_priority", "task_recalled", b"task_recalled", "task_retry", b"task_retry", "task_started", b"task_started", "task_stopped", b"task_stopped", "task_submit", b"task_submit", "workflow_advance", b"workflow_advance", "workflow_cancel", b"workflow_cancel", "workflow_resume", b"workflow_resume", "workflow_submit", b"workflow_submit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_change", b"config_change", "context_update", b"context_update", "history_trim", b"history_trim", "kind", b"kind", "level_raise", b"level_raise", "memory_write", b"memory_write", "node_approve", b"node_approve", "node_cordon", b"node_cordon", "node_join", b"node_join", "node_leave", b"node_leave", "noop", b"noop", "operation_advance", b"operation_advance", "operation_start", b"operation_start", "operation_stop", b"operation_stop", "settings_change", b"settings_change", "task_assign", b"task_assign", "task_cancel", b"task_cancel", "task_complete", b"task_complete", "task_dead_letter", b"task_dead_letter", "task_failed", b"task_failed", "task_lost", b"task_lost", "task_migrate", b"task_migrate", "task_recalled", b"task_recalled", "task_retry", b"task_retry", "task_started", b"task_started", "task_stopped", b"task_stopped", "task_submit", b"task_submit", "workflow_advance", b"workflow_advance", "workflow_resume", b"workflow_resume", "workflow_submit", b"workflow_submit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_change", b"config_change", "context_update", b"context_update", "history_trim", b"history_trim", "kind", b"kind", "level_raise", b"level_raise", "memory_write", b"memory_write", "node_alarm", b"node_alarm", "node_approve", b"node_approve", "node_cordon", b"node_cordon", "node_join", b"node_join", "node_leave", b"node_leave", "node_suspect", b"node_suspect", "noop", b"noop", "operation_advance", b"operation_advance", "operation_start", b"operation_start", "operation_stop", b"operation_stop", "settings_change", b"settings_change", "task_annotate", b"task_annotate", "task_assign", b"task_assign", "task_cancel", b"task_cancel", "task_complete", b"task_complete", "task_dead_letter", b"task_dead_letter", "task_escalate", b"task_escalate", "task_failed", b"task_failed", "task_lost", b"task_lost", "task_migrate", b"task_migrate", "task_priority", b"task_priority", "task_recalled", b"task_recalled", "task_retry", b"task_retry", "task_started", b"task_started", "task_stopped", b"task_stopped", "task_submit", b"task_submit", "workflow_advance", b"workflow_advance", "workflow_cancel", b"workflow_cancel", "workflow_resume", b"workflow_resume", "workflow_submit", b"workflow_submit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["noop", "config_change", "task_submit", "task_complete", "node_join", "node_leave", "context_update", "memory_write", "task_assign", "task_started", "task_failed", "task_cancel", "task_retry", "task_dead_letter", "workflow_submit", "workflow_advance", "node_approve", "node_cordon", "operation_start", "operation_advance", "operation_stop", "workflow_resume", "settings_change", "level_raise", "history_trim", "task_lost", "task_recalled", "task_stopped", "task_migrate"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["noop", "config_change", "task_submit", "task_complete", "node_join", "node_leave", "context_update", "memory_write", "task_assign", "task_started", "task_failed", "task_cancel", "task_retry", "task_dead_letter", "workflow_submit", "workflow_advance", "node_approve", "node_cordon", "operation_start", "operation_advance", "operation_stop", "workflow_resume", "settings_change", "level_raise", "history_trim", "task_lost", "task_recalled", "task_stopped", "task_migrate", "workflow_cancel", "task_priority", "task_annotate", "task_escalate", "node_suspect", "node_alarm"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -342,36 +366,6 @@ class MemoryWrite(_message.Message):
 Global___MemoryWrite: _TypeAlias = MemoryWrite  # noqa: Y015
 
 @_typing.final
-class WorkflowSubmit(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WorkflowSubmit: _TypeAlias = WorkflowSubmit  # noqa: Y015
-
-@_typing.final
-class WorkflowAdvance(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WorkflowAdvance: _TypeAlias = WorkflowAdvance  # noqa: Y015
-
-@_typing.final
 class NodeApprove(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -387,66 +381,6 @@ class NodeApprove(_message.Message):
 Global___NodeApprove: _TypeAlias = NodeApprove  # noqa: Y015
 
 @_typing.final
-class OperationStart(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___OperationStart: _TypeAlias = OperationStart  # noqa: Y015
-
-@_typing.final
-class OperationAdvance(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___OperationAdvance: _TypeAlias = OperationAdvance  # noqa: Y015
-
-@_typing.final
-class OperationStop(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___OperationStop: _TypeAlias = OperationStop  # noqa: Y015
-
-@_typing.final
-class WorkflowResume(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WorkflowResume: _TypeAlias = WorkflowResume  # noqa: Y015
-
-@_typing.final
 class LevelRaise(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -460,6 +394,423 @@ class LevelRaise(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LevelRaise: _TypeAlias = LevelRaise  # noqa: Y015
+
+@_typing.final
+class WorkflowSubmit(_message.Message):
+    """A whole DAG in one entry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    MAX_FAILURES_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    SUBMIT_KEY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """of the workflow; its tasks are "<id>.0" ..."""
+    name: _builtins.str
+    policy: _types_pb2.FailurePolicy.ValueType
+    max_failures: _builtins.int
+    submit_key: _builtins.str
+    """empty = none"""
+    @_builtins.property
+    def context(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.ContextItem]:
+        """by key"""
+
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkflowTaskDef]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        context: _abc.Iterable[_types_pb2.ContextItem] | None = ...,
+        policy: _types_pb2.FailurePolicy.ValueType = ...,
+        max_failures: _builtins.int = ...,
+        tasks: _abc.Iterable[Global___WorkflowTaskDef] | None = ...,
+        submit_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "id", b"id", "max_failures", b"max_failures", "name", b"name", "policy", b"policy", "submit_key", b"submit_key", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkflowSubmit: _TypeAlias = WorkflowSubmit  # noqa: Y015
+
+@_typing.final
+class WorkflowTaskDef(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    DEPENDS_ON_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    CAN_FAIL_FIELD_NUMBER: _builtins.int
+    FINALLY_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """unique in the workflow"""
+    condition: _builtins.str
+    rule: _types_pb2.Rule.ValueType
+    """as chosen for it; never unspecified"""
+    priority: _builtins.int
+    can_fail: _builtins.bool
+    template: _builtins.str
+    @_builtins.property
+    def spec(self) -> _types_pb2.TaskSpec:
+        """complete: every default is filled in"""
+
+    @_builtins.property
+    def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """positions in WorkflowSubmit.tasks"""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        spec: _types_pb2.TaskSpec | None = ...,
+        depends_on: _abc.Iterable[_builtins.int] | None = ...,
+        condition: _builtins.str = ...,
+        rule: _types_pb2.Rule.ValueType = ...,
+        priority: _builtins.int = ...,
+        can_fail: _builtins.bool = ...,
+        template: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_fail", b"can_fail", "condition", b"condition", "depends_on", b"depends_on", "finally", b"finally", "key", b"key", "priority", b"priority", "rule", b"rule", "spec", b"spec", "template", b"template"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkflowTaskDef: _TypeAlias = WorkflowTaskDef  # noqa: Y015
+
+@_typing.final
+class WorkflowAdvance(_message.Message):
+    """The verdict on a condition, judged outside of apply; refused when its inputs have changed since."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    CONDITION_ERROR_FIELD_NUMBER: _builtins.int
+    INPUT_SHA256_FIELD_NUMBER: _builtins.int
+    TIMED_OUT_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    verdict: _builtins.bool
+    condition_error: _builtins.str
+    """why there is no verdict, in one sentence; counts as false"""
+    input_sha256: _builtins.bytes
+    """over (run, state, result) of the dependencies"""
+    timed_out: _builtins.bool
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        verdict: _builtins.bool = ...,
+        condition_error: _builtins.str = ...,
+        input_sha256: _builtins.bytes = ...,
+        timed_out: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition_error", b"condition_error", "input_sha256", b"input_sha256", "task", b"task", "timed_out", b"timed_out", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkflowAdvance: _TypeAlias = WorkflowAdvance  # noqa: Y015
+
+@_typing.final
+class WorkflowResume(_message.Message):
+    """Tasks that ended without success become pending again, under a new run, with what depends on them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    key: _builtins.str
+    """this task and all its descendants, whatever they did; empty = what did not complete"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkflowResume: _TypeAlias = WorkflowResume  # noqa: Y015
+
+@_typing.final
+class WorkflowCancel(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    reason: _builtins.str
+    """<= 200 characters"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkflowCancel: _TypeAlias = WorkflowCancel  # noqa: Y015
+
+@_typing.final
+class OperationStart(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def operation(self) -> _types_pb2.Operation:
+        """state, counts, times and indexes are apply's; not_before_us counts"""
+
+    def __init__(
+        self,
+        *,
+        operation: _types_pb2.Operation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OperationStart: _TypeAlias = OperationStart  # noqa: Y015
+
+@_typing.final
+class OperationAdvance(_message.Message):
+    """One step of an operation, as the leader's duty saw it necessary; refused when the operation has moved on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    NEXT_CURSOR_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    BEGIN_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    STEP_END_FIELD_NUMBER: _builtins.int
+    DRAIN_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    cursor: _builtins.str
+    """that it had before this step"""
+    next_cursor: _builtins.str
+    begin: _builtins.bool
+    """from SCHEDULED to RUNNING"""
+    refused: _builtins.bool
+    """with begin: its plan does not hold any more; outcome says why"""
+    done: _builtins.bool
+    stop: _builtins.bool
+    """ends it before it is done"""
+    outcome: _builtins.str
+    """one sentence"""
+    step: _builtins.int
+    """of a canary"""
+    step_end: _builtins.int
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """tasks to act upon now, at most 500"""
+
+    @_builtins.property
+    def drain(self) -> _types_pb2.DrainPlan:
+        """with done: what became of its moves"""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        cursor: _builtins.str = ...,
+        next_cursor: _builtins.str = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        begin: _builtins.bool = ...,
+        refused: _builtins.bool = ...,
+        done: _builtins.bool = ...,
+        stop: _builtins.bool = ...,
+        outcome: _builtins.str = ...,
+        step: _builtins.int = ...,
+        step_end: _builtins.int = ...,
+        drain: _types_pb2.DrainPlan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "cursor", b"cursor", "done", b"done", "drain", b"drain", "id", b"id", "ids", b"ids", "next_cursor", b"next_cursor", "outcome", b"outcome", "refused", b"refused", "step", b"step", "step_end", b"step_end", "stop", b"stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OperationAdvance: _TypeAlias = OperationAdvance  # noqa: Y015
+
+@_typing.final
+class OperationStop(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    reason: _builtins.str
+    """<= 200 characters"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OperationStop: _TypeAlias = OperationStop  # noqa: Y015
+
+@_typing.final
+class TaskPriority(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    priority: _builtins.int
+    """0-10"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        priority: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "priority", b"priority"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskPriority: _TypeAlias = TaskPriority  # noqa: Y015
+
+@_typing.final
+class TaskAnnotate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    text: _builtins.str
+    """<= 500 characters"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskAnnotate: _TypeAlias = TaskAnnotate  # noqa: Y015
+
+@_typing.final
+class TaskEscalate(_message.Message):
+    """A running task made no progress for its stall_after_ms."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    fence: _builtins.int
+    """log index of the assignment"""
+    reason: _builtins.str
+    """one sentence"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        fence: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "id", b"id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskEscalate: _TypeAlias = TaskEscalate  # noqa: Y015
+
+@_typing.final
+class NodeSuspect(_message.Message):
+    """Propose a node for a cordon, or take that back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    reason: _builtins.str
+    """one sentence; empty = it is not suspected any more"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeSuspect: _TypeAlias = NodeSuspect  # noqa: Y015
+
+@_typing.final
+class NodeAlarm(_message.Message):
+    """Something on a node needs a person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CORDON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    reason: _builtins.str
+    """one sentence; empty = it is over"""
+    cordon: _builtins.bool
+    """take it out of scheduling, too"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        cordon: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cordon", b"cordon", "id", b"id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeAlarm: _TypeAlias = NodeAlarm  # noqa: Y015
 
 @_typing.final
 class TaskSubmit(_message.Message):
@@ -642,6 +993,7 @@ class TaskFailed(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     RETRY_DELAY_US_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
+    BLAME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     fence: _builtins.int
     """log index of the assignment"""
@@ -652,6 +1004,8 @@ class TaskFailed(_message.Message):
     """drawn by the leader, used if it is retried"""
     fingerprint: _builtins.str
     """stamped by the leader"""
+    blame: _types_pb2.Blame.ValueType
+    """likewise"""
     @_builtins.property
     def result(self) -> _types_pb2.TaskResult: ...
     def __init__(
@@ -664,10 +1018,11 @@ class TaskFailed(_message.Message):
         error: _builtins.str = ...,
         retry_delay_us: _builtins.int = ...,
         fingerprint: _builtins.str = ...,
+        blame: _types_pb2.Blame.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "error", b"error", "fence", b"fence", "fingerprint", b"fingerprint", "id", b"id", "result", b"result", "retry_delay_us", b"retry_delay_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blame", b"blame", "cause", b"cause", "error", b"error", "fence", b"fence", "fingerprint", b"fingerprint", "id", b"id", "result", b"result", "retry_delay_us", b"retry_delay_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -815,6 +1170,9 @@ class HistoryTrim(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     SUBMIT_KEYS_FIELD_NUMBER: _builtins.int
     BATCHES_FIELD_NUMBER: _builtins.int
+    WORKFLOWS_FIELD_NUMBER: _builtins.int
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    DOUBLE_RUNS_FIELD_NUMBER: _builtins.int
     before_us: _builtins.int
     """leader time; tasks that ended, and events that happened, earlier go"""
     @_builtins.property
@@ -835,6 +1193,16 @@ class HistoryTrim(_message.Message):
     def batches(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequestRef]:
         """by batch id: those whose next part did not come for an hour"""
 
+    @_builtins.property
+    def workflows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ended ones, with all their tasks; each counts as its tasks"""
+
+    @_builtins.property
+    def operations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ended ones"""
+
+    @_builtins.property
+    def double_runs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -844,10 +1212,13 @@ class HistoryTrim(_message.Message):
         requests: _abc.Iterable[Global___RequestRef] | None = ...,
         submit_keys: _abc.Iterable[_builtins.str] | None = ...,
         batches: _abc.Iterable[Global___RequestRef] | None = ...,
+        workflows: _abc.Iterable[_builtins.str] | None = ...,
+        operations: _abc.Iterable[_builtins.str] | None = ...,
+        double_runs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "before_us", b"before_us", "event_ids", b"event_ids", "ids", b"ids", "requests", b"requests", "submit_keys", b"submit_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "before_us", b"before_us", "double_runs", b"double_runs", "event_ids", b"event_ids", "ids", b"ids", "operations", b"operations", "requests", b"requests", "submit_keys", b"submit_keys", "workflows", b"workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -970,18 +1341,22 @@ class TaskMigrate(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    IDLE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     reason: _builtins.str
     """<= 200 characters"""
+    idle: _builtins.bool
+    """because its agent made no progress"""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        idle: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "idle", b"idle", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

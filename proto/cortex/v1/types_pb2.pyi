@@ -179,6 +179,30 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     EVENT_TYPE_SETTING_CHANGED: _EventType.ValueType  # 21
     EVENT_TYPE_HISTORY_TRIMMED: _EventType.ValueType  # 22
     EVENT_TYPE_MIGRATE_REQUESTED: _EventType.ValueType  # 23
+    EVENT_TYPE_WORKFLOW_SUBMITTED: _EventType.ValueType  # 24
+    EVENT_TYPE_WORKFLOW_STARTED: _EventType.ValueType  # 25
+    EVENT_TYPE_WORKFLOW_ENDED: _EventType.ValueType  # 26
+    """workflow_state says how"""
+    EVENT_TYPE_WORKFLOW_RESUMED: _EventType.ValueType  # 27
+    EVENT_TYPE_OPERATION_SCHEDULED: _EventType.ValueType  # 28
+    """committed; may be undone until it begins"""
+    EVENT_TYPE_OPERATION_BEGUN: _EventType.ValueType  # 29
+    EVENT_TYPE_OPERATION_ENDED: _EventType.ValueType  # 30
+    """done, stopped or refused"""
+    EVENT_TYPE_OPERATION_UNDONE: _EventType.ValueType  # 31
+    EVENT_TYPE_NODE_SUSPECTED: _EventType.ValueType  # 32
+    """proposed for a cordon"""
+    EVENT_TYPE_NODE_DRAINING: _EventType.ValueType  # 33
+    EVENT_TYPE_NODE_DRAINED: _EventType.ValueType  # 34
+    EVENT_TYPE_REASSIGNED: _EventType.ValueType  # 35
+    """taken from an idle agent"""
+    EVENT_TYPE_ANNOTATED: _EventType.ValueType  # 36
+    EVENT_TYPE_PRIORITY_CHANGED: _EventType.ValueType  # 37
+    EVENT_TYPE_ALARM: _EventType.ValueType  # 38
+    """a person has to look"""
+    EVENT_TYPE_RELEASED: _EventType.ValueType  # 39
+    """its dependencies have ended: pending to queued"""
+    EVENT_TYPE_WORKFLOW_CANCEL_REQUESTED: _EventType.ValueType  # 40
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper): ...
 
@@ -207,7 +231,236 @@ EVENT_TYPE_NODE_REMOVED: EventType.ValueType  # 20
 EVENT_TYPE_SETTING_CHANGED: EventType.ValueType  # 21
 EVENT_TYPE_HISTORY_TRIMMED: EventType.ValueType  # 22
 EVENT_TYPE_MIGRATE_REQUESTED: EventType.ValueType  # 23
+EVENT_TYPE_WORKFLOW_SUBMITTED: EventType.ValueType  # 24
+EVENT_TYPE_WORKFLOW_STARTED: EventType.ValueType  # 25
+EVENT_TYPE_WORKFLOW_ENDED: EventType.ValueType  # 26
+"""workflow_state says how"""
+EVENT_TYPE_WORKFLOW_RESUMED: EventType.ValueType  # 27
+EVENT_TYPE_OPERATION_SCHEDULED: EventType.ValueType  # 28
+"""committed; may be undone until it begins"""
+EVENT_TYPE_OPERATION_BEGUN: EventType.ValueType  # 29
+EVENT_TYPE_OPERATION_ENDED: EventType.ValueType  # 30
+"""done, stopped or refused"""
+EVENT_TYPE_OPERATION_UNDONE: EventType.ValueType  # 31
+EVENT_TYPE_NODE_SUSPECTED: EventType.ValueType  # 32
+"""proposed for a cordon"""
+EVENT_TYPE_NODE_DRAINING: EventType.ValueType  # 33
+EVENT_TYPE_NODE_DRAINED: EventType.ValueType  # 34
+EVENT_TYPE_REASSIGNED: EventType.ValueType  # 35
+"""taken from an idle agent"""
+EVENT_TYPE_ANNOTATED: EventType.ValueType  # 36
+EVENT_TYPE_PRIORITY_CHANGED: EventType.ValueType  # 37
+EVENT_TYPE_ALARM: EventType.ValueType  # 38
+"""a person has to look"""
+EVENT_TYPE_RELEASED: EventType.ValueType  # 39
+"""its dependencies have ended: pending to queued"""
+EVENT_TYPE_WORKFLOW_CANCEL_REQUESTED: EventType.ValueType  # 40
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
+
+class _WorkflowState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WorkflowStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WorkflowState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WORKFLOW_STATE_UNSPECIFIED: _WorkflowState.ValueType  # 0
+    WORKFLOW_STATE_PENDING: _WorkflowState.ValueType  # 1
+    """submitted, nothing was assigned yet"""
+    WORKFLOW_STATE_RUNNING: _WorkflowState.ValueType  # 2
+    WORKFLOW_STATE_COMPLETED: _WorkflowState.ValueType  # 3
+    """every task ended, none without can_fail failed"""
+    WORKFLOW_STATE_FAILED: _WorkflowState.ValueType  # 4
+    WORKFLOW_STATE_CANCELLED: _WorkflowState.ValueType  # 5
+
+class WorkflowState(_WorkflowState, metaclass=_WorkflowStateEnumTypeWrapper): ...
+
+WORKFLOW_STATE_UNSPECIFIED: WorkflowState.ValueType  # 0
+WORKFLOW_STATE_PENDING: WorkflowState.ValueType  # 1
+"""submitted, nothing was assigned yet"""
+WORKFLOW_STATE_RUNNING: WorkflowState.ValueType  # 2
+WORKFLOW_STATE_COMPLETED: WorkflowState.ValueType  # 3
+"""every task ended, none without can_fail failed"""
+WORKFLOW_STATE_FAILED: WorkflowState.ValueType  # 4
+WORKFLOW_STATE_CANCELLED: WorkflowState.ValueType  # 5
+Global___WorkflowState: _TypeAlias = WorkflowState  # noqa: Y015
+
+class _Rule:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rule.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RULE_UNSPECIFIED: _Rule.ValueType  # 0
+    """ALL_DONE with a condition that reads `parent`, else ALL_SUCCESS"""
+    RULE_ALL_SUCCESS: _Rule.ValueType  # 1
+    """all completed"""
+    RULE_NONE_FAILED: _Rule.ValueType  # 2
+    """all completed or skipped"""
+    RULE_ALL_DONE: _Rule.ValueType  # 3
+    """all ended, none of them by a cancel of the workflow"""
+    RULE_ONE_FAILED: _Rule.ValueType  # 4
+    """one or more failed or are dead letters"""
+    RULE_ONE_SUCCESS: _Rule.ValueType  # 5
+    """one or more completed"""
+    RULE_ALWAYS: _Rule.ValueType  # 6
+    """whatever they did"""
+
+class Rule(_Rule, metaclass=_RuleEnumTypeWrapper):
+    """When a task whose dependencies have all ended is to run; what the rule denies is skipped."""
+
+RULE_UNSPECIFIED: Rule.ValueType  # 0
+"""ALL_DONE with a condition that reads `parent`, else ALL_SUCCESS"""
+RULE_ALL_SUCCESS: Rule.ValueType  # 1
+"""all completed"""
+RULE_NONE_FAILED: Rule.ValueType  # 2
+"""all completed or skipped"""
+RULE_ALL_DONE: Rule.ValueType  # 3
+"""all ended, none of them by a cancel of the workflow"""
+RULE_ONE_FAILED: Rule.ValueType  # 4
+"""one or more failed or are dead letters"""
+RULE_ONE_SUCCESS: Rule.ValueType  # 5
+"""one or more completed"""
+RULE_ALWAYS: Rule.ValueType  # 6
+"""whatever they did"""
+Global___Rule: _TypeAlias = Rule  # noqa: Y015
+
+class _FailurePolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FailurePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailurePolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FAILURE_POLICY_UNSPECIFIED: _FailurePolicy.ValueType  # 0
+    """as CONTINUE"""
+    FAILURE_POLICY_CONTINUE: _FailurePolicy.ValueType  # 1
+    """independent branches finish"""
+    FAILURE_POLICY_FAIL_FAST: _FailurePolicy.ValueType  # 2
+    """the first failure cancels what has not ended"""
+    FAILURE_POLICY_MAX_FAILURES: _FailurePolicy.ValueType  # 3
+    """the failure after Workflow.max_failures does"""
+
+class FailurePolicy(_FailurePolicy, metaclass=_FailurePolicyEnumTypeWrapper): ...
+
+FAILURE_POLICY_UNSPECIFIED: FailurePolicy.ValueType  # 0
+"""as CONTINUE"""
+FAILURE_POLICY_CONTINUE: FailurePolicy.ValueType  # 1
+"""independent branches finish"""
+FAILURE_POLICY_FAIL_FAST: FailurePolicy.ValueType  # 2
+"""the first failure cancels what has not ended"""
+FAILURE_POLICY_MAX_FAILURES: FailurePolicy.ValueType  # 3
+"""the failure after Workflow.max_failures does"""
+Global___FailurePolicy: _TypeAlias = FailurePolicy  # noqa: Y015
+
+class _SkipReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SkipReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SkipReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SKIP_REASON_UNSPECIFIED: _SkipReason.ValueType  # 0
+    SKIP_REASON_CONDITION_FALSE: _SkipReason.ValueType  # 1
+    SKIP_REASON_UPSTREAM_SKIPPED: _SkipReason.ValueType  # 2
+    SKIP_REASON_UPSTREAM_FAILED: _SkipReason.ValueType  # 3
+    SKIP_REASON_CONDITION_ERROR: _SkipReason.ValueType  # 4
+
+class SkipReason(_SkipReason, metaclass=_SkipReasonEnumTypeWrapper): ...
+
+SKIP_REASON_UNSPECIFIED: SkipReason.ValueType  # 0
+SKIP_REASON_CONDITION_FALSE: SkipReason.ValueType  # 1
+SKIP_REASON_UPSTREAM_SKIPPED: SkipReason.ValueType  # 2
+SKIP_REASON_UPSTREAM_FAILED: SkipReason.ValueType  # 3
+SKIP_REASON_CONDITION_ERROR: SkipReason.ValueType  # 4
+Global___SkipReason: _TypeAlias = SkipReason  # noqa: Y015
+
+class _Blame:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BlameEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Blame.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BLAME_UNSPECIFIED: _Blame.ValueType  # 0
+    """not known"""
+    BLAME_TASK: _Blame.ValueType  # 1
+    """the command fails wherever and with whatever it runs"""
+    BLAME_NODE: _Blame.ValueType  # 2
+    """others fail on that node too, and succeed elsewhere"""
+    BLAME_INPUT: _Blame.ValueType  # 3
+    """the same command succeeds with other arguments"""
+
+class Blame(_Blame, metaclass=_BlameEnumTypeWrapper):
+    """Who is to blame for a failure, as far as what others did tells."""
+
+BLAME_UNSPECIFIED: Blame.ValueType  # 0
+"""not known"""
+BLAME_TASK: Blame.ValueType  # 1
+"""the command fails wherever and with whatever it runs"""
+BLAME_NODE: Blame.ValueType  # 2
+"""others fail on that node too, and succeed elsewhere"""
+BLAME_INPUT: Blame.ValueType  # 3
+"""the same command succeeds with other arguments"""
+Global___Blame: _TypeAlias = Blame  # noqa: Y015
+
+class _OperationKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OperationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OperationKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OPERATION_KIND_UNSPECIFIED: _OperationKind.ValueType  # 0
+    OPERATION_KIND_DRAIN: _OperationKind.ValueType  # 1
+    OPERATION_KIND_RETRY: _OperationKind.ValueType  # 2
+    """of dead letters and failed tasks"""
+    OPERATION_KIND_DISCARD: _OperationKind.ValueType  # 3
+    """of dead letters"""
+    OPERATION_KIND_RUN: _OperationKind.ValueType  # 4
+    """one command on many nodes"""
+    OPERATION_KIND_PRIORITY: _OperationKind.ValueType  # 5
+
+class OperationKind(_OperationKind, metaclass=_OperationKindEnumTypeWrapper): ...
+
+OPERATION_KIND_UNSPECIFIED: OperationKind.ValueType  # 0
+OPERATION_KIND_DRAIN: OperationKind.ValueType  # 1
+OPERATION_KIND_RETRY: OperationKind.ValueType  # 2
+"""of dead letters and failed tasks"""
+OPERATION_KIND_DISCARD: OperationKind.ValueType  # 3
+"""of dead letters"""
+OPERATION_KIND_RUN: OperationKind.ValueType  # 4
+"""one command on many nodes"""
+OPERATION_KIND_PRIORITY: OperationKind.ValueType  # 5
+Global___OperationKind: _TypeAlias = OperationKind  # noqa: Y015
+
+class _OperationState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OperationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OperationState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OPERATION_STATE_UNSPECIFIED: _OperationState.ValueType  # 0
+    OPERATION_STATE_SCHEDULED: _OperationState.ValueType  # 1
+    """until not_before_us it can be undone"""
+    OPERATION_STATE_RUNNING: _OperationState.ValueType  # 2
+    OPERATION_STATE_DONE: _OperationState.ValueType  # 3
+    OPERATION_STATE_STOPPED: _OperationState.ValueType  # 4
+    """in the middle, by itself or by an operator; Operation.outcome says why"""
+    OPERATION_STATE_UNDONE: _OperationState.ValueType  # 5
+    """before it began"""
+    OPERATION_STATE_REFUSED: _OperationState.ValueType  # 6
+    """at its begin, since its plan did not hold any more"""
+
+class OperationState(_OperationState, metaclass=_OperationStateEnumTypeWrapper): ...
+
+OPERATION_STATE_UNSPECIFIED: OperationState.ValueType  # 0
+OPERATION_STATE_SCHEDULED: OperationState.ValueType  # 1
+"""until not_before_us it can be undone"""
+OPERATION_STATE_RUNNING: OperationState.ValueType  # 2
+OPERATION_STATE_DONE: OperationState.ValueType  # 3
+OPERATION_STATE_STOPPED: OperationState.ValueType  # 4
+"""in the middle, by itself or by an operator; Operation.outcome says why"""
+OPERATION_STATE_UNDONE: OperationState.ValueType  # 5
+"""before it began"""
+OPERATION_STATE_REFUSED: OperationState.ValueType  # 6
+"""at its begin, since its plan did not hold any more"""
+Global___OperationState: _TypeAlias = OperationState  # noqa: Y015
 
 class _OnLost:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -333,6 +586,8 @@ class _CauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Cause.ValueType
     """not retryable on a machine that had to be empty"""
     CAUSE_SUPERVISOR: _Cause.ValueType  # 12
     """its supervisor ended under it"""
+    CAUSE_IDLE: _Cause.ValueType  # 13
+    """no progress for idle_timeout_ms"""
 
 class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
     """Why an attempt ended, or a task left a node."""
@@ -361,6 +616,8 @@ CAUSE_DRAINED: Cause.ValueType  # 11
 """not retryable on a machine that had to be empty"""
 CAUSE_SUPERVISOR: Cause.ValueType  # 12
 """its supervisor ended under it"""
+CAUSE_IDLE: Cause.ValueType  # 13
+"""no progress for idle_timeout_ms"""
 Global___Cause: _TypeAlias = Cause  # noqa: Y015
 
 @_typing.final
@@ -594,6 +851,8 @@ class TaskSpec(_message.Message):
     LIMIT_KEY_FIELD_NUMBER: _builtins.int
     LIMIT_COUNT_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
+    STALL_AFTER_MS_FIELD_NUMBER: _builtins.int
+    IDLE_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     type: Global___TaskType.ValueType
     shell_command: _builtins.bytes
     """command given to `sh -c`"""
@@ -616,6 +875,10 @@ class TaskSpec(_message.Message):
     """0 = no limit"""
     payload: _builtins.bytes
     """executor-specific JSON for other types than shell"""
+    stall_after_ms: _builtins.int
+    """without new output for that long it is escalated; 0 = never"""
+    idle_timeout_ms: _builtins.int
+    """without new output for that long it is taken from its node; 0 = never"""
     @_builtins.property
     def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """command as an argument list; empty when shell_command is set"""
@@ -666,10 +929,12 @@ class TaskSpec(_message.Message):
         limit_key: _builtins.str = ...,
         limit_count: _builtins.int = ...,
         payload: _builtins.bytes = ...,
+        stall_after_ms: _builtins.int = ...,
+        idle_timeout_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["constraints", b"constraints", "requests", b"requests", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "constraints", b"constraints", "cwd", b"cwd", "env", b"env", "kill_timeout_ms", b"kill_timeout_ms", "limit_count", b"limit_count", "limit_key", b"limit_key", "locks", b"locks", "no_retry_codes", b"no_retry_codes", "on_exhausted", b"on_exhausted", "on_lost", b"on_lost", "payload", b"payload", "queue_timeout_ms", b"queue_timeout_ms", "requests", b"requests", "retry", b"retry", "sandbox", b"sandbox", "shell_command", b"shell_command", "success_codes", b"success_codes", "timeout_ms", b"timeout_ms", "type", b"type", "wait_ms", b"wait_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "constraints", b"constraints", "cwd", b"cwd", "env", b"env", "idle_timeout_ms", b"idle_timeout_ms", "kill_timeout_ms", b"kill_timeout_ms", "limit_count", b"limit_count", "limit_key", b"limit_key", "locks", b"locks", "no_retry_codes", b"no_retry_codes", "on_exhausted", b"on_exhausted", "on_lost", b"on_lost", "payload", b"payload", "queue_timeout_ms", b"queue_timeout_ms", "requests", b"requests", "retry", b"retry", "sandbox", b"sandbox", "shell_command", b"shell_command", "stall_after_ms", b"stall_after_ms", "success_codes", b"success_codes", "timeout_ms", b"timeout_ms", "type", b"type", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -755,6 +1020,7 @@ class TaskResult(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     STARTED_AT_US_FIELD_NUMBER: _builtins.int
     ENDED_AT_US_FIELD_NUMBER: _builtins.int
+    CONTEXT_UPDATE_FIELD_NUMBER: _builtins.int
     exit_code: _builtins.int
     """absent when killed or never started"""
     signal: _builtins.int
@@ -763,6 +1029,8 @@ class TaskResult(_message.Message):
     """unix time by the worker's clock"""
     ended_at_us: _builtins.int
     """unix time by the worker's clock"""
+    context_update: _builtins.bytes
+    """JSON object, merged into its workflow's context; empty = none"""
     @_builtins.property
     def stdout(self) -> Global___StreamSummary: ...
     @_builtins.property
@@ -779,16 +1047,96 @@ class TaskResult(_message.Message):
         usage: Global___Usage | None = ...,
         started_at_us: _builtins.int = ...,
         ended_at_us: _builtins.int = ...,
+        context_update: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "stderr", b"stderr", "stdout", b"stdout", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "ended_at_us", b"ended_at_us", "exit_code", b"exit_code", "signal", b"signal", "started_at_us", b"started_at_us", "stderr", b"stderr", "stdout", b"stdout", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "context_update", b"context_update", "ended_at_us", b"ended_at_us", "exit_code", b"exit_code", "signal", b"signal", "started_at_us", b"started_at_us", "stderr", b"stderr", "stdout", b"stdout", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
 
 Global___TaskResult: _TypeAlias = TaskResult  # noqa: Y015
+
+@_typing.final
+class Failure(_message.Message):
+    """How one attempt ended that was no success."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    EXIT_CODE_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    BLAME_FIELD_NUMBER: _builtins.int
+    run: _builtins.int
+    attempt: _builtins.int
+    node: _builtins.str
+    cause: Global___Cause.ValueType
+    exit_code: _builtins.int
+    signal: _builtins.int
+    fingerprint: _builtins.str
+    at_us: _builtins.int
+    """leader time, unix"""
+    error: _builtins.str
+    """<= 200 characters"""
+    blame: Global___Blame.ValueType
+    def __init__(
+        self,
+        *,
+        run: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        node: _builtins.str = ...,
+        cause: Global___Cause.ValueType = ...,
+        exit_code: _builtins.int | None = ...,
+        signal: _builtins.int = ...,
+        fingerprint: _builtins.str = ...,
+        at_us: _builtins.int = ...,
+        error: _builtins.str = ...,
+        blame: Global___Blame.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "at_us", b"at_us", "attempt", b"attempt", "blame", b"blame", "cause", b"cause", "error", b"error", "exit_code", b"exit_code", "fingerprint", b"fingerprint", "node", b"node", "run", b"run", "signal", b"signal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
+    _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
+
+Global___Failure: _TypeAlias = Failure  # noqa: Y015
+
+@_typing.final
+class Annotation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_US_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    at_us: _builtins.int
+    """leader time, unix"""
+    actor: _builtins.str
+    text: _builtins.str
+    """<= 500 characters"""
+    def __init__(
+        self,
+        *,
+        at_us: _builtins.int = ...,
+        actor: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "at_us", b"at_us", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Annotation: _TypeAlias = Annotation  # noqa: Y015
 
 @_typing.final
 class ScoreTerms(_message.Message):
@@ -908,6 +1256,24 @@ class Task(_message.Message):
     CREATED_INDEX_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REVIVED_AT_US_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    DEPENDS_ON_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    CAN_FAIL_FIELD_NUMBER: _builtins.int
+    FINALLY_FIELD_NUMBER: _builtins.int
+    SKIP_REASON_FIELD_NUMBER: _builtins.int
+    CONDITION_ERROR_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    BLAME_FIELD_NUMBER: _builtins.int
+    ANNOTATIONS_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    ESCALATED_AT_US_FIELD_NUMBER: _builtins.int
+    STARTED_FENCE_FIELD_NUMBER: _builtins.int
+    STARTED_NODE_FIELD_NUMBER: _builtins.int
+    RESTART_REASON_FIELD_NUMBER: _builtins.int
+    DISPATCHES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     state: Global___TaskState.ValueType
@@ -962,6 +1328,33 @@ class Task(_message.Message):
     """why it ended or waits, in words"""
     revived_at_us: _builtins.int
     """when an operator last retried it; 0 = never"""
+    member: _builtins.int
+    """number within its workflow, from 0; the task id is "<workflow id>.<member>" """
+    condition: _builtins.str
+    """JavaScript expression; empty = true"""
+    rule: Global___Rule.ValueType
+    """in force; unspecified outside a workflow"""
+    can_fail: _builtins.bool
+    """its failure does not fail the workflow"""
+    skip_reason: Global___SkipReason.ValueType
+    condition_error: _builtins.str
+    """why its condition gave no verdict; counts as false"""
+    template: _builtins.str
+    """task key before a map was expanded; empty = not of a map"""
+    blame: Global___Blame.ValueType
+    """of the last failure"""
+    operation: _builtins.str
+    """operation that created or last revived it; empty = none"""
+    escalated_at_us: _builtins.int
+    """0 = not escalated"""
+    started_fence: _builtins.int
+    """fence under which this run's command last started, or may have; 0 = none"""
+    started_node: _builtins.str
+    """node of started_fence"""
+    restart_reason: _builtins.str
+    """why it left started_node without an end, for the ledger of double runs"""
+    dispatches: _builtins.int
+    """assignments of this run"""
     @_builtins.property
     def spec(self) -> Global___TaskSpec: ...
     @_builtins.property
@@ -975,6 +1368,18 @@ class Task(_message.Message):
     @_builtins.property
     def unstartable_nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """nodes that could not start the command"""
+
+    @_builtins.property
+    def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """members of its workflow"""
+
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Failure]:
+        """of the current run, oldest first, the last 10"""
+
+    @_builtins.property
+    def annotations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Annotation]:
+        """oldest first, at most 20"""
 
     def __init__(
         self,
@@ -1014,14 +1419,592 @@ class Task(_message.Message):
         created_index: _builtins.int = ...,
         reason: _builtins.str = ...,
         revived_at_us: _builtins.int = ...,
+        member: _builtins.int = ...,
+        depends_on: _abc.Iterable[_builtins.int] | None = ...,
+        condition: _builtins.str = ...,
+        rule: Global___Rule.ValueType = ...,
+        can_fail: _builtins.bool = ...,
+        skip_reason: Global___SkipReason.ValueType = ...,
+        condition_error: _builtins.str = ...,
+        template: _builtins.str = ...,
+        failures: _abc.Iterable[Global___Failure] | None = ...,
+        blame: Global___Blame.ValueType = ...,
+        annotations: _abc.Iterable[Global___Annotation] | None = ...,
+        operation: _builtins.str = ...,
+        escalated_at_us: _builtins.int = ...,
+        started_fence: _builtins.int = ...,
+        started_node: _builtins.str = ...,
+        restart_reason: _builtins.str = ...,
+        dispatches: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement", "result", b"result", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "assigned_at_us", b"assigned_at_us", "attempt", b"attempt", "cancel_reason", b"cancel_reason", "cancel_requested", b"cancel_requested", "cause", b"cause", "completed_at_us", b"completed_at_us", "created_at_us", b"created_at_us", "created_index", b"created_index", "dead_lettered_at_us", b"dead_lettered_at_us", "error", b"error", "fence", b"fence", "fingerprint", b"fingerprint", "id", b"id", "losses", b"losses", "lost_at_us", b"lost_at_us", "migrate_requested", b"migrate_requested", "modified_index", b"modified_index", "name", b"name", "node", b"node", "placement", b"placement", "priority", b"priority", "queued_at_us", b"queued_at_us", "reason", b"reason", "result", b"result", "revived_at_us", b"revived_at_us", "run", b"run", "scheduled_after_us", b"scheduled_after_us", "spec", b"spec", "started_at_us", b"started_at_us", "state", b"state", "submit_key", b"submit_key", "task_key", b"task_key", "unstartable_nodes", b"unstartable_nodes", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "annotations", b"annotations", "assigned_at_us", b"assigned_at_us", "attempt", b"attempt", "blame", b"blame", "can_fail", b"can_fail", "cancel_reason", b"cancel_reason", "cancel_requested", b"cancel_requested", "cause", b"cause", "completed_at_us", b"completed_at_us", "condition", b"condition", "condition_error", b"condition_error", "created_at_us", b"created_at_us", "created_index", b"created_index", "dead_lettered_at_us", b"dead_lettered_at_us", "depends_on", b"depends_on", "dispatches", b"dispatches", "error", b"error", "escalated_at_us", b"escalated_at_us", "failures", b"failures", "fence", b"fence", "finally", b"finally", "fingerprint", b"fingerprint", "id", b"id", "losses", b"losses", "lost_at_us", b"lost_at_us", "member", b"member", "migrate_requested", b"migrate_requested", "modified_index", b"modified_index", "name", b"name", "node", b"node", "operation", b"operation", "placement", b"placement", "priority", b"priority", "queued_at_us", b"queued_at_us", "reason", b"reason", "restart_reason", b"restart_reason", "result", b"result", "revived_at_us", b"revived_at_us", "rule", b"rule", "run", b"run", "scheduled_after_us", b"scheduled_after_us", "skip_reason", b"skip_reason", "spec", b"spec", "started_at_us", b"started_at_us", "started_fence", b"started_fence", "started_node", b"started_node", "state", b"state", "submit_key", b"submit_key", "task_key", b"task_key", "template", b"template", "unstartable_nodes", b"unstartable_nodes", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
+
+@_typing.final
+class ContextItem(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    value: _builtins.bytes
+    """JSON"""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        value: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContextItem: _TypeAlias = ContextItem  # noqa: Y015
+
+@_typing.final
+class Workflow(_message.Message):
+    """A DAG of tasks. One row of the replicated state; its tasks are rows of their own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    MAX_FAILURES_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    CONDITION_TIMEOUTS_FIELD_NUMBER: _builtins.int
+    STOPPING_FIELD_NUMBER: _builtins.int
+    CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
+    CANCEL_REASON_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    SUBMIT_KEY_FIELD_NUMBER: _builtins.int
+    CREATED_AT_US_FIELD_NUMBER: _builtins.int
+    STARTED_AT_US_FIELD_NUMBER: _builtins.int
+    COMPLETED_AT_US_FIELD_NUMBER: _builtins.int
+    CREATED_INDEX_FIELD_NUMBER: _builtins.int
+    MODIFIED_INDEX_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    name: _builtins.str
+    state: Global___WorkflowState.ValueType
+    run: _builtins.int
+    """from 1"""
+    policy: Global___FailurePolicy.ValueType
+    max_failures: _builtins.int
+    """of MAX_FAILURES"""
+    count: _builtins.int
+    """tasks; their ids are "<id>.0" ..."""
+    remaining: _builtins.int
+    """tasks that have not ended"""
+    failures: _builtins.int
+    """tasks without can_fail that ended failed or as dead letter"""
+    condition_timeouts: _builtins.int
+    """of this run; the third fails it"""
+    stopping: _builtins.bool
+    """by its policy: nothing but finally begins any more"""
+    cancel_requested: _builtins.bool
+    cancel_reason: _builtins.str
+    """<= 200 characters"""
+    reason: _builtins.str
+    """why it ended so, in words"""
+    actor: _builtins.str
+    """who submitted it"""
+    submit_key: _builtins.str
+    """the user's own; empty = none"""
+    created_at_us: _builtins.int
+    """leader time, unix, as all below"""
+    started_at_us: _builtins.int
+    completed_at_us: _builtins.int
+    created_index: _builtins.int
+    modified_index: _builtins.int
+    @_builtins.property
+    def context(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContextItem]:
+        """by key"""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        state: Global___WorkflowState.ValueType = ...,
+        run: _builtins.int = ...,
+        context: _abc.Iterable[Global___ContextItem] | None = ...,
+        policy: Global___FailurePolicy.ValueType = ...,
+        max_failures: _builtins.int = ...,
+        count: _builtins.int = ...,
+        remaining: _builtins.int = ...,
+        failures: _builtins.int = ...,
+        condition_timeouts: _builtins.int = ...,
+        stopping: _builtins.bool = ...,
+        cancel_requested: _builtins.bool = ...,
+        cancel_reason: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        submit_key: _builtins.str = ...,
+        created_at_us: _builtins.int = ...,
+        started_at_us: _builtins.int = ...,
+        completed_at_us: _builtins.int = ...,
+        created_index: _builtins.int = ...,
+        modified_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "cancel_reason", b"cancel_reason", "cancel_requested", b"cancel_requested", "completed_at_us", b"completed_at_us", "condition_timeouts", b"condition_timeouts", "context", b"context", "count", b"count", "created_at_us", b"created_at_us", "created_index", b"created_index", "failures", b"failures", "id", b"id", "max_failures", b"max_failures", "modified_index", b"modified_index", "name", b"name", "policy", b"policy", "reason", b"reason", "remaining", b"remaining", "run", b"run", "started_at_us", b"started_at_us", "state", b"state", "stopping", b"stopping", "submit_key", b"submit_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Workflow: _TypeAlias = Workflow  # noqa: Y015
+
+@_typing.final
+class DrainMove(_message.Message):
+    """Where a task of a drained node would go."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTUAL_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    to: _builtins.str
+    """node id; empty = it waits in the queue"""
+    reason: _builtins.str
+    """one sentence"""
+    actual: _builtins.str
+    """node where it went; empty = not placed yet"""
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        to: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        actual: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actual", b"actual", "reason", b"reason", "task", b"task", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainMove: _TypeAlias = DrainMove  # noqa: Y015
+
+@_typing.final
+class DrainStuck(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DEAD_LETTER_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    reason: _builtins.str
+    """one sentence: why nothing takes it, or why it may not move"""
+    dead_letter: _builtins.bool
+    """it would end as dead letter at the deadline"""
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        dead_letter: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter", b"dead_letter", "reason", b"reason", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainStuck: _TypeAlias = DrainStuck  # noqa: Y015
+
+@_typing.final
+class QuorumEffect(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOTERS_FIELD_NUMBER: _builtins.int
+    UP_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
+    UP_WITHOUT_FIELD_NUMBER: _builtins.int
+    OK_FIELD_NUMBER: _builtins.int
+    voters: _builtins.int
+    up: _builtins.int
+    needed: _builtins.int
+    up_without: _builtins.int
+    """were this node switched off"""
+    ok: _builtins.bool
+    """up_without >= needed, or it does not vote"""
+    def __init__(
+        self,
+        *,
+        voters: _builtins.int = ...,
+        up: _builtins.int = ...,
+        needed: _builtins.int = ...,
+        up_without: _builtins.int = ...,
+        ok: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["needed", b"needed", "ok", b"ok", "up", b"up", "up_without", b"up_without", "voters", b"voters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuorumEffect: _TypeAlias = QuorumEffect  # noqa: Y015
+
+@_typing.final
+class DrainPlan(_message.Message):
+    """What a drain will do, frozen when it was rehearsed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    DEADLINE_MS_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    KEEP_CORDONED_FIELD_NUMBER: _builtins.int
+    MAX_PARALLEL_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    MOVES_FIELD_NUMBER: _builtins.int
+    STUCK_FIELD_NUMBER: _builtins.int
+    QUORUM_FIELD_NUMBER: _builtins.int
+    ETA_MS_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    FORMER_STATE_FIELD_NUMBER: _builtins.int
+    TOOK_MS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    node: _builtins.str
+    deadline_ms: _builtins.int
+    """from the commit; 0 = none"""
+    force: _builtins.bool
+    """even without quorum afterwards"""
+    keep_cordoned: _builtins.bool
+    """should it be undone or stopped"""
+    max_parallel: _builtins.int
+    """tasks that migrate at once; 0 = all"""
+    message: _builtins.str
+    """<= 200 characters"""
+    hold: _builtins.bool
+    """what may not move is left where it is at the deadline"""
+    eta_ms: _builtins.int
+    """estimated"""
+    index: _builtins.int
+    """log index that it was rehearsed at"""
+    former_state: Global___NodeState.ValueType
+    """what an undo restores"""
+    took_ms: _builtins.int
+    """actual, when done"""
+    @_builtins.property
+    def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___DrainMove]: ...
+    @_builtins.property
+    def stuck(self) -> _containers.RepeatedCompositeFieldContainer[Global___DrainStuck]: ...
+    @_builtins.property
+    def quorum(self) -> Global___QuorumEffect: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        node: _builtins.str = ...,
+        deadline_ms: _builtins.int = ...,
+        force: _builtins.bool = ...,
+        keep_cordoned: _builtins.bool = ...,
+        max_parallel: _builtins.int = ...,
+        message: _builtins.str = ...,
+        hold: _builtins.bool = ...,
+        moves: _abc.Iterable[Global___DrainMove] | None = ...,
+        stuck: _abc.Iterable[Global___DrainStuck] | None = ...,
+        quorum: Global___QuorumEffect | None = ...,
+        eta_ms: _builtins.int = ...,
+        index: _builtins.int = ...,
+        former_state: Global___NodeState.ValueType = ...,
+        took_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quorum", b"quorum"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_ms", b"deadline_ms", "eta_ms", b"eta_ms", "force", b"force", "former_state", b"former_state", "hold", b"hold", "id", b"id", "index", b"index", "keep_cordoned", b"keep_cordoned", "max_parallel", b"max_parallel", "message", b"message", "moves", b"moves", "node", b"node", "quorum", b"quorum", "stuck", b"stuck", "took_ms", b"took_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainPlan: _TypeAlias = DrainPlan  # noqa: Y015
+
+@_typing.final
+class BulkPlan(_message.Message):
+    """Retry, discard or priority of many tasks: those named, or all dead letters of one cause."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    THROUGH_INDEX_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    STEP_END_FIELD_NUMBER: _builtins.int
+    EDITED_SPEC_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    fingerprint: _builtins.str
+    """instead of ids"""
+    through_index: _builtins.int
+    """of a fingerprint: letters that changed later are not meant"""
+    canary: _builtins.bool
+    """1, then 10 %, then all"""
+    step: _builtins.int
+    """of a canary: 1-3; 0 = not begun"""
+    step_end: _builtins.int
+    """how many are under way or done when the step is through"""
+    priority: _builtins.int
+    """of PRIORITY"""
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """at most 1,000"""
+
+    @_builtins.property
+    def edited_spec(self) -> Global___TaskSpec:
+        """of a retry of one task"""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        fingerprint: _builtins.str = ...,
+        through_index: _builtins.int = ...,
+        canary: _builtins.bool = ...,
+        step: _builtins.int = ...,
+        step_end: _builtins.int = ...,
+        edited_spec: Global___TaskSpec | None = ...,
+        priority: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["edited_spec", b"edited_spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "edited_spec", b"edited_spec", "fingerprint", b"fingerprint", "ids", b"ids", "priority", b"priority", "step", b"step", "step_end", b"step_end", "through_index", b"through_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BulkPlan: _TypeAlias = BulkPlan  # noqa: Y015
+
+@_typing.final
+class RunPlan(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODES_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    priority: _builtins.int
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """node ids; the task of nodes[i] is "<operation id>.<i>" """
+
+    @_builtins.property
+    def spec(self) -> Global___TaskSpec: ...
+    def __init__(
+        self,
+        *,
+        nodes: _abc.Iterable[_builtins.str] | None = ...,
+        name: _builtins.str = ...,
+        spec: Global___TaskSpec | None = ...,
+        priority: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "nodes", b"nodes", "priority", b"priority", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunPlan: _TypeAlias = RunPlan  # noqa: Y015
+
+@_typing.final
+class OperationCounts(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    ISSUED_FIELD_NUMBER: _builtins.int
+    SUCCEEDED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    FAILED_SAME_FIELD_NUMBER: _builtins.int
+    PASSED_OVER_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """tasks that the plan meant"""
+    issued: _builtins.int
+    """of them, what was acted upon"""
+    succeeded: _builtins.int
+    """of the issued: ended well"""
+    failed: _builtins.int
+    """of the issued: ended otherwise"""
+    failed_same: _builtins.int
+    """of the failed: with the fingerprint that the plan names"""
+    passed_over: _builtins.int
+    """changed meanwhile, left alone"""
+    def __init__(
+        self,
+        *,
+        total: _builtins.int = ...,
+        issued: _builtins.int = ...,
+        succeeded: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        failed_same: _builtins.int = ...,
+        passed_over: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "failed_same", b"failed_same", "issued", b"issued", "passed_over", b"passed_over", "succeeded", b"succeeded", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OperationCounts: _TypeAlias = OperationCounts  # noqa: Y015
+
+@_typing.final
+class Operation(_message.Message):
+    """What outlives a console and a leader. One row of the replicated state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_US_FIELD_NUMBER: _builtins.int
+    CREATED_AT_US_FIELD_NUMBER: _builtins.int
+    BEGUN_AT_US_FIELD_NUMBER: _builtins.int
+    ENDED_AT_US_FIELD_NUMBER: _builtins.int
+    DEADLINE_US_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    CREATED_INDEX_FIELD_NUMBER: _builtins.int
+    MODIFIED_INDEX_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    DRAIN_FIELD_NUMBER: _builtins.int
+    BULK_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """the request id, and the id in the audit"""
+    kind: Global___OperationKind.ValueType
+    state: Global___OperationState.ValueType
+    not_before_us: _builtins.int
+    """leader time, unix, as all times here"""
+    created_at_us: _builtins.int
+    begun_at_us: _builtins.int
+    ended_at_us: _builtins.int
+    deadline_us: _builtins.int
+    """0 = none"""
+    actor: _builtins.str
+    reason: _builtins.str
+    """the operator's, <= 200 characters"""
+    outcome: _builtins.str
+    """one sentence"""
+    cursor: _builtins.str
+    """how far the plan is carried out"""
+    created_index: _builtins.int
+    modified_index: _builtins.int
+    node: _builtins.str
+    """of a drain"""
+    @_builtins.property
+    def counts(self) -> Global___OperationCounts: ...
+    @_builtins.property
+    def drain(self) -> Global___DrainPlan: ...
+    @_builtins.property
+    def bulk(self) -> Global___BulkPlan: ...
+    @_builtins.property
+    def run(self) -> Global___RunPlan: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        kind: Global___OperationKind.ValueType = ...,
+        state: Global___OperationState.ValueType = ...,
+        counts: Global___OperationCounts | None = ...,
+        not_before_us: _builtins.int = ...,
+        created_at_us: _builtins.int = ...,
+        begun_at_us: _builtins.int = ...,
+        ended_at_us: _builtins.int = ...,
+        deadline_us: _builtins.int = ...,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        cursor: _builtins.str = ...,
+        created_index: _builtins.int = ...,
+        modified_index: _builtins.int = ...,
+        node: _builtins.str = ...,
+        drain: Global___DrainPlan | None = ...,
+        bulk: Global___BulkPlan | None = ...,
+        run: Global___RunPlan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bulk", b"bulk", "counts", b"counts", "drain", b"drain", "plan", b"plan", "run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "begun_at_us", b"begun_at_us", "bulk", b"bulk", "counts", b"counts", "created_at_us", b"created_at_us", "created_index", b"created_index", "cursor", b"cursor", "deadline_us", b"deadline_us", "drain", b"drain", "ended_at_us", b"ended_at_us", "id", b"id", "kind", b"kind", "modified_index", b"modified_index", "node", b"node", "not_before_us", b"not_before_us", "outcome", b"outcome", "plan", b"plan", "reason", b"reason", "run", b"run", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_plan: _TypeAlias = _typing.Literal["drain", "bulk", "run"]  # noqa: Y015
+    _WhichOneofArgType_plan: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_plan) -> _WhichOneofReturnType_plan | None: ...
+
+Global___Operation: _TypeAlias = Operation  # noqa: Y015
+
+@_typing.final
+class DoubleRun(_message.Message):
+    """A command that ran, or may have run, more than once within one attempt. One row of the replicated state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    FIRST_NODE_FIELD_NUMBER: _builtins.int
+    FIRST_FENCE_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """"<index>-<number within the entry>" """
+    task: _builtins.str
+    run: _builtins.int
+    attempt: _builtins.int
+    first_node: _builtins.str
+    first_fence: _builtins.int
+    node: _builtins.str
+    """where it started again"""
+    fence: _builtins.int
+    reason: _builtins.str
+    """one sentence: why"""
+    at_us: _builtins.int
+    """leader time, unix"""
+    index: _builtins.int
+    """log index"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        task: _builtins.str = ...,
+        run: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        first_node: _builtins.str = ...,
+        first_fence: _builtins.int = ...,
+        node: _builtins.str = ...,
+        fence: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        at_us: _builtins.int = ...,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "attempt", b"attempt", "fence", b"fence", "first_fence", b"first_fence", "first_node", b"first_node", "id", b"id", "index", b"index", "node", b"node", "reason", b"reason", "run", b"run", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DoubleRun: _TypeAlias = DoubleRun  # noqa: Y015
 
 @_typing.final
 class Event(_message.Message):
@@ -1039,6 +2022,10 @@ class Event(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     NODE_STATE_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    WORKFLOW_STATE_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    ONLINE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """"<index>-<number within the entry>" """
     index: _builtins.int
@@ -1059,6 +2046,13 @@ class Event(_message.Message):
     """for a node's event"""
     actor: _builtins.str
     """who caused it; empty = the cluster"""
+    workflow: _builtins.str
+    """workflow id, of a workflow's event"""
+    workflow_state: Global___WorkflowState.ValueType
+    operation: _builtins.str
+    """operation id, of what an operation did"""
+    online: _builtins.bool
+    """for a node's event"""
     def __init__(
         self,
         *,
@@ -1074,10 +2068,14 @@ class Event(_message.Message):
         run: _builtins.int = ...,
         node_state: Global___NodeState.ValueType = ...,
         actor: _builtins.str = ...,
+        workflow: _builtins.str = ...,
+        workflow_state: Global___WorkflowState.ValueType = ...,
+        operation: _builtins.str = ...,
+        online: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "at_us", b"at_us", "attempt", b"attempt", "detail", b"detail", "id", b"id", "index", b"index", "node", b"node", "node_state", b"node_state", "run", b"run", "state", b"state", "task", b"task", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "at_us", b"at_us", "attempt", b"attempt", "detail", b"detail", "id", b"id", "index", b"index", "node", b"node", "node_state", b"node_state", "online", b"online", "operation", b"operation", "run", b"run", "state", b"state", "task", b"task", "type", b"type", "workflow", b"workflow", "workflow_state", b"workflow_state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1130,6 +2128,9 @@ class Node(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
     INCARNATION_INDEX_FIELD_NUMBER: _builtins.int
+    SUSPECT_REASON_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    ALARM_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     hostname: _builtins.str
     address: _builtins.str
@@ -1154,6 +2155,12 @@ class Node(_message.Message):
     """highest feature level it knows"""
     incarnation_index: _builtins.int
     """log index of the join that brought this incarnation; an older fence is not its own"""
+    suspect_reason: _builtins.str
+    """why it is proposed for a cordon; empty = it is not"""
+    operation: _builtins.str
+    """drain that it is under; empty = none"""
+    alarm: _builtins.str
+    """what a person has to look at there; empty = nothing"""
     @_builtins.property
     def slots(self) -> _containers.RepeatedCompositeFieldContainer[Global___Slots]: ...
     @_builtins.property
@@ -1185,10 +2192,13 @@ class Node(_message.Message):
         version: _builtins.str = ...,
         level: _builtins.int = ...,
         incarnation_index: _builtins.int = ...,
+        suspect_reason: _builtins.str = ...,
+        operation: _builtins.str = ...,
+        alarm: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "capabilities", b"capabilities", "capacity", b"capacity", "changed_at_us", b"changed_at_us", "hostname", b"hostname", "id", b"id", "incarnation", b"incarnation", "incarnation_index", b"incarnation_index", "joined_at_us", b"joined_at_us", "labels", b"labels", "level", b"level", "message", b"message", "modified_index", b"modified_index", "online", b"online", "role", b"role", "slots", b"slots", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "alarm", b"alarm", "capabilities", b"capabilities", "capacity", b"capacity", "changed_at_us", b"changed_at_us", "hostname", b"hostname", "id", b"id", "incarnation", b"incarnation", "incarnation_index", b"incarnation_index", "joined_at_us", b"joined_at_us", "labels", b"labels", "level", b"level", "message", b"message", "modified_index", b"modified_index", "online", b"online", "operation", b"operation", "role", b"role", "slots", b"slots", "state", b"state", "suspect_reason", b"suspect_reason", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1450,6 +2460,9 @@ class Change(_message.Message):
     STORED_REPLY_FIELD_NUMBER: _builtins.int
     SUBMIT_KEY_FIELD_NUMBER: _builtins.int
     SETTING_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    DOUBLE_RUN_FIELD_NUMBER: _builtins.int
     DELETED_TABLE_FIELD_NUMBER: _builtins.int
     DELETED_KEY_FIELD_NUMBER: _builtins.int
     deleted_table: _builtins.str
@@ -1467,6 +2480,12 @@ class Change(_message.Message):
     def submit_key(self) -> Global___SubmitKey: ...
     @_builtins.property
     def setting(self) -> Global___Setting: ...
+    @_builtins.property
+    def workflow(self) -> Global___Workflow: ...
+    @_builtins.property
+    def operation(self) -> Global___Operation: ...
+    @_builtins.property
+    def double_run(self) -> Global___DoubleRun: ...
     def __init__(
         self,
         *,
@@ -1476,14 +2495,17 @@ class Change(_message.Message):
         stored_reply: Global___StoredReply | None = ...,
         submit_key: Global___SubmitKey | None = ...,
         setting: Global___Setting | None = ...,
+        workflow: Global___Workflow | None = ...,
+        operation: Global___Operation | None = ...,
+        double_run: Global___DoubleRun | None = ...,
         deleted_table: _builtins.str = ...,
         deleted_key: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "node", b"node", "row", b"row", "setting", b"setting", "stored_reply", b"stored_reply", "submit_key", b"submit_key", "task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["double_run", b"double_run", "event", b"event", "node", b"node", "operation", b"operation", "row", b"row", "setting", b"setting", "stored_reply", b"stored_reply", "submit_key", b"submit_key", "task", b"task", "workflow", b"workflow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_key", b"deleted_key", "deleted_table", b"deleted_table", "event", b"event", "node", b"node", "row", b"row", "setting", b"setting", "stored_reply", b"stored_reply", "submit_key", b"submit_key", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_key", b"deleted_key", "deleted_table", b"deleted_table", "double_run", b"double_run", "event", b"event", "node", b"node", "operation", b"operation", "row", b"row", "setting", b"setting", "stored_reply", b"stored_reply", "submit_key", b"submit_key", "task", b"task", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_row: _TypeAlias = _typing.Literal["task", "node", "event", "stored_reply", "submit_key", "setting"]  # noqa: Y015
+    _WhichOneofReturnType_row: _TypeAlias = _typing.Literal["task", "node", "event", "stored_reply", "submit_key", "setting", "workflow", "operation", "double_run"]  # noqa: Y015
     _WhichOneofArgType_row: _TypeAlias = _typing.Literal["row", b"row"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_row) -> _WhichOneofReturnType_row | None: ...
 

@@ -434,6 +434,8 @@ class Report(_message.Message):
     ENDED_FIELD_NUMBER: _builtins.int
     RECALLED_FIELD_NUMBER: _builtins.int
     LOST_FIELD_NUMBER: _builtins.int
+    UNKILLABLE_FIELD_NUMBER: _builtins.int
+    STALLED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def started(self) -> Global___Started: ...
     @_builtins.property
@@ -442,6 +444,10 @@ class Report(_message.Message):
     def recalled(self) -> Global___Recalled: ...
     @_builtins.property
     def lost(self) -> Global___Lost: ...
+    @_builtins.property
+    def unkillable(self) -> Global___Unkillable: ...
+    @_builtins.property
+    def stalled(self) -> Global___Stalled: ...
     def __init__(
         self,
         *,
@@ -449,16 +455,80 @@ class Report(_message.Message):
         ended: Global___Ended | None = ...,
         recalled: Global___Recalled | None = ...,
         lost: Global___Lost | None = ...,
+        unkillable: Global___Unkillable | None = ...,
+        stalled: Global___Stalled | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "kind", b"kind", "lost", b"lost", "recalled", b"recalled", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "kind", b"kind", "lost", b"lost", "recalled", b"recalled", "stalled", b"stalled", "started", b"started", "unkillable", b"unkillable"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "kind", b"kind", "lost", b"lost", "recalled", b"recalled", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "kind", b"kind", "lost", b"lost", "recalled", b"recalled", "stalled", b"stalled", "started", b"started", "unkillable", b"unkillable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["started", "ended", "recalled", "lost"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["started", "ended", "recalled", "lost", "unkillable", "stalled"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Report: _TypeAlias = Report  # noqa: Y015
+
+@_typing.final
+class Unkillable(_message.Message):
+    """A command outlived KILL by a minute. Its attempt has not ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    fence: _builtins.int
+    """log index of the assignment"""
+    reason: _builtins.str
+    """one sentence"""
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        fence: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "reason", b"reason", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Unkillable: _TypeAlias = Unkillable  # noqa: Y015
+
+@_typing.final
+class Stalled(_message.Message):
+    """A running command wrote nothing for its stall_after_ms, or its idle_timeout_ms."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    QUIET_US_FIELD_NUMBER: _builtins.int
+    IDLE_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    fence: _builtins.int
+    """log index of the assignment"""
+    quiet_us: _builtins.int
+    """since its start or its last output"""
+    idle: _builtins.bool
+    """by idle_timeout_ms"""
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        fence: _builtins.int = ...,
+        quiet_us: _builtins.int = ...,
+        idle: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "idle", b"idle", "quiet_us", b"quiet_us", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Stalled: _TypeAlias = Stalled  # noqa: Y015
 
 @_typing.final
 class Started(_message.Message):
@@ -686,6 +756,9 @@ class Assignment(_message.Message):
     SPEC_FIELD_NUMBER: _builtins.int
     CREATED_AT_US_FIELD_NUMBER: _builtins.int
     LEASE_MS_FIELD_NUMBER: _builtins.int
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    TASK_KEY_FIELD_NUMBER: _builtins.int
+    START_BEFORE_MS_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     name: _builtins.str
     fence: _builtins.int
@@ -700,6 +773,12 @@ class Assignment(_message.Message):
     """leader time, unix; older first among equals"""
     lease_ms: _builtins.int
     """0 = no lease (ON_LOST_HOLD)"""
+    workflow_id: _builtins.str
+    """empty = none"""
+    task_key: _builtins.str
+    """key within the workflow"""
+    start_before_ms: _builtins.int
+    """not started after that from its receipt, unless a renewal was acknowledged; 0 = no limit"""
     @_builtins.property
     def spec(self) -> _types_pb2.TaskSpec: ...
     def __init__(
@@ -714,10 +793,13 @@ class Assignment(_message.Message):
         spec: _types_pb2.TaskSpec | None = ...,
         created_at_us: _builtins.int = ...,
         lease_ms: _builtins.int = ...,
+        workflow_id: _builtins.str = ...,
+        task_key: _builtins.str = ...,
+        start_before_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "created_at_us", b"created_at_us", "fence", b"fence", "lease_ms", b"lease_ms", "name", b"name", "priority", b"priority", "run", b"run", "spec", b"spec", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "created_at_us", b"created_at_us", "fence", b"fence", "lease_ms", b"lease_ms", "name", b"name", "priority", b"priority", "run", b"run", "spec", b"spec", "start_before_ms", b"start_before_ms", "task", b"task", "task_key", b"task_key", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,76 @@
+"""Which rows an entry may need that are not in memory, so that apply itself stays pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from cortex.v1.log_pb2 import Entry
+from cortex.v1.types_pb2 import SubmitKey, Task
+from node.core.machine import TASK_COMMANDS
+from node.core.model import Key, Row, Table, reply_key
+from node.core.state import ClusterState
+from node.core.transitions import cluster
+from node.core.transitions.draft import Cold
+
+# Those that may end a task, or revive it, and with it its submit key.
+_TOUCH_KEYS = TASK_COMMANDS - {"task_assign", "task_started", "task_migrate"}
+
+
+def reads(entry: Entry) -> set[Key]:
+    """Rows of tasks, submit keys, replies and events that apply may look at; what memory lacks is to be loaded."""
+    keys: set[Key] = set()
+    if entry.request_id:
+        keys.add(Key(Table.REPLIES, reply_key(entry.client, entry.request_id)))
+    for command in entry.commands:
+        kind = command.WhichOneof("kind")
+        if kind == "task_submit":
+            keys.add(Key(Table.TASKS, command.task_submit.id))
+            if command.task_submit.submit_key:
+                keys.add(Key(Table.SUBMIT_KEYS, command.task_submit.submit_key))
+        elif kind in TASK_COMMANDS:
+            keys.add(Key(Table.TASKS, getattr(command, kind).id))
+        elif kind == "history_trim" and cluster.trim_size(command.history_trim) <= cluster.TRIM_LIMIT:
+            trim = command.history_trim
+            keys.update(Key(Table.TASKS, task_id) for task_id in trim.ids)
+            keys.update(Key(Table.EVENTS, event_id) for event_id in trim.event_ids)
+            keys.update(Key(Table.REPLIES, reply_key(ref.client, ref.request_id)) for ref in trim.requests)
+            keys.update(Key(Table.SUBMIT_KEYS, key) for key in trim.submit_keys)
+    keys.update(Key(Table.SUBMIT_KEYS, item.key) for item in entry.batch.keys)
+    return keys
+
+
+def gather(
+    entries: Sequence[Entry], state: ClusterState, load: Callable[[Iterable[Key]], dict[Key, Row | None]]
+) -> dict[Key, Row | None]:
+    """The rows of reads() and follow() of all `entries` that memory lacks, by way of `load`."""
+    wanted = set().union(*map(reads, entries))
+    cold = load(key for key in wanted if key.table is not Table.TASKS or key.id not in state.tasks)
+    # A task names its workflow, which names its tasks, which name their submit keys.
+    while more := set().union(*(follow(entry, state, cold) for entry in entries)) - wanted:
+        wanted |= more
+        cold.update(load(more))
+    return cold
+
+
+def follow(entry: Entry, state: ClusterState, cold: Cold) -> set[Key]:
+    """Further keys, which the rows of reads() name: a submit key's task, a task's submit key."""
+    keys: set[Key] = set()
+
+    def key_of(task_id: str) -> None:
+        task = state.tasks.get(task_id) or cold.get(Key(Table.TASKS, task_id))
+        if isinstance(task, Task) and task.submit_key:
+            keys.add(Key(Table.SUBMIT_KEYS, task.submit_key))
+
+    for command in entry.commands:
+        kind = command.WhichOneof("kind")
+        if kind == "task_submit":
+            key = command.task_submit.submit_key
+            row = cold.get(Key(Table.SUBMIT_KEYS, key)) if key else None
+            if isinstance(row, SubmitKey) and row.task_id not in state.tasks:
+                keys.add(Key(Table.TASKS, row.task_id))
+        elif kind in _TOUCH_KEYS:
+            key_of(getattr(command, kind).id)
+        elif kind == "history_trim" and cluster.trim_size(command.history_trim) <= cluster.TRIM_LIMIT:
+            for task_id in command.history_trim.ids:
+                key_of(task_id)
+    return keys

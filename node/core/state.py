@@ -1,0 +1,266 @@
+"""ClusterState: live rows, the indexes derived from them, and the digest over all rows.
+
+A row is never changed in place: apply makes a new one, commit() swaps it in. Rows that have ended leave memory once
+the store has them; what is read after that is a cold row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from cortex.v1 import types_pb2
+from cortex.v1.types_pb2 import Batch, Node, Operation, Setting, Task, Workflow
+from node.core.model import (
+    DIGEST_BYTES,
+    DIGEST_MASK,
+    ENDED,
+    LEVEL,
+    LIVE,
+    LIVE_OPERATION,
+    LIVE_WORKFLOW,
+    ON_NODE,
+    Key,
+    Outcome,
+    Row,
+    Table,
+    hash_row,
+    member_id,
+    row_digest,
+    row_key,
+)
+
+
+@dataclass(slots=True)
+class NodeUse:
+    """What the assigned and running tasks of one node hold together."""
+
+    counts: dict[int, int] = field(default_factory=dict)  # by task type
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+    gpus: int = 0
+
+    def copy(self) -> NodeUse:
+        return NodeUse(dict(self.counts), self.cpu_millis, self.memory_bytes, self.gpus)
+
+    def add(self, spec: types_pb2.TaskSpec, sign: int) -> None:
+        count = self.counts.get(spec.type, 0) + sign
+        if count:
+            self.counts[spec.type] = count
+        else:
+            self.counts.pop(spec.type, None)
+        if spec.HasField("requests"):
+            self.cpu_millis += sign * spec.requests.cpu_millis
+            self.memory_bytes += sign * spec.requests.memory_bytes
+            self.gpus += sign * spec.requests.gpus
+
+
+@dataclass(slots=True)
+class ClusterState:
+    """All live rows at `index`, and what is derived from them. Only load(), commit() and evict() change it."""
+
+    index: int = 0
+    term: int = 0
+    at_us: int = 0
+    level: int = LEVEL
+    digest: int = 0
+    tasks: dict[str, Task] = field(default_factory=dict)
+    nodes: dict[str, Node] = field(default_factory=dict)
+    settings: dict[str, Setting] = field(default_factory=dict)
+    batches: dict[str, Batch] = field(default_factory=dict)
+    workflows: dict[str, Workflow] = field(default_factory=dict)
+    operations: dict[str, Operation] = field(default_factory=dict)
+    # Derived from tasks: all but `counts` over the assigned and running ones, none keeps an empty item.
+    by_node: dict[str, set[str]] = field(default_factory=dict)
+    use: dict[str, NodeUse] = field(default_factory=dict)
+    locks: dict[str, str] = field(default_factory=dict)
+    limit_use: dict[str, int] = field(default_factory=dict)
+    counts: dict[int, int] = field(default_factory=dict)
+    _task_digests: dict[str, int] = field(default_factory=dict)
+
+    def get(self, table: Table, key: str) -> Row | None:
+        """A row that is in memory."""
+        if table is Table.TASKS:
+            return self.tasks.get(key)
+        if table is Table.NODES:
+            return self.nodes.get(key)
+        if table is Table.SETTINGS:
+            return self.settings.get(key)
+        if table is Table.BATCHES:
+            return self.batches.get(key)
+        if table is Table.WORKFLOWS:
+            return self.workflows.get(key)
+        if table is Table.OPERATIONS:
+            return self.operations.get(key)
+        return None
+
+    def digest_bytes(self) -> bytes:
+        return self.digest.to_bytes(DIGEST_BYTES, "big")
+
+    def load(self, rows: Iterable[Row], index: int, term: int, at_us: int, digest: int) -> None:
+        """Take over what the store saved: live rows as of `index`, and the digest over all rows, cold ones too."""
+        for row in rows:
+            if isinstance(row, Task):
+                self._put_task(row.id, None, row)
+            elif isinstance(row, Node):
+                self.nodes[row.id] = row
+            elif isinstance(row, Setting):
+                self.settings[row.name] = row
+            elif isinstance(row, Batch):
+                self.batches[row_key(row).id] = row
+            elif isinstance(row, Workflow):
+                self.workflows[row.id] = row
+            elif isinstance(row, Operation):
+                self.operations[row.id] = row
+        self.index, self.term, self.at_us, self.digest = index, term, at_us, digest
+
+    def commit(self, outcome: Outcome, index: int, term: int, at_us: int) -> None:
+        """Step to `index`. What has ended stays until evict()."""
+        digest = self.digest
+        tasks, events = Table.TASKS, Table.EVENTS
+        for change in outcome.changes:
+            table, key, old, new = change
+            if table is events and old is None and new is not None:
+                digest += hash_row(b"events", key, new)
+                continue
+            if table is tasks:
+                digest += self._commit_task(key, old, new)
+                continue
+            if old is not None:
+                digest -= row_digest(table, key, old)
+            if new is not None:
+                digest += row_digest(table, key, new)
+            if table is Table.NODES:
+                _swap(self.nodes, key, new if isinstance(new, Node) else None)
+            elif table is Table.SETTINGS:
+                _swap(self.settings, key, new if isinstance(new, Setting) else None)
+            elif table is Table.BATCHES:
+                _swap(self.batches, key, new if isinstance(new, Batch) else None)
+            elif table is Table.WORKFLOWS:
+                _swap(self.workflows, key, new if isinstance(new, Workflow) else None)
+            elif table is Table.OPERATIONS:
+                _swap(self.operations, key, new if isinstance(new, Operation) else None)
+        self.digest = digest & DIGEST_MASK
+        self.index, self.term, self.at_us = index, term, max(self.at_us, at_us)
+
+    def adopt(self, tasks: Iterable[Task]) -> None:
+        """Take ended members of a workflow that lives again back into memory, as the store has them."""
+        for task in tasks:
+            if task.id not in self.tasks:
+                self._put_task(task.id, None, task)
+
+    def evict(self, keys: Iterable[Key]) -> None:
+        """Forget ended rows that the store has; a member only when its workflow has ended.
+
+        What was revived is kept.
+        """
+        for table, key in keys:
+            if table is Table.TASKS:
+                self._evict_task(key)
+            elif table is Table.WORKFLOWS:
+                workflow = self.workflows.get(key)
+                if workflow is not None and workflow.state not in LIVE_WORKFLOW:
+                    del self.workflows[key]
+                    for member in range(workflow.count):
+                        self._evict_task(member_id(key, member))
+            elif table is Table.OPERATIONS:
+                operation = self.operations.get(key)
+                if operation is not None and operation.state not in LIVE_OPERATION:
+                    del self.operations[key]
+
+    def _evict_task(self, task_id: str) -> None:
+        task = self.tasks.get(task_id)
+        if task is None or task.state not in ENDED or (task.workflow_id and task.workflow_id in self.workflows):
+            return
+        self._put_task(task_id, task, None)
+        self._task_digests.pop(task_id, None)
+
+    def _commit_task(self, key: str, old: Row | None, new: Row | None) -> int:
+        """Swap a task in, or out; the difference that this makes to the digest."""
+        difference = 0
+        known = self._task_digests.pop(key, None)
+        if known is not None:
+            difference -= known
+        elif old is not None:
+            difference -= hash_row(b"tasks", key, old)
+        if isinstance(new, Task):
+            self._task_digests[key] = digest = hash_row(b"tasks", key, new)
+            self._put_task(key, self.tasks.get(key), new)
+            return difference + digest
+        self._put_task(key, self.tasks.get(key), None)
+        return difference
+
+    def _put_task(self, key: str, old: Task | None, new: Task | None) -> None:
+        was = old.state if old is not None else None
+        now = new.state if new is not None else None
+        if was != now:
+            if was is not None:
+                _add(self.counts, was, -1)
+            if now is not None:
+                _add(self.counts, now, 1)
+        # What a task holds does not change under one fence.
+        left = old is not None and was in ON_NODE
+        entered = new is not None and now in ON_NODE
+        if old is not None and new is not None and left and entered and old.fence == new.fence:
+            self.tasks[key] = new
+            return
+        if old is not None and left:
+            self._leave_node(old)
+        if new is None:
+            self.tasks.pop(key, None)
+            return
+        self.tasks[key] = new
+        if entered:
+            self._enter_node(new)
+
+    def _enter_node(self, task: Task) -> None:
+        self.by_node.setdefault(task.node, set()).add(task.id)
+        self.use.setdefault(task.node, NodeUse()).add(task.spec, 1)
+        for lock in task.spec.locks:
+            self.locks[lock] = task.id
+        if task.spec.limit_count:
+            _add(self.limit_use, task.spec.limit_key, 1)
+
+    def _leave_node(self, task: Task) -> None:
+        ids = self.by_node[task.node]
+        ids.discard(task.id)
+        self.use[task.node].add(task.spec, -1)
+        if not ids:
+            del self.by_node[task.node]
+            del self.use[task.node]
+        for lock in task.spec.locks:
+            if self.locks.get(lock) == task.id:
+                del self.locks[lock]
+        if task.spec.limit_count:
+            _add(self.limit_use, task.spec.limit_key, -1)
+
+    def live_count(self) -> int:
+        """Tasks that have not ended: what max_queue_depth is compared with."""
+        return sum(self.counts.get(state, 0) for state in LIVE)
+
+    def reserved(self, node_id: str) -> types_pb2.Requests:
+        """Sum of what the tasks on a node reserve."""
+        use = self.use.get(node_id)
+        if use is None:
+            return types_pb2.Requests()
+        return types_pb2.Requests(cpu_millis=use.cpu_millis, memory_bytes=use.memory_bytes, gpus=use.gpus)
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _add(counts: dict[K, int], key: K, amount: int) -> None:
+    count = counts.get(key, 0) + amount
+    if count:
+        counts[key] = count
+    else:
+        counts.pop(key, None)
+
+
+def _swap(rows: dict[K, V], key: K, new: V | None) -> None:
+    if new is None:
+        rows.pop(key, None)
+    else:
+        rows[key] = new

@@ -1,0 +1,122 @@
+"""What all calls of the Cluster service share: propose, ask the leader, wait for an index.
+
+The service has no transport: gRPC and the simulator both call it. Each area of calls is a class of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from cortex.v1 import cluster_pb2 as pb
+from cortex.v1 import log_pb2
+from node.core import validate
+from node.core.faults import Code, Fault
+from node.core.state import ClusterState
+from node.env import Env
+from node.leader.leadership import Leadership
+from node.link import Caller, Link, LinkClosed
+from node.replica import Replica, no_leader
+from node.rpc.errors import from_reply, link_lost
+from node.rpc.lookup import Lookup
+
+M = TypeVar("M", bound=Message)
+Handler = Callable[[Any, Caller], Awaitable[Message]]
+Handlers = Mapping[str, Handler]
+
+_FORWARD_S = 8.0
+_MAX_HOPS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the service stands on, in a daemon that votes."""
+
+    env: Env
+    node_id: str
+    cluster_id: str
+    replica: Replica
+    leadership: Leadership
+    link: Link
+    address_of: Callable[[str], str | None]
+
+
+class Calls:
+    """One area of the service. Every method raises Fault."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._replica = parts.replica
+        self._lookup = Lookup(parts.replica)
+
+    def handlers(self) -> Handlers:
+        """Its calls by their names in cortex.v1.Cluster."""
+        raise NotImplementedError
+
+    @property
+    def _state(self) -> ClusterState:
+        return self._replica.state
+
+    async def _execute(
+        self, commands: Sequence[log_pb2.Command], mutation: pb.Mutation, caller: Caller
+    ) -> log_pb2.Reply:
+        request_id = validate.request_id(mutation.request_id)
+        return await self._replica.execute(
+            commands,
+            client=mutation.client or caller.actor,
+            request_id=request_id or self._parts.env.new_id(),
+            actor=caller.actor,
+        )
+
+    async def _mutate(
+        self, commands: Sequence[log_pb2.Command], mutation: pb.Mutation, caller: Caller
+    ) -> pb.MutationReply:
+        reply = await self._execute(commands, mutation, caller)
+        ids = [answer.id for answer in accepted(reply)]
+        return pb.MutationReply(operation_id=mutation.request_id, index=reply.index, ids=ids)
+
+    async def _ask_leader(self, method: str, request: Message, kind: type[M], caller: Caller) -> M:
+        leader = self._replica.leader
+        address = self._parts.address_of(leader) if leader else None
+        if address is None or leader == self._parts.node_id or caller.hops >= _MAX_HOPS:
+            raise no_leader()
+        try:
+            reply = await self._parts.link.call(address, method, request, _FORWARD_S, caller.forwarded())
+        except LinkClosed:
+            raise link_lost(request) from None
+        if not isinstance(reply, kind):
+            raise TypeError(f"{method} answered {type(reply).__name__}")
+        return reply
+
+    async def _fresh(self, freshness: pb.Freshness, *, saved: bool = False) -> None:
+        if freshness.min_index:
+            wait = self._replica.saved_through if saved else self._replica.applied_through
+            await wait(freshness.min_index)
+
+    def _age_us(self) -> int:
+        """How long ago this daemon last heard of the log; 0 on the leader."""
+        return 0 if self._replica.serving else max(0, self._replica.now_us() - self._state.at_us)
+
+
+def accepted(reply: log_pb2.Reply) -> Sequence[log_pb2.CommandReply]:
+    """The answers, if all commands were accepted; else a Fault that says how many were."""
+    refused = [answer for answer in reply.commands if not answer.accepted]
+    if not refused:
+        return reply.commands
+    first = from_reply(refused[0].code, refused[0].message)
+    if len(reply.commands) == 1:
+        raise first
+    done = len(reply.commands) - len(refused)
+    message = f"{done} of {len(reply.commands)} were changed; refused: " + " ".join(
+        answer.message for answer in refused[:5]
+    )
+    raise Fault(first.code, message, first.remedy)
+
+
+def page_limit(limit: int) -> int:
+    if limit < 0 or limit > 1000:
+        raise Fault(Code.INVALID, f"limit {limit} is not between 1 and 1000.", "Page with cursor instead.")
+    return limit or 50

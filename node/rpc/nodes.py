@@ -1,0 +1,127 @@
+"""Calls about the machines and the cluster as a whole."""
+
+from __future__ import annotations
+
+from cortex.v1 import cluster_pb2 as pb
+from cortex.v1 import log_pb2, types_pb2
+from node import __version__
+from node.consensus.port import NotLeader
+from node.core import validate
+from node.core.faults import Code, Fault
+from node.core.model import LIVE
+from node.core.state import ClusterState
+from node.link import Caller
+from node.replica import no_leader
+from node.rpc.calls import Calls, Handlers
+
+_QUIET_LIMIT_MS = 60_000
+
+
+class NodeCalls(Calls):
+    """Every method raises Fault."""
+
+    def handlers(self) -> Handlers:
+        return {
+            "ListNodes": self.list_nodes,
+            "CordonNode": self.cordon_node,
+            "UncordonNode": self.uncordon_node,
+            "Status": self.status,
+            "TransferLeader": self.transfer_leader,
+            "Quiesce": self.quiesce,
+        }
+
+    async def cordon_node(self, request: pb.CordonNodeRequest, caller: Caller) -> pb.MutationReply:
+        return await self._cordon(request, caller, cordoned=True)
+
+    async def uncordon_node(self, request: pb.CordonNodeRequest, caller: Caller) -> pb.MutationReply:
+        return await self._cordon(request, caller, cordoned=False)
+
+    async def transfer_leader(self, request: pb.TransferLeaderRequest, caller: Caller) -> pb.TransferLeaderReply:
+        if not self._replica.serving:
+            return await self._ask_leader("TransferLeader", request, pb.TransferLeaderReply, caller)
+        target = self._lookup.node_id(request.node) if request.node else None
+        if target is not None and target not in {peer.id for peer in self._replica.consensus.peers}:
+            raise Fault(Code.INVALID, f"{target} does not vote.", "Choose one of `cortex voters list`.")
+        try:
+            leader = await self._replica.consensus.transfer(target)
+        except NotLeader:
+            raise no_leader() from None
+        except TimeoutError:
+            message = "No other voter took over in time; this one leads on."
+            raise Fault(Code.DEADLINE, message, "See in `cortex status` which voters are up.") from None
+        return pb.TransferLeaderReply(leader=leader)
+
+    async def quiesce(self, request: pb.QuiesceRequest, caller: Caller) -> pb.QuiesceReply:
+        """Concerns this daemon alone: it is about to stop."""
+        if not 1 <= request.hold_ms <= _QUIET_LIMIT_MS or not 0 <= request.wait_ms <= request.hold_ms:
+            message = f"hold_ms is {request.hold_ms} and wait_ms {request.wait_ms}."
+            remedy = f"hold_ms goes from 1 to {_QUIET_LIMIT_MS}, wait_ms from 0 to hold_ms."
+            raise Fault(Code.INVALID, message, remedy)
+        counts = await self._parts.leadership.quiesce(request.hold_ms * 1000, request.wait_ms * 1000)
+        return pb.QuiesceReply(led=True, migrated=counts[0], left=counts[1]) if counts else pb.QuiesceReply()
+
+    async def list_nodes(self, request: pb.ListNodesRequest, caller: Caller) -> pb.ListNodesReply:
+        """Samples are only on the leader; without one the rows are shown alone."""
+        await self._fresh(request.freshness)
+        if not self._replica.serving:
+            try:
+                return await self._ask_leader("ListNodes", request, pb.ListNodesReply, caller)
+            except Fault as fault:
+                if fault.code != Code.NO_LEADER:
+                    raise
+        return pb.ListNodesReply(nodes=self.node_views(), index=self._state.index, age_us=self._age_us())
+
+    def node_views(self) -> list[pb.NodeView]:
+        if self._replica.serving:
+            return self._parts.leadership.node_views()
+        return [
+            pb.NodeView(node=node, age_us=-1, leader=node.id == self._replica.leader)
+            for _, node in sorted(self._state.nodes.items())
+        ]
+
+    async def status(self, request: pb.StatusRequest, caller: Caller) -> pb.StatusReply:
+        consensus = self._replica.consensus
+        if not self._replica.serving and self._replica.leader and caller.hops == 0:
+            try:
+                reply = await self._ask_leader("Status", request, pb.StatusReply, caller)
+            except Fault:
+                pass
+            else:
+                # Who is up only the leader knows; what is applied here only this daemon does.
+                reply.node, reply.applied = self._parts.node_id, self._state.index
+                reply.digest = self._state.digest_bytes().hex()
+                return reply
+        voters = [
+            pb.VoterStatus(id=peer.id, address=peer.address, up=peer.up, match_index=peer.match_index)
+            for peer in consensus.peers
+        ]
+        healthy = self._replica.serving and sum(voter.up for voter in voters) * 2 > len(voters)
+        return pb.StatusReply(
+            leader=self._replica.leader or "",
+            term=self._replica.term,
+            index=consensus.commit_index,
+            applied=self._state.index,
+            voters=voters,
+            workers=sum(node.online for node in self._state.nodes.values()),
+            healthy=healthy,
+            level=self._state.level,
+            version=__version__,
+            node=self._parts.node_id,
+            digest=self._state.digest_bytes().hex(),
+            cluster_id=self._parts.cluster_id,
+            tasks=_live_counts(self._state),
+        )
+
+    async def _cordon(self, request: pb.CordonNodeRequest, caller: Caller, *, cordoned: bool) -> pb.MutationReply:
+        node_id = self._lookup.node_id(request.node)
+        cordon = log_pb2.NodeCordon(id=node_id, cordoned=cordoned, message=validate.reason(request.message))
+        return await self._mutate([log_pb2.Command(node_cordon=cordon)], request.mutation, caller)
+
+
+def _live_counts(state: ClusterState) -> dict[str, int]:
+    names = types_pb2.TaskState.Name
+    return {
+        names(types_pb2.TaskState.ValueType(number)).removeprefix("TASK_STATE_").lower(): count
+        for number, count in sorted(state.counts.items())
+        if number in LIVE
+    }

@@ -1,0 +1,168 @@
+"""Calls about single tasks and lists of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cortex.v1 import cluster_pb2 as pb
+from cortex.v1 import log_pb2, types_pb2
+from node.core import validate
+from node.core.faults import Code, Fault
+from node.link import Caller
+from node.rpc import batch
+from node.rpc.calls import Calls, Handlers, Parts, accepted, page_limit
+from node.rpc.views import without_output
+from node.store.queries import EventQuery, TaskQuery
+
+_PAGE_BYTES = 3 * 1024 * 1024
+
+
+class TaskCalls(Calls):
+    """Every method raises Fault."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self._batches: set[asyncio.Future[batch.Answers]] = set()
+
+    def handlers(self) -> Handlers:
+        return {
+            "Submit": self.submit,
+            "SubmitBatch": self.submit_batch,
+            "GetTask": self.get_task,
+            "ListTasks": self.list_tasks,
+            "ListEvents": self.list_events,
+            "CancelTask": self.cancel_task,
+            "RetryTask": self.retry_task,
+            "DiscardTask": self.discard_task,
+            "Why": self.why,
+        }
+
+    async def submit(self, request: pb.SubmitRequest, caller: Caller) -> pb.SubmitReply:
+        submit = validate.complete(request.task, self._parts.env.new_id())
+        if request.dry_run:
+            return await self._dry_run(request, submit, caller)
+        reply = await self._execute([log_pb2.Command(task_submit=submit)], request.mutation, caller)
+        answer = accepted(reply)[0]
+        return pb.SubmitReply(id=answer.id, deduplicated=answer.deduplicated, index=reply.index)
+
+    async def submit_batch(self, request: pb.SubmitBatchRequest, caller: Caller) -> pb.SubmitBatchReply:
+        """Goes on to the last part even if the caller goes away: what has begun is to become whole."""
+        submits = await batch.checked(request.tasks, self._parts.env.new_id)
+        request_id = validate.request_id(request.mutation.request_id) or self._parts.env.new_id()
+
+        async def execute(
+            commands: Sequence[log_pb2.Command], part_id: str, part: log_pb2.BatchPart | None
+        ) -> log_pb2.Reply:
+            client = request.mutation.client or caller.actor
+            return await self._replica.execute(
+                commands, client=client, request_id=part_id, actor=caller.actor, batch=part
+            )
+
+        work = asyncio.ensure_future(batch.submit(submits, request_id, execute))
+        self._batches.add(work)
+        work.add_done_callback(self._batch_ended)
+        answers, index = await asyncio.shield(work)
+        return pb.SubmitBatchReply(
+            ids=[answer.id for answer in answers],
+            deduplicated=[answer.deduplicated for answer in answers],
+            index=index,
+        )
+
+    def _batch_ended(self, work: asyncio.Future[batch.Answers]) -> None:
+        self._batches.discard(work)
+        if not work.cancelled():
+            work.exception()  # its caller has it, or is gone
+
+    async def cancel_task(self, request: pb.CancelTaskRequest, caller: Caller) -> pb.MutationReply:
+        reason = validate.reason(request.reason)
+        commands = [
+            log_pb2.Command(task_cancel=log_pb2.TaskCancel(id=task_id, reason=reason))
+            for task_id in self._lookup.task_ids(request.ids)
+        ]
+        return await self._mutate(commands, request.mutation, caller)
+
+    async def discard_task(self, request: pb.CancelTaskRequest, caller: Caller) -> pb.MutationReply:
+        reason = validate.reason(request.reason)
+        if not reason:
+            raise Fault(Code.INVALID, "A discard needs a reason.", "Say why in --reason.")
+        commands = [
+            log_pb2.Command(task_cancel=log_pb2.TaskCancel(id=task_id, reason=reason, discard=True))
+            for task_id in self._lookup.task_ids(request.ids)
+        ]
+        return await self._mutate(commands, request.mutation, caller)
+
+    async def retry_task(self, request: pb.RetryTaskRequest, caller: Caller) -> pb.MutationReply:
+        commands = [
+            log_pb2.Command(task_retry=log_pb2.TaskRetry(id=task_id))
+            for task_id in self._lookup.task_ids(request.ids)
+        ]
+        return await self._mutate(commands, request.mutation, caller)
+
+    async def get_task(self, request: pb.GetTaskRequest, caller: Caller) -> pb.GetTaskReply:
+        await self._fresh(request.freshness)
+        task = self._lookup.task(request.id)
+        stored = self._replica.store.list_events(EventQuery(task=task.id, limit=1000)).events
+        known = {event.id for event in stored}
+        events = [*stored, *(e for e in self._replica.unsaved_events(task.id) if e.id not in known)]
+        return pb.GetTaskReply(task=task, events=events, index=self._state.index, age_us=self._age_us())
+
+    async def list_tasks(self, request: pb.ListTasksRequest, caller: Caller) -> pb.ListTasksReply:
+        await self._fresh(request.freshness, saved=True)
+        query = TaskQuery(
+            states=tuple(request.states),
+            node=self._lookup.node_id(request.node) if request.node else "",
+            workflow=request.workflow,
+            text=request.text,
+            limit=page_limit(request.limit),
+            cursor=request.cursor,
+        )
+        while True:
+            page = self._replica.store.list_tasks(query)
+            reply = pb.ListTasksReply(
+                tasks=[without_output(task) for task in page.tasks],
+                total=page.total,
+                next_cursor=page.next_cursor,
+                index=page.index,
+                age_us=self._age_us(),
+            )
+            # Rows with large specifications: a shorter page is a page too.
+            if reply.ByteSize() <= _PAGE_BYTES or len(page.tasks) <= 1:
+                return reply
+            query = replace(query, limit=len(page.tasks) // 2)
+
+    async def list_events(self, request: pb.ListEventsRequest, caller: Caller) -> pb.ListEventsReply:
+        await self._fresh(request.freshness, saved=True)
+        query = EventQuery(
+            task=self._lookup.task(request.task).id if request.task else "",
+            node=self._lookup.node_id(request.node) if request.node else "",
+            since_us=request.since_us,
+            limit=page_limit(request.limit),
+            cursor=request.cursor,
+        )
+        page = self._replica.store.list_events(query)
+        return pb.ListEventsReply(
+            events=page.events, next_cursor=page.next_cursor, index=page.index, age_us=self._age_us()
+        )
+
+    async def why(self, request: pb.WhyRequest, caller: Caller) -> pb.WhyReply:
+        await self._fresh(request.freshness)
+        if not self._replica.serving:
+            return await self._ask_leader("Why", request, pb.WhyReply, caller)
+        task = self._lookup.task(request.id)
+        return pb.WhyReply(task=task, nodes=self._parts.leadership.why(task), index=self._state.index)
+
+    async def _dry_run(
+        self, request: pb.SubmitRequest, submit: log_pb2.TaskSubmit, caller: Caller
+    ) -> pb.SubmitReply:
+        if not self._replica.serving:
+            return await self._ask_leader("Submit", request, pb.SubmitReply, caller)
+        task = types_pb2.Task(
+            id=submit.id,
+            name=submit.name,
+            priority=submit.priority,
+            spec=submit.spec,
+            state=types_pb2.TASK_STATE_QUEUED,
+        )
+        return pb.SubmitReply(verdicts=self._parts.leadership.why(task), index=self._state.index)
