@@ -34,6 +34,7 @@ proto: setup
 
 docs: setup
 	$(BIN)/python docs/make_keys.py
+	$(BIN)/python docs/make_states.py
 
 sim: setup
 	$(BIN)/python -m tests.sim --seeds $(SEEDS)

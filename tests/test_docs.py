@@ -116,6 +116,11 @@ def test_the_page_of_keys_is_fresh() -> None:
     assert (ROOT / "docs/keys.md").read_text() == made, "run `make docs`"
 
 
+def test_the_states_of_a_task_are_those_of_the_machine() -> None:
+    text = (ROOT / "docs/semantics.md").read_text()
+    assert runpy.run_path(str(ROOT / "docs/make_states.py"))["page"](text) == text, "run `make docs`"
+
+
 def test_the_unit_starts_the_daemon_and_leaves_the_commands_alone() -> None:
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment, method-assign]

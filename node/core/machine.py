@@ -57,7 +57,7 @@ def _to(*states: State) -> frozenset[State]:
     return frozenset(states)
 
 
-_FAIL = _to(QUEUED, DEAD_LETTER, FAILED, CANCELLED, ASSIGNED, RUNNING)
+_FAIL = _to(QUEUED, DEAD_LETTER, FAILED, CANCELLED)
 
 # Submission has no state to start from: see begin.submit. A command that is not here is refused.
 TASK_TABLE: Mapping[tuple[State, str], Rule] = {
@@ -73,8 +73,12 @@ TASK_TABLE: Mapping[tuple[State, str], Rule] = {
     (RUNNING, "task_started"): Rule(_to(RUNNING), begin.started, "fence; only ends lost_at"),
     (ASSIGNED, "task_complete"): Rule(_to(COMPLETED), end.complete, "fence; success"),
     (RUNNING, "task_complete"): Rule(_to(COMPLETED), end.complete, "fence; success"),
-    (ASSIGNED, "task_failed"): Rule(_FAIL, end.failed, "fence; no success; cancel_requested -> cancelled"),
-    (RUNNING, "task_failed"): Rule(_FAIL, end.failed, "fence; no success; cancel_requested -> cancelled"),
+    (ASSIGNED, "task_failed"): Rule(
+        _FAIL | {ASSIGNED}, end.failed, "fence; no success; cancel_requested -> cancelled"
+    ),
+    (RUNNING, "task_failed"): Rule(
+        _FAIL | {RUNNING}, end.failed, "fence; no success; cancel_requested -> cancelled"
+    ),
     (ASSIGNED, "task_stopped"): Rule(_to(QUEUED, CANCELLED), end.stopped, "fence; cancel_requested -> cancelled"),
     (RUNNING, "task_stopped"): Rule(_to(QUEUED, CANCELLED), end.stopped, "fence; cancel_requested -> cancelled"),
     (ASSIGNED, "task_recalled"): Rule(
