@@ -13,7 +13,10 @@ from typing import Any, Protocol, Self
 
 import grpc
 
-from cortex.v1 import cluster_pb2, types_pb2
+from cortex.v1 import cluster_pb2
+from tui.calls.nodes import NodeCalls
+from tui.calls.tasks import TaskCalls
+from tui.calls.workflows import WorkflowCalls
 from tui.errors import ClusterError, Unreachable, from_rpc
 from tui.resume import FIRST_DELAY_S, MAX_DELAY_S, Patience, Position, resume_after
 from tui.wire import Channels, Target, check_size
@@ -23,8 +26,6 @@ __all__ = ["ClusterClient", "ClusterError", "Link", "Target"]
 CALL_TIMEOUT_S = 10.0
 UNREACHABLE_AFTER_S = 2.0
 SILENCE_S = 2.0
-# What a busy cluster accepts at least.
-_BATCH_TASKS_PER_S = 500
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class _Reply(Protocol):
     def ByteSize(self) -> int: ...  # noqa: N802
 
 
-class ClusterClient:
+class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls):
     """One cluster. Not tied to any user interface; all methods belong to one event loop.
 
     Every call raises ClusterError. `on_link` is told each change of the link, from within the loop.
@@ -86,105 +87,6 @@ class ClusterClient:
 
     async def close(self) -> None:
         await self._channels.close()
-
-    # Calls that change something: one request id each, kept over all retries.
-
-    async def submit(self, task: cluster_pb2.TaskRequest, *, dry_run: bool = False) -> cluster_pb2.SubmitReply:
-        request = cluster_pb2.SubmitRequest(mutation=self._mutation(), task=task, dry_run=dry_run)
-        reply: cluster_pb2.SubmitReply = await self._write("Submit", request)
-        return reply
-
-    async def submit_batch(self, tasks: Sequence[cluster_pb2.TaskRequest]) -> cluster_pb2.SubmitBatchReply:
-        request = cluster_pb2.SubmitBatchRequest(mutation=self._mutation(), tasks=tasks)
-        timeout_s = self._timeout_s * 6 + len(tasks) / _BATCH_TASKS_PER_S
-        reply: cluster_pb2.SubmitBatchReply = await self._write("SubmitBatch", request, timeout_s)
-        return reply
-
-    async def cancel(self, ids: Sequence[str], reason: str = "") -> cluster_pb2.MutationReply:
-        request = cluster_pb2.CancelTaskRequest(mutation=self._mutation(), ids=ids, reason=reason)
-        reply: cluster_pb2.MutationReply = await self._write("CancelTask", request)
-        return reply
-
-    async def retry(self, ids: Sequence[str]) -> cluster_pb2.MutationReply:
-        request = cluster_pb2.RetryTaskRequest(mutation=self._mutation(), ids=ids)
-        reply: cluster_pb2.MutationReply = await self._write("RetryTask", request)
-        return reply
-
-    async def discard(self, ids: Sequence[str], reason: str) -> cluster_pb2.MutationReply:
-        request = cluster_pb2.CancelTaskRequest(mutation=self._mutation(), ids=ids, reason=reason)
-        reply: cluster_pb2.MutationReply = await self._write("DiscardTask", request)
-        return reply
-
-    async def cordon(self, node: str, message: str = "") -> cluster_pb2.MutationReply:
-        request = cluster_pb2.CordonNodeRequest(mutation=self._mutation(), node=node, message=message)
-        reply: cluster_pb2.MutationReply = await self._write("CordonNode", request)
-        return reply
-
-    async def uncordon(self, node: str, message: str = "") -> cluster_pb2.MutationReply:
-        request = cluster_pb2.CordonNodeRequest(mutation=self._mutation(), node=node, message=message)
-        reply: cluster_pb2.MutationReply = await self._write("UncordonNode", request)
-        return reply
-
-    async def transfer_leader(self, node: str = "") -> cluster_pb2.TransferLeaderReply:
-        """Returns the new leader; an empty `node` means the most up to date voter."""
-        request = cluster_pb2.TransferLeaderRequest(node=node)
-        reply: cluster_pb2.TransferLeaderReply = await self._call("TransferLeader", request, self._timeout_s)
-        self.leader = reply.leader
-        return reply
-
-    # Reads.
-
-    async def get_task(self, task_id: str) -> cluster_pb2.GetTaskReply:
-        request = cluster_pb2.GetTaskRequest(id=task_id, freshness=self._freshness())
-        reply: cluster_pb2.GetTaskReply = await self._call("GetTask", request, self._timeout_s)
-        return reply
-
-    async def list_tasks(
-        self,
-        *,
-        states: Sequence[types_pb2.TaskState.ValueType] = (),
-        node: str = "",
-        workflow: str = "",
-        text: str = "",
-        limit: int = 50,
-        cursor: str = "",
-    ) -> cluster_pb2.ListTasksReply:
-        request = cluster_pb2.ListTasksRequest(
-            states=states,
-            node=node,
-            workflow=workflow,
-            text=text,
-            limit=limit,
-            cursor=cursor,
-            freshness=self._freshness(),
-        )
-        reply: cluster_pb2.ListTasksReply = await self._call("ListTasks", request, self._timeout_s)
-        return reply
-
-    async def list_events(
-        self, *, task: str = "", node: str = "", since_us: int = 0, limit: int = 50, cursor: str = ""
-    ) -> cluster_pb2.ListEventsReply:
-        request = cluster_pb2.ListEventsRequest(
-            task=task, node=node, since_us=since_us, limit=limit, cursor=cursor, freshness=self._freshness()
-        )
-        reply: cluster_pb2.ListEventsReply = await self._call("ListEvents", request, self._timeout_s)
-        return reply
-
-    async def list_nodes(self) -> cluster_pb2.ListNodesReply:
-        request = cluster_pb2.ListNodesRequest(freshness=self._freshness())
-        reply: cluster_pb2.ListNodesReply = await self._call("ListNodes", request, self._timeout_s)
-        return reply
-
-    async def why(self, task_id: str) -> cluster_pb2.WhyReply:
-        request = cluster_pb2.WhyRequest(id=task_id, freshness=self._freshness())
-        reply: cluster_pb2.WhyReply = await self._call("Why", request, self._timeout_s)
-        return reply
-
-    async def status(self, *, timeout_s: float | None = None) -> cluster_pb2.StatusReply:
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
-        reply: cluster_pb2.StatusReply = await self._call("Status", cluster_pb2.StatusRequest(), timeout_s)
-        self.leader = reply.leader
-        return reply
 
     # Streams.
 

@@ -1,0 +1,1 @@
+"""The calls of ClusterClient, by area as the daemon's are."""

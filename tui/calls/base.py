@@ -1,0 +1,28 @@
+"""What all areas of calls share: how one is made. ClusterClient is all areas together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cortex.v1 import cluster_pb2
+
+
+class Calls:
+    """Base of the areas; ClusterClient gives what is left open here. Every call raises ClusterError."""
+
+    leader: str
+    _timeout_s: float
+
+    def _mutation(self) -> cluster_pb2.Mutation:
+        """A new request id, kept over all retries of one call."""
+        raise NotImplementedError
+
+    def _freshness(self) -> cluster_pb2.Freshness:
+        raise NotImplementedError
+
+    async def _write(self, method: str, request: Any, timeout_s: float | None = None) -> Any:
+        """Calls what changes something; its reply's index is what later reads show at least."""
+        raise NotImplementedError
+
+    async def _call(self, method: str, request: Any, timeout_s: float, *, writes: bool = False) -> Any:
+        raise NotImplementedError

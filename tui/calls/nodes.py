@@ -1,0 +1,38 @@
+"""Calls about nodes and the cluster itself."""
+
+from __future__ import annotations
+
+from cortex.v1 import cluster_pb2
+from tui.calls.base import Calls
+
+
+class NodeCalls(Calls):
+    """Nodes, leader, status."""
+
+    async def cordon(self, node: str, message: str = "") -> cluster_pb2.MutationReply:
+        request = cluster_pb2.CordonNodeRequest(mutation=self._mutation(), node=node, message=message)
+        reply: cluster_pb2.MutationReply = await self._write("CordonNode", request)
+        return reply
+
+    async def uncordon(self, node: str, message: str = "") -> cluster_pb2.MutationReply:
+        request = cluster_pb2.CordonNodeRequest(mutation=self._mutation(), node=node, message=message)
+        reply: cluster_pb2.MutationReply = await self._write("UncordonNode", request)
+        return reply
+
+    async def list_nodes(self) -> cluster_pb2.ListNodesReply:
+        request = cluster_pb2.ListNodesRequest(freshness=self._freshness())
+        reply: cluster_pb2.ListNodesReply = await self._call("ListNodes", request, self._timeout_s)
+        return reply
+
+    async def status(self, *, timeout_s: float | None = None) -> cluster_pb2.StatusReply:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        reply: cluster_pb2.StatusReply = await self._call("Status", cluster_pb2.StatusRequest(), timeout_s)
+        self.leader = reply.leader
+        return reply
+
+    async def transfer_leader(self, node: str = "") -> cluster_pb2.TransferLeaderReply:
+        """Returns the new leader; an empty `node` means the most up to date voter."""
+        request = cluster_pb2.TransferLeaderRequest(node=node)
+        reply: cluster_pb2.TransferLeaderReply = await self._call("TransferLeader", request, self._timeout_s)
+        self.leader = reply.leader
+        return reply

@@ -1,0 +1,82 @@
+"""Calls about tasks and their events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cortex.v1 import cluster_pb2, types_pb2
+from tui.calls.base import Calls
+
+# What a busy cluster accepts at least.
+_BATCH_TASKS_PER_S = 500
+
+
+class TaskCalls(Calls):
+    """Submit, show, cancel, retry, explain."""
+
+    async def submit(self, task: cluster_pb2.TaskRequest, *, dry_run: bool = False) -> cluster_pb2.SubmitReply:
+        request = cluster_pb2.SubmitRequest(mutation=self._mutation(), task=task, dry_run=dry_run)
+        reply: cluster_pb2.SubmitReply = await self._write("Submit", request)
+        return reply
+
+    async def submit_batch(self, tasks: Sequence[cluster_pb2.TaskRequest]) -> cluster_pb2.SubmitBatchReply:
+        request = cluster_pb2.SubmitBatchRequest(mutation=self._mutation(), tasks=tasks)
+        timeout_s = self._timeout_s * 6 + len(tasks) / _BATCH_TASKS_PER_S
+        reply: cluster_pb2.SubmitBatchReply = await self._write("SubmitBatch", request, timeout_s)
+        return reply
+
+    async def cancel(self, ids: Sequence[str], reason: str = "") -> cluster_pb2.MutationReply:
+        request = cluster_pb2.CancelTaskRequest(mutation=self._mutation(), ids=ids, reason=reason)
+        reply: cluster_pb2.MutationReply = await self._write("CancelTask", request)
+        return reply
+
+    async def retry(self, ids: Sequence[str]) -> cluster_pb2.MutationReply:
+        request = cluster_pb2.RetryTaskRequest(mutation=self._mutation(), ids=ids)
+        reply: cluster_pb2.MutationReply = await self._write("RetryTask", request)
+        return reply
+
+    async def discard(self, ids: Sequence[str], reason: str) -> cluster_pb2.MutationReply:
+        request = cluster_pb2.CancelTaskRequest(mutation=self._mutation(), ids=ids, reason=reason)
+        reply: cluster_pb2.MutationReply = await self._write("DiscardTask", request)
+        return reply
+
+    async def get_task(self, task_id: str) -> cluster_pb2.GetTaskReply:
+        request = cluster_pb2.GetTaskRequest(id=task_id, freshness=self._freshness())
+        reply: cluster_pb2.GetTaskReply = await self._call("GetTask", request, self._timeout_s)
+        return reply
+
+    async def list_tasks(
+        self,
+        *,
+        states: Sequence[types_pb2.TaskState.ValueType] = (),
+        node: str = "",
+        workflow: str = "",
+        text: str = "",
+        limit: int = 50,
+        cursor: str = "",
+    ) -> cluster_pb2.ListTasksReply:
+        request = cluster_pb2.ListTasksRequest(
+            states=states,
+            node=node,
+            workflow=workflow,
+            text=text,
+            limit=limit,
+            cursor=cursor,
+            freshness=self._freshness(),
+        )
+        reply: cluster_pb2.ListTasksReply = await self._call("ListTasks", request, self._timeout_s)
+        return reply
+
+    async def list_events(
+        self, *, task: str = "", node: str = "", since_us: int = 0, limit: int = 50, cursor: str = ""
+    ) -> cluster_pb2.ListEventsReply:
+        request = cluster_pb2.ListEventsRequest(
+            task=task, node=node, since_us=since_us, limit=limit, cursor=cursor, freshness=self._freshness()
+        )
+        reply: cluster_pb2.ListEventsReply = await self._call("ListEvents", request, self._timeout_s)
+        return reply
+
+    async def why(self, task_id: str) -> cluster_pb2.WhyReply:
+        request = cluster_pb2.WhyRequest(id=task_id, freshness=self._freshness())
+        reply: cluster_pb2.WhyReply = await self._call("Why", request, self._timeout_s)
+        return reply
