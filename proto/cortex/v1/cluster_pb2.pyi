@@ -2391,3 +2391,43 @@ class ListDoubleRunsReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDoubleRunsReply: _TypeAlias = ListDoubleRunsReply  # noqa: Y015
+
+@_typing.final
+class DispatchSubagentsRequest(_message.Message):
+    """The same prompt for several agents. Each is a task of type subagent, which knows its number and how many they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUTATION_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    prompt: _builtins.str
+    """<= 10,000 characters"""
+    count: _builtins.int
+    """1-1,000"""
+    context: _builtins.str
+    """text that each gets beside the prompt; empty = none"""
+    @_builtins.property
+    def mutation(self) -> Global___Mutation: ...
+    @_builtins.property
+    def task(self) -> Global___TaskRequest:
+        """what else holds for each: name, priority, constraints, retries ..."""
+
+    def __init__(
+        self,
+        *,
+        mutation: Global___Mutation | None = ...,
+        prompt: _builtins.str = ...,
+        count: _builtins.int = ...,
+        context: _builtins.str = ...,
+        task: Global___TaskRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "count", b"count", "mutation", b"mutation", "prompt", b"prompt", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DispatchSubagentsRequest: _TypeAlias = DispatchSubagentsRequest  # noqa: Y015

@@ -184,6 +184,11 @@ class ClusterStub:
                 request_serializer=cortex_dot_v1_dot_cluster__pb2.RunOnNodesRequest.SerializeToString,
                 response_deserializer=cortex_dot_v1_dot_cluster__pb2.RunOnNodesReply.FromString,
                 _registered_method=True)
+        self.DispatchSubagents = channel.unary_unary(
+                '/cortex.v1.Cluster/DispatchSubagents',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.DispatchSubagentsRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.SubmitBatchReply.FromString,
+                _registered_method=True)
         self.RehearseDrain = channel.unary_unary(
                 '/cortex.v1.Cluster/RehearseDrain',
                 request_serializer=cortex_dot_v1_dot_cluster__pb2.DrainRequest.SerializeToString,
@@ -404,6 +409,12 @@ class ClusterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DispatchSubagents(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RehearseDrain(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -598,6 +609,11 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.RunOnNodes,
                     request_deserializer=cortex_dot_v1_dot_cluster__pb2.RunOnNodesRequest.FromString,
                     response_serializer=cortex_dot_v1_dot_cluster__pb2.RunOnNodesReply.SerializeToString,
+            ),
+            'DispatchSubagents': grpc.unary_unary_rpc_method_handler(
+                    servicer.DispatchSubagents,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.DispatchSubagentsRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.SubmitBatchReply.SerializeToString,
             ),
             'RehearseDrain': grpc.unary_unary_rpc_method_handler(
                     servicer.RehearseDrain,
@@ -1445,6 +1461,33 @@ class Cluster:
             '/cortex.v1.Cluster/RunOnNodes',
             cortex_dot_v1_dot_cluster__pb2.RunOnNodesRequest.SerializeToString,
             cortex_dot_v1_dot_cluster__pb2.RunOnNodesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DispatchSubagents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/DispatchSubagents',
+            cortex_dot_v1_dot_cluster__pb2.DispatchSubagentsRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.SubmitBatchReply.FromString,
             options,
             channel_credentials,
             insecure,

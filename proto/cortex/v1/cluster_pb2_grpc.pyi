@@ -61,6 +61,7 @@ class ClusterStub:
     UndoOperation: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.StopOperationRequest, _cluster_pb2.MutationReply]
     StopOperation: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.StopOperationRequest, _cluster_pb2.MutationReply]
     RunOnNodes: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.RunOnNodesRequest, _cluster_pb2.RunOnNodesReply]
+    DispatchSubagents: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.DispatchSubagentsRequest, _cluster_pb2.SubmitBatchReply]
     RehearseDrain: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.DrainRequest, _cluster_pb2.RehearseDrainReply]
     DrainNode: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.DrainRequest, _cluster_pb2.DrainNodeReply]
     RemoveNode: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.CordonNodeRequest, _cluster_pb2.MutationReply]
@@ -102,6 +103,7 @@ class ClusterAsyncStub(ClusterStub):
     UndoOperation: _aio.UnaryUnaryMultiCallable[_cluster_pb2.StopOperationRequest, _cluster_pb2.MutationReply]  # type: ignore[assignment]
     StopOperation: _aio.UnaryUnaryMultiCallable[_cluster_pb2.StopOperationRequest, _cluster_pb2.MutationReply]  # type: ignore[assignment]
     RunOnNodes: _aio.UnaryUnaryMultiCallable[_cluster_pb2.RunOnNodesRequest, _cluster_pb2.RunOnNodesReply]  # type: ignore[assignment]
+    DispatchSubagents: _aio.UnaryUnaryMultiCallable[_cluster_pb2.DispatchSubagentsRequest, _cluster_pb2.SubmitBatchReply]  # type: ignore[assignment]
     RehearseDrain: _aio.UnaryUnaryMultiCallable[_cluster_pb2.DrainRequest, _cluster_pb2.RehearseDrainReply]  # type: ignore[assignment]
     DrainNode: _aio.UnaryUnaryMultiCallable[_cluster_pb2.DrainRequest, _cluster_pb2.DrainNodeReply]  # type: ignore[assignment]
     RemoveNode: _aio.UnaryUnaryMultiCallable[_cluster_pb2.CordonNodeRequest, _cluster_pb2.MutationReply]  # type: ignore[assignment]
@@ -320,6 +322,13 @@ class ClusterServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.RunOnNodesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.RunOnNodesReply, _abc.Awaitable[_cluster_pb2.RunOnNodesReply]]: ...
+
+    @_abc_1.abstractmethod
+    def DispatchSubagents(
+        self,
+        request: _cluster_pb2.DispatchSubagentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.SubmitBatchReply, _abc.Awaitable[_cluster_pb2.SubmitBatchReply]]: ...
 
     @_abc_1.abstractmethod
     def RehearseDrain(
