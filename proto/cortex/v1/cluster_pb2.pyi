@@ -735,6 +735,9 @@ class ListNodesRequest(_message.Message):
 
     FRESHNESS_FIELD_NUMBER: _builtins.int
     AT_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    waiting: _builtins.bool
+    """also say what due tasks wait for"""
     @_builtins.property
     def freshness(self) -> Global___Freshness: ...
     @_builtins.property
@@ -746,14 +749,41 @@ class ListNodesRequest(_message.Message):
         *,
         freshness: Global___Freshness | None = ...,
         at: Global___Moment | None = ...,
+        waiting: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListNodesRequest: _TypeAlias = ListNodesRequest  # noqa: Y015
+
+@_typing.final
+class Waiting(_message.Message):
+    """Why due tasks of one shape have no place now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHAPE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """one sentence fragment; empty = they wait no more"""
+    @_builtins.property
+    def shape(self) -> _types_pb2.Shape: ...
+    def __init__(
+        self,
+        *,
+        shape: _types_pb2.Shape | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shape", b"shape"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "shape", b"shape"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Waiting: _TypeAlias = Waiting  # noqa: Y015
 
 @_typing.final
 class ListNodesReply(_message.Message):
@@ -762,11 +792,16 @@ class ListNodesReply(_message.Message):
     NODES_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     AGE_US_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     age_us: _builtins.int
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeView]:
         """by id"""
+
+    @_builtins.property
+    def waiting(self) -> _containers.RepeatedCompositeFieldContainer[Global___Waiting]:
+        """if asked for; at most 1,000 shapes"""
 
     def __init__(
         self,
@@ -774,10 +809,11 @@ class ListNodesReply(_message.Message):
         nodes: _abc.Iterable[Global___NodeView] | None = ...,
         index: _builtins.int = ...,
         age_us: _builtins.int = ...,
+        waiting: _abc.Iterable[Global___Waiting] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "index", b"index", "nodes", b"nodes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "index", b"index", "nodes", b"nodes", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1158,6 +1194,7 @@ class WatchReply(_message.Message):
     LEADER_FIELD_NUMBER: _builtins.int
     TERM_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """log index that this message leads to"""
     at_us: _builtins.int
@@ -1177,6 +1214,10 @@ class WatchReply(_message.Message):
     def samples(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeView]:
         """current views of nodes; not part of the log"""
 
+    @_builtins.property
+    def waiting(self) -> _containers.RepeatedCompositeFieldContainer[Global___Waiting]:
+        """with samples: what changed since the last one of this watch"""
+
     def __init__(
         self,
         *,
@@ -1189,10 +1230,11 @@ class WatchReply(_message.Message):
         leader: _builtins.str = ...,
         term: _builtins.int = ...,
         heartbeat: _builtins.bool = ...,
+        waiting: _abc.Iterable[Global___Waiting] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "changes", b"changes", "heartbeat", b"heartbeat", "index", b"index", "leader", b"leader", "samples", b"samples", "snapshot_begin", b"snapshot_begin", "snapshot_end", b"snapshot_end", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "changes", b"changes", "heartbeat", b"heartbeat", "index", b"index", "leader", b"leader", "samples", b"samples", "snapshot_begin", b"snapshot_begin", "snapshot_end", b"snapshot_end", "term", b"term", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

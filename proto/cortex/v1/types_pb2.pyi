@@ -1152,6 +1152,11 @@ class ScoreTerms(_message.Message):
     TASKS_FIELD_NUMBER: _builtins.int
     GAMING_FIELD_NUMBER: _builtins.int
     PREFERRED_FIELD_NUMBER: _builtins.int
+    SUSPECT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    CAPABILITY_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
+    FAIRNESS_FIELD_NUMBER: _builtins.int
     cpu: _builtins.float
     memory: _builtins.float
     disk: _builtins.float
@@ -1163,6 +1168,16 @@ class ScoreTerms(_message.Message):
     """<= 0, for a detected game or interactive owner"""
     preferred: _builtins.float
     """>= 0, for the task's preferred capabilities that are there"""
+    suspect: _builtins.float
+    """<= 0, for a node that is proposed for a cordon"""
+    priority: _builtins.float
+    """of the task; profile orchestrator only, as those below"""
+    capability: _builtins.float
+    """share of the preferred capabilities that are there"""
+    load: _builtins.float
+    """slots of its type that are free; negative where more is assigned than it has slots"""
+    fairness: _builtins.float
+    """what other nodes hold of all that is assigned or runs"""
     def __init__(
         self,
         *,
@@ -1174,10 +1189,15 @@ class ScoreTerms(_message.Message):
         tasks: _builtins.float = ...,
         gaming: _builtins.float = ...,
         preferred: _builtins.float = ...,
+        suspect: _builtins.float = ...,
+        priority: _builtins.float = ...,
+        capability: _builtins.float = ...,
+        load: _builtins.float = ...,
+        fairness: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu", b"cpu", "disk", b"disk", "gaming", b"gaming", "gpu", b"gpu", "memory", b"memory", "network", b"network", "preferred", b"preferred", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capability", b"capability", "cpu", b"cpu", "disk", b"disk", "fairness", b"fairness", "gaming", b"gaming", "gpu", b"gpu", "load", b"load", "memory", b"memory", "network", b"network", "preferred", b"preferred", "priority", b"priority", "suspect", b"suspect", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1191,12 +1211,15 @@ class Placement(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     TERMS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """node id"""
     score: _builtins.float
     """points"""
     reason: _builtins.str
     """one sentence"""
+    profile: _builtins.str
+    """that scored it; empty = resources"""
     @_builtins.property
     def terms(self) -> Global___ScoreTerms: ...
     def __init__(
@@ -1206,14 +1229,61 @@ class Placement(_message.Message):
         score: _builtins.float = ...,
         terms: Global___ScoreTerms | None = ...,
         reason: _builtins.str = ...,
+        profile: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "reason", b"reason", "score", b"score", "terms", b"terms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "profile", b"profile", "reason", b"reason", "score", b"score", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Placement: _TypeAlias = Placement  # noqa: Y015
+
+@_typing.final
+class Shape(_message.Message):
+    """What a task asks for: tasks that are equal in it wait for the same reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    LOCKS_FIELD_NUMBER: _builtins.int
+    LIMIT_KEY_FIELD_NUMBER: _builtins.int
+    LIMIT_COUNT_FIELD_NUMBER: _builtins.int
+    type: Global___TaskType.ValueType
+    limit_key: _builtins.str
+    """empty without limit_count"""
+    limit_count: _builtins.int
+    @_builtins.property
+    def constraints(self) -> Global___Constraints:
+        """absent when the spec has none"""
+
+    @_builtins.property
+    def requests(self) -> Global___Requests:
+        """likewise"""
+
+    @_builtins.property
+    def locks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """sorted"""
+
+    def __init__(
+        self,
+        *,
+        type: Global___TaskType.ValueType = ...,
+        constraints: Global___Constraints | None = ...,
+        requests: Global___Requests | None = ...,
+        locks: _abc.Iterable[_builtins.str] | None = ...,
+        limit_key: _builtins.str = ...,
+        limit_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["constraints", b"constraints", "requests", b"requests"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["constraints", b"constraints", "limit_count", b"limit_count", "limit_key", b"limit_key", "locks", b"locks", "requests", b"requests", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Shape: _TypeAlias = Shape  # noqa: Y015
 
 @_typing.final
 class Task(_message.Message):
