@@ -1157,6 +1157,7 @@ class WatchRequest(_message.Message):
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    RECOVERY_EPOCH_FIELD_NUMBER: _builtins.int
     after_index: _builtins.int
     """resume after this log index; 0 with snapshot = begin anew"""
     snapshot: _builtins.bool
@@ -1165,6 +1166,8 @@ class WatchRequest(_message.Message):
     """include node samples"""
     events: _builtins.bool
     """include events"""
+    recovery_epoch: _builtins.int
+    """that after_index stems from"""
     def __init__(
         self,
         *,
@@ -1172,10 +1175,11 @@ class WatchRequest(_message.Message):
         snapshot: _builtins.bool = ...,
         samples: _builtins.bool = ...,
         events: _builtins.bool = ...,
+        recovery_epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_index", b"after_index", "events", b"events", "samples", b"samples", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_index", b"after_index", "events", b"events", "recovery_epoch", b"recovery_epoch", "samples", b"samples", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1195,6 +1199,7 @@ class WatchReply(_message.Message):
     TERM_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    RECOVERY_EPOCH_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """log index that this message leads to"""
     at_us: _builtins.int
@@ -1208,6 +1213,8 @@ class WatchReply(_message.Message):
     term: _builtins.int
     heartbeat: _builtins.bool
     """sent every second when nothing else is"""
+    recovery_epoch: _builtins.int
+    """in which index counts"""
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Change]: ...
     @_builtins.property
@@ -1231,10 +1238,11 @@ class WatchReply(_message.Message):
         term: _builtins.int = ...,
         heartbeat: _builtins.bool = ...,
         waiting: _abc.Iterable[Global___Waiting] | None = ...,
+        recovery_epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "changes", b"changes", "heartbeat", b"heartbeat", "index", b"index", "leader", b"leader", "samples", b"samples", "snapshot_begin", b"snapshot_begin", "snapshot_end", b"snapshot_end", "term", b"term", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "changes", b"changes", "heartbeat", b"heartbeat", "index", b"index", "leader", b"leader", "recovery_epoch", b"recovery_epoch", "samples", b"samples", "snapshot_begin", b"snapshot_begin", "snapshot_end", b"snapshot_end", "term", b"term", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -929,14 +929,21 @@ class TaskSpec(_message.Message):
         limit_key: _builtins.str = ...,
         limit_count: _builtins.int = ...,
         payload: _builtins.bytes = ...,
-        stall_after_ms: _builtins.int = ...,
-        idle_timeout_ms: _builtins.int = ...,
+        stall_after_ms: _builtins.int | None = ...,
+        idle_timeout_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["constraints", b"constraints", "requests", b"requests", "retry", b"retry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_idle_timeout_ms", b"_idle_timeout_ms", "_stall_after_ms", b"_stall_after_ms", "constraints", b"constraints", "idle_timeout_ms", b"idle_timeout_ms", "requests", b"requests", "retry", b"retry", "stall_after_ms", b"stall_after_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "constraints", b"constraints", "cwd", b"cwd", "env", b"env", "idle_timeout_ms", b"idle_timeout_ms", "kill_timeout_ms", b"kill_timeout_ms", "limit_count", b"limit_count", "limit_key", b"limit_key", "locks", b"locks", "no_retry_codes", b"no_retry_codes", "on_exhausted", b"on_exhausted", "on_lost", b"on_lost", "payload", b"payload", "queue_timeout_ms", b"queue_timeout_ms", "requests", b"requests", "retry", b"retry", "sandbox", b"sandbox", "shell_command", b"shell_command", "stall_after_ms", b"stall_after_ms", "success_codes", b"success_codes", "timeout_ms", b"timeout_ms", "type", b"type", "wait_ms", b"wait_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idle_timeout_ms", b"_idle_timeout_ms", "_stall_after_ms", b"_stall_after_ms", "argv", b"argv", "constraints", b"constraints", "cwd", b"cwd", "env", b"env", "idle_timeout_ms", b"idle_timeout_ms", "kill_timeout_ms", b"kill_timeout_ms", "limit_count", b"limit_count", "limit_key", b"limit_key", "locks", b"locks", "no_retry_codes", b"no_retry_codes", "on_exhausted", b"on_exhausted", "on_lost", b"on_lost", "payload", b"payload", "queue_timeout_ms", b"queue_timeout_ms", "requests", b"requests", "retry", b"retry", "sandbox", b"sandbox", "shell_command", b"shell_command", "stall_after_ms", b"stall_after_ms", "success_codes", b"success_codes", "timeout_ms", b"timeout_ms", "type", b"type", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__idle_timeout_ms: _TypeAlias = _typing.Literal["idle_timeout_ms"]  # noqa: Y015
+    _WhichOneofArgType__idle_timeout_ms: _TypeAlias = _typing.Literal["_idle_timeout_ms", b"_idle_timeout_ms"]  # noqa: Y015
+    _WhichOneofReturnType__stall_after_ms: _TypeAlias = _typing.Literal["stall_after_ms"]  # noqa: Y015
+    _WhichOneofArgType__stall_after_ms: _TypeAlias = _typing.Literal["_stall_after_ms", b"_stall_after_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__idle_timeout_ms) -> _WhichOneofReturnType__idle_timeout_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stall_after_ms) -> _WhichOneofReturnType__stall_after_ms | None: ...
 
 Global___TaskSpec: _TypeAlias = TaskSpec  # noqa: Y015
 
@@ -1344,6 +1351,8 @@ class Task(_message.Message):
     STARTED_NODE_FIELD_NUMBER: _builtins.int
     RESTART_REASON_FIELD_NUMBER: _builtins.int
     DISPATCHES_FIELD_NUMBER: _builtins.int
+    EXCUSED_FIELD_NUMBER: _builtins.int
+    IDLES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     state: Global___TaskState.ValueType
@@ -1425,6 +1434,10 @@ class Task(_message.Message):
     """why it left started_node without an end, for the ledger of double runs"""
     dispatches: _builtins.int
     """assignments of this run"""
+    excused: _builtins.int
+    """failures of this run that cost no attempt, since their node was to blame"""
+    idles: _builtins.int
+    """times that this run's command was taken from its node for idleness"""
     @_builtins.property
     def spec(self) -> Global___TaskSpec: ...
     @_builtins.property
@@ -1506,10 +1519,12 @@ class Task(_message.Message):
         started_node: _builtins.str = ...,
         restart_reason: _builtins.str = ...,
         dispatches: _builtins.int = ...,
+        excused: _builtins.int = ...,
+        idles: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement", "result", b"result", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "annotations", b"annotations", "assigned_at_us", b"assigned_at_us", "attempt", b"attempt", "blame", b"blame", "can_fail", b"can_fail", "cancel_reason", b"cancel_reason", "cancel_requested", b"cancel_requested", "cause", b"cause", "completed_at_us", b"completed_at_us", "condition", b"condition", "condition_error", b"condition_error", "created_at_us", b"created_at_us", "created_index", b"created_index", "dead_lettered_at_us", b"dead_lettered_at_us", "depends_on", b"depends_on", "dispatches", b"dispatches", "error", b"error", "escalated_at_us", b"escalated_at_us", "failures", b"failures", "fence", b"fence", "finally", b"finally", "fingerprint", b"fingerprint", "id", b"id", "losses", b"losses", "lost_at_us", b"lost_at_us", "member", b"member", "migrate_requested", b"migrate_requested", "modified_index", b"modified_index", "name", b"name", "node", b"node", "operation", b"operation", "placement", b"placement", "priority", b"priority", "queued_at_us", b"queued_at_us", "reason", b"reason", "restart_reason", b"restart_reason", "result", b"result", "revived_at_us", b"revived_at_us", "rule", b"rule", "run", b"run", "scheduled_after_us", b"scheduled_after_us", "skip_reason", b"skip_reason", "spec", b"spec", "started_at_us", b"started_at_us", "started_fence", b"started_fence", "started_node", b"started_node", "state", b"state", "submit_key", b"submit_key", "task_key", b"task_key", "template", b"template", "unstartable_nodes", b"unstartable_nodes", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "annotations", b"annotations", "assigned_at_us", b"assigned_at_us", "attempt", b"attempt", "blame", b"blame", "can_fail", b"can_fail", "cancel_reason", b"cancel_reason", "cancel_requested", b"cancel_requested", "cause", b"cause", "completed_at_us", b"completed_at_us", "condition", b"condition", "condition_error", b"condition_error", "created_at_us", b"created_at_us", "created_index", b"created_index", "dead_lettered_at_us", b"dead_lettered_at_us", "depends_on", b"depends_on", "dispatches", b"dispatches", "error", b"error", "escalated_at_us", b"escalated_at_us", "excused", b"excused", "failures", b"failures", "fence", b"fence", "finally", b"finally", "fingerprint", b"fingerprint", "id", b"id", "idles", b"idles", "losses", b"losses", "lost_at_us", b"lost_at_us", "member", b"member", "migrate_requested", b"migrate_requested", "modified_index", b"modified_index", "name", b"name", "node", b"node", "operation", b"operation", "placement", b"placement", "priority", b"priority", "queued_at_us", b"queued_at_us", "reason", b"reason", "restart_reason", b"restart_reason", "result", b"result", "revived_at_us", b"revived_at_us", "rule", b"rule", "run", b"run", "scheduled_after_us", b"scheduled_after_us", "skip_reason", b"skip_reason", "spec", b"spec", "started_at_us", b"started_at_us", "started_fence", b"started_fence", "started_node", b"started_node", "state", b"state", "submit_key", b"submit_key", "task_key", b"task_key", "template", b"template", "unstartable_nodes", b"unstartable_nodes", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2501,18 +2516,26 @@ class Setting(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    FORMER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     value: _builtins.str
     """JSON"""
+    at_us: _builtins.int
+    """leader time of the last change, unix"""
+    former: _builtins.str
+    """of a lease: the longest that may still be in force; empty = none"""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         value: _builtins.str = ...,
+        at_us: _builtins.int = ...,
+        former: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "former", b"former", "name", b"name", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -204,12 +204,15 @@ class Hello(_message.Message):
     BOOT_US_FIELD_NUMBER: _builtins.int
     WALL_US_FIELD_NUMBER: _builtins.int
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    RECOVERY_EPOCH_FIELD_NUMBER: _builtins.int
     boot_us: _builtins.int
     """worker's boot clock when sent"""
     wall_us: _builtins.int
     """worker's unix time when sent"""
     cluster_id: _builtins.str
     """empty on a first join"""
+    recovery_epoch: _builtins.int
+    """that its inventory stems from"""
     @_builtins.property
     def node(self) -> _types_pb2.Node:
         """what the machine offers"""
@@ -226,10 +229,11 @@ class Hello(_message.Message):
         boot_us: _builtins.int = ...,
         wall_us: _builtins.int = ...,
         cluster_id: _builtins.str = ...,
+        recovery_epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_us", b"boot_us", "cluster_id", b"cluster_id", "inventory", b"inventory", "node", b"node", "wall_us", b"wall_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_us", b"boot_us", "cluster_id", b"cluster_id", "inventory", b"inventory", "node", b"node", "recovery_epoch", b"recovery_epoch", "wall_us", b"wall_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -857,7 +861,7 @@ class StopItem(_message.Message):
     fence: _builtins.int
     """log index of the assignment"""
     cause: _types_pb2.Cause.ValueType
-    """CANCEL or MIGRATE"""
+    """CANCEL, MIGRATE or IDLE"""
     kill_timeout_ms: _builtins.int
     """from TERM to KILL"""
     def __init__(
