@@ -21,7 +21,7 @@ from cortex.v1.types_pb2 import (
     TaskSpec,
     TaskType,
 )
-from node.core import checks
+from node.core import checks, payload
 from node.core.checks import AMOUNT_LIMIT, DURATION_LIMIT_MS, LIST_LIMIT, PRIORITY_LIMIT, SPEC_LIMIT_BYTES
 from node.core.faults import Code, Fault
 
@@ -189,7 +189,9 @@ def _complete_kind(spec: TaskSpec) -> None:
 
 def _first_word(spec: TaskSpec) -> str:
     words = spec.shell_command.split() if spec.shell_command else list(spec.argv)
-    word = words[0].decode("utf-8", "replace").rstrip("/").rpartition("/")[2] if words else "noop"
+    word = (
+        words[0].decode("utf-8", "replace").rstrip("/").rpartition("/")[2] if words else checks.type_name(spec.type)
+    )
     return checks.UNSAFE.sub("?", word)[: checks.NAME_LIMIT_CHARS] or "task"
 
 
@@ -202,6 +204,11 @@ def _check_command(spec: TaskSpec) -> None:
             raise Fault(Code.INVALID, "The command is empty.", remedy)
         if spec.payload:
             raise Fault(Code.INVALID, "payload means nothing for a shell task.", remedy)
+    elif spec.type == types_pb2.TASK_TYPE_SUBAGENT:
+        if spec.argv or spec.shell_command:
+            message = "A subagent task has a payload, not a command."
+            raise Fault(Code.INVALID, message, "Give its prompt, or submit a shell task.")
+        payload.check_subagent(spec.payload)
     for number, argument in enumerate(spec.argv):
         if len(argument) >= ARGUMENT_LIMIT_BYTES or b"\0" in argument:
             raise _argument_fault(f"argv[{number}]", argument)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import log_pb2, types_pb2
-from node.core import validate
+from node.core import payload, validate
 from node.core.faults import Code, Fault
 from node.link import Caller
 from node.rpc import batch
@@ -30,6 +30,7 @@ class TaskCalls(Calls):
         return {
             "Submit": self.submit,
             "SubmitBatch": self.submit_batch,
+            "DispatchSubagents": self.dispatch_subagents,
             "GetTask": self.get_task,
             "ListTasks": self.list_tasks,
             "ListEvents": self.list_events,
@@ -69,6 +70,10 @@ class TaskCalls(Calls):
             deduplicated=[answer.deduplicated for answer in answers],
             index=index,
         )
+
+    async def dispatch_subagents(self, request: pb.DispatchSubagentsRequest, caller: Caller) -> pb.SubmitBatchReply:
+        batch_request = pb.SubmitBatchRequest(mutation=request.mutation, tasks=payload.subagents(request))
+        return await self.submit_batch(batch_request, caller)
 
     def _batch_ended(self, work: asyncio.Future[batch.Answers]) -> None:
         self._batches.discard(work)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.calls.base import Calls
+from tui.errors import ClusterError
 
 # What a busy cluster accepts at least.
 _BATCH_TASKS_PER_S = 500
@@ -23,6 +24,18 @@ class TaskCalls(Calls):
         request = cluster_pb2.SubmitBatchRequest(mutation=self._mutation(), tasks=tasks)
         timeout_s = self._timeout_s * 6 + len(tasks) / _BATCH_TASKS_PER_S
         reply: cluster_pb2.SubmitBatchReply = await self._write("SubmitBatch", request, timeout_s)
+        return reply
+
+    async def dispatch_subagents(
+        self, prompt: str, context: str = "", *, count: int, task: cluster_pb2.TaskRequest
+    ) -> cluster_pb2.SubmitBatchReply:
+        """`task` says what else holds for each of the `count` tasks: name, priority, constraints."""
+        if not 0 <= count < 1 << 32:
+            raise ClusterError("invalid", f"count is {count}, it goes from 1 to 1000.", "Give a whole number.")
+        request = cluster_pb2.DispatchSubagentsRequest(
+            mutation=self._mutation(), prompt=prompt, count=count, context=context, task=task
+        )
+        reply: cluster_pb2.SubmitBatchReply = await self._write("DispatchSubagents", request, self._timeout_s * 6)
         return reply
 
     async def cancel(self, ids: Sequence[str], reason: str = "") -> cluster_pb2.MutationReply:

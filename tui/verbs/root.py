@@ -13,6 +13,7 @@ VERBS = {
     "up": "tui.verbs.local:up",
     "down": "tui.verbs.local:down",
     "submit": "tui.verbs.submit:submit",
+    "dispatch": "tui.verbs.dispatch:dispatch",
     "tasks": "tui.verbs.tasks:tasks",
     "task": "tui.verbs.tasks:task",
     "wait": "tui.verbs.follow:wait",

@@ -1,0 +1,63 @@
+"""What tasks of other types than shell carry in TaskSpec.payload, checked before the log."""
+
+from __future__ import annotations
+
+import json
+
+from cortex.v1.cluster_pb2 import DispatchSubagentsRequest, TaskRequest
+from cortex.v1.types_pb2 import TASK_TYPE_SUBAGENT
+from node.core.faults import Code, Fault
+
+PROMPT_LIMIT_CHARS = 10_000
+CONTEXT_LIMIT_CHARS = 100_000
+SUBAGENTS_LIMIT = 1_000
+
+_SUBAGENT_KEYS = frozenset({"prompt", "context", "number", "count", "model", "tools", "max_turns", "project_path"})
+
+
+def check_subagent(payload: bytes) -> None:
+    """Raises Fault unless it is a JSON object with a prompt that an agent can be given."""
+    try:
+        found = json.loads(payload or b"null")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        message = "The payload of a subagent task is not a JSON object."
+        raise Fault(Code.INVALID, message, 'Give {"prompt": "..."}.')
+    unknown = sorted(set(found) - _SUBAGENT_KEYS)
+    if unknown:
+        message = f"The payload has the unknown key {unknown[0][:100]!r}."
+        raise Fault(Code.INVALID, message, f"Known are {', '.join(sorted(_SUBAGENT_KEYS))}.")
+    _check_text("prompt", found.get("prompt"), PROMPT_LIMIT_CHARS)
+    if "context" in found:
+        _check_text("context", found["context"], CONTEXT_LIMIT_CHARS)
+
+
+def subagents(request: DispatchSubagentsRequest) -> list[TaskRequest]:
+    """One task for each agent; they differ in their number. Raises Fault."""
+    if not 1 <= request.count <= SUBAGENTS_LIMIT:
+        message = f"count is {request.count}, it goes from 1 to {SUBAGENTS_LIMIT}."
+        raise Fault(Code.INVALID, message, "Dispatch them in several calls.")
+    if request.task.spec.payload or request.task.submit_key:
+        message = "payload and submit_key cannot be given for all agents at once."
+        raise Fault(Code.INVALID, message, "Submit the tasks one by one.")
+    tasks = []
+    for number in range(request.count):
+        payload: dict[str, object] = {"prompt": request.prompt, "number": number, "count": request.count}
+        if request.context:
+            payload["context"] = request.context
+        task = TaskRequest()
+        task.CopyFrom(request.task)
+        task.spec.type = TASK_TYPE_SUBAGENT
+        task.spec.payload = json.dumps(payload, ensure_ascii=False, sort_keys=True).encode()
+        tasks.append(task)
+    check_subagent(tasks[0].spec.payload)
+    return tasks
+
+
+def _check_text(field: str, text: object, limit: int) -> None:
+    if not isinstance(text, str) or not text.strip():
+        raise Fault(Code.INVALID, f"The {field} is empty or not a text.", "Say in words what the agent is to do.")
+    if len(text) > limit:
+        message = f"The {field} has {len(text)} characters, the limit is {limit}."
+        raise Fault(Code.TOO_LARGE, message, "Put the rest into a file that the agent reads.")

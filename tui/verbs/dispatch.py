@@ -1,0 +1,71 @@
+"""dispatch: one prompt for several agents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tui.errors import usage
+from tui.text import clean
+from tui.verbs.base import emit, run, say, settings, verb
+
+if TYPE_CHECKING:
+    from cortex.v1 import cluster_pb2
+    from tui.client import ClusterClient
+
+_PLURALS = {"capability": "capabilities"}
+
+
+@verb()
+@click.argument("prompt", metavar="PROMPT|@FILE")
+@click.option("--count", type=int, default=1, help="How many agents; default 1.")
+@click.option("--context", metavar="TEXT|@FILE", default="", help="What each gets beside the prompt.")
+@click.option("--name", metavar="TEXT", help="Default: subagent.")
+@click.option("--priority", metavar="0-10", help="Higher runs first; default 0.")
+@click.option("--retries", metavar="N", help="Retries after the first failure; default 3.")
+@click.option("--timeout", metavar="TIME", help="Longest run of one attempt, as 30s or 1h30m.")
+@click.option("--on", metavar="NODE", help="Run on this node only.")
+@click.option("--label", metavar="L", multiple=True, help="Run on a node with any of these labels.")
+@click.option("--capability", metavar="NAME", multiple=True, help="Needed of the node; may be repeated.")
+def dispatch(prompt: str, count: int, context: str, **flags: Any) -> None:
+    """Give one prompt to several agents, each as a task of type subagent; print the tasks' ids.
+
+    Each is told its number, from 0, and how many they are. They wait until a node runs subagents.
+    """
+    task = _task({name: value for name, value in flags.items() if value not in (None, ())})
+    texts = (_text("PROMPT", prompt), _text("--context", context))
+
+    async def work(client: ClusterClient) -> None:
+        reply = await client.dispatch_subagents(*texts, count=count, task=task)
+        if settings().json:
+            emit({"ids": list(reply.ids), "index": reply.index})
+        else:
+            for task_id in reply.ids:
+                say(clean(task_id))
+
+    run(work)
+
+
+def _task(given: dict[str, Any]) -> cluster_pb2.TaskRequest:
+    from tui.taskspec import BadField, task_request
+
+    fields = {
+        _PLURALS.get(key, key): list(value) if isinstance(value, tuple) else value for key, value in given.items()
+    }
+    try:
+        return task_request({"type": "subagent", **fields})
+    except BadField as error:
+        flag = next((flag for flag, key in _PLURALS.items() if key == error.field), error.field)
+        raise usage(f"--{flag}: {error.problem}.", "See `cortex dispatch --help`.") from None
+
+
+def _text(what: str, given: str) -> str:
+    if not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise usage(f"{what}: {clean(given[1:])} cannot be read: {why}.", "Name a text file after @.") from None
