@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from cortex.v1.types_pb2 import Setting
 
 MAX_QUEUE_DEPTH = "max_queue_depth"
+# How nodes are scored for a task.
+PROFILE = "profile"
+RESOURCES = "resources"
+ORCHESTRATOR = "orchestrator"
 # What is kept of the past: rows, and seconds since their end. Dead letters are counted apart.
 MAX_ENDED_TASKS = "max_ended_tasks"
 ENDED_TASKS_KEPT_S = "ended_tasks_kept_s"
@@ -36,23 +41,54 @@ INTEGERS: dict[str, IntegerRule] = {
     EVENTS_KEPT_S: IntegerRule(default=_DAY_S, low=1, high=_LONGEST_S),
 }
 
+# The first one is the default.
+CHOICES: dict[str, tuple[str, ...]] = {PROFILE: (RESOURCES, ORCHESTRATOR)}
+
+# Defaults that another profile than the first one has.
+_OF_PROFILE = {(ORCHESTRATOR, MAX_QUEUE_DEPTH): 1_000}
+
 
 def flaw(name: str, value: str) -> str | None:
     """What is wrong with a setting, in one sentence; None when it may be set."""
+    if name in CHOICES:
+        choices = CHOICES[name]
+        return None if _word(value) in choices else f"{name} must be one of {', '.join(choices)}."
     rule = INTEGERS.get(name)
     if rule is None:
-        return f"There is no setting {name[:64]!r}; there are: {', '.join(sorted(INTEGERS))}."
+        known = sorted({*INTEGERS, *CHOICES})
+        return f"There is no setting {name[:64]!r}; there are: {', '.join(known)}."
     number = _number(value)
     if number is None or not rule.low <= number <= rule.high:
         return f"{name} must be a whole number from {rule.low} to {rule.high}."
     return None
 
 
-def integer(row: Setting | None, name: str) -> int:
-    """Value of an integer setting: what `row` says, else its default."""
-    rule = INTEGERS[name]
+def integer(row: Setting | None, name: str, profile: str = RESOURCES) -> int:
+    """Value of an integer setting: what `row` says, else its default under `profile`."""
     number = _number(row.value) if row is not None else None
-    return rule.default if number is None else number
+    return default_of(name, profile) if number is None else number
+
+
+def choice(row: Setting | None, name: str) -> str:
+    """Value of a setting that has one of a few words: what `row` says, else its default."""
+    choices = CHOICES[name]
+    word = _word(row.value) if row is not None else ""
+    return word if word in choices else choices[0]
+
+
+def max_queue_depth(row: Callable[[str], Setting | None]) -> int:
+    """Tasks that may live at once, by the settings' rows: its own, or the default of the profile in force."""
+    return integer(row(MAX_QUEUE_DEPTH), MAX_QUEUE_DEPTH, choice(row(PROFILE), PROFILE))
+
+
+def default_of(name: str, profile: str = RESOURCES) -> int:
+    """What an integer setting is when it was not set."""
+    return _OF_PROFILE.get((profile, name), INTEGERS[name].default)
+
+
+def _word(value: str) -> str:
+    """A JSON string without its quotes; a bare word is taken as it is."""
+    return value[1:-1] if len(value) >= 2 and value[0] == value[-1] == '"' else value
 
 
 def _number(value: str) -> int | None:

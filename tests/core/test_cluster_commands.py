@@ -218,3 +218,22 @@ def test_entry_time_does_not_go_back() -> None:
     m.apply(cancel(task_id), after_us=-HOUR_US)
     assert m.task(task_id).completed_at_us == queued_at_us
     assert m.state.at_us == queued_at_us
+
+
+def test_the_orchestrator_profile_has_a_queue_depth_of_its_own_unless_one_is_set() -> None:
+    m = cluster()
+
+    def setting(name: str, value: str) -> None:
+        assert m.one(Command(settings_change=SettingsChange(name=name, value=value))).accepted
+
+    assert settings.max_queue_depth(m.state.settings.get) == 1_000_000
+    setting("profile", '"orchestrator"')
+    assert settings.choice(m.state.settings.get("profile"), "profile") == "orchestrator"
+    assert settings.max_queue_depth(m.state.settings.get) == 1_000
+    setting("max_queue_depth", "5000")
+    assert settings.max_queue_depth(m.state.settings.get) == 5_000
+    setting("profile", "resources")
+    assert settings.max_queue_depth(m.state.settings.get) == 5_000
+    reply = m.one(Command(settings_change=SettingsChange(name="profile", value='"fastest"')))
+    assert reply.code == Code.INVALID
+    assert reply.message.endswith("profile must be one of resources, orchestrator.")

@@ -156,7 +156,7 @@ def _difference(earlier: Task | TaskSubmit, now: TaskSubmit) -> str:
 
 
 def _depth_flaw(draft: Draft, coming: int, new: int) -> Refusal | None:
-    limit = settings.integer(draft.setting(settings.MAX_QUEUE_DEPTH), settings.MAX_QUEUE_DEPTH)
+    limit = settings.max_queue_depth(draft.setting)
     depth = draft.live_count() + coming
     if not new or depth + new <= limit:
         return None
