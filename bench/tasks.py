@@ -25,58 +25,78 @@ def request(kind: types_pb2.TaskType.ValueType) -> cluster_pb2.TaskRequest:
     return cluster_pb2.TaskRequest(name="bench", spec=types_pb2.TaskSpec(type=kind, argv=argv))
 
 
+class Watch:
+    """Whose tasks have ended, as a watch of the cluster sees it."""
+
+    def __init__(self, client: ClusterClient) -> None:
+        self._client = client
+        self._live = asyncio.Event()
+        self._ended: dict[str, asyncio.Event] = {}
+        self._wanted = 0
+        self._done = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Watch:
+        self._task = asyncio.create_task(self._run())
+        await self._live.wait()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        async for reply in self._client.watch(0):
+            if reply.snapshot_end:
+                self._live.set()
+            if not self._live.is_set():
+                continue
+            for change in reply.changes:
+                if change.HasField("task") and change.task.state in ENDED:
+                    self._event(change.task.id).set()
+                    self._wanted -= 1
+            if self._wanted <= 0:
+                self._done.set()
+
+    def _event(self, task_id: str) -> asyncio.Event:
+        return self._ended.setdefault(task_id, asyncio.Event())
+
+    async def ended(self, task_id: str) -> None:
+        """Return once this one has ended."""
+        await self._event(task_id).wait()
+
+    def expect(self, count: int) -> None:
+        self._wanted = count
+        self._done.clear()
+
+    async def done(self) -> None:
+        """Return once as many have ended as expect() said."""
+        async with asyncio.timeout(300):
+            await self._done.wait()
+
+
 async def throughput(client: ClusterClient, count: int, kind: types_pb2.TaskType.ValueType) -> tuple[float, float]:
     """Seconds until the batch is acknowledged, and tasks per second until its last end is visible on a watch."""
-    watching = asyncio.Event()
-    done = asyncio.Event()
-    ended: set[str] = set()
-
-    async def watch() -> None:
-        async for reply in client.watch(0):
-            if reply.snapshot_end:
-                watching.set()
-            for change in reply.changes:
-                if watching.is_set() and change.HasField("task") and change.task.state in ENDED:
-                    ended.add(change.task.id)
-            if len(ended) >= count:
-                done.set()
-                return
-
-    watcher = asyncio.create_task(watch())
-    await watching.wait()
-    begun = time.perf_counter()
-    await client.submit_batch([request(kind)] * count)
-    acknowledged = time.perf_counter() - begun
-    async with asyncio.timeout(300):
-        await done.wait()
-    elapsed = time.perf_counter() - begun
-    await watcher
-    return acknowledged, count / elapsed
+    async with Watch(client) as watch:
+        watch.expect(count)
+        begun = time.perf_counter()
+        await client.submit_batch([request(kind)] * count)
+        acknowledged = time.perf_counter() - begun
+        await watch.done()
+        return acknowledged, count / (time.perf_counter() - begun)
 
 
 async def latency(client: ClusterClient, rounds: int) -> list[float]:
     """Milliseconds from the call of Submit to the end being visible on a watch, one task at a time."""
-    watching = asyncio.Event()
-    ends: dict[str, asyncio.Event] = {}
-
-    async def watch() -> None:
-        async for reply in client.watch(0):
-            if reply.snapshot_end:
-                watching.set()
-            for change in reply.changes:
-                if change.HasField("task") and change.task.state in ENDED:
-                    ends.setdefault(change.task.id, asyncio.Event()).set()
-
-    watcher = asyncio.create_task(watch())
-    await watching.wait()
     found: list[float] = []
-    for _ in range(rounds):
-        begun = time.perf_counter()
-        reply = await client.submit(request(types_pb2.TASK_TYPE_SHELL))
-        await ends.setdefault(reply.id, asyncio.Event()).wait()
-        found.append((time.perf_counter() - begun) * 1000)
-        await asyncio.sleep(0.02)
-    watcher.cancel()
+    async with Watch(client) as watch:
+        for _ in range(rounds):
+            begun = time.perf_counter()
+            reply = await client.submit(request(types_pb2.TASK_TYPE_SHELL))
+            await watch.ended(reply.id)
+            found.append((time.perf_counter() - begun) * 1000)
+            await asyncio.sleep(0.02)
     return found
 
 

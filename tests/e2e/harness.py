@@ -53,11 +53,15 @@ class Node:
 
 @dataclass
 class Cluster:
-    """N voters. `machines` puts each daemon, its supervisor and commands in a pid namespace of their own."""
+    """N voters. `machines` puts each daemon, its supervisor and commands in a pid namespace of their own.
+
+    `module` is what runs as the daemon: a measurement brings one with counters.
+    """
 
     root: Path
     voters: int = 3
     machines: bool = False
+    module: str = "node.cli"
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,7 +81,7 @@ class Cluster:
             if (ids and node.id not in ids) or (node.process and node.process.poll() is None):
                 continue
             node.data.mkdir(exist_ok=True)
-            command = [sys.executable, "-m", "node.cli", "run", "--id", node.id, "--data", str(node.data)]
+            command = [sys.executable, "-m", self.module, "run", "--id", node.id, "--data", str(node.data)]
             command += ["--listen", node.address, "--voters", voters, "--secret-file", str(self.secret)]
             if self.machines:
                 command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *command]
