@@ -2017,6 +2017,7 @@ class RunOnNodesReply(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
     TASK_IDS_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.str
     index: _builtins.int
     @_builtins.property
@@ -2027,6 +2028,10 @@ class RunOnNodesReply(_message.Message):
     def task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """one for each of nodes"""
 
+    @_builtins.property
+    def skipped(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeVerdict]:
+        """of all: nodes that get none, with the reason"""
+
     def __init__(
         self,
         *,
@@ -2034,10 +2039,11 @@ class RunOnNodesReply(_message.Message):
         index: _builtins.int = ...,
         nodes: _abc.Iterable[_builtins.str] | None = ...,
         task_ids: _abc.Iterable[_builtins.str] | None = ...,
+        skipped: _abc.Iterable[Global___NodeVerdict] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "nodes", b"nodes", "operation_id", b"operation_id", "task_ids", b"task_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "nodes", b"nodes", "operation_id", b"operation_id", "skipped", b"skipped", "task_ids", b"task_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

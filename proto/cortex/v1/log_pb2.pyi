@@ -577,18 +577,22 @@ class OperationStart(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     OPERATION_FIELD_NUMBER: _builtins.int
+    UNDO_WINDOW_US_FIELD_NUMBER: _builtins.int
+    undo_window_us: _builtins.int
+    """from the commit to its begin; 0 = at once"""
     @_builtins.property
     def operation(self) -> _types_pb2.Operation:
-        """state, counts, times and indexes are apply's; not_before_us counts"""
+        """state, counts, times, cursor and indexes are apply's"""
 
     def __init__(
         self,
         *,
         operation: _types_pb2.Operation | None = ...,
+        undo_window_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "undo_window_us", b"undo_window_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -612,6 +616,7 @@ class OperationAdvance(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     STEP_END_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     cursor: _builtins.str
     """that it had before this step"""
@@ -628,6 +633,8 @@ class OperationAdvance(_message.Message):
     step: _builtins.int
     """of a canary"""
     step_end: _builtins.int
+    total: _builtins.int
+    """with begin: how many tasks are meant by a plan that names none"""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """tasks to act upon now, at most 500"""
@@ -651,10 +658,11 @@ class OperationAdvance(_message.Message):
         step: _builtins.int = ...,
         step_end: _builtins.int = ...,
         drain: _types_pb2.DrainPlan | None = ...,
+        total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "cursor", b"cursor", "done", b"done", "drain", b"drain", "id", b"id", "ids", b"ids", "next_cursor", b"next_cursor", "outcome", b"outcome", "refused", b"refused", "step", b"step", "step_end", b"step_end", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "cursor", b"cursor", "done", b"done", "drain", b"drain", "id", b"id", "ids", b"ids", "next_cursor", b"next_cursor", "outcome", b"outcome", "refused", b"refused", "step", b"step", "step_end", b"step_end", "stop", b"stop", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -666,18 +674,22 @@ class OperationStop(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    UNDO_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     reason: _builtins.str
     """<= 200 characters"""
+    undo: _builtins.bool
+    """only if it has not begun"""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        undo: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason", "undo", b"undo"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1061,7 +1073,10 @@ class TaskRetry(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     EDITED_SPEC_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    operation: _builtins.str
+    """that it is part of; empty = none"""
     @_builtins.property
     def edited_spec(self) -> _types_pb2.TaskSpec:
         """absent = as it was"""
@@ -1071,10 +1086,11 @@ class TaskRetry(_message.Message):
         *,
         id: _builtins.str = ...,
         edited_spec: _types_pb2.TaskSpec | None = ...,
+        operation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["edited_spec", b"edited_spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edited_spec", b"edited_spec", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edited_spec", b"edited_spec", "id", b"id", "operation", b"operation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1377,6 +1393,7 @@ class CommandReply(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     DEDUPLICATED_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
     accepted: _builtins.bool
     code: _builtins.str
     """error code of docs/errors.md; empty when accepted"""
@@ -1386,6 +1403,10 @@ class CommandReply(_message.Message):
     """task, node or operation concerned"""
     deduplicated: _builtins.bool
     """an earlier submission with the same key stands for it"""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___CommandReply]:
+        """of an operation carried out at once: what became of each task"""
+
     def __init__(
         self,
         *,
@@ -1394,10 +1415,11 @@ class CommandReply(_message.Message):
         message: _builtins.str = ...,
         id: _builtins.str = ...,
         deduplicated: _builtins.bool = ...,
+        items: _abc.Iterable[Global___CommandReply] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "code", b"code", "deduplicated", b"deduplicated", "id", b"id", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "code", b"code", "deduplicated", b"deduplicated", "id", b"id", "items", b"items", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
