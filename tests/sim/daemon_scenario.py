@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from unittest.mock import patch
 
 import structlog
@@ -13,12 +13,13 @@ import structlog
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Command, SettingsChange
-from node.core.faults import Code, Fault
-from node.core.model import LIVE, Table
+from node.core.faults import Fault
+from node.core.model import LIVE
 from node.leader import history
 from node.link import Caller, LinkClosed
 from node.rpc import batch
-from tests.sim.daemon_client import Client, some_task
+from tests.sim.daemon_client import Client
+from tests.sim.daemon_load import Load
 from tests.sim.daemon_world import Host, World
 from tests.sim.loop import SimLoop, run
 from tests.sim.net import Weather
@@ -66,7 +67,7 @@ def run_seed(seed: int, keep_trace: bool = False) -> Result:
         structlog.configure(processors=[world.log])
         scenario = Scenario(world)
         await scenario.play()
-        result.virtual_s, result.operations = loop.time(), scenario.operations
+        result.virtual_s, result.operations = loop.time(), scenario.load.operations
         result.violations, result.trace = world.violations.found, world.trace.digest()
         result.reached = world.counts + world.network.counts
         if world.trace.lines is not None:
@@ -86,13 +87,11 @@ class Scenario:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.operations = 0
         self._random = random.Random(f"{world.seed}/nemesis")
         self._over = False
         self._jobs: list[asyncio.Task[None]] = []
         self._clients = [Client(world, number) for number in range(1, _CLIENTS + 1)]
-        self._holds: set[str] = set()
-        self._seen: dict[str, types_pb2.Task] = {}
+        self.load = Load(world)
         self._helper = Client(world, 97)
 
     async def play(self) -> None:
@@ -102,101 +101,17 @@ class Scenario:
             host.boot()
         if random.Random(f"{world.seed}/history").random() < 0.5:
             self._jobs.append(asyncio.create_task(self._keep_little()))
-        load = [client.life.spawn(self._load(client)) for client in self._clients]
+        clients = [client.life.spawn(self.load.run(client)) for client in self._clients]
         watcher = Client(world, 99)
-        watching = watcher.life.spawn(self._watch(watcher))
+        watching = watcher.life.spawn(self.load.watch(watcher))
         nemesis = asyncio.create_task(self._nemesis())
         await asyncio.sleep(DURATION_S)
-        self._over = True
-        await asyncio.wait([nemesis, *load])
-        for done in (nemesis, *load, *self._jobs):
+        self._over = self.load.over = True
+        await asyncio.wait([nemesis, *clients])
+        for done in (nemesis, *clients, *self._jobs):
             await done
         await self._settle()
         watching.cancel()
-
-    # Load
-
-    async def _load(self, client: Client) -> None:
-        rng = client.random
-        own: list[str] = []
-        while not self._over:
-            await asyncio.sleep(rng.expovariate(2))
-            self.operations += 1
-            deed = rng.choices(["submit", "batch", "cancel", "retry", "repeat", "read"], [8, 1, 2, 1, 1, 2])[0]
-            if deed == "submit" or not own:
-                request = pb.SubmitRequest(mutation=client.mutation(), task=some_task(rng))
-                self._name(request.mutation, [request.task])
-                reply = await client.change("Submit", request)
-                if isinstance(reply, pb.SubmitReply):
-                    self._accepted([reply.id], request.mutation.request_id, [request.task], own)
-            elif deed == "batch":
-                await self._batch(client, own)
-            elif deed == "cancel":
-                cancel = pb.CancelTaskRequest(mutation=client.mutation(), ids=[rng.choice(own)], reason="sim")
-                await client.change("CancelTask", cancel)
-            elif deed == "retry":
-                retry = pb.RetryTaskRequest(mutation=client.mutation(), ids=[rng.choice(own)])
-                await client.change("RetryTask", retry)
-            elif deed == "repeat":
-                await client.repeat()
-            else:
-                await client.ask("GetTask", pb.GetTaskRequest(id=rng.choice(own)), patience=3)
-
-    async def _batch(self, client: Client, own: list[str]) -> None:
-        rng = client.random
-        request = pb.SubmitBatchRequest(mutation=client.mutation(), tasks=[some_task(rng) for _ in range(6)])
-        tasks = list(request.tasks)
-        self._name(request.mutation, tasks)
-        reply = await client.change("SubmitBatch", request)
-        names = [task.name for task in tasks if not task.submit_key]
-        self.world.checker.batch(request.mutation.request_id, names, accepted=reply is not None)
-        if isinstance(reply, pb.SubmitBatchReply):
-            self._accepted(list(reply.ids), request.mutation.request_id, tasks, own)
-
-    def _name(self, mutation: pb.Mutation, tasks: list[pb.TaskRequest]) -> None:
-        """A name for each submission, so that one that is carried out twice shows; those of a key share one."""
-        for line, task in enumerate(tasks, 1):
-            task.name = task.submit_key or f"{mutation.request_id}.{line}"
-
-    def _accepted(self, ids: list[str], request_id: str, tasks: list[pb.TaskRequest], own: list[str]) -> None:
-        for task_id, task in zip(ids, tasks, strict=True):
-            own.append(task_id)
-            self.world.checker.submitted(task_id, request_id)
-            if task.spec.on_lost == types_pb2.ON_LOST_HOLD:
-                self._holds.add(task_id)
-
-    async def _watch(self, client: Client) -> None:
-        """Fold what a watch says, over whatever breaks it."""
-        index = 0
-        while True:
-            host = client.random.choice(self.world.voters)
-            request = pb.WatchRequest(after_index=index, snapshot=index == 0, samples=True)
-            try:
-                stream = client.link.stream(host.address, "Watch", request, Caller("watcher"))
-                async with aclosing(stream) as replies:
-                    async for reply in replies:
-                        assert isinstance(reply, pb.WatchReply)
-                        index = self._fold(reply, index)
-            except LinkClosed:
-                self.world.counts["watches broken"] += 1
-            except Fault as fault:
-                if fault.code == Code.GONE:
-                    self.world.counts["watches gone"] += 1
-                    index = 0
-            await asyncio.sleep(client.random.uniform(0.05, 0.5))
-
-    def _fold(self, reply: pb.WatchReply, index: int) -> int:
-        if reply.snapshot_begin:
-            self._seen.clear()
-        elif reply.index < index:
-            self.world.report(f"a watch went back from {index} to {reply.index}")
-        for change in reply.changes:
-            if change.HasField("task"):
-                self._seen[change.task.id] = change.task
-            elif change.deleted_table == Table.TASKS:
-                self._seen.pop(change.deleted_key, None)
-        # A snapshot that breaks off is no position to resume from.
-        return reply.index if index or reply.snapshot_end else 0
 
     # Faults
 
@@ -383,8 +298,8 @@ class Scenario:
         some = self._voters()[0]
         assert some.daemon is not None
         assert some.daemon.voter is not None
-        world.checker.watched(self._seen, some.daemon.voter.replica.state, some.store)
-        world.checker.executions(world.executions, world.loop.time(), self._holds)
+        world.checker.watched(self.load.seen, some.daemon.voter.replica.state, some.store)
+        world.checker.executions(world.executions, world.loop.time(), self.load.holds)
         world.checker.requests()
         world.counts["batch parts"] = world.checker.parts
         world.counts["tasks trimmed"] = len(world.checker.trimmed)

@@ -1,0 +1,107 @@
+"""What clients of the simulated cluster do: submit, cancel, retry, repeat, read and watch."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+from cortex.v1 import cluster_pb2 as pb
+from cortex.v1 import types_pb2
+from node.core.faults import Code, Fault
+from node.core.model import Table
+from node.link import Caller, LinkClosed
+from tests.sim.daemon_client import Client, some_task
+from tests.sim.daemon_world import World
+
+
+class Load:
+    """run() for each client, watch() for one; `over` ends them."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.over = False
+        self.operations = 0
+        self.holds: set[str] = set()
+        self.seen: dict[str, types_pb2.Task] = {}
+
+    async def run(self, client: Client) -> None:
+        rng = client.random
+        own: list[str] = []
+        while not self.over:
+            await asyncio.sleep(rng.expovariate(2))
+            self.operations += 1
+            deed = rng.choices(["submit", "batch", "cancel", "retry", "repeat", "read"], [8, 1, 2, 1, 1, 2])[0]
+            if deed == "submit" or not own:
+                request = pb.SubmitRequest(mutation=client.mutation(), task=some_task(rng))
+                self._name(request.mutation, [request.task])
+                reply = await client.change("Submit", request)
+                if isinstance(reply, pb.SubmitReply):
+                    self._accepted([reply.id], request.mutation.request_id, [request.task], own)
+            elif deed == "batch":
+                await self._batch(client, own)
+            elif deed == "cancel":
+                cancel = pb.CancelTaskRequest(mutation=client.mutation(), ids=[rng.choice(own)], reason="sim")
+                await client.change("CancelTask", cancel)
+            elif deed == "retry":
+                retry = pb.RetryTaskRequest(mutation=client.mutation(), ids=[rng.choice(own)])
+                await client.change("RetryTask", retry)
+            elif deed == "repeat":
+                await client.repeat()
+            else:
+                await client.ask("GetTask", pb.GetTaskRequest(id=rng.choice(own)), patience=3)
+
+    async def _batch(self, client: Client, own: list[str]) -> None:
+        rng = client.random
+        request = pb.SubmitBatchRequest(mutation=client.mutation(), tasks=[some_task(rng) for _ in range(6)])
+        tasks = list(request.tasks)
+        self._name(request.mutation, tasks)
+        reply = await client.change("SubmitBatch", request)
+        names = [task.name for task in tasks if not task.submit_key]
+        self.world.checker.batch(request.mutation.request_id, names, accepted=reply is not None)
+        if isinstance(reply, pb.SubmitBatchReply):
+            self._accepted(list(reply.ids), request.mutation.request_id, tasks, own)
+
+    def _name(self, mutation: pb.Mutation, tasks: list[pb.TaskRequest]) -> None:
+        """A name for each submission, so that one that is carried out twice shows; those of a key share one."""
+        for line, task in enumerate(tasks, 1):
+            task.name = task.submit_key or f"{mutation.request_id}.{line}"
+
+    def _accepted(self, ids: list[str], request_id: str, tasks: list[pb.TaskRequest], own: list[str]) -> None:
+        for task_id, task in zip(ids, tasks, strict=True):
+            own.append(task_id)
+            self.world.checker.submitted(task_id, request_id)
+            if task.spec.on_lost == types_pb2.ON_LOST_HOLD:
+                self.holds.add(task_id)
+
+    async def watch(self, client: Client) -> None:
+        """Fold what a watch says, over whatever breaks it."""
+        index = 0
+        while True:
+            host = client.random.choice(self.world.voters)
+            request = pb.WatchRequest(after_index=index, snapshot=index == 0, samples=True)
+            try:
+                stream = client.link.stream(host.address, "Watch", request, Caller("watcher"))
+                async with aclosing(stream) as replies:
+                    async for reply in replies:
+                        assert isinstance(reply, pb.WatchReply)
+                        index = self._fold(reply, index)
+            except LinkClosed:
+                self.world.counts["watches broken"] += 1
+            except Fault as fault:
+                if fault.code == Code.GONE:
+                    self.world.counts["watches gone"] += 1
+                    index = 0
+            await asyncio.sleep(client.random.uniform(0.05, 0.5))
+
+    def _fold(self, reply: pb.WatchReply, index: int) -> int:
+        if reply.snapshot_begin:
+            self.seen.clear()
+        elif reply.index < index:
+            self.world.report(f"a watch went back from {index} to {reply.index}")
+        for change in reply.changes:
+            if change.HasField("task"):
+                self.seen[change.task.id] = change.task
+            elif change.deleted_table == Table.TASKS:
+                self.seen.pop(change.deleted_key, None)
+        # A snapshot that breaks off is no position to resume from.
+        return reply.index if index or reply.snapshot_end else 0
