@@ -301,6 +301,7 @@ class GetTaskReply(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     AGE_US_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """log index of what is shown"""
     age_us: _builtins.int
@@ -311,6 +312,10 @@ class GetTaskReply(_message.Message):
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Event]:
         """oldest first"""
 
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """of a view of the past: both are set"""
+
     def __init__(
         self,
         *,
@@ -318,10 +323,11 @@ class GetTaskReply(_message.Message):
         events: _abc.Iterable[_types_pb2.Event] | None = ...,
         index: _builtins.int = ...,
         age_us: _builtins.int = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "events", b"events", "index", b"index", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "at", b"at", "events", b"events", "index", b"index", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -400,6 +406,7 @@ class ListTasksReply(_message.Message):
     NEXT_CURSOR_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     AGE_US_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     total: _builtins.int
     """tasks that match"""
     next_cursor: _builtins.str
@@ -411,6 +418,10 @@ class ListTasksReply(_message.Message):
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Task]:
         """newest first"""
 
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """of a view of the past: both are set"""
+
     def __init__(
         self,
         *,
@@ -419,10 +430,11 @@ class ListTasksReply(_message.Message):
         next_cursor: _builtins.str = ...,
         index: _builtins.int = ...,
         age_us: _builtins.int = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "index", b"index", "next_cursor", b"next_cursor", "tasks", b"tasks", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "at", b"at", "index", b"index", "next_cursor", b"next_cursor", "tasks", b"tasks", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -506,6 +518,7 @@ class ListEventsReply(_message.Message):
     NEXT_CURSOR_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     AGE_US_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     next_cursor: _builtins.str
     """empty = last page"""
     index: _builtins.int
@@ -514,6 +527,10 @@ class ListEventsReply(_message.Message):
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Event]:
         """oldest first, or as asked for"""
 
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """of a view of the past: both are set"""
+
     def __init__(
         self,
         *,
@@ -521,10 +538,11 @@ class ListEventsReply(_message.Message):
         next_cursor: _builtins.str = ...,
         index: _builtins.int = ...,
         age_us: _builtins.int = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "events", b"events", "index", b"index", "next_cursor", b"next_cursor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "at", b"at", "events", b"events", "index", b"index", "next_cursor", b"next_cursor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -793,6 +811,7 @@ class ListNodesReply(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     AGE_US_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     age_us: _builtins.int
     @_builtins.property
@@ -803,6 +822,10 @@ class ListNodesReply(_message.Message):
     def waiting(self) -> _containers.RepeatedCompositeFieldContainer[Global___Waiting]:
         """if asked for; at most 1,000 shapes"""
 
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """of a view of the past: both are set"""
+
     def __init__(
         self,
         *,
@@ -810,10 +833,11 @@ class ListNodesReply(_message.Message):
         index: _builtins.int = ...,
         age_us: _builtins.int = ...,
         waiting: _abc.Iterable[Global___Waiting] | None = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "index", b"index", "nodes", b"nodes", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "at", b"at", "index", b"index", "nodes", b"nodes", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1507,6 +1531,7 @@ class ListWorkflowsReply(_message.Message):
     NEXT_CURSOR_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     AGE_US_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     total: _builtins.int
     next_cursor: _builtins.str
     """empty = last page"""
@@ -1516,6 +1541,10 @@ class ListWorkflowsReply(_message.Message):
     def workflows(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Workflow]:
         """newest first"""
 
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """of a view of the past: both are set"""
+
     def __init__(
         self,
         *,
@@ -1524,10 +1553,11 @@ class ListWorkflowsReply(_message.Message):
         next_cursor: _builtins.str = ...,
         index: _builtins.int = ...,
         age_us: _builtins.int = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "index", b"index", "next_cursor", b"next_cursor", "total", b"total", "workflows", b"workflows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "at", b"at", "index", b"index", "next_cursor", b"next_cursor", "total", b"total", "workflows", b"workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1596,20 +1626,26 @@ class GetWorkflowReply(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     AGE_US_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     age_us: _builtins.int
     @_builtins.property
     def status(self) -> Global___WorkflowStatus: ...
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """of a view of the past: both are set"""
+
     def __init__(
         self,
         *,
         status: Global___WorkflowStatus | None = ...,
         index: _builtins.int = ...,
         age_us: _builtins.int = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "index", b"index", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "at", b"at", "index", b"index", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2361,10 +2397,15 @@ class DiffReply(_message.Message):
     TRUNCATED_FIELD_NUMBER: _builtins.int
     FROM_INDEX_FIELD_NUMBER: _builtins.int
     TO_INDEX_FIELD_NUMBER: _builtins.int
+    FROM_US_FIELD_NUMBER: _builtins.int
+    TO_US_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
     """more rows differ"""
     from_index: _builtins.int
     to_index: _builtins.int
+    from_us: _builtins.int
+    """leader time, unix"""
+    to_us: _builtins.int
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___RowDiff]:
         """tables in order, by id"""
@@ -2376,10 +2417,12 @@ class DiffReply(_message.Message):
         truncated: _builtins.bool = ...,
         from_index: _builtins.int = ...,
         to_index: _builtins.int = ...,
+        from_us: _builtins.int = ...,
+        to_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_index", b"from_index", "rows", b"rows", "to_index", b"to_index", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_index", b"from_index", "from_us", b"from_us", "rows", b"rows", "to_index", b"to_index", "to_us", b"to_us", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1359,6 +1359,8 @@ class TaskMigrate(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     IDLE_FIELD_NUMBER: _builtins.int
     FENCE_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    DEAD_LETTER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     reason: _builtins.str
     """<= 200 characters"""
@@ -1366,6 +1368,10 @@ class TaskMigrate(_message.Message):
     """because its agent made no progress"""
     fence: _builtins.int
     """log index of the assignment that is meant; 0 = whichever it is"""
+    operation: _builtins.str
+    """drain that asks for it; refused once that has ended"""
+    dead_letter: _builtins.bool
+    """at that drain's deadline: it ends as dead letter, at once if its machine is lost"""
     def __init__(
         self,
         *,
@@ -1373,10 +1379,12 @@ class TaskMigrate(_message.Message):
         reason: _builtins.str = ...,
         idle: _builtins.bool = ...,
         fence: _builtins.int = ...,
+        operation: _builtins.str = ...,
+        dead_letter: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "id", b"id", "idle", b"idle", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letter", b"dead_letter", "fence", b"fence", "id", b"id", "idle", b"idle", "operation", b"operation", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1353,6 +1353,7 @@ class Task(_message.Message):
     DISPATCHES_FIELD_NUMBER: _builtins.int
     EXCUSED_FIELD_NUMBER: _builtins.int
     IDLES_FIELD_NUMBER: _builtins.int
+    DRAIN_ENDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     state: Global___TaskState.ValueType
@@ -1438,6 +1439,8 @@ class Task(_message.Message):
     """failures of this run that cost no attempt, since their node was to blame"""
     idles: _builtins.int
     """times that this run's command was taken from its node for idleness"""
+    drain_ends: _builtins.bool
+    """migrate_requested at a drain's deadline: it ends as dead letter, not in the queue"""
     @_builtins.property
     def spec(self) -> Global___TaskSpec: ...
     @_builtins.property
@@ -1521,10 +1524,11 @@ class Task(_message.Message):
         dispatches: _builtins.int = ...,
         excused: _builtins.int = ...,
         idles: _builtins.int = ...,
+        drain_ends: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement", "result", b"result", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "annotations", b"annotations", "assigned_at_us", b"assigned_at_us", "attempt", b"attempt", "blame", b"blame", "can_fail", b"can_fail", "cancel_reason", b"cancel_reason", "cancel_requested", b"cancel_requested", "cause", b"cause", "completed_at_us", b"completed_at_us", "condition", b"condition", "condition_error", b"condition_error", "created_at_us", b"created_at_us", "created_index", b"created_index", "dead_lettered_at_us", b"dead_lettered_at_us", "depends_on", b"depends_on", "dispatches", b"dispatches", "error", b"error", "escalated_at_us", b"escalated_at_us", "excused", b"excused", "failures", b"failures", "fence", b"fence", "finally", b"finally", "fingerprint", b"fingerprint", "id", b"id", "idles", b"idles", "losses", b"losses", "lost_at_us", b"lost_at_us", "member", b"member", "migrate_requested", b"migrate_requested", "modified_index", b"modified_index", "name", b"name", "node", b"node", "operation", b"operation", "placement", b"placement", "priority", b"priority", "queued_at_us", b"queued_at_us", "reason", b"reason", "restart_reason", b"restart_reason", "result", b"result", "revived_at_us", b"revived_at_us", "rule", b"rule", "run", b"run", "scheduled_after_us", b"scheduled_after_us", "skip_reason", b"skip_reason", "spec", b"spec", "started_at_us", b"started_at_us", "started_fence", b"started_fence", "started_node", b"started_node", "state", b"state", "submit_key", b"submit_key", "task_key", b"task_key", "template", b"template", "unstartable_nodes", b"unstartable_nodes", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "annotations", b"annotations", "assigned_at_us", b"assigned_at_us", "attempt", b"attempt", "blame", b"blame", "can_fail", b"can_fail", "cancel_reason", b"cancel_reason", "cancel_requested", b"cancel_requested", "cause", b"cause", "completed_at_us", b"completed_at_us", "condition", b"condition", "condition_error", b"condition_error", "created_at_us", b"created_at_us", "created_index", b"created_index", "dead_lettered_at_us", b"dead_lettered_at_us", "depends_on", b"depends_on", "dispatches", b"dispatches", "drain_ends", b"drain_ends", "error", b"error", "escalated_at_us", b"escalated_at_us", "excused", b"excused", "failures", b"failures", "fence", b"fence", "finally", b"finally", "fingerprint", b"fingerprint", "id", b"id", "idles", b"idles", "losses", b"losses", "lost_at_us", b"lost_at_us", "member", b"member", "migrate_requested", b"migrate_requested", "modified_index", b"modified_index", "name", b"name", "node", b"node", "operation", b"operation", "placement", b"placement", "priority", b"priority", "queued_at_us", b"queued_at_us", "reason", b"reason", "restart_reason", b"restart_reason", "result", b"result", "revived_at_us", b"revived_at_us", "rule", b"rule", "run", b"run", "scheduled_after_us", b"scheduled_after_us", "skip_reason", b"skip_reason", "spec", b"spec", "started_at_us", b"started_at_us", "started_fence", b"started_fence", "started_node", b"started_node", "state", b"state", "submit_key", b"submit_key", "task_key", b"task_key", "template", b"template", "unstartable_nodes", b"unstartable_nodes", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2111,6 +2115,14 @@ class Event(_message.Message):
     WORKFLOW_STATE_FIELD_NUMBER: _builtins.int
     OPERATION_FIELD_NUMBER: _builtins.int
     ONLINE_FIELD_NUMBER: _builtins.int
+    WAS_STATE_FIELD_NUMBER: _builtins.int
+    WAS_NODE_FIELD_NUMBER: _builtins.int
+    WAS_ATTEMPT_FIELD_NUMBER: _builtins.int
+    WAS_RUN_FIELD_NUMBER: _builtins.int
+    WAS_PRIORITY_FIELD_NUMBER: _builtins.int
+    WAS_SPEC_FIELD_NUMBER: _builtins.int
+    WAS_WORKFLOW_STATE_FIELD_NUMBER: _builtins.int
+    WAS_ROW_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """"<index>-<number within the entry>" """
     index: _builtins.int
@@ -2132,12 +2144,32 @@ class Event(_message.Message):
     actor: _builtins.str
     """who caused it; empty = the cluster"""
     workflow: _builtins.str
-    """workflow id, of a workflow's event"""
+    """workflow id, of a workflow's event and of its tasks'"""
     workflow_state: Global___WorkflowState.ValueType
+    """for a workflow's event, whose run is `run`"""
     operation: _builtins.str
     """operation id, of what an operation did"""
     online: _builtins.bool
     """for a node's event"""
+    was_state: Global___TaskState.ValueType
+    """The row as it was before this entry, in the first event of each row that an entry has: views of the past need
+    no event older than themselves. Unspecified states and absent rows: it was not there.
+    """
+    was_node: _builtins.str
+    was_attempt: _builtins.int
+    was_run: _builtins.int
+    """of the task or the workflow"""
+    was_priority: _builtins.int
+    """present when it changed"""
+    was_workflow_state: Global___WorkflowState.ValueType
+    @_builtins.property
+    def was_spec(self) -> Global___TaskSpec:
+        """likewise"""
+
+    @_builtins.property
+    def was_row(self) -> Global___Node:
+        """for a node's event"""
+
     def __init__(
         self,
         *,
@@ -2157,12 +2189,22 @@ class Event(_message.Message):
         workflow_state: Global___WorkflowState.ValueType = ...,
         operation: _builtins.str = ...,
         online: _builtins.bool = ...,
+        was_state: Global___TaskState.ValueType = ...,
+        was_node: _builtins.str = ...,
+        was_attempt: _builtins.int = ...,
+        was_run: _builtins.int = ...,
+        was_priority: _builtins.int | None = ...,
+        was_spec: Global___TaskSpec | None = ...,
+        was_workflow_state: Global___WorkflowState.ValueType = ...,
+        was_row: Global___Node | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_was_priority", b"_was_priority", "was_priority", b"was_priority", "was_row", b"was_row", "was_spec", b"was_spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "at_us", b"at_us", "attempt", b"attempt", "detail", b"detail", "id", b"id", "index", b"index", "node", b"node", "node_state", b"node_state", "online", b"online", "operation", b"operation", "run", b"run", "state", b"state", "task", b"task", "type", b"type", "workflow", b"workflow", "workflow_state", b"workflow_state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_was_priority", b"_was_priority", "actor", b"actor", "at_us", b"at_us", "attempt", b"attempt", "detail", b"detail", "id", b"id", "index", b"index", "node", b"node", "node_state", b"node_state", "online", b"online", "operation", b"operation", "run", b"run", "state", b"state", "task", b"task", "type", b"type", "was_attempt", b"was_attempt", "was_node", b"was_node", "was_priority", b"was_priority", "was_row", b"was_row", "was_run", b"was_run", "was_spec", b"was_spec", "was_state", b"was_state", "was_workflow_state", b"was_workflow_state", "workflow", b"workflow", "workflow_state", b"workflow_state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__was_priority: _TypeAlias = _typing.Literal["was_priority"]  # noqa: Y015
+    _WhichOneofArgType__was_priority: _TypeAlias = _typing.Literal["_was_priority", b"_was_priority"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__was_priority) -> _WhichOneofReturnType__was_priority | None: ...
 
 Global___Event: _TypeAlias = Event  # noqa: Y015
 
