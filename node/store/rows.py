@@ -209,6 +209,12 @@ _EVENT_SCALARS = {
     "run": "run",
     "node_state": "node_state",
     "actor": "actor",
+    "workflow_id": "workflow",
+    "operation": "operation",
+    "was_state": "was_state",
+    "was_node": "was_node",
+    "was_attempt": "was_attempt",
+    "was_run": "was_run",
 }
 
 

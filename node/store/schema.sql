@@ -106,6 +106,12 @@ CREATE TABLE te_task_events (
   node_state INTEGER NOT NULL,
   actor      TEXT NOT NULL,
   extra      BLOB,                     -- cortex.v1.Event: fields that have no column yet
+  workflow_id TEXT NOT NULL DEFAULT '',  -- empty = of no workflow
+  operation  TEXT NOT NULL DEFAULT '', -- empty = of none
+  was_state  INTEGER NOT NULL DEFAULT 0,  -- before its entry; 0 = the row was not there, or an event before told it
+  was_node   TEXT NOT NULL DEFAULT '',
+  was_attempt INTEGER NOT NULL DEFAULT 0,
+  was_run    INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (log_index, number)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX te_task_events_by_task ON te_task_events (task_id, log_index, number) WHERE task_id <> '';
@@ -168,3 +174,10 @@ CREATE INDEX double_runs_by_task ON double_runs (task_id, log_index, id);
 CREATE INDEX te_workflows_newest ON te_workflows (created_index, id);
 CREATE INDEX te_workflows_ended ON te_workflows (completed_at, id) WHERE completed_at > 0;
 CREATE INDEX te_tasks_by_cause ON te_tasks (fingerprint, dead_lettered_at, id) WHERE state = 9;
+CREATE INDEX te_task_events_of_nodes ON te_task_events (node, log_index, number) WHERE task_id = '' AND node <> '';
+CREATE INDEX te_task_events_of_workflows ON te_task_events (workflow_id, log_index, number)
+  WHERE task_id = '' AND workflow_id <> '';
+CREATE INDEX te_task_events_by_workflow ON te_task_events (workflow_id, log_index, number) WHERE workflow_id <> '';
+CREATE INDEX te_task_events_by_operation ON te_task_events (operation, log_index, number) WHERE operation <> '';
+CREATE INDEX te_task_events_audit ON te_task_events (log_index, number, actor) WHERE actor <> '';
+CREATE INDEX te_task_events_rare ON te_task_events (type, log_index, number) WHERE type NOT IN (1, 2, 3, 4);

@@ -265,7 +265,7 @@ def test_a_flipped_page_is_damaged_not_silently_read(tmp_path: Path) -> None:
     store.save([new(Table.TASKS, f"t{n:04}", task(n, name="x" * 200)) for n in range(500)], 1, 1, 1, 0)
     store.close()
     data = bytearray(path.read_bytes())
-    for page in range(4096 * 30, len(data), 4096):
+    for page in range(4096 * 60, len(data), 4096):
         data[page : page + 4] = b"\xde\xad\xbe\xef"
     path.write_bytes(data)
     store = Store(path)

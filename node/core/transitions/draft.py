@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from cortex.v1.log_pb2 import Entry
-from cortex.v1.types_pb2 import Batch, Event, EventType, Node, Setting, SubmitKey, Task, TaskSpec
+from cortex.v1.types_pb2 import (
+    Batch,
+    Event,
+    EventType,
+    Node,
+    Operation,
+    Setting,
+    SubmitKey,
+    Task,
+    TaskSpec,
+    Workflow,
+)
 from node.core.checks import TIME_LIMIT_US
 from node.core.faults import Code
-from node.core.model import LIVE, ON_NODE, Change, Key, Row, Table
+from node.core.model import LIVE, LIVE_OPERATION, ON_NODE, Change, Key, Row, Table
 from node.core.state import ClusterState, NodeUse
 
 _DETAIL_CHARS = 300
@@ -30,10 +42,12 @@ class Draft:
     def __init__(self, state: ClusterState, cold: Cold, entry: Entry, index: int) -> None:
         self.index = index
         self.actor = entry.actor[:200]
+        self.operation = ""  # on whose behalf the events to come are
         self.client = entry.client
         # Leader time does not go back, whatever an entry says, and stays where sums still fit into 64 bits.
         self.now_us = min(max(state.at_us, entry.at_us), TIME_LIMIT_US)
         self.assigned: set[str] = set()
+        self.double_runs = 0
         self._state = state
         self._cold = cold
         self._tasks: dict[str, Task | None] = {}
@@ -94,6 +108,16 @@ class Draft:
         rows: dict[str, Row | None] = dict(self._state.batches)
         rows.update((key.id, row) for key, row in self._rows.items() if key.table is Table.BATCHES)
         return [row for row in rows.values() if isinstance(row, Batch)]
+
+    def operation_row(self, operation_id: str) -> Operation | None:
+        row = self.get(Table.OPERATIONS, operation_id)
+        return row if isinstance(row, Operation) else None
+
+    def live_operations(self) -> int:
+        """How many operations have not ended."""
+        rows: dict[str, Row | None] = dict(self._state.operations)
+        rows.update((key.id, row) for key, row in self._rows.items() if key.table is Table.OPERATIONS)
+        return sum(isinstance(row, Operation) and row.state in LIVE_OPERATION for row in rows.values())
 
     def live_count(self) -> int:
         return self._state.live_count() + self._live_change
@@ -156,11 +180,30 @@ class Draft:
         event.state = task.state
         event.attempt = task.attempt
         event.run = task.run
+        if task.workflow_id:
+            event.workflow = task.workflow_id
+
+    def workflow_event(self, kind: EventType.ValueType, workflow: Workflow, detail: str = "") -> None:
+        event = self._new_event(kind, detail)
+        event.workflow = workflow.id
+        event.workflow_state = workflow.state
+        event.run = workflow.run
 
     def node_event(self, kind: EventType.ValueType, node: Node, detail: str = "") -> None:
         event = self._new_event(kind, detail)
         event.node = node.id
         event.node_state = node.state
+        event.online = node.online
+
+    @contextmanager
+    def on_behalf(self, operation: Operation) -> Iterator[None]:
+        """What happens within is done for an operation, by who asked for it."""
+        before = self.actor, self.operation
+        self.actor, self.operation = operation.actor, operation.id
+        try:
+            yield
+        finally:
+            self.actor, self.operation = before
 
     def cluster_event(self, kind: EventType.ValueType, detail: str, task: str = "", node: str = "") -> None:
         """Record what concerns no row, or one that is not there."""
@@ -171,10 +214,52 @@ class Draft:
     def changes(self) -> tuple[Change, ...]:
         """At most one change per row, in the order in which the rows were first touched."""
         olds, old_rows, tasks, events = self._old_tasks, self._old_rows, Table.TASKS, Table.EVENTS
+        self._tell_what_was()
         changes = [Change(tasks, key, olds[key], new) for key, new in self._tasks.items()]
         changes += [Change(key.table, key.id, old_rows[key], new) for key, new in self._rows.items()]
         changes += [Change(events, event.id, None, event) for event in self._events]
         return tuple(changes)
+
+    def _tell_what_was(self) -> None:
+        """Put into the first event of each row what the row was before this entry."""
+        told: set[str | Key] = set()
+        for event in self._events:
+            if event.state:
+                if event.task not in told:
+                    told.add(event.task)
+                    self._tell_task(event)
+            elif event.workflow_state or event.node_state:
+                key = Key(Table.NODES, event.node) if event.node_state else Key(Table.WORKFLOWS, event.workflow)
+                if key in told:
+                    continue
+                told.add(key)
+                old = self._old_rows.get(key)
+                if isinstance(old, Node):
+                    event.was_row.CopyFrom(old)
+                elif isinstance(old, Workflow):
+                    event.was_workflow_state, event.was_run = old.state, old.run
+
+    def _tell_task(self, event: Event) -> None:
+        task_id = event.task
+        if task_id not in self._old_tasks:  # refused: it is what it was
+            event.was_state, event.was_node = event.state, event.node
+            event.was_attempt, event.was_run = event.attempt, event.run
+            return
+        old, new = self._old_tasks[task_id], self._tasks[task_id]
+        if old is None:
+            return
+        event.was_state = old.state
+        if old.node:
+            event.was_node = old.node
+        if old.attempt:
+            event.was_attempt = old.attempt
+        event.was_run = old.run
+        if new is None:
+            return
+        if new.priority != old.priority:
+            event.was_priority = old.priority
+        if new.revived_at_us != old.revived_at_us and new.spec != old.spec:
+            event.was_spec.CopyFrom(old.spec)
 
     def _new_event(self, kind: EventType.ValueType, detail: str) -> Event:
         event = Event()
@@ -186,6 +271,8 @@ class Draft:
             event.detail = detail[:_DETAIL_CHARS]
         if self.actor:
             event.actor = self.actor
+        if self.operation:
+            event.operation = self.operation
         self._events.append(event)
         return event
 
