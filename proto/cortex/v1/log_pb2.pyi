@@ -453,6 +453,7 @@ class WorkflowTaskDef(_message.Message):
     CAN_FAIL_FIELD_NUMBER: _builtins.int
     FINALLY_FIELD_NUMBER: _builtins.int
     TEMPLATE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """unique in the workflow"""
     condition: _builtins.str
@@ -461,6 +462,8 @@ class WorkflowTaskDef(_message.Message):
     priority: _builtins.int
     can_fail: _builtins.bool
     template: _builtins.str
+    name: _builtins.str
+    """of its task"""
     @_builtins.property
     def spec(self) -> _types_pb2.TaskSpec:
         """complete: every default is filled in"""
@@ -480,10 +483,11 @@ class WorkflowTaskDef(_message.Message):
         priority: _builtins.int = ...,
         can_fail: _builtins.bool = ...,
         template: _builtins.str = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_fail", b"can_fail", "condition", b"condition", "depends_on", b"depends_on", "finally", b"finally", "key", b"key", "priority", b"priority", "rule", b"rule", "spec", b"spec", "template", b"template"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_fail", b"can_fail", "condition", b"condition", "depends_on", b"depends_on", "finally", b"finally", "key", b"key", "name", b"name", "priority", b"priority", "rule", b"rule", "spec", b"spec", "template", b"template"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -500,6 +504,7 @@ class WorkflowAdvance(_message.Message):
     CONDITION_ERROR_FIELD_NUMBER: _builtins.int
     INPUT_SHA256_FIELD_NUMBER: _builtins.int
     TIMED_OUT_FIELD_NUMBER: _builtins.int
+    CONTEXT_INDEX_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     verdict: _builtins.bool
     condition_error: _builtins.str
@@ -507,6 +512,8 @@ class WorkflowAdvance(_message.Message):
     input_sha256: _builtins.bytes
     """over (run, state, result) of the dependencies"""
     timed_out: _builtins.bool
+    context_index: _builtins.int
+    """log index of the context that the verdict read"""
     def __init__(
         self,
         *,
@@ -515,10 +522,11 @@ class WorkflowAdvance(_message.Message):
         condition_error: _builtins.str = ...,
         input_sha256: _builtins.bytes = ...,
         timed_out: _builtins.bool = ...,
+        context_index: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition_error", b"condition_error", "input_sha256", b"input_sha256", "task", b"task", "timed_out", b"timed_out", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition_error", b"condition_error", "context_index", b"context_index", "input_sha256", b"input_sha256", "task", b"task", "timed_out", b"timed_out", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
