@@ -215,6 +215,7 @@ _EVENT_SCALARS = {
     "was_node": "was_node",
     "was_attempt": "was_attempt",
     "was_run": "was_run",
+    "was_workflow_state": "was_workflow_state",
 }
 
 

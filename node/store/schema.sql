@@ -112,6 +112,7 @@ CREATE TABLE te_task_events (
   was_node   TEXT NOT NULL DEFAULT '',
   was_attempt INTEGER NOT NULL DEFAULT 0,
   was_run    INTEGER NOT NULL DEFAULT 0,
+  was_workflow_state INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (log_index, number)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX te_task_events_by_task ON te_task_events (task_id, log_index, number) WHERE task_id <> '';

@@ -5,6 +5,7 @@ ALTER TABLE te_task_events ADD COLUMN was_state INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE te_task_events ADD COLUMN was_node TEXT NOT NULL DEFAULT '';
 ALTER TABLE te_task_events ADD COLUMN was_attempt INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE te_task_events ADD COLUMN was_run INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE te_task_events ADD COLUMN was_workflow_state INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX te_task_events_of_nodes ON te_task_events (node, log_index, number) WHERE task_id = '' AND node <> '';
 CREATE INDEX te_task_events_of_workflows ON te_task_events (workflow_id, log_index, number)
   WHERE task_id = '' AND workflow_id <> '';
