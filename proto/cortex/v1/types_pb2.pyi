@@ -2258,6 +2258,7 @@ class Node(_message.Message):
     SUSPECT_REASON_FIELD_NUMBER: _builtins.int
     OPERATION_FIELD_NUMBER: _builtins.int
     ALARM_FIELD_NUMBER: _builtins.int
+    ALARM_TASKS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     hostname: _builtins.str
     address: _builtins.str
@@ -2298,6 +2299,10 @@ class Node(_message.Message):
     def capacity(self) -> Global___Requests:
         """declared, what reservations are counted against"""
 
+    @_builtins.property
+    def alarm_tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """tasks that the alarm is about: it ends when they have left the node"""
+
     def __init__(
         self,
         *,
@@ -2322,10 +2327,11 @@ class Node(_message.Message):
         suspect_reason: _builtins.str = ...,
         operation: _builtins.str = ...,
         alarm: _builtins.str = ...,
+        alarm_tasks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "alarm", b"alarm", "capabilities", b"capabilities", "capacity", b"capacity", "changed_at_us", b"changed_at_us", "hostname", b"hostname", "id", b"id", "incarnation", b"incarnation", "incarnation_index", b"incarnation_index", "joined_at_us", b"joined_at_us", "labels", b"labels", "level", b"level", "message", b"message", "modified_index", b"modified_index", "online", b"online", "operation", b"operation", "role", b"role", "slots", b"slots", "state", b"state", "suspect_reason", b"suspect_reason", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "alarm", b"alarm", "alarm_tasks", b"alarm_tasks", "capabilities", b"capabilities", "capacity", b"capacity", "changed_at_us", b"changed_at_us", "hostname", b"hostname", "id", b"id", "incarnation", b"incarnation", "incarnation_index", b"incarnation_index", "joined_at_us", b"joined_at_us", "labels", b"labels", "level", b"level", "message", b"message", "modified_index", b"modified_index", "online", b"online", "operation", b"operation", "role", b"role", "slots", b"slots", "state", b"state", "suspect_reason", b"suspect_reason", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
