@@ -8,7 +8,7 @@ from cortex.v1.cluster_pb2 import NodeVerdict
 from cortex.v1.types_pb2 import Resources, ScoreTerms, Task
 from node.core.filters import Ask, NodeInfo, ask_of, filters_of, node_info
 from node.core.model import ON_NODE, QUEUED
-from node.core.room import Obstacle, Room
+from node.core.room import Obstacle, Room, Rooms
 from node.core.scheduler import Limits, score
 from node.core.state import ClusterState, NodeUse
 
@@ -27,12 +27,13 @@ def why(
     limits = limits or Limits()
     ask = ask_of(task.spec)
     everywhere = _shared_obstacles(state, task, now_us)
+    rooms = Rooms(state, without=int(task.state in ON_NODE))
     verdicts: list[NodeVerdict] = []
     for node_id in sorted(state.nodes):
         info = node_info(state.nodes[node_id], samples.get(node_id))
-        room = Room(info, _use_without(state, node_id, task), limits.prefetch_of(node_id))
+        room = rooms.make_with(info, _use_without(state, node_id, task), limits.prefetch_of(node_id))
         obstacles = [*_node_obstacles(info, room, ask, task, limits), *everywhere]
-        verdicts.append(_verdict(info, room, ask, obstacles))
+        verdicts.append(_verdict(room, ask, task.priority, obstacles))
     return verdicts
 
 
@@ -75,10 +76,10 @@ def _use_without(state: ClusterState, node_id: str, task: Task) -> NodeUse | Non
     return use
 
 
-def _verdict(info: NodeInfo, room: Room, ask: Ask, obstacles: list[Obstacle]) -> NodeVerdict:
-    points, terms = (0.0, ScoreTerms()) if ask.target else score(info, room.assigned, ask)
+def _verdict(room: Room, ask: Ask, priority: int, obstacles: list[Obstacle]) -> NodeVerdict:
+    points, terms = (0.0, ScoreTerms()) if ask.target else score(room, ask, priority)
     return NodeVerdict(
-        node=info.id,
+        node=room.info.id,
         eligible=not obstacles,
         score=points,
         terms=terms,

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from cortex.v1.types_pb2 import Label, Node, NodeState, Resources, TaskSpec, TaskType
-from node.core.score import Points, plays, points
+from node.core.score import MICROS, SUSPECT_MICROS, Points, plays, points
 
 _ACTIVE = NodeState.NODE_STATE_ACTIVE
 _MB = 10**6
@@ -80,6 +80,7 @@ class NodeInfo:
     points: Points
     micros: int
     gpu_micros: int
+    penalty_micros: int  # for a game, an owner or a suspicion; within micros and gpu_micros
     gpu_count: int
     gaming: bool
     memory_available_bytes: int
@@ -88,6 +89,7 @@ class NodeInfo:
 
 def node_info(row: Node, sample: Resources | None) -> NodeInfo:
     worth = points(sample)
+    suspect_micros = SUSPECT_MICROS if row.suspect_reason else 0
     slots: dict[int, int] = {}
     for offer in row.slots:
         slots[offer.type] = slots.get(offer.type, 0) + offer.count
@@ -105,8 +107,9 @@ def node_info(row: Node, sample: Resources | None) -> NodeInfo:
         memory_bytes=row.capacity.memory_bytes,
         gpus=row.capacity.gpus,
         points=worth,
-        micros=worth.micros(gpu=False),
-        gpu_micros=worth.micros(gpu=True),
+        micros=worth.micros(gpu=False) - suspect_micros,
+        gpu_micros=worth.micros(gpu=True) - suspect_micros,
+        penalty_micros=round(worth.gaming * MICROS) - suspect_micros,
         gpu_count=len(sample.gpus) if sample is not None else row.capacity.gpus,
         gaming=sample is not None and plays(sample),
         memory_available_bytes=sample.memory_available_bytes if sample is not None else 0,

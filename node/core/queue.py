@@ -1,12 +1,13 @@
 """Queue: the queued tasks in the order in which they deserve a place, kept current change by change.
 
-Tasks that ask for the same thing wait in one heap (a group), so that a pass that finds no node for the first of
-them leaves all others alone. What leaves the queue is struck out and dropped when it surfaces.
+Tasks that ask for the same thing wait in one sorted list (a group), so that a pass that finds no node for the first
+of them leaves all others alone. What leaves the queue is struck out, and dropped when it comes to the front.
 """
 
 from __future__ import annotations
 
 import heapq
+from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -18,8 +19,11 @@ from node.core.state import ClusterState
 # A task that waits this much longer than another outranks it at one priority less.
 AGEING_US = 30 * 60 * 1_000_000
 
-# Struck-out entries that a heap may hold, beside as many as wait, before it is rebuilt.
+# Struck-out entries that a list may hold, beside as many as wait, before it is rebuilt.
 _SLACK = 1_024
+# Fewer new entries than this are put in their places one by one, more of them are sorted in.
+_FEW = 64
+_NOWHERE: frozenset[str] = frozenset()
 
 
 class Entry(NamedTuple):
@@ -30,7 +34,7 @@ class Entry(NamedTuple):
     id: str
     serial: int
     group: Group
-    due_us: int
+    priority: int
     avoid: str  # node where it failed last; empty = none
     unstartable: frozenset[str]
 
@@ -59,13 +63,49 @@ class GroupKey(NamedTuple):
 class Group:
     """Waiting tasks that ask for the same node, locks and limit."""
 
-    __slots__ = ("heap", "key", "shape", "size")
+    __slots__ = ("_fresh", "cursor", "entries", "head", "key", "shape", "shared", "size")
 
     def __init__(self, key: GroupKey, shape: Shape) -> None:
         self.key = key
         self.shape = shape
-        self.heap: list[Entry] = []
-        self.size = 0
+        self.shared = bool(key.locks) or key.limit_count > 0  # holds what there is one of in the cluster
+        self.entries: list[Entry] = []  # in order from `head` on; due ones, and struck-out ones
+        self.head = 0
+        self.cursor = 0  # where a pass is
+        self.size = 0  # due or not
+        self._fresh: list[Entry] = []
+
+    def put(self, entry: Entry) -> None:
+        """Let it compete."""
+        if self._fresh or (self.entries and entry < self.entries[-1]):
+            self._fresh.append(entry)
+        else:
+            self.entries.append(entry)
+
+    def settle(self) -> None:
+        """Bring what was put into order."""
+        fresh = self._fresh
+        if not fresh:
+            return
+        self._fresh = []
+        if len(fresh) < _FEW:
+            for entry in fresh:
+                insort(self.entries, entry, self.head)
+        else:
+            del self.entries[: self.head]
+            self.head = 0
+            self.entries += fresh
+            self.entries.sort()
+
+    def held(self) -> int:
+        """Entries in memory, struck-out ones too."""
+        return len(self.entries) - self.head + len(self._fresh)
+
+    def keep(self, live: Mapping[str, Entry]) -> None:
+        """Forget what was struck out."""
+        self.settle()
+        self.entries = [entry for entry in self.entries[self.head :] if live.get(entry.id) is entry]
+        self.head = 0
 
 
 class Queue:
@@ -118,34 +158,54 @@ class Queue:
         """Let those tasks compete whose time has come."""
         while (due_us := self.next_due_us()) is not None and due_us <= now_us:
             entry = heapq.heappop(self._later)[1]
-            heapq.heappush(entry.group.heap, entry)
+            entry.group.put(entry)
 
     def groups(self) -> Iterator[Group]:
         """Groups that have a due task."""
         return (group for group in self._groups.values() if self.first(group) is not None)
 
     def first(self, group: Group) -> Entry | None:
-        """First due task of a group: top of its heap, once struck-out ones are dropped."""
-        heap, entries = group.heap, self._entries
-        while heap:
-            entry = heap[0]
-            if entries.get(entry.id) is entry:
+        """First due task of a group, where a pass over it begins; struck-out ones before it are dropped."""
+        group.settle()
+        entries, live = group.entries, self._entries
+        at, end = group.head, len(entries)
+        while at < end:
+            entry = entries[at]
+            if live.get(entry.id) is entry:
+                break
+            at += 1
+        group.head = group.cursor = at
+        if at > _SLACK and at * 2 > end:
+            del entries[:at]
+            group.head = group.cursor = 0
+        return entries[group.head] if at < end else None
+
+    def following(self, group: Group) -> Entry | None:
+        """The next due task of a group in this pass."""
+        entries, live = group.entries, self._entries
+        at, end = group.cursor + 1, len(entries)
+        while at < end:
+            entry = entries[at]
+            if live.get(entry.id) is entry:
+                group.cursor = at
                 return entry
-            heapq.heappop(heap)
+            at += 1
+        group.cursor = at
         return None
 
     def waiting(self, limit: int) -> list[str]:
         """Ids of the first due tasks, in order."""
-        frontier = [(group.heap[0], 0) for group in self.groups()]
-        heapq.heapify(frontier)
+        heads = [entry for group in self._groups.values() if (entry := self.first(group)) is not None]
+        heapq.heapify(heads)
         found: list[str] = []
-        while frontier and len(found) < limit:
-            entry, place = heapq.heappop(frontier)
-            if self._entries.get(entry.id) is entry:
-                found.append(entry.id)
-            heap = entry.group.heap
-            for child in range(2 * place + 1, min(2 * place + 3, len(heap))):
-                heapq.heappush(frontier, (heap[child], child))
+        while heads and len(found) < limit:
+            entry = heads[0]
+            found.append(entry.id)
+            following = self.following(entry.group)
+            if following is None:
+                heapq.heappop(heads)
+            else:
+                heapq.heapreplace(heads, following)
         return found
 
     def info(self, state: ClusterState, samples: Mapping[str, Resources], node_id: str) -> NodeInfo:
@@ -162,22 +222,23 @@ class Queue:
         again = task.attempt > 0 or task.losses > 0 or task.run > 1
         since_us = task.queued_at_us if again else task.created_at_us
         self._serial += 1
+        due_us = task.scheduled_after_us
         entry = Entry(
-            rank=since_us - task.priority * self._ageing_us,
-            created_index=task.created_index,
-            id=task.id,
-            serial=self._serial,
-            group=group,
-            due_us=task.scheduled_after_us,
-            avoid=task.node if task.attempt > 0 or task.losses > 0 else "",
-            unstartable=frozenset(task.unstartable_nodes),
+            since_us - task.priority * self._ageing_us,
+            task.created_index,
+            task.id,
+            self._serial,
+            group,
+            task.priority,
+            task.node if task.attempt > 0 or task.losses > 0 else "",
+            frozenset(task.unstartable_nodes) if task.unstartable_nodes else _NOWHERE,
         )
-        self._entries[task.id] = entry
+        self._entries[entry.id] = entry
         group.size += 1
-        if entry.due_us > 0:
-            heapq.heappush(self._later, (entry.due_us, entry))
+        if due_us > 0:
+            heapq.heappush(self._later, (due_us, entry))
         else:
-            heapq.heappush(group.heap, entry)
+            group.put(entry)
 
     def _strike(self, task_id: str) -> None:
         group = self._entries.pop(task_id).group
@@ -187,15 +248,11 @@ class Queue:
             group.shape.groups -= 1
             if group.shape.groups == 0:
                 del self._shapes[group.shape.ask]
-        elif len(group.heap) > 2 * group.size + _SLACK:
-            group.heap = self._current(group.heap)
-            heapq.heapify(group.heap)
+        elif group.held() > 2 * group.size + _SLACK:
+            group.keep(self._entries)
         if len(self._later) > 2 * len(self._entries) + _SLACK:
             self._later = [item for item in self._later if self._entries.get(item[1].id) is item[1]]
             heapq.heapify(self._later)
-
-    def _current(self, heap: list[Entry]) -> list[Entry]:
-        return [entry for entry in heap if self._entries.get(entry.id) is entry]
 
     def _group(self, key: GroupKey, task: Task) -> Group:
         group = self._groups.get(key)
@@ -212,11 +269,13 @@ class Queue:
 def _group_key(task: Task) -> GroupKey:
     spec = task.spec
     limited = spec.limit_count > 0
+    locks = spec.locks
+    # Neither message has a map, so its bytes are the same each time.
     return GroupKey(
-        type=spec.type,
-        constraints=spec.constraints.SerializeToString(deterministic=True) if spec.HasField("constraints") else b"",
-        requests=spec.requests.SerializeToString(deterministic=True) if spec.HasField("requests") else b"",
-        locks=tuple(sorted(set(spec.locks))),
-        limit_key=spec.limit_key if limited else "",
-        limit_count=spec.limit_count if limited else 0,
+        spec.type,
+        spec.constraints.SerializeToString() if spec.HasField("constraints") else b"",
+        spec.requests.SerializeToString() if spec.HasField("requests") else b"",
+        tuple(sorted(set(locks))) if locks else (),
+        spec.limit_key if limited else "",
+        spec.limit_count if limited else 0,
     )

@@ -1,48 +1,75 @@
-"""Room: what a node can still take, counted on in a pass as its tasks are placed."""
+"""Room: what a node can still take and what it is worth, counted on in a pass as its tasks are placed."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from cortex.v1.types_pb2 import Placement, ScoreTerms
+from node.core import settings
 from node.core.filters import Ask, NodeInfo, amount, type_name
-from node.core.score import PREFERRED_MICROS, TASK_MICROS
+from node.core.model import ASSIGNED, RUNNING
+from node.core.score import (
+    MICROS,
+    PREFERRED_MICROS,
+    SUSPECT_PENALTY,
+    TASK_MICROS,
+    TASK_PENALTY,
+    capability_micros,
+    fairness_micros,
+    load_micros,
+    priority_micros,
+)
 from node.core.state import ClusterState, NodeUse
 
 # Assignments that a node may hold beyond its slots, whatever the leader would like.
 PREFETCH_MAX = 512
 
-
 # Where a task would land. A free slot goes before every better score without one.
 SLOT: Final = 0
 PREFETCH: Final = 1
-
-# Lower is better: tier, then score (or, for a task with a target, load), then node id.
-RankKey = tuple[int, int, str]
 
 
 class Obstacle(NamedTuple):
     reason: str
     flip: str
+    kind: str = ""  # the reason without what differs from node to node; empty = the reason itself
 
 
 class Room:
-    """A working copy of one node's use."""
+    """A working copy of one node's use, scored by profile `resources`."""
 
-    __slots__ = ("assigned", "counts", "cpu_millis", "gpus", "info", "memory_bytes", "prefetch")
+    __slots__ = (
+        "_drafts",
+        "assigned",
+        "counts",
+        "cpu_millis",
+        "gpus",
+        "info",
+        "memory_bytes",
+        "prefetch",
+        "version",
+    )
 
     def __init__(self, info: NodeInfo, use: NodeUse | None, prefetch: int) -> None:
         self.info = info
         self.prefetch = min(max(prefetch, 0), PREFETCH_MAX)
-        self.counts: dict[int, int] = dict(use.counts) if use is not None else {}
-        self.assigned = sum(self.counts.values())
-        self.cpu_millis = info.cpu_millis - (use.cpu_millis if use is not None else 0)
-        self.memory_bytes = info.memory_bytes - (use.memory_bytes if use is not None else 0)
-        self.gpus = info.gpus - (use.gpus if use is not None else 0)
+        self.version = 0
+        self._drafts: dict[tuple[bool, int], Placement] = {}
+        if use is None:
+            self.counts: dict[int, int] = {}
+            self.assigned = 0
+            self.cpu_millis, self.memory_bytes, self.gpus = info.cpu_millis, info.memory_bytes, info.gpus
+        else:
+            self.counts = dict(use.counts)
+            self.assigned = sum(use.counts.values())
+            self.cpu_millis = info.cpu_millis - use.cpu_millis
+            self.memory_bytes = info.memory_bytes - use.memory_bytes
+            self.gpus = info.gpus - use.gpus
 
-    def open(self) -> bool:
-        """Whether it can take one more task of any kind."""
-        counts, more = self.counts, self.prefetch
-        return any(slots > 0 and counts.get(kind, 0) < slots + more for kind, slots in self.info.slots.items())
+    def open(self, kind: int) -> bool:
+        """Whether it can take one more task of a type, if that may wait there."""
+        slots = self.info.slots.get(kind, 0)
+        return slots > 0 and self.counts.get(kind, 0) < slots + self.prefetch
 
     def fits(self, ask: Ask) -> bool:
         """Whether what it declares to need is free of what the node declares to have."""
@@ -52,10 +79,10 @@ class Room:
             and (ask.gpus <= 0 or ask.gpus <= self.gpus)
         )
 
-    def key(self, ask: Ask) -> RankKey | None:
+    def item(self, ask: Ask) -> RankItem | None:
         """Its place among nodes, None when it cannot take such a task now. It only gets worse within a pass."""
-        info, held = self.info, self.counts.get(ask.type, 0)
-        slots = info.slots.get(ask.type, 0)
+        info = self.info
+        held, slots = self.counts.get(ask.type, 0), info.slots.get(ask.type, 0)
         if held < slots:
             tier = SLOT
         elif ask.prefetchable and slots > 0 and held < slots + self.prefetch:
@@ -64,25 +91,37 @@ class Room:
             return None
         if not ask.prefetchable and not self.fits(ask):
             return None
-        if ask.target:
-            return (tier, self.assigned, info.id)
-        return (tier, -self.micros(ask), info.id)
+        return (tier, self.assigned if ask.target else -self.micros(ask), info.id, self.version, self)
 
     def free_slot(self, ask: Ask) -> bool:
         return self.counts.get(ask.type, 0) < self.info.slots.get(ask.type, 0)
 
     def micros(self, ask: Ask) -> int:
-        """Score in millionths of a point."""
-        worth = self.info.gpu_micros if ask.wants_gpu else self.info.micros
+        """Score in millionths of a point, but for what is the same on all nodes."""
+        info = self.info
+        worth = info.gpu_micros if ask.wants_gpu else info.micros
         if ask.preferred:
-            worth += PREFERRED_MICROS * self.preferred(ask)
+            worth += PREFERRED_MICROS * len(ask.preferred & info.capabilities)
         return worth - TASK_MICROS * self.assigned
 
-    def preferred(self, ask: Ask) -> int:
-        """How many of the preferred capabilities the node has."""
-        return len(ask.preferred & self.info.capabilities) if ask.preferred else 0
+    def placement(self, ask: Ask, priority: int) -> Placement:
+        """Score and terms for a task now; no reason yet. The terms sum to the score."""
+        preferred = len(ask.preferred & self.info.capabilities) if ask.preferred else 0
+        draft = self._drafts.get((ask.wants_gpu, preferred))
+        if draft is None:
+            terms = self.info.points.terms(0, gpu=ask.wants_gpu, preferred=preferred)
+            if self.info.row.suspect_reason:
+                terms.suspect = -SUSPECT_PENALTY
+            draft = self._drafts[ask.wants_gpu, preferred] = Placement(node=self.info.id, terms=terms)
+        made = Placement()
+        made.CopyFrom(draft)
+        made.score = self.micros(ask) / MICROS
+        if self.assigned:
+            made.terms.tasks = -TASK_PENALTY * self.assigned
+        return made
 
     def reserve(self, ask: Ask) -> None:
+        self.version += 1
         self.assigned += 1
         self.counts[ask.type] = self.counts.get(ask.type, 0) + 1
         self.cpu_millis -= ask.cpu_millis
@@ -90,7 +129,7 @@ class Room:
         self.gpus -= ask.gpus
 
     def obstacles(self, ask: Ask) -> list[Obstacle]:
-        """What is in the way of key(), in words."""
+        """What is in the way of item(), in words."""
         node = self.info.id
         found: list[Obstacle] = []
         for need, free, capacity, what, text in (
@@ -104,20 +143,77 @@ class Room:
                 flip = f"request at most {text(max(capacity, 0))} of {what}"
             else:
                 flip = f"wait until tasks on {node} end that reserve {text(need - free)} of {what}"
-            found.append(Obstacle(f"needs {text(need - free)} more {what}", flip))
+            found.append(Obstacle(f"needs {text(need - free)} more {what}", flip, f"too little {what}"))
         held, slots = self.counts.get(ask.type, 0), self.info.slots.get(ask.type, 0)
         if slots > 0 and held >= slots + (self.prefetch if ask.prefetchable else 0):
-            found.append(
-                Obstacle(
-                    f"no free {type_name(ask.type)} slot ({held} of {slots} taken)",
-                    f"wait until a task on {node} ends",
-                )
-            )
+            full = f"no free {type_name(ask.type)} slot"
+            flip = f"wait until a task on {node} ends"
+            found.append(Obstacle(f"{full} ({held} of {slots} taken)", flip, full))
         return found
 
 
+class OrchestratedRoom(Room):
+    """Scored by profile `orchestrator`. `held_by_all` tasks were on all nodes when the pass began."""
+
+    __slots__ = ("_held_by_all",)
+
+    def __init__(self, info: NodeInfo, use: NodeUse | None, prefetch: int, held_by_all: int) -> None:
+        super().__init__(info, use, prefetch)
+        self._held_by_all = held_by_all
+
+    def micros(self, ask: Ask) -> int:
+        return sum(self._parts(ask)) + self.info.penalty_micros
+
+    def _parts(self, ask: Ask) -> tuple[int, int, int]:
+        """Capability, load and fairness."""
+        info = self.info
+        present = len(ask.preferred & info.capabilities) if ask.preferred else 0
+        return (
+            capability_micros(present, len(ask.preferred)),
+            load_micros(self.counts.get(ask.type, 0), info.slots.get(ask.type, 0)),
+            fairness_micros(self.assigned, self._held_by_all),
+        )
+
+    def placement(self, ask: Ask, priority: int) -> Placement:
+        capability, load, fairness = self._parts(ask)
+        first = priority_micros(priority)
+        terms = ScoreTerms(
+            priority=first / MICROS,
+            capability=capability / MICROS,
+            load=load / MICROS,
+            fairness=fairness / MICROS,
+            gaming=self.info.points.gaming,
+            suspect=-SUSPECT_PENALTY if self.info.row.suspect_reason else 0.0,
+        )
+        score = (first + capability + load + fairness + self.info.penalty_micros) / MICROS
+        return Placement(node=self.info.id, score=score, terms=terms, profile=settings.ORCHESTRATOR)
+
+
+# Lower is better: tier, then score (or, for a task with a target, load), then node id; version of the room, room.
+RankItem = tuple[int, int, str, int, Room]
+
+
+class Rooms:
+    """Makes the rooms of one state, by the profile that it sets. `without` tasks on nodes are not counted."""
+
+    def __init__(self, state: ClusterState, without: int = 0) -> None:
+        self._use = state.use
+        row = state.settings.get(settings.PROFILE)
+        self._orchestrated = settings.choice(row, settings.PROFILE) == settings.ORCHESTRATOR
+        self._held_by_all = state.counts.get(ASSIGNED, 0) + state.counts.get(RUNNING, 0) - without
+
+    def make(self, info: NodeInfo, prefetch: int) -> Room:
+        return self.make_with(info, self._use.get(info.id), prefetch)
+
+    def make_with(self, info: NodeInfo, use: NodeUse | None, prefetch: int) -> Room:
+        """With another use than the state's."""
+        if self._orchestrated:
+            return OrchestratedRoom(info, use, prefetch, self._held_by_all)
+        return Room(info, use, prefetch)
+
+
 def room_of(state: ClusterState, info: NodeInfo, prefetch: int) -> Room:
-    return Room(info, state.use.get(info.id), prefetch)
+    return Rooms(state).make(info, prefetch)
 
 
 def _cores(millis: int) -> str:

@@ -18,8 +18,7 @@ from typing import NamedTuple
 from cortex.v1.types_pb2 import Placement, Resources, ScoreTerms
 from node.core.filters import Ask, NodeInfo, StateFilter, selectors
 from node.core.queue import AGEING_US, Entry, Group, Queue, Shape
-from node.core.room import RankKey, Room, room_of
-from node.core.score import MICROS, points, total
+from node.core.room import RankItem, Room, Rooms
 from node.core.state import ClusterState
 
 __all__ = ["AGEING_US", "Limits", "Planned", "Queue", "node_score", "plan", "score"]
@@ -63,49 +62,49 @@ def plan(
 
 
 class _NodeHeap:
-    """Nodes with room, best first by the key that they have for `ask`."""
+    """Nodes with room, best first by the place that they have for `ask`."""
 
     __slots__ = ("ask", "items")
 
     def __init__(self, rooms: Iterable[Room], ask: Ask) -> None:
         self.ask = ask
-        self.items: list[tuple[RankKey, Room]] = [
-            (key, room) for room in rooms if (key := room.key(ask)) is not None
-        ]
+        self.items: list[RankItem] = [item for room in rooms if (item := room.item(ask)) is not None]
         heapq.heapify(self.items)
 
     def first(self) -> Room | None:
-        """The best node now; it stays on top. A key only gets worse, so the top is best once its key is current."""
-        items, ask = self.items, self.ask
+        """The best node now; it stays on top. A place only gets worse, so the top is best once it is current."""
+        items = self.items
         while items:
-            key, room = items[0]
-            current = room.key(ask)
-            if current == key:
+            item = items[0]
+            room = item[4]
+            if item[3] == room.version:
                 return room
+            current = room.item(self.ask)
             if current is None:
                 heapq.heappop(items)
             else:
-                heapq.heapreplace(items, (current, room))
+                heapq.heapreplace(items, current)
         return None
 
 
 class _Candidates:
     """The nodes for one shape: a heap shared by all shapes that rank nodes alike, until too few of them will do."""
 
-    __slots__ = ("_ask", "_heap", "_own", "_thresholds", "closed")
+    __slots__ = ("_ask", "_checked", "_heap", "_own", "_thresholds", "closed")
 
     def __init__(self, shape: Shape, shared: _NodeHeap) -> None:
         self._ask = shape.ask
         self._thresholds = shape.thresholds
+        self._checked = bool(shape.thresholds) or not shape.ask.prefetchable
         self._heap = shared
         self._own = False
-        self.closed = False  # no node can take one more; true until the pass ends
+        self.closed = not shared.items  # no node can take one more; true until the pass ends
 
     def best_for(self, entry: Entry) -> Room | None:
         """The best node for a task that cannot start on some, and rather not runs again where it failed."""
         if not entry.avoid and not entry.unstartable:
             room = self._heap.first()
-            if room is not None and self._will_do(room):
+            if room is not None and (not self._checked or self._will_do(room)):
                 return room
         return self._search(entry)
 
@@ -119,7 +118,7 @@ class _Candidates:
 
     def _search(self, entry: Entry) -> Room | None:
         """Look past the nodes that will not do; they are put back afterwards."""
-        heap, aside, failed = self._heap, list[tuple[RankKey, Room]](), 0
+        heap, aside, failed = self._heap, list[RankItem](), 0
         second: Room | None = None
         passing = False
         while (room := heap.first()) is not None and failed < _PATIENCE:
@@ -135,7 +134,7 @@ class _Candidates:
         for item in aside:
             heapq.heappush(heap.items, item)
         if failed >= _PATIENCE:
-            self._heap = _NodeHeap([room for _, room in heap.items if self._will_do(room)], self._ask)
+            self._heap = _NodeHeap([item[4] for item in heap.items if self._will_do(item[4])], self._ask)
             self._own = True
             return self._search(entry)
         self.closed = room is None and not passing
@@ -149,14 +148,20 @@ class _Pass:
         self._queue = queue
         self._locks = state.locks
         self._limit_use = state.limit_use
-        infos = (queue.info(state, samples, node_id) for node_id in state.nodes)
-        rooms = (
-            room_of(state, info, limits.prefetch_of(info.id))
-            for info in infos
-            if _STATE.passes(info) and (limits.reachable is None or info.id in limits.reachable)
-        )
-        self._rooms = [room for room in rooms if room.open()]
-        self._open = len(self._rooms)
+        self._heads = [entry for group in queue.groups() if (entry := group.entries[group.head])]
+        kinds = {entry.group.key.type for entry in self._heads}
+        self._rooms: list[Room] = []
+        self._open = dict.fromkeys(kinds, 0)  # nodes that can take one more task of a type
+        rooms = Rooms(state)
+        for node_id in state.nodes if kinds else ():
+            info = queue.info(state, samples, node_id)
+            if _STATE.passes(info) and (limits.reachable is None or node_id in limits.reachable):
+                room = rooms.make(info, limits.prefetch_of(node_id))
+                takes = [kind for kind in kinds if room.open(kind)]
+                for kind in takes:
+                    self._open[kind] += 1
+                if takes:
+                    self._rooms.append(room)
         self._names: dict[str, list[Room]] = {}
         self._taken: set[str] = set()
         self._more_use: dict[str, int] = {}
@@ -164,33 +169,30 @@ class _Pass:
         self._candidates: dict[Shape, _Candidates] = {}
 
     def run(self, max_placements: int) -> list[Planned]:
-        queue = self._queue
-        heads = [group.heap[0] for group in queue.groups()] if self._open else []
+        queue, opened = self._queue, self._open
+        heads = [entry for entry in self._heads if opened[entry.group.key.type]]
         heapq.heapify(heads)
         planned: list[Planned] = []
-        passed: list[Entry] = []
-        while heads and self._open and len(planned) < max_placements:
+        while heads and len(planned) < max_placements:
             entry = heads[0]
             group = entry.group
-            candidates = self._nodes(group.shape)
-            if candidates.closed or self._blocked(group):
+            shape = group.shape
+            candidates = self._candidates.get(shape) or self._new_candidates(shape)
+            if candidates.closed or not opened[shape.ask.type] or (group.shared and self._blocked(group)):
                 heapq.heappop(heads)
                 continue
             room = candidates.best_for(entry)
             if room is not None:
-                planned.append(Planned(entry.id, _placement(room, group.shape.ask, entry)))
+                planned.append(Planned(entry.id, _placement(room, shape.ask, entry)))
                 self._reserve(room, group)
             elif candidates.closed:
                 heapq.heappop(heads)
                 continue
-            passed.append(heapq.heappop(group.heap))
-            following = queue.first(group)
+            following = queue.following(group)
             if following is None:
                 heapq.heappop(heads)
             else:
                 heapq.heapreplace(heads, following)
-        for entry in passed:
-            heapq.heappush(entry.group.heap, entry)
         return planned
 
     def _blocked(self, group: Group) -> bool:
@@ -203,20 +205,15 @@ class _Pass:
         return bool(key.locks) and any(lock in self._locks or lock in self._taken for lock in key.locks)
 
     def _reserve(self, room: Room, group: Group) -> None:
-        room.reserve(group.shape.ask)
-        if not room.free_slot(group.shape.ask) and not room.open():
-            self._open -= 1
+        ask = group.shape.ask
+        room.reserve(ask)
+        if not room.open(ask.type):
+            self._open[ask.type] -= 1
         key = group.key
         if key.locks:
             self._taken.update(key.locks)
         if key.limit_count:
             self._more_use[key.limit_key] = self._more_use.get(key.limit_key, 0) + 1
-
-    def _nodes(self, shape: Shape) -> _Candidates:
-        candidates = self._candidates.get(shape)
-        if candidates is None:
-            candidates = self._candidates[shape] = self._new_candidates(shape)
-        return candidates
 
     def _new_candidates(self, shape: Shape) -> _Candidates:
         common = shape.common
@@ -228,7 +225,8 @@ class _Pass:
                 [room for room in rooms if all(check.passes(room.info) for check in checks)] if checks else rooms
             )
             heap = self._heaps[common] = _NodeHeap(passing, common)
-        return _Candidates(shape, heap)
+        candidates = self._candidates[shape] = _Candidates(shape, heap)
+        return candidates
 
     def _named(self, name: str) -> list[Room]:
         if not self._names:
@@ -241,26 +239,22 @@ class _Pass:
 def _placement(room: Room, ask: Ask, entry: Entry) -> Placement:
     if ask.target:
         return Placement(node=room.info.id, terms=ScoreTerms(), reason=f"target_node names {room.info.id}.")
-    terms = room.info.points.terms(room.assigned, gpu=ask.wants_gpu, preferred=room.preferred(ask))
-    score = room.micros(ask) / MICROS
+    made = room.placement(ask, entry.priority)
     where = "with a free slot" if room.free_slot(ask) else "to wait for a slot"
-    reason = f"Best score {where}: {score:.1f} points."
-    if entry.avoid:
-        last = "No other node than" if entry.avoid == room.info.id else "Rather than"
-        reason = f"{reason[:-1]}; {last.lower()} {entry.avoid}, where it failed before."
-    return Placement(node=room.info.id, score=score, terms=terms, reason=reason)
+    if not entry.avoid:
+        made.reason = f"Best score {where}: {made.score:.1f} points."
+    else:
+        last = "no other node than" if entry.avoid == room.info.id else "rather than"
+        made.reason = f"Best score {where}: {made.score:.1f} points; {last} {entry.avoid}, where it failed before."
+    return made
 
 
-def score(node: NodeInfo, assigned: int, ask: Ask) -> tuple[float, ScoreTerms]:
-    """Score of a node for a task, with `assigned` tasks assigned to or running on it; the terms sum to it."""
-    preferred = len(ask.preferred & node.capabilities)
-    return (
-        total(node.points, assigned, gpu=ask.wants_gpu, preferred=preferred),
-        node.points.terms(assigned, gpu=ask.wants_gpu, preferred=preferred),
-    )
+def score(room: Room, ask: Ask, priority: int = 0) -> tuple[float, ScoreTerms]:
+    """Score of a node for a task, as it stands in `room`; the terms sum to it."""
+    made = room.placement(ask, priority)
+    return made.score, made.terms
 
 
-def node_score(sample: Resources | None, assigned: int) -> tuple[float, ScoreTerms]:
-    """Score of a node in views: for a plain shell task."""
-    worth = points(sample)
-    return total(worth, assigned), worth.terms(assigned)
+def node_score(state: ClusterState, info: NodeInfo) -> tuple[float, ScoreTerms]:
+    """Score of a node in views: for a plain shell task of priority 0."""
+    return score(Rooms(state).make(info, 0), Ask())

@@ -1,4 +1,8 @@
-"""What a node is worth for a task: weighted terms of 0-100, less penalties.
+"""What a node is worth for a task: weighted terms of 0-100, less penalties. Two profiles.
+
+`resources`, the default, looks at what the node measured of itself. `orchestrator` looks at the task's priority, at
+how many of its preferred capabilities are there, at the node's free slots and at its share of all work; no sample
+is needed. The penalties for a game or owner and for a suspect node are common to both.
 
 A node that has sent no sample gets no points from resources: it stays eligible for what needs no live figures,
 behind every node that is known. Scores are compared in whole millionths of a point, so that the rounding of floats
@@ -20,10 +24,22 @@ GPU_WEIGHT: Final = 0.15
 TASK_PENALTY: Final = 5.0
 GAMING_PENALTY: Final = 40.0
 PREFERRED_POINTS: Final = 5.0
+# Of a node that is proposed for a cordon: others first, but it is still there when they are full.
+SUSPECT_PENALTY: Final = 20.0
+
+PRIORITY_WEIGHT: Final = 0.50
+CAPABILITY_WEIGHT: Final = 0.30
+LOAD_WEIGHT: Final = 0.15
+FAIRNESS_WEIGHT: Final = 0.05
 
 MICROS: Final = 1_000_000
 TASK_MICROS: Final = round(TASK_PENALTY * MICROS)
 PREFERRED_MICROS: Final = round(PREFERRED_POINTS * MICROS)
+SUSPECT_MICROS: Final = round(SUSPECT_PENALTY * MICROS)
+_PRIORITY_STEP_MICROS: Final = round(10 * PRIORITY_WEIGHT * MICROS)
+_CAPABILITY_MICROS: Final = round(100 * CAPABILITY_WEIGHT * MICROS)
+_LOAD_MICROS: Final = round(100 * LOAD_WEIGHT * MICROS)
+_FAIRNESS_MICROS: Final = round(100 * FAIRNESS_WEIGHT * MICROS)
 
 _UNKNOWN_LINK_BITS_PER_S: Final = 1_000_000_000
 
@@ -80,9 +96,27 @@ def plays(sample: Resources) -> bool:
     return sample.gaming or any(gpu.gaming for gpu in sample.gpus)
 
 
-def total(node: Points, assigned: int, *, gpu: bool = False, preferred: int = 0) -> float:
-    """Score: the sum of terms() of the same arguments."""
-    return (node.micros(gpu=gpu) + PREFERRED_MICROS * preferred - TASK_MICROS * assigned) / MICROS
+def priority_micros(priority: int) -> int:
+    """Profile orchestrator: a tenth of the term for each step from 0 to 10. The same on all nodes."""
+    return _PRIORITY_STEP_MICROS * priority
+
+
+def capability_micros(present: int, preferred: int) -> int:
+    """Share of the preferred capabilities that the node has; all of it when the task prefers none."""
+    return _CAPABILITY_MICROS * present // preferred if preferred else _CAPABILITY_MICROS
+
+
+def load_micros(held: int, slots: int) -> int:
+    """1 - load, where load is what the node holds of the task's type over its slots for that type.
+
+    It goes below 0 where more is assigned than runs, so that what waits spreads as well.
+    """
+    return _LOAD_MICROS * (slots - held) // slots if slots > 0 else 0
+
+
+def fairness_micros(held: int, held_by_all: int) -> int:
+    """1 - the node's share of all tasks that are assigned or run in the cluster; all of it when none is."""
+    return _FAIRNESS_MICROS * max(0, held_by_all - held) // held_by_all if held_by_all > 0 else _FAIRNESS_MICROS
 
 
 def _share(part: int, whole: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cortex.v1.cluster_pb2 import NodeView
 from cortex.v1.types_pb2 import TaskState
 from node.core import scheduler
+from node.core.filters import node_info
 from node.leader.port import Replica
 from node.leader.roster import Roster
 
@@ -28,7 +29,7 @@ def node_views(replica: Replica, roster: Roster, boot_us: int) -> list[NodeView]
         if known is not None and known.resources is not None:
             view.resources.CopyFrom(known.resources)
             view.age_us = max(0, boot_us - known.sampled_us)
-            score, terms = scheduler.node_score(known.resources, view.assigned + view.running)
+            score, terms = scheduler.node_score(state, node_info(view.node, known.resources))
             view.score = score
             view.terms.CopyFrom(terms)
             view.scored = True

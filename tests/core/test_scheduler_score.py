@@ -7,15 +7,33 @@ import math
 import pytest
 
 from cortex.v1.types_pb2 import Gpu, Resources, ScoreTerms
-from node.core import score
-from node.core.filters import ask_of, node_info
-from node.core.scheduler import Limits, node_score
-from node.core.scheduler import score as score_for
+from node.core import scheduler, score
+from node.core.filters import Ask, NodeInfo, ask_of, node_info
+from node.core.model import RUNNING
+from node.core.room import Rooms
+from node.core.scheduler import Limits
+from node.core.state import ClusterState
 from tests.core.scheduling import GB, gpu, node, pass_over, sample, state_of, task
 
 
 def summed(terms: ScoreTerms) -> float:
     return sum(getattr(terms, item.name) for item in terms.DESCRIPTOR.fields)
+
+
+def busy(count: int) -> ClusterState:
+    """A cluster whose node n runs so many tasks."""
+    rows = [task(f"r{number}") for number in range(count)]
+    for row in rows:
+        row.state, row.node = RUNNING, "n"
+    return state_of(node("n"), *rows)
+
+
+def score_for(info: NodeInfo, running: int, ask: Ask) -> tuple[float, ScoreTerms]:
+    return scheduler.score(Rooms(busy(running)).make(info, 0), ask)
+
+
+def node_score(seen: Resources | None, running: int) -> tuple[float, ScoreTerms]:
+    return scheduler.node_score(busy(running), node_info(node("n"), seen))
 
 
 def test_weights_sum_to_exactly_one() -> None:
@@ -27,8 +45,8 @@ def test_weights_sum_to_exactly_one() -> None:
 
 def test_an_idle_machine_with_a_gpu_is_worth_100() -> None:
     idle = sample(cpu=0, memory=100, disk=100, gpus=[gpu(0)])
-    assert score.total(score.points(idle), 0, gpu=True) == 100.0
-    assert score.total(score.points(idle), 0) == 85.0
+    assert score.points(idle).micros(gpu=True) == 100 * score.MICROS
+    assert score.points(idle).micros(gpu=False) == 85 * score.MICROS
 
 
 # cpu 80 × 0.30 = 24, memory 75 × 0.30 = 22.5, disk min(50, 90) × 0.15 = 7.5, network 90 × 0.10 = 9
