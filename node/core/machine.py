@@ -31,7 +31,7 @@ from node.core.model import (
     reply_key,
 )
 from node.core.state import ClusterState
-from node.core.transitions import begin, cluster, end
+from node.core.transitions import begin, cluster, end, fail
 from node.core.transitions.draft import Cold, Draft, Refusal
 
 State: TypeAlias = TaskState.ValueType
@@ -74,24 +74,23 @@ TASK_TABLE: Mapping[tuple[State, str], Rule] = {
     (ASSIGNED, "task_complete"): Rule(_to(COMPLETED), end.complete, "fence; success"),
     (RUNNING, "task_complete"): Rule(_to(COMPLETED), end.complete, "fence; success"),
     (ASSIGNED, "task_failed"): Rule(
-        _FAIL | {ASSIGNED}, end.failed, "fence; no success; cancel_requested -> cancelled"
+        _FAIL | {ASSIGNED}, fail.failed, "fence; no success; cancel_requested -> cancelled"
     ),
     (RUNNING, "task_failed"): Rule(
-        _FAIL | {RUNNING}, end.failed, "fence; no success; cancel_requested -> cancelled"
+        _FAIL | {RUNNING}, fail.failed, "fence; no success; cancel_requested -> cancelled"
     ),
-    (ASSIGNED, "task_stopped"): Rule(_to(QUEUED, CANCELLED), end.stopped, "fence; cancel_requested -> cancelled"),
-    (RUNNING, "task_stopped"): Rule(_to(QUEUED, CANCELLED), end.stopped, "fence; cancel_requested -> cancelled"),
+    (ASSIGNED, "task_stopped"): Rule(_FAIL, fail.stopped, "fence; cancel_requested -> cancelled"),
+    (RUNNING, "task_stopped"): Rule(_FAIL, fail.stopped, "fence; cancel_requested -> cancelled"),
     (ASSIGNED, "task_recalled"): Rule(
         _to(QUEUED, CANCELLED), begin.recalled, "fence; cancel_requested -> cancelled"
     ),
     (ASSIGNED, "task_lost"): Rule(
-        _to(QUEUED, DEAD_LETTER, CANCELLED, ASSIGNED), end.lost, "fence; hold and wait keep the state, with lost_at"
+        _FAIL | {ASSIGNED}, fail.lost, "fence; hold and wait keep the state, with lost_at"
     ),
-    (RUNNING, "task_lost"): Rule(
-        _to(QUEUED, DEAD_LETTER, CANCELLED, RUNNING), end.lost, "fence; hold and wait keep the state, with lost_at"
-    ),
-    (ASSIGNED, "task_migrate"): Rule(_to(ASSIGNED), end.migrate, "not lost; ends by the node's acknowledgement"),
-    (RUNNING, "task_migrate"): Rule(_to(RUNNING), end.migrate, "not lost; ends by the node's acknowledgement"),
+    (RUNNING, "task_lost"): Rule(_FAIL | {RUNNING}, fail.lost, "fence; hold and wait keep the state, with lost_at"),
+    (ASSIGNED, "task_migrate"): Rule(_to(ASSIGNED), fail.migrate, "not lost; ends by the node's acknowledgement"),
+    (RUNNING, "task_migrate"): Rule(_to(RUNNING), fail.migrate, "not lost; ends by the node's acknowledgement"),
+    (RUNNING, "task_escalate"): Rule(_to(RUNNING), fail.escalate, "fence; once per assignment"),
     (ASSIGNED, "task_cancel"): Rule(
         _to(ASSIGNED, CANCELLED), end.cancel, "at once with lost_at, else in two phases"
     ),
@@ -111,7 +110,9 @@ CLUSTER_TABLE: Mapping[str, Callable[[Draft, Any], Refusal | None]] = {
     "history_trim": cluster.history_trim,
 }
 
-FENCED = frozenset({"task_started", "task_complete", "task_failed", "task_stopped", "task_recalled", "task_lost"})
+FENCED = frozenset(
+    {"task_started", "task_complete", "task_failed", "task_stopped", "task_recalled", "task_lost", "task_escalate"}
+)
 TASK_COMMANDS = frozenset(kind for _, kind in TASK_TABLE)
 # The feature level that brings each kind of command. Kinds that are not here belong to levels to come.
 KIND_LEVELS: Mapping[str, int] = dict.fromkeys({"noop", "task_submit", *TASK_COMMANDS, *CLUSTER_TABLE}, 1)

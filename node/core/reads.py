@@ -13,7 +13,7 @@ from node.core.transitions import cluster
 from node.core.transitions.draft import Cold
 
 # Those that may end a task, or revive it, and with it its submit key.
-_TOUCH_KEYS = TASK_COMMANDS - {"task_assign", "task_started", "task_migrate"}
+_TOUCH_KEYS = TASK_COMMANDS - {"task_assign", "task_started", "task_migrate", "task_escalate"}
 
 
 def reads(entry: Entry) -> set[Key]:

@@ -14,6 +14,7 @@ from cortex.v1.log_pb2 import (
     TaskCancel,
     TaskComplete,
     TaskDeadLetter,
+    TaskEscalate,
     TaskFailed,
     TaskLost,
     TaskMigrate,
@@ -205,6 +206,10 @@ class SmallModel:
             return False
         job.migrating = job.migrating or not job.cancelling
         return True
+
+    def task_escalate(self, command: TaskEscalate) -> bool:
+        job = self.held(command.id, command.fence)
+        return job is not None and job.state == "running"
 
     # Ends
 

@@ -37,6 +37,7 @@ COMMAND_TAGS = {
     "task_recalled": 28,
     "task_stopped": 29,
     "task_migrate": 30,
+    "task_escalate": 34,
 }
 
 

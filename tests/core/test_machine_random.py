@@ -17,7 +17,7 @@ from tests.core import garbage
 from tests.core.cluster import HOUR_US, Machine, complete, failed, fenced, migrate
 
 NODES = ("n1", "n2", "n3")
-FENCED_KINDS = ("task_started", "task_recalled", "task_lost", "task_stopped")
+FENCED_KINDS = ("task_started", "task_recalled", "task_lost", "task_stopped", "task_escalate")
 CAUSES = (
     types_pb2.CAUSE_EXIT,
     types_pb2.CAUSE_TIMEOUT,

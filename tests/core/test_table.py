@@ -42,6 +42,7 @@ COMMANDS: dict[str, Callable[[Task], Command]] = {
     "task_cancel": lambda task: cancel(task.id, "enough"),
     "task_retry": lambda task: retry(task.id),
     "task_migrate": lambda task: migrate(task.id),
+    "task_escalate": lambda task: fenced("task_escalate", task.id, task.fence),
     "task_dead_letter": lambda task: queue_timeout(task.id),
 }
 # Where the plain command of COMMANDS is refused by a guard that has a test of its own.

@@ -11,7 +11,7 @@ from cortex.v1.types_pb2 import Node, NodeState, Task, TaskSpec
 from node.core import checks, settings
 from node.core.faults import Code
 from node.core.model import ASSIGNED, QUEUED, RUNNING
-from node.core.transitions import batches, keys
+from node.core.transitions import batches, keys, restarts
 from node.core.transitions.draft import Draft, Refusal
 from node.core.transitions.end import cancelled, requeue
 
@@ -206,6 +206,8 @@ def assign(draft: Draft, task: Task, command: TaskAssign) -> Refusal | None:
     new.assigned_at_us = draft.now_us
     new.started_at_us = 0
     new.scheduled_after_us = 0
+    new.escalated_at_us = 0
+    new.dispatches = task.dispatches + 1
     new.placement.CopyFrom(command.placement)
     draft.assigned.add(task.id)
     draft.put(task, new)
@@ -258,6 +260,7 @@ def started(draft: Draft, task: Task, command: TaskStarted) -> Refusal | None:
     if task.state == ASSIGNED:
         new.state = RUNNING
         new.started_at_us = draft.now_us
+        restarts.begins(draft, new)
     if task.lost_at_us:
         new.lost_at_us = 0
         new.reason = ""
