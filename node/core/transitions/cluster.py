@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import HistoryTrim, NodeCordon, NodeJoin, NodeLeave, SettingsChange
-from cortex.v1.types_pb2 import Event, EventType, Node, NodeState, Setting, StoredReply
+from cortex.v1.types_pb2 import Event, Node, NodeState, Setting, StoredReply
 from node.core import checks, settings
 from node.core.faults import Code
 from node.core.model import ENDED, Table, reply_key
-from node.core.transitions import batches, keys
+from node.core.transitions import alarms, batches, keys
 from node.core.transitions.draft import Draft, Refusal
 
 REPLY_KEPT_US = 24 * 3600 * 1_000_000
@@ -33,6 +33,10 @@ def node_join(draft: Draft, command: NodeJoin) -> Refusal | None:
     new.ClearField("message")
     new.ClearField("changed_at_us")
     new.ClearField("modified_index")
+    new.ClearField("suspect_reason")
+    new.ClearField("operation")
+    new.ClearField("alarm")
+    new.ClearField("alarm_tasks")
     new.role = new.role or types_pb2.NODE_ROLE_WORKER
     new.online = True
     new.state = types_pb2.NODE_STATE_ACTIVE
@@ -41,10 +45,8 @@ def node_join(draft: Draft, command: NodeJoin) -> Refusal | None:
     detail = "joined"
     if old is not None and not removed:
         new.state = old.state
-        new.message = old.message
+        new.MergeFrom(_decided(old))
         new.joined_at_us = old.joined_at_us
-        new.changed_at_us = old.changed_at_us
-        new.modified_index = old.modified_index
         if old.incarnation == new.incarnation:
             new.incarnation_index = old.incarnation_index
         if new == old:
@@ -52,8 +54,21 @@ def node_join(draft: Draft, command: NodeJoin) -> Refusal | None:
         detail = "changed what it offers" if old.online and old.incarnation == new.incarnation else "came back"
         if old.incarnation != new.incarnation:
             detail = "came back with a new data folder"
-    _put_node(draft, new, types_pb2.EVENT_TYPE_NODE_JOINED, detail)
+    draft.put_node(new, types_pb2.EVENT_TYPE_NODE_JOINED, detail)
     return None
+
+
+def _decided(old: Node) -> Node:
+    """What others decided about a node: it stays, whatever the machine says of itself."""
+    return Node(
+        message=old.message,
+        changed_at_us=old.changed_at_us,
+        modified_index=old.modified_index,
+        suspect_reason=old.suspect_reason,
+        operation=old.operation,
+        alarm=old.alarm,
+        alarm_tasks=old.alarm_tasks,
+    )
 
 
 def node_leave(draft: Draft, command: NodeLeave) -> Refusal | None:
@@ -76,12 +91,12 @@ def node_leave(draft: Draft, command: NodeLeave) -> Refusal | None:
         new.state = types_pb2.NODE_STATE_REMOVED
         new.message = reason
     kind = types_pb2.EVENT_TYPE_NODE_REMOVED if command.removed else types_pb2.EVENT_TYPE_NODE_OFFLINE
-    _put_node(draft, new, kind, reason)
+    draft.put_node(new, kind, reason)
     return None
 
 
 def node_cordon(draft: Draft, command: NodeCordon) -> Refusal | None:
-    """Take a node out of scheduling, or back in; said again it changes nothing."""
+    """Take a node out of scheduling, or back in, which settles its alarms; said again it changes nothing."""
     old = draft.node(command.id)
     if old is None:
         return _no_node(command.id)
@@ -91,25 +106,22 @@ def node_cordon(draft: Draft, command: NodeCordon) -> Refusal | None:
     if old.state not in _SCHEDULABLE | _CORDONED:
         state = NodeState.Name(old.state).removeprefix("NODE_STATE_").lower()
         return Refusal(Code.WRONG_STATE, f"Node {old.id} is {state}.")
-    if (old.state in _CORDONED) == command.cordoned and (not command.cordoned or old.message == command.message):
+    judged = bool(old.alarm or old.suspect_reason)
+    if command.cordoned and old.state in _CORDONED and old.message == command.message:
+        return None
+    if not command.cordoned and old.state in _SCHEDULABLE and not judged:
         return None
     new = Node()
     new.CopyFrom(old)
     new.message = command.message
     if not command.cordoned:
         new.state = types_pb2.NODE_STATE_ACTIVE
+        alarms.settled(new)
     elif old.state in _SCHEDULABLE:
         new.state = types_pb2.NODE_STATE_CORDONED
     kind = types_pb2.EVENT_TYPE_NODE_CORDONED if command.cordoned else types_pb2.EVENT_TYPE_NODE_UNCORDONED
-    _put_node(draft, new, kind, command.message)
+    draft.put_node(new, kind, command.message)
     return None
-
-
-def _put_node(draft: Draft, new: Node, kind: EventType.ValueType, detail: str) -> None:
-    new.changed_at_us = draft.now_us
-    new.modified_index = draft.index
-    draft.put_row(Table.NODES, new.id, new)
-    draft.node_event(kind, new, detail)
 
 
 def _no_node(node_id: str) -> Refusal:

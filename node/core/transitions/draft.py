@@ -130,6 +130,12 @@ class Draft:
         """How many tasks are assigned to or running on the node."""
         return sum(self.use(node_id).counts.values())
 
+    def tasks_on(self, node_id: str) -> list[Task]:
+        """What is assigned to or runs on the node, by task id."""
+        ids = {key for key, task in self._tasks.items() if task is not None and task.node == node_id}
+        found = (self.task(task_id) for task_id in sorted(ids | self._state.by_node.get(node_id, set())))
+        return [task for task in found if task is not None and task.node == node_id and task.state in ON_NODE]
+
     def lock_holder(self, lock: str) -> str | None:
         """Task id of who holds a lock."""
         return self._locks[lock] if lock in self._locks else self._state.locks.get(lock)
@@ -171,6 +177,13 @@ class Draft:
         if full not in self._rows:
             self._old_rows[full] = self.get(table, key)
         self._rows[full] = new
+
+    def put_node(self, new: Node, kind: EventType.ValueType, detail: str) -> None:
+        """Put a node's new row, with the event of what led to it."""
+        new.changed_at_us = self.now_us
+        new.modified_index = self.index
+        self.put_row(Table.NODES, new.id, new)
+        self.node_event(kind, new, detail)
 
     def event(self, kind: EventType.ValueType, task: Task, detail: str = "") -> None:
         """Record what led to `task` as it is now."""
