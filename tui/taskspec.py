@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from cortex.v1 import cluster_pb2, types_pb2
@@ -39,7 +40,7 @@ def task_request(fields: Mapping[str, Any]) -> cluster_pb2.TaskRequest:
         key = snake(written)
         setter = SETTERS.get(key)
         if setter is None:
-            raise BadField(str(written), f"there is no such key; keys are {', '.join(SETTERS)}")
+            raise BadField(str(written), unknown(key, SETTERS))
         if key in seen:
             raise BadField(str(written), "it is given twice")
         seen.add(key)
@@ -55,6 +56,13 @@ def task_request(fields: Mapping[str, Any]) -> cluster_pb2.TaskRequest:
     if spec.type == types_pb2.TASK_TYPE_SHELL and not spec.argv and not spec.shell_command:
         raise BadField("command", "there is none")
     return request
+
+
+def unknown(key: str, known: Iterable[str]) -> str:
+    """What to say of a key that nobody knows: the one that is meant, if any comes near."""
+    names = list(known)
+    near = get_close_matches(key, names, 1)
+    return "there is no such key; " + (f"the nearest is {near[0]}" if near else f"keys are {', '.join(names)}")
 
 
 def snake(key: object) -> str:
@@ -121,7 +129,12 @@ def strings(value: Any) -> list[str]:
 def mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{_shown(value)} is no map of names to values")
-    return {snake(key): item for key, item in value.items()}
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        if snake(key) in found:
+            raise ValueError(f"{clean(str(key))} is given twice")
+        found[snake(key)] = item
+    return found
 
 
 def label(text: str) -> types_pb2.Label:
@@ -204,7 +217,7 @@ def _retry_policy(request: cluster_pb2.TaskRequest, value: Any) -> None:
         elif key == "jitter":
             retry.jitter = choice(types_pb2.Jitter, "JITTER_", item)
         else:
-            raise BadField(f"retry_policy.{key}", "there is no such key")
+            raise BadField(f"retry_policy.{key}", unknown(key, types_pb2.RetryPolicy.DESCRIPTOR.fields_by_name))
 
 
 def _on_lost(request: cluster_pb2.TaskRequest, value: Any) -> None:
@@ -232,7 +245,7 @@ def _constraints(request: cluster_pb2.TaskRequest, value: Any) -> None:
         elif key in ("capabilities", "preferred_capabilities", "allowed_nodes", "excluded_nodes"):
             getattr(into, key).extend(strings(item))
         else:
-            raise BadField(f"constraints.{key}", "there is no such key")
+            raise BadField(f"constraints.{key}", unknown(key, types_pb2.Constraints.DESCRIPTOR.fields_by_name))
 
 
 def _requests(request: cluster_pb2.TaskRequest, value: Any) -> None:
@@ -245,7 +258,9 @@ def _requests(request: cluster_pb2.TaskRequest, value: Any) -> None:
         elif key == "memory":
             into.memory_bytes = size_bytes(item)
         else:
-            raise BadField(f"requests.{key}", "there is no such key")
+            raise BadField(
+                f"requests.{key}", unknown(key, ["memory", *types_pb2.Requests.DESCRIPTOR.fields_by_name])
+            )
 
 
 def _set(convert: Callable[[Any], Any], *path: str) -> Setter:

@@ -102,6 +102,7 @@ class VerbGroup(click.Group):
     """A group of lazily imported verbs: name -> "module:attribute"."""
 
     def __init__(self, *args: Any, verbs: Mapping[str, str], **options: Any) -> None:
+        options.setdefault("no_args_is_help", False)
         super().__init__(*args, **options)
         self._verbs = verbs
         self.params += target_options()

@@ -28,6 +28,7 @@ VERBS = {
     "node": "tui.verbs.nodes:node",
     "cordon": "tui.verbs.nodes:cordon",
     "uncordon": "tui.verbs.nodes:uncordon",
+    "workflow": "tui.verbs.workflow:workflow",
     "status": "tui.verbs.cluster:status",
     "voters": "tui.verbs.cluster:voters",
     "leader": "tui.verbs.cluster:leader",

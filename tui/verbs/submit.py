@@ -197,7 +197,7 @@ def _submit_file(name: str, *, wait: bool) -> None:
     from cortex.v1 import types_pb2
     from tui.taskfile import read_batch
 
-    requests, lines = read_batch(_read(name), "stdin" if name == "-" else name)
+    requests, lines = read_batch(read_text(name, MAX_FILE_BYTES), "stdin" if name == "-" else name)
     if wait:
         for request in requests:
             if not request.spec.retry.HasField("max_retries"):
@@ -224,17 +224,18 @@ def _submit_file(name: str, *, wait: bool) -> None:
     run(work, interrupted=lambda: still_running(accepted))
 
 
-def _read(name: str) -> str:
+def read_text(name: str, limit_bytes: int) -> str:
+    """The text of a file, or of stdin for `-`. Raises ClusterError."""
     try:
         if name == "-":
-            data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+            data = sys.stdin.buffer.read(limit_bytes + 1)
         else:
             with open(name, "rb") as file:
-                data = file.read(MAX_FILE_BYTES + 1)
+                data = file.read(limit_bytes + 1)
     except OSError as error:
         raise usage(f"{clean(name)} cannot be read: {error.strerror}.", "Name a readable file.") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise ClusterError("too_large", f"{clean(name)} is larger than 64 MiB.", "Split it.")
+    if len(data) > limit_bytes:
+        raise ClusterError("too_large", f"{clean(name)} is larger than {limit_bytes >> 20} MiB.", "Split it.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
