@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from cortex.v1 import types_pb2
-from cortex.v1.log_pb2 import Command, CommandReply, Entry, Reply
+from cortex.v1.log_pb2 import Command, CommandReply, Entry, OperationAdvance, OperationStart, Reply
 from cortex.v1.types_pb2 import StoredReply, Task, TaskState
 from node.core import checks
 from node.core.faults import Code
@@ -20,8 +20,10 @@ from node.core.model import (
     CANCELLED,
     COMPLETED,
     DEAD_LETTER,
+    ENDED,
     FAILED,
     LEVEL,
+    LIVE,
     ON_NODE,
     PENDING,
     QUEUED,
@@ -31,10 +33,13 @@ from node.core.model import (
     reply_key,
 )
 from node.core.state import ClusterState
-from node.core.transitions import begin, cluster, end, fail
+from node.core.transitions import begin, cluster, end, fail, notes, operations
 from node.core.transitions.draft import Cold, Draft, Refusal
+from node.core.transitions.kinds import Items
 
 State: TypeAlias = TaskState.ValueType
+# What an accepted command may tell of the single tasks that it concerned.
+Answer: TypeAlias = Items | Refusal | None
 
 
 class LevelTooNew(Exception):
@@ -100,14 +105,34 @@ TASK_TABLE: Mapping[tuple[State, str], Rule] = {
     (DEAD_LETTER, "task_retry"): Rule(_to(QUEUED), end.retry),
     (FAILED, "task_retry"): Rule(_to(QUEUED), end.retry),
     (DEAD_LETTER, "task_cancel"): Rule(_to(CANCELLED), end.cancel, "reason required"),
+    (PENDING, "task_priority"): Rule(_to(PENDING), notes.set_priority),
+    (QUEUED, "task_priority"): Rule(_to(QUEUED), notes.set_priority),
+    **{(state, "task_annotate"): Rule(_to(state), notes.annotate) for state in sorted(LIVE | ENDED)},
 }
 
-CLUSTER_TABLE: Mapping[str, Callable[[Draft, Any], Refusal | None]] = {
+
+def _operation_start(draft: Draft, command: OperationStart) -> Answer:
+    return operations.start(draft, command, _act)
+
+
+def _operation_advance(draft: Draft, command: OperationAdvance) -> Answer:
+    return operations.advance(draft, command, _act)
+
+
+def _act(draft: Draft, kind: str, command: Any) -> Refusal | None:
+    """A command on a task, within an operation."""
+    return _task_step(draft, draft.task(command.id), kind, command)
+
+
+CLUSTER_TABLE: Mapping[str, Callable[[Draft, Any], Answer]] = {
     "node_join": cluster.node_join,
     "node_leave": cluster.node_leave,
     "node_cordon": cluster.node_cordon,
     "settings_change": cluster.settings_change,
     "history_trim": cluster.history_trim,
+    "operation_start": _operation_start,
+    "operation_advance": _operation_advance,
+    "operation_stop": operations.stop,
 }
 
 FENCED = frozenset(
@@ -121,6 +146,7 @@ KIND_LEVELS: Mapping[str, int] = dict.fromkeys({"noop", "task_submit", *TASK_COM
 _IMPOSSIBLE: Mapping[str, str] = {
     "task_cancel": "it has ended, and there is nothing to cancel",
     "task_retry": "only a failed task, a dead letter or a lost task is retried",
+    "task_priority": "only a task that waits has a place in the queue",
 }
 
 # Refusals that say nothing about the request itself: it may be repeated under its id and then be accepted.
@@ -232,17 +258,24 @@ def _task_step(draft: Draft, task: Task | None, kind: str, command: Any) -> Refu
 
 def _cluster_command(draft: Draft, kind: str | None, command: Command) -> CommandReply:
     if kind is None or kind not in CLUSTER_TABLE:
-        refusal: Refusal | None = Refusal(Code.UNSUPPORTED, f"Command {kind or 'of no kind'} is not supported yet.")
+        answer: Answer = Refusal(Code.UNSUPPORTED, f"Command {kind or 'of no kind'} is not supported yet.")
         subject = ""
     else:
         inner = getattr(command, kind)
-        subject = inner.node.id if kind == "node_join" else getattr(inner, "id", "")
-        refusal = CLUSTER_TABLE[kind](draft, inner)
-    if refusal is None:
-        return CommandReply(accepted=True, id=subject)
-    node = subject if checks.is_id(subject) else ""
-    draft.cluster_event(types_pb2.EVENT_TYPE_REJECTED, f"{kind} refused: {refusal.message}", node=node)
-    return _reply(subject, refusal)
+        subject = _subject(kind, inner)
+        answer = CLUSTER_TABLE[kind](draft, inner)
+    if not isinstance(answer, Refusal):
+        return CommandReply(accepted=True, id=subject, items=answer or ())
+    node = subject if kind and kind.startswith("node_") and checks.is_id(subject) else ""
+    draft.cluster_event(types_pb2.EVENT_TYPE_REJECTED, f"{kind} refused: {answer.message}", node=node)
+    return _reply(subject, answer)
+
+
+def _subject(kind: str, command: Any) -> str:
+    """Id of what a command is about."""
+    named = {"node_join": "node", "operation_start": "operation"}.get(kind)
+    subject: str = getattr(getattr(command, named) if named else command, "id", "")
+    return subject
 
 
 def _reply(subject: str, refusal: Refusal) -> CommandReply:

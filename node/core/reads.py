@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from cortex.v1.log_pb2 import Entry
+from cortex.v1.log_pb2 import Command, Entry
 from cortex.v1.types_pb2 import SubmitKey, Task
+from node.core import operations
 from node.core.machine import TASK_COMMANDS
-from node.core.model import Key, Row, Table, reply_key
+from node.core.model import Key, Row, Table, member_id, reply_key
 from node.core.state import ClusterState
 from node.core.transitions import cluster
 from node.core.transitions.draft import Cold
 
 # Those that may end a task, or revive it, and with it its submit key.
-_TOUCH_KEYS = TASK_COMMANDS - {"task_assign", "task_started", "task_migrate", "task_escalate"}
+_TOUCH_KEYS = TASK_COMMANDS - {
+    "task_assign",
+    "task_started",
+    "task_migrate",
+    "task_escalate",
+    "task_priority",
+    "task_annotate",
+}
+_OPERATION_COMMANDS = frozenset({"operation_start", "operation_advance", "operation_stop"})
 
 
 def reads(entry: Entry) -> set[Key]:
@@ -27,8 +36,10 @@ def reads(entry: Entry) -> set[Key]:
             keys.add(Key(Table.TASKS, command.task_submit.id))
             if command.task_submit.submit_key:
                 keys.add(Key(Table.SUBMIT_KEYS, command.task_submit.submit_key))
-        elif kind in TASK_COMMANDS:
-            keys.add(Key(Table.TASKS, getattr(command, kind).id))
+        elif kind in TASK_COMMANDS or kind in _OPERATION_COMMANDS:
+            keys.update(Key(Table.TASKS, task_id) for task_id in tasks_of(command))
+            if kind in _OPERATION_COMMANDS:
+                keys.add(Key(Table.OPERATIONS, _operation_of(command)))
         elif kind == "history_trim" and cluster.trim_size(command.history_trim) <= cluster.TRIM_LIMIT:
             trim = command.history_trim
             keys.update(Key(Table.TASKS, task_id) for task_id in trim.ids)
@@ -37,6 +48,27 @@ def reads(entry: Entry) -> set[Key]:
             keys.update(Key(Table.SUBMIT_KEYS, key) for key in trim.submit_keys)
     keys.update(Key(Table.SUBMIT_KEYS, item.key) for item in entry.batch.keys)
     return keys
+
+
+def tasks_of(command: Command) -> list[str]:
+    """Ids of the tasks that a command other than a submission or a trim may change."""
+    kind = command.WhichOneof("kind")
+    if kind in TASK_COMMANDS:
+        return [getattr(command, kind).id]
+    if kind == "operation_advance":
+        return list(command.operation_advance.ids[: operations.PAGE_LIMIT])
+    if kind == "operation_start":
+        asked = command.operation_start.operation
+        made = (member_id(asked.id, number) for number in range(min(len(asked.run.nodes), operations.IDS_LIMIT)))
+        return [*asked.bulk.ids[: operations.IDS_LIMIT], *made]
+    return []
+
+
+def _operation_of(command: Command) -> str:
+    kind = command.WhichOneof("kind")
+    if kind == "operation_start":
+        return command.operation_start.operation.id
+    return command.operation_advance.id if kind == "operation_advance" else command.operation_stop.id
 
 
 def gather(
@@ -60,6 +92,8 @@ def follow(entry: Entry, state: ClusterState, cold: Cold) -> set[Key]:
         task = state.tasks.get(task_id) or cold.get(Key(Table.TASKS, task_id))
         if isinstance(task, Task) and task.submit_key:
             keys.add(Key(Table.SUBMIT_KEYS, task.submit_key))
+        if isinstance(task, Task) and task.operation and task.operation not in state.operations:
+            keys.add(Key(Table.OPERATIONS, task.operation))
 
     for command in entry.commands:
         kind = command.WhichOneof("kind")
@@ -68,8 +102,9 @@ def follow(entry: Entry, state: ClusterState, cold: Cold) -> set[Key]:
             row = cold.get(Key(Table.SUBMIT_KEYS, key)) if key else None
             if isinstance(row, SubmitKey) and row.task_id not in state.tasks:
                 keys.add(Key(Table.TASKS, row.task_id))
-        elif kind in _TOUCH_KEYS:
-            key_of(getattr(command, kind).id)
+        elif kind in _TOUCH_KEYS or kind in _OPERATION_COMMANDS:
+            for task_id in tasks_of(command):
+                key_of(task_id)
         elif kind == "history_trim" and cluster.trim_size(command.history_trim) <= cluster.TRIM_LIMIT:
             for task_id in command.history_trim.ids:
                 key_of(task_id)

@@ -35,8 +35,13 @@ class _Claims:
         self.keys: dict[str, tuple[TaskSubmit, bytes]] = {}
 
 
-def submit(draft: Draft, submits: Sequence[TaskSubmit], part: BatchPart | None = None) -> list[Submitted | Refusal]:
-    """All submissions of an entry, all or none; one answer each. `part` says which part of a batch they are."""
+def submit(
+    draft: Draft, submits: Sequence[TaskSubmit], part: BatchPart | None = None, operation: str = ""
+) -> list[Submitted | Refusal]:
+    """All submissions of an entry, all or none; one answer each.
+
+    `part` says which part of a batch they are, `operation` which operation makes them.
+    """
     claims = _Claims(batches.Reserved(draft))
     flaw = batches.part_flaw(draft, part, len(submits)) if part is not None else None
     if flaw is not None:
@@ -56,7 +61,7 @@ def submit(draft: Draft, submits: Sequence[TaskSubmit], part: BatchPart | None =
         return _refused(draft, [flaw] * len(submits), "")
     for submission, answer in zip(submits, answers, strict=True):
         if isinstance(answer, Submitted) and not answer.deduplicated:
-            _create(draft, submission)
+            _create(draft, submission, operation)
     if part is not None and isinstance(new, int):
         batches.advance(draft, part, len(submits), created, new)
     return answers
@@ -167,7 +172,7 @@ def _depth_flaw(draft: Draft, coming: int, new: int) -> Refusal | None:
     )
 
 
-def _create(draft: Draft, submission: TaskSubmit) -> None:
+def _create(draft: Draft, submission: TaskSubmit, operation: str) -> None:
     task = Task()
     task.id = submission.id
     task.name = submission.name
@@ -179,6 +184,7 @@ def _create(draft: Draft, submission: TaskSubmit) -> None:
     task.created_index = task.modified_index = draft.index
     if draft.actor:
         task.actor = draft.actor
+    task.operation = operation
     if submission.submit_key:
         task.submit_key = submission.submit_key
         keys.take(draft, task.submit_key, task.id, keys.submission_sha256(submission))

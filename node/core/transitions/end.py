@@ -18,7 +18,7 @@ from node.core.model import (
     QUEUED,
     queue_deadline_us,
 )
-from node.core.transitions import keys, restarts
+from node.core.transitions import keys, restarts, tally
 from node.core.transitions.draft import Draft, Refusal
 
 _ERROR_CHARS = 1000
@@ -37,6 +37,7 @@ def requeue(draft: Draft, new: Task, delay_us: int = 0) -> None:
 
 
 def end(draft: Draft, new: Task, state: TaskState.ValueType) -> None:
+    lived = new.state in LIVE
     new.state = state
     new.completed_at_us = draft.now_us
     new.lost_at_us = 0
@@ -45,6 +46,8 @@ def end(draft: Draft, new: Task, state: TaskState.ValueType) -> None:
         new.dead_lettered_at_us = draft.now_us
     if new.submit_key:
         keys.ended(draft, new)
+    if new.operation and lived:
+        tally.count_end(draft, new)
 
 
 def cancelled(draft: Draft, task: Task, reason: str, result: TaskResult | None = None) -> None:
@@ -164,6 +167,7 @@ def retry(draft: Draft, task: Task, command: TaskRetry) -> Refusal | None:
     new.run = task.run + 1
     new.revived_at_us = draft.now_us
     new.fingerprint = ""
+    new.operation = command.operation
     # What is counted or noted of one run begins anew with the next.
     for name in (
         "losses",
