@@ -20,6 +20,10 @@ _DURATION = re.compile(r"^(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.
 # What sockaddr_un holds beside the closing zero.
 _SOCKET_PATH_BYTES = 107
 _DURATION_LIMIT_MS = 7 * 86_400_000
+SLOTS_LIMIT = 100_000
+WORD_LIMIT_CHARS = 200
+# As users write them in `slots`.
+TASK_TYPES = ("shell", "container", "subagent", "k8s_job", "claude_relay", "service", "python", "noop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +36,9 @@ class Config:
     voters: Mapping[str, str] = field(default_factory=dict)
     join: tuple[str, ...] = ()
     worker: bool = False
-    slots: int = 0
+    slots: Mapping[str, int] = field(default_factory=dict)  # by task type, where it is not the default
     labels: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
     secret_file: Path | None = None
     log_level: str = "info"
     lease_ms: int = 30_000
@@ -159,25 +164,57 @@ def _convert(name: str, value: object) -> object:
             if isinstance(value, dict)
             else str(value)
         )
-    if name in ("join", "labels"):
-        return (
-            tuple(str(value).split(","))
-            if isinstance(value, str)
-            else tuple(str(part) for part in _sequence(value))
-        )
+    if name == "slots":
+        return _parse_slots(value)
+    if name in ("join", "labels", "capabilities"):
+        parts = value.split(",") if isinstance(value, str) else [str(part) for part in _sequence(value)]
+        return tuple(parts) if name == "join" else tuple(_word(name, part) for part in parts)
     if name == "worker":
         return value if isinstance(value, bool) else str(value).lower() in ("1", "true", "yes")
     if name.endswith("_ms"):
         return _duration_ms(name, value)
-    if name in ("slots", "output_limit_bytes"):
-        try:
-            number = int(str(value))
-        except ValueError:
-            raise _bad(name, str(value), "it is not a whole number", "Give a number such as 4.") from None
-        if not 0 <= number <= 1 << 40:
-            raise _bad(name, str(value), "it is out of range", "Give a number from 0 on; 0 takes the default.")
-        return number
+    if name == "output_limit_bytes":
+        return _number(name, value, 1 << 40)
     return str(value)
+
+
+def _number(name: str, value: object, high: int) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        raise _bad(name, str(value), "it is not a whole number", "Give a number such as 4.") from None
+    if not 0 <= number <= high:
+        raise _bad(name, str(value), "it is out of range", f"Give a number from 0 to {high}.")
+    return number
+
+
+def _parse_slots(value: object) -> dict[str, int]:
+    """`8`, `8,noop=3`, or a table: a bare number is of shell tasks, and 0 its default."""
+    if isinstance(value, dict):
+        parts = [f"{kind}={count}" for kind, count in value.items()]
+    else:
+        parts = [part for item in _sequence(value) for part in str(item).split(",")]
+    slots: dict[str, int] = {}
+    for part in parts:
+        kind, equals, count = part.rpartition("=")
+        kind = kind.strip().lower().replace("-", "_") if equals else "shell"
+        number = _number("slots", count.strip(), SLOTS_LIMIT)
+        if kind not in TASK_TYPES:
+            raise _bad("slots", part, "there is no such task type", f"Types are {', '.join(TASK_TYPES)}.")
+        if kind in slots:
+            raise _bad("slots", part, f"{kind} is given twice", "Give each type once.")
+        if equals or number:
+            slots[kind] = number
+    return slots
+
+
+def _word(name: str, text: str) -> str:
+    """A label or capability."""
+    text = text.strip()
+    if not text or len(text) > WORD_LIMIT_CHARS or not text.isprintable():
+        why = f"it must be 1 to {WORD_LIMIT_CHARS} printable characters"
+        raise _bad(name, text[:WORD_LIMIT_CHARS], why, "Write it as gpu, zone=eu or docker.")
+    return text
 
 
 def _sequence(value: object) -> list[object]:

@@ -16,6 +16,7 @@ from node import __version__
 from node.config import Config, hostname
 from node.consensus.port import NotLeader, Role
 from node.consensus.raftos.engine import RaftosEngine
+from node.core import checks
 from node.core.faults import Code, Fault
 from node.core.model import LEVEL, Change
 from node.env import Env
@@ -209,7 +210,10 @@ class Voter:
 
 
 def describe(config: Config, machine: types_pb2.Node) -> types_pb2.Node:
-    """What this node offers: its machine, and what its configuration says of it."""
+    """What this node offers: its machine, and what its configuration says of it.
+
+    Slots are offered for the types that it has executors for, and each of those is a capability.
+    """
     node = types_pb2.Node()
     node.CopyFrom(machine)
     node.id = config.id
@@ -220,11 +224,19 @@ def describe(config: Config, machine: types_pb2.Node) -> types_pb2.Node:
     for text in config.labels:
         key, _, value = text.partition("=")
         node.labels.add(key=key, value=value)
-    if config.slots:
-        for slot in node.slots:
-            if slot.type == types_pb2.TASK_TYPE_SHELL:
-                slot.count = config.slots
+    for slot in node.slots:
+        slot.count = config.slots.get(checks.type_name(slot.type), slot.count)
+    types = [f"type:{checks.type_name(slot.type)}" for slot in node.slots if slot.count]
+    found = sorted({*machine.capabilities, *config.capabilities, *types})
+    del node.capabilities[:]
+    node.capabilities.extend(found)
     return node
+
+
+def unserved(config: Config, node: types_pb2.Node) -> list[str]:
+    """Task types that the configuration gives slots, and this daemon has no executor for."""
+    known = {checks.type_name(slot.type) for slot in node.slots}
+    return sorted(kind for kind, count in config.slots.items() if count and kind not in known)
 
 
 def leader_settings(config: Config, cluster_id: str) -> Settings:

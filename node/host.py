@@ -11,7 +11,7 @@ import structlog
 
 from cortex.v1 import types_pb2
 from node.config import Config, command_environment, hostname
-from node.daemon import Daemon, Machine
+from node.daemon import Daemon, Machine, unserved
 from node.env import Env
 from node.rpc.link import GrpcLink
 from node.rpc.server import Server
@@ -20,6 +20,7 @@ from node.worker.resources.sampler import Sampler
 from node.worker.supervision import ProcessSupervisor
 
 _GRACE_S = 1.0
+# A no-op ends as it begins.
 _NOOP_SLOTS = 64
 
 
@@ -39,6 +40,8 @@ async def run_daemon(config: Config, secret: str, stop: asyncio.Event) -> Except
     await sampler.start()
     gpus = len(sampler.latest().gpus)
     machine = Machine(link, supervisor, sampler.latest, describe_machine(gpus), command_environment())
+    for kind in unserved(config, machine.describe):
+        log.warning("slots not offered", type=kind, reason="this release has no executor for it")
     daemon = Daemon(config, env, machine, cluster_id_of(secret), lambda: _store(config), fail)
     server = Server(daemon, secret, f"uid:{os.getuid()}")
     try:
@@ -65,12 +68,14 @@ def describe_machine(gpus: int) -> types_pb2.Node:
     """What this machine offers, before its configuration says otherwise."""
     cores = len(os.sched_getaffinity(0))
     memory_bytes: int = psutil.virtual_memory().total
+    system = os.uname()
     return types_pb2.Node(
         hostname=hostname(),
         slots=[
             types_pb2.Slots(type=types_pb2.TASK_TYPE_SHELL, count=cores),
             types_pb2.Slots(type=types_pb2.TASK_TYPE_NOOP, count=_NOOP_SLOTS),
         ],
+        capabilities=[f"os:{system.sysname.lower()}", f"arch:{system.machine}", *(["gpu"] if gpus else [])],
         capacity=types_pb2.Requests(cpu_millis=cores * 1000, memory_bytes=memory_bytes, gpus=gpus),
     )
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from cortex.v1.types_pb2 import TASK_TYPE_NOOP, TASK_TYPE_SHELL
 from node.config import command_environment, load
 from node.core.faults import Fault
+from node.daemon import describe, unserved
+from node.host import describe_machine
 
 BASE = {"id": "n1", "data": "/tmp/x", "listen": "127.0.0.1:7001", "voters": "n1=127.0.0.1:7001"}
 
@@ -17,7 +21,8 @@ def test_flags_beat_environment_beats_file(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text('slots = 2\nlease_ms = 9000\nrenew_ms = "2s"\nlog_level = "debug"\n')
     config = load({**BASE, "config": str(file), "slots": "8"}, {"CORTEX_SLOTS": "4", "CORTEX_LEASE_MS": "10s"})
-    assert (config.slots, config.lease_ms, config.renew_ms, config.log_level) == (8, 10_000, 2_000, "debug")
+    assert (config.lease_ms, config.renew_ms, config.log_level) == (10_000, 2_000, "debug")
+    assert config.slots == {"shell": 8}
     assert json.loads(config.document())["voters"] == {"n1": "127.0.0.1:7001"}
 
 
@@ -34,6 +39,12 @@ def test_flags_beat_environment_beats_file(tmp_path: Path) -> None:
         ({"voters": None}, "neither --voters nor --join"),
         ({"slots": "many"}, "not a whole number"),
         ({"slots": "-1"}, "out of range"),
+        ({"slots": "noop=-1"}, "out of range"),
+        ({"slots": "sheel=4"}, "no such task type"),
+        ({"slots": ("4", "shell=5")}, "shell is given twice"),
+        ({"slots": "4,,noop=1"}, "not a whole number"),
+        ({"capabilities": ("docker", " ")}, "1 to 200 printable characters"),
+        ({"capabilities": ("a\nb",)}, "1 to 200 printable characters"),
         ({"lease_ms": "soon"}, "not a duration"),
         ({"lease_ms": "0"}, "not between 1 ms and 7 days"),
         ({"renew_ms": "9" * 40}, "not between 1 ms and 7 days"),
@@ -48,6 +59,37 @@ def test_what_cannot_be_used(change: dict[str, object], sentence: str) -> None:
     with pytest.raises(Fault, match=sentence) as caught:
         load({**BASE, **change}, {})
     assert caught.value.remedy.endswith((".", "…."))
+
+
+def test_slots_by_task_type_from_everywhere(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("[slots]\nshell = 3\nk8s-job = 7\n")
+    wanted = {"shell": 3, "k8s_job": 7}
+    assert load({**BASE, "config": str(file)}, {}).slots == wanted
+    assert load({**BASE, "slots": ("3", "k8s_job=7")}, {}).slots == wanted
+    assert load(BASE, {"CORTEX_SLOTS": "3, K8S-job=7"}).slots == wanted
+    assert load({**BASE, "slots": "0"}, {}).slots == {}
+    assert load({**BASE, "slots": "noop=0"}, {}).slots == {"noop": 0}
+
+
+def test_capabilities_from_everywhere(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('capabilities = ["docker", "kvm"]\n')
+    assert load({**BASE, "config": str(file)}, {}).capabilities == ("docker", "kvm")
+    assert load({**BASE, "config": str(file)}, {"CORTEX_CAPABILITIES": "a, b"}).capabilities == ("a", "b")
+    assert load({**BASE, "capabilities": ("c",)}, {"CORTEX_CAPABILITIES": "a"}).capabilities == ("c",)
+
+
+def test_a_node_offers_what_it_can_run_and_says_what_it_cannot() -> None:
+    machine = describe_machine(gpus=1)
+    config = load({**BASE, "slots": "2,noop=0,subagent=3", "capabilities": "docker,gpu"}, {})
+    node = describe(config, machine)
+    assert {offer.type: offer.count for offer in node.slots} == {TASK_TYPE_SHELL: 2, TASK_TYPE_NOOP: 0}
+    system = os.uname()
+    own = {f"os:{system.sysname.lower()}", f"arch:{system.machine}"}
+    assert set(node.capabilities) == {"docker", "gpu", "type:shell", *own}
+    assert list(node.capabilities) == sorted(node.capabilities)
+    assert unserved(config, machine) == ["subagent"]
 
 
 def test_an_unknown_key_of_the_file_names_the_known_ones(tmp_path: Path) -> None:
