@@ -19,6 +19,7 @@ Setter = Callable[[cluster_pb2.TaskRequest, Any], None]
 _CAMEL = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _WAIT = re.compile(r"wait(?:[(:](?P<length>[^)]*)\)?)?")
 MAX_PRIORITY = 10
+PRIORITIES = {"P0": 10, "P1": 5, "P2": 0}
 MAX_INT32 = 2**31 - 1
 
 
@@ -280,7 +281,18 @@ def _set(convert: Callable[[Any], Any], *path: str) -> Setter:
 
 
 def _priority(value: Any) -> int:
+    """0 to 10, or one of P0, P1, P2, which are 10, 5 and 0."""
+    if isinstance(value, str) and value.strip().upper() in PRIORITIES:
+        return PRIORITIES[value.strip().upper()]
     return whole(value, 0, MAX_PRIORITY)
+
+
+def _limit(request: cluster_pb2.TaskRequest, value: Any) -> None:
+    """`key=3`: of the tasks with this key at most three are on nodes at once."""
+    key, _, count = string(value).rpartition("=")
+    if not key:
+        raise ValueError(f"{_shown(value)} is no limit; write it as key=3")
+    request.spec.limit_key, request.spec.limit_count = key, whole(count, 1)
 
 
 def _labels(value: Any) -> list[types_pb2.Label]:
@@ -314,7 +326,9 @@ SETTERS: dict[str, Setter] = {
     "locks": _set(strings, "spec", "locks"),
     "constraints": _constraints,
     "requests": _requests,
+    "limit": _limit,
     "capabilities": _set(strings, "spec", "constraints", "capabilities"),
+    "prefer_capabilities": _set(strings, "spec", "constraints", "preferred_capabilities"),
     "success_codes": _set(_codes, "spec", "success_codes"),
     "no_retry_codes": _set(_codes, "spec", "no_retry_codes"),
     "on_exhausted": _set(

@@ -261,6 +261,29 @@ def test_a_yaml_bomb_is_refused_at_once() -> None:
         read_batch("\n".join([*levels, "command: [*a39]"]), "t.yaml")
 
 
+@pytest.mark.parametrize(("written", "priority"), [("P0", 10), ("p1", 5), ("P2", 0), ("7", 7), (3, 3)])
+def test_priorities_by_name(written: object, priority: int) -> None:
+    assert task_request({"command": "x", "priority": written}).priority == priority
+
+
+@pytest.mark.parametrize("written", ["P3", "P", "P-1", "high"])
+def test_no_other_priorities_have_names(written: str) -> None:
+    with pytest.raises(BadField, match="is not a whole number from 0 to 10"):
+        task_request({"command": "x", "priority": written})
+
+
+def test_what_a_node_must_have_should_have_and_may_run_at_once() -> None:
+    spec = task_request(
+        {"command": "x", "capabilities": "docker", "prefer_capabilities": ["avx", "kvm"], "limit": "db=3"}
+    ).spec
+    assert list(spec.constraints.capabilities) == ["docker"]
+    assert list(spec.constraints.preferred_capabilities) == ["avx", "kvm"]
+    assert (spec.limit_key, spec.limit_count) == ("db", 3)
+    for bad in ("db", "=3", "db=0", "db=x"):
+        with pytest.raises(BadField, match="limit: "):
+            task_request({"command": "x", "limit": bad})
+
+
 def test_file_keys_are_the_flags() -> None:
     from tui.verbs.submit import FLAGS, PLURALS
 

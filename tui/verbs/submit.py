@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--name", {"metavar": "TEXT", "help": "Default: the command's first word."}),
     ("--key", {"metavar": "KEY", "help": "Submit at most once under this key."}),
-    ("--priority", {"metavar": "0-10", "help": "Higher runs first; default 0."}),
+    ("--priority", {"metavar": "0-10", "help": "Higher runs first; default 0. P0, P1, P2 are 10, 5, 0."}),
     ("--retries", {"metavar": "N", "help": "Retries after the first failure; default 3, with --wait 0."}),
     ("--timeout", {"metavar": "TIME", "help": "Longest run of one attempt, as 30s or 1h30m."}),
     ("--queue-timeout", {"metavar": "TIME", "help": "Longest wait in the queue."}),
@@ -38,6 +38,8 @@ FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--on-lost", {"metavar": "WHAT", "help": "When its machine is lost: requeue, wait(TIME) or hold."}),
     ("--lock", {"metavar": "NAME", "multiple": True, "help": "Held alone while it runs; may be repeated."}),
     ("--capability", {"metavar": "NAME", "multiple": True, "help": "Needed of the node; may be repeated."}),
+    ("--prefer-capability", {"metavar": "NAME", "multiple": True, "help": "Liked of the node; may be repeated."}),
+    ("--limit", {"metavar": "KEY=N", "help": "At most N tasks of this key on nodes at once."}),
     ("--constraint", {"metavar": "K=V", "multiple": True, "help": "As min_disk_gb=5; may be repeated."}),
     ("--request", {"metavar": "K=V", "multiple": True, "help": "Reserve cpu_millis, memory or gpus."}),
     ("--success-code", {"metavar": "N", "multiple": True, "help": "Exit code that is success too."}),
@@ -48,6 +50,7 @@ FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
 PLURALS = {
     "lock": "locks",
     "capability": "capabilities",
+    "prefer_capability": "prefer_capabilities",
     "constraint": "constraints",
     "request": "requests",
     "success_code": "success_codes",
@@ -93,9 +96,9 @@ def submit(wait: bool, dry_run: bool, file: str | None, command: tuple[str, ...]
 def _request_of(given: dict[str, Any], command: tuple[str, ...], wait: bool) -> cluster_pb2.TaskRequest:
     from tui.taskspec import BadField, task_request
 
-    if not command:
+    if not command and given.get("type", "shell").lower() == "shell":
         raise usage("There is no command.", "Write it after --, as `cortex submit -- echo hello`, or give --file.")
-    fields: dict[str, Any] = {"command": [os.fsencode(part) for part in command]}
+    fields: dict[str, Any] = {"command": [os.fsencode(part) for part in command]} if command else {}
     if wait:
         fields["retries"] = 0
     for name, value in given.items():
