@@ -37,6 +37,8 @@ COMMAND_TAGS = {
     "task_recalled": 28,
     "task_stopped": 29,
     "task_migrate": 30,
+    "task_priority": 32,
+    "task_annotate": 33,
     "task_escalate": 34,
 }
 
@@ -98,9 +100,6 @@ def test_kinds_that_this_level_applies() -> None:
         "workflow_submit",
         "workflow_advance",
         "node_approve",
-        "operation_start",
-        "operation_advance",
-        "operation_stop",
         "workflow_resume",
         "level_raise",
     }

@@ -13,7 +13,7 @@ from cortex.v1.types_pb2 import Event, Placement, Requests, Task
 from node.core import machine
 from node.core.model import DEAD_LETTER, ENDED, FAILED, ON_NODE, QUEUED, Key, Table, recount
 from node.core.state import ClusterState
-from tests.core import garbage
+from tests.core import garbage, walk_operations
 from tests.core.cluster import HOUR_US, Machine, complete, failed, fenced, migrate
 
 NODES = ("n1", "n2", "n3")
@@ -46,8 +46,11 @@ class Walk:
     def command(self) -> Command:
         random = self.random
         kind = random.choices(
-            ("submit", "assign", "report", "end", "cancel", "retry", "migrate", "node", "trim", "dead_letter"),
-            (5, 8, 6, 6, 2, 3, 1, 1, 0.3, 0.5),
+            (
+                *("submit", "assign", "report", "end", "cancel", "retry", "migrate", "node", "trim", "dead_letter"),
+                *("note", "operation"),
+            ),
+            (5, 8, 6, 6, 2, 2, 1, 1, 0.3, 0.5, 0.5, 2),
         )[0]
         made: Command = getattr(self, kind)()
         return made
@@ -99,7 +102,9 @@ class Walk:
         if self.random.random() < 0.4:
             return complete(*self.target(), exit_code=self.random.choice((0, 0, 0, 3)))
         cause = self.random.choice(CAUSES)
-        return failed(*self.target(), cause=cause, delay_us=self.random.choice((0, 500)))
+        command = failed(*self.target(), cause=cause, delay_us=self.random.choice((0, 500)))
+        command.task_failed.fingerprint = self.random.choice(("f1", "f2"))
+        return command
 
     def cancel(self) -> Command:
         return Command(task_cancel=TaskCancel(id=self.pick(), reason=self.random.choice(("", "enough"))))
@@ -136,6 +141,12 @@ class Walk:
         trim = HistoryTrim(before_us=before_us, ids=[self.pick()], event_ids=events, submit_keys=["key1"])
         return Command(history_trim=trim)
 
+    def note(self) -> Command:
+        return walk_operations.note(self.random, self.pick())
+
+    def operation(self) -> Command:
+        return walk_operations.operation(self.random, self.machine, self.ids)
+
     def dead_letter(self) -> Command:
         return Command(task_dead_letter={"id": self.pick(), "cause": types_pb2.CAUSE_QUEUE_TIMEOUT})
 
@@ -169,7 +180,7 @@ class Walk:
             assert [event.type for event in self.machine.last_events()] == [types_pb2.EVENT_TYPE_REJECTED]
             return
         for change in changed:
-            if kind in ("task_submit", "history_trim"):
+            if kind in ("task_submit", "history_trim") or kind.startswith("operation_"):
                 continue
             assert isinstance(change.old, Task)
             assert isinstance(change.new, Task)
@@ -248,6 +259,7 @@ def test_walks_reach_what_they_are_for() -> None:
             walk.step()
         reached += walk.reached
     kinds = {kind for _, kind in machine.TASK_TABLE} | {"task_submit", "history_trim", "node_join", "node_cordon"}
+    kinds |= {"operation_start", "operation_advance", "operation_stop"}
     missing = {f"{kind} accepted" for kind in kinds} - set(reached)
     assert not missing
     fences = {f"{kind} stale_fence" for kind in machine.FENCED} - set(reached)

@@ -12,6 +12,8 @@ from cortex.v1.log_pb2 import (
     NodeCordon,
     NodeJoin,
     NodeLeave,
+    TaskAnnotate,
+    TaskPriority,
 )
 from cortex.v1.types_pb2 import Node, Requests, Task
 from node.core import machine
@@ -44,6 +46,8 @@ COMMANDS: dict[str, Callable[[Task], Command]] = {
     "task_migrate": lambda task: migrate(task.id),
     "task_escalate": lambda task: fenced("task_escalate", task.id, task.fence),
     "task_dead_letter": lambda task: queue_timeout(task.id),
+    "task_priority": lambda task: Command(task_priority=TaskPriority(id=task.id, priority=9)),
+    "task_annotate": lambda task: Command(task_annotate=TaskAnnotate(id=task.id, text="checked")),
 }
 # Where the plain command of COMMANDS is refused by a guard that has a test of its own.
 GUARDED = {(ASSIGNED, "task_retry"), (RUNNING, "task_retry"), (QUEUED, "task_dead_letter")}
