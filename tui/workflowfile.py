@@ -13,7 +13,6 @@ from typing import Any
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.document import BadDocument, Document, Path, json_bytes, read_json, read_yaml
 from tui.errors import ClusterError
-from tui.taskfile import is_yaml
 from tui.taskspec import SETTERS, BadField, boolean, choice, snake, string, strings, task_request, unknown, whole
 from tui.text import clean
 
@@ -25,6 +24,7 @@ TASK_FIELDS = tuple(name for name in SETTERS if name != "key")
 OWN_FIELDS = ("key", "spec", "depends_on", "condition", "rule", "can_fail", "finally", "map")
 # What a task of a workflow has beside its spec, not in it.
 OUTSIDE_SPEC = frozenset({"name", "priority", "type"})
+_JSON_BEGINS = re.compile(r"\s*\{\s*[\"}]")
 _CONTEXT_KEY = re.compile(r"context\.(.+)")
 EXAMPLE = "{name: deploy, tasks: {build: {command: make}, test: {command: make test, depends_on: [build]}}}"
 
@@ -50,7 +50,7 @@ def read_workflow(text: str, name: str) -> cluster_pb2.SubmitWorkflowRequest:
             "Put large input into files that the commands read.",
         )
     try:
-        document = read_yaml(text) if is_yaml(text, name) else read_json(text)
+        document = read_json(text) if _is_json(text, name) else read_yaml(text)
     except BadDocument as error:
         raise ClusterError("invalid", f"{clean(name)}: {clean(str(error))}.", _remedy(error.remedy)) from None
     return workflow_request(document, name)
@@ -80,6 +80,13 @@ def _told(bad: _Bad, lines: Mapping[Path, int]) -> str:
 
 def _remedy(text: str) -> str:
     return clean(f"{(text or 'Correct it').rstrip('.')}. Nothing was submitted.")
+
+
+def _is_json(text: str, name: str) -> bool:
+    """By the file's name, else by whether it begins as a JSON object does."""
+    if name.endswith((".json", ".yaml", ".yml")):
+        return name.endswith(".json")
+    return _JSON_BEGINS.match(text) is not None
 
 
 class _Reader:
