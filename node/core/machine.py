@@ -33,7 +33,7 @@ from node.core.model import (
     reply_key,
 )
 from node.core.state import ClusterState
-from node.core.transitions import begin, cluster, end, fail, notes, operations
+from node.core.transitions import alarms, begin, cluster, end, fail, notes, operations
 from node.core.transitions.draft import Cold, Draft, Refusal
 from node.core.transitions.kinds import Items
 
@@ -93,8 +93,14 @@ TASK_TABLE: Mapping[tuple[State, str], Rule] = {
         _FAIL | {ASSIGNED}, fail.lost, "fence; hold and wait keep the state, with lost_at"
     ),
     (RUNNING, "task_lost"): Rule(_FAIL | {RUNNING}, fail.lost, "fence; hold and wait keep the state, with lost_at"),
-    (ASSIGNED, "task_migrate"): Rule(_to(ASSIGNED), fail.migrate, "not lost; ends by the node's acknowledgement"),
-    (RUNNING, "task_migrate"): Rule(_to(RUNNING), fail.migrate, "not lost; ends by the node's acknowledgement"),
+    (ASSIGNED, "task_migrate"): Rule(
+        _to(ASSIGNED, DEAD_LETTER),
+        fail.migrate,
+        "ends by the node's acknowledgement; lost_at: for a drain, at once",
+    ),
+    (RUNNING, "task_migrate"): Rule(
+        _to(RUNNING, DEAD_LETTER), fail.migrate, "ends by the node's acknowledgement; lost_at: for a drain, at once"
+    ),
     (RUNNING, "task_escalate"): Rule(_to(RUNNING), fail.escalate, "fence; once per assignment"),
     (ASSIGNED, "task_cancel"): Rule(
         _to(ASSIGNED, CANCELLED), end.cancel, "at once with lost_at, else in two phases"
@@ -128,6 +134,8 @@ CLUSTER_TABLE: Mapping[str, Callable[[Draft, Any], Answer]] = {
     "node_join": cluster.node_join,
     "node_leave": cluster.node_leave,
     "node_cordon": cluster.node_cordon,
+    "node_alarm": alarms.node_alarm,
+    "node_suspect": alarms.node_suspect,
     "settings_change": cluster.settings_change,
     "history_trim": cluster.history_trim,
     "operation_start": _operation_start,

@@ -8,7 +8,7 @@ from cortex.v1.types_pb2 import Event, Node, NodeState, Setting, StoredReply
 from node.core import checks, settings
 from node.core.faults import Code
 from node.core.model import ENDED, Table, reply_key
-from node.core.transitions import alarms, batches, keys
+from node.core.transitions import alarms, batches, drains, keys
 from node.core.transitions.draft import Draft, Refusal
 
 REPLY_KEPT_US = 24 * 3600 * 1_000_000
@@ -90,6 +90,7 @@ def node_leave(draft: Draft, command: NodeLeave) -> Refusal | None:
     if command.removed:
         new.state = types_pb2.NODE_STATE_REMOVED
         new.message = reason
+        drains.leave(draft, new, "the node was removed")
     kind = types_pb2.EVENT_TYPE_NODE_REMOVED if command.removed else types_pb2.EVENT_TYPE_NODE_OFFLINE
     draft.put_node(new, kind, reason)
     return None
@@ -106,6 +107,8 @@ def node_cordon(draft: Draft, command: NodeCordon) -> Refusal | None:
     if old.state not in _SCHEDULABLE | _CORDONED:
         state = NodeState.Name(old.state).removeprefix("NODE_STATE_").lower()
         return Refusal(Code.WRONG_STATE, f"Node {old.id} is {state}.")
+    if command.cordoned:
+        drains.stays_cordoned(draft, old)
     judged = bool(old.alarm or old.suspect_reason)
     if command.cordoned and old.state in _CORDONED and old.message == command.message:
         return None
@@ -117,6 +120,7 @@ def node_cordon(draft: Draft, command: NodeCordon) -> Refusal | None:
     if not command.cordoned:
         new.state = types_pb2.NODE_STATE_ACTIVE
         alarms.settled(new)
+        drains.leave(draft, new, "the node was uncordoned")
     elif old.state in _SCHEDULABLE:
         new.state = types_pb2.NODE_STATE_CORDONED
     kind = types_pb2.EVENT_TYPE_NODE_CORDONED if command.cordoned else types_pb2.EVENT_TYPE_NODE_UNCORDONED

@@ -34,6 +34,7 @@ def requeue(draft: Draft, new: Task, delay_us: int = 0) -> None:
     new.scheduled_after_us = draft.now_us + delay_us if delay_us else 0
     new.lost_at_us = 0
     new.migrate_requested = False
+    new.drain_ends = False
 
 
 def end(draft: Draft, new: Task, state: TaskState.ValueType) -> None:
@@ -42,6 +43,7 @@ def end(draft: Draft, new: Task, state: TaskState.ValueType) -> None:
     new.completed_at_us = draft.now_us
     new.lost_at_us = 0
     new.migrate_requested = False
+    new.drain_ends = False
     if state == DEAD_LETTER:
         new.dead_lettered_at_us = draft.now_us
     if new.submit_key:

@@ -30,6 +30,8 @@ IDLE_LIMIT = 5
 RETRY_DELAY_LIMIT_US = 7 * 24 * 3600 * 1_000_000
 
 _FINGERPRINT_CHARS = 64
+# What drains ended is one cause, whatever ran.
+_DRAINED = "drained"
 _FAILURES_KEPT = 10
 _FAILURE_CHARS = 200
 _FAILURES = frozenset(
@@ -88,7 +90,10 @@ def failed(draft: Draft, task: Task, command: TaskFailed) -> Refusal | None:
 
 
 def stopped(draft: Draft, task: Task, command: TaskStopped) -> Refusal | None:
-    """The worker ended it under orders: cancelled if that was asked for, else queued with nothing counted."""
+    """The worker ended it under orders: cancelled if that was asked for, else queued with nothing counted.
+
+    What a drain had to end, since it may not move, is a dead letter.
+    """
     if command.cause not in _STOPS:
         return Refusal(Code.INVALID, f"Cause {command.cause} is not the cause of a stop.")
     if task.cancel_requested:
@@ -98,7 +103,9 @@ def stopped(draft: Draft, task: Task, command: TaskStopped) -> Refusal | None:
         return Refusal(Code.WRONG_STATE, "Nobody asked to cancel it.")
     new = draft.edit(task)
     new.result.CopyFrom(command.result)
-    if command.cause == types_pb2.CAUSE_LEASE:
+    if task.drain_ends:
+        _drained(draft, task, new)
+    elif command.cause == types_pb2.CAUSE_LEASE:
         reason = f"its lease on {task.node} ended"
         restarts.interrupted(draft, task, new, reason)
         requeue(draft, new)
@@ -116,12 +123,19 @@ def migrate(draft: Draft, task: Task, command: TaskMigrate) -> Refusal | None:
         return Refusal(Code.INVALID, flaw)
     if command.fence and command.fence != task.fence:
         return Refusal(Code.STALE_FENCE, f"Fence {command.fence} of task {task.id} does not hold any more.")
+    asker = draft.operation_row(command.operation) if command.operation else None
+    if command.operation and (asker is None or asker.state != types_pb2.OPERATION_STATE_RUNNING):
+        return Refusal(Code.WRONG_STATE, "The drain that asks for it is over.")
+    if task.lost_at_us and not task.cancel_requested and command.dead_letter:
+        _drained(draft, task, draft.edit(task))
+        return None
     if task.lost_at_us:
         return Refusal(Code.WRONG_STATE, "Its machine is lost: retry or cancel it.")
-    if task.cancel_requested or task.migrate_requested:
+    if task.cancel_requested or (task.migrate_requested and task.drain_ends >= command.dead_letter):
         return None
     new = draft.edit(task)
     new.migrate_requested = True
+    new.drain_ends = command.dead_letter
     if command.idle:
         new.cause = _IDLE
     elif task.cause == _IDLE:
@@ -138,6 +152,9 @@ def lost(draft: Draft, task: Task, command: TaskLost) -> Refusal | None:
         return None
     reason = clip_error(command.reason)
     # What no lease ends may run on there.
+    if task.drain_ends:
+        _drained(draft, task, draft.edit(task))
+        return None
     if task.migrate_requested and task.spec.on_lost != types_pb2.ON_LOST_HOLD:
         _moves(draft, task, draft.edit(task), reason)
         return None
@@ -154,6 +171,18 @@ def escalate(draft: Draft, task: Task, command: TaskEscalate) -> Refusal | None:
     draft.put(task, new)
     draft.event(types_pb2.EVENT_TYPE_ESCALATED, new, command.reason)
     return None
+
+
+def _drained(draft: Draft, task: Task, new: Task) -> None:
+    """It may not move, and its node had to be empty: a dead letter."""
+    new.cause = types_pb2.CAUSE_DRAINED
+    new.error = f"{task.node} had to be empty at the deadline of its drain"
+    new.fingerprint = _DRAINED
+    _record(draft, new)
+    restarts.over(new)
+    end_as_dead_letter(draft, new, "its machine was lost" if task.lost_at_us else "it is not retryable")
+    draft.put(task, new)
+    draft.event(types_pb2.EVENT_TYPE_DEAD_LETTERED, new, new.error)
 
 
 def _moves(draft: Draft, task: Task, new: Task, detail: str) -> None:

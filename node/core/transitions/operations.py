@@ -25,7 +25,7 @@ from node.core.operations import (
     kind_name,
     state_name,
 )
-from node.core.transitions import bulk, spread, tally
+from node.core.transitions import bulk, drains, spread, tally
 from node.core.transitions.draft import Draft, Refusal
 from node.core.transitions.kinds import Act, Items, Kind
 
@@ -34,6 +34,7 @@ KINDS: Mapping[OperationKind.ValueType, Kind] = {
     types_pb2.OPERATION_KIND_DISCARD: bulk.DISCARD,
     types_pb2.OPERATION_KIND_PRIORITY: bulk.PRIORITY,
     types_pb2.OPERATION_KIND_RUN: spread.RUN,
+    types_pb2.OPERATION_KIND_DRAIN: drains.DRAIN,
 }
 
 _CURSOR_LIMIT_CHARS = 300
