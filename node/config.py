@@ -39,6 +39,7 @@ class Config:
     slots: Mapping[str, int] = field(default_factory=dict)  # by task type, where it is not the default
     labels: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
+    games: tuple[str, ...] = ()  # further process names that mean a game
     secret_file: Path | None = None
     log_level: str = "info"
     lease_ms: int = 30_000
@@ -166,7 +167,7 @@ def _convert(name: str, value: object) -> object:
         )
     if name == "slots":
         return _parse_slots(value)
-    if name in ("join", "labels", "capabilities"):
+    if name in ("join", "labels", "capabilities", "games"):
         parts = value.split(",") if isinstance(value, str) else [str(part) for part in _sequence(value)]
         return tuple(parts) if name == "join" else tuple(_word(name, part) for part in parts)
     if name == "worker":

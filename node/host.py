@@ -16,6 +16,7 @@ from node.env import Env
 from node.rpc.link import GrpcLink
 from node.rpc.server import Server
 from node.store.store import FILE, Store
+from node.worker.resources.presence import GAME_PROCESSES
 from node.worker.resources.sampler import Sampler
 from node.worker.supervision import ProcessSupervisor
 
@@ -35,7 +36,8 @@ async def run_daemon(config: Config, secret: str, stop: asyncio.Event) -> Except
 
     env = Env.real(config.data)
     link = GrpcLink(secret)
-    sampler = Sampler(env, lambda text: log.warning("resources", detail=text))
+    games = GAME_PROCESSES.union(config.games)
+    sampler = Sampler(env, lambda text: log.warning("resources", detail=text), games)
     supervisor = ProcessSupervisor(env)
     await sampler.start()
     gpus = len(sampler.latest().gpus)

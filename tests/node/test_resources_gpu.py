@@ -36,6 +36,7 @@ T4 = {"name": "Fake-T4", "uuid": "GPU-b", "memory_total_bytes": str(16 * GIB)}
 class Played:
     read: list[list[dict[str, Any]]]
     said: list[str]
+    played: list[list[bool]]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def play(folder: Path, state: Path, *steps: tuple[str, int]) -> Played:
+def play(folder: Path, state: Path, *steps: tuple[str, int] | tuple[str, int, bool]) -> Played:
     """The dynamic loader reads LD_LIBRARY_PATH when a process starts, hence a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.node.fake_nvml.script"],
@@ -128,3 +129,23 @@ def test_a_driver_without_a_device(library: Path, tmp_path: Path) -> None:
     played = play(library, tmp_path, ("init 0\n", 0), ("init 0\n", 1_000_000))
     assert played.read == [[], []]
     assert played.said == ["The NVIDIA driver sees no GPU."]
+
+
+def test_a_game_is_a_listed_process_and_a_gpu_that_the_driver_says_is_busy(library: Path, tmp_path: Path) -> None:
+    busy, at_threshold = ALIVE.replace(" 42\n", " 71\n"), ALIVE.replace(" 42\n", " 70\n")
+    second = 1_000_000
+    played = play(
+        library,
+        tmp_path,
+        (busy, 0, False),  # somebody trains a model
+        (at_threshold, second, True),
+        (busy, 2 * second, True),
+        (ALIVE, 10 * second, True),  # a loading screen
+        (busy, 20 * second, True),
+        (ALIVE, 21 * second, False),  # it has ended
+        (ALIVE, 50 * second - 1, False),
+        (ALIVE, 50 * second, False),
+        (busy, 51 * second, False),
+    )
+    game, none = [True, True, False], [False, False, False]
+    assert played.played == [none, none, game, game, game, game, game, none, none]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from node.env import Clock
 GAME_PROCESSES = frozenset(
     {
         "dolphin-emu",
+        "gameoverlayui",
         "gamescope",
         "lutris-wrapper",
         "pcsx2-qt",
@@ -30,6 +31,11 @@ COOL_DOWN_US = 30_000_000
 LOOK_EVERY_US = 10_000_000
 OWNER_IDLE_S = 300.0
 LOCAL_HOSTS = ("", "localhost")
+SESSIONS = Path("/run/systemd/sessions")
+SCREENS = Path("/sys/class/drm")
+GRAPHICAL = frozenset({"x11", "wayland", "mir"})
+# the kernel keeps no more of a process name
+NAME_CHARS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +100,68 @@ def read_terminals(wall_us: int) -> list[Terminal]:
     return terminals
 
 
+def desktop_in_use(sessions: Path = SESSIONS, screens: Path = SCREENS) -> bool:
+    """A graphical session is in front at the machine itself, and a screen is on.
+
+    Who types into a window touches no terminal, and only root may read the keyboard; but a desktop that is left
+    alone turns its screens off.
+    """
+    return any(map(_is_desktop, _texts(sessions, "*"))) and _screen_on(screens)
+
+
+def _is_desktop(session: str) -> bool:
+    fields = dict(line.split("=", 1) for line in session.splitlines() if "=" in line and line[0] != "#")
+    return (
+        fields.get("ACTIVE") == "1"
+        and fields.get("REMOTE") == "0"
+        and fields.get("CLASS", "user") == "user"
+        and fields.get("TYPE") in GRAPHICAL
+    )
+
+
+def _screen_on(screens: Path) -> bool:
+    outputs = screens.glob("card*-*")
+    return any(_text(one / "status") == "connected" and _text(one / "dpms") == "On" for one in outputs)
+
+
+def _texts(folder: Path, pattern: str) -> Iterable[str]:
+    return (_text(path) for path in folder.glob(pattern) if path.suffix != ".ref")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Senses:
+    """Where presence is read from."""
+
+    names: Callable[[], set[str]] = process_names
+    terminals: Callable[[int], list[Terminal]] = read_terminals
+    desktop: Callable[[], bool] = desktop_in_use
+
+
 class Presence:
+    """`games` are the names of processes that mean a game."""
+
     name = "presence"
 
-    def __init__(self, clock: Clock, games: frozenset[str]) -> None:
+    def __init__(self, clock: Clock, games: frozenset[str], senses: Senses | None = None) -> None:
         self._clock = clock
-        self._games = frozenset(name[:15] for name in games)
+        self._games = frozenset(name[:NAME_CHARS] for name in games)
+        self._senses = senses or Senses()
         self._latest = types_pb2.Resources()
         self._look_at_us = 0
 
     def read(self, now_us: int) -> types_pb2.Resources:
         if now_us >= self._look_at_us:
             self._look_at_us = now_us + LOOK_EVERY_US
+            senses = self._senses
             self._latest = types_pb2.Resources(
-                gaming=bool(self._games and not self._games.isdisjoint(process_names())),
-                interactive_owner=owner_at_work(read_terminals(self._clock.wall_us())),
+                gaming=bool(self._games and not self._games.isdisjoint(senses.names())),
+                interactive_owner=owner_at_work(senses.terminals(self._clock.wall_us())) or senses.desktop(),
             )
         return self._latest
