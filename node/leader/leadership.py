@@ -23,6 +23,7 @@ from node.leader.health import Health
 from node.leader.history import History
 from node.leader.leases import Leases
 from node.leader.placement import Placement
+from node.leader.operations import Operations
 from node.leader.planner import Planner
 from node.leader.port import Replica, Settings
 from node.leader.quiet import Quiet, Vacate
@@ -142,6 +143,7 @@ class _Reign:
         self._health = Health(clock, replica, settings, self.roster, self._placement.wake)
         self.vacate = Vacate(clock, replica, settings, self.roster, quiet)
         self._history = History(clock, replica, settings)
+        self._operations = Operations(clock, replica, settings)
         self._dispatch = Dispatch(clock, settings, self.roster, self._leases, self._reports)
         self.sessions = Sessions(
             clock,
@@ -166,6 +168,7 @@ class _Reign:
             self._leases.end_leases,
             self._health.watch,
             self._history.trim,
+            self._operations.run,
             self.vacate.run,
         ]
         self._duties = [asyncio.ensure_future(self._keep(duty)) for duty in duties]
@@ -182,6 +185,7 @@ class _Reign:
             return  # the batch whose end began this reign: begin() has read its outcome
         self._dispatch.observe(changes)
         self._placement.observe(changes)
+        self._operations.observe(changes)
         self.vacate.observe(changes)
 
     async def _keep(self, duty: Callable[[], Coroutine[None, None, None]]) -> None:

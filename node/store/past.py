@@ -36,6 +36,27 @@ def dead_letters(db: sqlite3.Connection, before_us: int, keyed_before_us: int, l
     return _aged(db, sql, before_us, keyed_before_us, limit)
 
 
+def letters(
+    db: sqlite3.Connection, fingerprint: str, until_us: int, after: tuple[int, str], limit: int
+) -> list[Aged]:
+    """Dead letters of one cause that died no later than that, behind a position (time, id) of a page before."""
+    sql = (
+        "SELECT id, dead_lettered_at FROM te_tasks INDEXED BY te_tasks_by_cause WHERE state = 9"
+        " AND fingerprint = ? AND dead_lettered_at <= ? AND (dead_lettered_at, id) > (?, ?)"
+        " ORDER BY dead_lettered_at, id LIMIT ?"
+    )
+    return [Aged(*row) for row in db.execute(sql, (fingerprint, until_us, *after, limit))]
+
+
+def letter_count(db: sqlite3.Connection, fingerprint: str, until_us: int) -> int:
+    """How many letters() has in all."""
+    sql = (
+        "SELECT count(*) FROM te_tasks INDEXED BY te_tasks_by_cause WHERE state = 9"
+        " AND fingerprint = ? AND dead_lettered_at <= ?"
+    )
+    return int(db.execute(sql, (fingerprint, until_us)).fetchone()[0])
+
+
 def events(db: sqlite3.Connection, before_us: int, limit: int) -> list[Aged]:
     """Events that happened before that."""
     sql = (

@@ -184,6 +184,16 @@ class Store:
         with _opened(self._history).transaction() as db:
             return past.dead_letters(db, before_us, keyed_before_us, limit)
 
+    def letters(self, fingerprint: str, until_us: int, after: tuple[int, str], limit: int) -> list[Aged]:
+        """Dead letters of one cause that died no later than that, oldest first, behind a position (time, id)."""
+        with _opened(self._history).transaction() as db:
+            return past.letters(db, fingerprint, until_us, after, limit)
+
+    def letter_count(self, fingerprint: str, until_us: int) -> int:
+        """How many letters() has in all."""
+        with _opened(self._history).transaction() as db:
+            return past.letter_count(db, fingerprint, until_us)
+
     def old_events(self, before_us: int, limit: int) -> list[Aged]:
         """Events that happened before that, oldest first."""
         with _opened(self._history).transaction() as db:

@@ -59,6 +59,17 @@ class FakePast:
     def old_dead_letters(self, before_us: int, keyed_before_us: int, limit: int) -> list[Aged]:
         return self._tasks(frozenset({DEAD_LETTER}), before_us, keyed_before_us)[:limit]
 
+    def letters(self, fingerprint: str, until_us: int, after: tuple[int, str], limit: int) -> list[Aged]:
+        found = [
+            Aged(row.id, row.dead_lettered_at_us)
+            for row in self.of(Task)
+            if row.state == DEAD_LETTER and row.fingerprint == fingerprint and row.dead_lettered_at_us <= until_us
+        ]
+        return [item for item in sorted(found, key=_age) if _age(item) > after][:limit]
+
+    def letter_count(self, fingerprint: str, until_us: int) -> int:
+        return len(self.letters(fingerprint, until_us, (0, ""), 1 << 30))
+
     def old_events(self, before_us: int, limit: int) -> list[Aged]:
         found = [Aged(row.id, row.at_us) for row in self.of(Event) if row.at_us < before_us]
         return sorted(found, key=lambda item: (item.at_us, *map(int, item.id.split("-"))))[:limit]
@@ -91,7 +102,9 @@ def _age(item: Aged) -> tuple[int, str]:
 class FakeReplica:
     """One voter without a disk. `gate` holds entries back, `quorum` confirmations; `fault` refuses everything."""
 
-    def __init__(self, state: ClusterState | None = None, term: int = 1) -> None:
+    def __init__(
+        self, state: ClusterState | None = None, term: int = 1, rows: dict[Key, Row | None] | None = None
+    ) -> None:
         self.state = state or ClusterState()
         self.term = term
         self.serving = True
@@ -105,7 +118,7 @@ class FakeReplica:
         self.confirmations = 0
         self.entries: list[Entry] = []
         self.observers: list[Callable[[Sequence[Change], int], None]] = []
-        self._rows: dict[Key, Row | None] = {}
+        self._rows: dict[Key, Row | None] = {} if rows is None else rows
         self.past = FakePast(self._rows)
 
     def now_us(self) -> int:
@@ -122,6 +135,15 @@ class FakeReplica:
             level=1, at_us=self.now_us(), client=client, request_id=request_id, actor=actor, commands=commands
         )
         return self.apply(entry)
+
+    @property
+    def all_rows(self) -> dict[Key, Row | None]:
+        """What a store would hold."""
+        return self._rows
+
+    def apply_commands(self, *commands: Command) -> Reply:
+        """Apply one entry now, whoever leads."""
+        return self.apply(Entry(level=1, at_us=self.now_us(), commands=commands))
 
     def apply(self, entry: Entry) -> Reply:
         self.entries.append(entry)
@@ -276,7 +298,8 @@ class Cluster:
         """The next leader, on the same state."""
         self.depose()
         self.replica.observers.clear()
-        return Cluster(FakeReplica(self.replica.state, self.replica.term + 1), **settings).begin()
+        replica = self.replica
+        return Cluster(FakeReplica(replica.state, replica.term + 1, replica.all_rows), **settings).begin()
 
     async def connect(self, node: types_pb2.Node, inventory: Sequence[worker_pb2.InventoryItem] = ()) -> WorkerEnd:
         """Open a session and take the Welcome."""

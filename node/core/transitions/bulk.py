@@ -100,7 +100,7 @@ def _kind(check: Callable[[Draft, Operation], Refusal | None], command: str, mak
         if not new.counts.issued:
             return _nothing_done([refusal for _, refusal in done if refusal is not None])
         new.state = DONE
-        new.outcome = f"{new.counts.issued} of {new.counts.total} tasks"
+        new.outcome = _outcome(new, stopped=False)
         return [_item(task_id, refusal) for task_id, refusal in done]
 
     def step(draft: Draft, new: Operation, command: OperationAdvance, act: Act) -> None:
@@ -110,6 +110,8 @@ def _kind(check: Callable[[Draft, Operation], Refusal | None], command: str, mak
             new.bulk.step, new.bulk.step_end = command.step, command.step_end
         for task_id in command.ids:
             one(draft, new, task_id, act)
+        if command.done or command.stop:
+            new.outcome = _outcome(new, stopped=command.stop)
 
     return Kind(check=check, at_once=at_once, guard=_guard, begin=step, step=step, end=_end)
 
@@ -122,6 +124,14 @@ def _guard(draft: Draft, old: Operation, command: OperationAdvance) -> Refusal |
     if plan.canary and old.counts.issued + len(command.ids) > step_end:
         return Refusal(Code.WRONG_STATE, f"Step {plan.step} of operation {old.id} ends at {step_end}.")
     return None
+
+
+def _outcome(new: Operation, *, stopped: bool) -> str:
+    counts = new.counts
+    if not stopped:
+        return f"{counts.issued} of {counts.total} tasks"
+    untouched = max(0, counts.total - counts.issued - counts.passed_over)
+    return f"{counts.failed_same} of {counts.issued} failed the same way again; {untouched} are untouched"
 
 
 def _end(_draft: Draft, new: Operation) -> None:

@@ -127,7 +127,7 @@ def advance(draft: Draft, command: OperationAdvance, act: Act) -> Items | Refusa
             (kind.begin if command.begin else kind.step)(draft, new, command, act)
             new.cursor = command.next_cursor
             if command.done or command.stop:
-                tally.close(draft, new, DONE if command.done else STOPPED, outcome)
+                tally.close(draft, new, DONE if command.done else STOPPED, outcome or new.outcome)
         if new.state not in LIVE_OPERATION:
             kind.end(draft, new)
     tally.put(draft, new)
