@@ -14,7 +14,8 @@ from node.link import Caller
 from node.rpc import batch
 from node.rpc.calls import Calls, Handlers, Parts, accepted, page_limit
 from node.rpc.views import without_output
-from node.store.queries import EventQuery, TaskQuery
+from node.store.events import EventQuery
+from node.store.queries import TaskQuery
 
 _PAGE_BYTES = 3 * 1024 * 1024
 

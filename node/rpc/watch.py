@@ -14,7 +14,8 @@ from node.link import Caller
 from node.replica import Replica
 from node.rpc.nodes import NodeCalls
 from node.rpc.views import frames, merge, row_change
-from node.store.queries import LIMIT_MAX, EventQuery, TaskQuery, encode_cursor
+from node.store.events import EventQuery
+from node.store.queries import LIMIT_MAX, TaskQuery, encode_cursor
 
 BEAT_S = 1.0
 # How long a daemon that lags behind waits for the position of a watcher that comes from another one.

@@ -12,7 +12,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from cortex.v1.types_pb2 import Event, Task, TaskState
+from cortex.v1.types_pb2 import Task, TaskState
 from node.core.faults import Code, Fault
 from node.core.model import DEAD_LETTER
 from node.store.rows import Codec
@@ -20,8 +20,8 @@ from node.store.rows import Codec
 LIMIT_MAX = 1_000
 LIMIT_DEFAULT = 50
 
-_STATES = tuple(sorted(state for state in TaskState.values() if state))
-_INT_MAX = (1 << 63) - 1
+STATES = tuple(sorted(state for state in TaskState.values() if state))
+INT_MAX = (1 << 63) - 1
 _CURSOR_LIMIT_CHARS = 1_000
 
 
@@ -38,27 +38,9 @@ class TaskQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class EventQuery:
-    """Empty fields do not restrict. `limit` 0 = 50."""
-
-    task: str = ""
-    node: str = ""
-    since_us: int = 0
-    limit: int = 0
-    cursor: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class TaskPage:
     tasks: list[Task]
     total: int
-    next_cursor: str
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class EventPage:
-    events: list[Event]
     next_cursor: str
     index: int
 
@@ -73,7 +55,7 @@ class Counts:
 
 class Statement(NamedTuple):
     sql: str
-    values: tuple[Any, ...]
+    values: tuple[Any, ...] | dict[str, Any]
 
     def rows(self, db: sqlite3.Connection) -> list[tuple[Any, ...]]:
         return db.execute(*self).fetchall()
@@ -97,7 +79,7 @@ def list_tasks(db: sqlite3.Connection, codec: Codec, query: TaskQuery) -> TaskPa
 def task_page(codec: Codec, query: TaskQuery, count: int) -> Statement:
     """The statement behind one page of `count` rows."""
     columns = ", ".join(f"t.{name}" for name in codec.columns)
-    after = decode_cursor(query.cursor) or (_INT_MAX, "")
+    after = decode_cursor(query.cursor) or (INT_MAX, "")
     order = "created_index DESC, id DESC"
     if query.text:
         arm = _residual(query)
@@ -123,7 +105,7 @@ def _arms(query: TaskQuery) -> list[_Arm]:
     states = tuple(sorted(set(query.states)))
     if query.node:
         where = "t.assigned_node = ? AND t.state = ?"
-        return [_Arm(where, (query.node, state)) for state in states or _STATES]
+        return [_Arm(where, (query.node, state)) for state in states or STATES]
     if states:
         return [_Arm("t.state = ?", (state,)) for state in states]
     return [_Arm("1", ())]
@@ -174,7 +156,7 @@ def list_dead_letters(db: sqlite3.Connection, codec: Codec, limit: int, cursor: 
 
 
 def dead_letter_page(codec: Codec, count: int, cursor: str) -> Statement:
-    after = decode_cursor(cursor) or (_INT_MAX, "")
+    after = decode_cursor(cursor) or (INT_MAX, "")
     # The planner would rather take the index by state, and sort.
     sql = (
         f"SELECT {', '.join(codec.columns)} FROM te_tasks INDEXED BY te_tasks_dead WHERE state = {int(DEAD_LETTER)}"
@@ -183,54 +165,12 @@ def dead_letter_page(codec: Codec, count: int, cursor: str) -> Statement:
     return Statement(sql, (*after, count))
 
 
-def list_events(db: sqlite3.Connection, codec: Codec, query: EventQuery) -> EventPage:
-    limit = checked_limit(query.limit)
-    rows = event_page(db, codec, query, limit + 1).rows(db)
-    events = [event for values in rows[:limit] if isinstance(event := codec.decode(values), Event)]
-    after = encode_cursor(events[-1].index, events[-1].id.partition("-")[2]) if len(rows) > limit else ""
-    return EventPage(events, after, saved_index(db))
-
-
-def event_page(db: sqlite3.Connection, codec: Codec, query: EventQuery, count: int) -> Statement:
-    """The statement behind one page of `count` rows."""
-    position = decode_cursor(query.cursor)
-    after = (position[0], _event_number(position[1])) if position else (-1, -1)
-    if query.since_us > 0 and not position:
-        # Leader time never goes back, so that all later events have later indexes.
-        rows = event_start(query).rows(db)
-        after = (rows[0][0] - 1, _INT_MAX) if rows else (_INT_MAX, _INT_MAX)
-    parts = ["(log_index, number) > (?, ?)", "at >= ?"]
-    values: list[Any] = [*after, query.since_us]
-    if query.task:
-        parts.append("task_id = ? AND task_id <> ''")
-        values.append(query.task)
-    if query.node:
-        parts.append("node = ? AND node <> ''" if not query.task else "+node = ?")
-        values.append(query.node)
-    sql = (
-        f"SELECT {', '.join(codec.columns)} FROM te_task_events WHERE {' AND '.join(parts)}"
-        " ORDER BY log_index, number LIMIT ?"
-    )
-    return Statement(sql, (*values, count))
-
-
-def event_start(query: EventQuery) -> Statement:
-    sql = "SELECT log_index FROM te_task_events WHERE at >= ? ORDER BY at, log_index LIMIT 1"
-    return Statement(sql, (query.since_us,))
-
-
-def recent_events(codec: Codec, count: int) -> Statement:
-    """The statement behind the last `count` events, the latest first."""
-    sql = f"SELECT {', '.join(codec.columns)} FROM te_task_events ORDER BY log_index DESC, number DESC LIMIT ?"
-    return Statement(sql, (count,))
-
-
 def counts(db: sqlite3.Connection, node: str = "") -> dict[int, int]:
     """Tasks by state, of one node or of all."""
     if node:
-        marks = ",".join("?" * len(_STATES))
+        marks = ",".join("?" * len(STATES))
         sql = f"SELECT state, tasks FROM te_task_counts WHERE state IN ({marks}) AND node = ? AND tasks > 0"
-        return dict(db.execute(sql, (*_STATES, node)))
+        return dict(db.execute(sql, (*STATES, node)))
     return dict(db.execute("SELECT state, sum(tasks) AS n FROM te_task_counts GROUP BY state HAVING n > 0"))
 
 
@@ -267,23 +207,17 @@ def decode_cursor(cursor: str) -> tuple[int, str] | None:
     if not cursor:
         return None
     if len(cursor) > _CURSOR_LIMIT_CHARS:
-        raise _bad_cursor()
+        raise bad_cursor()
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
         position, _, key = text.partition(" ")
         number = int(position)
     except (ValueError, binascii.Error):
-        raise _bad_cursor() from None
-    if not key or not 0 <= number <= _INT_MAX:
-        raise _bad_cursor()
+        raise bad_cursor() from None
+    if not key or not 0 <= number <= INT_MAX:
+        raise bad_cursor()
     return number, key
 
 
-def _event_number(text: str) -> int:
-    if not text.isdecimal() or len(text) > 18:
-        raise _bad_cursor()
-    return int(text)
-
-
-def _bad_cursor() -> Fault:
+def bad_cursor() -> Fault:
     return Fault(Code.INVALID, "The cursor is not one that a list returned.", "Begin again without a cursor.")

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from cortex.v1.types_pb2 import Event, Workflow
 from node.core.model import LIVE, LIVE_OPERATION, LIVE_WORKFLOW, Change, Key, Row, Table, row_digest
-from node.store import past, queries
+from node.store import events, past, queries
 from node.store.connect import MEMORY, Connection, open_writer
 from node.store.past import Aged
 from node.store.rows import Codec, codecs
+from node.store.slow import SlowReads
 from node.store.writer import Writer
 
 FILE = "state.sqlite"
@@ -51,6 +52,8 @@ class Store:
         self._writer_connection: Connection | None = None
         self._cold: Connection | None = None
         self._history: Connection | None = None
+        self._slow: Connection | None = None
+        self._reads: SlowReads | None = None
 
     def open(self) -> None:
         """Create or migrate the database. Raises StoreDamaged, StoreTooNew or StoreUnavailable."""
@@ -59,17 +62,29 @@ class Store:
     def _begin(self, writer: Connection) -> None:
         self._writer_connection = writer
         if str(self._path) == MEMORY:
-            self._cold = self._history = writer
+            self._cold = self._history = self._slow = writer
+            self._reads = SlowReads(writer, self._codecs)
             return
         # Cold rows are on the path of apply: a slow list must not hold their connection.
         self._cold = Connection(str(self._path), cache_kib=8_192, read_only=True)
         self._history = Connection(str(self._path), cache_kib=8_192, read_only=True)
+        self._slow = Connection(str(self._path), cache_kib=8_192, read_only=True)
+        self._reads = SlowReads(self._slow, self._codecs)
 
     def close(self) -> None:
-        for connection in {self._history, self._cold, self._writer_connection} - {None}:
+        if self._reads is not None:
+            self._reads.close()
+        for connection in {self._slow, self._history, self._cold, self._writer_connection} - {None}:
             assert connection is not None
             connection.close()
-        self._writer_connection = self._cold = self._history = None
+        self._writer_connection = self._cold = self._history = self._slow = self._reads = None
+
+    @property
+    def reads(self) -> SlowReads:
+        """What may take long: to be called off the event loop."""
+        if self._reads is None:
+            raise RuntimeError("the store is not open")
+        return self._reads
 
     def saved(self) -> Saved:
         with _opened(self._cold).transaction() as db:
@@ -149,16 +164,16 @@ class Store:
         with _opened(self._history).transaction() as db:
             return queries.list_dead_letters(db, self._codecs[Table.TASKS], limit, cursor)
 
-    def list_events(self, query: queries.EventQuery) -> queries.EventPage:
-        """Events that match, oldest first. Raises Fault for a bad cursor or limit."""
+    def list_events(self, query: events.EventQuery) -> events.EventPage:
+        """Events that match, oldest first unless asked for otherwise. Raises Fault for a bad cursor or limit."""
         with _opened(self._history).transaction() as db:
-            return queries.list_events(db, self._codecs[Table.EVENTS], query)
+            return events.list_events(db, self._codecs[Table.EVENTS], query)
 
     def recent_events(self, limit: int) -> list[Event]:
         """The last events, oldest first."""
         codec = self._codecs[Table.EVENTS]
         with _opened(self._history).transaction() as db:
-            rows = queries.recent_events(codec, queries.checked_limit(limit)).rows(db)
+            rows = events.recent_events(codec, queries.checked_limit(limit)).rows(db)
         return [event for values in reversed(rows) if isinstance(event := codec.decode(values), Event)]
 
     def counts(self) -> queries.Counts:

@@ -62,9 +62,13 @@ BY_STATE = "SEARCH t USING INDEX te_tasks_by_state (state=? AND (created_index,i
 BY_NODE = "SEARCH t USING INDEX te_tasks_by_node (assigned_node=? AND state=? AND (created_index,id)<(?,?))"
 BY_WORKFLOW = "SEARCH t USING INDEX te_tasks_by_workflow (workflow_id=? AND (created_index,id)<(?,?))"
 BY_TEXT = "SEARCH x USING PRIMARY KEY ((created_index,task_id)<(?,?))"
-BY_EVENT = "SEARCH te_task_events USING PRIMARY KEY ((log_index,number)>(?,?))"
-OF_TASK = "SEARCH te_task_events USING INDEX te_task_events_by_task (task_id=? AND (log_index,number)>(?,?))"
-OF_NODE = "SEARCH te_task_events USING INDEX te_task_events_by_node (node=? AND (log_index,number)>(?,?))"
+OLDEST = "(log_index,number)>(?,?) AND log_index<?)"
+NEWEST = "log_index>? AND (log_index,number)<(?,?))"
+EVENTS_BY = "SEARCH te_task_events USING INDEX te_task_events_"
+BY_EVENT = f"SEARCH te_task_events USING PRIMARY KEY ({OLDEST}"
+OF_TASK = f"{EVENTS_BY}by_task (task_id=? AND {OLDEST}"
+OF_NODE = f"{EVENTS_BY}by_node (node=? AND {OLDEST}"
+CORDONED, FAILED_EVENT, ASSIGNED_EVENT = 18, 5, 2
 
 READS: dict[str, tuple[Callable[[Store], object], str]] = {
     "tasks": (tasks(), "SEARCH t USING INDEX te_tasks_newest ((created_index,id)<(?,?))"),
@@ -88,6 +92,31 @@ READS: dict[str, tuple[Callable[[Store], object], str]] = {
     "events of a task since": (events(task="t1", since_us=5), OF_TASK),
     "events of a node": (events(node="n1", cursor=EVENTS_FURTHER), OF_NODE),
     "events of a task on a node": (events(task="t1", node="n1"), OF_TASK),
+    "newest events": (events(newest_first=True), f"SEARCH te_task_events USING PRIMARY KEY ({NEWEST}"),
+    "newest events, next page": (
+        events(newest_first=True, cursor=EVENTS_FURTHER, since_us=5),
+        f"SEARCH te_task_events USING PRIMARY KEY ({NEWEST}",
+    ),
+    "newest events of a task": (
+        events(newest_first=True, task="t1"),
+        f"{EVENTS_BY}by_task (task_id=? AND {NEWEST}",
+    ),
+    "events of a workflow": (
+        events(workflow="w1", types=(ASSIGNED_EVENT,)),
+        f"{EVENTS_BY}by_workflow (workflow_id=? AND {OLDEST}",
+    ),
+    "events of an operation": (
+        events(operation="o", newest_first=True),
+        f"{EVENTS_BY}by_operation (operation=? AND {NEWEST}",
+    ),
+    "events of an actor": (events(actor="a", since_us=3), f"{EVENTS_BY}audit ({OLDEST}"),
+    "audit": (events(audit=True, newest_first=True), f"{EVENTS_BY}audit ({NEWEST}"),
+    "a node's own events": (
+        events(node="n1", types=(CORDONED,), newest_first=True),
+        f"{EVENTS_BY}of_nodes (node=? AND {NEWEST}",
+    ),
+    "events of rare types": (events(types=(FAILED_EVENT, CORDONED)), f"{EVENTS_BY}rare (type=? AND {OLDEST}"),
+    "events of frequent types": (events(types=(FAILED_EVENT, ASSIGNED_EVENT)), BY_EVENT),
     "recent events": (lambda store: store.recent_events(9), "SCAN te_task_events"),
     "prefix": (
         lambda store: store.ids_with_prefix("t"),

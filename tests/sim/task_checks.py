@@ -11,9 +11,10 @@ from node.consensus.port import Committed
 from node.core import machine
 from node.core.model import ENDED, Key, Row, Table
 from node.core.state import ClusterState
-from node.store.queries import EventQuery
+from node.store.events import EventQuery
 from node.store.store import Store
 from tests.sim.processes import Execution
+from tests.sim.workflow_checks import WorkflowChecker
 
 Report = Callable[[str], None]
 _RESULTS = (types_pb2.EVENT_TYPE_COMPLETED, types_pb2.EVENT_TYPE_DEAD_LETTERED)
@@ -33,6 +34,7 @@ class TaskChecker:
         self._created: Counter[str] = Counter()
         self.trimmed: set[str] = set()
         self.parts = 0
+        self.reached: Counter[str] = Counter()
 
     def applied(self, node: str, index: int, digest: bytes) -> None:
         """Same index, same digest, on every replica and in every life."""
@@ -124,6 +126,7 @@ class TaskChecker:
     def replay(self, log: Iterable[Committed], state: ClusterState) -> None:
         """The log through the pure core, from nothing, leads to the same digest."""
         fresh = ClusterState()
+        workflows = WorkflowChecker(self._report)
         rows: dict[Key, Row] = {}
         self.parts = 0
         self._created.clear()
@@ -144,6 +147,8 @@ class TaskChecker:
                         self.trimmed.add(change.id)
                 else:
                     rows[key] = change.new
+            workflows.applied(outcome.changes, rows)
+        self.reached = workflows.reached
         if (fresh.index, fresh.digest) != (state.index, state.digest):
             self._report(f"replaying the log to {fresh.index} does not lead to the state at {state.index}")
 
