@@ -11,6 +11,8 @@ from node.supervisor.capture import Capture
 _KILL_AGAIN_US = 100_000
 # Longest wait for pipes that something out of reach still holds open after all processes are gone.
 _PIPE_GRACE_US = 200_000
+# How long after KILL a process that is still there counts as unkillable.
+UNKILLABLE_US = 60_000_000
 NEVER = 1 << 62
 
 
@@ -31,6 +33,9 @@ class Order:
     kill_timeout_us: int
     lease_end_us: int
     success_codes: tuple[int, ...]
+    start_before_us: int
+    stall_us: int
+    idle_us: int
 
     def __init__(self, values: tuple[object, ...]) -> None:
         for name, value in zip(wire.ORDER_FIELDS, values, strict=True):
@@ -42,7 +47,9 @@ class Order:
         return self.output.rpartition("/")[2]
 
     def may_start(self, now_us: int) -> bool:
-        """Whether enough of the lease is left to end it in order."""
+        """Whether it may start at all by now, and enough of the lease is left to end it in order."""
+        if 0 <= self.start_before_us <= now_us:
+            return False
         return self.lease_end_us < 0 or self.lease_end_us - now_us >= self.kill_timeout_us + 1_000_000
 
 
@@ -57,9 +64,14 @@ class Attempt:
         "group",
         "kill_us",
         "killed",
+        "killed_us",
+        "memory_count",
         "order",
+        "out_of_memory",
+        "output_us",
         "pid",
         "pipes_until_us",
+        "said",
         "spawned_us",
         "started_us",
         "status",
@@ -82,6 +94,11 @@ class Attempt:
         self.cause = wire.CAUSE_NONE
         self.kill_us = NEVER
         self.killed = False
+        self.killed_us = 0
+        self.memory_count = -1
+        self.out_of_memory = False
+        self.output_us = spawned_us
+        self.said: set[str] = set()
         self.status = 0
         self.usage = (0, 0, 0)
         self.cwd = ""
@@ -104,7 +121,27 @@ class Attempt:
         due = self.spawned_us + order.timeout_us if order.timeout_us else NEVER
         if order.lease_end_us >= 0:
             due = min(due, order.lease_end_us - order.kill_timeout_us)
+        for what, limit_us in (("stall", order.stall_us), ("idle", order.idle_us)):
+            if limit_us and what not in self.said:
+                due = min(due, self.output_us + limit_us)
         return due
+
+    def notices(self, now_us: int) -> list[tuple[object, ...]]:
+        """What the daemon is to be told of it now, each once."""
+        key, order = self.order.key, self.order
+        if self.stopping:
+            if "unkillable" in self.said or not self.killed or now_us < self.killed_us + UNKILLABLE_US:
+                return []
+            self.said.add("unkillable")
+            seconds = (now_us - self.killed_us) // 1_000_000
+            return [("unkillable", key, f"Process group {self.group} of the command outlived KILL by {seconds} s.")]
+        found: list[tuple[object, ...]] = []
+        quiet_us = now_us - self.output_us
+        for what, limit_us in (("stall", order.stall_us), ("idle", order.idle_us)):
+            if self.pid and limit_us and what not in self.said and quiet_us >= limit_us:
+                self.said.add(what)
+                found.append(("quiet", key, quiet_us, what == "idle"))
+        return found
 
     def due_cause(self, now_us: int) -> int:
         """Why it must be stopped now, or CAUSE_NONE."""
@@ -145,6 +182,8 @@ class Attempt:
         return self.signal_group(0)
 
     def kill_again(self, now_us: int) -> None:
+        if not self.killed:
+            self.killed_us = now_us
         self.killed = True
         self.kill_us = now_us + _KILL_AGAIN_US
 
@@ -186,6 +225,8 @@ class Attempt:
             return wire.CAUSE_NONE
         if self.cause:
             return self.cause
+        if self.out_of_memory:
+            return wire.CAUSE_OUT_OF_MEMORY
         return wire.CAUSE_SIGNAL if number else wire.CAUSE_EXIT
 
 

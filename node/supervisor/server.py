@@ -16,6 +16,7 @@ from node.supervisor.family import Family
 from node.supervisor.folders import Folders
 from node.supervisor.journal import Journal
 from node.supervisor.log import note
+from node.supervisor.reaper import Reaper
 from node.supervisor.spawn import Busy, CannotStart, Spawner
 from node.supervisor.waiting import Waiting
 from node.supervisor.wake import wake_fd
@@ -58,6 +59,7 @@ class Supervisor:
         self._family = family
         self._folders = Folders(f"{data}/work")
         self._spawner = spawner
+        self._reaper = Reaper()
         self._output_fd = os.open(f"{data}/output", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._cap_bytes = 64 * 1024 * 1024
         self._wake_us = NEVER
@@ -163,6 +165,9 @@ class Supervisor:
                 self._dismiss(self._channel)
             self._channel = channel
             channel.push(("inventory", self._inventory()))
+            for attempt in self._attempts.values():
+                attempt.said.clear()
+            self._wake_us = 0
         for message in messages:
             try:
                 self._handle(message)
@@ -212,13 +217,13 @@ class Supervisor:
             if not known and not self._quitting:
                 self._waiting.add(order)
 
-    def _renew(self, ends: list[tuple[str, int]]) -> None:
-        for key, end_us in ends:
+    def _renew(self, ends: list[tuple[str, int, int]]) -> None:
+        for key, end_us, start_before_us in ends:
             attempt = self._attempts.get(key)
             if attempt is not None:
                 attempt.order.lease_end_us = end_us
             else:
-                self._waiting.renew(key, end_us)
+                self._waiting.renew(key, end_us, start_before_us)
 
     def _forget(self, keys: list[str]) -> None:
         for key in keys:
@@ -275,6 +280,7 @@ class Supervisor:
         stdout = Capture(out, self._output_fd, f"{order.output}.out", self._cap_bytes)
         stderr = Capture(err, self._output_fd, f"{order.output}.err", self._cap_bytes)
         attempt = Attempt(order, pid, stdout, stderr, boot_us())
+        self._reaper.began(attempt)
         attempt.cwd = own
         self._journal.spawned(key, pid)
         self._attempts[key] = self._by_pid[pid] = attempt
@@ -286,7 +292,8 @@ class Supervisor:
 
     def _read(self, fd: int, attempt: Attempt) -> None:
         capture = attempt.stdout if attempt.stdout.fd == fd else attempt.stderr
-        capture.read()
+        if capture.read():
+            attempt.output_us = boot_us()
         if not capture.open:
             del self._pipes[fd]
             if not attempt.pid:
@@ -301,21 +308,8 @@ class Supervisor:
                 self._pipes.pop(fd, None)
 
     def _reap(self) -> None:
-        ended: list[Attempt] = []
         now_us = boot_us()
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if not pid:
-                break
-            attempt = self._by_pid.pop(pid, None)
-            if attempt is None:
-                continue
-            used = (int(usage.ru_utime * 1e6), int(usage.ru_stime * 1e6), usage.ru_maxrss * 1024)
-            attempt.reaped(status, used, now_us)
-            ended.append(attempt)
+        ended = self._reaper.reap(self._by_pid, now_us)
         if ended or self._ending:
             children = self._family.orphans(self._by_pid)
             for attempt in {**self._ending, **{attempt.order.key: attempt for attempt in ended}}.values():
@@ -381,6 +375,8 @@ class Supervisor:
                 attempt.kill_again(now_us)
                 found = self._family.of(attempt, self._by_pid, self._attempts)
                 self._family.signal(attempt, found, signal.SIGKILL)
+            for notice in attempt.notices(now_us):
+                self._send(*notice)
             if not attempt.pid:
                 self._settle(attempt, now_us)
             if attempt.order.key in self._attempts:

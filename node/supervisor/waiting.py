@@ -43,11 +43,12 @@ class Waiting:
         self._unleased.discard(key)
         return self._orders.pop(key, None) is not None
 
-    def renew(self, key: str, lease_end_us: int) -> None:
+    def renew(self, key: str, lease_end_us: int, start_before_us: int) -> None:
         order = self._orders.get(key)
         if order is None:
             return
         order.lease_end_us = lease_end_us
+        order.start_before_us = start_before_us
         if key in self._unleased:
             self._unleased.discard(key)
             self._queue.add(key, order.kind, order.priority, order.created_us)

@@ -9,7 +9,7 @@ Daemon to supervisor:
   ("spawn", [order, ...])                    an order is a tuple in the order of ORDER_FIELDS
   ("recall", [key, ...])
   ("stop", [(key, cause, kill_timeout_us), ...])
-  ("renew", [(key, lease_end_us), ...])      on the boot clock
+  ("renew", [(key, lease_end_us, start_before_us), ...])      on the boot clock
   ("forget", [key, ...])
   ("quit",)                                  end every command, then itself
 Supervisor to daemon:
@@ -18,13 +18,15 @@ Supervisor to daemon:
   ("ended", key, result)                     a tuple in the order of RESULT_FIELDS
   ("recalled", key, never_started)
   ("delayed", sentence)                      the machine is out of descriptors or processes
+  ("quiet", key, quiet_us, idle)             no output for its stall_us or, if idle, its idle_us; it runs on
+  ("unkillable", key, sentence)              it outlived KILL by a minute
 """
 
 from __future__ import annotations
 
 import marshal
 
-PROTOCOL = 1
+PROTOCOL = 2
 SOCKET = "supervisor.sock"
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 
@@ -38,6 +40,7 @@ CAUSE_NONE = 0
 CAUSE_EXIT = 1
 CAUSE_SIGNAL = 2
 CAUSE_TIMEOUT = 3
+CAUSE_OUT_OF_MEMORY = 4
 CAUSE_CANNOT_START = 5
 CAUSE_CANCEL = 6
 CAUSE_MIGRATE = 7
@@ -56,6 +59,9 @@ ORDER_FIELDS = (
     "kill_timeout_us",
     "lease_end_us",  # boot clock; -1 = no lease
     "success_codes",  # beside 0
+    "start_before_us",  # boot clock; -1 = it may start as long as its lease allows it
+    "stall_us",  # silence of which the daemon is told; 0 = none
+    "idle_us",  # likewise
 )
 
 RESULT_FIELDS = (

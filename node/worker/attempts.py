@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from cortex.v1 import worker_pb2 as w
 from cortex.v1.types_pb2 import OnLost
-from node.worker.ledger import Contents, key_of
-from node.worker.port import NO_LEASE, AttemptKey, StopOrder
+from node.worker.ledger import Contents, is_final, key_of
+from node.worker.port import NO_LEASE, AttemptKey, Lease, StopOrder
 
 KILL_TIMEOUT_MS = 5_000
 
@@ -30,6 +30,7 @@ class Attempt:
     boot_id: str  # of its acceptance
     state: State
     lease_end_us: int = 0  # boot clock; NO_LEASE = never, 0 = none granted yet
+    start_before_us: int = NO_LEASE  # boot clock; NO_LEASE = no limit beside the lease
     start_reported: bool = False
     outcome: w.AttemptState.ValueType = w.ATTEMPT_STATE_ENDED  # what its last report says
     at_supervisor: bool = False  # it may hold the attempt or its result
@@ -51,24 +52,37 @@ class Attempt:
     def _is_endless(self) -> bool:
         return self.assignment.lease_ms == 0 or self.assignment.spec.on_lost == OnLost.ON_LOST_HOLD
 
+    @property
+    def granted(self) -> Lease:
+        """What the supervisor is to go by; only once `lease_end_us` is not 0."""
+        return Lease(self.lease_end_us, self.start_before_us)
+
     def lease(self, from_us: int | None) -> None:
         """Grant the assignment's own lease, counted from `from_us` on the boot clock; None: wait for a renewal."""
-        if self._is_endless:
-            self.lease_end_us = NO_LEASE
-        elif from_us is not None:
-            self.lease_end_us = from_us + self.assignment.lease_ms * 1000
+        if from_us is not None:
+            self.renew(from_us, self.assignment.lease_ms)
 
     def renew(self, sent_us: int, lease_ms: int) -> bool:
-        """Whether a renewal that was sent at `sent_us` moves its lease's end."""
-        if self.state == State.REPORTED or self.lease_end_us == NO_LEASE:
+        """Whether a renewal that was sent at `sent_us` changes what its supervisor may do."""
+        if self.state == State.REPORTED:
             return False
         if self._is_endless:
-            self.lease_end_us = NO_LEASE
-            return True
-        if self.assignment.spec.on_lost == OnLost.ON_LOST_WAIT:
+            return self._renew_endless(sent_us)
+        spec = self.assignment.spec
+        if spec.on_lost == OnLost.ON_LOST_WAIT:
             lease_ms = self.assignment.lease_ms
+        # As the leader counts it: a lease that was lowered since leaves time to end the command in order.
+        lease_ms = max(lease_ms, 3 * spec.kill_timeout_ms)
         self.lease_end_us = max(self.lease_end_us, sent_us + lease_ms * 1000)
         return True
+
+    def _renew_endless(self, sent_us: int) -> bool:
+        """It runs without a lease, but does not start long after the cluster was last heard of."""
+        before = self.granted
+        self.lease_end_us = NO_LEASE
+        if self.assignment.start_before_ms:
+            self.start_before_us = max(self.start_before_us, sent_us + self.assignment.start_before_ms * 1000)
+        return before != self.granted and (self.state != State.RUNNING or before.end_us == 0)
 
 
 class Attempts:
@@ -161,8 +175,8 @@ class Attempts:
     def _load_report(self, report: w.Report) -> None:
         key = key_of(report)
         attempt = self._by_key.get(key)
-        if report.HasField("started"):
-            if attempt is not None:
+        if not is_final(report):
+            if attempt is not None and report.HasField("started"):
                 attempt.start_reported = True
             return
         if attempt is None:

@@ -76,6 +76,11 @@ def key_of(report: Report) -> AttemptKey:
     return AttemptKey(inner.task, inner.fence)
 
 
+def is_final(report: Report) -> bool:
+    """Whether nothing more is to come of the attempt that a report speaks of."""
+    return report.WhichOneof("kind") in ("ended", "recalled", "lost")
+
+
 class Ledger:
     """Records are appended by the methods below and are durable once a sync() that was called later returns."""
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from cortex.v1.worker_pb2 import Report, Reports
-from node.worker.ledger import Ledger
+from node.worker.ledger import Ledger, is_final
 
 # While busy, commit cycles cost more than waiting; a start travels with an end that follows at once.
 _FLUSH_S = 0.020
@@ -50,7 +50,7 @@ class Outbox:
         self._reports.append(report)
         self._bytes += report.ByteSize()
         busy_s = self._flushed_s + _FLUSH_S
-        if report.HasField("started"):
+        if not is_final(report):
             self._flush_at(max(now_s + _START_HOLD_S, busy_s))
         elif len(self._reports) >= _BATCH_REPORTS or self._bytes >= _BATCH_BYTES or self._is_idle():
             # At the end of this turn of the loop, so that all that is known by then goes together.
@@ -86,7 +86,7 @@ class Outbox:
             self._timer = None
         if not self._reports:
             return
-        if not all(report.HasField("started") for report in self._reports):
+        if any(is_final(report) for report in self._reports):
             self._flushed_s = self._loop.time()
         batches = [self._ledger.add_batch(part) for part in _split(self._reports)]
         self._reports = []

@@ -41,9 +41,19 @@ class SpawnOrder:
     kill_timeout_us: int
     lease_end_us: int  # boot clock; NO_LEASE = never
     success_codes: tuple[int, ...]  # beside 0
+    start_before_us: int = -1  # boot clock; NO_LEASE = it may start as long as its lease allows it
+    stall_us: int = 0  # silence of which it is to tell; 0 = none
+    idle_us: int = 0  # likewise
 
 
 NO_LEASE = -1
+
+
+class Lease(NamedTuple):
+    """How long an attempt may run, and until when it may start, on the boot clock; NO_LEASE = without end."""
+
+    end_us: int
+    start_before_us: int = NO_LEASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +151,24 @@ class Delayed:
     reason: str
 
 
-SupervisorEvent = Connected | Disconnected | Started | Finished | Returned | Delayed
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """A running command wrote nothing for its stall_us or, if `idle`, its idle_us. Said once per connection."""
+
+    key: AttemptKey
+    quiet_us: int
+    idle: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unkillable:
+    """A command outlived KILL by a minute. Said once per connection."""
+
+    key: AttemptKey
+    reason: str  # one sentence
+
+
+SupervisorEvent = Connected | Disconnected | Started | Finished | Returned | Delayed | Quiet | Unkillable
 Listener = Callable[[Sequence[SupervisorEvent]], None]
 
 
@@ -169,8 +196,7 @@ class SupervisorPort(Protocol):
     def stop(self, orders: Sequence[StopOrder]) -> None:
         """TERM, then KILL; what waits is returned instead."""
 
-    def renew(self, ends: Mapping[AttemptKey, int]) -> None:
-        """New lease ends on the boot clock."""
+    def renew(self, leases: Mapping[AttemptKey, Lease]) -> None: ...
 
     def forget(self, keys: Sequence[AttemptKey]) -> None:
         """Drop results; what waits will never start, what runs is ended without a result."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 
+from cortex.v1 import worker_pb2
 from cortex.v1.types_pb2 import Cause, StreamSummary, TaskResult, TaskSpec, Usage
 from cortex.v1.worker_pb2 import Assignment, Ended
-from node.worker.port import AttemptResult, StreamEnd
+from node.worker.port import AttemptResult, Quiet, StreamEnd, Unkillable
 
 
 def ended(assignment: Assignment, result: AttemptResult) -> Ended:
@@ -21,6 +22,15 @@ def unstarted(assignment: Assignment, cause: Cause.ValueType, error: str, now_us
     """The end of an attempt that never ran; `now_us` is unix time."""
     result = TaskResult(ended_at_us=now_us)
     return Ended(task=assignment.task, fence=assignment.fence, cause=cause, error=error, result=result)
+
+
+def notice(event: Quiet | Unkillable) -> worker_pb2.Report:
+    """What is told of a command that runs on."""
+    task, fence = event.key
+    if isinstance(event, Unkillable):
+        return worker_pb2.Report(unkillable=worker_pb2.Unkillable(task=task, fence=fence, reason=event.reason))
+    stalled = worker_pb2.Stalled(task=task, fence=fence, quiet_us=event.quiet_us, idle=event.idle)
+    return worker_pb2.Report(stalled=stalled)
 
 
 def _task_result(result: AttemptResult) -> TaskResult:
@@ -60,6 +70,10 @@ def _sentence(spec: TaskSpec, result: AttemptResult) -> str:
         return f"The command was killed by {how}, which Cortex did not send."
     if result.cause == Cause.CAUSE_TIMEOUT:
         return f"The command ran longer than its timeout of {spec.timeout_ms / 1000:g} s; it ended with {how}."
+    if result.cause == Cause.CAUSE_OUT_OF_MEMORY:
+        return f"The kernel killed the command, or a part of it, since memory ran out; it ended with {how}."
+    if result.cause == Cause.CAUSE_IDLE:
+        return f"The command was stopped because its agent was idle; it ended with {how}."
     if result.cause == Cause.CAUSE_CANCEL:
         return f"The command was stopped by a cancel; it ended with {how}."
     if result.cause == Cause.CAUSE_MIGRATE:

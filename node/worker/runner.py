@@ -13,7 +13,7 @@ from node.env import Env
 from node.worker import results
 from node.worker.attempts import Attempt, Attempts, State
 from node.worker.executors.port import CannotPrepare, DirectExecutor, ProcessExecutor
-from node.worker.ledger import Ledger, key_of
+from node.worker.ledger import Ledger, is_final, key_of
 from node.worker.outbox import Outbox
 from node.worker.output import OutputStore
 from node.worker.port import (
@@ -21,14 +21,16 @@ from node.worker.port import (
     AttemptResult,
     Connected,
     Delayed,
+    Disconnected,
     Finished,
     HeldAttempt,
     HeldState,
-    Returned,
+    Quiet,
     SpawnOrder,
     Started,
     SupervisorEvent,
     SupervisorPort,
+    Unkillable,
 )
 
 _STOP_S = 3.0
@@ -140,7 +142,7 @@ class Runner:
         """The leader acknowledged a renewal of `fences` that was sent at `sent_us` on the boot clock."""
         self._supervisor.renew(
             {
-                attempt.key: attempt.lease_end_us
+                attempt.key: attempt.granted
                 for attempt in self.attempts
                 if attempt.key.fence in fences and attempt.renew(sent_us, lease_ms)
             }
@@ -160,7 +162,7 @@ class Runner:
         kept = {
             AttemptKey(verdict.task, verdict.fence) for verdict in verdicts if verdict.kind == w.VERDICT_KIND_KEEP
         }
-        final = [key_of(report) for report in batch.reports if not report.HasField("started")]
+        final = [key_of(report) for report in batch.reports if is_final(report)]
         self._drop([key for key in final if key not in kept])
         self.judge(verdicts)
         for report in batch.reports:
@@ -215,6 +217,9 @@ class Runner:
             kill_timeout_us=attempt.kill_timeout_us,
             lease_end_us=attempt.lease_end_us,
             success_codes=tuple(spec.success_codes),
+            start_before_us=attempt.start_before_us,
+            stall_us=spec.stall_after_ms * 1000,
+            idle_us=spec.idle_timeout_ms * 1000,
         )
 
     def _cannot_start(self, attempt: Attempt, error: str) -> None:
@@ -228,7 +233,7 @@ class Runner:
                 self._reconcile(event)
             elif isinstance(event, Delayed):
                 self._log.warning("commands wait", reason=event.reason)
-            elif isinstance(event, (Started, Finished, Returned)):
+            elif not isinstance(event, Disconnected):
                 attempt = self.attempts.get(event.key)
                 if attempt is None or attempt.state == State.REPORTED:
                     continue
@@ -236,6 +241,8 @@ class Runner:
                     self._started(attempt, event.started_us)
                 elif isinstance(event, Finished):
                     self._finished(attempt, event.result)
+                elif isinstance(event, (Quiet, Unkillable)):
+                    self.outbox.add(results.notice(event))
                 elif event.never_started:
                     self._returned(attempt)
 
@@ -244,7 +251,7 @@ class Runner:
         self._boot_id = connected.boot_id
         held = {item.key: item for item in connected.attempts}
         self._supervisor.configure(self._slots, self._output_limit_bytes)
-        kept = {key_of(report) for batch in self.outbox.durable() for report in batch.reports}
+        kept = {key_of(report) for batch in self.outbox.durable() for report in batch.reports if is_final(report)}
         self._supervisor.forget(
             [
                 key
@@ -263,9 +270,7 @@ class Runner:
             else:
                 self._adopt(attempt, item)
         self._respawn(missing)
-        self._supervisor.renew(
-            {attempt.key: attempt.lease_end_us for attempt in self.attempts if attempt.lease_end_us > 0}
-        )
+        self._supervisor.renew({attempt.key: attempt.granted for attempt in self.attempts if attempt.lease_end_us})
 
     def _adopt(self, attempt: Attempt, item: HeldAttempt) -> None:
         if item.state == HeldState.ENDED and item.result is not None:
@@ -352,7 +357,7 @@ class Runner:
             self.on_batch(batch)
 
     def _batch_durable(self, batch: w.Reports) -> None:
-        ended = [self.attempts.get(key_of(report)) for report in batch.reports if not report.HasField("started")]
+        ended = [self.attempts.get(key_of(report)) for report in batch.reports if is_final(report)]
         self._release(attempt for attempt in ended if attempt is not None)
 
 

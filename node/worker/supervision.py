@@ -26,13 +26,16 @@ from node.worker.port import (
     Finished,
     HeldAttempt,
     HeldState,
+    Lease,
     Listener,
+    Quiet,
     Returned,
     SpawnOrder,
     Started,
     StopOrder,
     StreamEnd,
     SupervisorEvent,
+    Unkillable,
 )
 
 _GREETING_TIMEOUT_S = 10.0
@@ -79,9 +82,9 @@ class ProcessSupervisor:
         if orders:
             self._send(("stop", [(str(order.key), int(order.cause), order.kill_timeout_us) for order in orders]))
 
-    def renew(self, ends: Mapping[AttemptKey, int]) -> None:
-        if ends:
-            self._send(("renew", [(str(key), end_us) for key, end_us in ends.items()]))
+    def renew(self, leases: Mapping[AttemptKey, Lease]) -> None:
+        if leases:
+            self._send(("renew", [(str(key), *lease) for key, lease in leases.items()]))
 
     def forget(self, keys: Sequence[AttemptKey]) -> None:
         if keys:
@@ -301,6 +304,9 @@ def _order(order: SpawnOrder) -> tuple[object, ...]:
         order.kill_timeout_us,
         order.lease_end_us,
         order.success_codes,
+        order.start_before_us,
+        order.stall_us,
+        order.idle_us,
     )
 
 
@@ -321,6 +327,12 @@ def _event(message: tuple[object, ...], greeting: Mapping[str, str]) -> Supervis
         return Returned(AttemptKey.parse(str(key)), bool(never_started))
     if kind == "delayed":
         return Delayed(str(rest[0]))
+    if kind == "quiet":
+        key, quiet_us, idle = rest
+        return Quiet(AttemptKey.parse(str(key)), int(quiet_us), bool(idle))  # type: ignore[call-overload]
+    if kind == "unkillable":
+        key, reason = rest
+        return Unkillable(AttemptKey.parse(str(key)), str(reason))
     return None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cortex.v1.types_pb2 import Cause
-from node.worker.port import AttemptKey, AttemptResult, Returned, SpawnOrder, Started, StopOrder
+from node.worker.port import AttemptKey, AttemptResult, Lease, Returned, SpawnOrder, Started, StopOrder
 from tests.node.supervisor_kit import Watched, alive, boot_us, family, state_of, supervised, until, zombies
 
 CANCEL = Cause.CAUSE_CANCEL
@@ -198,7 +198,7 @@ async def test_renewal_lets_it_run_on(watched: Watched) -> None:
     order = replace(order, lease_end_us=boot_us() + 1_300_000)
     watched.port.spawn([order])
     await watched.started(order.key)
-    watched.port.renew({order.key: boot_us() + 60_000_000})
+    watched.port.renew({order.key: Lease(boot_us() + 60_000_000)})
     result = await watched.result(order.key)
     assert (result.cause, result.stdout.head) == (0, b"done\n")
 
@@ -210,7 +210,7 @@ async def test_too_little_lease_starts_nothing_until_it_is_renewed(watched: Watc
     assert (await watched.run("true")).cause == 0
     assert watched.of(Started, late.key) is None
     assert watched.of(Started, none.key) is None
-    watched.port.renew({late.key: boot_us() + 60_000_000, none.key: boot_us() + 60_000_000})
+    watched.port.renew({each.key: Lease(boot_us() + 60_000_000) for each in (late, none)})
     assert (await watched.result(late.key)).cause == 0
     assert (await watched.result(none.key)).cause == 0
 

@@ -192,7 +192,7 @@ async def test_daemon_of_another_version_is_turned_away(tmp_path: Path) -> None:
             writer.close()
         assert watched.last(Disconnected) is None
         log = (tmp_path / "supervisor/log").read_text()
-        assert "the daemon speaks protocol 999, this supervisor 1" in log
+        assert f"the daemon speaks protocol 999, this supervisor {wire.PROTOCOL}" in log
 
 
 async def test_nonsense_messages_harm_nobody(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from node.worker.port import (
     Finished,
     HeldAttempt,
     HeldState,
+    Lease,
     Listener,
     Returned,
     SpawnOrder,
@@ -80,6 +81,7 @@ class FakeSupervisor:
         self.recalled: list[AttemptKey] = []
         self.stops: list[StopOrder] = []
         self.ends: dict[AttemptKey, int] = {}
+        self.leases: dict[AttemptKey, Lease] = {}
         self.forgotten: list[AttemptKey] = []
         self.slots: dict[int, int] = {}
         self._listener: Listener | None = None
@@ -113,8 +115,9 @@ class FakeSupervisor:
     def stop(self, orders: Sequence[StopOrder]) -> None:
         self.stops += orders
 
-    def renew(self, ends: Mapping[AttemptKey, int]) -> None:
-        self.ends.update(ends)
+    def renew(self, leases: Mapping[AttemptKey, Lease]) -> None:
+        self.leases.update(leases)
+        self.ends.update((key, lease.end_us) for key, lease in leases.items())
 
     def forget(self, keys: Sequence[AttemptKey]) -> None:
         self.forgotten += keys

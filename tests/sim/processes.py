@@ -22,6 +22,7 @@ from node.worker.port import (
     Finished,
     HeldAttempt,
     HeldState,
+    Lease,
     Listener,
     Returned,
     SpawnOrder,
@@ -53,6 +54,7 @@ class _Command:
     order: SpawnOrder
     state: HeldState
     lease_end_us: int
+    start_before_us: int = NO_LEASE
     started_us: int = 0
     execution: Execution | None = None
     cause: int = 0
@@ -113,7 +115,9 @@ class Processes:
     def spawn(self, orders: Sequence[SpawnOrder]) -> None:
         for order in orders:
             if order.key not in self._commands:
-                self._commands[order.key] = _Command(order, HeldState.WAITING, order.lease_end_us)
+                self._commands[order.key] = _Command(
+                    order, HeldState.WAITING, order.lease_end_us, order.start_before_us
+                )
         self._start_waiting()
 
     def recall(self, keys: Sequence[AttemptKey]) -> None:
@@ -133,11 +137,14 @@ class Processes:
             elif command.state == HeldState.RUNNING:
                 self._terminate(command, order.cause, order.kill_timeout_us)
 
-    def renew(self, ends: Mapping[AttemptKey, int]) -> None:
-        for key, end_us in ends.items():
+    def renew(self, leases: Mapping[AttemptKey, Lease]) -> None:
+        for key, (end_us, start_before_us) in leases.items():
             command = self._commands.get(key)
-            if command is not None and command.lease_end_us != NO_LEASE:
-                command.lease_end_us = max(command.lease_end_us, end_us)
+            if command is None:
+                continue
+            command.start_before_us = start_before_us
+            if command.lease_end_us != NO_LEASE:
+                command.lease_end_us = end_us if end_us == NO_LEASE else max(command.lease_end_us, end_us)
                 if command.execution is not None:
                     command.execution.lease_end_us = command.lease_end_us
                 if command.state == HeldState.RUNNING:
@@ -167,6 +174,8 @@ class Processes:
                 self._start(command)
 
     def _lease_allows(self, command: _Command) -> bool:
+        if 0 <= command.start_before_us <= self._clock.boot_us():
+            return False
         if command.lease_end_us == NO_LEASE:
             return True
         return command.lease_end_us - self._clock.boot_us() >= command.order.kill_timeout_us + _SPAWN_MARGIN_US
@@ -284,8 +293,8 @@ class SimSupervisor:
     def stop(self, orders: Sequence[StopOrder]) -> None:
         self._outside(self._processes.stop, orders)
 
-    def renew(self, ends: Mapping[AttemptKey, int]) -> None:
-        self._outside(self._processes.renew, ends)
+    def renew(self, leases: Mapping[AttemptKey, Lease]) -> None:
+        self._outside(self._processes.renew, leases)
 
     def forget(self, keys: Sequence[AttemptKey]) -> None:
         self._outside(self._processes.forget, keys)

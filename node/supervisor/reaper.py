@@ -1,0 +1,53 @@
+"""Taking the dead: whose process ended how, and whether for want of memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from node.supervisor.attempt import Attempt
+from node.supervisor.memory import OutOfMemory
+
+_KILLED = signal.SIGKILL.value
+# How a shell reports that its child was killed.
+_CHILD_KILLED = 128 + _KILLED
+
+
+class Reaper:
+    """Waits for all children of this process, its own commands and orphans that came to it."""
+
+    __slots__ = ("_memory",)
+
+    def __init__(self) -> None:
+        self._memory = OutOfMemory()
+
+    def began(self, attempt: Attempt) -> None:
+        """Note what the kernel's counters say at its start."""
+        attempt.memory_count = self._memory.begin(attempt.spawned_us)
+
+    def reap(self, by_pid: dict[int, Attempt], now_us: int) -> list[Attempt]:
+        """Attempts whose own process has ended; they are taken from `by_pid`."""
+        ended: list[Attempt] = []
+        while True:
+            try:
+                dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if dead is None:
+                    break
+                attempt = by_pid.pop(dead.si_pid, None)
+                if attempt is not None and not attempt.stopping and _was_killed(dead):
+                    # Before it is reaped: then nobody knows its cgroup any more.
+                    attempt.out_of_memory = self._memory.ended(dead.si_pid, attempt.memory_count)
+                _, status, usage = os.wait4(dead.si_pid, 0)
+            except ChildProcessError:
+                break
+            if attempt is not None:
+                used = (int(usage.ru_utime * 1e6), int(usage.ru_stime * 1e6), usage.ru_maxrss * 1024)
+                attempt.reaped(status, used, now_us)
+                ended.append(attempt)
+        return ended
+
+
+def _was_killed(dead: os.waitid_result) -> bool:
+    if dead.si_code == os.CLD_EXITED:
+        return dead.si_status == _CHILD_KILLED
+    return dead.si_status == _KILLED

@@ -1,0 +1,142 @@
+"""What the supervisor tells of commands that run on, why it does not start, and whether memory ran out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from cortex.v1.types_pb2 import Cause
+from node.supervisor import wire
+from node.supervisor.attempt import UNKILLABLE_US, Attempt, Order
+from node.supervisor.capture import Capture
+from node.supervisor.memory import OutOfMemory
+from node.worker.port import Lease, Quiet, Started
+from tests.node.supervisor_kit import Watched, boot_us, supervised
+
+MEMORY = Path("/sys/fs/cgroup/memory")
+HOG = "x = bytearray(200_000_000)"
+
+
+@pytest.fixture
+async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
+    async with supervised(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def small_cgroup() -> Iterator[Path]:
+    """A memory cgroup of 60 MB."""
+    folder = MEMORY / f"cortex-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+        (folder / "memory.limit_in_bytes").write_text("60000000")
+    except OSError:
+        pytest.skip("no memory cgroup can be made here")
+    yield folder
+    folder.rmdir()
+
+
+async def test_a_command_killed_by_its_cgroup_ran_out_of_memory(watched: Watched, small_cgroup: Path) -> None:
+    enter = f'echo $$ > {small_cgroup}/cgroup.procs; exec python3 -c "{HOG}"'
+    result = await watched.run("sh", "-c", enter)
+    assert (result.cause, result.signal) == (Cause.CAUSE_OUT_OF_MEMORY, 9)
+
+
+async def test_a_child_killed_by_its_cgroup_counts_when_the_shell_says_so(
+    watched: Watched, small_cgroup: Path
+) -> None:
+    enter = f'echo $$ > {small_cgroup}/cgroup.procs; python3 -c "{HOG}"; exit $?'
+    result = await watched.run("sh", "-c", enter)
+    assert (result.cause, result.exit_code) == (Cause.CAUSE_OUT_OF_MEMORY, 137)
+
+
+async def test_a_kill_without_evidence_is_a_signal(watched: Watched) -> None:
+    result = await watched.run("sh", "-c", "kill -9 $$")
+    assert (result.cause, result.signal) == (Cause.CAUSE_SIGNAL, 9)
+    result = await watched.run("sh", "-c", "exit 137")
+    assert (result.cause, result.exit_code) == (Cause.CAUSE_EXIT, 137)
+
+
+def test_evidence_is_a_counter_that_rose_where_the_process_was(tmp_path: Path) -> None:
+    proc, cgroups = tmp_path / "proc", tmp_path / "cgroup"
+    (proc / "7").mkdir(parents=True)
+    mine, other = cgroups / "mine", cgroups / "other"
+    mine.mkdir(parents=True)
+    other.mkdir()
+
+    def machine(count: int) -> None:
+        (proc / "vmstat").write_text(f"nr_free_pages 1\noom_kill {count}\n")
+
+    def group(folder: Path, count: int) -> None:
+        (folder / "memory.events").write_text(f"low 0\noom 9\noom_kill {count}\n")
+
+    machine(3)
+    group(mine, 1)
+    group(other, 0)
+    (proc / "7" / "cgroup").write_text("0::/mine\n")
+    reader = OutOfMemory(str(proc), str(cgroups))
+    since = reader.begin(5_000_000)
+    assert since == 3
+    assert not reader.ended(7, since), "nothing rose"
+    machine(4)
+    group(mine, 2)
+    assert reader.ended(7, since)
+    machine(5)
+    assert not reader.ended(7, since), "that kill was explained, the new one was elsewhere"
+    (proc / "7" / "cgroup").write_text("0::/away\n")
+    assert reader.ended(7, since), "its cgroup is gone: the machine's counter is all there is"
+    (proc / "vmstat").unlink()
+    assert not reader.ended(7, since)
+
+
+async def test_silence_is_told_once_and_output_ends_it(watched: Watched) -> None:
+    order = watched.order("sh", "-c", "sleep 0.2; echo x; sleep 60", stall_us=700_000, idle_us=500_000)
+    watched.port.spawn([order])
+    idle = await watched.wait(lambda: watched.of(Quiet, order.key))
+    assert idle.idle
+    stalled = await watched.wait(lambda: _stalled(watched))
+    assert stalled.quiet_us >= 700_000
+    notices = [event for event in watched.events if isinstance(event, Quiet)]
+    assert len(notices) == 2
+
+
+def _stalled(watched: Watched) -> Quiet | None:
+    return next((event for event in watched.events if isinstance(event, Quiet) and not event.idle), None)
+
+
+async def test_a_command_that_writes_is_not_quiet(watched: Watched) -> None:
+    order = watched.order("sh", "-c", "for i in 1 2 3 4 5 6 7 8; do echo x; sleep 0.2; done", stall_us=1_000_000)
+    watched.port.spawn([order])
+    await watched.result(order.key)
+    assert watched.of(Quiet, order.key) is None
+
+
+async def test_what_may_not_start_any_more_waits_for_a_renewal(watched: Watched) -> None:
+    late = watched.order("true", start_before_us=boot_us() - 1)
+    watched.port.spawn([late])
+    other = watched.order("true", start_before_us=boot_us() + 60_000_000)
+    watched.port.spawn([other])
+    await watched.result(other.key)
+    assert watched.of(Started, late.key) is None
+    watched.port.renew({late.key: Lease(-1, boot_us() + 60_000_000)})
+    await watched.result(late.key)
+
+
+def test_unkillable_is_said_a_minute_after_kill() -> None:
+    values = dict.fromkeys(wire.ORDER_FIELDS, 0) | {"key": "t.1", "lease_end_us": -1, "success_codes": ()}
+    order = Order(tuple(values[name] for name in wire.ORDER_FIELDS))
+    attempt = Attempt(order, 4711, Capture(-1, -1, "", 0), Capture(-1, -1, "", 0), spawned_us=0)
+    attempt.begin_stop(wire.CAUSE_CANCEL, 5_000_000, now_us=0)
+    assert attempt.notices(UNKILLABLE_US * 2) == [], "KILL was not sent yet"
+    attempt.kill_again(5_000_000)
+    attempt.kill_again(5_100_000)
+    assert attempt.notices(5_000_000 + UNKILLABLE_US - 1) == []
+    ((kind, key, sentence),) = attempt.notices(5_000_000 + UNKILLABLE_US)
+    assert (kind, key) == ("unkillable", "t.1")
+    assert "4711" in str(sentence)
+    assert attempt.notices(5_000_000 + 2 * UNKILLABLE_US) == []
+    attempt.said.clear()
+    assert attempt.notices(5_000_000 + 2 * UNKILLABLE_US), "a daemon that comes back is told again"
