@@ -219,10 +219,10 @@ class _Reader:
 def _key(node: yaml.Node, line: int) -> str:
     if not isinstance(node, yaml.ScalarNode):
         raise BadDocument("a key is a list or a map", line, "Write a word.")
+    if not node.value:
+        raise BadDocument("a key is empty", line, "Write a word.")
     if node.tag != _TAG + "str":
-        raise BadDocument(
-            f"the key {node.value or 'without a name'} is no text", line, f'Write it in quotes: "{node.value}".'
-        )
+        raise BadDocument(f"the key {node.value} is no text", line, f'Write it in quotes: "{node.value}".')
     return str(node.value)
 
 

@@ -47,7 +47,7 @@ def read_workflow(text: str, name: str) -> cluster_pb2.SubmitWorkflowRequest:
         raise ClusterError(
             "too_large",
             f"{clean(name)} is larger than {MAX_FILE_BYTES >> 20} MiB.",
-            "Put large input into files that the commands read.",
+            _remedy("Put large input into files that the commands read"),
         )
     try:
         document = read_json(text) if _is_json(text, name) else read_yaml(text)
