@@ -19,6 +19,7 @@ from node.consensus.port import (
     NotLeader,
     OutcomeUnknown,
     Overloaded,
+    Peer,
     Role,
     Superseded,
     TooLarge,
@@ -88,6 +89,10 @@ class Replica:
     @property
     def leader(self) -> str | None:
         return self.consensus.leader
+
+    @property
+    def peers(self) -> Sequence[Peer]:
+        return self.consensus.peers
 
     @property
     def past(self) -> Store:
@@ -171,6 +176,16 @@ class Replica:
             await self.consensus.confirm()
         except NotLeader:
             raise no_leader() from None
+
+    async def transfer(self, to: str) -> None:
+        """Hand leadership to another voter. Raises Fault when it stays here."""
+        try:
+            await self.consensus.transfer(to)
+        except NotLeader:
+            raise no_leader() from None
+        except TimeoutError:
+            message = f"{to} did not take over leadership in time."
+            raise Fault(Code.DEADLINE, message, "See in `cortex status` which voters are up.") from None
 
     async def applied_through(self, index: int, timeout_s: float = 5.0) -> None:
         """Wait until `index` is applied here. Raises Fault when that takes longer."""

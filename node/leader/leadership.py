@@ -14,19 +14,22 @@ from cortex.v1.cluster_pb2 import NodeVerdict, NodeView
 from cortex.v1.log_pb2 import Command, TaskLost
 from cortex.v1.types_pb2 import Resources, Task
 from node.core import explain
-from node.core.faults import Fault
+from node.core.faults import Code, Fault
 from node.core.model import Change
 from node.env import Env
 from node.leader import views
+from node.leader.alarms import Alarms
 from node.leader.dispatch import Dispatch
+from node.leader.drains import Drains
 from node.leader.health import Health
 from node.leader.history import History
 from node.leader.leases import Leases
-from node.leader.placement import Placement
 from node.leader.operations import Operations
+from node.leader.placement import Placement
 from node.leader.planner import Planner
 from node.leader.port import Replica, Settings
 from node.leader.quiet import Quiet, Vacate
+from node.leader.rehearsals import Rehearsals
 from node.leader.reports import Reports
 from node.leader.roster import Roster
 from node.leader.sessions import Sessions, first_hello, not_leader
@@ -119,6 +122,14 @@ class Leadership:
         roster = self._reign.roster if self._reign is not None else Roster()
         return views.node_views(self._replica, roster, self._env.clock.boot_us())
 
+    @property
+    def rehearsals(self) -> Rehearsals:
+        """Of drains. Raises Fault when this daemon does not lead."""
+        if self._reign is None or not self._replica.serving:
+            message = "This daemon does not lead any more, so nothing was changed."
+            raise Fault(Code.NO_LEADER, message, "Try again; see `cortex status` if it persists.")
+        return self._reign.rehearsals
+
     def why(self, task: Task) -> list[NodeVerdict]:
         """For every node whether it could take `task` now, and if not why and what would change that, by id."""
         limits = self._reign.planner.limits(self._replica.state) if self._reign is not None else None
@@ -144,6 +155,9 @@ class _Reign:
         self.vacate = Vacate(clock, replica, settings, self.roster, quiet)
         self._history = History(clock, replica, settings)
         self._operations = Operations(clock, replica, settings)
+        self.rehearsals = Rehearsals(clock, replica, self.planner, env.new_id)
+        self._drains = Drains(clock, replica, settings, self.rehearsals)
+        self._alarms = Alarms(replica, settings)
         self._dispatch = Dispatch(clock, settings, self.roster, self._leases, self._reports)
         self.sessions = Sessions(
             clock,
@@ -170,6 +184,8 @@ class _Reign:
             self._history.trim,
             self._operations.run,
             self.vacate.run,
+            self._drains.run,
+            self._alarms.run,
         ]
         self._duties = [asyncio.ensure_future(self._keep(duty)) for duty in duties]
 
@@ -187,6 +203,9 @@ class _Reign:
         self._placement.observe(changes)
         self._operations.observe(changes)
         self.vacate.observe(changes)
+        self.rehearsals.observe(changes)
+        self._drains.observe(changes)
+        self._alarms.observe(changes)
 
     async def _keep(self, duty: Callable[[], Coroutine[None, None, None]]) -> None:
         """Run a duty until it is cancelled; one that fails is begun again, since it works from the state."""

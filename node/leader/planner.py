@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from cortex.v1.types_pb2 import NodeState, Task
 from node.core import scheduler
+from node.core.drain import Scene, Times
 from node.core.filters import ask_of, filters_of
 from node.core.model import ASSIGNED, QUEUED, Change, Table
 from node.core.room import room_of
@@ -127,6 +128,10 @@ class Planner:
         )
         prefetch = {node_id: self.prefetch(state, node_id) for node_id in reachable}
         return Limits(prefetch=prefetch, reachable=reachable)
+
+    def scene(self, state: ClusterState, now_us: int, voters: Mapping[str, bool], times: Times) -> Scene:
+        """What a rehearsal begins from."""
+        return Scene(self._queue, state, self._roster.samples(), self.limits(state), voters, now_us, times)
 
 
 def prefetchable(task: Task) -> bool:

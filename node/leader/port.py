@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cortex.v1.log_pb2 import Command, Reply
+from cortex.v1.types_pb2 import Task
+from node.consensus.port import Peer
 from node.core.state import ClusterState
 from node.store.past import Aged
 from node.store.queries import Counts
@@ -54,6 +56,13 @@ class Replica(Protocol):
     @property
     def past(self) -> Past: ...
 
+    @property
+    def peers(self) -> Sequence[Peer]:
+        """All voters, this one included, as the leader sees them."""
+
+    def task(self, task_id: str) -> Task | None:
+        """A task as of the applied index, ended ones too."""
+
     def now_us(self) -> int:
         """Leader time, unix microseconds."""
 
@@ -64,6 +73,9 @@ class Replica(Protocol):
 
     async def confirm(self) -> None:
         """Return once a quorum confirmed this term in a round begun after the call. Raises Fault."""
+
+    async def transfer(self, to: str) -> None:
+        """Hand leadership to another voter; nothing is accepted meanwhile. Raises Fault when it stays here."""
 
     async def saved_through(self, index: int) -> None:
         """Return once everything up to `index` is saved here. Raises Fault when that takes long."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from cortex.v1.types_pb2 import NodeState, Task, TaskState
+from cortex.v1.types_pb2 import Node, NodeState, OperationState, Task, TaskState
 from node.core.state import ClusterState
 from node.env import Clock
 from node.leader.planner import Planner, prefetchable
@@ -37,7 +37,7 @@ class Recaller:
         state = self._replica.state
         for node_id, known in self._roster.nodes.items():
             row = state.nodes.get(node_id)
-            if known.session is not None and row is not None and row.state in _LEAVING:
+            if known.session is not None and row is not None and _leaves(state, row):
                 known.session.recall(self._unstarted(state, node_id))
         kept_free: set[str] = set()
         promised: Counter[tuple[str, int]] = Counter()
@@ -159,6 +159,15 @@ class Recaller:
                 if left > 0:
                     free[node_id, kind] = left
         return free
+
+
+def _leaves(state: ClusterState, node: Node) -> bool:
+    """Whether what has not started there is to go: not while a drain that cordoned the node may be undone."""
+    if node.state not in _LEAVING:
+        return False
+    drain = state.operations.get(node.operation) if node.operation else None
+    undoable = drain is not None and drain.state == OperationState.OPERATION_STATE_SCHEDULED
+    return not undoable or (drain is not None and drain.drain.former_state in _LEAVING)
 
 
 def _excess(state: ClusterState, node_id: str) -> dict[int, int]:

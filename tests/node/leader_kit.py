@@ -13,9 +13,10 @@ from cortex.v1 import cluster_pb2, log_pb2, types_pb2, worker_pb2
 from cortex.v1.log_pb2 import Command, Entry, Reply
 from cortex.v1.types_pb2 import Event, StoredReply, SubmitKey, Task
 from cortex.v1.worker_pb2 import LeaderMessage, WorkerMessage
+from node.consensus.port import Peer
 from node.core import machine, reads, validate
 from node.core.faults import Code, Fault
-from node.core.model import DEAD_LETTER, ENDED, Change, Key, Row, row_key
+from node.core.model import DEAD_LETTER, ENDED, Change, Key, Row, Table, row_key
 from node.core.state import ClusterState
 from node.env import Env
 from node.leader.leadership import Leadership
@@ -116,6 +117,9 @@ class FakeReplica:
         self.quorum.set()
         self.applied = asyncio.Event()
         self.confirmations = 0
+        self.voters: dict[str, bool] = {"leader": True}
+        self.transfers: list[str] = []
+        self.transferred = asyncio.Event()
         self.entries: list[Entry] = []
         self.observers: list[Callable[[Sequence[Change], int], None]] = []
         self._rows: dict[Key, Row | None] = {} if rows is None else rows
@@ -164,6 +168,20 @@ class FakeReplica:
         await self.quorum.wait()
         if not self.serving:
             raise Fault(Code.NO_LEADER, "Not the leader.", "Ask another.")
+
+    @property
+    def peers(self) -> list[Peer]:
+        return [Peer(name, "", up, 0) for name, up in self.voters.items()]
+
+    def task(self, task_id: str) -> Task | None:
+        row = self._rows.get(Key(Table.TASKS, task_id))
+        return row if isinstance(row, Task) else None
+
+    async def transfer(self, to: str) -> None:
+        """Recorded; who plays the cluster goes on from there."""
+        self.transfers.append(to)
+        self.transferred.set()
+        await asyncio.sleep(0.001)
 
     async def saved_through(self, index: int) -> None:
         assert index <= self.state.index
