@@ -19,6 +19,15 @@ ENDED_TASKS_KEPT_S = "ended_tasks_kept_s"
 MAX_DEAD_LETTERS = "max_dead_letters"
 DEAD_LETTERS_KEPT_S = "dead_letters_kept_s"
 EVENTS_KEPT_S = "events_kept_s"
+# Times by which a leader judges its machines, in milliseconds.
+LEASE_MS = "lease_ms"
+LEASE_MARGIN_MS = "lease_margin_ms"
+RENEW_MS = "renew_ms"
+HEARTBEAT_MS = "heartbeat_ms"
+SUSPECT_MS = "suspect_ms"
+OFFLINE_MS = "offline_ms"
+# Counts restores and recoveries from a lost majority: no operator sets it.
+RECOVERY_EPOCH = "recovery_epoch"
 
 _DAY_S = 24 * 3600
 _LONGEST_S = 3650 * _DAY_S
@@ -39,7 +48,16 @@ INTEGERS: dict[str, IntegerRule] = {
     MAX_DEAD_LETTERS: IntegerRule(default=10_000, low=1, high=100_000_000),
     DEAD_LETTERS_KEPT_S: IntegerRule(default=180 * _DAY_S, low=1, high=_LONGEST_S),
     EVENTS_KEPT_S: IntegerRule(default=_DAY_S, low=1, high=_LONGEST_S),
+    LEASE_MS: IntegerRule(default=30_000, low=3_000, high=3_600_000),
+    LEASE_MARGIN_MS: IntegerRule(default=5_000, low=500, high=600_000),
+    RENEW_MS: IntegerRule(default=10_000, low=500, high=1_200_000),
+    HEARTBEAT_MS: IntegerRule(default=5_000, low=500, high=600_000),
+    SUSPECT_MS: IntegerRule(default=10_000, low=1_000, high=3_600_000),
+    OFFLINE_MS: IntegerRule(default=15_000, low=1_000, high=3_600_000),
 }
+
+# The first must be at least that many times the second.
+_RATIOS = ((LEASE_MS, 2, RENEW_MS), (SUSPECT_MS, 2, HEARTBEAT_MS), (OFFLINE_MS, 1, SUSPECT_MS))
 
 # The first one is the default.
 CHOICES: dict[str, tuple[str, ...]] = {PROFILE: (RESOURCES, ORCHESTRATOR)}
@@ -61,6 +79,33 @@ def flaw(name: str, value: str) -> str | None:
     if number is None or not rule.low <= number <= rule.high:
         return f"{name} must be a whole number from {rule.low} to {rule.high}."
     return None
+
+
+def clash(name: str, value: str, row: Callable[[str], Setting | None]) -> str | None:
+    """How a value that may be set stands against other settings, by their rows; None when they go together."""
+    for large, times, small in _RATIOS:
+        if name not in (large, small):
+            continue
+        found = {each: _number(value) if each == name else integer(row(each), each) for each in (large, small)}
+        if (found[large] or 0) < times * (found[small] or 0):
+            more = f"{times} times " if times > 1 else ""
+            return f"{large} ({found[large]}) must be at least {more}{small} ({found[small]})."
+    return None
+
+
+def longest_lease_ms(row: Setting | None, default_ms: int, now_us: int) -> int:
+    """Longest lease that may still be in force: one from before it was lowered may be. Times are leader time."""
+    value = _number(row.value) if row is not None else None
+    former = _number(row.former) if row is not None and row.former else None
+    current = default_ms if value is None else value
+    if row is None or former is None or now_us >= row.at_us + former * 1000:
+        return current
+    return max(current, former)
+
+
+def recovery_epoch(row: Setting | None) -> int:
+    """How often the cluster was restored or recovered, by its row."""
+    return (_number(row.value) or 0) if row is not None else 0
 
 
 def integer(row: Setting | None, name: str, profile: str = RESOURCES) -> int:

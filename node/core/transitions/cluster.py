@@ -139,7 +139,15 @@ def settings_change(draft: Draft, command: SettingsChange) -> Refusal | None:
     old = draft.setting(command.name)
     if old is not None and old.value == command.value:
         return None
-    draft.put_row(Table.SETTINGS, command.name, Setting(name=command.name, value=command.value))
+    flaw = settings.clash(command.name, command.value, draft.setting)
+    if flaw is not None:
+        return Refusal(Code.INVALID, flaw)
+    new = Setting(name=command.name, value=command.value, at_us=draft.now_us)
+    if command.name == settings.LEASE_MS:
+        longest_ms = settings.longest_lease_ms(old, settings.default_of(settings.LEASE_MS), draft.now_us)
+        if longest_ms > settings.integer(new, settings.LEASE_MS):
+            new.former = str(longest_ms)
+    draft.put_row(Table.SETTINGS, command.name, new)
     before = old.value if old is not None else "default"
     detail = f"{command.name}: {before} -> {command.value}"
     draft.cluster_event(types_pb2.EVENT_TYPE_SETTING_CHANGED, detail)
