@@ -60,5 +60,5 @@ def _line(task: types_pb2.Task) -> str:
     """As `build failed: exit code 2`, or `build runs on n1`."""
     if task.state == types_pb2.TASK_STATE_RUNNING:
         return f"{task.task_key} runs on {task.node}"
-    why = workflow_view.reason(task) if task.state != types_pb2.TASK_STATE_COMPLETED else ""
+    why = workflow_view.reason_text(task) if task.state != types_pb2.TASK_STATE_COMPLETED else ""
     return f"{task.task_key} {json_view.task_state(task.state)}" + (f": {why}" if why else "")

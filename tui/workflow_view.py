@@ -43,6 +43,13 @@ def reason(row: types_pb2.Task) -> str:
     return row.error or row.reason or row.cancel_reason
 
 
+def reason_text(row: types_pb2.Task) -> str:
+    """The reason, of a skip with what it was about: `upstream_failed: lint failed`."""
+    word, detail = reason(row), row.condition_error or row.reason
+    skipped = row.state == types_pb2.TASK_STATE_SKIPPED and row.skip_reason
+    return f"{word}: {detail}" if skipped and detail else word
+
+
 def show(status: cluster_pb2.WorkflowStatus) -> Document:
     """One workflow with its tasks by key."""
     row = status.workflow

@@ -117,7 +117,7 @@ class _Reader:
             "name": lambda value: setattr(self._request, "name", string(value)),
             "key": lambda value: setattr(self._request, "submit_key", string(value)),
             "policy": self._policy,
-            "max_failures": lambda value: setattr(self._request, "max_failures", whole(value, 1)),
+            "max_failures": lambda value: setattr(self._request, "max_failures", whole(value)),
             "context": self._set_context,
         }
         for name, setter in setters.items():

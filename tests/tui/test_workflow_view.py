@@ -117,6 +117,15 @@ def test_dependencies_on_a_map_are_folded() -> None:
     assert workflow_view.needs(rows[4], rows) == "each[3], t3"
 
 
+def test_reasons_of_skips_say_what_they_are_about() -> None:
+    skipped = member(0, state=types.TASK_STATE_SKIPPED, skip_reason=types.SKIP_REASON_UPSTREAM_FAILED)
+    assert workflow_view.reason_text(skipped) == "upstream_failed"
+    skipped.reason = "lint failed"
+    assert workflow_view.reason_text(skipped) == "upstream_failed: lint failed"
+    assert workflow_view.reason(skipped) == "upstream_failed"
+    assert workflow_view.reason_text(member(1, state=types.TASK_STATE_FAILED, error="exit code 2")) == "exit code 2"
+
+
 def test_indent_is_bounded() -> None:
     assert workflow_view.indented(0, "a") == "a"
     assert workflow_view.indented(2, "a") == "  └ a"

@@ -275,7 +275,7 @@ def _task_row(depth: int, row: types_pb2.Task, by_member: dict[int, types_pb2.Ta
         f"sig {signal}" if signal else "-" if code is None else str(code),
         str(row.attempt),
         _time(row.started_at_us, row.completed_at_us, now),
-        ": ".join(part for part in (workflow_view.reason(row), row.condition_error) if part),
+        workflow_view.reason_text(row),
     )
 
 
