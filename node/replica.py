@@ -7,7 +7,8 @@ changes. Whatever is not saved yet overlays what the store says.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import structlog
 
@@ -26,18 +27,23 @@ from node.consensus.port import (
 )
 from node.core import machine, reads
 from node.core.faults import Code, Fault
-from node.core.model import LIVE_WORKFLOW, Change, Key, Row, Table, member_id
+from node.core.model import Change, Key, Row, Table
 from node.core.state import ClusterState
 from node.env import Env
 from node.feed import Batch, Feed
 from node.leader_time import LeaderTime
 from node.saver import Saver
+from node.store.slow import SlowReads
 from node.store.store import Store
 
 _BATCH = 256
 _RETRY_S = 0.05
 _DIGEST_EVERY = 16
 _DIGEST_KEPT = 4096
+# Long reads under way and waiting, all callers together.
+_READS_LIMIT = 32
+
+T = TypeVar("T")
 
 Observer = Callable[[Sequence[Change], int], None]
 
@@ -65,6 +71,8 @@ class Replica:
         self.serving = False
         self.time = LeaderTime(env.clock, voters)
         self.store = store
+        self._read_offload = env.make_offload("reads")
+        self._reading = 0
         self.state = ClusterState()
         saved = store.saved()
         self.state.load(store.load_live(), saved.index, saved.term, saved.at_us, saved.digest)
@@ -202,6 +210,17 @@ class Replica:
         await self.applied_through(index, timeout_s)
         await self.saver.flush(index)
 
+    async def read(self, work: Callable[[SlowReads], T]) -> T:
+        """What `work` makes of the store, off the event loop: for reads that may take long. Raises Fault."""
+        if self._reading >= _READS_LIMIT:
+            message = f"{self._reading} long reads are under way here."
+            raise Fault(Code.OVERLOADED, message, "Try again in a second, or ask another daemon.")
+        self._reading += 1
+        try:
+            return await self._read_offload(lambda: work(self.store.reads))
+        finally:
+            self._reading -= 1
+
     def task(self, task_id: str) -> Task | None:
         """A task as of the applied index."""
         task = self.state.tasks.get(task_id)
@@ -209,6 +228,15 @@ class Replica:
             return task
         row = self._cold([Key(Table.TASKS, task_id)])[Key(Table.TASKS, task_id)]
         return row if isinstance(row, Task) else None
+
+    def operation(self, operation_id: str) -> Operation | None:
+        """An operation as of the applied index."""
+        operation = self.state.operations.get(operation_id)
+        if operation is not None:
+            return operation
+        key = Key(Table.OPERATIONS, operation_id)
+        row = self._cold([key])[key]
+        return row if isinstance(row, Operation) else None
 
     def unsaved_events(self, task_id: str) -> list[Event]:
         """Events of a task that the store does not have yet, oldest first."""
@@ -309,7 +337,7 @@ class Replica:
                 key = Key(change.table, change.id)
                 if key in cold:
                     cold[key] = change.new
-            self._adopt(outcome.changes, cold)
+            self.state.adopt(reads.adopted(outcome.changes, cold))
             if committed.index % _DIGEST_EVERY == 0:
                 self._keep_digest(committed.index)
             self.feed.publish(Batch(committed.index, entry.at_us, outcome.changes))
@@ -325,14 +353,6 @@ class Replica:
     def _load(self, entries: Sequence[Entry]) -> dict[Key, Row | None]:
         """The rows that apply may ask for and memory lacks; kept current while the entries are applied."""
         return reads.gather(entries, self.state, self._cold)
-
-    def _adopt(self, changes: Sequence[Change], cold: Mapping[Key, Row | None]) -> None:
-        """A workflow that lives again needs all its tasks in memory; apply has had them as cold rows."""
-        for change in changes:
-            new, old = change.new, change.old
-            if isinstance(new, Workflow) and isinstance(old, Workflow) and old.state not in LIVE_WORKFLOW:
-                members = (cold.get(Key(Table.TASKS, member_id(new.id, one))) for one in range(new.count))
-                self.state.adopt(row for row in members if isinstance(row, Task))
 
     def _cold(self, keys: Iterable[Key]) -> dict[Key, Row | None]:
         """Rows that are not in memory: what waits to be saved, over what the store has."""

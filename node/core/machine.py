@@ -28,18 +28,21 @@ from node.core.model import (
     PENDING,
     QUEUED,
     RUNNING,
+    SKIPPED,
     Outcome,
     Table,
     reply_key,
 )
 from node.core.state import ClusterState
-from node.core.transitions import alarms, begin, cluster, end, fail, notes, operations
+from node.core.transitions import alarms, begin, cluster, end, fail, notes, operations, workflows
+from node.core.transitions.advance import react
+from node.core.transitions.begin import Submitted
 from node.core.transitions.draft import Cold, Draft, Refusal
 from node.core.transitions.kinds import Items
 
 State: TypeAlias = TaskState.ValueType
 # What an accepted command may tell of the single tasks that it concerned.
-Answer: TypeAlias = Items | Refusal | None
+Answer: TypeAlias = Items | Submitted | Refusal | None
 
 
 class LevelTooNew(Exception):
@@ -66,6 +69,9 @@ _FAIL = _to(QUEUED, DEAD_LETTER, FAILED, CANCELLED)
 
 # Submission has no state to start from: see begin.submit. A command that is not here is refused.
 TASK_TABLE: Mapping[tuple[State, str], Rule] = {
+    (PENDING, "workflow_advance"): Rule(
+        _to(QUEUED, SKIPPED), workflows.advance, "dependencies ended; input hash equals the one at apply"
+    ),
     (PENDING, "task_cancel"): Rule(_to(CANCELLED), end.cancel),
     (QUEUED, "task_cancel"): Rule(_to(CANCELLED), end.cancel),
     (QUEUED, "task_assign"): Rule(
@@ -141,10 +147,21 @@ CLUSTER_TABLE: Mapping[str, Callable[[Draft, Any], Answer]] = {
     "operation_start": _operation_start,
     "operation_advance": _operation_advance,
     "operation_stop": operations.stop,
+    "workflow_submit": workflows.submit,
+    "workflow_cancel": workflows.cancel,
+    "workflow_resume": workflows.resume,
 }
 
 FENCED = frozenset(
-    {"task_started", "task_complete", "task_failed", "task_stopped", "task_recalled", "task_lost", "task_escalate"}
+    {
+        "task_started",
+        "task_complete",
+        "task_failed",
+        "task_stopped",
+        "task_recalled",
+        "task_lost",
+        "task_escalate",
+    }
 )
 TASK_COMMANDS = frozenset(kind for _, kind in TASK_TABLE)
 # The feature level that brings each kind of command. Kinds that are not here belong to levels to come.
@@ -154,6 +171,7 @@ KIND_LEVELS: Mapping[str, int] = dict.fromkeys({"noop", "task_submit", *TASK_COM
 _IMPOSSIBLE: Mapping[str, str] = {
     "task_cancel": "it has ended, and there is nothing to cancel",
     "task_retry": "only a failed task, a dead letter or a lost task is retried",
+    "workflow_advance": "only a pending task waits for a verdict",
     "task_priority": "only a task that waits has a place in the queue",
 }
 
@@ -228,15 +246,24 @@ def _run(draft: Draft, entry: Entry, reply: Reply) -> None:
             inner = getattr(command, kind)
             refusal = _task_command(draft, kind, inner)
             if refusal is None:
-                reply.commands.add(accepted=True, id=inner.id)
+                reply.commands.add(accepted=True, id=task_of(kind, inner))
             else:
-                reply.commands.append(_reply(inner.id, refusal))
+                reply.commands.append(_reply(task_of(kind, inner), refusal))
         else:
             reply.commands.append(_cluster_command(draft, kind, command))
+        if draft.moves:
+            react(draft)
+
+
+def task_of(kind: str, command: Any) -> str:
+    """Id of the task that one of TASK_COMMANDS is about."""
+    task_id: str = command.task if kind == "workflow_advance" else command.id
+    return task_id
 
 
 def _task_command(draft: Draft, kind: str, command: Any) -> Refusal | None:
-    task = draft.task(command.id)
+    task_id = task_of(kind, command)
+    task = draft.task(task_id)
     refusal = _task_step(draft, task, kind, command)
     if refusal is None:
         return None
@@ -244,14 +271,14 @@ def _task_command(draft: Draft, kind: str, command: Any) -> Refusal | None:
     if task is not None:
         draft.event(types_pb2.EVENT_TYPE_REJECTED, task, detail)
     else:
-        known = command.id if checks.is_id(command.id) else ""
+        known = task_id if checks.is_id(task_id) else ""
         draft.cluster_event(types_pb2.EVENT_TYPE_REJECTED, detail, task=known)
     return refusal
 
 
 def _task_step(draft: Draft, task: Task | None, kind: str, command: Any) -> Refusal | None:
     if task is None:
-        return Refusal(Code.NOT_FOUND, f"There is no task {checks.short(command.id)}.")
+        return Refusal(Code.NOT_FOUND, f"There is no task {checks.short(task_of(kind, command))}.")
     rule = TASK_TABLE.get((task.state, kind))
     if kind in FENCED and (command.fence != task.fence or task.state not in ON_NODE):
         return Refusal(Code.STALE_FENCE, f"Fence {command.fence} of task {task.id} does not hold any more.")
@@ -261,6 +288,10 @@ def _task_step(draft: Draft, task: Task | None, kind: str, command: Any) -> Refu
         if kind == "task_cancel" and command.discard:
             why = "only a dead letter is discarded"
         return Refusal(Code.WRONG_STATE, f"Task {task.id} is {state}: {why}.")
+    if kind == "task_retry" and task.workflow_id:
+        refusal = workflows.retry_refusal(draft, task)
+        if refusal is not None:
+            return refusal
     return rule.step(draft, task, command)
 
 
@@ -272,6 +303,8 @@ def _cluster_command(draft: Draft, kind: str | None, command: Command) -> Comman
         inner = getattr(command, kind)
         subject = _subject(kind, inner)
         answer = CLUSTER_TABLE[kind](draft, inner)
+    if isinstance(answer, Submitted):
+        return CommandReply(accepted=True, id=answer.id, deduplicated=answer.deduplicated)
     if not isinstance(answer, Refusal):
         return CommandReply(accepted=True, id=subject, items=answer or ())
     node = subject if kind and kind.startswith("node_") and checks.is_id(subject) else ""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from cortex.v1.log_pb2 import Command, Entry
-from cortex.v1.types_pb2 import SubmitKey, Task
-from node.core import operations
-from node.core.machine import TASK_COMMANDS
-from node.core.model import Key, Row, Table, member_id, reply_key
+from cortex.v1.log_pb2 import Command, Entry, WorkflowSubmit
+from cortex.v1.types_pb2 import SubmitKey, Task, Workflow
+from node.core import operations, workflow_checks
+from node.core.machine import TASK_COMMANDS, task_of
+from node.core.model import LIVE_WORKFLOW, Change, Key, Row, Table, member_id, reply_key
 from node.core.state import ClusterState
 from node.core.transitions import cluster
 from node.core.transitions.draft import Cold
@@ -46,7 +46,24 @@ def reads(entry: Entry) -> set[Key]:
             keys.update(Key(Table.EVENTS, event_id) for event_id in trim.event_ids)
             keys.update(Key(Table.REPLIES, reply_key(ref.client, ref.request_id)) for ref in trim.requests)
             keys.update(Key(Table.SUBMIT_KEYS, key) for key in trim.submit_keys)
+            keys.update(Key(Table.WORKFLOWS, workflow_id) for workflow_id in trim.workflows)
+        elif kind == "workflow_submit":
+            keys |= _of_submission(command.workflow_submit)
+        elif kind == "workflow_cancel":
+            keys.add(Key(Table.WORKFLOWS, command.workflow_cancel.id))
+        elif kind == "workflow_resume":
+            keys.add(Key(Table.WORKFLOWS, command.workflow_resume.id))
     keys.update(Key(Table.SUBMIT_KEYS, item.key) for item in entry.batch.keys)
+    return keys
+
+
+def _of_submission(submit: WorkflowSubmit) -> set[Key]:
+    """What must not be there yet, and its submit key."""
+    keys = {Key(Table.WORKFLOWS, submit.id)}
+    count = min(len(submit.tasks), workflow_checks.TASKS_LIMIT)
+    keys.update(Key(Table.TASKS, member_id(submit.id, number)) for number in range(count))
+    if submit.submit_key:
+        keys.add(Key(Table.SUBMIT_KEYS, submit.submit_key))
     return keys
 
 
@@ -54,7 +71,7 @@ def tasks_of(command: Command) -> list[str]:
     """Ids of the tasks that a command other than a submission or a trim may change."""
     kind = command.WhichOneof("kind")
     if kind in TASK_COMMANDS:
-        return [getattr(command, kind).id]
+        return [task_of(kind, getattr(command, kind))]
     if kind == "operation_advance":
         return list(command.operation_advance.ids[: operations.PAGE_LIMIT])
     if kind == "operation_start":
@@ -84,9 +101,31 @@ def gather(
     return cold
 
 
+def adopted(changes: Iterable[Change], cold: Cold) -> Iterator[Task]:
+    """Members of workflows that live again by `changes`: apply has had them as cold rows, memory needs them now."""
+    for change in changes:
+        new, old = change.new, change.old
+        if isinstance(new, Workflow) and isinstance(old, Workflow) and old.state not in LIVE_WORKFLOW:
+            members = (cold.get(Key(Table.TASKS, member_id(new.id, one))) for one in range(new.count))
+            yield from (row for row in members if isinstance(row, Task))
+
+
 def follow(entry: Entry, state: ClusterState, cold: Cold) -> set[Key]:
-    """Further keys, which the rows of reads() name: a submit key's task, a task's submit key."""
+    """Further keys, which the rows of reads() name: a submit key's task, a task's submit key and workflow."""
     keys: set[Key] = set()
+
+    def workflow_of(workflow_id: str) -> None:
+        """With all its members, unless they are in memory: it may live again."""
+        if workflow_id not in state.workflows:
+            keys.add(Key(Table.WORKFLOWS, workflow_id))
+        row = state.workflows.get(workflow_id) or cold.get(Key(Table.WORKFLOWS, workflow_id))
+        if not isinstance(row, Workflow):
+            return
+        if row.submit_key:
+            keys.add(Key(Table.SUBMIT_KEYS, row.submit_key))
+        if workflow_id not in state.dags:
+            ids = (member_id(workflow_id, number) for number in range(row.count))
+            keys.update(Key(Table.TASKS, task_id) for task_id in ids if task_id not in state.tasks)
 
     def key_of(task_id: str) -> None:
         task = state.tasks.get(task_id) or cold.get(Key(Table.TASKS, task_id))
@@ -94,6 +133,8 @@ def follow(entry: Entry, state: ClusterState, cold: Cold) -> set[Key]:
             keys.add(Key(Table.SUBMIT_KEYS, task.submit_key))
         if isinstance(task, Task) and task.operation and task.operation not in state.operations:
             keys.add(Key(Table.OPERATIONS, task.operation))
+        if isinstance(task, Task) and task.workflow_id:
+            workflow_of(task.workflow_id)
 
     for command in entry.commands:
         kind = command.WhichOneof("kind")
@@ -102,6 +143,11 @@ def follow(entry: Entry, state: ClusterState, cold: Cold) -> set[Key]:
             row = cold.get(Key(Table.SUBMIT_KEYS, key)) if key else None
             if isinstance(row, SubmitKey) and row.task_id not in state.tasks:
                 keys.add(Key(Table.TASKS, row.task_id))
+                keys.add(Key(Table.WORKFLOWS, row.task_id))
+        elif kind == "workflow_cancel":
+            workflow_of(command.workflow_cancel.id)
+        elif kind == "workflow_resume":
+            workflow_of(command.workflow_resume.id)
         elif kind in _TOUCH_KEYS or kind in _OPERATION_COMMANDS:
             for task_id in tasks_of(command):
                 key_of(task_id)

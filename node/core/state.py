@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from cortex.v1 import types_pb2
 from cortex.v1.types_pb2 import Batch, Node, Operation, Setting, Task, Workflow
+from node.core.dag import Dag
 from node.core.model import (
     DIGEST_BYTES,
     DIGEST_MASK,
@@ -77,6 +78,8 @@ class ClusterState:
     locks: dict[str, str] = field(default_factory=dict)
     limit_use: dict[str, int] = field(default_factory=dict)
     counts: dict[int, int] = field(default_factory=dict)
+    # Derived from the workflows in memory and their members.
+    dags: dict[str, Dag] = field(default_factory=dict)
     _task_digests: dict[str, int] = field(default_factory=dict)
 
     def get(self, table: Table, key: str) -> Row | None:
@@ -113,11 +116,14 @@ class ClusterState:
                 self.workflows[row.id] = row
             elif isinstance(row, Operation):
                 self.operations[row.id] = row
+        for workflow in self.workflows.values():
+            self._add_dag(workflow)
         self.index, self.term, self.at_us, self.digest = index, term, at_us, digest
 
     def commit(self, outcome: Outcome, index: int, term: int, at_us: int) -> None:
         """Step to `index`. What has ended stays until evict()."""
         digest = self.digest
+        grown: list[Workflow] = []
         tasks, events = Table.TASKS, Table.EVENTS
         for change in outcome.changes:
             table, key, old, new = change
@@ -139,16 +145,32 @@ class ClusterState:
                 _swap(self.batches, key, new if isinstance(new, Batch) else None)
             elif table is Table.WORKFLOWS:
                 _swap(self.workflows, key, new if isinstance(new, Workflow) else None)
+                if old is None or new is None:
+                    self.dags.pop(key, None)
+                if isinstance(new, Workflow) and key not in self.dags:
+                    grown.append(new)
             elif table is Table.OPERATIONS:
                 _swap(self.operations, key, new if isinstance(new, Operation) else None)
+        for workflow in grown:
+            self._add_dag(workflow)
         self.digest = digest & DIGEST_MASK
         self.index, self.term, self.at_us = index, term, max(self.at_us, at_us)
 
     def adopt(self, tasks: Iterable[Task]) -> None:
         """Take ended members of a workflow that lives again back into memory, as the store has them."""
+        lives = set()
         for task in tasks:
+            lives.add(task.workflow_id)
             if task.id not in self.tasks:
                 self._put_task(task.id, None, task)
+        for workflow_id in lives - self.dags.keys():
+            self._add_dag(self.workflows[workflow_id])
+
+    def _add_dag(self, workflow: Workflow) -> None:
+        """Once all its members are in memory."""
+        ids = [member_id(workflow.id, member) for member in range(workflow.count)]
+        if all(map(self.tasks.__contains__, ids)):
+            self.dags[workflow.id] = Dag.of(workflow.count, lambda member: self.tasks[ids[member]])
 
     def evict(self, keys: Iterable[Key]) -> None:
         """Forget ended rows that the store has; a member only when its workflow has ended.
@@ -162,6 +184,7 @@ class ClusterState:
                 workflow = self.workflows.get(key)
                 if workflow is not None and workflow.state not in LIVE_WORKFLOW:
                     del self.workflows[key]
+                    self.dags.pop(key, None)
                     for member in range(workflow.count):
                         self._evict_task(member_id(key, member))
             elif table is Table.OPERATIONS:
@@ -187,6 +210,10 @@ class ClusterState:
         if isinstance(new, Task):
             self._task_digests[key] = digest = hash_row(b"tasks", key, new)
             self._put_task(key, self.tasks.get(key), new)
+            if new.workflow_id:
+                dag = self.dags.get(new.workflow_id)
+                if dag is not None:
+                    dag.step(new.member, new.state in ENDED)
             return difference + digest
         self._put_task(key, self.tasks.get(key), None)
         return difference

@@ -78,6 +78,8 @@ class Machine:
         self.state.commit(outcome, index, 1, entry.at_us)
         for change in outcome.changes:
             key = Key(change.table, change.id)
+            if key in cold:
+                cold[key] = change.new
             assert change.old == self.rows.get(key), key
             if change.new is None:
                 del self.rows[key]
@@ -85,6 +87,7 @@ class Machine:
                 self.rows[key] = change.new
                 if isinstance(change.new, Event):
                     self.events.append(change.new)
+        self.state.adopt(reads.adopted(outcome.changes, cold))
         if self._spill:
             self.state.evict(
                 [Key(c.table, c.id) for c in outcome.changes if c.new is not None and has_ended(c.new)]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cortex.v1 import types_pb2
 from cortex.v1.types_pb2 import RetryPolicy
-from node.core.model import ASSIGNED, CANCELLED, COMPLETED, DEAD_LETTER, FAILED, QUEUED, RUNNING
+from node.core.model import ASSIGNED, CANCELLED, COMPLETED, DEAD_LETTER, FAILED, PENDING, QUEUED, RUNNING, SKIPPED
 from tests.core.cluster import (
     Machine,
     cancel,
@@ -15,9 +15,23 @@ from tests.core.cluster import (
     failed,
 )
 
+from tests.core.workflows import step, submit, verdict
+
 Made = tuple[Machine, str]
 HOLD = {"on_lost": types_pb2.ON_LOST_HOLD}
 NO_RETRY = {"retry": RetryPolicy(max_retries=0)}
+
+
+def pending() -> Made:
+    """It waits for a verdict only."""
+    m = cluster()
+    return m, f"{submit(m, step('a', condition='true'))}.0"
+
+
+def skipped() -> Made:
+    m, task_id = pending()
+    assert verdict(m, task_id, value=False).accepted
+    return m, task_id
 
 
 def queued() -> Made:
@@ -64,11 +78,13 @@ def dead() -> Made:
 
 
 WAYS: dict[types_pb2.TaskState.ValueType, Callable[[], Made]] = {
+    PENDING: pending,
     QUEUED: queued,
     ASSIGNED: assigned,
     RUNNING: running,
     COMPLETED: completed,
     FAILED: ended_failed,
     CANCELLED: cancelled,
+    SKIPPED: skipped,
     DEAD_LETTER: dead,
 }

@@ -37,6 +37,7 @@ COMMAND_TAGS = {
     "task_recalled": 28,
     "task_stopped": 29,
     "task_migrate": 30,
+    "workflow_cancel": 31,
     "task_priority": 32,
     "task_annotate": 33,
     "task_escalate": 34,
@@ -97,10 +98,7 @@ def test_kinds_that_this_level_applies() -> None:
         "config_change",
         "context_update",
         "memory_write",
-        "workflow_submit",
-        "workflow_advance",
         "node_approve",
-        "workflow_resume",
         "level_raise",
     }
     assert set(machine.KIND_LEVELS) == set(COMMAND_TAGS) - later

@@ -14,9 +14,10 @@ from cortex.v1.log_pb2 import (
     NodeLeave,
     TaskAnnotate,
     TaskPriority,
+    WorkflowAdvance,
 )
 from cortex.v1.types_pb2 import Node, Requests, Task
-from node.core import machine
+from node.core import machine, rules
 from node.core.faults import Code
 from node.core.model import ASSIGNED, QUEUED, RUNNING
 from tests.core.cluster import (
@@ -46,6 +47,9 @@ COMMANDS: dict[str, Callable[[Task], Command]] = {
     "task_migrate": lambda task: migrate(task.id),
     "task_escalate": lambda task: fenced("task_escalate", task.id, task.fence),
     "task_dead_letter": lambda task: queue_timeout(task.id),
+    "workflow_advance": lambda task: Command(
+        workflow_advance=WorkflowAdvance(task=task.id, verdict=True, input_sha256=rules.input_sha256(()))
+    ),
     "task_priority": lambda task: Command(task_priority=TaskPriority(id=task.id, priority=9)),
     "task_annotate": lambda task: Command(task_annotate=TaskAnnotate(id=task.id, text="checked")),
 }

@@ -56,7 +56,7 @@ def submit(
             return _refused(draft, [one if isinstance(one, Refusal) else rest for one in answers], more)
     created = sum(not answer.deduplicated for answer in answers if isinstance(answer, Submitted))
     new = _new_of_batch(draft, claims.reserved, part) if part is not None and not first else created
-    flaw = new if isinstance(new, Refusal) else None if first else _depth_flaw(draft, claims.reserved.tasks, new)
+    flaw = new if isinstance(new, Refusal) else None if first else depth_flaw(draft, claims.reserved.tasks, new)
     if flaw is not None:
         return _refused(draft, [flaw] * len(submits), "")
     for submission, answer in zip(submits, answers, strict=True):
@@ -123,6 +123,8 @@ def _same_key(draft: Draft, claims: _Claims, submission: TaskSubmit) -> Submitte
         return _clash(key, holder.id, _difference(holder, submission))
     row = keys.standing(draft, key)
     task = draft.task(row.task_id) if row is not None else None
+    if row is not None and task is None and draft.workflow(row.task_id) is not None:
+        return Refusal(Code.ALREADY_EXISTS, f"Submit key {key} stands for workflow {row.task_id}.")
     if row is None or task is None:
         if claims.reserved.clashes(key, digest):
             return _reserved(key)
@@ -160,7 +162,8 @@ def _difference(earlier: Task | TaskSubmit, now: TaskSubmit) -> str:
     return ", ".join(parts) or "its spec was edited since"
 
 
-def _depth_flaw(draft: Draft, coming: int, new: int) -> Refusal | None:
+def depth_flaw(draft: Draft, coming: int, new: int) -> Refusal | None:
+    """Why `new` tasks more would be too many, beside those that live and `coming` ones that batches reserve."""
     limit = settings.max_queue_depth(draft.setting)
     depth = draft.live_count() + coming
     if not new or depth + new <= limit:

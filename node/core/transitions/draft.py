@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -20,8 +21,9 @@ from cortex.v1.types_pb2 import (
     Workflow,
 )
 from node.core.checks import TIME_LIMIT_US
+from node.core.dag import Dag
 from node.core.faults import Code
-from node.core.model import LIVE, LIVE_OPERATION, ON_NODE, Change, Key, Row, Table
+from node.core.model import LIVE, LIVE_OPERATION, ON_NODE, Change, Key, Row, Table, member_id
 from node.core.state import ClusterState, NodeUse
 
 _DETAIL_CHARS = 300
@@ -59,6 +61,9 @@ class Draft:
         self._locks: dict[str, str | None] = {}
         self._limits: dict[str, int] = {}
         self._live_change = 0
+        self._dags: dict[str, Dag] = {}
+        # Members of workflows that changed their state: what follows from that is workflows.react()'s.
+        self.moves: deque[tuple[Task, Task]] = deque()
 
     # Reading
 
@@ -119,6 +124,22 @@ class Draft:
         rows.update((key.id, row) for key, row in self._rows.items() if key.table is Table.OPERATIONS)
         return sum(isinstance(row, Operation) and row.state in LIVE_OPERATION for row in rows.values())
 
+    def workflow(self, workflow_id: str) -> Workflow | None:
+        row = self.get(Table.WORKFLOWS, workflow_id)
+        return row if isinstance(row, Workflow) else None
+
+    def dag(self, workflow: Workflow) -> Dag:
+        """That of a workflow whose members are all known; to be stepped along with the moves."""
+        dag = self._dags.get(workflow.id)
+        if dag is None:
+            known = self._state.dags.get(workflow.id)
+            if known is not None:
+                dag = known.copy()
+            else:
+                dag = Dag.of(workflow.count, lambda member: self.task(member_id(workflow.id, member)))
+            self._dags[workflow.id] = dag
+        return dag
+
     def live_count(self) -> int:
         return self._state.live_count() + self._live_change
 
@@ -157,6 +178,8 @@ class Draft:
         if key not in self._tasks:
             self._old_tasks[key] = old
         self._tasks[key] = new
+        if new.workflow_id and old is not None and old.state != new.state:
+            self.moves.append((old, new))
         was = old is not None and old.state in ON_NODE
         if old is not None and was != (new.state in ON_NODE):
             if was:

@@ -71,6 +71,33 @@ def end_as_dead_letter(draft: Draft, new: Task, reason: str) -> None:
     new.reason = reason
 
 
+def begin_run(draft: Draft, new: Task) -> None:
+    """What is counted or noted of one run begins anew with the next; its state is the caller's."""
+    new.attempt = 0
+    new.run += 1
+    new.revived_at_us = draft.now_us
+    new.fingerprint = ""
+    for name in (
+        "losses",
+        "completed_at_us",
+        "dead_lettered_at_us",
+        "cancel_requested",
+        "cancel_reason",
+        "reason",
+        "unstartable_nodes",
+        "failures",
+        "blame",
+        "escalated_at_us",
+        "dispatches",
+        "excused",
+        "idles",
+        "skip_reason",
+        "condition_error",
+        "operation",
+    ):
+        new.ClearField(name)
+
+
 def note_end(draft: Draft, task: Task, new: Task, result: TaskResult) -> None:
     """Its command has ended; a start that was not reported before it is made up for."""
     if task.state != ASSIGNED or result.started_at_us:
@@ -165,28 +192,8 @@ def retry(draft: Draft, task: Task, command: TaskRetry) -> Refusal | None:
         restarts.interrupted(draft, task, new, "it was retried while its machine was lost")
     else:
         restarts.over(new)
-    new.attempt = 0
-    new.run = task.run + 1
-    new.revived_at_us = draft.now_us
-    new.fingerprint = ""
+    begin_run(draft, new)
     new.operation = command.operation
-    # What is counted or noted of one run begins anew with the next.
-    for name in (
-        "losses",
-        "completed_at_us",
-        "dead_lettered_at_us",
-        "cancel_requested",
-        "cancel_reason",
-        "reason",
-        "unstartable_nodes",
-        "failures",
-        "blame",
-        "escalated_at_us",
-        "dispatches",
-        "excused",
-        "idles",
-    ):
-        new.ClearField(name)
     requeue(draft, new)
     draft.put(task, new)
     changed = [

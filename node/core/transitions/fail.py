@@ -241,7 +241,7 @@ def _count(draft: Draft, task: Task, new: Task, delay_us: int) -> None:
     if final is None:
         new.attempt = task.attempt + 1
         requeue(draft, new, delay_us)
-    elif task.spec.on_exhausted == types_pb2.ON_EXHAUSTED_FAIL:
+    elif task.can_fail or task.spec.on_exhausted == types_pb2.ON_EXHAUSTED_FAIL:
         end(draft, new, FAILED)
         new.reason = final
     else:
