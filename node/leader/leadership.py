@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import structlog
 
+from cortex.v1 import log_pb2
 from cortex.v1.cluster_pb2 import NodeVerdict, NodeView
 from cortex.v1.log_pb2 import Command, TaskLost
 from cortex.v1.types_pb2 import Resources, Task
@@ -21,6 +23,7 @@ from node.leader import views
 from node.leader.alarms import Alarms
 from node.leader.dispatch import Dispatch
 from node.leader.drains import Drains
+from node.leader.express import Express
 from node.leader.health import Health
 from node.leader.history import History
 from node.leader.leases import Leases
@@ -112,6 +115,12 @@ class Leadership:
         finally:
             await stream.close()
 
+    def placing(self, submission: log_pb2.TaskSubmit) -> AbstractContextManager[list[Command]]:
+        """Commands that are to follow a submission in its entry; it is proposed within this context."""
+        if self._reign is None or not self._replica.serving:
+            return nullcontext([])
+        return self._reign.express.placing(submission)
+
     @property
     def samples(self) -> dict[str, Resources]:
         """The last sample of every connected node; empty when this daemon does not lead."""
@@ -158,6 +167,7 @@ class _Reign:
         self.rehearsals = Rehearsals(clock, replica, self.planner, env.new_id)
         self._drains = Drains(clock, replica, settings, self.rehearsals)
         self._alarms = Alarms(replica, settings)
+        self.express = Express(replica, self.roster, self.planner, quiet)
         self._dispatch = Dispatch(clock, settings, self.roster, self._leases, self._reports)
         self.sessions = Sessions(
             clock,

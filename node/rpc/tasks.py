@@ -45,8 +45,11 @@ class TaskCalls(Calls):
         submit = validate.complete(request.task, self._parts.env.new_id())
         if request.dry_run:
             return await self._dry_run(request, submit, caller)
-        reply = await self._execute([log_pb2.Command(task_submit=submit)], request.mutation, caller)
-        answer = accepted(reply)[0]
+        command = log_pb2.Command(task_submit=submit)
+        with self._parts.leadership.placing(submit) as more:
+            reply = await self._execute([command, *more], request.mutation, caller)
+        # The first answer is the submission's; what else was tried, the queue makes up for.
+        answer = accepted(log_pb2.Reply(commands=reply.commands[:1]))[0]
         return pb.SubmitReply(id=answer.id, deduplicated=answer.deduplicated, index=reply.index)
 
     async def submit_batch(self, request: pb.SubmitBatchRequest, caller: Caller) -> pb.SubmitBatchReply:
