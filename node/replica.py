@@ -238,6 +238,15 @@ class Replica:
         row = self._cold([key])[key]
         return row if isinstance(row, Operation) else None
 
+    def operation(self, operation_id: str) -> Operation | None:
+        """An operation as of the applied index."""
+        operation = self.state.operations.get(operation_id)
+        if operation is not None:
+            return operation
+        key = Key(Table.OPERATIONS, operation_id)
+        row = self._cold([key])[key]
+        return row if isinstance(row, Operation) else None
+
     def unsaved_events(self, task_id: str) -> list[Event]:
         """Events of a task that the store does not have yet, oldest first."""
         return self.saver.events(task_id)

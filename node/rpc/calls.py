@@ -116,6 +116,17 @@ def accepted(reply: log_pb2.Reply) -> Sequence[log_pb2.CommandReply]:
     raise Fault(first.code, message, first.remedy)
 
 
+def refused_items(answer: log_pb2.CommandReply) -> None:
+    """A Fault that says how many were changed, if an operation was carried out and left some of its tasks alone."""
+    refused = [item for item in answer.items if not item.accepted]
+    if refused:
+        first = from_reply(refused[0].code, refused[0].message)
+        told = " ".join(item.message for item in refused[:5])
+        done = len(answer.items) - len(refused)
+        message = f"{done} of {len(answer.items)} were changed; refused: {told}"
+        raise Fault(first.code, message, first.remedy)
+
+
 def page_limit(limit: int) -> int:
     if limit < 0 or limit > 1000:
         raise Fault(Code.INVALID, f"limit {limit} is not between 1 and 1000.", "Page with cursor instead.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cortex.v1.types_pb2 import Task
+from cortex.v1.types_pb2 import Operation, Task
 from node.core.faults import Code, Fault
 from node.replica import Replica
 
@@ -30,6 +30,29 @@ class Lookup:
             raise Fault(Code.INVALID, "No task is named.", "Give one id or more.")
         return list(dict.fromkeys(self.task(text).id for text in texts))
 
+    def operation(self, text: str) -> Operation:
+        operation = self._replica.operation(text) if text else None
+        if operation is None and len(text) >= _MIN_PREFIX:
+            found = set(self._replica.store.operation_ids_with_prefix(text))
+            found.update(key for key in self._replica.state.operations if key.startswith(text))
+            if len(found) > 1:
+                raise _ambiguous(text, found)
+            operation = self._replica.operation(found.pop()) if found else None
+        if operation is None:
+            message = f"There is no operation {text!r}."
+            raise Fault(Code.NOT_FOUND, message, "List them with `cortex operations`.")
+        return operation
+
+    def cause(self, text: str) -> str:
+        """Fingerprint of dead letters, as far as they are saved."""
+        found = self._replica.store.causes_with_prefix(text) if text else []
+        if not found:
+            message = f"No dead letter has the cause {text!r}."
+            raise Fault(Code.NOT_FOUND, message, "See `cortex dead-letters --group`.")
+        if len(found) > 1 and text not in found:
+            raise _ambiguous(text, set(found))
+        return text if text in found else found[0]
+
     def node_id(self, text: str) -> str:
         nodes = self._replica.state.nodes
         if text in nodes:
@@ -52,9 +75,13 @@ class Lookup:
         if not found:
             raise _no_task(prefix)
         if len(found) > 1:
-            message = f"{prefix!r} could be {' or '.join(sorted(found)[:2])}."
-            raise Fault(Code.AMBIGUOUS, message, "Write more of the id.")
+            raise _ambiguous(prefix, found)
         return found.pop()
+
+
+def _ambiguous(text: str, found: set[str]) -> Fault:
+    message = f"{text!r} could be {' or '.join(sorted(found)[:2])}."
+    return Fault(Code.AMBIGUOUS, message, "Write more of the id.")
 
 
 def _no_task(text: str) -> Fault:

@@ -8,6 +8,7 @@ from node.core.faults import Code, Fault
 from node.link import Caller
 from node.rpc.calls import Calls, Handler, Parts
 from node.rpc.nodes import NodeCalls
+from node.rpc.operations import OperationCalls
 from node.rpc.tasks import TaskCalls
 
 
@@ -17,7 +18,8 @@ class ClusterService:
     def __init__(self, parts: Parts) -> None:
         self.tasks = TaskCalls(parts)
         self.nodes = NodeCalls(parts)
-        areas: tuple[Calls, ...] = (self.tasks, self.nodes)
+        self.operations = OperationCalls(parts)
+        areas: tuple[Calls, ...] = (self.tasks, self.nodes, self.operations)
         self._handlers: dict[str, Handler] = {
             name: handler for area in areas for name, handler in area.handlers().items()
         }

@@ -9,7 +9,6 @@ from dataclasses import replace
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import log_pb2, types_pb2
 from node.core import payload, validate
-from node.core.faults import Code, Fault
 from node.link import Caller
 from node.rpc import batch
 from node.rpc.calls import Calls, Handlers, Parts, accepted, page_limit
@@ -36,8 +35,6 @@ class TaskCalls(Calls):
             "ListTasks": self.list_tasks,
             "ListEvents": self.list_events,
             "CancelTask": self.cancel_task,
-            "RetryTask": self.retry_task,
-            "DiscardTask": self.discard_task,
             "Why": self.why,
         }
 
@@ -88,23 +85,6 @@ class TaskCalls(Calls):
         reason = validate.reason(request.reason)
         commands = [
             log_pb2.Command(task_cancel=log_pb2.TaskCancel(id=task_id, reason=reason))
-            for task_id in self._lookup.task_ids(request.ids)
-        ]
-        return await self._mutate(commands, request.mutation, caller)
-
-    async def discard_task(self, request: pb.CancelTaskRequest, caller: Caller) -> pb.MutationReply:
-        reason = validate.reason(request.reason)
-        if not reason:
-            raise Fault(Code.INVALID, "A discard needs a reason.", "Say why in --reason.")
-        commands = [
-            log_pb2.Command(task_cancel=log_pb2.TaskCancel(id=task_id, reason=reason, discard=True))
-            for task_id in self._lookup.task_ids(request.ids)
-        ]
-        return await self._mutate(commands, request.mutation, caller)
-
-    async def retry_task(self, request: pb.RetryTaskRequest, caller: Caller) -> pb.MutationReply:
-        commands = [
-            log_pb2.Command(task_retry=log_pb2.TaskRetry(id=task_id))
             for task_id in self._lookup.task_ids(request.ids)
         ]
         return await self._mutate(commands, request.mutation, caller)

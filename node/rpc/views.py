@@ -8,7 +8,7 @@ from cortex.v1 import types_pb2
 from node.core.model import Change, Row, Table
 from node.feed import Batch
 
-_SHOWN = frozenset({Table.TASKS, Table.NODES, Table.EVENTS, Table.SETTINGS})
+_SHOWN = frozenset({Table.TASKS, Table.NODES, Table.EVENTS, Table.SETTINGS, Table.OPERATIONS})
 _FRAME_CHANGES = 500
 _FRAME_BYTES = 1024 * 1024
 
@@ -23,6 +23,8 @@ def row_change(row: Row) -> types_pb2.Change:
         return types_pb2.Change(event=row)
     if isinstance(row, types_pb2.Setting):
         return types_pb2.Change(setting=row)
+    if isinstance(row, types_pb2.Operation):
+        return types_pb2.Change(operation=lean_operation(row))
     raise TypeError(f"{type(row).__name__} is not for watchers")
 
 
@@ -55,6 +57,23 @@ def frames(changes: Iterable[types_pb2.Change]) -> Iterator[list[types_pb2.Chang
         size += more
     if part:
         yield part
+
+
+def lean_operation(operation: types_pb2.Operation) -> types_pb2.Operation:
+    """The operation without the lists of its plan, which GetOperation has."""
+    lean = types_pb2.Operation()
+    lean.CopyFrom(operation)
+    plan = lean.WhichOneof("plan")
+    if plan == "bulk":
+        lean.bulk.ClearField("ids")
+        lean.bulk.ClearField("edited_spec")
+    elif plan == "drain":
+        lean.drain.ClearField("moves")
+        lean.drain.ClearField("stuck")
+    elif plan == "run":
+        lean.run.ClearField("nodes")
+        lean.run.ClearField("spec")
+    return lean
 
 
 def without_output(task: types_pb2.Task) -> types_pb2.Task:

@@ -101,6 +101,7 @@ class Watcher:
         state, store = self._replica.state, self._replica.store
         yield from state.nodes.values()
         yield from state.settings.values()
+        yield from state.operations.values()
         yield from state.tasks.values()
         ended = store.list_tasks(TaskQuery(states=tuple(sorted(ENDED)), limit=_ENDED_SHOWN)).tasks
         dead = store.list_dead_letters(_DEAD_SHOWN).tasks

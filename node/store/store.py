@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cortex.v1.types_pb2 import Event, Workflow
 from node.core.model import LIVE, LIVE_OPERATION, LIVE_WORKFLOW, Change, Key, Row, Table, row_digest
-from node.store import events, past, queries
+from node.store import events, operations, past, queries
 from node.store.connect import MEMORY, Connection, open_writer
 from node.store.past import Aged
 from node.store.rows import Codec, codecs
@@ -185,6 +185,27 @@ class Store:
         """Ids of tasks that begin so, in order; the id that is equal to it comes first and alone."""
         with _opened(self._history).transaction() as db:
             return queries.ids_with_prefix(db, prefix, limit)
+
+    def list_operations(self, *, live: bool = False, limit: int = 0, cursor: str = "") -> operations.OperationPage:
+        """Operations, newest first. Raises Fault for a bad cursor or limit."""
+        with _opened(self._history).transaction() as db:
+            return operations.list_operations(
+                db, self._codecs[Table.OPERATIONS], live=live, limit=limit, cursor=cursor
+            )
+
+    def operation_ids_with_prefix(self, prefix: str, limit: int = 2) -> list[str]:
+        with _opened(self._history).transaction() as db:
+            return [key for (key,) in operations.prefix_page(prefix, limit).rows(db)]
+
+    def list_causes(self, limit: int = 100) -> tuple[list[operations.Cause], int]:
+        """Causes of dead letters, those of most letters first, and the index that they are of. Raises Fault."""
+        with _opened(self._history).transaction() as db:
+            return operations.list_causes(db, self._codecs[Table.TASKS], limit), queries.saved_index(db)
+
+    def causes_with_prefix(self, prefix: str, limit: int = 2) -> list[str]:
+        """Fingerprints of dead letters that begin so, in order."""
+        with _opened(self._history).transaction() as db:
+            return [key for (key,) in operations.causes_with_prefix(prefix, limit).rows(db)]
 
     def ended_tasks(self, before_us: int, keyed_before_us: int, limit: int) -> list[Aged]:
         """Tasks that ended before that, but for dead letters, oldest first.
