@@ -276,6 +276,10 @@ class AmountFilter:
             return "no sample of its resources yet"
         return f"needs {amount(self._need_bytes - self._have(node))} more {self._what}"
 
+    def kind(self, node: NodeInfo) -> str:
+        """The reason without what differs from node to node."""
+        return self.reason(node) if node.sample is None else f"too little {self._what}"
+
     def flip(self, node: NodeInfo) -> str:
         if node.sample is None:
             return f"wait for a sample of {node.id}"

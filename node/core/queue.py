@@ -11,7 +11,7 @@ from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from cortex.v1.types_pb2 import Resources, Task
+from cortex.v1.types_pb2 import Resources, Task, TaskSpec
 from node.core.filters import Ask, Filter, NodeInfo, ask_of, node_info, thresholds, without_amounts
 from node.core.model import QUEUED, Change, Table
 from node.core.state import ClusterState
@@ -53,8 +53,8 @@ class Shape:
 
 class GroupKey(NamedTuple):
     type: int
-    constraints: bytes
-    requests: bytes
+    constraints: bytes | None  # serialised
+    requests: bytes | None
     locks: tuple[str, ...]
     limit_key: str
     limit_count: int
@@ -160,9 +160,18 @@ class Queue:
             entry = heapq.heappop(self._later)[1]
             entry.group.put(entry)
 
+    def all_groups(self) -> Iterable[Group]:
+        """Groups that have a task, due or not."""
+        return self._groups.values()
+
     def groups(self) -> Iterator[Group]:
         """Groups that have a due task."""
         return (group for group in self._groups.values() if self.first(group) is not None)
+
+    def group_of(self, task_id: str) -> Group | None:
+        """Group of a queued task, due or not."""
+        entry = self._entries.get(task_id)
+        return entry.group if entry is not None else None
 
     def first(self, group: Group) -> Entry | None:
         """First due task of a group, where a pass over it begins; struck-out ones before it are dropped."""
@@ -217,7 +226,7 @@ class Queue:
         return known
 
     def _add(self, task: Task) -> None:
-        group = self._group(_group_key(task), task)
+        group = self._group(group_key(task.spec), task)
         # Work that never ended keeps its age; a retry's counts from its return to the queue.
         again = task.attempt > 0 or task.losses > 0 or task.run > 1
         since_us = task.queued_at_us if again else task.created_at_us
@@ -266,15 +275,14 @@ class Queue:
         return group
 
 
-def _group_key(task: Task) -> GroupKey:
-    spec = task.spec
+def group_key(spec: TaskSpec) -> GroupKey:
     limited = spec.limit_count > 0
     locks = spec.locks
     # Neither message has a map, so its bytes are the same each time.
     return GroupKey(
         spec.type,
-        spec.constraints.SerializeToString() if spec.HasField("constraints") else b"",
-        spec.requests.SerializeToString() if spec.HasField("requests") else b"",
+        spec.constraints.SerializeToString() if spec.HasField("constraints") else None,
+        spec.requests.SerializeToString() if spec.HasField("requests") else None,
         tuple(sorted(set(locks))) if locks else (),
         spec.limit_key if limited else "",
         spec.limit_count if limited else 0,

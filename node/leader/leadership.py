@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 import structlog
 
 from cortex.v1 import log_pb2
-from cortex.v1.cluster_pb2 import NodeVerdict, NodeView
+from cortex.v1.cluster_pb2 import NodeVerdict, NodeView, Waiting
 from cortex.v1.log_pb2 import Command, TaskLost
 from cortex.v1.types_pb2 import Resources, Task
 from node.core import explain
@@ -36,6 +36,7 @@ from node.leader.rehearsals import Rehearsals
 from node.leader.reports import Reports
 from node.leader.roster import Roster
 from node.leader.sessions import Sessions, first_hello, not_leader
+from node.leader.waits import Waits
 from node.link import LeaderStream, LinkClosed
 
 _LEASE_ENDED = "Its machine did not renew its lease."
@@ -131,6 +132,14 @@ class Leadership:
         roster = self._reign.roster if self._reign is not None else Roster()
         return views.node_views(self._replica, roster, self._env.clock.boot_us())
 
+    def waiting(self) -> list[Waiting]:
+        """What due tasks wait for, by what they ask for."""
+        return self._reign.waits.all() if self._reign is not None else []
+
+    def wait_reason(self, task_id: str) -> str:
+        """Why a queued task waits; empty when its turn is next, or nothing is known yet."""
+        return self._reign.waits.reason(task_id) if self._reign is not None else ""
+
     @property
     def rehearsals(self) -> Rehearsals:
         """Of drains. Raises Fault when this daemon does not lead."""
@@ -157,6 +166,7 @@ class _Reign:
         self._duties: list[asyncio.Task[None]] = []
         self.roster = Roster()
         self.planner = Planner(clock, settings, self.roster)
+        self.waits = Waits(clock, replica, self.planner)
         self._placement = Placement(clock, replica, settings, self.roster, self.planner, quiet)
         self._leases = Leases(clock, replica, settings, self._lose)
         self._reports = Reports(env.random, replica, settings)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cortex.v1.types_pb2 import NodeState, Task
 from node.core import scheduler
 from node.core.drain import Scene, Times
 from node.core.filters import ask_of, filters_of
 from node.core.model import ASSIGNED, QUEUED, Change, Table
+from node.core.queue import Group
 from node.core.room import room_of
 from node.core.scheduler import Limits, Planned, Queue
 from node.core.state import ClusterState
+from node.core.waiting import Survey
 from node.env import Clock
 from node.leader.port import Settings
 from node.leader.roster import Roster, slots_of, used
@@ -83,6 +85,20 @@ class Planner:
     def next_due_us(self) -> int | None:
         """When the next task that is not due yet becomes due."""
         return self._queue.next_due_us()
+
+    def group_of(self, task_id: str) -> Group | None:
+        """What a queued task waits with."""
+        return self._queue.group_of(task_id)
+
+    def all_groups(self) -> Iterable[Group]:
+        return self._queue.all_groups()
+
+    def due_groups(self) -> Iterable[Group]:
+        return self._queue.groups()
+
+    def survey(self, state: ClusterState) -> Survey:
+        """All nodes as they are now."""
+        return Survey(state, self._queue, self._roster.samples(), self.limits(state))
 
     def waiting(self, state: ClusterState) -> list[Task]:
         """The first due tasks that found no place, but for those that a lock or limit keeps waiting anywhere."""

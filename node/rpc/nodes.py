@@ -13,6 +13,7 @@ from node.core.state import ClusterState
 from node.link import Caller
 from node.replica import no_leader
 from node.rpc.calls import Calls, Handlers
+from node.store.asof import Moment
 
 _QUIET_LIMIT_MS = 60_000
 
@@ -61,15 +62,36 @@ class NodeCalls(Calls):
         return pb.QuiesceReply(led=True, migrated=counts[0], left=counts[1]) if counts else pb.QuiesceReply()
 
     async def list_nodes(self, request: pb.ListNodesRequest, caller: Caller) -> pb.ListNodesReply:
-        """Samples are only on the leader; without one the rows are shown alone."""
+        """Samples are only on the leader; without one the rows are shown alone, as they are of a past moment."""
         await self._fresh(request.freshness)
+        moment = await self._moment(request.at)
+        if moment is not None:
+            return await self._nodes_at(moment)
         if not self._replica.serving:
             try:
                 return await self._ask_leader("ListNodes", request, pb.ListNodesReply, caller)
             except Fault as fault:
                 if fault.code != Code.NO_LEADER:
                     raise
-        return pb.ListNodesReply(nodes=self.node_views(), index=self._state.index, age_us=self._age_us())
+        return pb.ListNodesReply(
+            nodes=self.node_views(),
+            index=self._state.index,
+            age_us=self._age_us(),
+            waiting=self.waiting() if request.waiting else (),
+        )
+
+    async def _nodes_at(self, moment: Moment) -> pb.ListNodesReply:
+        nodes, held, at = await self._replica.read(lambda reads: reads.nodes_at(moment))
+        views = [
+            pb.NodeView(node=node, age_us=-1, assigned=held[node.id].assigned, running=held[node.id].running)
+            for node in nodes
+        ]
+        shown = pb.Moment(index=at.index, at_us=at.at_us)
+        return pb.ListNodesReply(nodes=views, index=at.index, age_us=self._past_age_us(at), at=shown)
+
+    def waiting(self) -> list[pb.Waiting]:
+        """What due tasks wait for; nothing where that is not known."""
+        return self._parts.leadership.waiting() if self._replica.serving else []
 
     def node_views(self) -> list[pb.NodeView]:
         if self._replica.serving:

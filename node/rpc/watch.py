@@ -14,6 +14,7 @@ from node.link import Caller
 from node.replica import Replica
 from node.rpc.nodes import NodeCalls
 from node.rpc.views import frames, merge, row_change
+from node.rpc.waiting import Told
 from node.store.events import EventQuery
 from node.store.queries import LIMIT_MAX, TaskQuery, encode_cursor
 
@@ -34,12 +35,14 @@ class Watcher:
         self._replica = replica
         self._nodes = nodes
         self._samples: list[pb.NodeView] = []
+        self._waiting: list[pb.Waiting] = []
         self._sampled_at = -BEAT_S
         self._sampling: asyncio.Task[None] | None = None
 
     async def watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncIterator[pb.WatchReply]:
         """Raises Fault(GONE) when the feed no longer reaches back to the position asked for."""
         position = request.after_index
+        told = Told()
         if request.snapshot:
             position = self._replica.state.index
             for reply in list(self._snapshot(request, position)):
@@ -66,8 +69,10 @@ class Watcher:
                 yield self._frame(position, batches[-1].at_us, parts[-1])
             if loop.time() >= next_beat:
                 next_beat = loop.time() + BEAT_S
-                samples = await self._node_samples(caller) if request.samples else []
-                yield self._frame(position, self._replica.now_us(), [], samples=samples, heartbeat=True)
+                samples, waiting = await self._node_samples(caller) if request.samples else ([], [])
+                news = told.news(waiting)
+                now_us = self._replica.now_us()
+                yield self._frame(position, now_us, [], samples=samples, waiting=news, heartbeat=True)
             if not batches:
                 await self._wait(position, next_beat - loop.time())
 
@@ -77,6 +82,7 @@ class Watcher:
         at_us: int,
         changes: list[types_pb2.Change],
         samples: list[pb.NodeView] | None = None,
+        waiting: list[pb.Waiting] | None = None,
         heartbeat: bool = False,
     ) -> pb.WatchReply:
         return pb.WatchReply(
@@ -84,6 +90,7 @@ class Watcher:
             at_us=at_us,
             changes=changes,
             samples=samples or (),
+            waiting=waiting or (),
             leader=self._replica.leader or "",
             term=self._replica.term,
             heartbeat=heartbeat,
@@ -123,19 +130,19 @@ class Watcher:
         except TimeoutError:
             pass
 
-    async def _node_samples(self, caller: Caller) -> list[pb.NodeView]:
+    async def _node_samples(self, caller: Caller) -> tuple[list[pb.NodeView], list[pb.Waiting]]:
         """Views at most a beat old; a slow leader delays nobody, its last answer is shown with its age."""
         loop = asyncio.get_running_loop()
         if self._replica.serving:
-            return self._nodes.node_views()
+            return self._nodes.node_views(), self._nodes.waiting()
         if self._sampling is None and loop.time() - self._sampled_at >= BEAT_S * 0.9:
             self._sampling = loop.create_task(self._fetch(caller))
-        return self._samples
+        return self._samples, self._waiting
 
     async def _fetch(self, caller: Caller) -> None:
         try:
-            reply = await self._nodes.list_nodes(pb.ListNodesRequest(), caller)
-            self._samples = list(reply.nodes)
+            reply = await self._nodes.list_nodes(pb.ListNodesRequest(waiting=True), caller)
+            self._samples, self._waiting = list(reply.nodes), list(reply.waiting)
         except Fault:
             pass
         finally:
