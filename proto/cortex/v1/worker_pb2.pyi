@@ -412,19 +412,27 @@ class RenewalAck(_message.Message):
 
     NUMBER_FIELD_NUMBER: _builtins.int
     LEASE_MS_FIELD_NUMBER: _builtins.int
+    RENEW_MS_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_MS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """0 = the Hello, counted from its boot_us"""
     lease_ms: _builtins.int
-    """from sent_boot_us of that renewal"""
+    """from sent_boot_us of that renewal; more for one with a long kill_timeout"""
+    renew_ms: _builtins.int
+    """interval of renewals from now on; 0 = as before"""
+    heartbeat_ms: _builtins.int
+    """likewise of heartbeats"""
     def __init__(
         self,
         *,
         number: _builtins.int = ...,
         lease_ms: _builtins.int = ...,
+        renew_ms: _builtins.int = ...,
+        heartbeat_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_ms", b"lease_ms", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_ms", b"heartbeat_ms", "lease_ms", b"lease_ms", "number", b"number", "renew_ms", b"renew_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -782,7 +790,7 @@ class Assignment(_message.Message):
     task_key: _builtins.str
     """key within the workflow"""
     start_before_ms: _builtins.int
-    """not started after that from its receipt, unless a renewal was acknowledged; 0 = no limit"""
+    """not started later than that after the newest acknowledged renewal was sent; 0 = no limit"""
     @_builtins.property
     def spec(self) -> _types_pb2.TaskSpec: ...
     def __init__(
