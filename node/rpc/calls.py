@@ -22,6 +22,7 @@ from node.link import Caller, Link, LinkClosed
 from node.replica import Replica, no_leader
 from node.rpc.errors import from_reply, link_lost
 from node.rpc.lookup import Lookup
+from node.store.asof import At, Moment
 
 M = TypeVar("M", bound=Message)
 Handler = Callable[[Any, Caller], Awaitable[Message]]
@@ -95,6 +96,22 @@ class Calls:
         if freshness.min_index:
             wait = self._replica.saved_through if saved else self._replica.applied_through
             await wait(freshness.min_index)
+
+    async def _moment(self, at: pb.Moment) -> Moment | None:
+        """The moment that a read asks for, with everything up to it saved; None for now. Raises Fault."""
+        if not at.index and not at.at_us:
+            return None
+        if at.at_us < 0:
+            raise Fault(Code.INVALID, f"at_us is {at.at_us}.", "Name a log index, or a unix time in microseconds.")
+        index = at.index or self._state.index
+        # What is committed will be here in a moment; what lies beyond is refused by the read.
+        if index <= max(self._state.index, self._replica.consensus.commit_index):
+            await self._replica.saved_through(index)
+        return Moment(at.index, 0 if at.index else at.at_us, self._replica.now_us())
+
+    def _past_age_us(self, at: At) -> int:
+        """How long ago a moment was."""
+        return max(0, self._replica.now_us() - at.at_us)
 
     def _age_us(self) -> int:
         """How long ago this daemon last heard of the log; 0 on the leader."""

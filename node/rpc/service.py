@@ -7,8 +7,10 @@ from google.protobuf.message import Message
 from node.core.faults import Code, Fault
 from node.link import Caller
 from node.rpc.calls import Calls, Handler, Parts
+from node.rpc.history import HistoryCalls
 from node.rpc.nodes import NodeCalls
 from node.rpc.operations import OperationCalls
+from node.rpc.settings import SettingCalls
 from node.rpc.tasks import TaskCalls
 
 
@@ -19,7 +21,13 @@ class ClusterService:
         self.tasks = TaskCalls(parts)
         self.nodes = NodeCalls(parts)
         self.operations = OperationCalls(parts)
-        areas: tuple[Calls, ...] = (self.tasks, self.nodes, self.operations)
+        areas: tuple[Calls, ...] = (
+            self.tasks,
+            self.nodes,
+            self.operations,
+            HistoryCalls(parts),
+            SettingCalls(parts),
+        )
         self._handlers: dict[str, Handler] = {
             name: handler for area in areas for name, handler in area.handlers().items()
         }

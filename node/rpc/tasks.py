@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import log_pb2, types_pb2
 from node.core import payload, validate
 from node.link import Caller
 from node.rpc import batch
-from node.rpc.calls import Calls, Handlers, Parts, accepted, page_limit
-from node.rpc.views import without_output
-from node.store.events import EventQuery
-from node.store.queries import TaskQuery
-
-_PAGE_BYTES = 3 * 1024 * 1024
+from node.rpc.calls import Calls, Handlers, Parts, accepted
 
 
 class TaskCalls(Calls):
@@ -31,9 +25,6 @@ class TaskCalls(Calls):
             "Submit": self.submit,
             "SubmitBatch": self.submit_batch,
             "DispatchSubagents": self.dispatch_subagents,
-            "GetTask": self.get_task,
-            "ListTasks": self.list_tasks,
-            "ListEvents": self.list_events,
             "CancelTask": self.cancel_task,
             "Why": self.why,
         }
@@ -88,52 +79,6 @@ class TaskCalls(Calls):
             for task_id in self._lookup.task_ids(request.ids)
         ]
         return await self._mutate(commands, request.mutation, caller)
-
-    async def get_task(self, request: pb.GetTaskRequest, caller: Caller) -> pb.GetTaskReply:
-        await self._fresh(request.freshness)
-        task = self._lookup.task(request.id)
-        stored = self._replica.store.list_events(EventQuery(task=task.id, limit=1000)).events
-        known = {event.id for event in stored}
-        events = [*stored, *(e for e in self._replica.unsaved_events(task.id) if e.id not in known)]
-        return pb.GetTaskReply(task=task, events=events, index=self._state.index, age_us=self._age_us())
-
-    async def list_tasks(self, request: pb.ListTasksRequest, caller: Caller) -> pb.ListTasksReply:
-        await self._fresh(request.freshness, saved=True)
-        query = TaskQuery(
-            states=tuple(request.states),
-            node=self._lookup.node_id(request.node) if request.node else "",
-            workflow=request.workflow,
-            text=request.text,
-            limit=page_limit(request.limit),
-            cursor=request.cursor,
-        )
-        while True:
-            page = self._replica.store.list_tasks(query)
-            reply = pb.ListTasksReply(
-                tasks=[without_output(task) for task in page.tasks],
-                total=page.total,
-                next_cursor=page.next_cursor,
-                index=page.index,
-                age_us=self._age_us(),
-            )
-            # Rows with large specifications: a shorter page is a page too.
-            if reply.ByteSize() <= _PAGE_BYTES or len(page.tasks) <= 1:
-                return reply
-            query = replace(query, limit=len(page.tasks) // 2)
-
-    async def list_events(self, request: pb.ListEventsRequest, caller: Caller) -> pb.ListEventsReply:
-        await self._fresh(request.freshness, saved=True)
-        query = EventQuery(
-            task=self._lookup.task(request.task).id if request.task else "",
-            node=self._lookup.node_id(request.node) if request.node else "",
-            since_us=request.since_us,
-            limit=page_limit(request.limit),
-            cursor=request.cursor,
-        )
-        page = self._replica.store.list_events(query)
-        return pb.ListEventsReply(
-            events=page.events, next_cursor=page.next_cursor, index=page.index, age_us=self._age_us()
-        )
 
     async def why(self, request: pb.WhyRequest, caller: Caller) -> pb.WhyReply:
         await self._fresh(request.freshness)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cortex.v1.types_pb2 import Event, Workflow
 from node.core.model import LIVE, LIVE_OPERATION, LIVE_WORKFLOW, Change, Key, Row, Table, row_digest
-from node.store import events, operations, past, queries
+from node.store import double_runs, events, operations, past, queries
 from node.store.connect import MEMORY, Connection, open_writer
 from node.store.past import Aged
 from node.store.rows import Codec, codecs
@@ -175,6 +175,11 @@ class Store:
         with _opened(self._history).transaction() as db:
             rows = events.recent_events(codec, queries.checked_limit(limit)).rows(db)
         return [event for values in reversed(rows) if isinstance(event := codec.decode(values), Event)]
+
+    def list_double_runs(self, task: str = "", limit: int = 0, cursor: str = "") -> double_runs.DoubleRunPage:
+        """Of one task or of all, newest first. Raises Fault for a bad cursor or limit."""
+        with _opened(self._history).transaction() as db:
+            return double_runs.list_double_runs(db, self._codecs[Table.DOUBLE_RUNS], task, limit, cursor)
 
     def counts(self) -> queries.Counts:
         """Tasks by state, ended ones too."""

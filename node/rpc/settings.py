@@ -1,0 +1,31 @@
+"""Calls about the replicated settings."""
+
+from __future__ import annotations
+
+from cortex.v1 import cluster_pb2 as pb
+from cortex.v1 import log_pb2
+from node.core import settings, settings_help
+from node.core.faults import Code, Fault
+from node.link import Caller
+from node.rpc.calls import Calls, Handlers
+
+
+class SettingCalls(Calls):
+    """Every method raises Fault."""
+
+    def handlers(self) -> Handlers:
+        return {"GetSettings": self.get_settings, "SetSetting": self.set_setting}
+
+    async def get_settings(self, request: pb.GetSettingsRequest, caller: Caller) -> pb.GetSettingsReply:
+        await self._fresh(request.freshness)
+        views = [pb.SettingView(**view._asdict()) for view in settings_help.views(self._state.settings)]
+        return pb.GetSettingsReply(settings=views, index=self._state.index, age_us=self._age_us())
+
+    async def set_setting(self, request: pb.SetSettingRequest, caller: Caller) -> pb.MutationReply:
+        flaw = settings.flaw(request.name, request.value)
+        if flaw is not None:
+            raise Fault(Code.INVALID, flaw, "See `cortex settings get` for names, values and what they mean.")
+        change = log_pb2.SettingsChange(name=request.name, value=request.value)
+        reply = await self._mutate([log_pb2.Command(settings_change=change)], request.mutation, caller)
+        reply.ids[:] = [request.name]
+        return reply
