@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 from node.core.faults import Code, Fault
 from node.link import Caller
 from node.rpc.calls import Calls, Handler, Parts
+from node.rpc.drains import DrainCalls
 from node.rpc.history import HistoryCalls
 from node.rpc.nodes import NodeCalls
 from node.rpc.operations import OperationCalls
@@ -27,6 +28,7 @@ class ClusterService:
             self.operations,
             HistoryCalls(parts),
             SettingCalls(parts),
+            DrainCalls(parts),
         )
         self._handlers: dict[str, Handler] = {
             name: handler for area in areas for name, handler in area.handlers().items()

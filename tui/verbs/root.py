@@ -28,6 +28,8 @@ VERBS = {
     "node": "tui.verbs.nodes:node",
     "cordon": "tui.verbs.nodes:cordon",
     "uncordon": "tui.verbs.nodes:uncordon",
+    "drain": "tui.verbs.drain:drain",
+    "remove": "tui.verbs.drain:remove",
     "workflow": "tui.verbs.workflow:workflow",
     "status": "tui.verbs.cluster:status",
     "voters": "tui.verbs.cluster:voters",
