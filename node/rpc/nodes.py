@@ -73,7 +73,12 @@ class NodeCalls(Calls):
             except Fault as fault:
                 if fault.code != Code.NO_LEADER:
                     raise
-        return pb.ListNodesReply(nodes=self.node_views(), index=self._state.index, age_us=self._age_us())
+        return pb.ListNodesReply(
+            nodes=self.node_views(),
+            index=self._state.index,
+            age_us=self._age_us(),
+            waiting=self.waiting() if request.waiting else (),
+        )
 
     async def _nodes_at(self, moment: Moment) -> pb.ListNodesReply:
         nodes, held, at = await self._replica.read(lambda reads: reads.nodes_at(moment))
@@ -83,6 +88,10 @@ class NodeCalls(Calls):
         ]
         shown = pb.Moment(index=at.index, at_us=at.at_us)
         return pb.ListNodesReply(nodes=views, index=at.index, age_us=self._past_age_us(at), at=shown)
+
+    def waiting(self) -> list[pb.Waiting]:
+        """What due tasks wait for; nothing where that is not known."""
+        return self._parts.leadership.waiting() if self._replica.serving else []
 
     def node_views(self) -> list[pb.NodeView]:
         if self._replica.serving:
