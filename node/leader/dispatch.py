@@ -8,18 +8,18 @@ from cortex.v1.types_pb2 import Cause, Task
 from node.core.model import ENDED, ON_NODE, Change, Table
 from node.env import Clock
 from node.leader.leases import Leases
-from node.leader.port import Settings
 from node.leader.reports import Reports
 from node.leader.roster import Roster
 from node.leader.session import stop_if_asked
+from node.leader.times import Times
 
 
 class Dispatch:
     """Acts on every applied change; a node without a session gets the same from its next Hello."""
 
-    def __init__(self, clock: Clock, settings: Settings, roster: Roster, leases: Leases, reports: Reports) -> None:
+    def __init__(self, clock: Clock, times: Times, roster: Roster, leases: Leases, reports: Reports) -> None:
         self._clock = clock
-        self._settings = settings
+        self._times = times
         self._roster = roster
         self._leases = leases
         self._reports = reports
@@ -44,7 +44,7 @@ class Dispatch:
         self._leases.grant(task)
         session = self._roster.session(task.node)
         if session is not None:
-            session.assign(task, self._settings.lease_ms)
+            session.assign(task, self._times.lease_ms)
             stop_if_asked(session, task)
 
     def _stayed(self, old: Task, new: Task) -> None:

@@ -15,6 +15,7 @@ from node.core.state import ClusterState
 from node.env import Clock
 from node.leader.port import Replica, Settings
 from node.leader.roster import Known, Roster
+from node.leader.times import Times
 
 
 class Health:
@@ -26,6 +27,7 @@ class Health:
         self._clock = clock
         self._replica = replica
         self._settings = settings
+        self._times = Times(replica, settings)
         self._roster = roster
         self._changed = changed
         self._log = structlog.get_logger(node=settings.node_id)
@@ -42,7 +44,7 @@ class Health:
         while True:
             now_us = self._clock.boot_us()
             if now_us >= beat_us:
-                beat_us = now_us + self._settings.heartbeat_ms * 1000
+                beat_us = now_us + self._times.heartbeat_ms * 1000
                 beat = LeaderMessage(heartbeat=Heartbeat(boot_us=now_us))
                 for session in self._roster.sessions():
                     session.push(beat)
@@ -59,7 +61,7 @@ class Health:
         for node_id, known in self._roster.nodes.items():
             row = state.nodes.get(node_id)
             silent_us = now_us - known.heard_us
-            if silent_us >= self._settings.suspect_ms * 1000 and not known.suspected:
+            if silent_us >= self._times.suspect_ms * 1000 and not known.suspected:
                 known.suspected = True
                 self._log.warning("node suspect", worker=node_id, silent_s=round(silent_us / 1e6, 1))
                 self._changed()
@@ -91,14 +93,14 @@ class Health:
         ends = [
             self._offline_us(known)
             if known.suspected
-            else min(known.heard_us + self._settings.suspect_ms * 1000, self._offline_us(known))
+            else min(known.heard_us + self._times.suspect_ms * 1000, self._offline_us(known))
             for known in self._roster.nodes.values()
         ]
-        return min((end for end in ends if end > now_us), default=now_us + self._settings.offline_ms * 1000)
+        return min((end for end in ends if end > now_us), default=now_us + self._times.offline_ms * 1000)
 
     def _offline_us(self, known: Known) -> int:
-        first_us = self._begun_us + self._settings.lease_ms * 1000
-        return max(known.heard_us + self._settings.offline_ms * 1000, first_us)
+        first_us = self._begun_us + self._times.longest_lease_ms * 1000
+        return max(known.heard_us + self._times.offline_ms * 1000, first_us)
 
     async def _execute(self, commands: list[Command]) -> bool:
         try:

@@ -36,6 +36,7 @@ from node.leader.rehearsals import Rehearsals
 from node.leader.reports import Reports
 from node.leader.roster import Roster
 from node.leader.sessions import Sessions, first_hello, not_leader
+from node.leader.times import Times
 from node.leader.waits import Waits
 from node.link import LeaderStream, LinkClosed
 
@@ -50,6 +51,7 @@ class Leadership:
         self._env = env
         self._replica = replica
         self._settings = settings
+        self.times = Times(replica, settings)
         self._log = structlog.get_logger(node=settings.node_id)
         self._quiet = Quiet(env.clock)
         self._reign: _Reign | None = None
@@ -178,7 +180,7 @@ class _Reign:
         self._drains = Drains(clock, replica, settings, self.rehearsals)
         self._alarms = Alarms(replica, settings)
         self.express = Express(replica, self.roster, self.planner, quiet)
-        self._dispatch = Dispatch(clock, settings, self.roster, self._leases, self._reports)
+        self._dispatch = Dispatch(clock, Times(replica, settings), self.roster, self._leases, self._reports)
         self.sessions = Sessions(
             clock,
             replica,

@@ -18,18 +18,24 @@ from node.core.model import ON_NODE
 from node.env import Clock
 from node.leader.port import Replica, Settings
 from node.leader.session import Attempt, Session, lease_ms_of
+from node.leader.times import Times
 
 # Ends of attempts that are over which may wait for their time.
 _SLACK = 100_000
 
 
+# Renewals that may still matter, oldest first: when each came, and the lease that it was acknowledged with. Those
+# before the last are longer ones, from before the lease was lowered.
+Grants = tuple[tuple[int, int], ...]
+
+
 @dataclass(slots=True)
 class _Renewed:
-    """What a node's last confirmed renewal covers, and when those that it no longer names were last renewed."""
+    """What a node's last confirmed renewal covers, and how those that it no longer names were last renewed."""
 
-    at_us: int = 0
+    grants: Grants = ()
     fences: frozenset[int] = frozenset()
-    released: dict[int, int] = field(default_factory=dict)
+    released: dict[int, Grants] = field(default_factory=dict)
     orphans: dict[Attempt, int] = field(default_factory=dict)
 
 
@@ -53,6 +59,7 @@ class Leases:
         self._clock = clock
         self._replica = replica
         self._settings = settings
+        self._times = Times(replica, settings)
         self._lose = lose
         self._nodes: dict[str, _Renewed] = {}
         self._ends: list[tuple[int, str, int]] = []
@@ -62,15 +69,20 @@ class Leases:
         self._renewal_came = asyncio.Event()
 
     def begin(self) -> None:
+        # Another leader may have given out longer ones.
+        longest_ms = self._times.longest_lease_ms
         for task in self._replica.state.tasks.values():
             if task.state in ON_NODE:
-                self.grant(task)
+                self._grant(task, longest_ms)
 
     def grant(self, task: Task) -> None:
-        """A lease from now on, for a new assignment or a new leader."""
+        """A lease from now on, for a new assignment."""
+        self._grant(task, self._times.lease_ms)
+
+    def _grant(self, task: Task, lease_ms: int) -> None:
         if len(self._ends) > self._ends_limit:
             self._compact()
-        self._push(self._clock.boot_us() + self._term_us(task), task.id, task.fence)
+        self._push(self._clock.boot_us() + self._term_us(task, lease_ms), task.id, task.fence)
 
     def joined(self, session: Session, hello_us: int, orphans: Iterable[Attempt]) -> None:
         """A session's Hello is its first renewal; `orphans` are attempts that the machine does not have."""
@@ -128,15 +140,21 @@ class Leases:
         if waiting.fences is not node.fences and waiting.fences != node.fences:
             state = self._replica.state
             live = {state.tasks[task_id].fence for task_id in state.by_node.get(session.node_id, ())}
-            node.released.update(dict.fromkeys(node.fences, node.at_us))
+            node.released.update(dict.fromkeys(node.fences, node.grants))
             node.released = {
-                fence: at_us
-                for fence, at_us in node.released.items()
+                fence: grants
+                for fence, grants in node.released.items()
                 if fence in live and fence not in waiting.fences
             }
         node.fences = waiting.fences
-        node.at_us = max(node.at_us, waiting.received_us)
-        ack = RenewalAck(number=waiting.number, lease_ms=self._settings.lease_ms)
+        lease_ms = self._times.lease_ms
+        node.grants = _with(node.grants, waiting.received_us, lease_ms)
+        ack = RenewalAck(
+            number=waiting.number,
+            lease_ms=lease_ms,
+            renew_ms=self._times.renew_ms,
+            heartbeat_ms=self._times.heartbeat_ms,
+        )
         session.push(LeaderMessage(renewal_ack=ack))
 
     def _expired(self, now_us: int) -> list[Task]:
@@ -171,15 +189,21 @@ class Leases:
             return 0
         orphaned_us = node.orphans.get((task.id, task.fence))
         if orphaned_us is not None:
-            return orphaned_us + self._term_us(task)
-        if task.fence in node.fences:
-            return node.at_us + self._term_us(task)
-        return node.released.get(task.fence, -(1 << 62)) + self._term_us(task)
+            return orphaned_us + self._term_us(task, self._times.longest_lease_ms)
+        grants = node.grants if task.fence in node.fences else node.released.get(task.fence, ())
+        return max((at_us + self._term_us(task, lease_ms) for at_us, lease_ms in grants), default=0)
 
     def _push(self, end_us: int, task_id: str, fence: int) -> None:
         if not self._ends or end_us < self._ends[0][0]:
             self._ends_changed.set()
         heapq.heappush(self._ends, (end_us, task_id, fence))
 
-    def _term_us(self, task: Task) -> int:
-        return (lease_ms_of(task, self._settings.lease_ms) + self._settings.lease_margin_ms) * 1000
+    def _term_us(self, task: Task, lease_ms: int) -> int:
+        return (lease_ms_of(task, lease_ms) + self._times.lease_margin_ms) * 1000
+
+
+def _with(grants: Grants, at_us: int, lease_ms: int) -> Grants:
+    """`grants` and one more; what it outlives is dropped."""
+    at_us = max([at_us, *(before_us for before_us, _ in grants)])
+    kept = [one for one in grants if one[0] + one[1] * 1000 > at_us + lease_ms * 1000]
+    return (*kept, (at_us, lease_ms))

@@ -25,8 +25,13 @@ class Reconciled:
     orphans: list[Task] = field(default_factory=list)
 
 
-def reconcile(state: ClusterState, node_id: str, inventory: Iterable[InventoryItem]) -> Reconciled:
-    """One verdict for each item, and what to do about tasks of `node_id` that are not in the inventory."""
+def reconcile(
+    state: ClusterState, node_id: str, inventory: Iterable[InventoryItem], *, same_epoch: bool = True
+) -> Reconciled:
+    """One verdict for each item, and what to do about tasks of `node_id` that are not in the inventory.
+
+    Not `same_epoch`: the machine lived on while the cluster went back, so what it lacks it may have had and ended.
+    """
     found = Reconciled()
     held: set[Attempt] = set()
     for item in inventory:
@@ -48,7 +53,8 @@ def reconcile(state: ClusterState, node_id: str, inventory: Iterable[InventoryIt
         if (task.id, task.fence) in held:
             continue
         # A started task was durably accepted, and what an older incarnation was given may have been: never again.
-        if task.state == TaskState.TASK_STATE_ASSIGNED and task.fence >= own_since and not task.lost_at_us:
+        unseen = task.state == TaskState.TASK_STATE_ASSIGNED and task.fence >= own_since and not task.lost_at_us
+        if unseen and same_epoch:
             found.resend.append(task)
         else:
             found.orphans.append(task)

@@ -100,6 +100,7 @@ class Session:
 
 def assignment(task: Task, lease_ms: int) -> Assignment:
     """What the worker needs to run `task` under its current fence."""
+    hold = task.spec.on_lost == OnLost.ON_LOST_HOLD
     return Assignment(
         task=task.id,
         name=task.name,
@@ -109,13 +110,21 @@ def assignment(task: Task, lease_ms: int) -> Assignment:
         priority=task.priority,
         spec=task.spec,
         created_at_us=task.created_at_us,
-        lease_ms=lease_ms_of(task, lease_ms) if task.spec.on_lost != OnLost.ON_LOST_HOLD else 0,
+        lease_ms=0 if hold else lease_ms_of(task, lease_ms),
+        start_before_ms=lease_ms if hold else 0,
     )
 
 
 def lease_ms_of(task: Task, lease_ms: int) -> int:
-    """How long an attempt may go unrenewed before it counts as lost; hold tasks are only marked as lost then."""
-    return task.spec.wait_ms or lease_ms if task.spec.on_lost == OnLost.ON_LOST_WAIT else lease_ms
+    """How long an attempt may go unrenewed before it counts as lost; hold tasks are only marked as lost then.
+
+    One that was lowered since the submission leaves time to end the command in order; the worker counts so, too.
+    """
+    if task.spec.on_lost == OnLost.ON_LOST_WAIT:
+        lease_ms = task.spec.wait_ms or lease_ms
+    if task.spec.on_lost == OnLost.ON_LOST_HOLD:
+        return lease_ms
+    return max(lease_ms, 3 * task.spec.kill_timeout_ms)
 
 
 def stop_if_asked(session: Session, task: Task) -> None:
@@ -123,7 +132,7 @@ def stop_if_asked(session: Session, task: Task) -> None:
     if task.cancel_requested:
         session.stop(task, Cause.CAUSE_CANCEL)
     elif task.migrate_requested:
-        session.stop(task, Cause.CAUSE_MIGRATE)
+        session.stop(task, Cause.CAUSE_IDLE if task.cause == Cause.CAUSE_IDLE else Cause.CAUSE_MIGRATE)
 
 
 async def run_until_closed(session: Session, *work: asyncio.Task[None]) -> None:

@@ -19,6 +19,7 @@ from node.leader.reconcile import Reconciled, corrections, reconcile
 from node.leader.reports import Reports
 from node.leader.roster import Known, Roster
 from node.leader.session import Session, run_until_closed, stop_if_asked
+from node.leader.times import Times
 from node.link import LeaderStream, LinkClosed
 
 _REMOVED = NodeState.NODE_STATE_REMOVED
@@ -51,6 +52,7 @@ class Sessions:
         self._clock = clock
         self._replica = replica
         self._settings = settings
+        self._times = Times(replica, settings)
         self._roster = roster
         self._leases = leases
         self._reports = reports
@@ -122,6 +124,12 @@ class Sessions:
                 reason=f"The machine belongs to cluster {hello.cluster_id}, this is {self._settings.cluster_id}.",
                 remedy="Give it an empty data folder, or the address of its own cluster.",
             )
+        epoch = self._times.recovery_epoch
+        if hello.recovery_epoch > epoch:
+            return Refused(
+                reason=f"The machine knows recovery {hello.recovery_epoch} of the cluster, this is {epoch}.",
+                remedy="Stop this daemon's cluster: it goes on from before that recovery.",
+            )
         if len(hello.inventory) > self._settings.inventory_limit:
             return Refused(
                 reason=f"It lists {len(hello.inventory)} attempts; {self._settings.inventory_limit} is the limit.",
@@ -170,10 +178,11 @@ class Sessions:
     def _open(self, stream: LeaderStream, hello: Hello, known: Known, received_us: int) -> Session:
         """Answer the Hello. Nothing waits in here, so no assignment falls between inventory and session."""
         session = Session(hello.node, stream)
-        found = reconcile(self._replica.state, session.node_id, hello.inventory)
+        same_epoch = hello.recovery_epoch == self._times.recovery_epoch
+        found = reconcile(self._replica.state, session.node_id, hello.inventory, same_epoch=same_epoch)
         session.push(LeaderMessage(welcome=self._welcome(found)))
         for task in found.resend:
-            session.assign(task, self._settings.lease_ms)
+            session.assign(task, self._times.lease_ms)
         for task in (*found.kept, *found.resend):
             stop_if_asked(session, task)
         # What is sent again gets its lease from this Hello on, as the machine counts it.
@@ -195,9 +204,10 @@ class Sessions:
     def _welcome(self, found: Reconciled) -> Welcome:
         return Welcome(
             term=self._replica.term,
-            lease_ms=self._settings.lease_ms,
-            renew_ms=self._settings.renew_ms,
-            heartbeat_ms=self._settings.heartbeat_ms,
+            recovery_epoch=self._times.recovery_epoch,
+            lease_ms=self._times.lease_ms,
+            renew_ms=self._times.renew_ms,
+            heartbeat_ms=self._times.heartbeat_ms,
             prefetch=self._settings.prefetch_limit,
             cluster_id=self._settings.cluster_id,
             verdicts=found.verdicts,

@@ -48,6 +48,7 @@ class _Kind(IntEnum):
     FORGOTTEN = 7  # keys, one a line
     STARTED = 8  # keys whose start the leader knows, one a line
     NUMBER = 9  # last number given to a batch, as text
+    EPOCH = 10  # recovery epoch of the cluster, as text
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class Contents:
 
     incarnation: str = ""
     cluster_id: str = ""
+    recovery_epoch: int = 0
     accepted: dict[AttemptKey, Accepted] = field(default_factory=dict)
     batches: dict[int, Reports] = field(default_factory=dict)
     last_number: int = 0
@@ -141,6 +143,10 @@ class Ledger:
     def set_cluster(self, cluster_id: str) -> None:
         self.contents.cluster_id = cluster_id
         self._append(_Kind.CLUSTER, cluster_id.encode())
+
+    def set_recovery_epoch(self, epoch: int) -> None:
+        self.contents.recovery_epoch = epoch
+        self._append(_Kind.EPOCH, str(epoch).encode())
 
     def accept(self, assignment: Assignment, boot_id: str) -> None:
         key = AttemptKey(assignment.task, assignment.fence)
@@ -223,6 +229,7 @@ class Ledger:
             _encode(_Kind.INCARNATION, contents.incarnation.encode()),
             _encode(_Kind.CLUSTER, contents.cluster_id.encode()),
             _encode(_Kind.NUMBER, str(contents.last_number).encode()),
+            _encode(_Kind.EPOCH, str(contents.recovery_epoch).encode()),
         ]
         for accepted in contents.accepted.values():
             parts.append(_encode(_Kind.BOOT, accepted.boot_id.encode()))
@@ -348,6 +355,8 @@ def _apply(contents: Contents, kind: int, body: bytes, boot_id: str) -> None:
         contents.cluster_id = body.decode()
     elif kind == _Kind.NUMBER:
         contents.last_number = int(body)
+    elif kind == _Kind.EPOCH:
+        contents.recovery_epoch = int(body)
     elif kind == _Kind.ACCEPTED:
         assignment = Assignment.FromString(body)
         contents.accepted[AttemptKey(assignment.task, assignment.fence)] = Accepted(assignment, boot_id)

@@ -134,6 +134,7 @@ class LeaderFinder:
             boot_us=self._env.clock.boot_us(),
             wall_us=self._env.clock.wall_us(),
             cluster_id=contents.cluster_id,
+            recovery_epoch=contents.recovery_epoch,
         )
 
     def _is_ours(self, welcome: w.Welcome, stream: WorkerStream) -> bool:
@@ -147,8 +148,19 @@ class LeaderFinder:
                 remedy="Give it an empty data folder, or the addresses of its own cluster.",
             )
             return False
+        epoch = ledger.contents.recovery_epoch
+        if welcome.recovery_epoch < epoch:
+            self._log.error(
+                "a cluster from before a recovery answers",
+                peer=stream.peer,
+                error=f"This node knows recovery {epoch} of the cluster, {stream.peer} {welcome.recovery_epoch}.",
+                remedy="Stop the daemons that were not part of the recovery.",
+            )
+            return False
         if welcome.cluster_id and not known:
             ledger.set_cluster(welcome.cluster_id)
+        if welcome.recovery_epoch > epoch:
+            ledger.set_recovery_epoch(welcome.recovery_epoch)
         return True
 
 
@@ -212,9 +224,8 @@ class Session:
 
     async def _receive(self) -> str:
         # A leader beats every heartbeat_s: two silent ones, and it is gone or cut off.
-        silence_s = 2 * self._heartbeat_s + _RENEW_RETRY_S
         while True:
-            async with asyncio.timeout(silence_s):
+            async with asyncio.timeout(2 * self._heartbeat_s + _RENEW_RETRY_S):
                 message = await self._stream.receive()
             if message.HasField("not_leader"):
                 return message.not_leader.address
@@ -239,6 +250,8 @@ class Session:
     def _renewed(self, ack: w.RenewalAck) -> None:
         sent = self._renewals.acknowledge(ack.number)
         if sent is not None:
+            self._renew_s = ack.renew_ms / 1000 or self._renew_s
+            self._heartbeat_s = ack.heartbeat_ms / 1000 or self._heartbeat_s
             self._runner.renewed(sent.fences, sent.sent_us, ack.lease_ms or self._welcome.lease_ms)
             self._renew_wake.set()
 

@@ -60,8 +60,8 @@ def requeue_before_the_lease_ends() -> AbstractContextManager[Any]:
     """The leader gives a task away while its lease may still run."""
     sound = Leases._term_us
 
-    def term_us(self: Leases, task: Task) -> int:
-        return sound(self, task) // 3
+    def term_us(self: Leases, task: Task, lease_ms: int) -> int:
+        return sound(self, task, lease_ms) // 3
 
     return patch.object(Leases, "_term_us", term_us)
 
