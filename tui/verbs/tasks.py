@@ -228,6 +228,8 @@ def _say_task(reply: cluster_pb2.GetTaskReply) -> None:
     fields = {
         "id": row.id,
         "name": row.name,
+        "workflow": _workflow(row),
+        "condition": row.condition,
         "state": json_view.task_state(row.state),
         "command": command_text(row),
         "cwd": row.spec.cwd,
@@ -256,6 +258,16 @@ def _say_task(reply: cluster_pb2.GetTaskReply) -> None:
             say(f"{name + ':':<15}{clean(value)}")
     for item in reply.events:
         say(event_line(item))
+
+
+def _workflow(row: types_pb2.Task) -> str:
+    """Which workflow it is a task of, under which key, and the rule that decides whether it runs."""
+    from tui.workflow_view import rule_name
+
+    if not row.workflow_id:
+        return ""
+    kind = " (finally)" if getattr(row, "finally") else ""
+    return f"{row.workflow_id}, task {row.task_key}{kind}, rule {rule_name(row.rule)}"
 
 
 def event_line(row: types_pb2.Event) -> str:
