@@ -72,7 +72,7 @@ def task(row: types_pb2.Task, events: Sequence[types_pb2.Event] | None = None) -
         "fence": row.fence or None,
         "exit_code": result.exit_code if result is not None and result.HasField("exit_code") else None,
         "signal": (result.signal or None) if result is not None else None,
-        "error": row.error or None,
+        "error": row.error or row.condition_error or None,
         "reason": row.reason or row.cancel_reason or None,
         "created_at": time(row.created_at_us),
         "assigned_at": time(row.assigned_at_us),
@@ -186,8 +186,10 @@ def causes(letters: Iterable[types_pb2.Task]) -> Document:
 
 
 def terms(row: types_pb2.ScoreTerms) -> Document:
-    names = ("cpu", "memory", "disk", "network", "gpu", "tasks", "gaming")
-    return {name: getattr(row, name) for name in names}
+    """The points of profile resources; others only where they count. They sum to the score."""
+    always = ("cpu", "memory", "disk", "network", "gpu", "tasks", "gaming")
+    rest = ("preferred", "suspect", "priority", "capability", "load", "fairness")
+    return {name: getattr(row, name) for name in (*always, *rest) if name in always or getattr(row, name)}
 
 
 def slots(row: types_pb2.Node) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
-from tui.columns.nodes import FULL_SCORE, OLD_SAMPLE_US, TERMS, sample_age_us
+from tui.columns.nodes import FULL_SCORE, OLD_SAMPLE_US, TERMS, penalty_of, sample_age_us, terms_in
 from tui.draw import Cell, Span, age, bar, bytes_of, foreign
 from tui.text import fit
 from tui.view import NodeRow
@@ -14,13 +14,15 @@ def term_lines(score: float, terms: types_pb2.ScoreTerms, draw: Draw, width: int
     """Every term as a bar with its points, in `columns` columns, then what is taken off."""
     each = max(18, min(40, (width - 1) // columns - 3))
     cells: list[Cell] = []
-    for name, title, most in TERMS:
+    for (name, title, most), (role, _, _) in zip(terms_in(terms), TERMS, strict=False):
         value = float(getattr(terms, name))
         points = f"{value:4.1f}/{most:<2.0f}"
-        line = bar(value, most, max(2, each - 5 - len(points) - 1), f"term-{name}", draw.glyphs)
+        line = bar(max(0.0, value), most, max(2, each - 5 - len(points) - 1), f"term-{role}", draw.glyphs)
         cells.append(((fit(title.lower(), 5), "dim"), *line, (f" {points}", "text")))
-    penalty = terms.tasks + terms.gaming
-    taken = f"tasks {terms.tasks:.0f}" + (f"  gaming {terms.gaming:.0f}" if terms.gaming else "")
+    penalty = penalty_of(terms)
+    taken = f"tasks {terms.tasks:.0f}" + "".join(
+        f"  {name} {getattr(terms, name):.0f}" for name in ("gaming", "suspect") if getattr(terms, name)
+    )
     cells.append(((fit(taken, each), "warn" if penalty < 0 else "dim"),))
     lines: list[Cell] = []
     rows = -(-len(cells) // columns)

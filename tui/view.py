@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.rows import Rows
 from tui.source import LinkState
+from tui.waiting import shape_key
 
 MAX_ENDED_TASKS = 100_000
 MAX_EVENTS = 20_000
@@ -93,6 +94,8 @@ class ClusterView:
     states: Counter[int] = field(default_factory=Counter)
     """Known tasks by state."""
     settings: dict[str, str] = field(default_factory=dict)
+    waiting: dict[bytes, str] = field(default_factory=dict)
+    """Why tasks wait, by shape_key()."""
     _at_us: int = 0
     _seen: set[str] | None = None
     _ended: deque[str] = field(default_factory=deque)
@@ -104,6 +107,8 @@ class ClusterView:
 
     def fold_link(self, state: LinkState) -> None:
         self.link.connected = state.up
+        if not state.up:
+            self.waiting.clear()  # the next stream tells all of it again
         self.link.address = state.address or self.link.address
         self.link.detail = state.detail
         self.link.remedy = state.remedy
@@ -120,6 +125,11 @@ class ClusterView:
             self._change(change)
         for sample in reply.samples:
             self._sample(sample, now_s)
+        for item in reply.waiting:
+            if item.reason:
+                self.waiting[shape_key(item.shape)] = item.reason
+            else:
+                self.waiting.pop(shape_key(item.shape), None)
         if reply.snapshot_end:
             self._end_snapshot()
         self.index = max(self.index, reply.index) if not reply.snapshot_begin else reply.index or self.index

@@ -26,6 +26,22 @@ TERMS: tuple[tuple[str, str, float], ...] = (
     ("gpu", "GPU", 15.0),
 )
 """Name in ScoreTerms, title, most points."""
+OTHER_TERMS: tuple[tuple[str, str, float], ...] = (
+    ("priority", "PRIO", 50.0),
+    ("capability", "CAPAB", 30.0),
+    ("load", "LOAD", 15.0),
+    ("fairness", "FAIR", 5.0),
+)
+"""Those of profile orchestrator."""
+
+
+def terms_in(terms: types_pb2.ScoreTerms) -> tuple[tuple[str, str, float], ...]:
+    """The terms that a score is made of, by its profile."""
+    return OTHER_TERMS if any(getattr(terms, name) for name, _, _ in OTHER_TERMS) else TERMS
+
+
+def penalty_of(terms: types_pb2.ScoreTerms) -> float:
+    return terms.tasks + terms.gaming + terms.suspect
 
 
 def _score(row: NodeRow) -> float | None:
@@ -124,8 +140,11 @@ def _draw_score_bar(row: NodeRow, draw: Draw, width: int) -> Cell:
     if row.view is None or not row.view.scored:
         return ((draw.glyphs.bar_rest * width, "track"),)
     terms = row.view.terms
-    penalty = terms.tasks + terms.gaming
-    parts = [(getattr(terms, name), f"term-{name}") for name, _title, _most in TERMS]
+    penalty = penalty_of(terms)
+    parts = [
+        (max(0.0, getattr(terms, name)), f"term-{role}")
+        for (name, _, _), (role, _, _) in zip(terms_in(terms), TERMS, strict=False)
+    ]
     # Penalties take away from the end, so the line is as long as the score.
     earned = sum(value for value, _ in parts)
     left = max(0.0, earned + penalty)
@@ -146,7 +165,7 @@ def _term(name: str, most: float) -> Callable[[NodeRow, Draw, int], Cell]:
 def _draw_penalty(row: NodeRow, draw: Draw, _width: int) -> Cell:
     if row.view is None or not row.view.scored:
         return ((draw.glyphs.none, "dim"),)
-    penalty = row.view.terms.tasks + row.view.terms.gaming
+    penalty = penalty_of(row.view.terms)
     return ((f"{penalty:.0f}", "warn" if penalty < 0 else "dim"),)
 
 

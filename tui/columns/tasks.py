@@ -9,6 +9,7 @@ from tui.columns.base import Column, Draw, TableSpec
 from tui.draw import EMPTY, Cell, age, command_of, foreign, span_of_time, task_state
 from tui.filter import Field
 from tui.view import ENDED
+from tui.waiting import wait_reason
 
 Task = types_pb2.Task
 
@@ -166,7 +167,7 @@ def _draw_exit(task: Task, _draw: Draw, _width: int) -> Cell:
 
 
 def _draw_why(task: Task, draw: Draw, _width: int) -> Cell:
-    text = why_text(task)
+    text = wait_reason(task, draw.view.waiting, draw.now_us) or why_text(task)
     return foreign(text, "bad" if task.state in FAILED_STATES else "dim", draw.glyphs) if text else EMPTY
 
 

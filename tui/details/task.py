@@ -27,6 +27,7 @@ from tui.format import duration
 from tui.panels import term_lines
 from tui.text import clean, fit
 from tui.view import ENDED
+from tui.waiting import wait_reason
 
 Task = types_pb2.Task
 
@@ -122,8 +123,8 @@ def task_facts(
         lines += long_text("error", task.error, "bad", draw, width)
     if said := last_words(task):
         lines += long_text("last words", said, "bad", draw, width, most=4)
-    if task.reason:
-        lines += long_text("because", task.reason, "text", draw, width)
+    if because := wait_reason(task, draw.view.waiting, draw.now_us) or task.reason:
+        lines += long_text("because", because, "text", draw, width)
     if task.cancel_requested:
         lines += long_text("cancel", task.cancel_reason or "asked for", "warn", draw, width)
     lines += long_text("command", command_of(task.spec), "strong", draw, width)
