@@ -41,11 +41,16 @@ LIMIT_COUNT_LIMIT = 1_000_000
 
 LEASE_MS = 30_000
 KILL_TIMEOUT_MS = 5_000
+STALL_AFTER_MS = 2 * 3600 * 1000
+IDLE_TIMEOUT_MS = 600_000
 HOLD_KILL_LIMIT_MS = 3600 * 1000
 MAX_RETRIES = 3
 BACKOFF_MS = 1_000
 BACKOFF_MULTIPLIER = 2.0
 MAX_BACKOFF_MS = 60_000
+
+# What works for long by itself and says so.
+_AGENTS = frozenset({types_pb2.TASK_TYPE_SUBAGENT, types_pb2.TASK_TYPE_CLAUDE_RELAY})
 
 # A message has to travel in the trailer of a call, which holds 8 KiB.
 _MESSAGE_CHARS = 2000
@@ -92,9 +97,10 @@ def complete_batch(requests: Sequence[TaskRequest], new_id: Callable[[], str]) -
 class Completion:
     """complete_batch() in steps, for whoever has other things to do in between; `ids` are those of all tasks."""
 
-    def __init__(self, ids: Sequence[str]) -> None:
+    def __init__(self, ids: Sequence[str], lease_ms: int = LEASE_MS) -> None:
         # tasks of one entry have one age: their ids decide which is first, and the first line should be
         self._ids = sorted(ids)
+        self._lease_ms = lease_ms
         self._line = 0
         self._submits: list[TaskSubmit] = []
         self._faults: list[tuple[int, Fault]] = []
@@ -105,7 +111,7 @@ class Completion:
             task_id = self._ids[self._line]
             self._line += 1
             try:
-                self._submits.append(complete(request, task_id))
+                self._submits.append(complete(request, task_id, self._lease_ms))
             except Fault as fault:
                 self._faults.append((self._line, fault))
 
@@ -137,8 +143,8 @@ def _batch_fault(faults: Sequence[tuple[int, Fault]]) -> Fault:
     return Fault(codes.pop() if len(codes) == 1 else Code.INVALID, message, " ".join(remedies)[:1000])
 
 
-def complete(request: TaskRequest, new_id: str) -> TaskSubmit:
-    """The submission of `request` with every default filled in. Raises Fault."""
+def complete(request: TaskRequest, new_id: str, lease_ms: int = LEASE_MS) -> TaskSubmit:
+    """The submission of `request` with every default filled in; `lease_ms` is the cluster's. Raises Fault."""
     submit = TaskSubmit(id=new_id, priority=request.priority, submit_key=request.submit_key)
     spec = submit.spec
     spec.CopyFrom(request.spec)
@@ -151,7 +157,7 @@ def complete(request: TaskRequest, new_id: str) -> TaskSubmit:
     _within("priority", submit.priority, 0, PRIORITY_LIMIT, "Give a whole number; higher runs first.")
     if spec.env:
         _check_environment(spec)
-    _complete_times(spec)
+    _complete_times(spec, lease_ms)
     _complete_retry(spec)
     _check_codes("success_codes", spec.success_codes)
     _check_codes("no_retry_codes", spec.no_retry_codes)
@@ -255,20 +261,27 @@ def _check_variable(variable: EnvVar) -> None:
         raise Fault(Code.TOO_LARGE, message, _FILE)
 
 
-def _complete_times(spec: TaskSpec) -> None:
+def _complete_times(spec: TaskSpec, lease_ms: int) -> None:
     remedy = "Give a duration from 0 (none) to 365 days."
     _within("timeout_ms", spec.timeout_ms, 0, DURATION_LIMIT_MS, remedy)
     _within("queue_timeout_ms", spec.queue_timeout_ms, 0, DURATION_LIMIT_MS, remedy)
-    limit_ms = LEASE_MS // 3
+    if not spec.HasField("stall_after_ms"):
+        spec.stall_after_ms = STALL_AFTER_MS
+    if not spec.HasField("idle_timeout_ms"):
+        spec.idle_timeout_ms = IDLE_TIMEOUT_MS if spec.type in _AGENTS else 0
+    _within("stall_after_ms", spec.stall_after_ms, 0, DURATION_LIMIT_MS, remedy)
+    _within("idle_timeout_ms", spec.idle_timeout_ms, 0, DURATION_LIMIT_MS, remedy)
+    limit_ms = lease_ms // 3
     if spec.on_lost == types_pb2.ON_LOST_WAIT:
-        _within("wait_ms", spec.wait_ms, LEASE_MS, DURATION_LIMIT_MS, "on_lost wait needs 30 seconds or more.")
+        remedy = f"on_lost wait needs {lease_ms / 1000:g} seconds or more."
+        _within("wait_ms", spec.wait_ms, lease_ms, DURATION_LIMIT_MS, remedy)
         limit_ms = spec.wait_ms // 3
     elif spec.wait_ms:
         message = f"wait_ms is {spec.wait_ms}, but on_lost is not wait."
         raise Fault(Code.INVALID, message, "Leave it out, or set on_lost to wait.")
     elif spec.on_lost == types_pb2.ON_LOST_HOLD:
         limit_ms = HOLD_KILL_LIMIT_MS
-    spec.kill_timeout_ms = spec.kill_timeout_ms or KILL_TIMEOUT_MS
+    spec.kill_timeout_ms = spec.kill_timeout_ms or min(KILL_TIMEOUT_MS, limit_ms)
     remedy = "It is at most a third of the lease, so that a cut-off machine ends its commands in time."
     _within("kill_timeout_ms", spec.kill_timeout_ms, 1, limit_ms, remedy)
 

@@ -34,14 +34,16 @@ Answers = tuple[list[CommandReply], int]
 Execute = Callable[[Sequence[Command], str, BatchPart | None], Awaitable[Reply]]
 
 
-async def checked(requests: Sequence[TaskRequest], new_id: Callable[[], str]) -> list[TaskSubmit]:
+async def checked(
+    requests: Sequence[TaskRequest], new_id: Callable[[], str], lease_ms: int = validate.LEASE_MS
+) -> list[TaskSubmit]:
     """Submissions for a batch, every one complete. Raises one Fault that names each bad line."""
     validate.batch_size(len(requests))
     ids: list[str] = []
     while len(ids) < len(requests):
         ids += [new_id() for _ in range(min(_STEPS, len(requests) - len(ids)))]
         await asyncio.sleep(0)
-    batch = validate.Completion(ids)
+    batch = validate.Completion(ids, lease_ms)
     for start in range(0, len(requests), _STEPS):
         batch.add(requests[start : start + _STEPS])
         await asyncio.sleep(0)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from cortex.v1 import types_pb2
+from cortex.v1.cluster_pb2 import TaskRequest
 from cortex.v1.log_pb2 import Command, SettingsChange
-from node.core import settings
-from node.core.faults import Code
+from cortex.v1.types_pb2 import TaskSpec
+from node.core import settings, validate
+from node.core.faults import Code, Fault
 from tests.core.cluster import Machine, cluster
 
 
@@ -52,3 +55,24 @@ def test_a_lowered_lease_stays_in_force_until_the_last_long_one_has_ended() -> N
 
 def test_a_recovery_epoch_is_no_setting_of_operators() -> None:
     assert put(cluster(), "recovery_epoch", 1) == Code.INVALID
+
+
+def test_a_command_has_a_third_of_the_lease_to_end() -> None:
+    request = TaskRequest(spec=TaskSpec(shell_command=b"true"))
+    assert validate.complete(request, "t1").spec.kill_timeout_ms == 5_000
+    assert validate.complete(request, "t1", lease_ms=6_000).spec.kill_timeout_ms == 2_000
+    request.spec.kill_timeout_ms = 2_001
+    with pytest.raises(Fault, match="kill_timeout_ms is 2001, it goes from 1 to 2000"):
+        validate.complete(request, "t1", lease_ms=6_000)
+    request.spec.on_lost, request.spec.wait_ms = types_pb2.ON_LOST_WAIT, 6_003
+    assert validate.complete(request, "t1", lease_ms=6_000).spec.kill_timeout_ms == 2_001
+
+
+def test_silence_has_a_limit_by_default() -> None:
+    spec = validate.complete(TaskRequest(spec=TaskSpec(shell_command=b"true")), "t1").spec
+    assert (spec.stall_after_ms, spec.idle_timeout_ms) == (7_200_000, 0)
+    given = TaskSpec(shell_command=b"true", stall_after_ms=0, idle_timeout_ms=5)
+    spec = validate.complete(TaskRequest(spec=given), "t1").spec
+    assert (spec.stall_after_ms, spec.idle_timeout_ms) == (0, 5)
+    agent = TaskSpec(type=types_pb2.TASK_TYPE_SUBAGENT, payload=b'{"prompt": "x"}')
+    assert validate.complete(TaskRequest(spec=agent), "t1").spec.idle_timeout_ms == 600_000
