@@ -104,6 +104,8 @@ class _Reader:
             what = "it is empty" if value is None else "it is no map with name and tasks"
             self._bad((), "", what, f"Write {EXAMPLE}; a list of commands is for `cortex submit --file`")
             return self._request
+        # As elsewhere in YAML: a place for anchors.
+        value = {name: item for name, item in value.items() if not str(name).startswith("x-")}
         fields = self._fields(value, (), "", TOP_FIELDS, {"submit_key": "key"})
         self._top(fields)
         if "tasks" in fields or not self._found:

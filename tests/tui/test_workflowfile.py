@@ -116,6 +116,12 @@ def test_what_is_left_out_or_null_is_absent() -> None:
     assert not found.tasks[0].mapped
 
 
+def test_anchors_have_a_place_of_their_own() -> None:
+    text = "name: x\nx-usual: &usual {retries: 1, env: {A: b}}\ntasks: {a: {<<: *usual, command: y, env: {C: d}}}"
+    found = read_workflow(text, "f.yaml").tasks[0].task.spec
+    assert (found.retry.max_retries, [one.name for one in found.env]) == (1, ["C"])
+
+
 def test_an_empty_map_counts() -> None:
     found = read_workflow("{name: x, tasks: {a: {command: y, map: {over: []}}}}", "f.yaml")
     assert (found.tasks[0].mapped, list(found.tasks[0].map)) == (True, [])
