@@ -126,6 +126,8 @@ def migrate(draft: Draft, task: Task, command: TaskMigrate) -> Refusal | None:
     asker = draft.operation_row(command.operation) if command.operation else None
     if command.operation and (asker is None or asker.state != types_pb2.OPERATION_STATE_RUNNING):
         return Refusal(Code.WRONG_STATE, "The drain that asks for it is over.")
+    if command.dead_letter and (asker is None or (task.spec.retry.retryable and not task.lost_at_us)):
+        return Refusal(Code.WRONG_STATE, "Only a drain makes a dead letter, and only of what may not move.")
     if task.lost_at_us and not task.cancel_requested and command.dead_letter:
         _drained(draft, task, draft.edit(task))
         return None
