@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import raft_pb2, types_pb2, worker_pb2
 from node import __version__
+from node.conditions.port import Judge
 from node.config import Config, hostname
 from node.consensus.port import NotLeader, Role
 from node.consensus.raftos.engine import RaftosEngine
@@ -46,6 +47,7 @@ class Machine:
     sample: Callable[[], types_pb2.Resources]
     describe: types_pb2.Node
     environment: Mapping[str, str]
+    judge: Judge
 
 
 class Daemon:
@@ -166,7 +168,7 @@ class Voter:
             send=machine.link.send_raft,
         )
         self.replica.attach(self.engine)
-        self.leadership = Leadership(env, self.replica, leader_settings(config, cluster_id))
+        self.leadership = Leadership(env, self.replica, leader_settings(config, cluster_id), machine.judge)
         parts = Parts(
             env=env,
             node_id=config.id,

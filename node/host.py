@@ -10,6 +10,7 @@ import psutil
 import structlog
 
 from cortex.v1 import types_pb2
+from node.conditions.process import ProcessJudge
 from node.config import Config, command_environment, hostname
 from node.daemon import Daemon, Machine, unserved
 from node.env import Env
@@ -41,7 +42,9 @@ async def run_daemon(config: Config, secret: str, stop: asyncio.Event) -> Except
     supervisor = ProcessSupervisor(env)
     await sampler.start()
     gpus = len(sampler.latest().gpus)
-    machine = Machine(link, supervisor, sampler.latest, describe_machine(gpus), command_environment())
+    machine = Machine(
+        link, supervisor, sampler.latest, describe_machine(gpus), command_environment(), ProcessJudge()
+    )
     for kind in unserved(config, machine.describe):
         log.warning("slots not offered", type=kind, reason="this release has no executor for it")
     daemon = Daemon(config, env, machine, cluster_id_of(secret), lambda: _store(config), fail)

@@ -15,6 +15,7 @@ from cortex.v1 import log_pb2
 from cortex.v1.cluster_pb2 import NodeVerdict, NodeView, Waiting
 from cortex.v1.log_pb2 import Command, TaskLost
 from cortex.v1.types_pb2 import Resources, Task
+from node.conditions.port import Judge
 from node.core import explain
 from node.core.faults import Code, Fault
 from node.core.model import Change
@@ -38,6 +39,7 @@ from node.leader.roster import Roster
 from node.leader.sessions import Sessions, first_hello, not_leader
 from node.leader.times import Times
 from node.leader.waits import Waits
+from node.leader.workflows import Workflows
 from node.link import LeaderStream, LinkClosed
 
 _LEASE_ENDED = "Its machine did not renew its lease."
@@ -47,8 +49,9 @@ _GOODBYE_S = 1.0
 class Leadership:
     """Call begin() and end() when serving starts and stops, observe() after every applied batch."""
 
-    def __init__(self, env: Env, replica: Replica, settings: Settings) -> None:
+    def __init__(self, env: Env, replica: Replica, settings: Settings, judge: Judge) -> None:
         self._env = env
+        self._judge = judge
         self._replica = replica
         self._settings = settings
         self.times = Times(replica, settings)
@@ -61,7 +64,7 @@ class Leadership:
         """Take up all duties for `term`, from the state as it is applied now."""
         self.end()
         self._log.info("leading", term=term)
-        self._reign = _Reign(self._env, self._replica, self._settings, self._quiet)
+        self._reign = _Reign(self._env, self._replica, self._settings, self._quiet, self._judge)
         self._reign.begin()
 
     def end(self) -> None:
@@ -159,7 +162,7 @@ class Leadership:
 class _Reign:
     """What lives from one begin() to its end()."""
 
-    def __init__(self, env: Env, replica: Replica, settings: Settings, quiet: Quiet) -> None:
+    def __init__(self, env: Env, replica: Replica, settings: Settings, quiet: Quiet, judge: Judge) -> None:
         clock = env.clock
         self._replica = replica
         self._log = structlog.get_logger(node=settings.node_id)
@@ -176,6 +179,7 @@ class _Reign:
         self.vacate = Vacate(clock, replica, settings, self.roster, quiet)
         self._history = History(clock, replica, settings)
         self._operations = Operations(clock, replica, settings)
+        self._workflows = Workflows(replica, settings, judge)
         self.rehearsals = Rehearsals(clock, replica, self.planner, env.new_id)
         self._drains = Drains(clock, replica, settings, self.rehearsals)
         self._alarms = Alarms(replica, settings)
@@ -205,6 +209,7 @@ class _Reign:
             self._health.watch,
             self._history.trim,
             self._operations.run,
+            self._workflows.run,
             self.vacate.run,
             self._drains.run,
             self._alarms.run,
@@ -224,6 +229,7 @@ class _Reign:
         self._dispatch.observe(changes)
         self._placement.observe(changes)
         self._operations.observe(changes)
+        self._workflows.observe(changes)
         self.vacate.observe(changes)
         self.rehearsals.observe(changes)
         self._drains.observe(changes)

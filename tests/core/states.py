@@ -14,7 +14,6 @@ from tests.core.cluster import (
     complete,
     failed,
 )
-
 from tests.core.workflows import step, submit, verdict
 
 Made = tuple[Machine, str]

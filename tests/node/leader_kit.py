@@ -13,6 +13,8 @@ from cortex.v1 import cluster_pb2, log_pb2, types_pb2, worker_pb2
 from cortex.v1.log_pb2 import Command, Entry, Reply
 from cortex.v1.types_pb2 import Event, StoredReply, SubmitKey, Task
 from cortex.v1.worker_pb2 import LeaderMessage, WorkerMessage
+from node.conditions.direct import DirectJudge
+from node.conditions.port import Judge
 from node.consensus.port import Peer
 from node.core import machine, reads, validate
 from node.core.faults import Code, Fault
@@ -157,6 +159,7 @@ class FakeReplica:
         self.state.commit(outcome, index, self.term, entry.at_us)
         for change in outcome.changes:
             self._rows[Key(change.table, change.id)] = change.new
+        self.state.adopt(reads.adopted(outcome.changes, cold))
         for observer in self.observers:
             observer(outcome.changes, index)
         self.applied.set()
@@ -289,8 +292,9 @@ class WorkerEnd:
 class Cluster:
     """A leadership and its replica."""
 
-    def __init__(self, replica: FakeReplica | None = None, **settings: Any) -> None:
+    def __init__(self, replica: FakeReplica | None = None, judge: Judge | None = None, **settings: Any) -> None:
         self.replica = replica or FakeReplica()
+        self.judge = judge or DirectJudge()
         self.env = Env(
             clock=VirtualClock(),
             random=random.Random(7),
@@ -299,7 +303,7 @@ class Cluster:
             make_offload=_none,
         )
         self.settings = Settings(node_id="leader", cluster_id="c1", **settings)
-        self.leadership = Leadership(self.env, self.replica, self.settings)
+        self.leadership = Leadership(self.env, self.replica, self.settings, self.judge)
         self.replica.observers.append(self.leadership.observe)
 
     def begin(self) -> Cluster:

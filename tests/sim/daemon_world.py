@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from cortex.v1 import types_pb2
+from node.conditions.direct import DirectJudge
 from node.config import Config
 from node.daemon import Daemon, Machine
 from node.store.store import Store
@@ -71,6 +72,7 @@ class Host:
                 capacity=types_pb2.Requests(cpu_millis=8000, memory_bytes=1 << 34),
             ),
             environment={},
+            judge=DirectJudge(),
         )
         self.daemon = life.call(Daemon, self._config, env, machine, CLUSTER_ID, self._open_store, self._fatal)
         if self.daemon.voter is not None:
