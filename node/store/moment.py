@@ -161,7 +161,7 @@ def _changed_count(query: TaskQuery, at: At, *, then: bool) -> Statement:
     if then:
         where = f"{_FIRST} AND {_states_and_node(query, 'e.was_state', 'e.was_node', values)}"
         return Statement(f"SELECT count(*) FROM {_CHANGED} WHERE {where}", values)
-    where = f"{_LAST} AND {_states_and_node(query, 'e.state', 'e.node', values)}"
+    where = f"{_LAST} AND {_states_and_node(query, 't.state', 't.assigned_node', values)}"
     return Statement(f"SELECT count(DISTINCT e.task_id) FROM {_CHANGED} WHERE {where}", values)
 
 
@@ -263,7 +263,10 @@ def held_tasks(db: sqlite3.Connection, at: At) -> dict[tuple[int, str], int]:
     states = ",".join(str(int(state)) for state in held.states)
     sql = f"SELECT state, node, tasks FROM te_task_counts WHERE state IN ({states}) AND tasks > 0"
     counts = {(state, node): tasks for state, node, tasks in db.execute(sql)}
-    for sign, first, state, node in ((1, _FIRST, "e.was_state", "e.was_node"), (-1, _LAST, "e.state", "e.node")):
+    for sign, first, state, node in (
+        (1, _FIRST, "e.was_state", "e.was_node"),
+        (-1, _LAST, "t.state", "t.assigned_node"),
+    ):
         sql = (
             f"SELECT {state}, {node}, count(DISTINCT e.task_id) FROM {_CHANGED}"
             f" WHERE {first} AND {state} IN ({states}) GROUP BY 1, 2"

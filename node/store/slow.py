@@ -24,7 +24,7 @@ from node.store.moment_workflows import WorkflowPage, WorkflowQuery
 from node.store.queries import TaskPage, TaskQuery
 from node.store.rows import Codec
 
-# Steps of SQLite's machine: some 100 million a second.
+# Operations of SQLite's machine, of which it does some 100 million a second, and how many times that.
 _STEP = 1_000_000
 _STEPS_LIMIT = 2_000
 _EVENTS_SHOWN = 1_000
@@ -49,10 +49,16 @@ class SlowReads:
     """Every method raises Fault for a bad cursor or limit or a moment of which nothing is known, and StoreError."""
 
     def __init__(
-        self, connection: Connection, codecs: dict[Table, Codec], *, steps_limit: int = _STEPS_LIMIT
+        self,
+        connection: Connection,
+        codecs: dict[Table, Codec],
+        *,
+        step: int = _STEP,
+        steps_limit: int = _STEPS_LIMIT,
     ) -> None:
         self._connection = connection
         self._codecs = codecs
+        self._step = step
         self._steps_limit = steps_limit
         self._closed = False
 
@@ -149,7 +155,7 @@ class SlowReads:
             return int(left <= 0 or self._closed)
 
         with self._connection.transaction() as db:
-            db.set_progress_handler(go_on, _STEP)
+            db.set_progress_handler(go_on, self._step)
             try:
                 yield db
             except sqlite3.OperationalError:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from cortex.v1.types_pb2 import Event, Workflow
 from node.core.model import LIVE, LIVE_OPERATION, LIVE_WORKFLOW, Change, Key, Row, Table, row_digest
-from node.store import double_runs, events, operations, past, queries
+from node.store import double_runs, events, operations, past, queries, workflows
 from node.store.connect import MEMORY, Connection, open_writer
+from node.store.moment_workflows import WorkflowPage, WorkflowQuery
 from node.store.past import Aged
 from node.store.rows import Codec, codecs
 from node.store.slow import SlowReads
@@ -201,6 +202,15 @@ class Store:
     def operation_ids_with_prefix(self, prefix: str, limit: int = 2) -> list[str]:
         with _opened(self._history).transaction() as db:
             return [key for (key,) in operations.prefix_page(prefix, limit).rows(db)]
+
+    def list_workflows(self, query: WorkflowQuery) -> WorkflowPage:
+        """Workflows that match, newest first. Raises Fault for a bad cursor or limit."""
+        with _opened(self._history).transaction() as db:
+            return workflows.list_workflows(db, self._codecs[Table.WORKFLOWS], query)
+
+    def workflow_ids_with_prefix(self, prefix: str, limit: int = 2) -> list[str]:
+        with _opened(self._history).transaction() as db:
+            return [key for (key,) in workflows.prefix_page(prefix, limit).rows(db)]
 
     def list_causes(self, limit: int = 100) -> tuple[list[operations.Cause], int]:
         """Causes of dead letters, those of most letters first, and the index that they are of. Raises Fault."""
