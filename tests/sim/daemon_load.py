@@ -11,7 +11,11 @@ from node.core.faults import Code, Fault
 from node.core.model import Table
 from node.link import Caller, LinkClosed
 from tests.sim.daemon_client import Client, some_task
+from tests.sim.daemon_deeds import Deeds
 from tests.sim.daemon_world import World
+
+_DEEDS = ("submit", "batch", "cancel", "retry", "repeat", "read", "other")
+_WEIGHTS = (8, 1, 2, 1, 1, 2, 3)
 
 
 class Load:
@@ -23,6 +27,7 @@ class Load:
         self.operations = 0
         self.holds: set[str] = set()
         self.seen: dict[str, types_pb2.Task] = {}
+        self.deeds = Deeds(world)
 
     async def run(self, client: Client) -> None:
         rng = client.random
@@ -30,13 +35,15 @@ class Load:
         while not self.over:
             await asyncio.sleep(rng.expovariate(2))
             self.operations += 1
-            deed = rng.choices(["submit", "batch", "cancel", "retry", "repeat", "read"], [8, 1, 2, 1, 1, 2])[0]
+            deed = rng.choices(_DEEDS, _WEIGHTS)[0]
             if deed == "submit" or not own:
                 request = pb.SubmitRequest(mutation=client.mutation(), task=some_task(rng))
                 self._name(request.mutation, [request.task])
                 reply = await client.change("Submit", request)
                 if isinstance(reply, pb.SubmitReply):
                     self._accepted([reply.id], request.mutation.request_id, [request.task], own)
+            elif deed == "other":
+                await self.deeds.do(client)
             elif deed == "batch":
                 await self._batch(client, own)
             elif deed == "cancel":

@@ -234,10 +234,12 @@ class Scenario:
                 host.boot()
         helper = Client(world, 98)
         ending = helper.life.spawn(self._resolve_held(helper))
+        opening = helper.life.spawn(self._open_nodes(helper))
         deadline = world.loop.time() + _SETTLE_S
         while world.loop.time() < deadline and not self._idle():  # noqa: ASYNC110
             await asyncio.sleep(0.5)
         ending.cancel()
+        opening.cancel()
         if not self._idle():
             world.report(f"not idle after {_SETTLE_S:.0f} s: {self._unended()}")
         await asyncio.sleep(2.0)
@@ -259,6 +261,13 @@ class Scenario:
                 cancel = pb.CancelTaskRequest(mutation=client.mutation(), ids=[task_id], reason="lost")
                 await client.ask("CancelTask", cancel, patience=5)
 
+    async def _open_nodes(self, client: Client) -> None:
+        """What was drained takes tasks again."""
+        while True:
+            await asyncio.sleep(5.0)
+            for host in self.world.hosts:
+                await self.load.deeds.uncordon(client, host.id)
+
     def _voters(self) -> list[Host]:
         return [host for host in self.world.voters if host.daemon is not None and host.daemon.voter is not None]
 
@@ -271,7 +280,7 @@ class Scenario:
         return (
             self.world.leader() is not None
             and len(indexes) == 1
-            and not any(state.live_count() or state.batches for state in states)
+            and not any(state.live_count() or state.batches or state.operations for state in states)
         )
 
     def _unended(self) -> str:
@@ -301,6 +310,7 @@ class Scenario:
         world.checker.watched(self.load.seen, some.daemon.voter.replica.state, some.store)
         world.checker.executions(world.executions, world.loop.time(), self.load.holds)
         world.checker.requests()
+        world.counts.update(world.checker.reached)
         world.counts["batch parts"] = world.checker.parts
         world.counts["tasks trimmed"] = len(world.checker.trimmed)
         world.counts["commands started"] = len(world.executions)
