@@ -16,25 +16,22 @@ from random import Random
 import structlog
 
 from cortex.v1.log_pb2 import Command, TaskLost
-from cortex.v1.types_pb2 import Cause, StreamSummary, Task, TaskResult, TaskState
-from cortex.v1.worker_pb2 import Ended, LeaderMessage, Report, ReportsAck, Verdict, VerdictKind
+from cortex.v1.types_pb2 import Task, TaskState
+from cortex.v1.worker_pb2 import LeaderMessage, Report, ReportsAck, Verdict, VerdictKind
 from cortex.v1.worker_pb2 import Reports as ReportsMessage
-from node.core import deadletter, retry
 from node.core.faults import Code, Fault
 from node.core.model import holds
 from node.core.state import ClusterState
+from node.leader.ends import FINAL, Translator
 from node.leader.port import Replica, Settings
 from node.leader.roster import slots_of, used
 from node.leader.session import Attempt, Session
 
 _RUNNING = TaskState.TASK_STATE_RUNNING
-_STOPPED = frozenset({Cause.CAUSE_CANCEL, Cause.CAUSE_MIGRATE, Cause.CAUSE_LEASE})
+_ENDS = frozenset({"task_complete", "task_failed", "task_stopped", "task_recalled", "task_lost"})
 _RETRIED = frozenset({Code.OVERLOADED, Code.OUTCOME_UNKNOWN, Code.DEADLINE})
 _RETRY_S = 0.1
 _SHARE_S = 0.02
-_HEAD_BYTES = 4 * 1024
-_TAIL_BYTES = 12 * 1024
-_ERROR_CHARS = 1000
 
 
 @dataclass(slots=True)
@@ -50,8 +47,8 @@ class Reports:
 
     def __init__(self, random: Random, replica: Replica, settings: Settings) -> None:
         self.reporting: set[Attempt] = set()
-        self._random = random
         self._replica = replica
+        self._translator = Translator(random, replica)
         self._settings = settings
         self._log = structlog.get_logger(node=settings.node_id)
         self._waiting: deque[_Batch] = deque()
@@ -104,7 +101,7 @@ class Reports:
             return True
         for report in message.reports:
             task = standing(state, node_id, report)
-            if task is not None and not report.HasField("started"):
+            if task is not None and report.WhichOneof("kind") in FINAL:
                 self._ending[node_id, task.spec.type] += 1
         return any(
             used(state, node_id, kind) - self._ending[node_id, kind] < count
@@ -162,10 +159,10 @@ class Reports:
         lost: list[Command] = []
         for command, answer in zip(commands, reply.commands, strict=True):
             kind = command.WhichOneof("kind") or ""
+            if kind not in _ENDS:
+                continue
             body = getattr(command, kind)
             attempt = (body.id, body.fence)
-            if kind == "task_started":
-                continue
             if answer.accepted:
                 recorded.add(attempt)
                 continue
@@ -182,7 +179,7 @@ class Reports:
     def _commands(self, batches: list[_Batch]) -> list[Command]:
         """What still says something new, each once."""
         commands: list[Command] = []
-        started: set[Attempt] = set()
+        told: dict[str, set[Attempt]] = {}
         for batch in batches:
             for report in batch.reports:
                 task = standing(self._replica.state, batch.session.node_id, report)
@@ -190,11 +187,11 @@ class Reports:
                     continue
                 kind = report.WhichOneof("kind")
                 attempt = (task.id, task.fence)
-                said = started if kind == "started" else self.reporting
+                said = self.reporting if kind in FINAL else told.setdefault(kind or "", set())
                 known = kind == "started" and task.state == _RUNNING and not task.lost_at_us
                 if attempt not in said and not known:
                     said.add(attempt)
-                    commands.append(self._command(task, kind, report))
+                    commands += self._translator.commands(task, report)
         return commands
 
     def _parts(self, commands: list[Command]) -> list[list[Command]]:
@@ -210,48 +207,6 @@ class Reports:
             parts[-1].append(command)
         return parts
 
-    def _command(self, task: Task, kind: str | None, report: Report) -> Command:
-        command = Command()
-        if kind == "started":
-            command.task_started.id = task.id
-            command.task_started.fence = task.fence
-            command.task_started.started_at_us = report.started.started_at_us
-        elif kind == "recalled":
-            command.task_recalled.id = task.id
-            command.task_recalled.fence = task.fence
-        elif kind == "lost":
-            command.task_lost.id = task.id
-            command.task_lost.fence = task.fence
-            command.task_lost.reason = report.lost.reason[:_ERROR_CHARS]
-        else:
-            self._end(command, task, report.ended)
-        return command
-
-    def _end(self, command: Command, task: Task, ended: Ended) -> None:
-        result = _bounded(ended.result)
-        if ended.cause == Cause.CAUSE_LOST:
-            command.task_lost.id = task.id
-            command.task_lost.fence = task.fence
-            command.task_lost.reason = ended.error[:_ERROR_CHARS]
-        elif _succeeded(task, ended):
-            command.task_complete.id = task.id
-            command.task_complete.fence = task.fence
-            command.task_complete.result.CopyFrom(result)
-        elif ended.cause in _STOPPED:
-            command.task_stopped.id = task.id
-            command.task_stopped.fence = task.fence
-            command.task_stopped.cause = ended.cause
-            command.task_stopped.result.CopyFrom(result)
-        else:
-            failed = command.task_failed
-            failed.id = task.id
-            failed.fence = task.fence
-            failed.result.CopyFrom(result)
-            failed.cause = ended.cause
-            failed.error = ended.error[:_ERROR_CHARS]
-            failed.retry_delay_us = retry.draw_delay_us(task.spec.retry, task.attempt, self._random)
-            failed.fingerprint = deadletter.fingerprint(_command_text(task), result, ended.cause)
-
     def _ack(self, batch: _Batch, recorded: set[Attempt]) -> LeaderMessage:
         """Verdicts for what was refused, read from applied state; none means recorded."""
         ack = ReportsAck(number=batch.number)
@@ -262,7 +217,7 @@ class Reports:
             if (task_id, fence) in recorded:
                 continue
             stands = standing(state, batch.session.node_id, report) is not None
-            if report.HasField("started"):
+            if report.WhichOneof("kind") not in FINAL:
                 if not stands:
                     refused[task_id, fence] = VerdictKind.VERDICT_KIND_KILL
             elif not stands:
@@ -287,34 +242,3 @@ def standing(state: ClusterState, node_id: str, report: Report) -> Task | None:
     if task is None or not holds(task, fence) or task.node != node_id:
         return None
     return task
-
-
-def _succeeded(task: Task, ended: Ended) -> bool:
-    """Judged by the exit as apply does, so that a report never stands between two commands that both refuse it."""
-    if ended.cause not in (Cause.CAUSE_UNSPECIFIED, Cause.CAUSE_EXIT) or ended.result.signal:
-        return False
-    if not ended.result.HasField("exit_code"):
-        return ended.cause == Cause.CAUSE_UNSPECIFIED
-    return ended.result.exit_code == 0 or ended.result.exit_code in task.spec.success_codes
-
-
-def _command_text(task: Task) -> str:
-    words = task.spec.shell_command or b" ".join(task.spec.argv)
-    return words.decode("utf-8", "replace")
-
-
-def _bounded(result: TaskResult) -> TaskResult:
-    """The result with excerpts of the sizes that the log takes."""
-    if not any(_oversized(summary) for summary in (result.stdout, result.stderr)):
-        return result
-    bounded = TaskResult()
-    bounded.CopyFrom(result)
-    for summary in (bounded.stdout, bounded.stderr):
-        if _oversized(summary):
-            summary.head = summary.head[:_HEAD_BYTES]
-            summary.tail = summary.tail[-_TAIL_BYTES:]
-    return bounded
-
-
-def _oversized(summary: StreamSummary) -> bool:
-    return len(summary.head) > _HEAD_BYTES or len(summary.tail) > _TAIL_BYTES
