@@ -27,7 +27,7 @@ from node.consensus.port import (
 )
 from node.core import machine, reads
 from node.core.faults import Code, Fault
-from node.core.model import Change, Key, Row, Table
+from node.core.model import Change, Key, Row, Table, member_id
 from node.core.state import ClusterState
 from node.env import Env
 from node.feed import Batch, Feed
@@ -238,14 +238,25 @@ class Replica:
         row = self._cold([key])[key]
         return row if isinstance(row, Operation) else None
 
-    def operation(self, operation_id: str) -> Operation | None:
-        """An operation as of the applied index."""
-        operation = self.state.operations.get(operation_id)
-        if operation is not None:
-            return operation
-        key = Key(Table.OPERATIONS, operation_id)
+    def workflow(self, workflow_id: str) -> Workflow | None:
+        """A workflow as of the applied index."""
+        workflow = self.state.workflows.get(workflow_id)
+        if workflow is not None:
+            return workflow
+        key = Key(Table.WORKFLOWS, workflow_id)
         row = self._cold([key])[key]
-        return row if isinstance(row, Operation) else None
+        return row if isinstance(row, Workflow) else None
+
+    def members(self, workflow: Workflow) -> list[Task]:
+        """Its tasks as of the applied index, by number."""
+        keys = [Key(Table.TASKS, member_id(workflow.id, number)) for number in range(workflow.count)]
+        cold = self._cold([key for key in keys if key.id not in self.state.tasks])
+        rows = (self.state.tasks.get(key.id) or cold.get(key) for key in keys)
+        return [row for row in rows if isinstance(row, Task)]
+
+    def cold_rows(self, entry: Entry) -> dict[Key, Row | None]:
+        """The rows that apply would ask for and memory lacks."""
+        return self._load([entry])
 
     def unsaved_events(self, task_id: str) -> list[Event]:
         """Events of a task that the store does not have yet, oldest first."""

@@ -83,15 +83,16 @@ class Workflows:
         """Tasks that wait for nothing but a verdict, and are not to be tried again later."""
         state, now_s = self._replica.state, asyncio.get_running_loop().time()
         workflow, dag = state.workflows.get(workflow_id), state.dags.get(workflow_id)
+        if dag is None:
+            self._retries = {key: retry for key, retry in self._retries.items() if key in state.tasks}
+            return
         live = workflow is not None and workflow.state in LIVE_WORKFLOW
-        for number in dag.conditional if dag is not None else ():
+        for number in dag.conditional:
             task = state.tasks[member_id(workflow_id, number)]
             if not live or task.state != PENDING or not dag.is_ready(number):
                 self._retries.pop(task.id, None)
             elif task.id not in self._retries or self._retries[task.id].due_s <= now_s:
                 yield task
-        if dag is None:
-            self._retries = {key: retry for key, retry in self._retries.items() if key in state.tasks}
 
     async def _advance(self, tasks: Sequence[Task]) -> None:
         """Judge these, and record the verdicts in one entry."""

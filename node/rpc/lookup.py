@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cortex.v1.types_pb2 import Operation, Task
+from cortex.v1.types_pb2 import Operation, Task, Workflow
 from node.core.faults import Code, Fault
 from node.replica import Replica
 
@@ -42,6 +42,19 @@ class Lookup:
             message = f"There is no operation {text!r}."
             raise Fault(Code.NOT_FOUND, message, "List them with `cortex operations`.")
         return operation
+
+    def workflow(self, text: str) -> Workflow:
+        workflow = self._replica.workflow(text) if text else None
+        if workflow is None and len(text) >= _MIN_PREFIX:
+            found = set(self._replica.store.workflow_ids_with_prefix(text))
+            found.update(key for key in self._replica.state.workflows if key.startswith(text))
+            if len(found) > 1:
+                raise _ambiguous(text, found)
+            workflow = self._replica.workflow(found.pop()) if found else None
+        if workflow is None:
+            message = f"There is no workflow {text!r}."
+            raise Fault(Code.NOT_FOUND, message, "List them with `cortex workflow list`.")
+        return workflow
 
     def cause(self, text: str) -> str:
         """Fingerprint of dead letters, as far as they are saved."""

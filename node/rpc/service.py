@@ -13,6 +13,7 @@ from node.rpc.nodes import NodeCalls
 from node.rpc.operations import OperationCalls
 from node.rpc.settings import SettingCalls
 from node.rpc.tasks import TaskCalls
+from node.rpc.workflows import WorkflowCalls
 
 
 class ClusterService:
@@ -29,6 +30,7 @@ class ClusterService:
             HistoryCalls(parts),
             SettingCalls(parts),
             DrainCalls(parts),
+            WorkflowCalls(parts),
         )
         self._handlers: dict[str, Handler] = {
             name: handler for area in areas for name, handler in area.handlers().items()

@@ -8,7 +8,7 @@ from cortex.v1 import types_pb2
 from node.core.model import Change, Row, Table
 from node.feed import Batch
 
-_SHOWN = frozenset({Table.TASKS, Table.NODES, Table.EVENTS, Table.SETTINGS, Table.OPERATIONS})
+_SHOWN = frozenset({Table.TASKS, Table.NODES, Table.EVENTS, Table.SETTINGS, Table.OPERATIONS, Table.WORKFLOWS})
 _FRAME_CHANGES = 500
 _FRAME_BYTES = 1024 * 1024
 
@@ -25,6 +25,8 @@ def row_change(row: Row) -> types_pb2.Change:
         return types_pb2.Change(setting=row)
     if isinstance(row, types_pb2.Operation):
         return types_pb2.Change(operation=lean_operation(row))
+    if isinstance(row, types_pb2.Workflow):
+        return types_pb2.Change(workflow=lean_workflow(row))
     raise TypeError(f"{type(row).__name__} is not for watchers")
 
 
@@ -73,6 +75,16 @@ def lean_operation(operation: types_pb2.Operation) -> types_pb2.Operation:
     elif plan == "run":
         lean.run.ClearField("nodes")
         lean.run.ClearField("spec")
+    return lean
+
+
+def lean_workflow(workflow: types_pb2.Workflow) -> types_pb2.Workflow:
+    """The workflow without its context, which GetWorkflow has; itself when there is none."""
+    if not workflow.context:
+        return workflow
+    lean = types_pb2.Workflow()
+    lean.CopyFrom(workflow)
+    lean.ClearField("context")
     return lean
 
 

@@ -16,6 +16,7 @@ from node.rpc.nodes import NodeCalls
 from node.rpc.views import frames, merge, row_change
 from node.rpc.waiting import Told
 from node.store.events import EventQuery
+from node.store.moment_workflows import WorkflowQuery
 from node.store.queries import LIMIT_MAX, TaskQuery, encode_cursor
 
 BEAT_S = 1.0
@@ -24,6 +25,7 @@ CATCH_UP_S = 5.0
 # What a snapshot shows of the past; older tasks are read page by page.
 _ENDED_SHOWN = 500
 _DEAD_SHOWN = 1000
+_WORKFLOWS_SHOWN = 200
 # Log indexes, not events.
 _EVENTS_SHOWN = 300
 
@@ -109,6 +111,7 @@ class Watcher:
         yield from state.nodes.values()
         yield from state.settings.values()
         yield from state.operations.values()
+        yield from self._workflows()
         yield from state.tasks.values()
         ended = store.list_tasks(TaskQuery(states=tuple(sorted(ENDED)), limit=_ENDED_SHOWN)).tasks
         dead = store.list_dead_letters(_DEAD_SHOWN).tasks
@@ -121,6 +124,16 @@ class Watcher:
             recent = {event.id: event for event in page.events}
             recent.update({event.id: event for event in self._replica.unsaved_events("")})
             yield from recent.values()
+
+    def _workflows(self) -> Iterator[Row]:
+        """All that live, and the newest."""
+        state, store = self._replica.state, self._replica.store
+        yield from state.workflows.values()
+        past = store.list_workflows(WorkflowQuery(limit=_WORKFLOWS_SHOWN)).workflows
+        for workflow in past:
+            known = workflow.id in state.workflows or self._replica.saver.peek(Key(Table.WORKFLOWS, workflow.id))[0]
+            if not known:
+                yield workflow
 
     async def _wait(self, position: int, seconds: float) -> None:
         try:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import (
+    CommandReply,
     WorkflowAdvance,
     WorkflowCancel,
     WorkflowResume,
@@ -22,6 +23,7 @@ from node.core.transitions import batches, keys
 from node.core.transitions.advance import Play, react
 from node.core.transitions.begin import Submitted, depth_flaw
 from node.core.transitions.draft import Draft, Refusal
+from node.core.transitions.kinds import Items
 
 _ERROR_CHARS = 300
 _NAMED = 5
@@ -187,7 +189,7 @@ def cancel(draft: Draft, command: WorkflowCancel) -> Refusal | None:
     return None
 
 
-def resume(draft: Draft, command: WorkflowResume) -> Refusal | None:
+def resume(draft: Draft, command: WorkflowResume) -> Items | Refusal:
     """Run again what did not complete and all that comes after it, or one task and all that comes after that."""
     workflow = draft.workflow(command.id)
     if workflow is None:
@@ -203,7 +205,16 @@ def resume(draft: Draft, command: WorkflowResume) -> Refusal | None:
         play.revive(number)
     play.chosen([*found.revived, *found.held, *found.named], forced=found.named)
     react(draft, play)
-    return None
+    return [CommandReply(accepted=True, id=member_id(workflow.id, number)) for number in found.revived]
+
+
+def rehearse(draft: Draft, command: WorkflowResume) -> list[str] | Refusal:
+    """Ids of the tasks that resume() would revive; nothing is changed."""
+    workflow = draft.workflow(command.id)
+    if workflow is None:
+        return _no_workflow(command.id)
+    found = affected(Play(draft, workflow), command.key)
+    return found if isinstance(found, Refusal) else [member_id(workflow.id, number) for number in found.revived]
 
 
 def affected(play: Play, key: str) -> Affected | Refusal:

@@ -1,0 +1,115 @@
+"""Calls about workflows: submit, list, get, cancel, resume."""
+
+from __future__ import annotations
+
+from cortex.v1 import cluster_pb2 as pb
+from cortex.v1 import log_pb2
+from cortex.v1.types_pb2 import Task, Workflow
+from node.core import validate, workflow
+from node.core.faults import Code, Fault
+from node.core.transitions import workflows
+from node.core.transitions.draft import Draft, Refusal
+from node.link import Caller
+from node.rpc.calls import Calls, Handlers, accepted, page_limit
+from node.rpc.errors import from_reply
+from node.rpc.history import shown
+from node.rpc.views import lean_workflow, without_output
+from node.store.moment_workflows import WorkflowQuery
+
+# Of one answer, whose limit is 4 MiB.
+_REPLY_BYTES = 3 * 1024 * 1024
+# What an answer that is too large leaves out, first to last; GetTask has it.
+_BULKY = ("spec", "failures", "annotations", "condition")
+
+
+class WorkflowCalls(Calls):
+    """Every method raises Fault."""
+
+    def handlers(self) -> Handlers:
+        return {
+            "SubmitWorkflow": self.submit,
+            "ListWorkflows": self.list,
+            "GetWorkflow": self.get,
+            "CancelWorkflow": self.cancel,
+            "ResumeWorkflow": self.resume,
+        }
+
+    async def submit(self, request: pb.SubmitWorkflowRequest, caller: Caller) -> pb.SubmitWorkflowReply:
+        submit = workflow.complete(request, self._parts.env.new_id())
+        count = len(submit.tasks)
+        if request.dry_run:
+            return pb.SubmitWorkflowReply(index=self._state.index, tasks=count)
+        reply = await self._execute([log_pb2.Command(workflow_submit=submit)], request.mutation, caller)
+        answer = accepted(reply)[0]
+        return pb.SubmitWorkflowReply(
+            id=answer.id, deduplicated=answer.deduplicated, index=reply.index, tasks=count
+        )
+
+    async def list(self, request: pb.ListWorkflowsRequest, caller: Caller) -> pb.ListWorkflowsReply:
+        await self._fresh(request.freshness, saved=True)
+        moment = await self._moment(request.at)
+        query = WorkflowQuery(
+            states=tuple(request.states), text=request.text, limit=page_limit(request.limit), cursor=request.cursor
+        )
+        if moment is None:
+            page, at = self._replica.store.list_workflows(query), None
+        else:
+            page, at = await self._replica.read(lambda reads: reads.list_workflows_at(query, moment))
+        return pb.ListWorkflowsReply(
+            workflows=map(lean_workflow, page.workflows),
+            total=page.total,
+            next_cursor=page.next_cursor,
+            index=page.index,
+            age_us=self._age_us() if at is None else self._past_age_us(at),
+            at=None if at is None else shown(at),
+        )
+
+    async def get(self, request: pb.GetWorkflowRequest, caller: Caller) -> pb.GetWorkflowReply:
+        await self._fresh(request.freshness)
+        moment = await self._moment(request.at)
+        row = self._lookup.workflow(request.id)
+        if moment is None:
+            status = _status(row, self._replica.members(row))
+            return pb.GetWorkflowReply(status=status, index=self._state.index, age_us=self._age_us())
+        was, tasks, at = await self._replica.read(lambda reads: reads.workflow_at(row.id, moment))
+        if was is None:
+            message = f"Workflow {row.id} was not there at index {at.index}."
+            raise Fault(Code.NOT_FOUND, message, f"Look at its events: `cortex events --workflow {row.id}`.")
+        return pb.GetWorkflowReply(
+            status=_status(was, tasks), index=at.index, age_us=self._past_age_us(at), at=shown(at)
+        )
+
+    async def cancel(self, request: pb.CancelWorkflowRequest, caller: Caller) -> pb.MutationReply:
+        row = self._lookup.workflow(request.id)
+        cancel = log_pb2.WorkflowCancel(id=row.id, reason=validate.reason(request.reason))
+        return await self._mutate([log_pb2.Command(workflow_cancel=cancel)], request.mutation, caller)
+
+    async def resume(self, request: pb.ResumeWorkflowRequest, caller: Caller) -> pb.MutationReply:
+        row = self._lookup.workflow(request.id)
+        resume = log_pb2.WorkflowResume(id=row.id, key=request.key)
+        if request.dry_run:
+            return self._rehearse(resume)
+        reply = await self._execute([log_pb2.Command(workflow_resume=resume)], request.mutation, caller)
+        ids = [item.id for item in accepted(reply)[0].items]
+        return pb.MutationReply(operation_id=request.mutation.request_id, index=reply.index, ids=ids)
+
+    def _rehearse(self, resume: log_pb2.WorkflowResume) -> pb.MutationReply:
+        entry = log_pb2.Entry(commands=[log_pb2.Command(workflow_resume=resume)])
+        draft = Draft(self._state, self._replica.cold_rows(entry), entry, self._state.index)
+        found = workflows.rehearse(draft, resume)
+        if isinstance(found, Refusal):
+            raise from_reply(found.code, found.message)
+        return pb.MutationReply(index=self._state.index, ids=found)
+
+
+def _status(row: Workflow, tasks: list[Task]) -> pb.WorkflowStatus:
+    """As much of all tasks as one answer holds."""
+    status = pb.WorkflowStatus(workflow=row, tasks=map(without_output, tasks))
+    for task in status.tasks:
+        if task.HasField("result"):
+            task.result.ClearField("context_update")
+    for name in _BULKY:
+        if status.ByteSize() > _REPLY_BYTES:
+            for task in status.tasks:
+                task.ClearField(name)  # type: ignore[arg-type]
+    return status
