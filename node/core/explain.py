@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from cortex.v1.cluster_pb2 import NodeVerdict
 from cortex.v1.types_pb2 import Resources, ScoreTerms, Task
-from node.core.filters import Ask, NodeInfo, ask_of, filters_of, node_info
+from node.core.filters import Ask, Filter, NodeInfo, ask_of, filters_of, node_info
 from node.core.model import ON_NODE, QUEUED
 from node.core.room import Obstacle, Room, Rooms
 from node.core.scheduler import Limits, score
@@ -19,10 +19,12 @@ def why(
     task: Task,
     limits: Limits | None = None,
     now_us: int = 0,
+    unsampled: Collection[str] = (),
 ) -> list[NodeVerdict]:
     """A verdict for each node, by id: could the task be placed there now, were it queued?
 
-    `now_us` is leader time; with 0 a task that is not due yet is judged as if it were.
+    `now_us` is leader time; with 0 a task that is not due yet is judged as if it were. What nodes in `unsampled`
+    measured is not known: they are judged without it.
     """
     limits = limits or Limits()
     ask = ask_of(task.spec)
@@ -32,13 +34,16 @@ def why(
     for node_id in sorted(state.nodes):
         info = node_info(state.nodes[node_id], samples.get(node_id))
         room = rooms.make_with(info, _use_without(state, node_id, task), limits.prefetch_of(node_id))
-        obstacles = [*_node_obstacles(info, room, ask, task, limits), *everywhere]
+        filters = filters_of(ask, live=node_id not in unsampled)
+        obstacles = [*_node_obstacles(info, room, ask, task, limits, filters), *everywhere]
         verdicts.append(_verdict(room, ask, task.priority, obstacles))
     return verdicts
 
 
-def _node_obstacles(info: NodeInfo, room: Room, ask: Ask, task: Task, limits: Limits) -> list[Obstacle]:
-    found = [Obstacle(check.reason(info), check.flip(info)) for check in filters_of(ask) if not check.passes(info)]
+def _node_obstacles(
+    info: NodeInfo, room: Room, ask: Ask, task: Task, limits: Limits, filters: Sequence[Filter]
+) -> list[Obstacle]:
+    found = [Obstacle(check.reason(info), check.flip(info)) for check in filters if not check.passes(info)]
     if info.online and limits.reachable is not None and info.id not in limits.reachable:
         found.append(Obstacle("not connected to the leader", f"reconnect {info.id}"))
     if info.id in task.unstartable_nodes:

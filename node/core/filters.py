@@ -290,12 +290,13 @@ class AmountFilter:
         )
 
 
-def filters_of(ask: Ask) -> tuple[Filter, ...]:
-    """All conditions that depend on the node alone, not on what runs there."""
-    return (StateFilter(), TypeFilter(ask.type), *selectors(ask), *thresholds(ask))
+def filters_of(ask: Ask, *, live: bool = True) -> tuple[Filter, ...]:
+    """All conditions on the node itself, not on what runs there; without `live` none on samples."""
+    rest = thresholds(ask) if live else []
+    return (StateFilter(), TypeFilter(ask.type), *selectors(ask, live=live), *rest)
 
 
-def selectors(ask: Ask) -> list[Filter]:
+def selectors(ask: Ask, *, live: bool = True) -> list[Filter]:
     """Conditions that a node meets or not, beyond its state and types."""
     found: list[Filter] = []
     if ask.target:
@@ -311,7 +312,7 @@ def selectors(ask: Ask) -> list[Filter]:
     # What follows is decided by samples: a task with a target goes there whatever they say.
     if ask.requires_gpu and not ask.target:
         found.append(GpuFilter())
-    if ask.avoid_gaming and not ask.target:
+    if ask.avoid_gaming and live and not ask.target:
         found.append(GamingFilter())
     return found
 

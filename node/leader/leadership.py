@@ -36,6 +36,7 @@ from node.leader.quiet import Quiet, Vacate
 from node.leader.rehearsals import Rehearsals
 from node.leader.reports import Reports
 from node.leader.roster import Roster
+from node.leader.samples import Samples, Then
 from node.leader.sessions import Sessions, first_hello, not_leader
 from node.leader.times import Times
 from node.leader.waits import Waits
@@ -153,6 +154,10 @@ class Leadership:
             raise Fault(Code.NO_LEADER, message, "Try again; see `cortex status` if it persists.")
         return self._reign.rehearsals
 
+    def samples_at(self, at_us: int) -> dict[str, Then]:
+        """What is kept of the nodes of about that leader time."""
+        return self._reign.samples.at(at_us) if self._reign is not None else {}
+
     def why(self, task: Task) -> list[NodeVerdict]:
         """For every node whether it could take `task` now, and if not why and what would change that, by id."""
         limits = self._reign.planner.limits(self._replica.state) if self._reign is not None else None
@@ -172,6 +177,7 @@ class _Reign:
         self.roster = Roster()
         self.planner = Planner(clock, settings, self.roster)
         self.waits = Waits(clock, replica, self.planner)
+        self.samples = Samples(clock, replica, self.roster, self.planner)
         self._placement = Placement(clock, replica, settings, self.roster, self.planner, quiet)
         self._leases = Leases(clock, replica, settings, self._lose)
         self._reports = Reports(env.random, replica, settings)
@@ -207,6 +213,7 @@ class _Reign:
             self._leases.confirm_renewals,
             self._leases.end_leases,
             self._health.watch,
+            self.samples.run,
             self._history.trim,
             self._operations.run,
             self._workflows.run,

@@ -13,6 +13,7 @@ from node.rpc.nodes import NodeCalls
 from node.rpc.operations import OperationCalls
 from node.rpc.settings import SettingCalls
 from node.rpc.tasks import TaskCalls
+from node.rpc.why import WhyCalls
 from node.rpc.workflows import WorkflowCalls
 
 
@@ -31,6 +32,7 @@ class ClusterService:
             SettingCalls(parts),
             DrainCalls(parts),
             WorkflowCalls(parts),
+            WhyCalls(parts),
         )
         self._handlers: dict[str, Handler] = {
             name: handler for area in areas for name, handler in area.handlers().items()

@@ -26,7 +26,6 @@ class TaskCalls(Calls):
             "SubmitBatch": self.submit_batch,
             "DispatchSubagents": self.dispatch_subagents,
             "CancelTask": self.cancel_task,
-            "Why": self.why,
         }
 
     async def submit(self, request: pb.SubmitRequest, caller: Caller) -> pb.SubmitReply:
@@ -83,13 +82,6 @@ class TaskCalls(Calls):
             for task_id in self._lookup.task_ids(request.ids)
         ]
         return await self._mutate(commands, request.mutation, caller)
-
-    async def why(self, request: pb.WhyRequest, caller: Caller) -> pb.WhyReply:
-        await self._fresh(request.freshness)
-        if not self._replica.serving:
-            return await self._ask_leader("Why", request, pb.WhyReply, caller)
-        task = self._lookup.task(request.id)
-        return pb.WhyReply(task=task, nodes=self._parts.leadership.why(task), index=self._state.index)
 
     async def _dry_run(
         self, request: pb.SubmitRequest, submit: log_pb2.TaskSubmit, caller: Caller
