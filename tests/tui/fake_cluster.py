@@ -46,6 +46,7 @@ class FakeCluster:
     tasks: dict[str, types.Task] = field(default_factory=dict)
     nodes: dict[str, pb.NodeView] = field(default_factory=dict)
     workflows: dict[str, types.Workflow] = field(default_factory=dict)
+    operations: dict[str, types.Operation] = field(default_factory=dict)
     events: list[types.Event] = field(default_factory=list)
     outputs: dict[str, Output] = field(default_factory=dict)
     log: list[pb.WatchReply] = field(default_factory=list)

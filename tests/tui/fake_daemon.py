@@ -12,6 +12,7 @@ from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import cluster_pb2_grpc
 from cortex.v1 import types_pb2 as types
 from tests.tui.fake_cluster import ENDED, FakeCluster, Output, Refusal
+from tests.tui.fake_drains import DrainServicer
 from tests.tui.fake_workflows import WorkflowServicer
 
 HEARTBEAT_S = 0.2
@@ -24,7 +25,7 @@ _STATUS = {
 }
 
 
-class FakeServicer(WorkflowServicer, cluster_pb2_grpc.ClusterServicer):
+class FakeServicer(WorkflowServicer, DrainServicer, cluster_pb2_grpc.ClusterServicer):
     """One daemon of the fake cluster."""
 
     def __init__(self, cluster: FakeCluster, node: str) -> None:
@@ -249,7 +250,7 @@ def _unary(method: str) -> Any:
 
 for _method in [
     name.removeprefix("_")
-    for area in (FakeServicer, WorkflowServicer)
+    for area in (FakeServicer, WorkflowServicer, DrainServicer)
     for name in vars(area)
     if name.startswith("_") and name[1].isupper()
 ]:
