@@ -110,6 +110,8 @@ def assignment(task: Task, lease_ms: int) -> Assignment:
         priority=task.priority,
         spec=task.spec,
         created_at_us=task.created_at_us,
+        workflow_id=task.workflow_id,
+        task_key=task.task_key,
         lease_ms=0 if hold else lease_ms_of(task, lease_ms),
         start_before_ms=lease_ms if hold else 0,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
@@ -32,6 +33,7 @@ from node.worker.port import (
     SupervisorPort,
     Unkillable,
 )
+from node.worker.updates import Updates
 
 _STOP_S = 3.0
 
@@ -51,6 +53,7 @@ class Runner:
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._env = env
+        self._updates = Updates(env.data / "context")
         self._supervisor = supervisor
         self._output = output
         self._processes = {int(executor.type): executor for executor in processes}
@@ -201,8 +204,14 @@ class Runner:
         executor = self._processes[_kind(assignment)]
         try:
             command = executor.prepare(assignment)
+            env = dict(command.env)
+            if assignment.workflow_id:
+                env[b"CORTEX_CONTEXT_UPDATE"] = os.fsencode(self._updates.prepare(attempt.key))
         except CannotPrepare as refusal:
             self._cannot_start(attempt, str(refusal))
+            return None
+        except OSError as error:
+            self._cannot_start(attempt, f"There is no place for its context update: {error.strerror}.")
             return None
         return SpawnOrder(
             key=attempt.key,
@@ -210,7 +219,7 @@ class Runner:
             priority=assignment.priority,
             created_us=assignment.created_at_us,
             argv=command.argv,
-            env=command.env,
+            env=env,
             cwd=command.cwd,
             output=OutputStore.name(attempt.key),
             timeout_us=spec.timeout_ms * 1000,
@@ -307,7 +316,10 @@ class Runner:
             self.outbox.add(w.Report(started=started))
 
     def _finished(self, attempt: Attempt, result: AttemptResult) -> None:
-        self._report(attempt, w.Report(ended=results.ended(attempt.assignment, result)))
+        ended = results.ended(attempt.assignment, result)
+        if attempt.assignment.workflow_id and not ended.cause:
+            ended.result.context_update = self._updates.read(attempt.key)
+        self._report(attempt, w.Report(ended=ended))
 
     def _lost(self, attempt: Attempt, reason: str) -> None:
         lost = w.Lost(task=attempt.key.task, fence=attempt.key.fence, reason=reason)
@@ -342,6 +354,8 @@ class Runner:
         dropped = [attempt for key in keys if (attempt := self.attempts.drop(key)) is not None]
         for attempt in dropped:
             self._output.end(attempt.key)
+        # Not before: until then the end may be read once more, after a restart.
+        self._updates.forget(attempt.key for attempt in dropped if attempt.assignment.workflow_id)
         self._release(dropped)
         self.ledger.forget([attempt.key for attempt in dropped])
 

@@ -36,4 +36,7 @@ class ShellExecutor:
         env[b"CORTEX_FENCE"] = b"%d" % assignment.fence
         env[b"CORTEX_ATTEMPT"] = b"%d" % assignment.attempt
         env[b"CORTEX_RUN"] = b"%d" % assignment.run
+        if assignment.workflow_id:
+            env[b"CORTEX_WORKFLOW"] = assignment.workflow_id.encode()
+            env[b"CORTEX_TASK_KEY"] = assignment.task_key.encode()
         return Command(argv, env, spec.cwd)
