@@ -177,7 +177,7 @@ class _Reign:
         self.roster = Roster()
         self.planner = Planner(clock, settings, self.roster)
         self.waits = Waits(clock, replica, self.planner)
-        self.samples = Samples(clock, replica, self.roster, self.planner)
+        self.samples = Samples(replica, self.roster, self.planner)
         self._placement = Placement(clock, replica, settings, self.roster, self.planner, quiet)
         self._leases = Leases(clock, replica, settings, self._lose)
         self._reports = Reports(env.random, replica, settings)
@@ -235,6 +235,7 @@ class _Reign:
             return  # the batch whose end began this reign: begin() has read its outcome
         self._dispatch.observe(changes)
         self._placement.observe(changes)
+        self.samples.observe(changes)
         self._operations.observe(changes)
         self._workflows.observe(changes)
         self.vacate.observe(changes)

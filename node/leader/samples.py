@@ -1,25 +1,28 @@
 """What nodes measured of themselves lately, so that a past placement can be judged as it was.
 
-Each node has two rings: a record every 10 s of the last hour, and every minute of the last day. A record has
-73 bytes, a node after a day 132 kB, the NODES_LIMIT nodes of which they are kept 53 MB. A new leader has none.
+Each node has two rings. The fine one has a record every 10 s, and each second while tasks are placed: so it reaches
+back 12 minutes to 2 hours. The coarse one has a record a minute of the last day. A record has 73 bytes, a node
+after a day 158 kB, the NODES_LIMIT nodes of which they are kept 63 MB. A new leader has none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cortex.v1.types_pb2 import Gpu, Resources
-from node.env import Clock
+from cortex.v1.types_pb2 import Gpu, Resources, Task
+from node.core.model import ASSIGNED, Change, Table
 from node.leader.planner import Planner
 from node.leader.port import Replica
 from node.leader.roster import Roster
 
 FINE_US = 10_000_000
 COARSE_US = 60_000_000
-FINE_LIMIT = 360
+PLACED_US = 1_000_000
+FINE_LIMIT = 720
 COARSE_LIMIT = 1440
 NODES_LIMIT = 400
 
@@ -49,7 +52,7 @@ class Series:
         packed = _pack(at_us, then)
         if at_us - _last_us(self.coarse) >= COARSE_US:
             _append(self.coarse, packed, COARSE_LIMIT)
-        if at_us - _last_us(self.fine) >= FINE_US:
+        if at_us - _last_us(self.fine) >= PLACED_US:
             _append(self.fine, packed, FINE_LIMIT)
 
     def at(self, at_us: int) -> Then | None:
@@ -61,12 +64,21 @@ class Series:
 class Samples:
     """Kept while leading only. Times are leader time."""
 
-    def __init__(self, clock: Clock, replica: Replica, roster: Roster, planner: Planner) -> None:
-        self._clock = clock
+    def __init__(self, replica: Replica, roster: Roster, planner: Planner) -> None:
         self._replica = replica
         self._roster = roster
         self._planner = planner
         self._series: dict[str, Series] = {}
+        self._recorded_us = 0
+
+    def observe(self, changes: Sequence[Change]) -> None:
+        """What a placement was based on is recorded with it."""
+        if self._replica.now_us() - self._recorded_us < PLACED_US:
+            return
+        for change in changes:
+            if change.table is Table.TASKS and isinstance(change.new, Task) and change.new.state == ASSIGNED:
+                self.record()
+                return
 
     async def run(self) -> None:
         """A record of every node each 10 s. Runs until cancelled."""
@@ -77,6 +89,7 @@ class Samples:
     def record(self) -> None:
         """What is known now."""
         state, at_us = self._replica.state, self._replica.now_us()
+        self._recorded_us = at_us
         for gone in [node_id for node_id in self._series if node_id not in state.nodes]:
             del self._series[gone]
         for node_id, known in self._roster.nodes.items():

@@ -12,7 +12,7 @@ from node.leader.samples import (
     COARSE_LIMIT,
     COARSE_US,
     FINE_LIMIT,
-    FINE_US,
+    PLACED_US,
     Series,
     Then,
 )
@@ -89,6 +89,9 @@ def test_the_nearest_record_within_ten_seconds_then_within_a_minute_then_none() 
     assert available(last - 6) == last - 10
     assert available(last + 10) == last
     assert available(last + 61) is None
+    assert available(15) == 10
+    for second in range(2 * 3600, 4 * 3600, 10):
+        series.record(T0 + second * SECOND, Then(measured(second), 0, True))
     assert available(3600 - 25) == 3600
     assert available(3600 - 35) == 3540
     assert available(-61) is None
@@ -111,5 +114,5 @@ def test_records_come_no_more_often_than_they_are_kept() -> None:
     series = Series()
     for tenth in range(700):
         series.record(T0 + tenth * SECOND // 10, Then(measured(), 0, True))
-    assert len(series.fine) // 73 == 70 * SECOND // FINE_US
+    assert len(series.fine) // 73 == 70 * SECOND // PLACED_US
     assert len(series.coarse) // 73 == -(-70 * SECOND // COARSE_US)
