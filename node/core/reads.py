@@ -46,6 +46,7 @@ def reads(entry: Entry) -> set[Key]:
             keys.update(Key(Table.EVENTS, event_id) for event_id in trim.event_ids)
             keys.update(Key(Table.REPLIES, reply_key(ref.client, ref.request_id)) for ref in trim.requests)
             keys.update(Key(Table.SUBMIT_KEYS, key) for key in trim.submit_keys)
+            keys.update(Key(Table.DOUBLE_RUNS, line) for line in trim.double_runs)
             keys.update(Key(Table.WORKFLOWS, workflow_id) for workflow_id in trim.workflows)
         elif kind == "workflow_submit":
             keys |= _of_submission(command.workflow_submit)

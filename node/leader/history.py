@@ -50,7 +50,15 @@ class History:
         """Pass after pass over all that expires. Runs until cancelled."""
         while True:
             more = False
-            for find in (self._tasks, self._dead_letters, self._events, self._replies, self._keys, self._batches):
+            for find in (
+                self._tasks,
+                self._dead_letters,
+                self._events,
+                self._double_runs,
+                self._replies,
+                self._keys,
+                self._batches,
+            ):
                 page = find(self._replica.now_us())
                 if page is not None:
                     more |= await self._propose(page.trim) and page.full
@@ -103,6 +111,19 @@ class History:
         if not found:
             return None
         trim = HistoryTrim(before_us=found[-1].at_us + 1, event_ids=[item.id for item in found])
+        return _Page(trim, len(found) == _PAGE_ROWS)
+
+    def _double_runs(self, now_us: int) -> _Page | None:
+        past = self._replica.past
+        kept_us = self._setting(settings.DOUBLE_RUNS_KEPT_S) * 1_000_000
+        excess = past.double_run_count() - self._setting(settings.MAX_DOUBLE_RUNS)
+        if excess > 0:
+            found = past.old_double_runs(now_us, min(excess, _PAGE_ROWS))
+        else:
+            found = _overdue(past.old_double_runs(now_us - kept_us, _PAGE_ROWS), now_us, kept_us)
+        if not found:
+            return None
+        trim = HistoryTrim(before_us=found[-1].at_us + 1, double_runs=[item.id for item in found])
         return _Page(trim, len(found) == _PAGE_ROWS)
 
     def _replies(self, now_us: int) -> _Page | None:

@@ -66,6 +66,16 @@ def events(db: sqlite3.Connection, before_us: int, limit: int) -> list[Aged]:
     return _aged(db, sql, before_us, limit)
 
 
+def double_runs(db: sqlite3.Connection, before_us: int, limit: int) -> list[Aged]:
+    """Lines of the ledger of double runs from before that; the log's order is that of time."""
+    found = db.execute("SELECT id, at FROM double_runs ORDER BY log_index, id LIMIT ?", (limit,))
+    return [Aged(*row) for row in found if row[1] < before_us]
+
+
+def double_run_count(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT count(*) FROM double_runs").fetchone()[0])
+
+
 def replies(db: sqlite3.Connection, before_us: int, limit: int) -> list[Aged]:
     """Stored replies of entries older than that."""
     return _aged(db, "SELECT id, at FROM replies WHERE at < ? ORDER BY at, id LIMIT ?", before_us, limit)

@@ -250,6 +250,15 @@ class Store:
         with _opened(self._history).transaction() as db:
             return past.events(db, before_us, limit)
 
+    def old_double_runs(self, before_us: int, limit: int) -> list[Aged]:
+        """Lines of the ledger of double runs from before that, oldest first."""
+        with _opened(self._history).transaction() as db:
+            return past.double_runs(db, before_us, limit)
+
+    def double_run_count(self) -> int:
+        with _opened(self._history).transaction() as db:
+            return past.double_run_count(db)
+
     def expired_replies(self, before_us: int, limit: int = 1_000) -> list[Aged]:
         """Keys of stored replies of entries older than that, oldest first."""
         with _opened(self._history).transaction() as db:

@@ -138,6 +138,8 @@ def test_what_is_kept_by_default() -> None:
         "max_dead_letters": 10_000,
         "dead_letters_kept_s": 180 * day_s,
         "events_kept_s": day_s,
+        "max_double_runs": 100_000,
+        "double_runs_kept_s": 30 * day_s,
     }
 
 

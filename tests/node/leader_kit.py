@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from cortex.v1 import cluster_pb2, log_pb2, types_pb2, worker_pb2
 from cortex.v1.log_pb2 import Command, Entry, Reply
-from cortex.v1.types_pb2 import Event, StoredReply, SubmitKey, Task
+from cortex.v1.types_pb2 import DoubleRun, Event, StoredReply, SubmitKey, Task
 from cortex.v1.worker_pb2 import LeaderMessage, WorkerMessage
 from node.conditions.direct import DirectJudge
 from node.conditions.port import Judge
@@ -76,6 +76,14 @@ class FakePast:
     def old_events(self, before_us: int, limit: int) -> list[Aged]:
         found = [Aged(row.id, row.at_us) for row in self.of(Event) if row.at_us < before_us]
         return sorted(found, key=lambda item: (item.at_us, *map(int, item.id.split("-"))))[:limit]
+
+    def old_double_runs(self, before_us: int, limit: int) -> list[Aged]:
+        return sorted((Aged(row.id, row.at_us) for row in self.of(DoubleRun) if row.at_us < before_us), key=_age)[
+            :limit
+        ]
+
+    def double_run_count(self) -> int:
+        return len(self.of(DoubleRun))
 
     def expired_replies(self, before_us: int, limit: int) -> list[Aged]:
         found = [Aged(row_key(row).id, row.at_us) for row in self.of(StoredReply) if row.at_us < before_us]

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
-from cortex.v1.log_pb2 import BatchPart, Command, Entry, HistoryTrim, SettingsChange, TaskCancel
-from cortex.v1.types_pb2 import Batch, Event, EventType, StoredReply, SubmitKey, Task
+from cortex.v1.log_pb2 import (
+    BatchPart,
+    Command,
+    Entry,
+    HistoryTrim,
+    NodeJoin,
+    SettingsChange,
+    TaskAssign,
+    TaskCancel,
+    TaskLost,
+    TaskStarted,
+)
+from cortex.v1.types_pb2 import Batch, DoubleRun, Event, EventType, Placement, StoredReply, SubmitKey, Task
 from node.core.faults import Code, Fault
 from node.core.model import DEAD_LETTER
 from node.leader import history
@@ -237,6 +248,39 @@ def test_a_leader_with_work_trims_beside_it() -> None:
         worker = await cluster.connect(machine_node())
         assigned = await worker.next("assignments")
         assert assigned.assignments.assignments[0].task == "next"
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_the_ledger_of_double_runs_is_kept_for_a_month_or_as_many_as_are_set() -> None:
+    async def lose(cluster: Cluster, task_id: str) -> None:
+        """Begun on a machine that is lost, and begun again."""
+        await cluster.submit(shell(task_id))
+        for kind in ("task_lost", "task_cancel"):
+            place = Command(task_assign=TaskAssign(id=task_id, placement=Placement(node="n1")))
+            fence = (await cluster.replica.execute([place])).index
+            begin = Command(task_started=TaskStarted(id=task_id, fence=fence))
+            leave = Command(task_lost=TaskLost(id=task_id, fence=fence))
+            await cluster.replica.execute([begin, leave] if kind == "task_lost" else [begin])
+        await cluster.cancel(task_id)
+        await cluster.replica.execute([leave])
+
+    async def main() -> None:
+        cluster = Cluster(heartbeat_ms=HOUR_S * 1000, offline_ms=HOUR_S * 1000)
+        await cluster.replica.execute([Command(node_join=NodeJoin(node=machine_node()))])
+        cluster.begin()
+        await lose(cluster, "t1")
+        await lose(cluster, "t2")
+        past = cluster.replica.past
+        assert [row.task for row in past.of(DoubleRun)] == ["t1", "t2"]
+        await setting(cluster, "max_double_runs", 1)
+        await asyncio.sleep(HOUR_S)
+        assert [row.task for row in past.of(DoubleRun)] == ["t2"]
+        await asyncio.sleep(29 * DAY_S)
+        assert past.double_run_count() == 1
+        await asyncio.sleep(2 * DAY_S)
+        assert past.double_run_count() == 0
         await cluster.stop()
 
     virtual(main)

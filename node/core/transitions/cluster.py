@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import HistoryTrim, NodeCordon, NodeJoin, NodeLeave, SettingsChange
-from cortex.v1.types_pb2 import Event, Node, NodeState, Setting, StoredReply
+from cortex.v1.types_pb2 import DoubleRun, Event, Node, NodeState, Setting, StoredReply
 from node.core import checks, settings
 from node.core.faults import Code
 from node.core.model import ENDED, Table, reply_key
@@ -156,7 +156,14 @@ def settings_change(draft: Draft, command: SettingsChange) -> Refusal | None:
 
 def trim_size(command: HistoryTrim) -> int:
     """Rows that it names."""
-    named = (command.ids, command.event_ids, command.requests, command.submit_keys, command.batches)
+    named = (
+        command.ids,
+        command.event_ids,
+        command.requests,
+        command.submit_keys,
+        command.batches,
+        command.double_runs,
+    )
     return sum(len(rows) for rows in named)
 
 
@@ -169,6 +176,7 @@ def history_trim(draft: Draft, command: HistoryTrim) -> Refusal | None:
         "events": sum(_trim_event(draft, command.before_us, event_id) for event_id in command.event_ids),
         "replies": sum(_trim_reply(draft, ref.client, ref.request_id) for ref in command.requests),
         "submit keys": sum(_trim_submit_key(draft, key) for key in command.submit_keys),
+        "double runs": sum(_trim_double_run(draft, command.before_us, line) for line in command.double_runs),
     }
     for ref in command.batches:
         _trim_batch(draft, reply_key(ref.client, ref.request_id))
@@ -197,6 +205,14 @@ def _trim_event(draft: Draft, before_us: int, event_id: str) -> bool:
     if not isinstance(row, Event) or row.at_us >= before_us:
         return False
     draft.put_row(Table.EVENTS, event_id, None)
+    return True
+
+
+def _trim_double_run(draft: Draft, before_us: int, line: str) -> bool:
+    row = draft.get(Table.DOUBLE_RUNS, line)
+    if not isinstance(row, DoubleRun) or row.at_us >= before_us:
+        return False
+    draft.put_row(Table.DOUBLE_RUNS, line, None)
     return True
 
 
