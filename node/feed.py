@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from node.core.model import Change
+from node.core.model import Change, weigh
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ class Feed:
     def last_index(self) -> int:
         return self._first + len(self._batches) - self._head - 1
 
-    def publish(self, batch: Batch) -> None:
-        """Append the batch of the next index and wake every reader."""
+    def publish(self, batch: Batch, weight: int | None = None) -> None:
+        """Append the batch of the next index and wake every reader; `weight` is that of its changes, if known."""
         if batch.index != self.last_index + 1:
             raise ValueError(f"batch {batch.index} after {self.last_index}")
-        weight = 1 + sum([change.weight for change in batch.changes])
+        weight = 1 + (weigh(batch.changes) if weight is None else weight)
         self._batches.append(batch)
         self._weights.append(weight)
         self._weight += weight

@@ -27,7 +27,7 @@ from node.consensus.port import (
 )
 from node.core import machine, reads
 from node.core.faults import Code, Fault
-from node.core.model import Change, Key, Row, Table, member_id
+from node.core.model import Change, Key, Row, Table, member_id, weigh
 from node.core.state import ClusterState
 from node.env import Env
 from node.feed import Batch, Feed
@@ -353,15 +353,18 @@ class Replica:
             outcome = machine.apply(self.state, cold, entry, committed.index, committed.term)
             self.state.commit(outcome, committed.index, committed.term, entry.at_us)
             self.time.applied(entry.at_us)
-            for change in outcome.changes:
-                key = Key(change.table, change.id)
+            for table, row_id, _, new in outcome.changes if cold else ():
+                key = Key(table, row_id)
                 if key in cold:
-                    cold[key] = change.new
+                    cold[key] = new
             self.state.adopt(reads.adopted(outcome.changes, cold))
             if committed.index % _DIGEST_EVERY == 0:
                 self._keep_digest(committed.index)
-            self.feed.publish(Batch(committed.index, entry.at_us, outcome.changes))
-            self.saver.add(outcome.changes, committed.index, committed.term, self.state.at_us, self.state.digest)
+            weight = weigh(outcome.changes)
+            self.feed.publish(Batch(committed.index, entry.at_us, outcome.changes), weight)
+            self.saver.add(
+                outcome.changes, committed.index, committed.term, self.state.at_us, self.state.digest, weight
+            )
             changes.extend(outcome.changes)
             waiter = self._waiters.get(entry.proposal_id)
             if waiter is not None and not waiter.done():

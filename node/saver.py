@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cortex.v1.types_pb2 import Event
 from node.core.faults import Code, Fault
-from node.core.model import Change, Key, Row, Table, has_ended
+from node.core.model import Change, Key, Row, Table, has_ended, weigh
 from node.env import Offload
 from node.store.store import Store
 
@@ -71,12 +71,22 @@ class Saver:
         if self._task is not None:
             await self._task
 
-    def add(self, changes: Sequence[Change], index: int, term: int, at_us: int, digest: int) -> None:
+    def add(
+        self,
+        changes: Sequence[Change],
+        index: int,
+        term: int,
+        at_us: int,
+        digest: int,
+        weight: int | None = None,
+    ) -> None:
+        """Have these saved, as of `index`; `weight` is theirs together, if known."""
         self._changes.extend(changes)
-        self._weight += sum([change.weight for change in changes])
-        for change in changes:
-            if change.table != Table.EVENTS:
-                self._overlay[Key(change.table, change.id)] = (index, change.new)
+        self._weight += weigh(changes) if weight is None else weight
+        events, overlay = Table.EVENTS, self._overlay
+        for table, key, _, new in changes:
+            if table is not events:
+                overlay[Key(table, key)] = (index, new)
         self._mark = _Mark(index, term, at_us, digest)
         self._wake.set()
 
@@ -174,14 +184,15 @@ class Saver:
     def _settle(self, batch: Sequence[Change], index: int) -> None:
         self.saved_index = index
         ended: list[tuple[Key, int]] = []
-        for change in batch:
-            if change.table == Table.EVENTS:
+        events, overlay = Table.EVENTS, self._overlay
+        for table, key_id, _, new in batch:
+            if table is events:
                 continue
-            key = Key(change.table, change.id)
-            found = self._overlay.get(key)
+            key = Key(table, key_id)
+            found = overlay.get(key)
             if found is not None and found[0] <= index:
-                del self._overlay[key]
-            if change.new is not None and has_ended(change.new):
+                del overlay[key]
+            if new is not None and has_ended(new):
                 ended.append((key, index))
         waiting, self._waiters = self._waiters, []
         for wanted, waiter in waiting:

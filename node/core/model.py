@@ -91,6 +91,11 @@ class Change(NamedTuple):
         return 1 + (self.new.ByteSize() >> 10)
 
 
+def weigh(changes: Iterable[Change]) -> int:
+    """Their weights together."""
+    return sum([change.weight for change in changes])
+
+
 class Outcome(NamedTuple):
     """What an entry led to, at most one change per row. The leader, the feed and the store act upon the changes."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from cortex.v1.log_pb2 import Command, Entry, WorkflowSubmit
 from cortex.v1.types_pb2 import SubmitKey, Task, Workflow
@@ -25,8 +25,11 @@ _TOUCH_KEYS = TASK_COMMANDS - {
 _OPERATION_COMMANDS = frozenset({"operation_start", "operation_advance", "operation_stop"})
 
 
-def reads(entry: Entry) -> set[Key]:
-    """Rows of tasks, submit keys, replies and events that apply may look at; what memory lacks is to be loaded."""
+def reads(entry: Entry, known: Container[str] = ()) -> set[Key]:
+    """Rows of tasks, submit keys, replies and events that apply may look at; what memory lacks is to be loaded.
+
+    Tasks whose ids are `known` are left out.
+    """
     keys: set[Key] = set()
     if entry.request_id:
         keys.add(Key(Table.REPLIES, reply_key(entry.client, entry.request_id)))
@@ -37,7 +40,9 @@ def reads(entry: Entry) -> set[Key]:
             if command.task_submit.submit_key:
                 keys.add(Key(Table.SUBMIT_KEYS, command.task_submit.submit_key))
         elif kind in TASK_COMMANDS or kind in _OPERATION_COMMANDS:
-            keys.update(Key(Table.TASKS, task_id) for task_id in tasks_of(command))
+            for task_id in tasks_of(command):
+                if task_id not in known:
+                    keys.add(Key(Table.TASKS, task_id))
             if kind in _OPERATION_COMMANDS:
                 keys.add(Key(Table.OPERATIONS, _operation_of(command)))
         elif kind == "history_trim" and cluster.trim_size(command.history_trim) <= cluster.TRIM_LIMIT:
@@ -93,7 +98,7 @@ def gather(
     entries: Sequence[Entry], state: ClusterState, load: Callable[[Iterable[Key]], dict[Key, Row | None]]
 ) -> dict[Key, Row | None]:
     """The rows of reads() and follow() of all `entries` that memory lacks, by way of `load`."""
-    wanted = set().union(*map(reads, entries))
+    wanted = set().union(*(reads(entry, state.tasks) for entry in entries))
     cold = load(key for key in wanted if key.table is not Table.TASKS or key.id not in state.tasks)
     # A task names its workflow, which names its tasks, which name their submit keys.
     while more := set().union(*(follow(entry, state, cold) for entry in entries)) - wanted:

@@ -64,16 +64,16 @@ class _Extra:
         rest = [item for item in kind.DESCRIPTOR.fields if item.name not in fields]
         self._present = [item.name for item in rest if item.has_presence]
         self._plain = [item.name for item in rest if not item.has_presence]
-        self._known = tuple(fields)
+        self._values = attrgetter(*self._plain)
 
     def pack(self, row: Message) -> bytes | None:
-        if not any(getattr(row, name) for name in self._plain) and not any(map(row.HasField, self._present)):
+        values = self._values(row)
+        present = [name for name in self._present if row.HasField(name)]
+        if not present and not any(values):
             return None
-        rest = self._kind()
-        rest.CopyFrom(row)
-        for name in self._known:
-            rest.ClearField(name)
-        return rest.SerializeToString(deterministic=True)
+        rest = {name: value for name, value in zip(self._plain, values, strict=True) if value}
+        rest.update((name, getattr(row, name)) for name in present)
+        return self._kind(**rest).SerializeToString(deterministic=True)
 
 
 _SPEC = Task.SPEC_FIELD_NUMBER
@@ -230,10 +230,10 @@ class EventCodec:
         self._extra = _Extra(Event, ("id", "index", *self._fields))
 
     def encode(self, row: Event) -> Values:
-        key = self.key_values(row.id)
-        if key is None or key[0] != row.index:
+        index, _, number = row.id.partition("-")
+        if index != str(row.index) or not number.isdecimal():
             raise ValueError(f"event id {row.id!r} is not <{row.index}>-<number>")
-        return (*key, *self._scalars(row), self._extra.pack(row))
+        return (row.index, int(number), *self._scalars(row), self._extra.pack(row))
 
     def decode(self, values: Sequence[Any]) -> Event:
         index, number, *scalars, extra = values

@@ -229,10 +229,7 @@ def _node_obstacle(draft: Draft, spec: TaskSpec, node: Node) -> str | None:
         return f"Node {node.id} is {NodeState.Name(node.state).removeprefix('NODE_STATE_').lower()}."
     if not node.online:
         return f"Node {node.id} is offline."
-    slots = 0
-    for offer in node.slots:
-        if offer.type == spec.type:
-            slots = offer.count
+    slots = draft.slots(node).get(spec.type, 0)
     if not slots:
         return f"Node {node.id} has no slots for this type of task."
     use = draft.use(node.id)

@@ -58,6 +58,7 @@ class Draft:
         self._old_rows: dict[Key, Row | None] = {}
         self._events: list[Event] = []
         self._uses: dict[str, NodeUse] = {}
+        self._slots: dict[str, tuple[Node, dict[int, int]]] = {}
         self._locks: dict[str, str | None] = {}
         self._limits: dict[str, int] = {}
         self._live_change = 0
@@ -146,6 +147,13 @@ class Draft:
     def use(self, node_id: str) -> NodeUse:
         """What the node's tasks hold; not to be changed."""
         return self._uses.get(node_id) or self._state.use.get(node_id) or NodeUse()
+
+    def slots(self, node: Node) -> Mapping[int, int]:
+        """How many tasks of each type a node runs at once; the last one counts where a type is named twice."""
+        known = self._slots.get(node.id)
+        if known is None or known[0] is not node:
+            known = self._slots[node.id] = (node, {offer.type: offer.count for offer in node.slots})
+        return known[1]
 
     def on_node(self, node_id: str) -> int:
         """How many tasks are assigned to or running on the node."""
