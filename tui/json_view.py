@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cortex.v1 import cluster_pb2, types_pb2
@@ -176,15 +176,6 @@ def output(kind: cluster_pb2.StreamKind.ValueType, offset: int, data: bytes) -> 
     return {"stream": stream_name(kind), "offset": offset, "data_b64": base64.b64encode(data).decode()}
 
 
-def causes(letters: Iterable[types_pb2.Task]) -> Document:
-    """Dead letters grouped by fingerprint, most frequent first."""
-    groups: dict[str, list[types_pb2.Task]] = {}
-    for letter in letters:
-        groups.setdefault(letter.fingerprint, []).append(letter)
-    found = [_cause(fingerprint, group) for fingerprint, group in groups.items()]
-    return {"causes": sorted(found, key=lambda cause: (-cause["count"], cause["fingerprint"] or ""))}
-
-
 def terms(row: types_pb2.ScoreTerms) -> Document:
     """The points of profile resources; others only where they count. They sum to the score."""
     always = ("cpu", "memory", "disk", "network", "gpu", "tasks", "gaming")
@@ -208,18 +199,6 @@ def time(at_us: int) -> str | None:
 def text(data: bytes) -> str:
     """Bytes as text, with what is not UTF-8 replaced."""
     return data.decode("utf-8", "replace")
-
-
-def _cause(fingerprint: str, group: Sequence[types_pb2.Task]) -> Document:
-    times = [letter.dead_lettered_at_us for letter in group]
-    return {
-        "fingerprint": fingerprint or None,
-        "count": len(group),
-        "first_at": time(min(times)),
-        "last_at": time(max(times)),
-        "nodes": sorted({letter.node for letter in group if letter.node}),
-        "sample": group[0].id,
-    }
 
 
 def _placement(row: types_pb2.Placement) -> Document:

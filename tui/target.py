@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,16 @@ def colour_wanted(environ: Mapping[str, str] | None = None) -> bool:
     """False with NO_COLOR or a terminal that has none."""
     environ = os.environ if environ is None else environ
     return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+def editor(environ: Mapping[str, str] | None = None) -> list[str]:
+    """The command that edits a file: VISUAL, EDITOR, or vi."""
+    environ = os.environ if environ is None else environ
+    for name in ("VISUAL", "EDITOR"):
+        words = shlex.split(environ.get(name, ""))
+        if words:
+            return words
+    return ["vi"]
 
 
 def daemon_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -280,7 +280,7 @@ def _set(convert: Callable[[Any], Any], *path: str) -> Setter:
     return setter
 
 
-def _priority(value: Any) -> int:
+def priority(value: Any) -> int:
     """0 to 10, or one of P0, P1, P2, which are 10, 5 and 0."""
     if isinstance(value, str) and value.strip().upper() in PRIORITIES:
         return PRIORITIES[value.strip().upper()]
@@ -308,7 +308,7 @@ SETTERS: dict[str, Setter] = {
     "command": _command,
     "name": _set(string, "name"),
     "key": _set(string, "submit_key"),
-    "priority": _set(_priority, "priority"),
+    "priority": _set(priority, "priority"),
     "retries": _retries,
     "retry_policy": _retry_policy,
     "timeout": _set(milliseconds, "spec", "timeout_ms"),

@@ -145,6 +145,17 @@ def test_the_order_of_the_log_decides_between_undo_and_begin() -> None:
     assert row(m).state == DONE
 
 
+def test_what_is_to_come_has_to_be_right_as_a_whole() -> None:
+    m = cluster()
+    dead, waits, (runs, _) = letter(m), m.submit(), m.running()
+    answer = m.one(discard([dead, waits, runs], window_us=WINDOW_US))
+    assert answer.code == Code.WRONG_STATE
+    assert f"{waits} is queued, {runs} is running" in answer.message
+    assert m.one(priority([waits, runs], 3, window_us=WINDOW_US)).code == Code.WRONG_STATE
+    assert m.one(bulk("retry", ids=[waits], window_us=WINDOW_US)).code == Code.WRONG_STATE
+    assert not m.state.operations
+
+
 def test_a_step_is_taken_once() -> None:
     m = cluster()
     letters = [letter(m) for _ in range(3)]

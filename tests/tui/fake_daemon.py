@@ -13,6 +13,7 @@ from cortex.v1 import cluster_pb2_grpc
 from cortex.v1 import types_pb2 as types
 from tests.tui.fake_cluster import ENDED, FakeCluster, Output, Refusal
 from tests.tui.fake_drains import DrainServicer
+from tests.tui.fake_operations import OperationServicer
 from tests.tui.fake_workflows import WorkflowServicer
 
 HEARTBEAT_S = 0.2
@@ -25,7 +26,7 @@ _STATUS = {
 }
 
 
-class FakeServicer(WorkflowServicer, DrainServicer, cluster_pb2_grpc.ClusterServicer):
+class FakeServicer(WorkflowServicer, OperationServicer, DrainServicer, cluster_pb2_grpc.ClusterServicer):
     """One daemon of the fake cluster."""
 
     def __init__(self, cluster: FakeCluster, node: str) -> None:
@@ -129,12 +130,6 @@ class FakeServicer(WorkflowServicer, DrainServicer, cluster_pb2_grpc.ClusterServ
 
     def _CancelTask(self, request: pb.CancelTaskRequest) -> pb.MutationReply:
         return self._change(request, types.TASK_STATE_CANCELLED, types.EVENT_TYPE_CANCELLED)
-
-    def _DiscardTask(self, request: pb.CancelTaskRequest) -> pb.MutationReply:
-        return self._change(request, types.TASK_STATE_CANCELLED, types.EVENT_TYPE_ESCALATED)
-
-    def _RetryTask(self, request: pb.RetryTaskRequest) -> pb.MutationReply:
-        return self._change(request, types.TASK_STATE_QUEUED, types.EVENT_TYPE_RETRIED)
 
     def _ListNodes(self, request: pb.ListNodesRequest) -> pb.ListNodesReply:
         return pb.ListNodesReply(nodes=self._cluster.nodes.values(), index=self._cluster.index)
@@ -250,7 +245,7 @@ def _unary(method: str) -> Any:
 
 for _method in [
     name.removeprefix("_")
-    for area in (FakeServicer, WorkflowServicer, DrainServicer)
+    for area in (FakeServicer, WorkflowServicer, OperationServicer, DrainServicer)
     for name in vars(area)
     if name.startswith("_") and name[1].isupper()
 ]:

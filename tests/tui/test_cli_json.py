@@ -251,33 +251,6 @@ def test_why_and_mutations() -> None:
     }
 
 
-def test_dead_letters_group_by_fingerprint() -> None:
-    letters = [
-        types.Task(id=f"t{n}", fingerprint=cause, node=node, dead_lettered_at_us=AT_US + n)
-        for n, (cause, node) in enumerate([("a", "n1"), ("b", "n2"), ("a", "n3")])
-    ]
-    assert json_view.causes(letters) == {
-        "causes": [
-            {
-                "fingerprint": "a",
-                "count": 2,
-                "first_at": "2026-01-31T12:00:00.000001Z",
-                "last_at": "2026-01-31T12:00:00.000003Z",
-                "nodes": ["n1", "n3"],
-                "sample": "t0",
-            },
-            {
-                "fingerprint": "b",
-                "count": 1,
-                "first_at": "2026-01-31T12:00:00.000002Z",
-                "last_at": "2026-01-31T12:00:00.000002Z",
-                "nodes": ["n2"],
-                "sample": "t1",
-            },
-        ]
-    }
-
-
 def test_output_pieces() -> None:
     assert json_view.output(pb.STREAM_KIND_STDERR, 3, b"\xff\x00") == {
         "stream": "stderr",

@@ -220,7 +220,7 @@ async def test_closed_stdout_is_survived(cortex: CommandLine) -> None:
     assert ran.err == "0\n"
 
 
-async def test_cancel_retry_discard(cortex: CommandLine, cluster: FakeCluster) -> None:
+async def test_cancel_and_retry(cortex: CommandLine, cluster: FakeCluster) -> None:
     cluster.add_task("t0")
     cluster.add_task("t1")
     ran = await cortex("cancel", "t0", "t1", "--reason", "tired", "--json")
@@ -229,8 +229,6 @@ async def test_cancel_retry_discard(cortex: CommandLine, cluster: FakeCluster) -
     again = await cortex("cancel", "t0")
     assert (again.code, again.err.splitlines()[0]) == (1, "cortex: Task t0 has ended.")
     assert (await cortex("retry", "t0")).text == "t0\n"
-    assert (await cortex("discard", "t1")).code == 2
-    assert (await cortex("discard", "t1", "--reason", "old")).code == 0
 
 
 async def test_cordon_and_uncordon(cortex: CommandLine, cluster: FakeCluster) -> None:
@@ -257,18 +255,6 @@ async def test_why(cortex: CommandLine, cluster: FakeCluster) -> None:
     assert ran.text.splitlines()[0] == "t0 is queued"
     assert "label gpu missing" in ran.text
     assert (await cortex("why", "t0", "--json")).document["nodes"][1]["flip"] == "add label gpu"
-
-
-async def test_dead_letters(cortex: CommandLine, cluster: FakeCluster) -> None:
-    for number in range(3):
-        cluster.add_task(f"t{number}")
-        cluster.start(f"t{number}")
-        cluster.write(f"t{number}", stderr=b"boom" if number else b"other")
-        cluster.finish(f"t{number}", 1)
-    listed = (await cortex("dead-letters", "--json")).document
-    assert [task["id"] for task in listed["tasks"]] == ["t2", "t1", "t0"]
-    causes = (await cortex("dead-letters", "--group", "--json")).document["causes"]
-    assert [cause["count"] for cause in causes] == [2, 1]
 
 
 async def test_events(cortex: CommandLine, cluster: FakeCluster) -> None:
@@ -375,19 +361,6 @@ async def test_a_task_for_a_node_that_is_not_there_is_accepted_and_said_to_wait(
 async def test_a_task_shows_what_it_needs(cortex: CommandLine) -> None:
     task = (await cortex("submit", "--on", "n9", "--mem", "1GB", "--", "true")).text.strip()
     assert "needs:         on n9, 1000 MB memory\n" in (await cortex("task", task)).text
-
-
-async def test_causes_are_told_with_an_error_that_a_person_can_read(
-    cortex: CommandLine, cluster: FakeCluster
-) -> None:
-    cluster.add_task("t0")
-    cluster.start("t0")
-    cluster.finish("t0", 1)
-    row = cluster.copy_of("t0")
-    row.error = "The command ended with exit code 1."
-    cluster.put(row)
-    shown = (await cortex("dead-letters", "--group")).text
-    assert shown.splitlines()[1].endswith("t0      The command ended with exit code 1.")
 
 
 @pytest.mark.parametrize("verb", ["status", "up", "down", "console"])

@@ -43,16 +43,6 @@ class TaskCalls(Calls):
         reply: cluster_pb2.MutationReply = await self._write("CancelTask", request)
         return reply
 
-    async def retry(self, ids: Sequence[str]) -> cluster_pb2.MutationReply:
-        request = cluster_pb2.RetryTaskRequest(mutation=self._mutation(), ids=ids)
-        reply: cluster_pb2.MutationReply = await self._write("RetryTask", request)
-        return reply
-
-    async def discard(self, ids: Sequence[str], reason: str) -> cluster_pb2.MutationReply:
-        request = cluster_pb2.CancelTaskRequest(mutation=self._mutation(), ids=ids, reason=reason)
-        reply: cluster_pb2.MutationReply = await self._write("DiscardTask", request)
-        return reply
-
     async def get_task(self, task_id: str) -> cluster_pb2.GetTaskReply:
         request = cluster_pb2.GetTaskRequest(id=task_id, freshness=self._freshness())
         reply: cluster_pb2.GetTaskReply = await self._call("GetTask", request, self._timeout_s)

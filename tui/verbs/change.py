@@ -1,4 +1,4 @@
-"""cancel, retry, discard: what an operator decides about tasks."""
+"""cancel, retry, discard, priority, annotate: what an operator decides about tasks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from tui import json_view
+from tui.errors import ClusterError, usage
 from tui.text import clean
 from tui.verbs.base import emit, note, run, say, settings, verb
 from tui.verbs.follow import follow_to_end, still_running
 
 if TYPE_CHECKING:
-    from cortex.v1 import cluster_pb2
+    from cortex.v1 import cluster_pb2, types_pb2
     from tui.client import ClusterClient
+
+NOW = click.option("--now", is_flag=True, help="At once, without the time to undo it.")
 
 
 def say_mutation(reply: cluster_pb2.MutationReply) -> None:
@@ -23,6 +26,29 @@ def say_mutation(reply: cluster_pb2.MutationReply) -> None:
     else:
         for changed in reply.ids:
             say(clean(changed))
+
+
+async def say_operation(client: ClusterClient, reply: cluster_pb2.MutationReply) -> None:
+    """As say_mutation(); of what has not begun yet also how to undo it, on stderr."""
+    from tui.operations_view import LIVE
+
+    say_mutation(reply)
+    row = (await client.get_operation(reply.operation_id)).operation
+    if row.state not in LIVE:
+        return
+    if not reply.ids and not settings().json:
+        say(clean(row.id))
+    window_s = (row.not_before_us - row.created_at_us) / 1e6
+    if window_s > 0:
+        note(f"cortex: begins in {window_s:g} s; until then `cortex undo {clean(row.id)}` takes it back")
+
+
+def either(ids: tuple[str, ...], cause: str | None) -> None:
+    """Raises ClusterError unless either tasks or a cause are named."""
+    if bool(ids) == bool(cause):
+        raise usage(
+            "Name either tasks or a cause.", "Give ids, or --cause as `cortex dead-letters --group` shows it."
+        )
 
 
 @verb()
@@ -51,23 +77,120 @@ def cancel(ids: tuple[str, ...], wait: bool, reason: str) -> None:
 
 
 @verb()
-@click.argument("ids", nargs=-1, required=True, metavar="ID...")
-def retry(ids: tuple[str, ...]) -> None:
+@click.argument("ids", nargs=-1, metavar="ID...")
+@click.option("--cause", metavar="FP", help="All dead letters of one cause, after 10 s to undo it.")
+@click.option("--canary", is_flag=True, help="1, then 10 %, then all; stops when they fail the same way again.")
+@click.option("--edit", is_flag=True, help="Change what is run in $EDITOR first; of one task.")
+@click.option("--wait", is_flag=True, help="Until all have ended; exit 1 unless they completed.")
+@NOW
+def retry(ids: tuple[str, ...], cause: str | None, canary: bool, edit: bool, wait: bool, now: bool) -> None:
     """Queue failed tasks and dead letters again, with all their retries."""
+    from tui.verbs.operations import follow_operation
+
+    either(ids, cause)
+    if canary and not cause:
+        raise usage("--canary goes through the dead letters of one cause.", "Name it with --cause.")
+    if edit and len(ids) != 1:
+        raise usage("--edit changes one task at a time.", "Name one id.")
+
+    async def work(client: ClusterClient) -> int:
+        edited = await _edited(client, ids[0]) if edit else None
+        reply = await client.retry(
+            ids, cause=cause or "", canary=canary, edited_spec=edited, undo_window_ms=0 if now else None
+        )
+        if not wait:
+            await say_operation(client, reply)
+            return 0
+        if cause:
+            return await follow_operation(client, reply.operation_id)
+        tasks = await follow_to_end(client, list(reply.ids), sink=None)
+        say_mutation(reply)
+        return _tell_unfinished(tasks)
+
+    run(work, interrupted=lambda: still_running(ids))
+
+
+def _tell_unfinished(tasks: list[types_pb2.Task]) -> int:
+    """Says on stderr which did not complete; the exit code."""
+    from cortex.v1 import types_pb2
+
+    others = [task for task in tasks if task.state != types_pb2.TASK_STATE_COMPLETED]
+    for task in others:
+        why = task.error or task.reason
+        note(
+            f"cortex: task {clean(task.id)} ended {json_view.task_state(task.state)}"
+            + (f": {clean(why)}" if why else "")
+        )
+    return 1 if others else 0
+
+
+async def _edited(client: ClusterClient, task_id: str) -> types_pb2.TaskSpec:
+    """What the user made of a task's specification in an editor; says on stderr what has changed."""
+    from tui import specfile
+    from tui.editor import edit_text, forget
+    from tui.taskspec import BadField
+
+    task = (await client.get_task(task_id)).task
+    try:
+        before = specfile.dump(task)
+    except BadField as error:
+        raise ClusterError("invalid", f"Task {task.id} cannot be edited: {error}.", "Submit it anew.") from None
+    after, path = edit_text(before, f"cortex-{task.id}.yaml")
+    try:
+        spec = specfile.parse(after, task)
+    except BadField as error:
+        raise ClusterError("invalid", f"Nothing was retried: {error}.", f"What you wrote is in {path}.") from None
+    if spec == task.spec:
+        forget(path)
+        raise ClusterError("unchanged", "Nothing was changed, and nothing retried.", "Retry it without --edit.")
+    forget(path)
+    for line in specfile.difference(before, after):
+        note(clean(line))
+    return spec
+
+
+@verb()
+@click.argument("ids", nargs=-1, metavar="ID...")
+@click.option("--cause", metavar="FP", help="All dead letters of one cause.")
+@click.option("--reason", metavar="TEXT", required=True, help="At most 200 characters.")
+@NOW
+def discard(ids: tuple[str, ...], cause: str | None, reason: str, now: bool) -> None:
+    """Put dead letters away for good, after 10 s to undo it."""
+    either(ids, cause)
 
     async def work(client: ClusterClient) -> None:
-        say_mutation(await client.retry(ids))
+        reply = await client.discard(ids, reason, cause=cause or "", undo_window_ms=0 if now else None)
+        await say_operation(client, reply)
 
     run(work)
 
 
 @verb()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--reason", metavar="TEXT", required=True, help="At most 200 characters.")
-def discard(ids: tuple[str, ...], reason: str) -> None:
-    """Put dead letters away for good."""
+@click.argument("number", metavar="N")
+@NOW
+def priority(ids: tuple[str, ...], number: str, now: bool) -> None:
+    """Give tasks that wait another priority, 0 to 10 or P0 to P2, after 10 s to undo it."""
+    from tui.taskspec import priority as parsed
+
+    try:
+        wanted = parsed(number)
+    except ValueError as error:
+        raise usage(f"{error}.", "The last word is the priority: 0 to 10, or P0, P1 or P2.") from None
 
     async def work(client: ClusterClient) -> None:
-        say_mutation(await client.discard(ids, reason))
+        await say_operation(client, await client.set_priority(ids, wanted, undo_window_ms=0 if now else None))
+
+    run(work)
+
+
+@verb()
+@click.argument("task_id", metavar="ID")
+@click.argument("text", metavar="TEXT")
+def annotate(task_id: str, text: str) -> None:
+    """Keep a line of text with a task, the last 20 of them."""
+
+    async def work(client: ClusterClient) -> None:
+        say_mutation(await client.annotate(task_id, text))
 
     run(work)

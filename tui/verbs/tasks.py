@@ -13,12 +13,9 @@ from tui.text import clean
 from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, verb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from cortex.v1 import cluster_pb2, types_pb2
     from tui.client import ClusterClient
 
-MAX_LETTERS = 10_000
 PAGE = 1000
 
 TASK_COLUMNS = (
@@ -38,15 +35,6 @@ VERDICT_COLUMNS = (
     Column("SCORE", "right"),
     Column("REASON", shrinks=True),
     Column("WOULD HELP", shrinks=True),
-)
-CAUSE_COLUMNS = (
-    Column("CAUSE"),
-    Column("COUNT", "right"),
-    Column("FIRST", "right"),
-    Column("LAST", "right"),
-    Column("NODES", shrinks=True),
-    Column("SAMPLE"),
-    Column("ERROR", shrinks=True),
 )
 
 
@@ -116,45 +104,6 @@ def why(task_id: str) -> None:
     run(work)
 
 
-@verb("dead-letters")
-@click.option("--group", is_flag=True, help="Group by cause.")
-@click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
-@click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
-def dead_letters(group: bool, limit: int, cursor: str) -> None:
-    """List the tasks whose retries are used up, newest first."""
-
-    async def work(client: ClusterClient) -> None:
-        if not group:
-            say_tasks(await client.list_tasks(states=[_state("dead_letter")], limit=limit, cursor=cursor))
-            return
-        letters = await _letters(client)
-        document = json_view.causes(letters)
-        if settings().json:
-            emit(document)
-            return
-        by_id = {letter.id: letter for letter in letters}
-        now = now_us()
-        rows = [_cause_row(cause, by_id, now) for cause in document["causes"]]
-        say_table(CAUSE_COLUMNS, rows)
-
-    run(work)
-
-
-def _cause_row(cause: json_view.Document, by_id: Mapping[str, types_pb2.Task], now: int) -> tuple[str, ...]:
-    """A group of letters, with how long ago they came and what the last one died of."""
-    group = [letter for letter in by_id.values() if letter.fingerprint == (cause["fingerprint"] or "")]
-    times = [letter.dead_lettered_at_us for letter in group if letter.dead_lettered_at_us]
-    return (
-        cause["fingerprint"] or "-",
-        str(cause["count"]),
-        age(min(times), now) if times else "-",
-        age(max(times), now) if times else "-",
-        ",".join(cause["nodes"]),
-        cause["sample"],
-        by_id[cause["sample"]].error if cause["sample"] in by_id else "",
-    )
-
-
 def say_tasks(reply: cluster_pb2.ListTasksReply) -> None:
     if settings().json:
         emit(json_view.tasks(reply))
@@ -179,18 +128,6 @@ def verdict_row(item: cluster_pb2.NodeVerdict) -> tuple[str, ...]:
         item.reason,
         item.flip,
     )
-
-
-async def _letters(client: ClusterClient) -> list[types_pb2.Task]:
-    found: list[types_pb2.Task] = []
-    cursor = ""
-    while len(found) < MAX_LETTERS:
-        reply = await client.list_tasks(states=[_state("dead_letter")], limit=PAGE, cursor=cursor)
-        found.extend(reply.tasks)
-        cursor = reply.next_cursor
-        if not cursor:
-            break
-    return found
 
 
 def _state(name: str) -> types_pb2.TaskState.ValueType:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from cortex.v1.log_pb2 import CommandReply, OperationAdvance, TaskCancel, TaskPriority, TaskRetry
-from cortex.v1.types_pb2 import Operation
+from cortex.v1.types_pb2 import Operation, OperationKind, Task, TaskState
 from node.core import checks
 from node.core.faults import Code
+from node.core.model import DEAD_LETTER, FAILED, PENDING, QUEUED
 from node.core.operations import DONE, is_meant
 from node.core.transitions.draft import Draft, Refusal
 from node.core.transitions.kinds import Act, Items, Kind
@@ -33,10 +34,29 @@ def _check(draft: Draft, new: Operation) -> Refusal | None:
     if plan.canary and not plan.fingerprint:
         return Refusal(Code.INVALID, "A canary goes through the letters of one cause.")
     new.counts.total = len(plan.ids)
-    missing = next((task_id for task_id in plan.ids if draft.task(task_id) is None), None)
+    tasks = [(task_id, draft.task(task_id)) for task_id in plan.ids]
+    missing = next((task_id for task_id, task in tasks if task is None), None)
     if missing is not None:
         return Refusal(Code.NOT_FOUND, f"There is no task {checks.short(missing)}.")
-    return None
+    unfit = [task for _, task in tasks if task is not None and not _fits(new.kind, task)]
+    if not unfit or new.not_before_us == new.created_at_us:
+        return None
+    # What is carried out at once tells of each task; what is to come has to be right as a whole.
+    told = ", ".join(f"{task.id} is {_state(task)}" for task in unfit[:_SHOWN])
+    return Refusal(Code.WRONG_STATE, f"Nothing was begun, since not all can be meant: {told}.")
+
+
+def _fits(kind: OperationKind.ValueType, task: Task) -> bool:
+    """Whether what is meant for a task can be done to it now."""
+    if kind == OperationKind.OPERATION_KIND_PRIORITY:
+        return task.state in (PENDING, QUEUED)
+    if kind == OperationKind.OPERATION_KIND_DISCARD:
+        return task.state == DEAD_LETTER
+    return task.state in (DEAD_LETTER, FAILED) or bool(task.lost_at_us)
+
+
+def _state(task: Task) -> str:
+    return TaskState.Name(task.state).removeprefix("TASK_STATE_").lower()
 
 
 def _check_retry(draft: Draft, new: Operation) -> Refusal | None:

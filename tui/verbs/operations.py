@@ -1,0 +1,146 @@
+"""operations and undo: what is under way, and taking it back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from tui import operations_view
+from tui.errors import ClusterError
+from tui.format import Column, age, rfc3339
+from tui.text import clean
+from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, verb
+from tui.verbs.change import say_mutation
+
+if TYPE_CHECKING:
+    from cortex.v1 import types_pb2
+    from tui.client import ClusterClient
+
+PAGE = 1000
+COLUMNS = (
+    Column("ID"),
+    Column("KIND"),
+    Column("STATE"),
+    Column("TASKS", "right"),
+    Column("GOOD", "right"),
+    Column("BAD", "right"),
+    Column("AGE", "right"),
+    Column("ACTOR"),
+    Column("OUTCOME", shrinks=True),
+)
+# How often a wait looks again, and how long it bears a cluster that does not answer.
+LOOK_S = 0.25
+PATIENCE_S = 60.0
+
+
+@verb()
+@click.argument("operation_id", metavar="[ID]", required=False)
+@click.option("--live", is_flag=True, help="Only those that have not ended.")
+@click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
+@click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
+def operations(operation_id: str | None, live: bool, limit: int, cursor: str) -> None:
+    """List operations, newest first, or show one: retries, discards, priorities, runs on nodes and drains."""
+
+    async def work(client: ClusterClient) -> None:
+        if operation_id is not None:
+            say_one((await client.get_operation(operation_id)).operation)
+            return
+        reply = await client.list_operations(live=live, limit=limit, cursor=cursor)
+        if settings().json:
+            emit(operations_view.operations(reply))
+            return
+        now = now_us()
+        say_table(COLUMNS, [_row(row, now) for row in reply.operations])
+        if reply.next_cursor:
+            note(f"cortex: the next with --cursor {clean(reply.next_cursor)}")
+
+    run(work)
+
+
+@verb()
+@click.argument("operation_id", metavar="OPERATION")
+@click.option("--stop", is_flag=True, help="If it has begun, stop it where it stands.")
+@click.option("--reason", metavar="TEXT", default="", help="At most 200 characters.")
+def undo(operation_id: str, stop: bool, reason: str) -> None:
+    """Take back an operation that has not begun. Refused once it has; what it did stays."""
+
+    async def work(client: ClusterClient) -> None:
+        call = client.stop_operation if stop else client.undo_operation
+        say_mutation(await call(operation_id, reason))
+
+    run(work)
+
+
+def say_one(row: types_pb2.Operation) -> None:
+    """Prints one operation in full."""
+    document = operations_view.operation_in_full(row)
+    if settings().json:
+        emit(document)
+        return
+    tasks, nodes = document.pop("tasks", []), document.pop("nodes", [])
+    counts = ", ".join(
+        f"{number} {name.replace('_', ' ')}" for name, number in document.pop("counts").items() if number
+    )
+    shown = {
+        **{name: value for name, value in document.items() if isinstance(value, str)},
+        "counts": counts,
+        "priority": str(document["priority"]) if "priority" in document else "",
+        "tasks": " ".join(tasks),
+        "nodes": " ".join(nodes),
+    }
+    for name, value in shown.items():
+        if value:
+            say(f"{name.replace('_', ' ') + ':':<14}{clean(value)}")
+
+
+async def follow_operation(client: ClusterClient, operation_id: str) -> int:
+    """Waits until it has ended and what it acted upon has, too; prints it. The exit code: 0 if all went well."""
+    from cortex.v1 import types_pb2
+
+    row = await ended_operation(client, operation_id)
+    say_one(row)
+    done = row.state == types_pb2.OPERATION_STATE_DONE
+    return 0 if done and not row.counts.failed else 1
+
+
+async def ended_operation(client: ClusterClient, operation_id: str) -> types_pb2.Operation:
+    """The operation once nothing of it is under way any more. Raises ClusterError."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE_S
+    while True:
+        try:
+            row = (await client.get_operation(operation_id)).operation
+        except ClusterError as error:
+            if not error.transient or loop.time() > deadline:
+                raise
+        else:
+            deadline = loop.time() + PATIENCE_S
+            if row.state not in operations_view.LIVE and _settled(row):
+                return row
+        await asyncio.sleep(LOOK_S)
+
+
+def _settled(row: types_pb2.Operation) -> bool:
+    from cortex.v1 import types_pb2
+
+    revives = row.kind in (types_pb2.OPERATION_KIND_RETRY, types_pb2.OPERATION_KIND_RUN)
+    return not revives or row.counts.succeeded + row.counts.failed >= row.counts.issued
+
+
+def _row(row: types_pb2.Operation, now: int) -> tuple[str, ...]:
+    counts = row.counts
+    whole = counts.issued == counts.total or not counts.total
+    waits = f"begins {rfc3339(row.not_before_us)}" if row.state == 1 and row.not_before_us > now else ""
+    return (
+        row.id,
+        operations_view.kind(row),
+        operations_view.state(row),
+        str(counts.issued) if whole else f"{counts.issued}/{counts.total}",
+        str(counts.succeeded) if counts.succeeded else "-",
+        str(counts.failed) if counts.failed else "-",
+        age(row.created_at_us, now),
+        row.actor or "-",
+        row.outcome or waits or row.reason,
+    )
