@@ -81,7 +81,7 @@ async def test_dry_run_says_where(cortex: CommandLine, cluster: FakeCluster) -> 
         (("tasks", "--state", "lost"), "Invalid value for '--state': 'lost' is not one of"),
         (("tasks", "--limit", "0"), "Invalid value for '--limit': 0 is not in the range"),
         (("events", "--since", "soon"), "--since: 'soon' is no time"),
-        (("drain", "n1"), "There is no command 'cortex drain'."),
+        (("drian", "n1"), "There is no command 'cortex drian'."),
         (("leader", "elect"), "There is no command 'cortex leader elect'."),
         (("tasks", "--sort", "x"), "No such option '--sort'."),
         (("task",), "Missing argument 'ID'."),

@@ -151,6 +151,17 @@ async def test_remove_prints_the_node(cortex: CommandLine, cluster: FakeCluster)
     assert request.message == "sold"
 
 
+async def test_nodes_tell_what_a_person_should_know(cortex: CommandLine, cluster: FakeCluster) -> None:
+    assert "NOTE" not in (await cortex("nodes")).text
+    row = cluster.nodes["n1"].node
+    row.alarm, row.suspect_reason, row.message = "Task t1 cannot be killed.", "all fails there", "by hand"
+    ran = await cortex("nodes")
+    assert "ALARM: Task t1 cannot be killed." in ran.text
+    assert "suspect:  all fails there" in (await cortex("node", "n1")).text
+    document = (await cortex("node", "n1", "--json")).document
+    assert (document["alarm"], document["suspect_reason"]) == ("Task t1 cannot be killed.", "all fails there")
+
+
 def test_the_sheet_says_so_when_the_quorum_is_not_enough() -> None:
     plan = plan_of("evil\x1b[31m\n")
     plan.quorum.up_without, plan.quorum.ok = 1, False
