@@ -15,6 +15,7 @@ import grpc
 
 from cortex.v1 import cluster_pb2
 from tui.calls.drains import DrainCalls
+from tui.calls.history import HistoryCalls
 from tui.calls.nodes import NodeCalls
 from tui.calls.operations import OperationCalls
 from tui.calls.tasks import TaskCalls
@@ -46,7 +47,7 @@ class _Reply(Protocol):
     def ByteSize(self) -> int: ...  # noqa: N802
 
 
-class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCalls):
+class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCalls, HistoryCalls):
     """One cluster. Not tied to any user interface; all methods belong to one event loop.
 
     Every call raises ClusterError. `on_link` is told each change of the link, from within the loop.

@@ -45,6 +45,12 @@ def event_type(kind: types_pb2.EventType.ValueType) -> str:
     return types_pb2.EventType.Name(kind).removeprefix("EVENT_TYPE_").lower()
 
 
+def event_types() -> dict[str, types_pb2.EventType.ValueType]:
+    """All types of events by their names."""
+    kinds = [types_pb2.EventType.ValueType(number) for number in types_pb2.EventType.values() if number]
+    return {event_type(kind): kind for kind in kinds}
+
+
 def stream_name(kind: cluster_pb2.StreamKind.ValueType) -> str:
     return "stderr" if kind == cluster_pb2.STREAM_KIND_STDERR else "stdout"
 
@@ -105,6 +111,9 @@ def event(row: types_pb2.Event) -> Document:
         "node": row.node or None,
         "detail": row.detail or None,
         "at": time(row.at_us),
+        "actor": row.actor or None,
+        "operation": row.operation or None,
+        "workflow": row.workflow or None,
     }
 
 

@@ -38,6 +38,10 @@ async def list_matching(
     while True:
         page = await client.list_tasks(limit=PAGE, cursor=place, **choice)
         found.index = found.index or page.index
+        if page.HasField("at"):
+            # The pages to come are of the same moment, whatever time it was named by.
+            found.at.CopyFrom(page.at)
+            choice["at"] = page.at
         scanned += len(page.tasks)
         for task in filter(wanted.matches, page.tasks):
             found.total += 1

@@ -39,6 +39,7 @@ OF_NODES = frozenset(
         types_pb2.EVENT_TYPE_NODE_SUSPECTED,
         types_pb2.EVENT_TYPE_NODE_DRAINING,
         types_pb2.EVENT_TYPE_NODE_DRAINED,
+        types_pb2.EVENT_TYPE_ALARM,
     }
 )
 

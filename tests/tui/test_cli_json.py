@@ -85,6 +85,9 @@ def test_task() -> None:
                 "node": "n1",
                 "detail": None,
                 "at": AT,
+                "actor": None,
+                "operation": None,
+                "workflow": None,
             }
         ],
     }

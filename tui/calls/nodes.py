@@ -19,8 +19,9 @@ class NodeCalls(Calls):
         reply: cluster_pb2.MutationReply = await self._write("UncordonNode", request)
         return reply
 
-    async def list_nodes(self) -> cluster_pb2.ListNodesReply:
-        request = cluster_pb2.ListNodesRequest(freshness=self._freshness())
+    async def list_nodes(self, *, at: cluster_pb2.Moment | None = None) -> cluster_pb2.ListNodesReply:
+        """`at`: as they were then, without samples and scores."""
+        request = cluster_pb2.ListNodesRequest(freshness=self._freshness(), at=at)
         reply: cluster_pb2.ListNodesReply = await self._call("ListNodes", request, self._timeout_s)
         return reply
 

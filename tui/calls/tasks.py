@@ -43,8 +43,9 @@ class TaskCalls(Calls):
         reply: cluster_pb2.MutationReply = await self._write("CancelTask", request)
         return reply
 
-    async def get_task(self, task_id: str) -> cluster_pb2.GetTaskReply:
-        request = cluster_pb2.GetTaskRequest(id=task_id, freshness=self._freshness())
+    async def get_task(self, task_id: str, *, at: cluster_pb2.Moment | None = None) -> cluster_pb2.GetTaskReply:
+        """`at`: as it was then."""
+        request = cluster_pb2.GetTaskRequest(id=task_id, freshness=self._freshness(), at=at)
         reply: cluster_pb2.GetTaskReply = await self._call("GetTask", request, self._timeout_s)
         return reply
 
@@ -57,7 +58,9 @@ class TaskCalls(Calls):
         text: str = "",
         limit: int = 50,
         cursor: str = "",
+        at: cluster_pb2.Moment | None = None,
     ) -> cluster_pb2.ListTasksReply:
+        """`at`: as they were then."""
         request = cluster_pb2.ListTasksRequest(
             states=states,
             node=node,
@@ -66,17 +69,9 @@ class TaskCalls(Calls):
             limit=limit,
             cursor=cursor,
             freshness=self._freshness(),
+            at=at,
         )
         reply: cluster_pb2.ListTasksReply = await self._call("ListTasks", request, self._timeout_s)
-        return reply
-
-    async def list_events(
-        self, *, task: str = "", node: str = "", since_us: int = 0, limit: int = 50, cursor: str = ""
-    ) -> cluster_pb2.ListEventsReply:
-        request = cluster_pb2.ListEventsRequest(
-            task=task, node=node, since_us=since_us, limit=limit, cursor=cursor, freshness=self._freshness()
-        )
-        reply: cluster_pb2.ListEventsReply = await self._call("ListEvents", request, self._timeout_s)
         return reply
 
     async def why(self, task_id: str) -> cluster_pb2.WhyReply:

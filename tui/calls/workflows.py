@@ -37,8 +37,11 @@ class WorkflowCalls(Calls):
         reply: cluster_pb2.MutationReply = await self._write("ResumeWorkflow", request)
         return reply
 
-    async def get_workflow(self, workflow_id: str) -> cluster_pb2.GetWorkflowReply:
-        request = cluster_pb2.GetWorkflowRequest(id=workflow_id, freshness=self._freshness())
+    async def get_workflow(
+        self, workflow_id: str, *, at: cluster_pb2.Moment | None = None
+    ) -> cluster_pb2.GetWorkflowReply:
+        """`at`: as it was then."""
+        request = cluster_pb2.GetWorkflowRequest(id=workflow_id, freshness=self._freshness(), at=at)
         reply: cluster_pb2.GetWorkflowReply = await self._call("GetWorkflow", request, self._timeout_s)
         return reply
 
@@ -49,9 +52,11 @@ class WorkflowCalls(Calls):
         text: str = "",
         limit: int = 50,
         cursor: str = "",
+        at: cluster_pb2.Moment | None = None,
     ) -> cluster_pb2.ListWorkflowsReply:
+        """`at`: as they were then."""
         request = cluster_pb2.ListWorkflowsRequest(
-            states=states, text=text, limit=limit, cursor=cursor, freshness=self._freshness()
+            states=states, text=text, limit=limit, cursor=cursor, freshness=self._freshness(), at=at
         )
         reply: cluster_pb2.ListWorkflowsReply = await self._call("ListWorkflows", request, self._timeout_s)
         return reply

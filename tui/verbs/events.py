@@ -1,8 +1,10 @@
-"""events: what has happened, and what happens."""
+"""events: what has happened, and what happens, to whom and by whom."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -10,73 +12,173 @@ import click
 from tui import json_view
 from tui.errors import usage
 from tui.format import parse_time_us
+from tui.text import clean
 from tui.verbs.base import emit, note, now_us, run, say, settings, verb
+from tui.verbs.past import as_of, at_option, say_moment
 from tui.verbs.tasks import event_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from cortex.v1 import types_pb2
+    from cortex.v1 import cluster_pb2, types_pb2
     from tui.client import ClusterClient
 
 PAGE = 1000
 DEFAULT_SINCE = "1h"
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """Which events are meant; empty fields do not restrict."""
+
+    task: str = ""
+    node: str = ""
+    workflow: str = ""
+    operation: str = ""
+    actor: str = ""
+    audit: bool = False
+    types: tuple[types_pb2.EventType.ValueType, ...] = ()
+
+    def matches(self, row: types_pb2.Event) -> bool:
+        return (
+            (not self.task or row.task == self.task)
+            and (not self.node or row.node == self.node)
+            and (not self.workflow or row.workflow == self.workflow)
+            and (not self.operation or row.operation == self.operation)
+            and (not self.actor or row.actor == self.actor)
+            and (not self.audit or bool(row.actor))
+            and (not self.types or row.type in self.types)
+        )
+
+
 @verb()
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
 @click.option("--since", metavar="TIME", help=f"RFC 3339, or how long ago; default {DEFAULT_SINCE}, with -f now.")
+@click.option("--type", "types", metavar="TYPE", multiple=True, help="As submitted, failed; may be repeated.")
 @click.option("--task", metavar="ID", default="", help="Only of this task.")
 @click.option("--node", metavar="N", default="", help="Only of this node.")
-def events(follow: bool, since: str | None, task: str, node: str) -> None:
+@click.option("--workflow", metavar="W", default="", help="Only of this workflow and its tasks.")
+@click.option("--operation", metavar="ID", default="", help="Only of this operation or request.")
+@click.option("--actor", metavar="WHO", default="", help="Only what this one caused.")
+@click.option("--audit", is_flag=True, help="Only what somebody asked for: who did what.")
+@click.option("--limit", type=click.IntRange(1, PAGE), default=None, help="Only the last so many.")
+@at_option("Nothing later than that")
+def events(
+    follow: bool,
+    since: str | None,
+    types: tuple[str, ...],
+    task: str,
+    node: str,
+    workflow: str,
+    operation: str,
+    actor: str,
+    audit: bool,
+    limit: int | None,
+    at: cluster_pb2.Moment | None,
+) -> None:
     """List events, oldest first. With -f and --json, one line each."""
-    try:
-        since_us = parse_time_us(since or ("0" if follow else DEFAULT_SINCE), now_us())
-    except ValueError as error:
-        raise usage(f"--since: {error}.", "See `cortex events --help`.") from None
+    if follow and at is not None:
+        raise usage("--at and -f exclude each other.", "Leave one of them out.")
+    choice = _Choice(task, node, workflow, operation, actor, audit, tuple(map(_type, types)))
+    since_us = _since_us(since, follow=follow, last=limit is not None, past=at is not None)
     as_json = settings().json
 
     async def work(client: ClusterClient) -> None:
-        history = _History(client, since_us, task, node)
+        history = _History(client, choice, since_us, at, limit)
+        found = [row async for row in history.rows()] if limit is not None or (as_json and not follow) else None
+        if found is not None and limit is not None:
+            found.reverse()
         if as_json and not follow:
-            found = [json_view.event(row) async for row in history.rows()]
-            emit({"events": found, "index": history.index})
+            document = {"events": [json_view.event(row) for row in found or ()], "index": history.index}
+            moment = history.moment
+            emit({**document, "as_of": as_of(moment)} if moment is not None else document)
             return
         shown: set[str] = set()
-        async for row in history.rows():
-            shown.add(row.id)
-            _say(row, as_json)
+        if found is not None:
+            for row in found:
+                shown.add(row.id)
+                _say(row, as_json, audit=audit)
+        else:
+            async for row in history.rows(say_moment):
+                shown.add(row.id)
+                _say(row, as_json, audit=audit)
         if follow:
-            await _follow(client, history.index, shown, task, node)
+            await _follow(client, history.index, shown, choice)
 
     run(work)
+
+
+def _type(name: str) -> types_pb2.EventType.ValueType:
+    known = json_view.event_types()
+    kind = known.get(name.strip().lower().replace("-", "_"))
+    if kind is None:
+        raise usage(f"There is no type {clean(name)!r} of events.", f"There are: {', '.join(sorted(known))}.")
+    return kind
+
+
+def _since_us(since: str | None, *, follow: bool, last: bool, past: bool) -> int:
+    """Unix microseconds; 0 = from the oldest on."""
+    if since is None and (last or past):
+        return 0
+    try:
+        return parse_time_us(since or ("0" if follow else DEFAULT_SINCE), now_us())
+    except ValueError as error:
+        raise usage(f"--since: {error}.", "See `cortex events --help`.") from None
 
 
 class _History:
     """Pages of past events; `index` is the log index that the first page showed."""
 
-    def __init__(self, client: ClusterClient, since_us: int, task: str, node: str) -> None:
-        self._client, self._since_us, self._task, self._node = client, since_us, task, node
+    def __init__(
+        self,
+        client: ClusterClient,
+        choice: _Choice,
+        since_us: int,
+        at: cluster_pb2.Moment | None,
+        limit: int | None,
+    ) -> None:
+        self._client, self._choice, self._since_us = client, choice, since_us
+        self._limit = limit
+        self._at = at
+        self.moment: cluster_pb2.Moment | None = None
         self.index = 0
 
-    async def rows(self) -> AsyncIterator[types_pb2.Event]:
-        cursor = ""
+    async def rows(
+        self, begun: Callable[[cluster_pb2.ListEventsReply], None] = lambda _: None
+    ) -> AsyncIterator[types_pb2.Event]:
+        """Oldest first, or the last `limit` newest first. `begun` is told the first page."""
+        choice, cursor = self._choice, ""
         while True:
             reply = await self._client.list_events(
-                task=self._task, node=self._node, since_us=self._since_us, limit=PAGE, cursor=cursor
+                task=choice.task,
+                node=choice.node,
+                workflow=choice.workflow,
+                operation=choice.operation,
+                actor=choice.actor,
+                audit=choice.audit,
+                types=choice.types,
+                since_us=self._since_us,
+                newest_first=self._limit is not None,
+                at=self._at,
+                limit=self._limit or PAGE,
+                cursor=cursor,
             )
-            self.index = self.index or reply.index
+            if not self.index:
+                self.index = reply.index
+                begun(reply)
+                if reply.HasField("at"):
+                    self.moment = self._at = reply.at
             for row in reply.events:
                 yield row
             cursor = reply.next_cursor
-            if not cursor:
+            if not cursor or self._limit is not None:
                 return
 
 
-async def _follow(client: ClusterClient, index: int, shown: set[str], task: str, node: str) -> None:
+async def _follow(client: ClusterClient, index: int, shown: set[str], choice: _Choice) -> None:
     """Prints events after `index` but those already shown, for ever."""
-    if task:
-        task = (await client.get_task(task)).task.id
+    if choice.task:
+        choice = replace(choice, task=(await client.get_task(choice.task)).task.id)
     last = index
     again = False
     async with aclosing(client.watch(index, events=True)) as replies:
@@ -87,8 +189,8 @@ async def _follow(client: ClusterClient, index: int, shown: set[str], task: str,
             rows = [change.event for change in reply.changes if change.WhichOneof("row") == "event"]
             for row in sorted(rows, key=_order):
                 known = row.index <= last if again else row.id in shown
-                if not known and (not task or row.task == task) and (not node or row.node == node):
-                    _say(row, settings().json)
+                if not known and choice.matches(row):
+                    _say(row, settings().json, audit=choice.audit)
             if reply.snapshot_end:
                 again = False
             if not again:
@@ -101,8 +203,8 @@ def _order(row: types_pb2.Event) -> tuple[int, int]:
     return row.index, int(number) if number.isdecimal() else 0
 
 
-def _say(row: types_pb2.Event, as_json: bool) -> None:
+def _say(row: types_pb2.Event, as_json: bool, *, audit: bool) -> None:
     if as_json:
         emit(json_view.event(row))
     else:
-        say(event_line(row))
+        say(event_line(row, audit=audit))

@@ -11,6 +11,7 @@ from tui import json_view
 from tui.format import Column, age, duration, rfc3339, size
 from tui.text import clean
 from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, verb
+from tui.verbs.past import at_option, emit_as_of, say_moment
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2
@@ -47,7 +48,16 @@ VERDICT_COLUMNS = (
 @click.option("--filter", "text", metavar="EXPR", default="", help="Only what matches.")
 @click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
 @click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
-def tasks(states: tuple[str, ...], node: str, workflow: str, text: str, limit: int, cursor: str) -> None:
+@at_option("List them as they were")
+def tasks(
+    states: tuple[str, ...],
+    node: str,
+    workflow: str,
+    text: str,
+    limit: int,
+    cursor: str,
+    at: cluster_pb2.Moment | None,
+) -> None:
     """List tasks in all states, newest first.
 
     A filter is a word of the name, id or command, or an expression as in the console: state=running node!=n2,
@@ -65,6 +75,7 @@ def tasks(states: tuple[str, ...], node: str, workflow: str, text: str, limit: i
             states=[_state(name) for name in states],
             node=node,
             workflow=workflow,
+            at=at,
         )
         say_tasks(reply)
 
@@ -73,13 +84,14 @@ def tasks(states: tuple[str, ...], node: str, workflow: str, text: str, limit: i
 
 @verb()
 @click.argument("task_id", metavar="ID")
-def task(task_id: str) -> None:
+@at_option()
+def task(task_id: str, at: cluster_pb2.Moment | None) -> None:
     """Show a task with its events, placement and result."""
 
     async def work(client: ClusterClient) -> None:
-        reply = await client.get_task(task_id)
+        reply = await client.get_task(task_id, at=at)
         if settings().json:
-            emit(json_view.task(reply.task, reply.events))
+            emit_as_of(json_view.task(reply.task, reply.events), reply)
         else:
             _say_task(reply)
 
@@ -106,9 +118,10 @@ def why(task_id: str) -> None:
 
 def say_tasks(reply: cluster_pb2.ListTasksReply) -> None:
     if settings().json:
-        emit(json_view.tasks(reply))
+        emit_as_of(json_view.tasks(reply), reply)
         return
-    now = now_us()
+    say_moment(reply)
+    now = reply.at.at_us if reply.HasField("at") else now_us()
     say_table(TASK_COLUMNS, [_task_row(row, now) for row in reply.tasks])
     if reply.next_cursor:
         note(f"cortex: {len(reply.tasks)} of {reply.total}; the next with --cursor {clean(reply.next_cursor)}")
@@ -162,6 +175,7 @@ def _say_task(reply: cluster_pb2.GetTaskReply) -> None:
     from tui.view import ENDED
 
     row = reply.task
+    say_moment(reply)
     fields = {
         "id": row.id,
         "name": row.name,
@@ -207,10 +221,11 @@ def _workflow(row: types_pb2.Task) -> str:
     return f"{row.workflow_id}, task {row.task_key}{kind}, rule {rule_name(row.rule)}"
 
 
-def event_line(row: types_pb2.Event) -> str:
-    """One event on one line: time, type, what it is about, where, details."""
-    about = row.task or ""
-    parts = (rfc3339(row.at_us), f"{json_view.event_type(row.type):<16}", about, row.node, row.detail)
+def event_line(row: types_pb2.Event, *, audit: bool = False) -> str:
+    """One event on one line: time, type, what it is about, where, details; for an audit who asked for it, too."""
+    about = row.task or (row.workflow if row.workflow_state else "")
+    who = (row.actor, row.operation) if audit else ()
+    parts = (rfc3339(row.at_us), *who, f"{json_view.event_type(row.type):<16}", about, row.node, row.detail)
     return "  ".join(clean(part) for part in parts if part).rstrip()
 
 

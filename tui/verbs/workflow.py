@@ -13,6 +13,7 @@ from tui.format import Column, age, duration
 from tui.text import clean
 from tui.verbs.base import Interrupted, VerbGroup, emit, note, now_us, run, say, say_table, settings, verb
 from tui.verbs.change import say_mutation
+from tui.verbs.past import at_option, emit_as_of, say_moment
 from tui.verbs.submit import read_text
 
 if TYPE_CHECKING:
@@ -152,18 +153,22 @@ def _goes_on(accepted: list[str]) -> Interrupted:
 @click.option("--filter", "text", metavar="TEXT", default="", help="Part of the name or id.")
 @click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
 @click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
-def list_workflows(states: tuple[str, ...], text: str, limit: int, cursor: str) -> None:
+@at_option("List them as they were")
+def list_workflows(
+    states: tuple[str, ...], text: str, limit: int, cursor: str, at: cluster_pb2.Moment | None
+) -> None:
     """List workflows in all states, newest first."""
     from cortex.v1 import types_pb2
 
     wanted = [types_pb2.WorkflowState.Value(f"WORKFLOW_STATE_{name.upper()}") for name in states]
 
     async def work(client: ClusterClient) -> None:
-        reply = await client.list_workflows(states=wanted, text=text, limit=limit, cursor=cursor)
+        reply = await client.list_workflows(states=wanted, text=text, limit=limit, cursor=cursor, at=at)
         if settings().json:
-            emit(workflow_view.listing(reply))
+            emit_as_of(workflow_view.listing(reply), reply)
             return
-        now = now_us()
+        say_moment(reply)
+        now = reply.at.at_us if reply.HasField("at") else now_us()
         say_table(LIST_COLUMNS, [_list_row(row, now) for row in reply.workflows])
         if reply.next_cursor:
             shown = f"{len(reply.workflows)} of {reply.total}"
@@ -174,11 +179,17 @@ def list_workflows(states: tuple[str, ...], text: str, limit: int, cursor: str) 
 
 @verb()
 @click.argument("workflow_id", metavar="ID")
-def show(workflow_id: str) -> None:
+@at_option()
+def show(workflow_id: str, at: cluster_pb2.Moment | None) -> None:
     """Show a workflow and its tasks, each after what it depends on."""
 
     async def work(client: ClusterClient) -> None:
-        _say_workflow((await client.get_workflow(workflow_id)).status)
+        reply = await client.get_workflow(workflow_id, at=at)
+        if settings().json:
+            emit_as_of(workflow_view.show(reply.status), reply)
+            return
+        say_moment(reply)
+        _say_workflow(reply.status)
 
     run(work)
 

@@ -1,0 +1,61 @@
+"""`--at` of list and show verbs: which moment is meant, and which one is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tui import json_view
+from tui.errors import usage
+from tui.format import parse_time_us, rfc3339
+from tui.verbs.base import emit, now_us, say
+
+if TYPE_CHECKING:
+    from cortex.v1 import cluster_pb2
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def parse_moment(text: str, option: str = "--at") -> cluster_pb2.Moment:
+    """An index, a time, or how long ago, as a Moment. Raises ClusterError."""
+    from cortex.v1 import cluster_pb2
+
+    said = text.strip()
+    if said.isdecimal() and 0 < len(said) <= 18 and int(said):
+        return cluster_pb2.Moment(index=int(said))
+    try:
+        at_us = parse_time_us(said.removesuffix("ago").strip(), now_us())
+    except ValueError:
+        remedy = "Write an index as 1234, a time as 2026-01-31T12:00:00Z, or 30m for half an hour ago."
+        raise usage(f"{option}: {json_view.text(text.encode())!r} is no moment.", remedy) from None
+    if at_us <= 0:
+        raise usage(f"{option} lies before 1970.", "Name a moment of the last 24 hours.")
+    return cluster_pb2.Moment(at_us=at_us)
+
+
+def _moment(context: click.Context, parameter: click.Parameter, value: str | None) -> cluster_pb2.Moment | None:
+    return None if value is None else parse_moment(value, f"--{parameter.name}")
+
+
+def at_option(what: str = "Show it as it was") -> Callable[[F], F]:
+    """Decorator: adds --at, whose value is a Moment or None."""
+    return click.option(
+        "--at", metavar="TIME|INDEX", callback=_moment, help=f"{what}: a time, 10m ago, or an index."
+    )
+
+
+def say_moment(reply: Any) -> None:
+    """The line above what is shown of the past; nothing above the present."""
+    if reply.HasField("at"):
+        say(f"as of index {reply.at.index}, {rfc3339(reply.at.at_us)}")
+
+
+def emit_as_of(document: json_view.Document, reply: Any) -> None:
+    """Prints a JSON document, one of the past with `as_of`."""
+    emit({**document, "as_of": as_of(reply.at)} if reply.HasField("at") else document)
+
+
+def as_of(moment: cluster_pb2.Moment) -> json_view.Document:
+    return {"index": moment.index, "at": rfc3339(moment.at_us)}

@@ -1,0 +1,108 @@
+"""settings get, settings set: what is the same for the whole cluster."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from tui import history_view
+from tui.errors import ClusterError
+from tui.format import Column
+from tui.text import clean
+from tui.verbs.base import VerbGroup, emit, run, say, say_table, verb
+from tui.verbs.base import settings as flags
+from tui.verbs.change import say_mutation
+
+if TYPE_CHECKING:
+    from cortex.v1 import cluster_pb2
+    from tui.client import ClusterClient
+
+COLUMNS = (Column("NAME"), Column("VALUE", "right"), Column("DEFAULT", "right"), Column("MEANING", shrinks=True))
+
+
+@click.group(
+    "settings",
+    cls=VerbGroup,
+    verbs={"get": "tui.verbs.settings:get", "set": "tui.verbs.settings:set_setting"},
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.pass_context
+def settings(context: click.Context) -> None:
+    """Show or change what is the same for the whole cluster. Without a command, all of it."""
+    if context.invoked_subcommand is None:
+        _show("")
+
+
+@verb()
+@click.argument("name", metavar="[NAME]", default="")
+def get(name: str) -> None:
+    """Show one setting, or all."""
+    _show(name)
+
+
+@verb("set")
+@click.argument("name", metavar="NAME")
+@click.argument("value", metavar="VALUE")
+def set_setting(name: str, value: str) -> None:
+    """Change a setting, at once and for the whole cluster."""
+
+    async def work(client: ClusterClient) -> None:
+        say_mutation(await client.set_setting(name, _json(value)))
+
+    run(work)
+
+
+def _show(name: str) -> None:
+    async def work(client: ClusterClient) -> None:
+        reply = await client.get_settings()
+        if name:
+            _say_one(_find(reply, name), reply.index)
+        elif flags().json:
+            emit(history_view.settings(reply))
+        else:
+            say_table(
+                COLUMNS,
+                [(row.name, _plain(row.value), _plain(row.default_value), row.help) for row in reply.settings],
+            )
+
+    run(work)
+
+
+def _say_one(row: cluster_pb2.SettingView, index: int) -> None:
+    if flags().json:
+        emit({**history_view.setting(row), "index": index})
+        return
+    fields = {
+        "name": row.name,
+        "value": _plain(row.value),
+        "default": _plain(row.default_value),
+        "meaning": row.help,
+    }
+    for key, text in fields.items():
+        say(f"{key + ':':<9}{clean(text)}")
+
+
+def _find(reply: cluster_pb2.GetSettingsReply, name: str) -> cluster_pb2.SettingView:
+    for row in reply.settings:
+        if row.name == name:
+            return row
+    names = ", ".join(row.name for row in reply.settings)
+    raise ClusterError("not_found", f"There is no setting {clean(name)!r}.", f"There are: {names}.")
+
+
+def _plain(value: str) -> str:
+    """A value without JSON's quotes."""
+    found = history_view.value_of(value)
+    return found if isinstance(found, str) else value
+
+
+def _json(text: str) -> str:
+    """What was typed as JSON: a number as it is, a word with quotes."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return json.dumps(text)
+    return text
