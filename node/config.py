@@ -20,6 +20,7 @@ _DURATION = re.compile(r"^(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.
 # What sockaddr_un holds beside the closing zero.
 _SOCKET_PATH_BYTES = 107
 _DURATION_LIMIT_MS = 7 * 86_400_000
+_KEEP_LIMIT_MS = 3650 * 86_400_000
 SLOTS_LIMIT = 100_000
 WORD_LIMIT_CHARS = 200
 # As users write them in `slots`.
@@ -48,6 +49,8 @@ class Config:
     heartbeat_ms: int = 5_000
     offline_ms: int = 15_000
     output_limit_bytes: int = 64 * 1024 * 1024
+    output_keep_ms: int = 7 * 86_400_000
+    output_keep_bytes: int = 10 * 10**9
 
     @property
     def is_voter(self) -> bool:
@@ -174,7 +177,7 @@ def _convert(name: str, value: object) -> object:
         return value if isinstance(value, bool) else str(value).lower() in ("1", "true", "yes")
     if name.endswith("_ms"):
         return _duration_ms(name, value)
-    if name == "output_limit_bytes":
+    if name in ("output_limit_bytes", "output_keep_bytes"):
         return _number(name, value, 1 << 40)
     return str(value)
 
@@ -244,8 +247,10 @@ def _duration_ms(name: str, value: object) -> int:
         milliseconds = int(hours * 3_600_000 + minutes * 60_000 + seconds * 1000 + millis)
     else:
         raise _bad(name, text, "it is not a duration", "Write 500ms, 30s or 1m30s.")
-    if not 0 < milliseconds <= _DURATION_LIMIT_MS:
-        raise _bad(name, text, "it is not between 1 ms and 7 days", "Write 500ms, 30s or 1m30s.")
+    limit_ms = _KEEP_LIMIT_MS if name == "output_keep_ms" else _DURATION_LIMIT_MS
+    if not 0 < milliseconds <= limit_ms:
+        days = limit_ms // 86_400_000
+        raise _bad(name, text, f"it is not between 1 ms and {days} days", "Write 500ms, 30s or 1m30s.")
     return milliseconds
 
 

@@ -76,7 +76,12 @@ class Daemon:
             machine.supervisor,
             machine.sample,
             self._candidates,
-            WorkerSettings(environment=machine.environment, output_limit_bytes=config.output_limit_bytes),
+            WorkerSettings(
+                environment=machine.environment,
+                output_limit_bytes=config.output_limit_bytes,
+                output_max_age_us=config.output_keep_ms * 1000,
+                output_max_bytes=config.output_keep_bytes,
+            ),
             on_fatal,
         )
         replica = self.voter.replica if self.voter else None

@@ -23,6 +23,7 @@ class Folders:
         self._root = root
         self._free: list[str] = []
         self._next = 1
+        self._name_leftovers()
 
     def take(self) -> str:
         """An empty directory. Raises Busy."""
@@ -56,6 +57,20 @@ class Folders:
             os.symlink(os.path.basename(path), f"{self._root}/{name}")
         except OSError:
             pass  # found by its number only
+
+    def _name_leftovers(self) -> None:
+        """What an earlier supervisor could not name, since it was killed: whose it was is not known any more."""
+        try:
+            names = os.listdir(self._root)
+            named = {
+                os.readlink(f"{self._root}/{name}") for name in names if os.path.islink(f"{self._root}/{name}")
+            }
+            for name in names:
+                path = f"{self._root}/{name}"
+                if name.isdecimal() and name not in named and not self._is_clean(path):
+                    os.symlink(name, f"{self._root}/unknown.{name}")
+        except OSError:
+            pass  # they stay, and are never used again
 
     def _is_clean(self, path: str) -> bool:
         """Whether it is as it was made: an empty directory of ours with its mode."""

@@ -33,7 +33,7 @@ class OutputStore:
         folder: Path,
         *,
         max_age_us: int = 7 * 86_400_000_000,
-        max_bytes: int = 4 * 1024**3,
+        max_bytes: int = 10 * 10**9,
     ) -> None:
         self._folder = folder
         self._max_age_us = max_age_us

@@ -18,8 +18,9 @@ from node.worker.output import OutputStore
 from node.worker.port import SupervisorPort
 from node.worker.runner import Runner
 from node.worker.session import LeaderFinder
+from node.worker.workspace import Workspace
 
-_TRIM_S = 60.0
+_TRIM_S = 3600.0
 
 
 def _default_environment() -> dict[str, str]:
@@ -32,8 +33,8 @@ class WorkerSettings:
 
     environment: Mapping[str, str] = field(default_factory=_default_environment)
     output_limit_bytes: int = 64 * 1024 * 1024  # per stream
-    output_max_age_us: int = 7 * 86_400_000_000
-    output_max_bytes: int = 4 * 1024**3
+    output_max_age_us: int = 7 * 86_400_000_000  # of files of ended attempts, and what they left in their folders
+    output_max_bytes: int = 10 * 10**9  # of either
 
 
 class WorkerNode:
@@ -62,6 +63,11 @@ class WorkerNode:
             max_age_us=settings.output_max_age_us,
             max_bytes=settings.output_max_bytes,
         )
+        self._workspace = Workspace(
+            env.data / "work",
+            max_age_us=settings.output_max_age_us,
+            max_bytes=settings.output_max_bytes,
+        )
         self.runner = Runner(
             env,
             supervisor,
@@ -77,7 +83,7 @@ class WorkerNode:
     async def start(self) -> None:
         """Read the ledger, find or launch the supervisor, begin to look for the leader. Raises Fault or OSError."""
         await self.runner.start()
-        for part in (self._finder.run(), self._trim_output()):
+        for part in (self._finder.run(), self._trim()):
             task = asyncio.create_task(part)
             task.add_done_callback(self._ended)
             self._tasks.append(task)
@@ -94,14 +100,16 @@ class WorkerNode:
         """End all commands and their supervisor; what became of them is kept and reported later."""
         await self._supervisor.quit()
 
-    async def _trim_output(self) -> None:
+    async def _trim(self) -> None:
+        """At once and every hour: what runs is known by now."""
         while True:
-            await asyncio.sleep(_TRIM_S)
             now_us = self._env.clock.wall_us()
-            try:
-                await self._offload(partial(self.output.trim, now_us))
-            except OSError as error:
-                self._log.warning("old output not removed", error=str(error))
+            for what, trim in (("output", self.output.trim), ("folders", self._workspace.trim)):
+                try:
+                    await self._offload(partial(trim, now_us))
+                except OSError as error:
+                    self._log.warning("what is old was not removed", what=what, error=str(error))
+            await asyncio.sleep(_TRIM_S)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
