@@ -62,9 +62,8 @@ class Folders:
         """What an earlier supervisor could not name, since it was killed: whose it was is not known any more."""
         try:
             names = os.listdir(self._root)
-            named = {
-                os.readlink(f"{self._root}/{name}") for name in names if os.path.islink(f"{self._root}/{name}")
-            }
+            links = [path for name in names if os.path.islink(path := f"{self._root}/{name}")]
+            named = {os.readlink(path) for path in links}
             for name in names:
                 path = f"{self._root}/{name}"
                 if name.isdecimal() and name not in named and not self._is_clean(path):

@@ -1,12 +1,13 @@
 """What commands left behind in working directories of their own: kept for a while, then removed.
 
-The supervisor names such a directory by a link, "<task>.<fence>", once its command has ended; only those are touched.
+The supervisor names such a directory by a link, "<task>.<fence>", once its command has ended; no other is touched.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 _GONE = ".gone-"
@@ -23,7 +24,7 @@ class Workspace:
         self._max_bytes = max_bytes
 
     def trim(self, now_us: int) -> int:
-        """Remove what ended too long ago, and the oldest beyond the size limit. Blocks; how many directories went."""
+        """Remove what ended too long ago, and the oldest beyond the size limit. Blocks; how many went."""
         links: list[tuple[int, os.DirEntry[str]]] = []
         try:
             entries = list(os.scandir(self._folder))
@@ -48,10 +49,8 @@ class Workspace:
         if number.isdecimal():
             # By rename first: half-removed it might look unused, and be given to a command.
             gone = f"{self._folder}/{_GONE}{number}"
-            try:
+            with suppress(FileNotFoundError):
                 os.rename(f"{self._folder}/{number}", gone)
-            except FileNotFoundError:
-                pass
             shutil.rmtree(gone, ignore_errors=True)
         os.unlink(link)
 

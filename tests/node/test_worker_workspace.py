@@ -1,4 +1,4 @@
-"""What commands left in working directories of their own goes by age and size; output goes with it after a restart."""
+"""What commands left in working directories of their own goes by age and size, output with it."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ def test_a_link_to_elsewhere_is_only_a_link(tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
     (work / "t1.5").symlink_to("../precious")
+    os.utime(work / "t1.5", ns=(1, 1), follow_symlinks=False)
     leave(work, 1, "t2.5", 1)
     (work / "1" / "inner").symlink_to(precious)
     Workspace(work, max_age_us=1, max_bytes=1).trim(10 * DAY_US)
