@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from cortex.v1 import types_pb2
+from cortex.v1.log_pb2 import Command, SettingsChange, WorkflowAdvance
 from cortex.v1.types_pb2 import Event
+from node.core import rules
 from node.core.faults import Code
 from node.core.model import SKIPPED
-from tests.core.cluster import Machine, cancel, cluster, complete
+from tests.core.cluster import Machine, cancel, cluster, complete, retry
 from tests.core.workflows import fail, finish, judge, member, row, start, state, states, step, submit, try_submit
 
 CHAIN = (step("a"), step("b", "a"), step("c", "b"))
@@ -174,12 +176,6 @@ def test_a_verdict_on_what_has_changed_since_is_refused() -> None:
     w = submit(m, step("a"), step("b", "a", condition="1", rule="always"))
     fail(m, w, "a")
     task = member(m, w, "b")
-    command = types_pb2.Task()
-    command.CopyFrom(task)
-    from cortex.v1.log_pb2 import Command, WorkflowAdvance
-    from node.core import rules
-    from tests.core.cluster import retry
-
     judged = rules.input_sha256([member(m, w, "a")])
     assert m.one(retry(f"{w}.0")).accepted
     verdict = Command(workflow_advance=WorkflowAdvance(task=task.id, verdict=True, input_sha256=judged))
@@ -241,8 +237,6 @@ def test_only_finally() -> None:
 
 
 def test_depth_is_checked_for_the_whole() -> None:
-    from cortex.v1.log_pb2 import Command, SettingsChange
-
     m = cluster()
     m.one(Command(settings_change=SettingsChange(name="max_queue_depth", value="2")))
     reply = try_submit(m, *CHAIN)
@@ -258,8 +252,6 @@ def test_submit_key() -> None:
     assert (again.accepted, again.deduplicated, again.id) == (True, True, w)
     other = try_submit(m, *CHAIN[:2], submit_key="nightly")
     assert (other.accepted, other.code) == (False, Code.ALREADY_EXISTS)
-    from cortex.v1.log_pb2 import Command
-
     task = m.one(Command(task_submit=m.submission(key="nightly")))
     assert (task.accepted, task.code) == (False, Code.ALREADY_EXISTS)
     finish(m, w, "a", "b", "c")
