@@ -95,12 +95,11 @@ class Drains:
         return max(operation.not_before_us - self._replica.now_us(), own_us)
 
     async def _hand_over(self, operation: Operation) -> bool:
-        """Let another voter lead, if one can. True while this one must not go on."""
+        """Let another voter lead, if one can that is not leaving too. False when this one has to do it itself."""
         leaving = {one.node for one in _live(self._replica.state.operations.values())}
         able = [peer for peer in self._replica.peers if peer.up and peer.id not in leaving]
         if not able:
-            # Only a forced drain gets here without another voter that is up.
-            return not operation.drain.force and len(self._replica.peers) > 1
+            return False
         to = max(able, key=lambda peer: (peer.match_index, peer.id)).id
         self._log.info("hands over before its drain", to=to, operation=operation.id)
         await self._replica.transfer(to)
