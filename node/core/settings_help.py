@@ -17,6 +17,8 @@ MEANINGS: Mapping[str, str] = {
     settings.MAX_DEAD_LETTERS: "Dead letters that are kept; the oldest go first.",
     settings.DEAD_LETTERS_KEPT_S: "How long a dead letter is kept, in seconds.",
     settings.EVENTS_KEPT_S: "How far back events, and with them views of the past (--at), reach, in seconds.",
+    settings.MAX_DOUBLE_RUNS: "Lines of the ledger of double runs that are kept; the oldest go first.",
+    settings.DOUBLE_RUNS_KEPT_S: "How long a line of the ledger of double runs is kept, in seconds.",
     settings.LEASE_MS: "How long a command may run without its machine hearing from the leader, in milliseconds.",
     settings.LEASE_MARGIN_MS: "What the leader waits after the end of a lease before it calls a machine lost.",
     settings.RENEW_MS: "How often a machine renews its leases, in milliseconds.",

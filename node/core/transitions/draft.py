@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Entry
 from cortex.v1.types_pb2 import (
     Batch,
@@ -44,7 +45,8 @@ class Draft:
     def __init__(self, state: ClusterState, cold: Cold, entry: Entry, index: int) -> None:
         self.index = index
         self.actor = entry.actor[:200]
-        self.operation = ""  # on whose behalf the events to come are
+        # On whose behalf the events to come are: an operation, else the request, whose id is the audit's.
+        self.operation = (entry.batch.id or entry.request_id)[:200] if entry.actor else ""
         self.client = entry.client
         # Leader time does not go back, whatever an entry says, and stays where sums still fit into 64 bits.
         self.now_us = min(max(state.at_us, entry.at_us), TIME_LIMIT_US)
@@ -313,10 +315,12 @@ class Draft:
         event.at_us = self.now_us
         if detail:
             event.detail = detail[:_DETAIL_CHARS]
-        if self.actor:
-            event.actor = self.actor
-        if self.operation:
-            event.operation = self.operation
+        # An assignment is the cluster's own, also in the entry of the submission.
+        if kind != types_pb2.EVENT_TYPE_ASSIGNED:
+            if self.actor:
+                event.actor = self.actor
+            if self.operation:
+                event.operation = self.operation
         self._events.append(event)
         return event
 

@@ -1,0 +1,39 @@
+"""Every setting says what it means and which values it may have."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cortex.v1.types_pb2 import Setting
+from node.core import settings
+from node.core.settings_help import MEANINGS, views
+
+
+@pytest.mark.parametrize("name", sorted({*settings.INTEGERS, *settings.CHOICES}))
+def test_every_setting_has_a_meaning_and_a_default_that_may_be_set(name: str) -> None:
+    assert name in MEANINGS
+    view = next(view for view in views({}) if view.name == name)
+    assert view.value == view.default_value
+    assert settings.flaw(name, view.default_value) is None
+    json.loads(view.default_value)
+    for choice in settings.CHOICES.get(name, ()):
+        assert choice in view.help
+    if name in settings.INTEGERS:
+        assert f"from {settings.INTEGERS[name].low} to {settings.INTEGERS[name].high}." in view.help
+
+
+def test_no_meaning_is_left_of_a_setting_that_went() -> None:
+    assert set(MEANINGS) == {*settings.INTEGERS, *settings.CHOICES}
+
+
+def test_a_view_shows_what_is_in_force() -> None:
+    rows = {
+        "max_ended_tasks": Setting(name="max_ended_tasks", value="7"),
+        "profile": Setting(name="profile", value='"orchestrator"'),
+    }
+    found = {view.name: (view.value, view.default_value) for view in views(rows)}
+    assert found["max_ended_tasks"] == ("7", "1000000")
+    assert found["profile"] == ('"orchestrator"', '"resources"')
+    assert found["max_queue_depth"] == ("1000", "1000"), "another profile has another default"
