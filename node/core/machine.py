@@ -133,7 +133,10 @@ def _operation_advance(draft: Draft, command: OperationAdvance) -> Answer:
 
 def _act(draft: Draft, kind: str, command: Any) -> Refusal | None:
     """A command on a task, within an operation."""
-    return _task_step(draft, draft.task(command.id), kind, command)
+    refusal = _task_step(draft, draft.task(command.id), kind, command)
+    if draft.moves:
+        react(draft)
+    return refusal
 
 
 CLUSTER_TABLE: Mapping[str, Callable[[Draft, Any], Answer]] = {

@@ -17,7 +17,6 @@ from node.core.transitions.draft import Cold
 _TOUCH_KEYS = TASK_COMMANDS - {
     "task_assign",
     "task_started",
-    "task_migrate",
     "task_escalate",
     "task_priority",
     "task_annotate",
@@ -52,6 +51,7 @@ def reads(entry: Entry, known: Container[str] = ()) -> set[Key]:
             keys.update(Key(Table.REPLIES, reply_key(ref.client, ref.request_id)) for ref in trim.requests)
             keys.update(Key(Table.SUBMIT_KEYS, key) for key in trim.submit_keys)
             keys.update(Key(Table.DOUBLE_RUNS, line) for line in trim.double_runs)
+            keys.update(Key(Table.OPERATIONS, operation_id) for operation_id in trim.operations)
             keys.update(Key(Table.WORKFLOWS, workflow_id) for workflow_id in trim.workflows)
         elif kind == "workflow_submit":
             keys |= _of_submission(command.workflow_submit)

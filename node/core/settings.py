@@ -21,6 +21,8 @@ DEAD_LETTERS_KEPT_S = "dead_letters_kept_s"
 EVENTS_KEPT_S = "events_kept_s"
 MAX_DOUBLE_RUNS = "max_double_runs"
 DOUBLE_RUNS_KEPT_S = "double_runs_kept_s"
+MAX_OPERATIONS = "max_operations"
+OPERATIONS_KEPT_S = "operations_kept_s"
 # Times by which a leader judges its machines, in milliseconds.
 LEASE_MS = "lease_ms"
 LEASE_MARGIN_MS = "lease_margin_ms"
@@ -52,6 +54,8 @@ INTEGERS: dict[str, IntegerRule] = {
     EVENTS_KEPT_S: IntegerRule(default=_DAY_S, low=1, high=_LONGEST_S),
     MAX_DOUBLE_RUNS: IntegerRule(default=100_000, low=1, high=100_000_000),
     DOUBLE_RUNS_KEPT_S: IntegerRule(default=30 * _DAY_S, low=1, high=_LONGEST_S),
+    MAX_OPERATIONS: IntegerRule(default=10_000, low=1, high=1_000_000),
+    OPERATIONS_KEPT_S: IntegerRule(default=30 * _DAY_S, low=1, high=_LONGEST_S),
     LEASE_MS: IntegerRule(default=30_000, low=3_000, high=3_600_000),
     LEASE_MARGIN_MS: IntegerRule(default=5_000, low=500, high=600_000),
     RENEW_MS: IntegerRule(default=10_000, low=500, high=1_200_000),

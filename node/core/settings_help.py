@@ -19,6 +19,8 @@ MEANINGS: Mapping[str, str] = {
     settings.EVENTS_KEPT_S: "How far back events, and with them views of the past (--at), reach, in seconds.",
     settings.MAX_DOUBLE_RUNS: "Lines of the ledger of double runs that are kept; the oldest go first.",
     settings.DOUBLE_RUNS_KEPT_S: "How long a line of the ledger of double runs is kept, in seconds.",
+    settings.MAX_OPERATIONS: "Ended operations that are kept; the oldest go first.",
+    settings.OPERATIONS_KEPT_S: "How long an operation is kept after its end, in seconds.",
     settings.LEASE_MS: "How long a command may run without its machine hearing from the leader, in milliseconds.",
     settings.LEASE_MARGIN_MS: "What the leader waits after the end of a lease before it calls a machine lost.",
     settings.RENEW_MS: "How often a machine renews its leases, in milliseconds.",

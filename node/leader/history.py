@@ -55,6 +55,7 @@ class History:
                 self._dead_letters,
                 self._events,
                 self._double_runs,
+                self._operations,
                 self._replies,
                 self._keys,
                 self._batches,
@@ -124,6 +125,19 @@ class History:
         if not found:
             return None
         trim = HistoryTrim(before_us=found[-1].at_us + 1, double_runs=[item.id for item in found])
+        return _Page(trim, len(found) == _PAGE_ROWS)
+
+    def _operations(self, now_us: int) -> _Page | None:
+        past = self._replica.past
+        kept_us = self._setting(settings.OPERATIONS_KEPT_S) * 1_000_000
+        excess = past.ended_operation_count() - self._setting(settings.MAX_OPERATIONS)
+        if excess > 0:
+            found = past.ended_operations(now_us, min(excess, _PAGE_ROWS))
+        else:
+            found = _overdue(past.ended_operations(now_us - kept_us, _PAGE_ROWS), now_us, kept_us)
+        if not found:
+            return None
+        trim = HistoryTrim(before_us=found[-1].at_us + 1, operations=[item.id for item in found])
         return _Page(trim, len(found) == _PAGE_ROWS)
 
     def _replies(self, now_us: int) -> _Page | None:

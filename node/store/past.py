@@ -76,6 +76,16 @@ def double_run_count(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT count(*) FROM double_runs").fetchone()[0])
 
 
+def ended_operations(db: sqlite3.Connection, before_us: int, limit: int) -> list[Aged]:
+    """Operations that ended before that."""
+    sql = "SELECT id, ended_at FROM operations WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at, id LIMIT ?"
+    return _aged(db, sql, before_us, limit)
+
+
+def ended_operation_count(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT count(*) FROM operations WHERE ended_at > 0").fetchone()[0])
+
+
 def replies(db: sqlite3.Connection, before_us: int, limit: int) -> list[Aged]:
     """Stored replies of entries older than that."""
     return _aged(db, "SELECT id, at FROM replies WHERE at < ? ORDER BY at, id LIMIT ?", before_us, limit)

@@ -259,6 +259,15 @@ class Store:
         with _opened(self._history).transaction() as db:
             return past.double_run_count(db)
 
+    def ended_operations(self, before_us: int, limit: int) -> list[Aged]:
+        """Operations that ended before that, oldest first."""
+        with _opened(self._history).transaction() as db:
+            return past.ended_operations(db, before_us, limit)
+
+    def ended_operation_count(self) -> int:
+        with _opened(self._history).transaction() as db:
+            return past.ended_operation_count(db)
+
     def expired_replies(self, before_us: int, limit: int = 1_000) -> list[Aged]:
         """Keys of stored replies of entries older than that, oldest first."""
         with _opened(self._history).transaction() as db:

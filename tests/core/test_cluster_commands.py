@@ -140,6 +140,8 @@ def test_what_is_kept_by_default() -> None:
         "events_kept_s": day_s,
         "max_double_runs": 100_000,
         "double_runs_kept_s": 30 * day_s,
+        "max_operations": 10_000,
+        "operations_kept_s": 30 * day_s,
     }
 
 

@@ -10,7 +10,7 @@ from cortex.v1.types_pb2 import Operation, TaskSpec
 from node.core.faults import Code
 from node.core.model import CANCELLED, DEAD_LETTER, QUEUED, Key, Table
 from node.core.operations import DONE, IDS_LIMIT, LIVE_LIMIT, REFUSED, RUNNING, SCHEDULED, STOPPED, UNDONE
-from tests.core.cluster import Machine, assign, cluster, complete, fenced, retry
+from tests.core.cluster import Machine, assign, cluster, complete, fenced, queue_timeout, retry
 from tests.core.operating import advance, bulk, discard, letter, priority, retry_all, start, stop
 
 WINDOW_US = 10_000_000
@@ -334,6 +334,21 @@ def test_a_run_needs_nodes_that_work() -> None:
     assert not m.state.tasks
 
 
+def test_an_operation_that_lives_is_not_trimmed() -> None:
+    m = cluster()
+    m.one(bulk("retry", ids=[letter(m)]))
+    m.one(retry_all(operation="op2"))
+    trim = Command(history_trim={"before_us": m.now_us + 1, "operations": ["op1", "op2", "op3"]})
+    assert m.one(trim).accepted
+    assert Key(Table.OPERATIONS, "op1") not in m.rows
+    assert row(m, "op2").state == SCHEDULED
+    assert [event.detail for event in m.last_events()] == ["1 operations"]
+    assert m.one(advance("op2", begin=True, done=True)).accepted
+    early = Command(history_trim={"before_us": m.now_us, "operations": ["op2"]})
+    assert m.one(early).accepted
+    assert row(m, "op2").state == DONE
+
+
 def test_a_bound_on_what_is_under_way() -> None:
     m = cluster()
     for number in range(LIVE_LIMIT):
@@ -369,3 +384,18 @@ def _run(*nodes: str) -> Command:
     operation.run.name = "uptime"
     operation.run.spec.CopyFrom(m.submission().spec)
     return Command(operation_start=OperationStart(operation=operation))
+
+
+def test_letters_without_a_report_have_a_cause_too() -> None:
+    m = cluster()
+    waits = m.submit(queue_timeout_ms=1)
+    m.one(queue_timeout(waits), after_us=10_000)
+    assert m.task(waits).fingerprint == "queue_timeout"
+    lost = m.submit()
+    while m.task(lost).state != DEAD_LETTER:
+        m.one(fenced("task_lost", lost, m.assign(lost)))
+    assert m.task(lost).fingerprint == "lost"
+    m.one(bulk("retry", fingerprint="lost"))
+    m.one(advance("op1", begin=True, total=1, next_cursor="1", ids=[lost, waits], done=True))
+    assert states(m, lost, waits) == [QUEUED, DEAD_LETTER]
+    assert m.task(lost).fingerprint == ""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from cortex.v1 import cluster_pb2, log_pb2, types_pb2, worker_pb2
 from cortex.v1.log_pb2 import Command, Entry, Reply
-from cortex.v1.types_pb2 import DoubleRun, Event, StoredReply, SubmitKey, Task
+from cortex.v1.types_pb2 import DoubleRun, Event, Operation, StoredReply, SubmitKey, Task
 from cortex.v1.worker_pb2 import LeaderMessage, WorkerMessage
 from node.conditions.direct import DirectJudge
 from node.conditions.port import Judge
@@ -84,6 +84,13 @@ class FakePast:
 
     def double_run_count(self) -> int:
         return len(self.of(DoubleRun))
+
+    def ended_operations(self, before_us: int, limit: int) -> list[Aged]:
+        found = [Aged(row.id, row.ended_at_us) for row in self.of(Operation) if 0 < row.ended_at_us < before_us]
+        return sorted(found, key=_age)[:limit]
+
+    def ended_operation_count(self) -> int:
+        return len([row for row in self.of(Operation) if row.ended_at_us])
 
     def expired_replies(self, before_us: int, limit: int) -> list[Aged]:
         found = [Aged(row_key(row).id, row.at_us) for row in self.of(StoredReply) if row.at_us < before_us]

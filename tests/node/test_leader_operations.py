@@ -231,6 +231,25 @@ def test_a_fault_of_the_log_is_tried_again() -> None:
     virtual(main)
 
 
+def test_ended_operations_leave_after_a_month_or_beyond_a_count() -> None:
+    async def main() -> None:
+        ward = Ward()
+        ward.cluster.begin()
+        setting = Command(settings_change={"name": "max_operations", "value": "2"})
+        ward.replica.apply_commands(setting)
+        for number in range(4):
+            ward.replica.apply_commands(retry_all(operation=f"op{number}"))
+            await ward.until(DONE, operation_id=f"op{number}")
+        past = ward.replica.past
+        await asyncio.sleep(60 * 60)
+        assert sorted(row.id for row in past.of(Operation)) == ["op2", "op3"]
+        await asyncio.sleep(31 * 24 * 3600)
+        assert not past.of(Operation)
+        await ward.cluster.stop()
+
+    virtual(main)
+
+
 @pytest.mark.parametrize("seed", range(25))
 def test_each_letter_is_enqueued_once_whoever_leads(seed: int) -> None:
     """Leaders change at random, proposals get lost or land late, letters die again meanwhile."""

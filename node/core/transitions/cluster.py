@@ -7,7 +7,7 @@ from cortex.v1.log_pb2 import HistoryTrim, NodeCordon, NodeJoin, NodeLeave, Sett
 from cortex.v1.types_pb2 import DoubleRun, Event, Node, NodeState, Setting, StoredReply
 from node.core import checks, settings
 from node.core.faults import Code
-from node.core.model import ENDED, Table, reply_key
+from node.core.model import ENDED, LIVE_OPERATION, Table, reply_key
 from node.core.transitions import alarms, batches, drains, keys
 from node.core.transitions.draft import Draft, Refusal
 
@@ -163,6 +163,7 @@ def trim_size(command: HistoryTrim) -> int:
         command.submit_keys,
         command.batches,
         command.double_runs,
+        command.operations,
     )
     return sum(len(rows) for rows in named)
 
@@ -177,6 +178,7 @@ def history_trim(draft: Draft, command: HistoryTrim) -> Refusal | None:
         "replies": sum(_trim_reply(draft, ref.client, ref.request_id) for ref in command.requests),
         "submit keys": sum(_trim_submit_key(draft, key) for key in command.submit_keys),
         "double runs": sum(_trim_double_run(draft, command.before_us, line) for line in command.double_runs),
+        "operations": sum(_trim_operation(draft, command.before_us, one) for one in command.operations),
     }
     for ref in command.batches:
         _trim_batch(draft, reply_key(ref.client, ref.request_id))
@@ -213,6 +215,14 @@ def _trim_double_run(draft: Draft, before_us: int, line: str) -> bool:
     if not isinstance(row, DoubleRun) or row.at_us >= before_us:
         return False
     draft.put_row(Table.DOUBLE_RUNS, line, None)
+    return True
+
+
+def _trim_operation(draft: Draft, before_us: int, operation_id: str) -> bool:
+    row = draft.operation_row(operation_id)
+    if row is None or row.state in LIVE_OPERATION or row.ended_at_us >= before_us:
+        return False
+    draft.put_row(Table.OPERATIONS, operation_id, None)
     return True
 
 

@@ -22,6 +22,8 @@ from node.core.transitions import keys, restarts, tally
 from node.core.transitions.draft import Draft, Refusal
 
 _ERROR_CHARS = 1000
+# What no report of an attempt has a fingerprint for is one cause by itself.
+_CAUSES = {types_pb2.CAUSE_LOST: "lost", types_pb2.CAUSE_QUEUE_TIMEOUT: "queue_timeout"}
 
 
 # Steps that several transitions share
@@ -67,6 +69,7 @@ def cancelled(draft: Draft, task: Task, reason: str, result: TaskResult | None =
 
 def end_as_dead_letter(draft: Draft, new: Task, reason: str) -> None:
     """End `new` as dead letter; put() and event() are the caller's, so that they keep their order."""
+    new.fingerprint = _CAUSES.get(new.cause, new.fingerprint)
     end(draft, new, DEAD_LETTER)
     new.reason = reason
 

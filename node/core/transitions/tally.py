@@ -5,14 +5,17 @@ from __future__ import annotations
 from cortex.v1 import types_pb2
 from cortex.v1.types_pb2 import Operation, Task
 from node.core import operations
-from node.core.model import COMPLETED, DEAD_LETTER, FAILED, Table
+from node.core.model import COMPLETED, DEAD_LETTER, FAILED, LIVE_OPERATION, Table
 from node.core.transitions.draft import Draft
 
 
 def count_end(draft: Draft, task: Task) -> None:
-    """A task that an operation created or revived ended as `task` says; counted after the operation's end, too."""
+    """A task that an operation created or revived ended as `task` says; counted after the operation's end, too.
+
+    What a workflow ends is not named by the entry, so that an operation that has ended may not be known then.
+    """
     old = draft.operation_row(task.operation)
-    if old is None:
+    if old is None or (task.workflow_id and old.state not in LIVE_OPERATION):
         return
     new = edit(draft, old)
     if task.state == COMPLETED:
