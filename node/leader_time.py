@@ -21,40 +21,54 @@ class LeaderTime:
         self._voters = voters
         self._base_us = 0
         self._base_boot_us = clock.boot_us()
+        # The last stamp, and the last reading, from which later ones go on.
         self._last_us = 0
+        self._read_us = 0
+        self._read_boot_us = self._base_boot_us
         # Walls against our boot clock: our own wall may have jumped since they were heard.
         self._peers: dict[str, int] = {}
         self.distrusts_wall = False
-        self._told = False
+        # How far the wall clock is ahead while it is not followed.
+        self.ahead_us = 0
+        self.told = False
         self._log = structlog.get_logger()
 
     def applied(self, at_us: int) -> None:
         """An entry of this time was applied."""
         if at_us > self._base_us:
             self._base_us, self._base_boot_us = at_us, self._clock.boot_us()
+        if at_us > self._last_us:
+            # Another leader's: what this daemon made of its own clock meanwhile binds nobody.
+            self._read_us = 0
 
     def observe(self, peer: str, wall_us: int) -> None:
         """A voter's wall clock, just received."""
         self._peers[peer] = wall_us - self._clock.boot_us()
 
     def now_us(self) -> int:
-        wall_us = self._clock.wall_us()
-        elapsed_us = self._base_us + self._clock.boot_us() - self._base_boot_us
+        """Never less than it was, also where the wall clock that it followed goes back."""
+        wall_us, boot_us = self._clock.wall_us(), self._clock.boot_us()
+        elapsed_us = self._base_us + boot_us - self._base_boot_us
         jumped = self._base_us > 0 and wall_us > elapsed_us + JUMP_US and not self._majority_agrees(wall_us)
         self.distrusts_wall = jumped
+        self.ahead_us = wall_us - elapsed_us if jumped else 0
         # Right after a start nobody was heard yet, and the last entry may be hours old: no alarm.
-        if jumped != self._told and 2 * (1 + len(self._peers)) > self._voters:
-            self._told = jumped
+        if jumped != self.told and 2 * (1 + len(self._peers)) > self._voters:
+            self.told = jumped
             self._tell(wall_us - elapsed_us)
-        return elapsed_us if jumped else max(wall_us, elapsed_us)
+        now_us = elapsed_us if jumped else max(wall_us, elapsed_us)
+        if self._read_us:
+            now_us = max(now_us, self._read_us + boot_us - self._read_boot_us)
+        self._read_us, self._read_boot_us = now_us, boot_us
+        return now_us
 
     def stamp_us(self) -> int:
-        """Time for the next entry: later than any stamped before."""
-        self._last_us = max(self.now_us(), self._last_us + 1)
+        """Time for the next entry: later than any stamped or applied before."""
+        self._last_us = max(self.now_us(), self._last_us + 1, self._base_us + 1)
         return self._last_us
 
     def _tell(self, ahead_us: int) -> None:
-        if self._told:
+        if self.told:
             remedy = "Set this machine's clock, best by NTP; leader time goes on without it until then."
             self._log.error("clock not followed", ahead_s=round(ahead_us / 1e6, 3), remedy=remedy)
         else:

@@ -109,6 +109,10 @@ class Replica:
     def now_us(self) -> int:
         return self.time.now_us()
 
+    @property
+    def clock_ahead_us(self) -> int:
+        return self.time.ahead_us if self.time.told else 0
+
     async def start(self) -> None:
         self.saver.start()
         await self.consensus.start()

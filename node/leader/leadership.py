@@ -22,6 +22,7 @@ from node.core.model import Change
 from node.env import Env
 from node.leader import views
 from node.leader.alarms import Alarms
+from node.leader.clock import ClockAlarm
 from node.leader.dispatch import Dispatch
 from node.leader.drains import Drains
 from node.leader.express import Express
@@ -189,6 +190,7 @@ class _Reign:
         self.rehearsals = Rehearsals(clock, replica, self.planner, env.new_id)
         self._drains = Drains(clock, replica, settings, self.rehearsals)
         self._alarms = Alarms(replica, settings)
+        self._clock_alarm = ClockAlarm(replica, settings)
         self.express = Express(replica, self.roster, self.planner, quiet)
         self._dispatch = Dispatch(clock, Times(replica, settings), self.roster, self._leases, self._reports)
         self.sessions = Sessions(
@@ -220,6 +222,7 @@ class _Reign:
             self.vacate.run,
             self._drains.run,
             self._alarms.run,
+            self._clock_alarm.run,
         ]
         self._duties = [asyncio.ensure_future(self._keep(duty)) for duty in duties]
 

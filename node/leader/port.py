@@ -74,6 +74,10 @@ class Replica(Protocol):
     def now_us(self) -> int:
         """Leader time, unix microseconds."""
 
+    @property
+    def clock_ahead_us(self) -> int:
+        """How far this machine's clock is ahead of leader time while that does not follow it; else 0."""
+
     async def execute(
         self, commands: Sequence[Command], *, client: str = "", request_id: str = "", actor: str = ""
     ) -> Reply:

@@ -134,6 +134,7 @@ class FakeReplica:
         self.quorum.set()
         self.applied = asyncio.Event()
         self.confirmations = 0
+        self.clock_ahead_us = 0
         self.voters: dict[str, bool] = {"leader": True}
         self.transfers: list[str] = []
         self.transferred = asyncio.Event()
