@@ -13,6 +13,7 @@ ENDED = frozenset(
     {types_pb2.WORKFLOW_STATE_COMPLETED, types_pb2.WORKFLOW_STATE_FAILED, types_pb2.WORKFLOW_STATE_CANCELLED}
 )
 MAX_INDENT = 8
+MAX_NEEDS = 6
 
 
 def workflow_state(state: types_pb2.WorkflowState.ValueType) -> str:
@@ -158,7 +159,9 @@ def needs(row: types_pb2.Task, by_member: dict[int, types_pb2.Task]) -> str:
     """Keys of what it depends on; of a map with all its tasks, the map's key."""
     if getattr(row, "finally") and not row.depends_on:
         return "(all others)"
-    return ", ".join(_folded([by_member[member] for member in row.depends_on if member in by_member]))
+    keys = _folded([by_member[member] for member in row.depends_on if member in by_member])
+    more = len(keys) - MAX_NEEDS
+    return ", ".join(keys[:MAX_NEEDS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _folded(rows: Sequence[types_pb2.Task]) -> list[str]:

@@ -13,8 +13,10 @@ from google.protobuf.message import Message
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import log_pb2
+from cortex.v1.types_pb2 import Task
 from node.core import validate
 from node.core.faults import Code, Fault
+from node.core.model import QUEUED
 from node.core.state import ClusterState
 from node.env import Env
 from node.leader.leadership import Leadership
@@ -22,6 +24,7 @@ from node.link import Caller, Link, LinkClosed
 from node.replica import Replica, no_leader
 from node.rpc.errors import from_reply, link_lost
 from node.rpc.lookup import Lookup
+from node.rpc.waiting import Reasons, from_leader
 from node.store.asof import At, Moment
 
 M = TypeVar("M", bound=Message)
@@ -61,6 +64,21 @@ class Calls:
     def _state(self) -> ClusterState:
         return self._replica.state
 
+    async def _with_reasons(self, tasks: list[Task], caller: Caller) -> list[Task]:
+        """The tasks, those that wait with their reason, which only the leader knows."""
+        if all(task.state != QUEUED for task in tasks):
+            return tasks
+        leadership = self._parts.leadership
+        if self._replica.serving:
+            return Reasons(self._replica.now_us(), lambda task: leadership.wait_reason(task.id)).fill(tasks)
+        try:
+            reply = await self._ask_leader(
+                "ListNodes", pb.ListNodesRequest(waiting=True), pb.ListNodesReply, caller
+            )
+        except Fault:
+            return tasks
+        return Reasons(self._replica.now_us(), from_leader(reply.waiting)).fill(tasks)
+
     async def _execute(
         self, commands: Sequence[log_pb2.Command], mutation: pb.Mutation, caller: Caller
     ) -> log_pb2.Reply:
@@ -75,6 +93,8 @@ class Calls:
     async def _mutate(
         self, commands: Sequence[log_pb2.Command], mutation: pb.Mutation, caller: Caller
     ) -> pb.MutationReply:
+        if not mutation.request_id:
+            mutation = pb.Mutation(client=mutation.client, request_id=self._parts.env.new_id())
         reply = await self._execute(commands, mutation, caller)
         ids = [answer.id for answer in accepted(reply)]
         return pb.MutationReply(operation_id=mutation.request_id, index=reply.index, ids=ids)

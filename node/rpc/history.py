@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cortex.v1 import cluster_pb2 as pb
-from cortex.v1 import types_pb2
 from node.core.faults import Code, Fault
 from node.core.model import LIVE
 from node.link import Caller
 from node.rpc.calls import Calls, Handlers, page_limit
 from node.rpc.views import without_output
-from node.rpc.waiting import Reasons, from_leader
 from node.store.asof import At, Moment
 from node.store.diff import RowDiff
 from node.store.events import EventQuery
@@ -43,8 +41,10 @@ class HistoryCalls(Calls):
         stored = self._replica.store.list_events(EventQuery(task=task.id, limit=_ROWS_LIMIT)).events
         known = {event.id for event in stored}
         events = [*stored, *(e for e in self._replica.unsaved_events(task.id) if e.id not in known)]
+        # A watch that goes on from this index must see all that is not in this row.
+        index = self._state.index
         (task,) = await self._with_reasons([task], caller)
-        return pb.GetTaskReply(task=task, events=events, index=self._state.index, age_us=self._age_us())
+        return pb.GetTaskReply(task=task, events=events, index=index, age_us=self._age_us())
 
     async def _task_at(self, task_id: str, moment: Moment) -> pb.GetTaskReply:
         task, events, at = await self._replica.read(lambda reads: reads.task_at(task_id, moment))
@@ -94,21 +94,6 @@ class HistoryCalls(Calls):
         if query.text:
             return await self._replica.read(lambda reads: reads.list_tasks(query)), None
         return self._replica.store.list_tasks(query), None
-
-    async def _with_reasons(self, tasks: list[types_pb2.Task], caller: Caller) -> list[types_pb2.Task]:
-        """The tasks, those that wait with their reason, which only the leader knows."""
-        if all(task.state != types_pb2.TASK_STATE_QUEUED for task in tasks):
-            return tasks
-        leadership = self._parts.leadership
-        if self._replica.serving:
-            return Reasons(self._replica.now_us(), lambda task: leadership.wait_reason(task.id)).fill(tasks)
-        try:
-            reply = await self._ask_leader(
-                "ListNodes", pb.ListNodesRequest(waiting=True), pb.ListNodesReply, caller
-            )
-        except Fault:
-            return tasks
-        return Reasons(self._replica.now_us(), from_leader(reply.waiting)).fill(tasks)
 
     async def list_events(self, request: pb.ListEventsRequest, caller: Caller) -> pb.ListEventsReply:
         await self._fresh(request.freshness, saved=True)

@@ -69,8 +69,10 @@ class WorkflowCalls(Calls):
         moment = await self._moment(request.at)
         row = self._lookup.workflow(request.id)
         if moment is None:
-            status = _status(row, self._replica.members(row))
-            return pb.GetWorkflowReply(status=status, index=self._state.index, age_us=self._age_us())
+            # A watch that goes on from this index must see all that is not in these rows.
+            index, tasks = self._state.index, self._replica.members(row)
+            status = _status(row, await self._with_reasons(tasks, caller))
+            return pb.GetWorkflowReply(status=status, index=index, age_us=self._age_us())
         was, tasks, at = await self._replica.read(lambda reads: reads.workflow_at(row.id, moment))
         if was is None:
             message = f"Workflow {row.id} was not there at index {at.index}."

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import Cluster
-from tests.e2e.workflow_kit import Journal, run, step, wait_for_leader
+from tests.e2e.workflow_kit import Journal, run, step, submit, until, wait_for_leader
 from tui.workflow import Workflow
 
 pytestmark = pytest.mark.e2e
@@ -237,6 +237,17 @@ async def test_the_command_line_end_to_end(cluster: Cluster, tmp_path: Path) -> 
     tasks_listed = json.loads(cluster.cortex("tasks", "--workflow", document["id"], "--json").stdout)
     assert {task["task_key"] for task in tasks_listed["tasks"]} == {"a", "b"}
     assert cluster.cortex("logs", "--stdout", document["tasks"]["a"]["task_id"]).stdout == b"hi\n"
+
+
+async def test_show_says_what_a_task_waits_for(cluster: Cluster) -> None:
+    flow = Workflow("nowhere").task("a", "true").task("b", "true", depends_on="a", on="nosuch")
+    async with cluster.client() as client:
+        workflow_id = await submit(client, flow)
+        await until(client, workflow_id, "b", "queued")
+        for address in cluster.nodes.values():
+            one = cluster.cortex("--cluster", address.address, "workflow", "show", "--json", workflow_id)
+            assert "target_node is nosuch" in json.loads(one.stdout)["tasks"]["b"]["reason"]
+        await client.cancel_workflow(workflow_id)
 
 
 @pytest.mark.parametrize(

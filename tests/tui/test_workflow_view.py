@@ -115,6 +115,8 @@ def test_dependencies_on_a_map_are_folded() -> None:
     mapped = [member(number, template="each") for number in range(3)]
     rows = {task.member: task for task in [*mapped, member(3), member(4, 0, 1, 2, 3)]}
     assert workflow_view.needs(rows[4], rows) == "each[3], t3"
+    wide = {task.member: task for task in [*map(member, range(20)), member(20, *range(20))]}
+    assert workflow_view.needs(wide[20], wide) == "t0, t1, t2, t3, t4, t5 and 14 more"
 
 
 def test_reasons_of_skips_say_what_they_are_about() -> None:

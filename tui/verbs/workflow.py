@@ -124,7 +124,7 @@ async def _wait(client: ClusterClient, workflow_id: str) -> int:
             raise
         remedy = f"See how far it is with `cortex workflow show {clean(workflow_id)}`."
         raise ClusterError(error.code, f"{error.message} The workflow goes on.", remedy) from error
-    _say_workflow(status)
+    _say_workflow(status, now_us())
     return int(status.workflow.state != types_pb2.WORKFLOW_STATE_COMPLETED)
 
 
@@ -189,7 +189,7 @@ def show(workflow_id: str, at: cluster_pb2.Moment | None) -> None:
             emit_as_of(workflow_view.show(reply.status), reply)
             return
         say_moment(reply)
-        _say_workflow(reply.status)
+        _say_workflow(reply.status, reply.at.at_us if reply.HasField("at") else now_us())
 
     run(work)
 
@@ -240,11 +240,11 @@ def _list_row(row: types_pb2.Workflow, now: int) -> tuple[str, ...]:
     )
 
 
-def _say_workflow(status: cluster_pb2.WorkflowStatus) -> None:
+def _say_workflow(status: cluster_pb2.WorkflowStatus, now: int) -> None:
     if settings().json:
         emit(workflow_view.show(status))
         return
-    row, now = status.workflow, now_us()
+    row = status.workflow
     ended = row.count - row.remaining
     document = workflow_view.show(status)
     fields = {
