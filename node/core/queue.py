@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import insort
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -40,15 +41,26 @@ class Entry(NamedTuple):
 
 
 class Shape:
-    """One distinct ask, and what it has in common with those that differ in amounts only."""
+    """One distinct ask. `common` is one object for all that differ in amounts only."""
 
-    __slots__ = ("ask", "common", "groups", "thresholds")
+    __slots__ = ("ask", "common", "groups", "kind", "thresholds")
+
+    def __init__(self, ask: Ask, common: Common) -> None:
+        self.ask = ask
+        self.kind = ask.type
+        self.common = common
+        self.thresholds: list[Filter] = thresholds(ask)
+        self.groups = 0
+
+
+class Common:
+    """What shapes have in common that differ in amounts only."""
+
+    __slots__ = ("ask", "shapes")
 
     def __init__(self, ask: Ask) -> None:
         self.ask = ask
-        self.common = without_amounts(ask)
-        self.thresholds: list[Filter] = thresholds(ask)
-        self.groups = 0
+        self.shapes = 0
 
 
 class GroupKey(NamedTuple):
@@ -63,7 +75,7 @@ class GroupKey(NamedTuple):
 class Group:
     """Waiting tasks that ask for the same node, locks and limit."""
 
-    __slots__ = ("_fresh", "cursor", "entries", "head", "key", "shape", "shared", "size")
+    __slots__ = ("_fresh", "cursor", "entries", "front", "head", "key", "shape", "shared", "size")
 
     def __init__(self, key: GroupKey, shape: Shape) -> None:
         self.key = key
@@ -72,6 +84,7 @@ class Group:
         self.entries: list[Entry] = []  # in order from `head` on; due ones, and struck-out ones
         self.head = 0
         self.cursor = 0  # where a pass is
+        self.front: Entry | None = None  # the first due task, when the queue last looked
         self.size = 0  # due or not
         self._fresh: list[Entry] = []
 
@@ -119,6 +132,10 @@ class Queue:
         self._entries: dict[str, Entry] = {}
         self._groups: dict[GroupKey, Group] = {}
         self._shapes: dict[Ask, Shape] = {}
+        self._commons: dict[Ask, Common] = {}
+        self._kinds: Counter[int] = Counter()
+        self._heads: list[Entry] = []  # first due task of each group, in order
+        self._changed: set[Group] = set()  # groups that may have another one
         self._later: list[tuple[int, Entry]] = []
         self._infos: dict[str, NodeInfo] = {}
         self._serial = 0
@@ -159,6 +176,7 @@ class Queue:
         while (due_us := self.next_due_us()) is not None and due_us <= now_us:
             entry = heapq.heappop(self._later)[1]
             entry.group.put(entry)
+            self._changed.add(entry.group)
 
     def all_groups(self) -> Iterable[Group]:
         """Groups that have a task, due or not."""
@@ -166,15 +184,33 @@ class Queue:
 
     def groups(self) -> Iterator[Group]:
         """Groups that have a due task."""
-        return (group for group in self._groups.values() if self.first(group) is not None)
+        return (entry.group for entry in self.heads())
+
+    def kinds(self) -> list[int]:
+        """Types of which tasks are queued, due or not."""
+        return [kind for kind, count in self._kinds.items() if count]
+
+    def heads(self) -> list[Entry]:
+        """The first due task of each group, in order; not to be changed."""
+        changed = self._changed
+        if changed:
+            self._changed = set()
+            kept = [entry for entry in self._heads if entry.group not in changed]
+            for group in changed:
+                group.front = self._first(group)
+                if group.front is not None:
+                    kept.append(group.front)
+            kept.sort()
+            self._heads = kept
+        return self._heads
 
     def group_of(self, task_id: str) -> Group | None:
         """Group of a queued task, due or not."""
         entry = self._entries.get(task_id)
         return entry.group if entry is not None else None
 
-    def first(self, group: Group) -> Entry | None:
-        """First due task of a group, where a pass over it begins; struck-out ones before it are dropped."""
+    def _first(self, group: Group) -> Entry | None:
+        """First due task of a group; struck-out ones before it are dropped."""
         group.settle()
         entries, live = group.entries, self._entries
         at, end = group.head, len(entries)
@@ -183,16 +219,17 @@ class Queue:
             if live.get(entry.id) is entry:
                 break
             at += 1
-        group.head = group.cursor = at
+        group.head = at
         if at > _SLACK and at * 2 > end:
             del entries[:at]
-            group.head = group.cursor = 0
+            group.head = 0
         return entries[group.head] if at < end else None
 
-    def following(self, group: Group) -> Entry | None:
-        """The next due task of a group in this pass."""
+    def following(self, entry: Entry) -> Entry | None:
+        """The due task after `entry` in its group; asked for one after the other, from heads() on."""
+        group = entry.group
         entries, live = group.entries, self._entries
-        at, end = group.cursor + 1, len(entries)
+        at, end = (group.head if entry is group.front else group.cursor) + 1, len(entries)
         while at < end:
             entry = entries[at]
             if live.get(entry.id) is entry:
@@ -204,13 +241,12 @@ class Queue:
 
     def waiting(self, limit: int) -> list[str]:
         """Ids of the first due tasks, in order."""
-        heads = [entry for group in self._groups.values() if (entry := self.first(group)) is not None]
-        heapq.heapify(heads)
+        heads = list(self.heads())  # sorted is a heap, too
         found: list[str] = []
         while heads and len(found) < limit:
             entry = heads[0]
             found.append(entry.id)
-            following = self.following(entry.group)
+            following = self.following(entry)
             if following is None:
                 heapq.heappop(heads)
             else:
@@ -248,20 +284,34 @@ class Queue:
             heapq.heappush(self._later, (due_us, entry))
         else:
             group.put(entry)
+            self._changed.add(group)
 
     def _strike(self, task_id: str) -> None:
-        group = self._entries.pop(task_id).group
+        entry = self._entries.pop(task_id)
+        group = entry.group
         group.size -= 1
         if group.size == 0:
-            del self._groups[group.key]
-            group.shape.groups -= 1
-            if group.shape.groups == 0:
-                del self._shapes[group.shape.ask]
+            self._drop(group)
         elif group.held() > 2 * group.size + _SLACK:
             group.keep(self._entries)
+            self._changed.add(group)
+        elif entry is group.front:
+            self._changed.add(group)
         if len(self._later) > 2 * len(self._entries) + _SLACK:
             self._later = [item for item in self._later if self._entries.get(item[1].id) is item[1]]
             heapq.heapify(self._later)
+
+    def _drop(self, group: Group) -> None:
+        self._changed.add(group)
+        del self._groups[group.key]
+        shape = group.shape
+        self._kinds[shape.kind] -= 1
+        shape.groups -= 1
+        if shape.groups == 0:
+            del self._shapes[shape.ask]
+            shape.common.shapes -= 1
+            if shape.common.shapes == 0:
+                del self._commons[shape.common.ask]
 
     def _group(self, key: GroupKey, task: Task) -> Group:
         group = self._groups.get(key)
@@ -269,8 +319,14 @@ class Queue:
             ask = ask_of(task.spec)
             shape = self._shapes.get(ask)
             if shape is None:
-                shape = self._shapes[ask] = Shape(ask)
+                alike = without_amounts(ask)
+                common = self._commons.get(alike)
+                if common is None:
+                    common = self._commons[alike] = Common(alike)
+                common.shapes += 1
+                shape = self._shapes[ask] = Shape(ask, common)
             shape.groups += 1
+            self._kinds[shape.kind] += 1
             group = self._groups[key] = Group(key, shape)
         return group
 

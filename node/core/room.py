@@ -120,13 +120,17 @@ class Room:
             made.terms.tasks = -TASK_PENALTY * self.assigned
         return made
 
-    def reserve(self, ask: Ask) -> None:
+    def reserve(self, ask: Ask) -> bool:
+        """Take up a task; whether the node is closed for its type from now on."""
+        kind = ask.type
         self.version += 1
         self.assigned += 1
-        self.counts[ask.type] = self.counts.get(ask.type, 0) + 1
-        self.cpu_millis -= ask.cpu_millis
-        self.memory_bytes -= ask.memory_bytes
-        self.gpus -= ask.gpus
+        self.counts[kind] = held = self.counts.get(kind, 0) + 1
+        if not ask.prefetchable:
+            self.cpu_millis -= ask.cpu_millis
+            self.memory_bytes -= ask.memory_bytes
+            self.gpus -= ask.gpus
+        return held >= self.info.slots.get(kind, 0) + self.prefetch
 
     def obstacles(self, ask: Ask) -> list[Obstacle]:
         """What is in the way of item(), in words."""

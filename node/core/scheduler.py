@@ -11,13 +11,13 @@ shapes × nodes filters at most, plus tasks × log nodes.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cortex.v1.types_pb2 import Placement, Resources, ScoreTerms
 from node.core.filters import Ask, NodeInfo, StateFilter, selectors
-from node.core.queue import AGEING_US, Entry, Group, Queue, Shape
+from node.core.queue import AGEING_US, Common, Entry, Group, Queue, Shape
 from node.core.room import RankItem, Room, Rooms
 from node.core.state import ClusterState
 
@@ -64,12 +64,33 @@ def plan(
 class _NodeHeap:
     """Nodes with room, best first by the place that they have for `ask`."""
 
-    __slots__ = ("ask", "items")
+    __slots__ = ("_most_cpu", "_most_disk", "_most_gpus", "_most_memory", "_most_reserved", "ask", "items")
 
     def __init__(self, rooms: Iterable[Room], ask: Ask) -> None:
         self.ask = ask
         self.items: list[RankItem] = [item for room in rooms if (item := room.item(ask)) is not None]
         heapq.heapify(self.items)
+        rooms = [item[4] for item in self.items]
+        infos = [room.info for room in rooms]
+        self._most_memory = max((info.memory_available_bytes for info in infos), default=0)
+        self._most_disk = max((info.disk_free_bytes for info in infos), default=0)
+        self._most_cpu = max(0, max((room.cpu_millis for room in rooms), default=0))
+        self._most_reserved = max(0, max((room.memory_bytes for room in rooms), default=0))
+        self._most_gpus = max(0, max((room.gpus for room in rooms), default=0))
+
+    def too_small(self, ask: Ask) -> bool:
+        """Whether no node in it has one of the amounts that are asked for, nor will have in this pass."""
+        return (
+            not ask.target  # goes there whatever was sampled
+            and (ask.min_memory_bytes > self._most_memory or ask.min_disk_bytes > self._most_disk)
+        ) or (
+            not ask.prefetchable
+            and (
+                ask.cpu_millis > self._most_cpu
+                or ask.memory_bytes > self._most_reserved
+                or ask.gpus > self._most_gpus
+            )
+        )
 
     def first(self) -> Room | None:
         """The best node now; it stays on top. A place only gets worse, so the top is best once it is current."""
@@ -148,8 +169,7 @@ class _Pass:
         self._queue = queue
         self._locks = state.locks
         self._limit_use = state.limit_use
-        self._heads = [entry for group in queue.groups() if (entry := group.entries[group.head])]
-        kinds = {entry.group.key.type for entry in self._heads}
+        kinds = queue.kinds()
         self._rooms: list[Room] = []
         self._open = dict.fromkeys(kinds, 0)  # nodes that can take one more task of a type
         rooms = Rooms(state)
@@ -162,38 +182,56 @@ class _Pass:
                     self._open[kind] += 1
                 if takes:
                     self._rooms.append(room)
+        self._takers = sum(self._open.values())
         self._names: dict[str, list[Room]] = {}
         self._taken: set[str] = set()
         self._more_use: dict[str, int] = {}
-        self._heaps: dict[Ask, _NodeHeap] = {}
+        self._heaps: dict[Common, _NodeHeap] = {}
         self._candidates: dict[Shape, _Candidates] = {}
 
     def run(self, max_placements: int) -> list[Planned]:
-        queue, opened = self._queue, self._open
-        heads = [entry for entry in self._heads if opened[entry.group.key.type]]
-        heapq.heapify(heads)
         planned: list[Planned] = []
-        while heads and len(planned) < max_placements:
-            entry = heads[0]
-            group = entry.group
-            shape = group.shape
-            candidates = self._candidates.get(shape) or self._new_candidates(shape)
-            if candidates.closed or not opened[shape.ask.type] or (group.shared and self._blocked(group)):
-                heapq.heappop(heads)
-                continue
+        for entry, candidates in self._turns():
             room = candidates.best_for(entry)
             if room is not None:
-                planned.append(Planned(entry.id, _placement(room, shape.ask, entry)))
+                group = entry.group
+                planned.append(Planned(entry.id, _placement(room, group.shape.ask, entry)))
                 self._reserve(room, group)
-            elif candidates.closed:
-                heapq.heappop(heads)
-                continue
-            following = queue.following(group)
-            if following is None:
-                heapq.heappop(heads)
-            else:
-                heapq.heapreplace(heads, following)
+                if len(planned) >= max_placements or not self._takers:
+                    break
         return planned
+
+    def _turns(self) -> Iterator[tuple[Entry, _Candidates]]:
+        """Due tasks in order; of a group none after the first that has no node, lock or limit left."""
+        queue, opened, known = self._queue, self._open, self._candidates
+        heads = queue.heads()
+        behind: list[Entry] = []  # heap of the next ones of groups whose head had its turn
+        at, end = 0, len(heads)
+        while True:
+            if at < end and (not behind or heads[at] < behind[0]):
+                entry = heads[at]
+                at += 1
+            elif behind:
+                entry = heapq.heappop(behind)
+            else:
+                return
+            group = entry.group
+            shape = group.shape
+            if not opened[shape.kind]:
+                continue
+            candidates = known.get(shape)
+            if candidates is None:
+                heap = self._heaps.get(shape.common) or self._new_heap(shape.common)
+                if not heap.items or heap.too_small(shape.ask):
+                    continue
+                candidates = known[shape] = _Candidates(shape, heap)
+            if candidates.closed or (group.shared and self._blocked(group)):
+                continue
+            yield entry, candidates
+            if not candidates.closed:
+                following = queue.following(entry)
+                if following is not None:
+                    heapq.heappush(behind, following)
 
     def _blocked(self, group: Group) -> bool:
         """Whether a lock or limit keeps all of a group waiting; it does so until the pass ends."""
@@ -206,27 +244,22 @@ class _Pass:
 
     def _reserve(self, room: Room, group: Group) -> None:
         ask = group.shape.ask
-        room.reserve(ask)
-        if not room.open(ask.type):
+        if room.reserve(ask):
             self._open[ask.type] -= 1
-        key = group.key
-        if key.locks:
+            self._takers -= 1
+        if group.shared:
+            key = group.key
             self._taken.update(key.locks)
-        if key.limit_count:
-            self._more_use[key.limit_key] = self._more_use.get(key.limit_key, 0) + 1
+            if key.limit_count:
+                self._more_use[key.limit_key] = self._more_use.get(key.limit_key, 0) + 1
 
-    def _new_candidates(self, shape: Shape) -> _Candidates:
-        common = shape.common
-        heap = self._heaps.get(common)
-        if heap is None:
-            rooms = self._named(common.target) if common.target else self._rooms
-            checks = selectors(common)
-            passing = (
-                [room for room in rooms if all(check.passes(room.info) for check in checks)] if checks else rooms
-            )
-            heap = self._heaps[common] = _NodeHeap(passing, common)
-        candidates = self._candidates[shape] = _Candidates(shape, heap)
-        return candidates
+    def _new_heap(self, common: Common) -> _NodeHeap:
+        ask = common.ask
+        rooms = self._named(ask.target) if ask.target else self._rooms
+        checks = selectors(ask)
+        passing = [room for room in rooms if all(check.passes(room.info) for check in checks)] if checks else rooms
+        heap = self._heaps[common] = _NodeHeap(passing, ask)
+        return heap
 
     def _named(self, name: str) -> list[Room]:
         if not self._names:
