@@ -23,7 +23,11 @@ from node.core.transitions.draft import Draft, Refusal
 
 _ERROR_CHARS = 1000
 # What no report of an attempt has a fingerprint for is one cause by itself.
-_CAUSES = {types_pb2.CAUSE_LOST: "lost", types_pb2.CAUSE_QUEUE_TIMEOUT: "queue_timeout"}
+_CAUSES = {
+    types_pb2.CAUSE_LOST: "lost",
+    types_pb2.CAUSE_QUEUE_TIMEOUT: "queue_timeout",
+    types_pb2.CAUSE_DRAINED: "drained",
+}
 
 
 # Steps that several transitions share

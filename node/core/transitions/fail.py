@@ -30,8 +30,6 @@ IDLE_LIMIT = 5
 RETRY_DELAY_LIMIT_US = 7 * 24 * 3600 * 1_000_000
 
 _FINGERPRINT_CHARS = 64
-# What drains ended is one cause, whatever ran.
-_DRAINED = "drained"
 _FAILURES_KEPT = 10
 _FAILURE_CHARS = 200
 _FAILURES = frozenset(
@@ -179,10 +177,9 @@ def _drained(draft: Draft, task: Task, new: Task) -> None:
     """It may not move, and its node had to be empty: a dead letter."""
     new.cause = types_pb2.CAUSE_DRAINED
     new.error = f"{task.node} had to be empty at the deadline of its drain"
-    new.fingerprint = _DRAINED
-    _record(draft, new)
     restarts.over(new)
     end_as_dead_letter(draft, new, "its machine was lost" if task.lost_at_us else "it is not retryable")
+    _record(draft, new)
     draft.put(task, new)
     draft.event(types_pb2.EVENT_TYPE_DEAD_LETTERED, new, new.error)
 
