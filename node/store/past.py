@@ -40,9 +40,10 @@ def letters(
     db: sqlite3.Connection, fingerprint: str, until_us: int, after: tuple[int, str], limit: int
 ) -> list[Aged]:
     """Dead letters of one cause that died no later than that, behind a position (time, id) of a page before."""
+    # The planner would rather begin each page at the first letter, for the sake of the last.
     sql = (
         "SELECT id, dead_lettered_at FROM te_tasks INDEXED BY te_tasks_by_cause WHERE state = 9"
-        " AND fingerprint = ? AND dead_lettered_at <= ? AND (dead_lettered_at, id) > (?, ?)"
+        " AND fingerprint = ? AND +dead_lettered_at <= ? AND (dead_lettered_at, id) > (?, ?)"
         " ORDER BY dead_lettered_at, id LIMIT ?"
     )
     return [Aged(*row) for row in db.execute(sql, (fingerprint, until_us, *after, limit))]
