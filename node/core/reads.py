@@ -160,4 +160,11 @@ def follow(entry: Entry, state: ClusterState, cold: Cold) -> set[Key]:
         elif kind == "history_trim" and cluster.trim_size(command.history_trim) <= cluster.TRIM_LIMIT:
             for task_id in command.history_trim.ids:
                 key_of(task_id)
+            members = 0
+            for workflow_id in command.history_trim.workflows:
+                row = state.workflows.get(workflow_id) or cold.get(Key(Table.WORKFLOWS, workflow_id))
+                members += row.count if isinstance(row, Workflow) else 0
+                # Beyond that the trim is refused.
+                if members <= cluster.TRIM_LIMIT:
+                    workflow_of(workflow_id)
     return keys

@@ -21,7 +21,7 @@ from node.core.transitions.cluster import REPLY_KEPT_US
 from node.core.transitions.keys import SUBMIT_KEY_KEPT_US
 from node.env import Clock
 from node.leader.port import Replica, Settings
-from node.store.past import Aged
+from node.store.past import Aged, AgedWorkflow
 
 # Rows of one entry: few enough that applying it holds up no loop for long.
 _PAGE_ROWS = 500
@@ -52,6 +52,7 @@ class History:
             more = False
             for find in (
                 self._tasks,
+                self._workflows,
                 self._dead_letters,
                 self._events,
                 self._double_runs,
@@ -80,11 +81,52 @@ class History:
         return True
 
     def _tasks(self, now_us: int) -> _Page | None:
-        counts = self._replica.past.counts().by_state
-        count = sum(counts.get(state, 0) for state in ENDED - {DEAD_LETTER})
-        excess = count - self._setting(settings.MAX_ENDED_TASKS)
+        excess = self._excess()
+        if excess > 0 and self._begins_with_workflow(now_us):
+            return None
         kept_us = self._setting(settings.ENDED_TASKS_KEPT_S) * 1_000_000
         return self._ended(self._replica.past.ended_tasks, now_us, excess, kept_us)
+
+    def _workflows(self, now_us: int) -> _Page | None:
+        """Whole workflows, as many as one entry may take, at least one."""
+        excess = self._excess()
+        if excess > 0 and self._begins_with_workflow(now_us):
+            found = self._old_workflows(now_us, _PAGE_ROWS)
+        else:
+            excess = 0
+            kept_us = self._setting(settings.ENDED_TASKS_KEPT_S) * 1_000_000
+            found = self._old_workflows(now_us - kept_us, _PAGE_ROWS)
+            if not _overdue([Aged(item.id, item.at_us) for item in found], now_us, kept_us):
+                return None
+        chosen: list[AgedWorkflow] = []
+        tasks = 0
+        for item in found:
+            if chosen and (tasks + item.tasks > _PAGE_ROWS or 0 < excess <= tasks):
+                break
+            chosen.append(item)
+            tasks += item.tasks
+        if not chosen:
+            return None
+        trim = HistoryTrim(before_us=chosen[-1].at_us + 1, workflows=[item.id for item in chosen])
+        return _Page(trim, len(chosen) < len(found) or len(found) == _PAGE_ROWS)
+
+    def _begins_with_workflow(self, now_us: int) -> bool:
+        """Whether the oldest of all that has ended is a workflow: what is too many goes by age."""
+        workflows = self._old_workflows(now_us, 1)
+        tasks = self._replica.past.ended_tasks(now_us, now_us - SUBMIT_KEY_KEPT_US, 1)
+        return bool(workflows) and (not tasks or workflows[0].at_us < tasks[0].at_us)
+
+    def _excess(self) -> int:
+        """How many ended tasks there are too many, those of workflows among them."""
+        counts = self._replica.past.counts().by_state
+        count = sum(counts.get(state, 0) for state in ENDED - {DEAD_LETTER})
+        return count - self._setting(settings.MAX_ENDED_TASKS)
+
+    def _old_workflows(self, before_us: int, limit: int) -> list[AgedWorkflow]:
+        """Failed ones hold dead letters, which are kept longer."""
+        now_us = self._replica.now_us()
+        failed_us = now_us - self._setting(settings.DEAD_LETTERS_KEPT_S) * 1_000_000
+        return self._replica.past.ended_workflows(before_us, failed_us, now_us - SUBMIT_KEY_KEPT_US, limit)
 
     def _dead_letters(self, now_us: int) -> _Page | None:
         count = self._replica.past.counts().by_state.get(DEAD_LETTER, 0)

@@ -10,7 +10,7 @@ from cortex.v1.log_pb2 import Command, Reply
 from cortex.v1.types_pb2 import Task
 from node.consensus.port import Peer
 from node.core.state import ClusterState
-from node.store.past import Aged
+from node.store.past import Aged, AgedWorkflow
 from node.store.queries import Counts
 
 
@@ -20,7 +20,12 @@ class Past(Protocol):
     def counts(self) -> Counts: ...
 
     def ended_tasks(self, before_us: int, keyed_before_us: int, limit: int) -> list[Aged]:
-        """Tasks that ended before that, but for dead letters; those with a submit key before both."""
+        """Tasks of no workflow that ended before that, but no dead letters; those with a submit key before both."""
+
+    def ended_workflows(
+        self, before_us: int, failed_before_us: int, keyed_before_us: int, limit: int
+    ) -> list[AgedWorkflow]:
+        """Workflows that ended before that; those that failed, and those with a submit key, before both."""
 
     def old_dead_letters(self, before_us: int, keyed_before_us: int, limit: int) -> list[Aged]: ...
 

@@ -13,7 +13,7 @@ from threading import RLock
 from node.store.errors import StoreDamaged, StoreTooNew, translated
 from node.store.rows import task_text
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 APPLICATION_ID = 0x43545831
 MEMORY = ":memory:"
 

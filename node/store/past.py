@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
+from cortex.v1.types_pb2 import WORKFLOW_STATE_FAILED, Workflow
+
 
 class Aged(NamedTuple):
     """Id of a row, and when it ended or happened (leader time, unix microseconds)."""
@@ -16,20 +18,49 @@ class Aged(NamedTuple):
     at_us: int
 
 
+class AgedWorkflow(NamedTuple):
+    """As Aged, with the number of its tasks."""
+
+    id: str
+    at_us: int
+    tasks: int
+
+
 def ended_tasks(db: sqlite3.Connection, before_us: int, keyed_before_us: int, limit: int) -> list[Aged]:
-    """Tasks that ended before that, but for dead letters; those with a submit key only if also before the other."""
+    """Tasks that ended before that, but for dead letters and members of workflows.
+
+    Those with a submit key only if also before the other.
+    """
     # As literals, which the planner compares with those of the partial index.
     sql = (
-        "SELECT id, completed_at FROM te_tasks INDEXED BY te_tasks_ended WHERE state IN (5, 6, 7, 8)"
+        "SELECT id, completed_at FROM te_tasks INDEXED BY te_tasks_ended"
+        " WHERE state IN (5, 6, 7, 8) AND workflow_id = ''"
         " AND completed_at < ? AND (submit_key = '' OR completed_at < ?) ORDER BY completed_at, id LIMIT ?"
     )
     return _aged(db, sql, before_us, keyed_before_us, limit)
 
 
+def ended_workflows(
+    db: sqlite3.Connection, before_us: int, failed_before_us: int, keyed_before_us: int, limit: int
+) -> list[AgedWorkflow]:
+    """Workflows that ended before that, those that failed also before the other; with a key, before the third."""
+    sql = (
+        "SELECT id, completed_at, row FROM te_workflows INDEXED BY te_workflows_ended WHERE completed_at > 0"
+        f" AND completed_at < ? AND (state <> {int(WORKFLOW_STATE_FAILED)} OR completed_at < ?)"
+        " ORDER BY completed_at, id LIMIT ?"
+    )
+    found = [
+        (AgedWorkflow(key, at_us, row.count), not row.submit_key or at_us < keyed_before_us)
+        for key, at_us, data in db.execute(sql, (before_us, failed_before_us, limit))
+        if (row := Workflow.FromString(data))
+    ]
+    return [aged for aged, free in found if free]
+
+
 def dead_letters(db: sqlite3.Connection, before_us: int, keyed_before_us: int, limit: int) -> list[Aged]:
     """As ended_tasks(), of dead letters alone."""
     sql = (
-        "SELECT id, dead_lettered_at FROM te_tasks INDEXED BY te_tasks_dead WHERE state = 9"
+        "SELECT id, dead_lettered_at FROM te_tasks INDEXED BY te_tasks_dead WHERE state = 9 AND workflow_id = ''"
         " AND dead_lettered_at < ? AND (submit_key = '' OR dead_lettered_at < ?)"
         " ORDER BY dead_lettered_at, id LIMIT ?"
     )

@@ -54,7 +54,8 @@ CREATE INDEX te_tasks_newest ON te_tasks (created_index, id);
 CREATE INDEX te_tasks_by_state ON te_tasks (state, created_index, id);
 CREATE INDEX te_tasks_by_node ON te_tasks (assigned_node, state, created_index, id);
 CREATE INDEX te_tasks_by_workflow ON te_tasks (workflow_id, created_index, id) WHERE workflow_id <> '';
-CREATE INDEX te_tasks_ended ON te_tasks (completed_at, id, submit_key, state) WHERE state IN (5, 6, 7, 8);
+CREATE INDEX te_tasks_ended ON te_tasks (completed_at, id, submit_key, state, workflow_id)
+  WHERE state IN (5, 6, 7, 8) AND workflow_id = '';
 CREATE INDEX te_tasks_dead ON te_tasks (dead_lettered_at, id) WHERE state = 9;
 
 -- What a text filter looks through, apart from the wide rows so that a scan stays narrow.

@@ -230,6 +230,16 @@ class Store:
         with _opened(self._history).transaction() as db:
             return past.ended_tasks(db, before_us, keyed_before_us, limit)
 
+    def ended_workflows(
+        self, before_us: int, failed_before_us: int, keyed_before_us: int, limit: int
+    ) -> list[past.AgedWorkflow]:
+        """Workflows that ended before that, oldest first.
+
+        Those that failed must have ended before `failed_before_us`, too, those with a key before `keyed_before_us`.
+        """
+        with _opened(self._history).transaction() as db:
+            return past.ended_workflows(db, before_us, failed_before_us, keyed_before_us, limit)
+
     def old_dead_letters(self, before_us: int, keyed_before_us: int, limit: int) -> list[Aged]:
         """As ended_tasks(), of dead letters alone."""
         with _opened(self._history).transaction() as db:

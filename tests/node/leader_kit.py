@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from cortex.v1 import cluster_pb2, log_pb2, types_pb2, worker_pb2
 from cortex.v1.log_pb2 import Command, Entry, Reply
-from cortex.v1.types_pb2 import DoubleRun, Event, Operation, StoredReply, SubmitKey, Task
+from cortex.v1.types_pb2 import DoubleRun, Event, Operation, StoredReply, SubmitKey, Task, Workflow, WorkflowState
 from cortex.v1.worker_pb2 import LeaderMessage, WorkerMessage
 from node.conditions.direct import DirectJudge
 from node.conditions.port import Judge
@@ -24,7 +24,7 @@ from node.env import Env
 from node.leader.leadership import Leadership
 from node.leader.port import Settings
 from node.link import LinkClosed
-from node.store.past import Aged
+from node.store.past import Aged, AgedWorkflow
 from node.store.queries import Counts
 from tests.sim.loop import run
 
@@ -58,6 +58,18 @@ class FakePast:
 
     def ended_tasks(self, before_us: int, keyed_before_us: int, limit: int) -> list[Aged]:
         return self._tasks(ENDED - {DEAD_LETTER}, before_us, keyed_before_us)[:limit]
+
+    def ended_workflows(
+        self, before_us: int, failed_before_us: int, keyed_before_us: int, limit: int
+    ) -> list[AgedWorkflow]:
+        found = [
+            AgedWorkflow(row.id, row.completed_at_us, row.count)
+            for row in self.of(Workflow)
+            if 0 < row.completed_at_us < before_us
+            and (row.state != WorkflowState.WORKFLOW_STATE_FAILED or row.completed_at_us < failed_before_us)
+            and (not row.submit_key or row.completed_at_us < keyed_before_us)
+        ]
+        return sorted(found, key=lambda item: (item.at_us, item.id))[:limit]
 
     def old_dead_letters(self, before_us: int, keyed_before_us: int, limit: int) -> list[Aged]:
         return self._tasks(frozenset({DEAD_LETTER}), before_us, keyed_before_us)[:limit]
@@ -105,6 +117,7 @@ class FakePast:
             Aged(row.id, row.completed_at_us)
             for row in self.of(Task)
             if row.state in states
+            and not row.workflow_id
             and row.completed_at_us < (min(before_us, keyed_before_us) if row.submit_key else before_us)
         ]
         return sorted(found, key=_age)

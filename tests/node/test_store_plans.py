@@ -9,6 +9,7 @@ import pytest
 from cortex.v1.types_pb2 import Event, StoredReply, SubmitKey, Task
 from node.core.model import ENDED, LIVE, QUEUED, RUNNING, Change, Key, Row, Table, row_key
 from node.store import EventQuery, Store, TaskQuery
+from node.store.moment_workflows import WorkflowQuery
 from node.store.queries import encode_cursor
 
 FURTHER = encode_cursor(300, "t00300")
@@ -134,6 +135,22 @@ READS: dict[str, tuple[Callable[[Store], object], str]] = {
         lambda store: store.ended_tasks(9, 5, 100),
         "SEARCH te_tasks USING COVERING INDEX te_tasks_ended (completed_at<?)",
     ),
+    "old workflows": (
+        lambda store: store.ended_workflows(9, 5, 5, 100),
+        "SEARCH te_workflows USING INDEX te_workflows_ended (completed_at>? AND completed_at<?)",
+    ),
+    "workflows": (
+        lambda store: store.list_workflows(WorkflowQuery()),
+        "SEARCH w USING INDEX te_workflows_newest ((created_index,id)<(?,?))",
+    ),
+    "workflows by state": (
+        lambda store: store.list_workflows(WorkflowQuery(states=(1, 2))),
+        "SEARCH w USING INDEX te_workflows_by_state (state=? AND (created_index,id)<(?,?))",
+    ),
+    "workflow prefix": (
+        lambda store: store.workflow_ids_with_prefix("w"),
+        "SEARCH te_workflows USING COVERING INDEX sqlite_autoindex_te_workflows_1 (id>? AND id<?)",
+    ),
     "old dead letters": (
         lambda store: store.old_dead_letters(9, 5, 100),
         "SEARCH te_tasks USING INDEX te_tasks_dead (dead_lettered_at<?)",
@@ -165,6 +182,7 @@ _MAY_SCAN = (
     "1 CONSTANT",
     "2 CONSTANT",
     "te_task_text",
+    "w USING COVERING INDEX",  # counts all workflows
 )
 
 

@@ -8,7 +8,7 @@ from cortex.v1.types_pb2 import DoubleRun, Event, Node, NodeState, Setting, Stor
 from node.core import checks, settings
 from node.core.faults import Code
 from node.core.model import ENDED, LIVE_OPERATION, Table, reply_key
-from node.core.transitions import alarms, batches, drains, keys
+from node.core.transitions import alarms, batches, drains, keys, workflows
 from node.core.transitions.draft import Draft, Refusal
 
 REPLY_KEPT_US = 24 * 3600 * 1_000_000
@@ -162,6 +162,7 @@ def trim_size(command: HistoryTrim) -> int:
         command.requests,
         command.submit_keys,
         command.batches,
+        command.workflows,
         command.double_runs,
         command.operations,
     )
@@ -172,8 +173,12 @@ def history_trim(draft: Draft, command: HistoryTrim) -> Refusal | None:
     """Rows of the past leave; what is too young, lives or is gone already is passed over."""
     if trim_size(command) > TRIM_LIMIT:
         return Refusal(Code.INVALID, f"A trim names at most {TRIM_LIMIT} rows, not {trim_size(command)}.")
+    members = workflows.trimmed_tasks(draft, command.workflows)
+    if members > TRIM_LIMIT:
+        return Refusal(Code.INVALID, f"A trim names workflows of at most {TRIM_LIMIT} tasks, not {members}.")
     counts = {
         "tasks": sum(_trim_task(draft, command.before_us, task_id) for task_id in command.ids),
+        "tasks of workflows": sum(workflows.trim(draft, command.before_us, each) for each in command.workflows),
         "events": sum(_trim_event(draft, command.before_us, event_id) for event_id in command.event_ids),
         "replies": sum(_trim_reply(draft, ref.client, ref.request_id) for ref in command.requests),
         "submit keys": sum(_trim_submit_key(draft, key) for key in command.submit_keys),
@@ -190,7 +195,8 @@ def history_trim(draft: Draft, command: HistoryTrim) -> Refusal | None:
 
 def _trim_task(draft: Draft, before_us: int, task_id: str) -> bool:
     task = draft.task(task_id)
-    if task is None or task.state not in ENDED or task.completed_at_us >= before_us:
+    # A member leaves with its workflow.
+    if task is None or task.state not in ENDED or task.completed_at_us >= before_us or task.workflow_id:
         return False
     if task.submit_key:
         if draft.now_us < task.completed_at_us + keys.SUBMIT_KEY_KEPT_US:

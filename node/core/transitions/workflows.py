@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from cortex.v1 import types_pb2
@@ -239,6 +239,34 @@ def affected(play: Play, key: str) -> Affected | Refusal:
         what = f"{key} has not ended" if key else "every task that has ended completed"
         return Refusal(Code.WRONG_STATE, f"There is nothing to resume: {what}.")
     return Affected(named, revived, [number for number in after if tasks[number].state == QUEUED], busy)
+
+
+# The past
+
+
+def trim(draft: Draft, before_us: int, workflow_id: str) -> int:
+    """Forget a workflow that ended before that, with all its tasks; how many those were, 0 when it stays."""
+    workflow = draft.workflow(workflow_id)
+    if workflow is None or workflow.state in LIVE_WORKFLOW or workflow.completed_at_us >= before_us:
+        return 0
+    if workflow.submit_key:
+        if draft.now_us < workflow.completed_at_us + keys.SUBMIT_KEY_KEPT_US:
+            return 0
+        row = draft.submit_key(workflow.submit_key)
+        if row is not None and row.task_id == workflow.id:
+            draft.put_row(Table.SUBMIT_KEYS, row.key, None)
+    for number in range(workflow.count):
+        task = draft.task(member_id(workflow.id, number))
+        if task is not None:
+            draft.delete_task(task)
+    draft.put_row(Table.WORKFLOWS, workflow.id, None)
+    return workflow.count
+
+
+def trimmed_tasks(draft: Draft, workflow_ids: Iterable[str]) -> int:
+    """How many tasks a trim of these workflows may take along."""
+    rows = map(draft.workflow, set(workflow_ids))
+    return sum(workflow.count for workflow in rows if workflow is not None)
 
 
 def retry_refusal(draft: Draft, task: Task) -> Refusal | None:
