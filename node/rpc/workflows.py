@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import log_pb2
 from cortex.v1.types_pb2 import Task, Workflow
@@ -84,16 +87,18 @@ class WorkflowCalls(Calls):
     async def cancel(self, request: pb.CancelWorkflowRequest, caller: Caller) -> pb.MutationReply:
         row = self._lookup.workflow(request.id)
         cancel = log_pb2.WorkflowCancel(id=row.id, reason=validate.reason(request.reason))
-        return await self._mutate([log_pb2.Command(workflow_cancel=cancel)], request.mutation, caller)
+        with _named(row):
+            return await self._mutate([log_pb2.Command(workflow_cancel=cancel)], request.mutation, caller)
 
     async def resume(self, request: pb.ResumeWorkflowRequest, caller: Caller) -> pb.MutationReply:
         row = self._lookup.workflow(request.id)
         resume = log_pb2.WorkflowResume(id=row.id, key=request.key)
-        if request.dry_run:
-            return self._rehearse(resume)
-        reply = await self._execute([log_pb2.Command(workflow_resume=resume)], request.mutation, caller)
-        ids = [item.id for item in accepted(reply)[0].items]
-        return pb.MutationReply(operation_id=request.mutation.request_id, index=reply.index, ids=ids)
+        with _named(row):
+            if request.dry_run:
+                return self._rehearse(resume)
+            reply = await self._execute([log_pb2.Command(workflow_resume=resume)], request.mutation, caller)
+            ids = [item.id for item in accepted(reply)[0].items]
+            return pb.MutationReply(operation_id=request.mutation.request_id, index=reply.index, ids=ids)
 
     def _rehearse(self, resume: log_pb2.WorkflowResume) -> pb.MutationReply:
         entry = log_pb2.Entry(commands=[log_pb2.Command(workflow_resume=resume)])
@@ -102,6 +107,17 @@ class WorkflowCalls(Calls):
         if isinstance(found, Refusal):
             raise from_reply(found.code, found.message)
         return pb.MutationReply(index=self._state.index, ids=found)
+
+
+@contextmanager
+def _named(row: Workflow) -> Iterator[None]:
+    """A refusal of what `row` does not allow says where to look."""
+    try:
+        yield
+    except Fault as fault:
+        if fault.code in (Code.WRONG_STATE, Code.NOT_FOUND):
+            fault.remedy = f"Look at it with `cortex workflow show {row.id}`."
+        raise
 
 
 def _status(row: Workflow, tasks: list[Task]) -> pb.WorkflowStatus:

@@ -99,10 +99,33 @@ async def test_resume_from_what_failed_and_from_a_key(
         found = await ended(client, workflow_id)
         assert (found.state, found.status.workflow.run) == ("completed", 3)
         assert journal.begun() == {"a": 1, "b": 2, "c": 2, "d": 2, "other": 1}
-        with pytest.raises(ClusterError, match="ghost"):
+        with pytest.raises(ClusterError, match="ghost") as caught:
             await client.resume_workflow(workflow_id, "ghost")
+        assert caught.value.remedy == f"Look at it with `cortex workflow show {workflow_id}`."
         with pytest.raises(ClusterError, match="nothing to resume"):
             await client.resume_workflow(workflow_id)
+
+
+async def test_a_retried_task_goes_on_with_what_comes_after(
+    serving: Callable[[int], Cluster], journal: Journal, tmp_path: Path
+) -> None:
+    cluster = serving(1)
+    gate = tmp_path / "gate"
+    flow = Workflow("retried")
+    step(flow, journal, "a", then=f"test -e {gate}")
+    step(flow, journal, "b", "a")
+    step(flow, journal, "c", "b")
+    step(flow, journal, "alarm", "a", rule="one_failed")
+    async with cluster.client() as client:
+        workflow_id = await submit(client, flow)
+        found = await ended(client, workflow_id)
+        assert (found.state, found.states["c"]) == ("failed", "skipped upstream_skipped")
+        gate.touch()
+        ran = cluster.cortex("retry", found.tasks["a"].id)
+        assert ran.returncode == 0, ran.stderr
+        found = await ended(client, workflow_id)
+    assert (found.state, found.states["c"]) == ("completed", "completed")
+    assert journal.begun() == {"a": 2, "b": 1, "c": 1, "alarm": 1}
 
 
 async def test_the_leader_is_killed_in_the_middle_of_200_tasks(
