@@ -87,6 +87,13 @@ def task(row: types_pb2.Task, events: Sequence[types_pb2.Event] | None = None) -
         "dead_lettered_at": time(row.dead_lettered_at_us),
         "workflow_id": row.workflow_id or None,
         "task_key": row.task_key or None,
+        "operation_id": row.operation or None,
+        "fingerprint": row.fingerprint or None,
+        "blame": blame(row.blame),
+        "failures": [_failure(item) for item in row.failures],
+        "annotations": [
+            {"at": time(item.at_us), "actor": item.actor or None, "text": item.text} for item in row.annotations
+        ],
         "placement": _placement(row.placement) if row.HasField("placement") else None,
         "result": _result(result) if result is not None else None,
         "events": None if events is None else [event(item) for item in events],
@@ -212,6 +219,31 @@ def time(at_us: int) -> str | None:
 def text(data: bytes) -> str:
     """Bytes as text, with what is not UTF-8 replaced."""
     return data.decode("utf-8", "replace")
+
+
+def cause(number: types_pb2.Cause.ValueType) -> str | None:
+    """Why an attempt ended; None when it is not known."""
+    return types_pb2.Cause.Name(number).removeprefix("CAUSE_").lower() if number else None
+
+
+def blame(number: types_pb2.Blame.ValueType) -> str | None:
+    """Whose fault a failure is; None when it is not known."""
+    return types_pb2.Blame.Name(number).removeprefix("BLAME_").lower() if number else None
+
+
+def _failure(row: types_pb2.Failure) -> Document:
+    return {
+        "run": row.run,
+        "attempt": row.attempt,
+        "node": row.node or None,
+        "cause": cause(row.cause),
+        "exit_code": row.exit_code if row.HasField("exit_code") else None,
+        "signal": row.signal or None,
+        "fingerprint": row.fingerprint or None,
+        "blame": blame(row.blame),
+        "error": row.error or None,
+        "at": time(row.at_us),
+    }
 
 
 def _placement(row: types_pb2.Placement) -> Document:

@@ -37,6 +37,22 @@ def full_task() -> types.Task:
             usage=types.Usage(wall_us=1, cpu_user_us=2, cpu_system_us=3, max_rss_bytes=4),
         ),
         placement=types.Placement(node="n1", score=70.5, terms=types.ScoreTerms(cpu=30, memory=40.5)),
+        operation="op1",
+        fingerprint="f00d",
+        blame=types.BLAME_NODE,
+        failures=[
+            types.Failure(
+                run=1,
+                node="n1",
+                cause=types.CAUSE_EXIT,
+                exit_code=3,
+                fingerprint="f00d",
+                blame=types.BLAME_NODE,
+                error="exit code 3",
+                at_us=AT_US,
+            )
+        ],
+        annotations=[types.Annotation(at_us=AT_US, actor="ada", text="disk was full")],
     )
 
 
@@ -67,6 +83,24 @@ def test_task() -> None:
         "dead_lettered_at": AT,
         "workflow_id": None,
         "task_key": None,
+        "operation_id": "op1",
+        "fingerprint": "f00d",
+        "blame": "node",
+        "failures": [
+            {
+                "run": 1,
+                "attempt": 0,
+                "node": "n1",
+                "cause": "exit",
+                "exit_code": 3,
+                "signal": None,
+                "fingerprint": "f00d",
+                "blame": "node",
+                "error": "exit code 3",
+                "at": AT,
+            }
+        ],
+        "annotations": [{"at": AT, "actor": "ada", "text": "disk was full"}],
         "placement": {"node": "n1", "score": 70.5, "terms": {**NO_TERMS, "cpu": 30.0, "memory": 40.5}},
         "result": {
             "stdout_head": "hi\ufffd\n",

@@ -192,6 +192,8 @@ def _say_task(reply: cluster_pb2.GetTaskReply) -> None:
         "exit" if row.state in ENDED else "last exit": _exit(row),
         "error": row.error,
         "reason": row.reason or row.cancel_reason,
+        "cause": f"{row.fingerprint}{_blamed(row)}" if row.fingerprint else "",
+        "operation": row.operation,
         **{
             name: rfc3339(at_us) if at_us else ""
             for name, at_us in (
@@ -207,8 +209,23 @@ def _say_task(reply: cluster_pb2.GetTaskReply) -> None:
     for name, value in fields.items():
         if value:
             say(f"{name + ':':<15}{clean(value)}")
+    for failure in row.failures:
+        say(f"{'failed:':<15}{clean(_failure(failure))}")
+    for note_ in row.annotations:
+        say(f"{'note:':<15}{rfc3339(note_.at_us)}  {clean(note_.actor)}  {clean(note_.text)}")
     for item in reply.events:
         say(event_line(item))
+
+
+def _blamed(row: types_pb2.Task | types_pb2.Failure) -> str:
+    found = json_view.blame(row.blame)
+    return f", blamed on the {found}" if found else ""
+
+
+def _failure(row: types_pb2.Failure) -> str:
+    """One ended attempt on one line."""
+    said = row.error or json_view.cause(row.cause) or "failed"
+    return f"{rfc3339(row.at_us)}  attempt {row.attempt} on {row.node}: {said}{_blamed(row)}"
 
 
 def _workflow(row: types_pb2.Task) -> str:
