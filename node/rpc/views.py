@@ -30,14 +30,14 @@ def row_change(row: Row) -> types_pb2.Change:
     raise TypeError(f"{type(row).__name__} is not for watchers")
 
 
-def merge(batches: Sequence[Batch], *, events: bool) -> list[types_pb2.Change]:
-    """The last change of every row that watchers see, in order of first change."""
+def merge(batches: Sequence[Batch], *, events: bool) -> Iterator[types_pb2.Change]:
+    """The last change of every row that watchers see, in order of first change; each is made when asked for."""
     last: dict[tuple[Table, str], Change] = {}
     for batch in batches:
         for change in batch.changes:
             if change.table in _SHOWN and (events or change.table != Table.EVENTS):
                 last[(change.table, change.id)] = change
-    return [_as_message(change) for change in last.values()]
+    return map(_as_message, last.values())
 
 
 def _as_message(change: Change) -> types_pb2.Change:

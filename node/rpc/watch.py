@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2
 from node.core.faults import Code, Fault
-from node.core.model import ENDED, Key, Row, Table
 from node.feed import Gone
 from node.link import Caller
 from node.replica import Replica
 from node.rpc.nodes import NodeCalls
+from node.rpc.snapshot import Snapshot
 from node.rpc.views import frames, merge, row_change
 from node.rpc.waiting import Told
-from node.store.events import EventQuery
-from node.store.moment_workflows import WorkflowQuery
-from node.store.queries import LIMIT_MAX, TaskQuery, encode_cursor
 
 BEAT_S = 1.0
 # How long a daemon that lags behind waits for the position of a watcher that comes from another one.
 CATCH_UP_S = 5.0
-# What a snapshot shows of the past; older tasks are read page by page.
-_ENDED_SHOWN = 500
-_DEAD_SHOWN = 1000
-_WORKFLOWS_SHOWN = 200
-# Log indexes, not events.
-_EVENTS_SHOWN = 300
 
 
 class Watcher:
@@ -41,13 +32,14 @@ class Watcher:
         self._sampled_at = -BEAT_S
         self._sampling: asyncio.Task[None] | None = None
 
-    async def watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncIterator[pb.WatchReply]:
+    async def watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncGenerator[pb.WatchReply, None]:
         """Raises Fault(GONE) when the feed no longer reaches back to the position asked for."""
         position = request.after_index
         told = Told()
         if request.snapshot:
-            position = self._replica.state.index
-            for reply in list(self._snapshot(request, position)):
+            snapshot = Snapshot(self._replica)
+            position = snapshot.index
+            async for reply in self._snapshot(request, snapshot):
                 yield reply
         loop = asyncio.get_running_loop()
         next_beat = loop.time()
@@ -64,11 +56,14 @@ class Watcher:
                 ) from None
             if batches:
                 # Only the last part moves the index on: whoever loses the link between them asks for all again.
-                parts = list(frames(merge(batches, events=request.events))) or [[]]
-                for part in parts[:-1]:
-                    yield self._frame(position, batches[-1].at_us, part)
+                last: list[types_pb2.Change] | None = None
+                for part in frames(merge(batches, events=request.events)):
+                    if last is not None:
+                        yield self._frame(position, batches[-1].at_us, last)
+                        await asyncio.sleep(0)
+                    last = part
                 position = batches[-1].index
-                yield self._frame(position, batches[-1].at_us, parts[-1])
+                yield self._frame(position, batches[-1].at_us, last or [])
             if loop.time() >= next_beat:
                 next_beat = loop.time() + BEAT_S
                 samples, waiting = await self._node_samples(caller) if request.samples else ([], [])
@@ -98,42 +93,16 @@ class Watcher:
             heartbeat=heartbeat,
         )
 
-    def _snapshot(self, request: pb.WatchRequest, index: int) -> Iterator[pb.WatchReply]:
-        leader, term = self._replica.leader or "", self._replica.term
+    async def _snapshot(self, request: pb.WatchRequest, snapshot: Snapshot) -> AsyncIterator[pb.WatchReply]:
+        """Message by message, with other work of the loop in between."""
+        leader, term, index = self._replica.leader or "", self._replica.term, snapshot.index
         at_us = self._replica.now_us()
+        await snapshot.read(events=request.events)
         yield pb.WatchReply(index=index, at_us=at_us, snapshot_begin=True, leader=leader, term=term)
-        for part in frames(row_change(row) for row in self._rows(events=request.events)):
+        for part in frames(row_change(row) for row in snapshot.rows()):
             yield self._frame(index, at_us, part)
+            await asyncio.sleep(0)
         yield pb.WatchReply(index=index, at_us=at_us, snapshot_end=True, leader=leader, term=term)
-
-    def _rows(self, *, events: bool) -> Iterator[Row]:
-        state, store = self._replica.state, self._replica.store
-        yield from state.nodes.values()
-        yield from state.settings.values()
-        yield from state.operations.values()
-        yield from self._workflows()
-        yield from state.tasks.values()
-        ended = store.list_tasks(TaskQuery(states=tuple(sorted(ENDED)), limit=_ENDED_SHOWN)).tasks
-        dead = store.list_dead_letters(_DEAD_SHOWN).tasks
-        past = {task.id: task for task in (*ended, *dead) if task.id not in state.tasks}
-        # What was trimmed since the last save is still in the store.
-        yield from (task for task in past.values() if not self._replica.saver.peek(Key(Table.TASKS, task.id))[0])
-        if events:
-            after = encode_cursor(max(0, self._replica.saver.saved_index - _EVENTS_SHOWN), "0")
-            page = store.list_events(EventQuery(cursor=after, limit=LIMIT_MAX))
-            recent = {event.id: event for event in page.events}
-            recent.update({event.id: event for event in self._replica.unsaved_events("")})
-            yield from recent.values()
-
-    def _workflows(self) -> Iterator[Row]:
-        """All that live, and the newest."""
-        state, store = self._replica.state, self._replica.store
-        yield from state.workflows.values()
-        past = store.list_workflows(WorkflowQuery(limit=_WORKFLOWS_SHOWN)).workflows
-        for workflow in past:
-            known = workflow.id in state.workflows or self._replica.saver.peek(Key(Table.WORKFLOWS, workflow.id))[0]
-            if not known:
-                yield workflow
 
     async def _wait(self, position: int, seconds: float) -> None:
         try:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from cortex.v1.types_pb2 import Event, Node, Task, Workflow
 from node.core.faults import Code, Fault
 from node.core.model import ASSIGNED, RUNNING, Table
-from node.store import diff, moment, moment_workflows, queries
+from node.store import diff, moment, moment_workflows, queries, workflows
 from node.store.asof import At, Moment, task_as_of
 from node.store.connect import Connection
 from node.store.diff import RowDiff
@@ -74,6 +74,23 @@ class SlowReads:
     def list_events(self, query: EventQuery) -> EventPage:
         with self._reading() as db:
             return list_events(db, self._codecs[Table.EVENTS], query)
+
+    def list_dead_letters(self, limit: int) -> TaskPage:
+        """The latest dead letters."""
+        with self._reading() as db:
+            return queries.list_dead_letters(db, self._codecs[Table.TASKS], limit, "")
+
+    def list_workflows(self, query: WorkflowQuery) -> WorkflowPage:
+        """Workflows that match now, newest first."""
+        with self._reading() as db:
+            return workflows.list_workflows(db, self._codecs[Table.WORKFLOWS], query)
+
+    def recent_events(self, after_index: int) -> list[Event]:
+        """The last events, oldest first, none of an entry up to `after_index`."""
+        with self._reading() as db:
+            query = EventQuery(newest_first=True, limit=_EVENTS_SHOWN)
+            page = list_events(db, self._codecs[Table.EVENTS], query)
+        return [event for event in reversed(page.events) if event.index > after_index]
 
     def list_tasks_at(self, query: TaskQuery, wanted: Moment) -> tuple[TaskPage, At]:
         """As list_tasks(), as they were."""

@@ -19,7 +19,7 @@ def test_merge_keeps_the_last_row_and_hides_what_is_internal() -> None:
         Batch(2, 2, (put(Table.TASKS, "a", Task(id="a", attempt=1)), put(Table.REPLIES, "r", StoredReply()))),
         Batch(3, 3, (put(Table.TASKS, "b", None),)),
     ]
-    plain = merge(batches, events=False)
+    plain = list(merge(batches, events=False))
     assert [change.WhichOneof("row") or change.deleted_key for change in plain] == ["task", "b"]
     assert plain[0].task.attempt == 1
     assert any(change.HasField("event") for change in merge(batches, events=True))
