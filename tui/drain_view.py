@@ -49,10 +49,13 @@ def _stuck(item: types_pb2.DrainStuck) -> Document:
 
 def result(operation: types_pb2.Operation) -> Document:
     """What became of a drain, beside what a mutation prints."""
+    return {"state": state_name(operation), "outcome": operation.outcome or None, **forecast(operation)}
+
+
+def forecast(operation: types_pb2.Operation) -> Document:
+    """The plan of a drain with what happened, as far as that is known."""
     plan = operation.drain
     return {
-        "state": state_name(operation),
-        "outcome": operation.outcome or None,
         "eta_s": plan.eta_ms / 1000,
         "took_s": plan.took_ms / 1000 if operation.state == types_pb2.OPERATION_STATE_DONE else None,
         "moves": [
@@ -101,13 +104,20 @@ def summary(plan: types_pb2.DrainPlan) -> list[str]:
     ]
 
 
+def moves(operation: types_pb2.Operation, width: int | None = None) -> list[str]:
+    """The plan's tasks, with where they went when the drain is done."""
+    plan, done = operation.drain, operation.state == types_pb2.OPERATION_STATE_DONE
+    rows = [
+        (one.task, one.to or "(waits)", (one.actual or "(waits)") if done else "", one.reason) for one in plan.moves
+    ]
+    rows += [(one.task, "DEAD LETTER" if one.dead_letter else "STUCK", "", one.reason) for one in plan.stuck]
+    return [*table(_RESULTS, rows, width=width), ""] if rows else []
+
+
 def ending(operation: types_pb2.Operation, width: int | None = None) -> list[str]:
     """What became of a drain, forecast beside outcome."""
     plan = operation.drain
-    lines = []
-    if plan.moves and operation.state == types_pb2.OPERATION_STATE_DONE:
-        rows = [(move.task, move.to or "(waits)", move.actual or "(waits)", move.reason) for move in plan.moves]
-        lines += [*table(_RESULTS, rows, width=width), ""]
+    lines = moves(operation, width) if operation.state == types_pb2.OPERATION_STATE_DONE else []
     outcome = f": {clean(operation.outcome)}" if operation.outcome else ""
     if operation.state == types_pb2.OPERATION_STATE_DONE:
         took, eta = duration(plan.took_ms * 1000), duration(plan.eta_ms * 1000)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cortex.v1 import cluster_pb2, types_pb2
-from tui import json_view
+from tui import drain_view, json_view
 from tui.json_view import Document, text, time
 
 LIVE = frozenset({types_pb2.OPERATION_STATE_SCHEDULED, types_pb2.OPERATION_STATE_RUNNING})
@@ -55,6 +55,7 @@ def operation_in_full(row: types_pb2.Operation) -> Document:
         plan = {"nodes": list(row.run.nodes), "tasks": tasks, "command": json_view.command(row.run.spec)}
     elif row.WhichOneof("plan") == "drain":
         plan = {"tasks": [*(move.task for move in row.drain.moves), *(item.task for item in row.drain.stuck)]}
+        plan |= drain_view.forecast(row)
     return {**operation(row), **plan}
 
 

@@ -213,20 +213,23 @@ def _due(operation: Operation, tasks: list[Task], now_us: int) -> tuple[list[Tas
     turns: list[Task] = []
     due: list[Task] = []
     later: list[int] = []
-    for task in sorted(tasks, key=lambda task: (task.id in last, -task.priority, task.created_at_us, task.id)):
-        if task.cancel_requested or (task.state != RUNNING and not task.lost_at_us):
-            continue  # it ends there; or it is asked back, since it has not started
-        moves = may_migrate(task)
-        if task.drain_ends or (moves and task.migrate_requested):
-            continue
+    here = [task for task in tasks if _is_to_leave(task)]
+    for task in sorted(here, key=lambda task: (task.id in last, -task.priority, task.created_at_us, task.id)):
         at_us = _last_call_us(operation, task)
         if at_us is not None and at_us <= now_us:
             due.append(task)
-        elif moves and len(turns) < room:
+        elif may_migrate(task) and len(turns) < room:
             turns.append(task)
         elif at_us is not None:
             later.append(at_us)
     return turns[: max(0, room - len(due))] if plan.max_parallel else turns, due, min(later, default=None)
+
+
+def _is_to_leave(task: Task) -> bool:
+    """Whether it has to be told: what has not started is asked back, what is cancelled or was told ends there."""
+    if task.cancel_requested or task.drain_ends or (task.state != RUNNING and not task.lost_at_us):
+        return False
+    return not (may_migrate(task) and task.migrate_requested)
 
 
 def _last_call_us(operation: Operation, task: Task) -> int | None:

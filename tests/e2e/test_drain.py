@@ -54,10 +54,11 @@ async def drain(client: ClusterClient, node: str, **fields: object) -> cluster_p
 
 async def ended(client: ClusterClient, operation_id: str) -> Operation:
     async def over() -> str:
-        return "yes" if (await client.drain_of(operation_id)).state in drain_view.ENDED else ""
+        operation = (await client.get_operation(operation_id)).operation
+        return "yes" if operation.state in drain_view.ENDED else ""
 
     await eventually(over, PATIENCE_S)
-    return await client.drain_of(operation_id)
+    return (await client.get_operation(operation_id)).operation
 
 
 async def node_state(client: ClusterClient, node: str) -> int:
@@ -96,7 +97,7 @@ async def test_a_worker_and_then_the_leader_are_drained_with_running_tasks(make_
         assert done.returncode == 0, done.stderr
         document = json.loads(done.stdout)
         assert (document["ids"], document["plan_id"], document["state"]) == ([other], sheet["plan_id"], "done")
-        await is_whole(client, await client.drain_of(document["operation_id"]), other)
+        await is_whole(client, (await client.get_operation(document["operation_id"])).operation, other)
         again = cluster.cortex("drain", other)
         assert (again.returncode, b"drained already" in again.stderr) == (1, True)
 
@@ -138,7 +139,7 @@ async def test_an_undone_drain_has_moved_nothing(make_cluster: MakeCluster) -> N
         assert await node_state(client, node) == NodeState.NODE_STATE_CORDONED
         assert cluster.cortex("undo", begun.operation_id).returncode == 0
         assert await node_state(client, node) == NodeState.NODE_STATE_ACTIVE
-        operation = await client.drain_of(begun.operation_id)
+        operation = (await client.get_operation(begun.operation_id)).operation
         assert operation.state == OperationState.OPERATION_STATE_UNDONE
         task = (await client.get_task(task_id)).task
         assert (state_name(task), task.node, task.migrate_requested) == ("running", node, False)

@@ -71,9 +71,6 @@ class DrainServicer:
         put_operation(cluster, row)
         return pb.DrainNodeReply(operation_id=row.id, index=cluster.index, plan=plan)
 
-    def _GetOperation(self, request: pb.GetOperationRequest) -> pb.GetOperationReply:
-        return pb.GetOperationReply(operation=self._cluster.operations[request.id], index=self._cluster.index)
-
     def _RemoveNode(self, request: pb.CordonNodeRequest) -> pb.MutationReply:
         cluster = self._cluster
         if request.node not in cluster.nodes:

@@ -170,3 +170,13 @@ def test_the_sheet_says_so_when_the_quorum_is_not_enough() -> None:
     assert any(line.endswith("switched off: NOT ENOUGH.") for line in lines)
     assert any(line.endswith("no deadline.") for line in lines)
     assert "\x1b" not in "".join(lines)
+
+
+async def test_an_operation_shows_the_plan_of_its_drain(cortex: CommandLine, cluster: FakeCluster) -> None:
+    await cortex("drain", "n1")
+    end_drain(cluster)
+    operation_id = next(iter(cluster.operations))
+    document = (await cortex("operations", operation_id, "--json")).document
+    assert (document["kind"], document["took_s"], document["moves"][0]["actual"]) == ("drain", 4.2, "n2")
+    lines = (await cortex("operations", operation_id)).text.splitlines()
+    assert "t1    n2           n2       Best score with a free slot: 80.0 points." in lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cortex.v1 import cluster_pb2, types_pb2
+from cortex.v1 import cluster_pb2
 from tui.calls.base import Calls
 
 
@@ -23,8 +23,3 @@ class DrainCalls(Calls):
         request = cluster_pb2.CordonNodeRequest(mutation=self._mutation(), node=node, message=message)
         reply: cluster_pb2.MutationReply = await self._write("RemoveNode", request)
         return reply
-
-    async def drain_of(self, operation_id: str) -> types_pb2.Operation:
-        request = cluster_pb2.GetOperationRequest(id=operation_id, freshness=self._freshness())
-        reply: cluster_pb2.GetOperationReply = await self._call("GetOperation", request, self._timeout_s)
-        return reply.operation

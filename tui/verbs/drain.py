@@ -159,7 +159,7 @@ async def _ended(client: ClusterClient, reply: cluster_pb2.DrainNodeReply) -> ty
                 if change.operation.id == reply.operation_id:
                     over = over or change.operation.state in drain_view.ENDED
             if over:
-                operation = await client.drain_of(reply.operation_id)
+                operation = (await client.get_operation(reply.operation_id)).operation
                 if operation.state in drain_view.ENDED:
                     return operation
     raise AssertionError("a watch does not end")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tui import operations_view
+from tui import drain_view, operations_view
 from tui.errors import ClusterError
 from tui.format import Column, age, rfc3339
 from tui.text import clean
@@ -80,6 +80,8 @@ def say_one(row: types_pb2.Operation) -> None:
         emit(document)
         return
     tasks, nodes = document.pop("tasks", []), document.pop("nodes", [])
+    if row.HasField("drain"):
+        tasks = []  # in the table below
     counts = ", ".join(
         f"{number} {name.replace('_', ' ')}" for name, number in document.pop("counts").items() if number
     )
@@ -93,6 +95,8 @@ def say_one(row: types_pb2.Operation) -> None:
     for name, value in shown.items():
         if value:
             say(f"{name.replace('_', ' ') + ':':<14}{clean(value)}")
+    for line in drain_view.moves(row) if row.HasField("drain") else ():
+        say(line)
 
 
 async def follow_operation(client: ClusterClient, operation_id: str) -> int:
