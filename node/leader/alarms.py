@@ -9,22 +9,9 @@ import structlog
 
 from cortex.v1.log_pb2 import Command, NodeAlarm
 from cortex.v1.types_pb2 import Node, Task
-from cortex.v1.worker_pb2 import Unkillable
 from node.core.faults import Fault
 from node.core.model import Change, Table
 from node.leader.port import Replica, Settings
-
-_REASON_CHARS = 200
-
-
-def unkillable(task: Task, report: Unkillable) -> Command:
-    """The alarm when a command outlived KILL: no more work for that machine, and somebody has to look.
-
-    For the entry that brings the report; its attempt goes on.
-    """
-    why = f": {report.reason}" if report.reason else "."
-    reason = f"Task {task.id} cannot be killed{why}"
-    return Command(node_alarm=NodeAlarm(id=task.node, task=task.id, reason=reason[:_REASON_CHARS], cordon=True))
 
 
 class Alarms:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from cortex.v1.types_pb2 import NodeState
-from cortex.v1.worker_pb2 import Assignment, Unkillable
+from cortex.v1.worker_pb2 import Assignment, Report, Unkillable
 from node.core.model import RUNNING
-from node.leader import alarms
 from tests.core.cluster import complete
 from tests.node.leader_kit import Cluster, WorkerEnd, ended, machine_node, shell, started, virtual
 
@@ -19,9 +18,8 @@ async def _alarmed(cluster: Cluster) -> tuple[WorkerEnd, Assignment]:
     (given,) = (await worker.next("assignments")).assignments.assignments
     await worker.report(1, started(given))
     await cluster.until(lambda: cluster.task("t1").state == RUNNING)
-    report = Unkillable(task="t1", fence=given.fence, reason=REASON)
-    reply = await cluster.replica.execute([alarms.unkillable(cluster.task("t1"), report)])
-    assert reply.commands[0].accepted, reply
+    await worker.report(2, Report(unkillable=Unkillable(task="t1", fence=given.fence, reason=REASON)))
+    await cluster.until(lambda: bool(cluster.replica.state.nodes["n1"].alarm))
     return worker, given
 
 
@@ -31,8 +29,8 @@ def test_a_command_that_cannot_be_killed_cordons_its_node_until_it_is_gone() -> 
         worker, given = await _alarmed(cluster)
         node = cluster.replica.state.nodes["n1"]
         assert node.state == NodeState.NODE_STATE_CORDONED
-        assert node.alarm == f"Task t1 cannot be killed: {REASON}"
-        await worker.report(2, ended(given))
+        assert node.alarm == f"Task t1: {REASON}"
+        await worker.report(3, ended(given))
         await cluster.until(lambda: not cluster.replica.state.nodes["n1"].alarm)
         assert cluster.replica.state.nodes["n1"].state == NodeState.NODE_STATE_CORDONED
         await cluster.stop()
