@@ -114,7 +114,11 @@ class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCa
             while True:
                 target = self._target(prefer_leader=False)
                 request = cluster_pb2.WatchRequest(
-                    after_index=position.index, snapshot=position.index == 0, samples=samples, events=events
+                    after_index=position.index,
+                    snapshot=position.index == 0,
+                    samples=samples,
+                    events=events,
+                    recovery_epoch=position.recovery_epoch,
                 )
                 try:
                     async with aclosing(self._messages(target, "Watch", request, patience.silence_s)) as replies:

@@ -19,9 +19,11 @@ class Position:
 
     def __init__(self, index: int) -> None:
         self.index = index
+        self.recovery_epoch = 0
         self._snapshot = index == 0
 
     def advance(self, reply: cluster_pb2.WatchReply) -> None:
+        self.recovery_epoch = max(self.recovery_epoch, reply.recovery_epoch)
         if reply.snapshot_begin:
             self.forget()
         if reply.snapshot_end:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2
+from node.core import settings
 from node.core.faults import Code, Fault
 from node.feed import Gone
 from node.link import Caller
@@ -33,8 +34,14 @@ class Watcher:
         self._sampling: asyncio.Task[None] | None = None
 
     async def watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncGenerator[pb.WatchReply, None]:
-        """Raises Fault(GONE) when the feed no longer reaches back to the position asked for."""
+        """Raises Fault(GONE) when the feed no longer reaches back to the position, or it is of another epoch."""
         position = request.after_index
+        if not request.snapshot and request.recovery_epoch != self._epoch:
+            raise Fault(
+                Code.GONE,
+                f"Index {position} is of recovery {request.recovery_epoch} of the cluster, this is {self._epoch}.",
+                "Ask for a snapshot and go on from there.",
+            )
         told = Told()
         if request.snapshot:
             snapshot = Snapshot(self._replica)
@@ -91,18 +98,27 @@ class Watcher:
             leader=self._replica.leader or "",
             term=self._replica.term,
             heartbeat=heartbeat,
+            recovery_epoch=self._epoch,
         )
 
     async def _snapshot(self, request: pb.WatchRequest, snapshot: Snapshot) -> AsyncIterator[pb.WatchReply]:
         """Message by message, with other work of the loop in between."""
-        leader, term, index = self._replica.leader or "", self._replica.term, snapshot.index
-        at_us = self._replica.now_us()
+        index = snapshot.index
+        frame = self._frame(index, self._replica.now_us(), [])
+        at_us = frame.at_us
         await snapshot.read(events=request.events)
-        yield pb.WatchReply(index=index, at_us=at_us, snapshot_begin=True, leader=leader, term=term)
+        frame.snapshot_begin = True
+        yield frame
         for part in frames(row_change(row) for row in snapshot.rows()):
             yield self._frame(index, at_us, part)
             await asyncio.sleep(0)
-        yield pb.WatchReply(index=index, at_us=at_us, snapshot_end=True, leader=leader, term=term)
+        frame = self._frame(index, at_us, [])
+        frame.snapshot_end = True
+        yield frame
+
+    @property
+    def _epoch(self) -> int:
+        return settings.recovery_epoch(self._replica.state.settings.get(settings.RECOVERY_EPOCH))
 
     async def _wait(self, position: int, seconds: float) -> None:
         try:

@@ -6,10 +6,13 @@ import asyncio
 from contextlib import aclosing
 from pathlib import Path
 
+import pytest
+
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Command, HistoryTrim, TaskCancel
 from node.core import validate
+from node.core.faults import Code, Fault
 from tests.node.replica_kit import ANN, Alone, alone
 
 COUNT = 3_000
@@ -82,6 +85,21 @@ async def test_what_has_ended_is_in_it_and_what_was_trimmed_is_not(tmp_path: Pat
         events = [change.event for reply in found for change in reply.changes if change.HasField("event")]
         assert len({event.id for event in events}) == len(events)
         assert events[-1].type == types_pb2.EVENT_TYPE_HISTORY_TRIMMED
+
+
+async def test_a_position_from_before_a_recovery_is_gone(tmp_path: Path) -> None:
+    async with alone(tmp_path) as daemon:
+        await daemon.do(submission("t1"))
+        assert {reply.recovery_epoch for reply in await snapshot(daemon)} == {0}
+        daemon.replica.state.settings["recovery_epoch"] = types_pb2.Setting(name="recovery_epoch", value="2")
+        assert {reply.recovery_epoch for reply in await snapshot(daemon)} == {2}
+        index = daemon.replica.state.index
+        with pytest.raises(Fault) as refused:
+            await anext(daemon.watcher.watch(pb.WatchRequest(after_index=index, recovery_epoch=1), ANN))
+        assert refused.value.code == Code.GONE
+        request = pb.WatchRequest(after_index=index - 1, recovery_epoch=2)
+        async with aclosing(daemon.watcher.watch(request, ANN)) as replies:
+            assert (await anext(replies)).index == index
 
 
 async def snapshot(daemon: Alone) -> list[pb.WatchReply]:
