@@ -21,6 +21,9 @@ _SIZE_UNITS: dict[str, int] = {
 }
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)")
+# Cells of a column that shrinks: at least, and below which optional columns go instead.
+_LEAST = 8
+_READABLE = 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -102,11 +105,12 @@ def size(count_bytes: int) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """One column; `shrinks` marks the one that is cut when the table is wider than the terminal."""
+    """One column. What `shrinks` is cut when the table is wider than the terminal, what is `optional` left out."""
 
     title: str
     align: Align = "left"
     shrinks: bool = False
+    optional: bool = False
 
 
 def table(
@@ -118,7 +122,7 @@ def table(
 ) -> list[str]:
     """Lines of a plain table, two spaces between columns.
 
-    Cells are cleaned here. `width` in cells (None = unlimited) bounds the column that shrinks; `paint` gets a
+    Cells are cleaned here. `width` in cells (None = unlimited) bounds what shrinks and is optional; `paint` gets a
     column's title and a padded cell and may add colour.
     """
     cells = [[clean(cell) for cell in row] for row in rows]
@@ -127,17 +131,38 @@ def table(
         for number, column in enumerate(columns)
     ]
     if width is not None:
-        over = sum(widths) + 2 * (len(columns) - 1) - width
-        for number, column in enumerate(columns):
-            if column.shrinks and over > 0:
-                cut = min(over, max(0, widths[number] - 8))
-                widths[number] -= cut
-                over -= cut
+        shown = _fitting(columns, widths, width)
+        columns = [columns[number] for number in shown]
+        widths = _shrunk(columns, [widths[number] for number in shown], width)
+        cells = [[row[number] for number in shown] for row in cells]
     lines = ["  ".join(fit(c.title, w, c.align) for c, w in zip(columns, widths, strict=True)).rstrip()]
     for row in cells:
-        shown = [
+        painted = [
             paint(column.title, fit(cell, wide, column.align))
             for column, cell, wide in zip(columns, row, widths, strict=True)
         ]
-        lines.append("  ".join(shown).rstrip())
+        lines.append("  ".join(painted).rstrip())
     return lines
+
+
+def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
+    """Numbers of the columns to show: fewer optional ones, from the right, where others would be cut short."""
+    shown = list(range(len(columns)))
+    for number in reversed([number for number in shown if columns[number].optional]):
+        least = sum(min(widths[n], _READABLE) if columns[n].shrinks else widths[n] for n in shown)
+        if least + 2 * (len(shown) - 1) > width:
+            shown.remove(number)
+    return shown
+
+
+def _shrunk(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
+    """Widths with the widest of what shrinks cut, cell by cell, until all fit or none is wider than eight."""
+    found = list(widths)
+    over = sum(found) + 2 * (len(found) - 1) - width
+    able = [number for number, column in enumerate(columns) if column.shrinks and found[number] > _LEAST]
+    while over > 0 and able:
+        widest = max(able, key=lambda number: found[number])
+        found[widest] -= 1
+        over -= 1
+        able = [number for number in able if found[number] > _LEAST]
+    return found

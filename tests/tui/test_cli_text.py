@@ -119,6 +119,26 @@ def test_tables_align_cut_and_neutralise() -> None:
     assert table(columns, rows, width=24)[2] == "bb  123  red ^[[31m and…"
 
 
+def test_narrow_tables_leave_out_what_is_optional_and_cut_the_widest() -> None:
+    columns = [
+        Column("NAME", shrinks=True),
+        Column("RULE", optional=True),
+        Column("TRY", optional=True),
+        Column("REASON", shrinks=True),
+    ]
+    rows = [("n" * 30, "always", "0", "r" * 40)]
+    heads = {width: table(columns, rows, width=width)[0].split() for width in (200, 55, 47, 30)}
+    assert heads == {
+        200: ["NAME", "RULE", "TRY", "REASON"],
+        55: ["NAME", "RULE", "TRY", "REASON"],
+        47: ["NAME", "REASON"],
+        30: ["NAME", "REASON"],
+    }
+    assert table(columns, rows, width=55)[1] == "nnnnnnnnnnnnnnnnnnn…  always  0    rrrrrrrrrrrrrrrrrrr…"
+    assert table(columns, rows, width=30)[1] == "nnnnnnnnnnnnn…  rrrrrrrrrrrrr…"
+    assert table(columns, rows, width=9)[1] == "nnnnnnn…  rrrrrrr…"
+
+
 def test_every_field_of_a_task() -> None:
     request = task_request(
         {
