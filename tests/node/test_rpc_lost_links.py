@@ -101,7 +101,8 @@ async def test_a_proposal_that_may_be_in_the_log_is_never_called_undone(tmp_path
 
 
 def watcher_on(feed: Feed) -> watch.Watcher:
-    replica: Any = SimpleNamespace(feed=feed, leader="n1", term=3, now_us=lambda: 1)
+    state = SimpleNamespace(settings={})
+    replica: Any = SimpleNamespace(feed=feed, leader="n1", term=3, now_us=lambda: 1, state=state)
     return watch.Watcher(replica, SimpleNamespace())  # type: ignore[arg-type]
 
 
