@@ -174,6 +174,9 @@ def why(reply: cluster_pb2.WhyReply) -> Document:
         "task": reply.task.id,
         "state": task_state(reply.task.state),
         "nodes": [verdict(item) for item in reply.nodes],
+        "index": reply.index,
+        "past": reply.past,
+        "note": reply.note or None,
     }
 
 
@@ -181,7 +184,7 @@ def verdict(row: cluster_pb2.NodeVerdict) -> Document:
     return {
         "node": row.node,
         "verdict": "eligible" if row.eligible else "ineligible",
-        "score": row.score if row.eligible else None,
+        "score": row.score if row.eligible and row.HasField("terms") else None,
         "terms": terms(row.terms) if row.eligible and row.HasField("terms") else None,
         "reason": row.reason or None,
         "flip": row.flip or None,

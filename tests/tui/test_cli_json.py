@@ -263,7 +263,8 @@ def test_why_and_mutations() -> None:
         pb.NodeVerdict(node="n1", eligible=True, score=50.0, terms=types.ScoreTerms(cpu=50)),
         pb.NodeVerdict(node="n2", reason="cordoned", flip="uncordon it"),
     ]
-    assert json_view.why(pb.WhyReply(task=full_task(), nodes=verdicts)) == {
+    reply = pb.WhyReply(task=full_task(), nodes=verdicts, index=7, past=True, note="n2 was not sampled")
+    assert json_view.why(reply) == {
         "task": "t1",
         "state": "dead_letter",
         "nodes": [
@@ -284,6 +285,9 @@ def test_why_and_mutations() -> None:
                 "flip": "uncordon it",
             },
         ],
+        "index": 7,
+        "past": True,
+        "note": "n2 was not sampled",
     }
     assert json_view.mutation(pb.MutationReply(operation_id="r1", index=4, ids=["a", "b"])) == {
         "operation_id": "r1",

@@ -74,7 +74,8 @@ class TaskCalls(Calls):
         reply: cluster_pb2.ListTasksReply = await self._call("ListTasks", request, self._timeout_s)
         return reply
 
-    async def why(self, task_id: str) -> cluster_pb2.WhyReply:
-        request = cluster_pb2.WhyRequest(id=task_id, freshness=self._freshness())
+    async def why(self, task_id: str, *, at: cluster_pb2.Moment | None = None) -> cluster_pb2.WhyReply:
+        """`at`: as of then; without it a task that was placed is judged as of its last placement."""
+        request = cluster_pb2.WhyRequest(id=task_id, freshness=self._freshness(), at=at)
         reply: cluster_pb2.WhyReply = await self._call("Why", request, self._timeout_s)
         return reply

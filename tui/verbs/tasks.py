@@ -30,6 +30,7 @@ TASK_COLUMNS = (
     Column("NAME", shrinks=True),
     Column("COMMAND", shrinks=True),
 )
+WHY_COLUMN = Column("WHY", shrinks=True)
 VERDICT_COLUMNS = (
     Column("NODE"),
     Column("VERDICT"),
@@ -100,20 +101,36 @@ def task(task_id: str, at: cluster_pb2.Moment | None) -> None:
 
 @verb()
 @click.argument("task_id", metavar="ID")
-def why(task_id: str) -> None:
-    """Say for each node why the task can or cannot run there."""
+@at_option("Judge it as of then")
+def why(task_id: str, at: cluster_pb2.Moment | None) -> None:
+    """Say for each node why the task can or cannot run there.
+
+    A task that waits is judged now, one that was placed as it was at its last placement.
+    """
 
     async def work(client: ClusterClient) -> None:
-        reply = await client.why(task_id)
+        reply = await client.why(task_id, at=at)
         if settings().json:
             emit(json_view.why(reply))
-            return
-        row = reply.task
-        reason = row.reason or row.error
-        say(f"{clean(row.id)} is {json_view.task_state(row.state)}" + (f": {clean(reason)}" if reason else ""))
-        say_table(VERDICT_COLUMNS, [verdict_row(item) for item in reply.nodes])
+        else:
+            _say_why(reply)
 
     run(work)
+
+
+def _say_why(reply: cluster_pb2.WhyReply) -> None:
+    row = reply.task
+    placed = row.placement.node if reply.past and reply.index == row.fence else ""
+    reason = row.reason or row.error
+    head = f"{clean(row.id)} {'was' if reply.past and not placed else 'is'} {json_view.task_state(row.state)}"
+    say(head + (f": {clean(reason)}" if reason else ""))
+    if placed:
+        say(f"placed on {clean(placed)} at index {reply.index}, when it looked like this:")
+    elif reply.past:
+        say(f"at index {reply.index} it looked like this:")
+    say_table(VERDICT_COLUMNS, [verdict_row(item, placed) for item in reply.nodes])
+    if reply.note:
+        note(f"cortex: {clean(reply.note)}")
 
 
 def say_tasks(reply: cluster_pb2.ListTasksReply) -> None:
@@ -122,7 +139,12 @@ def say_tasks(reply: cluster_pb2.ListTasksReply) -> None:
         return
     say_moment(reply)
     now = reply.at.at_us if reply.HasField("at") else now_us()
-    say_table(TASK_COLUMNS, [_task_row(row, now) for row in reply.tasks])
+    rows = [_task_row(row, now) for row in reply.tasks]
+    whys = [_why(row) for row in reply.tasks]
+    if any(whys):
+        say_table((*TASK_COLUMNS, WHY_COLUMN), [(*row, why) for row, why in zip(rows, whys, strict=True)])
+    else:
+        say_table(TASK_COLUMNS, rows)
     if reply.next_cursor:
         note(f"cortex: {len(reply.tasks)} of {reply.total}; the next with --cursor {clean(reply.next_cursor)}")
 
@@ -133,11 +155,13 @@ def command_text(row: types_pb2.Task) -> str:
     return shlex.join(command) if isinstance(command, list) else command or ""
 
 
-def verdict_row(item: cluster_pb2.NodeVerdict) -> tuple[str, ...]:
+def verdict_row(item: cluster_pb2.NodeVerdict, placed: str = "") -> tuple[str, ...]:
+    """`placed`: where it went."""
+    eligible = "placed" if item.node == placed else "eligible"
     return (
         item.node,
-        "eligible" if item.eligible else "ineligible",
-        f"{item.score:.1f}" if item.eligible else "-",
+        eligible if item.eligible else "ineligible",
+        f"{item.score:.1f}" if item.eligible and item.HasField("terms") else "-",
         item.reason,
         item.flip,
     )
@@ -161,6 +185,14 @@ def _task_row(row: types_pb2.Task, now: int) -> tuple[str, ...]:
         row.name,
         command_text(row),
     )
+
+
+def _why(row: types_pb2.Task) -> str:
+    """Why it waits, or what went wrong."""
+    state = json_view.task_state(row.state)
+    if state in ("queued", "pending"):
+        return row.reason or row.error
+    return row.error if state in ("failed", "dead_letter") else ""
 
 
 def _run_time(row: types_pb2.Task, now: int) -> str:
