@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from quickjs import Context, JSException
+# What the package quickjs is made of. Importing that one starts a thread.
+from _quickjs import Context, JSException
 
 TIME_LIMIT_S = 0.1
 MEMORY_LIMIT_BYTES = 8 * 1024 * 1024

@@ -20,6 +20,7 @@ from node.conditions.port import Answer, Question, Unanswered
 
 # Of waiting, not of CPU time: a machine may be busy, or the process stopped.
 PATIENCE_S = 10.0
+_LAST_MOMENT_S = 2.0
 _HERE = Path(__file__).parent
 _TRUE, _ERROR, _TIMED_OUT = 1, 2, 3
 
@@ -46,7 +47,13 @@ class ProcessJudge:
             try:
                 async with asyncio.timeout(self._patience_s):
                     return await _ask(process, question)
-            except (TimeoutError, OSError, asyncio.IncompleteReadError):
+            except TimeoutError:
+                return await self._why(process)
+            except (OSError, asyncio.IncompleteReadError):
+                # It has ended, or will in a moment: a kill() before it is reaped would take its status away.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LAST_MOMENT_S):
+                        await process.wait()
                 return await self._why(process)
             except BaseException:
                 await self._end(process)
@@ -58,10 +65,10 @@ class ProcessJudge:
 
     async def _begin(self) -> Process:
         """Raises Unanswered."""
-        engine = importlib.util.find_spec("quickjs")
+        engine = importlib.util.find_spec("_quickjs")
         assert engine is not None
         assert engine.origin is not None
-        folder = str(Path(engine.origin).parent.parent)
+        folder = str(Path(engine.origin).parent)
         try:
             # Without site-packages it needs a third less memory.
             return await asyncio.create_subprocess_exec(
@@ -87,8 +94,9 @@ class ProcessJudge:
     async def _end(self, process: Process) -> int:
         if self._process is process:
             self._process = None
-        with suppress(ProcessLookupError):
-            process.kill()
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
         return await process.wait()
 
 
