@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from cortex.v1.log_pb2 import Command, CommandReply, OperationAdvance, TaskMigrate
-from cortex.v1.types_pb2 import DrainMove, DrainPlan, Operation, OperationKind, OperationState, Task
+from cortex.v1.types_pb2 import DrainMove, DrainPlan, NodeState, Operation, OperationKind, OperationState, Task
 from node.core.drain import may_migrate
 from node.core.faults import Fault
 from node.core.model import LIVE_OPERATION, QUEUED, RUNNING, Change, Table
@@ -23,6 +23,7 @@ from node.leader.port import Replica, Settings
 from node.leader.rehearsals import Rehearsals
 
 _SCHEDULED = OperationState.OPERATION_STATE_SCHEDULED
+_DRAINED = NodeState.NODE_STATE_DRAINED
 # What has just left an empty node may find its place before the forecast is compared with what happened.
 _SETTLE_US: Final = 1_000_000
 _LOOK_UPS: Final = 200
@@ -96,7 +97,8 @@ class Drains:
 
     async def _hand_over(self, operation: Operation) -> bool:
         """Let another voter lead, if one can that is not leaving too. False when this one has to do it itself."""
-        leaving = {one.node for one in _live(self._replica.state.operations.values())}
+        nodes = self._replica.state.nodes
+        leaving = {row.id for row in nodes.values() if row.operation or row.state == _DRAINED}
         able = [peer for peer in self._replica.peers if peer.up and peer.id not in leaving]
         if not able:
             return False

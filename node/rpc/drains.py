@@ -100,9 +100,8 @@ class DrainCalls(Calls):
             state = NodeState.Name(node.state).removeprefix("NODE_STATE_").lower()
             if node.state == NodeState.NODE_STATE_DRAINED:
                 state = "drained already"
-            remedy = f"`cortex uncordon {node_id}` lets it work again."
-            if node.state == NodeState.NODE_STATE_REMOVED:
-                remedy = "See `cortex nodes`."
+            leaving = node.state in (NodeState.NODE_STATE_DRAINING, NodeState.NODE_STATE_DRAINED)
+            remedy = f"`cortex uncordon {node_id}` lets it work again." if leaving else "See `cortex nodes`."
             raise Fault(Code.WRONG_STATE, f"Node {node_id} is {state}.", remedy)
         return node_id
 

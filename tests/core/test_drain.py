@@ -91,6 +91,9 @@ def test_a_drain_cordons_drains_and_leaves_the_node_drained() -> None:
     assert m.node("n1").state == DRAINING
     assert EventType.EVENT_TYPE_NODE_DRAINING in kinds(m)
     assert m.one(move(task_id)).accepted
+    assert [(event.type, event.operation) for event in m.last_events()] == [
+        (EventType.EVENT_TYPE_MIGRATE_REQUESTED, "op1")
+    ]
     assert m.one(advance(done=True)).message == "Node n1 holds 1 tasks yet."
     assert m.one(fenced("task_stopped", task_id, fence, cause=Cause.CAUSE_MIGRATE)).accepted
     task = m.task(task_id)

@@ -99,6 +99,7 @@ def _step(draft: Draft, new: Operation, command: OperationAdvance, act: Act) -> 
     """The last one brings what became of the plan's forecast."""
     if not command.done:
         return
+    new.counts.issued = new.counts.total
     new.drain.took_ms = max(0, draft.now_us - new.begun_at_us) // 1000
     told = {move.task: move.actual for move in command.drain.moves}
     for move in new.drain.moves:

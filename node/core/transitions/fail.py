@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import TaskEscalate, TaskFailed, TaskLost, TaskMigrate, TaskStopped
 from cortex.v1.types_pb2 import Failure, Node, Task, TaskResult
@@ -126,8 +128,9 @@ def migrate(draft: Draft, task: Task, command: TaskMigrate) -> Refusal | None:
         return Refusal(Code.WRONG_STATE, "The drain that asks for it is over.")
     if command.dead_letter and (asker is None or (task.spec.retry.retryable and not task.lost_at_us)):
         return Refusal(Code.WRONG_STATE, "Only a drain makes a dead letter, and only of what may not move.")
-    if task.lost_at_us and not task.cancel_requested and command.dead_letter:
-        _drained(draft, task, draft.edit(task))
+    if asker is not None and task.lost_at_us and not task.cancel_requested and command.dead_letter:
+        with draft.on_behalf(asker):
+            _drained(draft, task, draft.edit(task))
         return None
     if task.lost_at_us:
         return Refusal(Code.WRONG_STATE, "Its machine is lost: retry or cancel it.")
@@ -141,7 +144,8 @@ def migrate(draft: Draft, task: Task, command: TaskMigrate) -> Refusal | None:
     elif task.cause == _IDLE:
         new.ClearField("cause")
     draft.put(task, new)
-    draft.event(types_pb2.EVENT_TYPE_MIGRATE_REQUESTED, new, command.reason)
+    with draft.on_behalf(asker) if asker is not None else nullcontext():
+        draft.event(types_pb2.EVENT_TYPE_MIGRATE_REQUESTED, new, command.reason)
     return None
 
 
