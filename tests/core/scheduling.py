@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cortex.v1.types_pb2 import Gpu, Label, Node, NodeState, Resources, Slots, Task, TaskSpec, TaskType
+from cortex.v1.types_pb2 import Gpu, Label, Node, NodeState, Resources, Setting, Slots, Task, TaskSpec, TaskType
 from node.core.model import QUEUED
 from node.core.queue import AGEING_US
 from node.core.scheduler import Limits, Planned, Queue, plan
@@ -74,7 +74,7 @@ def task(task_id: str, **fields: Any) -> Task:
     return row
 
 
-def state_of(*rows: Node | Task) -> ClusterState:
+def state_of(*rows: Node | Task | Setting) -> ClusterState:
     state = ClusterState()
     state.load(rows, 1, 1, NOW_US, 0)
     return state
@@ -119,6 +119,9 @@ def plain_plan(
 class _Book:
     def __init__(self, state: ClusterState, samples: Mapping[str, Resources], limits: Limits) -> None:
         self._state, self._samples, self._limits = state, samples, limits
+        profile = state.settings.get("profile")
+        self._orchestrated = profile is not None and "orchestrator" in profile.value
+        self._held_by_all = sum(len(ids) for ids in state.by_node.values())
         self._on: dict[str, list[TaskSpec]] = {
             node_id: [state.tasks[one].spec for one in state.by_node.get(node_id, ())]
             for node_id in {*state.nodes, *state.by_node}
@@ -201,10 +204,23 @@ class _Book:
     def _score(self, row: Task, there: Node) -> float:
         worth = points(self._samples.get(there.id))
         wanted = row.spec.constraints
+        if self._orchestrated:
+            return self._orchestrated_score(row, there) + worth.gaming
         score = worth.cpu + worth.memory + worth.disk + worth.network + worth.gaming - 5 * len(self._on[there.id])
         if wanted.requires_gpu or row.spec.requests.gpus:
             score += worth.gpu
         return score + 5 * len(set(wanted.preferred_capabilities) & set(there.capabilities))
+
+    def _orchestrated_score(self, row: Task, there: Node) -> float:
+        """In whole millionths, rounded down."""
+        liked = set(row.spec.constraints.preferred_capabilities)
+        capability = 30 * 10**6 * len(liked & set(there.capabilities)) // len(liked) if liked else 30 * 10**6
+        slots = sum(offer.count for offer in there.slots if offer.type == row.spec.type)
+        held = [spec.type for spec in self._on[there.id]]
+        load = 15 * 10**6 * (slots - held.count(row.spec.type)) // slots
+        everything = self._held_by_all
+        fairness = 5 * 10**6 * max(0, everything - len(held)) // everything if everything else 5 * 10**6
+        return 5 * row.priority + (capability + load + fairness) / 10**6
 
 
 def ids(planned: Sequence[Planned]) -> list[str]:
