@@ -44,8 +44,8 @@ def test_weights_sum_to_exactly_one() -> None:
 
 
 def test_terms_by_hand() -> None:
-    """0.5 × 70 for priority 7, 0.3 × 50 for one of two preferred, 0.15 × 75 for one of four slots taken, 0.05 × 75 for
-    one of the cluster's four tasks."""
+    """0.5 × 70 for priority 7, 0.3 × 50 for one of two liked, 0.15 × 75 for one of four slots, 0.05 × 75 for one
+    of the cluster's four tasks."""
     state = orchestrated(
         node("a", 4, capabilities=["x"]),
         node("b", 3, capabilities=["z"]),
