@@ -93,10 +93,15 @@ class Env:
 
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
 
 
 def _base32(value: int, digits: int) -> str:
-    return "".join(_ALPHABET[(value >> (5 * place)) & 31] for place in reversed(range(digits)))
+    text = ""
+    while len(text) < digits:
+        text = _PAIRS[value & 1023] + text
+        value >>= 10
+    return text[-digits:]
 
 
 class RealClock:

@@ -18,7 +18,7 @@ from cortex.v1.types_pb2 import Resources, Task
 from node.conditions.port import Judge
 from node.core import explain
 from node.core.faults import Code, Fault
-from node.core.model import Change
+from node.core.model import Change, Table
 from node.env import Env
 from node.leader import views
 from node.leader.alarms import Alarms
@@ -236,6 +236,8 @@ class _Reign:
     def observe(self, changes: Sequence[Change], index: int) -> None:
         if index <= self._begun_index:
             return  # the batch whose end began this reign: begin() has read its outcome
+        # Events tell what the rows say themselves.
+        changes = [change for change in changes if change.table is not Table.EVENTS]
         self._dispatch.observe(changes)
         self._placement.observe(changes)
         self.samples.observe(changes)

@@ -24,6 +24,8 @@ from node.leader.roster import Roster
 
 _QUEUED = TaskState.TASK_STATE_QUEUED
 _REFUSED_RETRY_S = 0.2
+# Beside tasks, what may change where one can be placed.
+_WAKING = frozenset({Table.NODES, Table.SETTINGS})
 _SAMPLES_S = 0.25
 # What waits for its slot anyway is placed this often: each pass costs a commit.
 _PREFETCH_US = 50_000
@@ -70,7 +72,7 @@ class Placement:
                     self._wake.set()
                 elif isinstance(old, Task) and old.state in ON_NODE:
                     self._wake.set()
-            elif change.table is not Table.EVENTS:
+            elif change.table in _WAKING:
                 self._wake.set()
 
     def wake(self) -> None:

@@ -13,6 +13,8 @@ from node.link import LeaderStream, LinkClosed
 _MESSAGE_BYTES = 1024 * 1024
 _MESSAGE_ITEMS = 512
 _OUTBOX_MESSAGES = 4096
+# Looked up once: an enum's names are found by a call.
+_HOLD, _WAIT = OnLost.ON_LOST_HOLD, OnLost.ON_LOST_WAIT
 
 Attempt = tuple[str, int]  # task id and fence; tasks placed by one entry share a fence
 
@@ -100,7 +102,7 @@ class Session:
 
 def assignment(task: Task, lease_ms: int) -> Assignment:
     """What the worker needs to run `task` under its current fence."""
-    hold = task.spec.on_lost == OnLost.ON_LOST_HOLD
+    hold = task.spec.on_lost == _HOLD
     return Assignment(
         task=task.id,
         name=task.name,
@@ -122,9 +124,9 @@ def lease_ms_of(task: Task, lease_ms: int) -> int:
 
     One that was lowered since the submission leaves time to end the command in order; the worker counts so, too.
     """
-    if task.spec.on_lost == OnLost.ON_LOST_WAIT:
+    if task.spec.on_lost == _WAIT:
         lease_ms = task.spec.wait_ms or lease_ms
-    if task.spec.on_lost == OnLost.ON_LOST_HOLD:
+    if task.spec.on_lost == _HOLD:
         return lease_ms
     return max(lease_ms, 3 * task.spec.kill_timeout_ms)
 

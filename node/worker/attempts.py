@@ -12,6 +12,8 @@ from node.worker.ledger import Contents, is_final, key_of
 from node.worker.port import NO_LEASE, AttemptKey, Lease, StopOrder
 
 KILL_TIMEOUT_MS = 5_000
+# Looked up once: an enum's names are found by a call.
+_HOLD, _WAIT = OnLost.ON_LOST_HOLD, OnLost.ON_LOST_WAIT
 
 
 class State(StrEnum):
@@ -50,7 +52,7 @@ class Attempt:
 
     @property
     def _is_endless(self) -> bool:
-        return self.assignment.lease_ms == 0 or self.assignment.spec.on_lost == OnLost.ON_LOST_HOLD
+        return self.assignment.lease_ms == 0 or self.assignment.spec.on_lost == _HOLD
 
     @property
     def granted(self) -> Lease:
@@ -69,7 +71,7 @@ class Attempt:
         if self._is_endless:
             return self._renew_endless(sent_us)
         spec = self.assignment.spec
-        if spec.on_lost == OnLost.ON_LOST_WAIT:
+        if spec.on_lost == _WAIT:
             lease_ms = self.assignment.lease_ms
         # As the leader counts it: a lease that was lowered since leaves time to end the command in order.
         lease_ms = max(lease_ms, 3 * spec.kill_timeout_ms)

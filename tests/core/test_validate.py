@@ -304,3 +304,13 @@ def test_ids(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "-a", ".a", "a b", "a/b", "ä", "a\n", "a\0", "\x1b", "x" * 65, "\u202ea"])
 def test_no_ids(text: str) -> None:
     assert not checks.is_id(text)
+
+
+def test_lines_that_say_the_same_become_tasks_of_their_own() -> None:
+    line, other = request(submit_key="k"), request({"argv": [b"false"]})
+    submits = validate.complete_batch([line, line, other, line], iter(["t3", "t1", "t4", "t2"]).__next__)
+    assert [submit.id for submit in submits] == ["t1", "t2", "t3", "t4"]
+    alone = [
+        validate.complete(each, submit.id) for each, submit in zip([line, line, other, line], submits, strict=True)
+    ]
+    assert submits == alone
