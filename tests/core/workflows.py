@@ -39,7 +39,7 @@ def step(
 
 
 def request(*steps: WorkflowTaskRequest, **more: object) -> SubmitWorkflowRequest:
-    return SubmitWorkflowRequest(name="w", tasks=steps, **more)  # type: ignore[arg-type]
+    return SubmitWorkflowRequest(tasks=steps, **{"name": "w", **more})  # type: ignore[arg-type]
 
 
 def try_submit(m: Machine, *steps: WorkflowTaskRequest, **more: object) -> CommandReply:
