@@ -6,7 +6,7 @@ import asyncio
 
 from cortex.v1 import types_pb2 as t
 from cortex.v1 import worker_pb2 as w
-from cortex.v1.log_pb2 import Command, SettingsChange
+from cortex.v1.log_pb2 import Command, Entry, SettingsChange
 from cortex.v1.types_pb2 import Setting, TaskState
 from tests.node.leader_kit import Cluster, WorkerEnd, held, machine_node, sample, shell, started, virtual
 
@@ -162,6 +162,22 @@ def test_what_a_machine_lacks_after_a_recovery_may_have_ended_there() -> None:
         assert sent == []
         lacking = first[1].task
         await cluster.until(lambda: cluster.task(lacking).losses == 1)
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_leases_do_not_count_on_leader_time() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker, assignment = await running(cluster)
+        await worker.renew(1, [assignment.fence])
+        await worker.next("renewal_ack")
+        entry = Entry(level=1, at_us=cluster.replica.now_us() + 3600 * 1_000_000)
+        cluster.replica.apply(entry)
+        await asyncio.sleep(25)
+        assert cluster.task("t1").losses == 0, "an hour by leader time is 25 s for a lease"
+        assert await lost_after(cluster) < 11
         await cluster.stop()
 
     virtual(main)
