@@ -38,9 +38,10 @@ class HistoryCalls(Calls):
         task = self._lookup.task(request.id)
         if moment is not None:
             return await self._task_at(task.id, moment)
-        stored = self._replica.store.list_events(EventQuery(task=task.id, limit=_ROWS_LIMIT)).events
+        query = EventQuery(task=task.id, newest_first=True, limit=_ROWS_LIMIT)
+        stored = self._replica.store.list_events(query).events
         known = {event.id for event in stored}
-        events = [*stored, *(e for e in self._replica.unsaved_events(task.id) if e.id not in known)]
+        events = [*reversed(stored), *(e for e in self._replica.unsaved_events(task.id) if e.id not in known)]
         # A watch that goes on from this index must see all that is not in this row.
         index = self._state.index
         (task,) = await self._with_reasons([task], caller)

@@ -78,6 +78,8 @@ def _page_rows(db: sqlite3.Connection, codec: Codec, query: TaskQuery, at: At, c
     if not _by_state(query):
         return found
     keys = changed_page(query, at, cursor, count).rows(db)
+    if not keys:
+        return found
     marks = ",".join("?" * len(keys))
     sql = f"SELECT {', '.join(codec.columns)} FROM te_tasks WHERE id IN ({marks})"
     found += [_task(codec, row) for row in db.execute(sql, [key for _, key in keys])]

@@ -118,7 +118,7 @@ class SlowReads:
                 return None, [], at
             own = moment.events_of(db, events, [task_id]).get(task_id, [])
             past = [event for event in own if event.index <= at.index]
-            return task_as_of(row, own, at), past[:_EVENTS_SHOWN], at
+            return task_as_of(row, own, at), past[-_EVENTS_SHOWN:], at
 
     def nodes_at(self, wanted: Moment) -> tuple[list[Node], dict[str, Held], At]:
         """Nodes as they were, by id, and what was on them."""
