@@ -144,6 +144,38 @@ async def test_conditions_that_err_are_false_and_say_so(cluster: Cluster, journa
     assert "nothing" in found.tasks["throws"].condition_error
 
 
+async def test_hostile_conditions(cluster: Cluster, journal: Journal) -> None:
+    hostile = {
+        "allocates": "(() => { const a = []; while (true) a.push(new Array(1e5)) })()",
+        "recurses": "(function f() { return f() + 1 })()",
+        "throws": "(() => { throw new Error('mine') })()",
+        "reads": "os.open('/etc/passwd') || std.loadFile('/etc/passwd')",
+        "builds": "new Function('return process')().exit()",
+        "regex": "/^(a+)+$/.test('a'.repeat(40) + 'b')",
+    }
+    flow = Workflow("hostile")
+    for key, condition in hostile.items():
+        step(flow, journal, key, condition=condition)
+    step(flow, journal, "after", *hostile, rule="none_failed")
+    found = await run(cluster, flow)
+    skipped = {key: state for key, state in found.states.items() if key != "after"}
+    assert (found.state, found.states["after"]) == ("completed", "completed"), found.states
+    assert set(skipped.values()) <= {"skipped condition_error", "skipped condition_false"}
+    assert "mine" in found.tasks["throws"].condition_error
+    assert set(journal.begun()) == {"after"}
+
+
+async def test_three_conditions_that_never_end_fail_a_workflow(cluster: Cluster, journal: Journal) -> None:
+    flow = Workflow("loops")
+    step(flow, journal, "a")
+    for key in ("one", "two", "three"):
+        step(flow, journal, key, condition="(() => { while (true) {} })()")
+    found = await run(cluster, flow)
+    assert (found.state, found.states["a"]) == ("failed", "completed")
+    assert found.status.workflow.condition_timeouts == 3
+    assert "100 ms" in found.tasks["one"].condition_error
+
+
 async def test_a_context_update_is_seen_by_what_comes_after(cluster: Cluster, journal: Journal) -> None:
     flow = Workflow("context", context={"errors": 0, "kept": [1]})
     update = """echo '{"errors": 7, "new": {"a": "ü"}}' > "$CORTEX_CONTEXT_UPDATE\""""
@@ -260,6 +292,12 @@ async def test_show_says_what_a_task_waits_for(cluster: Cluster) -> None:
         ({"a b": {}}, ["'a b'"]),
         ({"a": {"condition": "x" * 5000}}, ["condition", "limit"]),
         ({"a": {"map": {"over": list(range(1000))}}, "b": {}}, ["1001", "1000"]),
+        ({f"t{i}": {"depends_on": [f"t{i - 1}"] if i else []} for i in range(20_000)}, ["20000 tasks", "1000"]),
+        ({f"t{i}": {"depends_on": [f"t{(i + 1) % 1000}"]} for i in range(1000)}, ["circle", "more"]),
+        (
+            {f"t{i}": {"depends_on": [f"t{j}" for j in range(min(i, 500))]} for i in range(600)},
+            ["174750 dependencies", "20000"],
+        ),
     ],
 )
 def test_bad_workflows_are_refused_whole(
