@@ -13,6 +13,7 @@ from node.core.model import ENDED, Key, Row, Table
 from node.core.state import ClusterState
 from node.store.events import EventQuery
 from node.store.store import Store
+from tests.sim.drain_checks import DrainChecker
 from tests.sim.processes import Execution
 from tests.sim.workflow_checks import WorkflowChecker
 
@@ -128,7 +129,7 @@ class TaskChecker:
     def replay(self, log: Iterable[Committed], state: ClusterState) -> None:
         """The log through the pure core, from nothing, leads to the same digest."""
         fresh = ClusterState()
-        workflows = WorkflowChecker(self._report)
+        workflows, drains = WorkflowChecker(self._report), DrainChecker(self._report)
         rows: dict[Key, Row] = {}
         self.parts = 0
         self._created.clear()
@@ -150,7 +151,8 @@ class TaskChecker:
                 else:
                     rows[key] = change.new
             workflows.applied(outcome.changes, rows)
-        self.reached = workflows.reached
+            drains.applied(outcome.changes, rows)
+        self.reached = workflows.reached + drains.reached
         if (fresh.index, fresh.digest) != (state.index, state.digest):
             self._report(f"replaying the log to {fresh.index} does not lead to the state at {state.index}")
 
