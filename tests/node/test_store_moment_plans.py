@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cortex.v1.types_pb2 import (
+    NODE_STATE_ACTIVE,
+    TASK_STATE_QUEUED,
+    WORKFLOW_STATE_RUNNING,
     Event,
     Node,
     Task,
