@@ -73,7 +73,8 @@ class Samples:
 
     def observe(self, changes: Sequence[Change]) -> None:
         """What a placement was based on is recorded with it."""
-        if self._replica.now_us() - self._recorded_us < PLACED_US:
+        complete = len(self._series) >= min(len(self._roster.nodes), NODES_LIMIT)
+        if complete and self._replica.now_us() - self._recorded_us < PLACED_US:
             return
         for change in changes:
             if change.table is Table.TASKS and isinstance(change.new, Task) and change.new.state == ASSIGNED:
