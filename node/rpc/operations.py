@@ -78,12 +78,14 @@ class OperationCalls(Calls):
         plan.name, plan.priority = submit.name, submit.priority
         plan.spec.CopyFrom(submit.spec)
         reply = await self._start(operation, 0, request.mutation, caller)
+        # A repeated request is answered for the nodes of the first time.
+        begun = list(self._lookup.operation(reply.operation_id).run.nodes)
         return pb.RunOnNodesReply(
             operation_id=reply.operation_id,
             index=reply.index,
-            nodes=nodes,
+            nodes=begun,
             task_ids=reply.ids,
-            skipped=skipped,
+            skipped=[one for one in skipped if one.node not in begun],
         )
 
     async def list_causes(self, request: pb.ListCausesRequest, caller: Caller) -> pb.ListCausesReply:
