@@ -314,6 +314,8 @@ SETTERS: dict[str, Setter] = {
     "timeout": _set(milliseconds, "spec", "timeout_ms"),
     "queue_timeout": _set(milliseconds, "spec", "queue_timeout_ms"),
     "kill_timeout": _set(milliseconds, "spec", "kill_timeout_ms"),
+    "stall_after": _set(milliseconds, "spec", "stall_after_ms"),
+    "idle_timeout": _set(milliseconds, "spec", "idle_timeout_ms"),
     "cwd": _cwd,
     "env": _env,
     "on": _set(string, "spec", "constraints", "target_node"),

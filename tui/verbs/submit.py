@@ -27,6 +27,8 @@ FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--timeout", {"metavar": "TIME", "help": "Longest run of one attempt, as 30s or 1h30m."}),
     ("--queue-timeout", {"metavar": "TIME", "help": "Longest wait in the queue."}),
     ("--kill-timeout", {"metavar": "TIME", "help": "From TERM to KILL; default 5s."}),
+    ("--stall-after", {"metavar": "TIME", "help": "Silence that is escalated; default 2h, 0 never."}),
+    ("--idle-timeout", {"metavar": "TIME", "help": "Silence after which it runs elsewhere; default 0, never."}),
     ("--cwd", {"metavar": "DIR", "help": "Working directory on the node."}),
     ("--env", {"metavar": "K=V", "multiple": True, "help": "Environment variable; may be repeated."}),
     ("--on", {"metavar": "NODE", "help": "Run on this node only."}),
