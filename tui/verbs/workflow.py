@@ -70,8 +70,11 @@ def workflow() -> None:
 def submit(file: str, wait: bool, key: str, dry_run: bool) -> None:
     """Submit a workflow: a YAML or JSON file, - for stdin.
 
-    A file is {name, context, policy, tasks: {KEY: {command, depends_on, condition, rule, can_fail, finally, map,
-    and all that a task may have}}}.
+    A file is {name, context, policy, max_failures, key, tasks: {KEY: {command, depends_on, condition, rule,
+    can_fail, finally, map: {over: [...]}, and all that a task may have}}}.
+
+    Rules: all_success, none_failed, all_done, one_failed, one_success, always. Policies: continue, fail_fast,
+    max_failures. A condition is JavaScript, as parent.build.exitCode === 0 && workflow.context.target === "prod".
     """
     from tui.workflowfile import MAX_FILE_BYTES, read_workflow
 
