@@ -48,6 +48,9 @@ async def run_daemon(config: Config, secret: str, stop: asyncio.Event) -> Except
     for kind in unserved(config, machine.describe):
         log.warning("slots not offered", type=kind, reason="this release has no executor for it")
     daemon = Daemon(config, env, machine, cluster_id_of(secret), lambda: _store(config), fail)
+    link.serve_own(
+        {config.listen, config.voters.get(config.id, config.listen)}, lambda stream: daemon.session(stream)
+    )
     server = Server(daemon, secret, f"uid:{os.getuid()}")
     try:
         await server.start(config.listen, config.socket_path)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 
 import grpc
 from google.protobuf.message import Message
 
 from cortex.v1 import cluster_pb2_grpc, raft_pb2, raft_pb2_grpc, worker_pb2, worker_pb2_grpc
-from node.link import Caller, LinkClosed
+from node.link import Caller, LinkClosed, SessionHandler, WorkerStream
 from node.rpc.errors import from_rpc
+from node.rpc.own import OwnSessions
 
 # One batch may be larger than a log entry: it is split on its way into the log.
 MESSAGE_LIMIT = 32 * 1024 * 1024
@@ -38,6 +39,12 @@ class GrpcLink:
         self._metadata = (("cortex-secret", secret),)
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._peers: dict[str, _RaftPeer] = {}
+        self._own: OwnSessions | None = None
+        self._own_addresses: frozenset[str] = frozenset()
+
+    def serve_own(self, addresses: Iterable[str], handler: SessionHandler) -> None:
+        """Sessions with any of `addresses`, all this daemon's own, go to `handler` within the process."""
+        self._own, self._own_addresses = OwnSessions(handler), frozenset(addresses)
 
     def send_raft(self, address: str, message: raft_pb2.RaftMessage) -> None:
         peer = self._peers.get(address)
@@ -45,7 +52,9 @@ class GrpcLink:
             peer = self._peers[address] = _RaftPeer(self._channel(address), self._metadata)
         peer.send(message)
 
-    async def open_session(self, address: str) -> ClientStream:
+    async def open_session(self, address: str) -> WorkerStream:
+        if self._own is not None and address in self._own_addresses:
+            return self._own.open()
         stub = worker_pb2_grpc.WorkerStub(self._channel(address))
         call = stub.Session(metadata=self._metadata)  # type: ignore[call-arg]
         return ClientStream(address, call)
@@ -72,6 +81,8 @@ class GrpcLink:
             call.cancel()
 
     async def close(self) -> None:
+        if self._own is not None:
+            await self._own.close()
         for peer in self._peers.values():
             await peer.close()
         for channel in self._channels.values():
