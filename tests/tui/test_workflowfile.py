@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from cortex.v1 import types_pb2 as types
 from tui.errors import ClusterError
 from tui.workflowfile import MAX_FILE_BYTES, read_workflow
 
+ROOT = Path(__file__).resolve().parents[2]
 SNAKE = """
 name: release
 key: once
@@ -254,6 +257,12 @@ def test_too_many_tasks_are_counted_before_they_are_expanded() -> None:
     )
     with pytest.raises(ClusterError, match="larger than 4 MiB"):
         read_workflow("x" * (MAX_FILE_BYTES + 1), "f.yaml")
+
+
+def test_every_workflow_of_the_page_is_accepted() -> None:
+    page = (ROOT / "docs/workflows.md").read_text()
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    assert [read_workflow(block, "page.yaml").name for block in blocks] == ["release", "canary", "report"]
 
 
 def test_foreign_text_in_a_message_is_made_visible() -> None:
