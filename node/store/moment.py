@@ -21,6 +21,10 @@ from node.store.rows import Codec
 
 # Rows whose events are looked up by one statement.
 CHUNK = 128
+# Tasks that are looked through for a page before all events since then are.
+NEAR = 2_000
+# Tasks that are counted one by one rather than by the events since then.
+FEW = 100_000
 
 # The first event of a task after the moment :i, and its row still there and changed since.
 _FIRST = (
@@ -74,17 +78,37 @@ def list_tasks(db: sqlite3.Connection, codecs: dict[Table, Codec], query: TaskQu
 def _page_rows(db: sqlite3.Connection, codec: Codec, query: TaskQuery, at: At, count: int) -> list[Task]:
     """Rows as they are today, of tasks that matched then, newest first."""
     cursor = max_cursor(queries.decode_cursor(query.cursor), at)
+    if _by_state(query):
+        # Where most tasks match, the page is near.
+        near = near_page(query, at, cursor, count).rows(db)
+        if len(near) == count:
+            return _rows_of(db, codec, near)
     found = [_task(codec, row) for row in task_page(codec, query, at, cursor, count).rows(db)]
-    if not _by_state(query):
-        return found
-    keys = changed_page(query, at, cursor, count).rows(db)
+    if _by_state(query):
+        found += _rows_of(db, codec, changed_page(query, at, cursor, count).rows(db))
+        found.sort(key=lambda task: (task.created_index, task.id), reverse=True)
+    return found[:count]
+
+
+def _rows_of(db: sqlite3.Connection, codec: Codec, keys: Sequence[tuple[Any, ...]]) -> list[Task]:
+    """The rows of these keys, newest first."""
     if not keys:
-        return found
+        return []
     marks = ",".join("?" * len(keys))
     sql = f"SELECT {', '.join(codec.columns)} FROM te_tasks WHERE id IN ({marks})"
-    found += [_task(codec, row) for row in db.execute(sql, [key for _, key in keys])]
-    found.sort(key=lambda task: (task.created_index, task.id), reverse=True)
-    return found[:count]
+    rows = {row.id: row for values in db.execute(sql, [key for _, key in keys]) if (row := _task(codec, values))}
+    return [rows[key] for _, key in keys]
+
+
+def near_page(query: TaskQuery, at: At, cursor: tuple[int, str], count: int) -> Statement:
+    """Keys of those that matched a filter by state and node among the next NEAR tasks."""
+    values: dict[str, Any] = {"i": at.index, "c": cursor[0], "k": cursor[1], "n": count, "near": NEAR}
+    sql = (
+        "SELECT t.created_index, t.id FROM (SELECT created_index, id, modified_index, state, assigned_node"
+        " FROM te_tasks WHERE (created_index, id) < (:c, :k) ORDER BY created_index DESC, id DESC LIMIT :near) t"
+        f" WHERE {_matched(query, values)} LIMIT :n"
+    )
+    return Statement(sql, values)
 
 
 def task_page(codec: Codec, query: TaskQuery, at: At, cursor: tuple[int, str], count: int) -> Statement:
@@ -133,11 +157,25 @@ def changed_page(query: TaskQuery, at: At, cursor: tuple[int, str], count: int) 
 
 def total_tasks(db: sqlite3.Connection, query: TaskQuery, at: At) -> int:
     """Tasks that matched then and are still there."""
-    total = 0
+    today = 0
     if not (query.text or query.workflow):
         by_state = queries.counts(db, query.node)
-        total = sum(by_state.get(state, 0) for state in set(query.states) or by_state)
-    return total + sum(sign * int(part.rows(db)[0][0]) for sign, part in task_totals(query, at))
+        today = sum(by_state.get(state, 0) for state in set(query.states) or by_state)
+    if _by_state(query) and today <= FEW:
+        parts = [(1, _changed_count(query, at, then=True)), *((1, part) for part in unchanged_counts(query, at))]
+        today = 0
+    else:
+        parts = task_totals(query, at)
+    return today + sum(sign * int(part.rows(db)[0][0]) for sign, part in parts)
+
+
+def unchanged_counts(query: TaskQuery, at: At) -> list[Statement]:
+    """Statements whose counts sum to those that match by state and node today and did not change since."""
+    values: dict[str, Any] = {"i": at.index}
+    arms = _arms(query, values)
+    return [
+        Statement(f"SELECT count(*) FROM te_tasks t WHERE {arm} AND t.modified_index <= :i", values) for arm in arms
+    ]
 
 
 def task_totals(query: TaskQuery, at: At) -> list[tuple[int, Statement]]:

@@ -13,7 +13,7 @@ from cortex.v1.log_pb2 import Command, Entry, HistoryTrim
 from cortex.v1.types_pb2 import Task, Workflow
 from node.core.faults import Code, Fault
 from node.core.model import ASSIGNED, ENDED, LIVE, RUNNING, Key, Table
-from node.store import TaskQuery
+from node.store import TaskQuery, moment
 from node.store.asof import Moment
 from node.store.moment_workflows import WorkflowQuery
 from node.store.slow import SlowReads
@@ -97,10 +97,21 @@ def test_query_replay_and_live_record_agree(seed: int, trims: bool) -> None:
     text=st.sampled_from(("", "", "true", "t00", "nothing")),
     of_workflow=st.booleans(),
     limit=st.integers(1, 20),
+    near=st.sampled_from((0, 20, 2_000)),
+    few=st.sampled_from((-1, 100_000)),
 )
 def test_pages_and_totals_are_those_of_then(
-    seed: int, states: tuple[int, ...], node: str, text: str, of_workflow: bool, limit: int
+    seed: int, states: tuple[int, ...], node: str, text: str, of_workflow: bool, limit: int, near: int, few: int
 ) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        # How a page and a total are come by depends on how much there is.
+        patch.setattr(moment, "NEAR", near)
+        patch.setattr(moment, "FEW", few)
+        check_pages(seed, TaskQuery(states, node, text=text, limit=limit), of_workflow=of_workflow)
+
+
+def check_pages(seed: int, wanted: TaskQuery, *, of_workflow: bool) -> None:
+    states, node, text, limit = wanted.states, wanted.node, wanted.text, wanted.limit
     walk = walked(seed, trims=True)
     for index in indexes(walk, Random(seed)):
         workflows = sorted(walk.workflows_at(index))

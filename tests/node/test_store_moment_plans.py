@@ -16,7 +16,7 @@ from cortex.v1.types_pb2 import (
     Workflow,
 )
 from node.core.model import Change, Row, row_key
-from node.store import Store, TaskQuery
+from node.store import Store, TaskQuery, moment
 from node.store.asof import Moment
 from node.store.moment_workflows import WorkflowQuery
 from tests.node.test_store_plans import plans_of
@@ -100,17 +100,21 @@ READS: dict[str, tuple[Callable[[Store], object], tuple[str, ...]]] = {
         ("SEARCH te_task_events USING COVERING INDEX te_task_events_by_time (at<?)",),
     ),
 }
-_SMALL = ("meta", "te_task_counts", "nodes", "k", "CONSTANT", "1 CONSTANT", "2 CONSTANT")
+_SMALL = ("t", "meta", "te_task_counts", "nodes", "k", "CONSTANT", "1 CONSTANT", "2 CONSTANT")
 
 
+@pytest.mark.parametrize("few", [-1, 100_000])
 @pytest.mark.parametrize("name", READS)
-def test_plan(store: Store, name: str) -> None:
+def test_plan(store: Store, name: str, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moment, "NEAR", 1)
+    monkeypatch.setattr(moment, "FEW", few)
     read, expected = READS[name]
     lines = [line for plan in plans_of(store, lambda: read(store)).values() for line in plan]
     for one in expected:
         assert one in lines, "\n".join(lines)
     scans = [line.removeprefix("SCAN ") for line in lines if line.startswith("SCAN")]
     allowed = (*_SMALL, "te_task_events", *(("x",) if "text" in name else ()))
-    assert not [line for line in scans if not line.startswith(allowed) and not line.endswith("CONSTANT ROWS")]
+    assert not [line for line in scans if line.split(" ")[0] not in allowed and not line.endswith("CONSTANT ROWS")]
+    assert scans.count("t") <= lines.count("CO-ROUTINE t"), "only the next NEAR tasks, no table"
     # The oldest event is the first of a walk that is not gone on with.
     assert sum(line.startswith("te_task_events") for line in scans) <= (2 if name == "diff" else 1)
