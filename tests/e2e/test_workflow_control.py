@@ -156,6 +156,31 @@ async def test_the_leader_is_killed_in_the_middle_of_200_tasks(
     assert set(journal.begun().values()) == {1}
 
 
+async def test_the_leader_is_killed_at_every_step(serving: Callable[[int], Cluster], journal: Journal) -> None:
+    cluster = serving(3)
+    flow = Workflow("steps", context={"steps": 0})
+    count = 4
+    for number in range(count):
+        before = [f"t{number - 1}"] if number else []
+        update = f"""echo '{{"steps": {number + 1}}}' > "$CORTEX_CONTEXT_UPDATE\""""
+        condition = (
+            f"parent.t{number - 1}.exitCode === 0 && workflow.context.steps === {number}" if number else None
+        )
+        step(flow, journal, f"t{number}", *before, then=f"sleep 0.2; {update}", condition=condition)
+    async with cluster.client() as client:
+        workflow_id = await submit(client, flow)
+        waiting = asyncio.create_task(ended(client, workflow_id, 120))
+        for number in range(count):
+            await until(client, workflow_id, f"t{number}", "completed")
+            leader = (await client.status()).leader
+            if leader:
+                cluster.kill(leader)
+                cluster.start(leader)
+        found = await waiting
+    assert (found.state, found.context) == ("completed", {"steps": count}), cluster.logs()
+    assert journal.begun() == {f"t{number}": 1 for number in range(count)}
+
+
 async def test_a_thousand_tasks(serving: Callable[[int], Cluster], tmp_path: Path) -> None:
     cluster = serving(1)
     file = tmp_path / "flow.json"

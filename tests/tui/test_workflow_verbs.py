@@ -85,6 +85,14 @@ async def test_a_key_submits_once(cortex: CommandLine, cluster: FakeCluster, flo
     assert (both.code, "different keys" in both.err) == (2, True)
 
 
+async def test_a_lost_answer_submits_no_second_time(cortex: CommandLine, cluster: FakeCluster, flow: str) -> None:
+    cluster.lost_replies["SubmitWorkflow"] = 1
+    ran = await cortex("workflow", "submit", flow)
+    assert ran.text.split() == list(cluster.workflows)
+    first, second = (request for method, request in cluster.calls if method == "SubmitWorkflow")
+    assert first.mutation == second.mutation
+
+
 async def test_a_bad_file_is_refused_before_anything_is_sent(cortex: CommandLine, cluster: FakeCluster) -> None:
     ran = await cortex("workflow", "submit", "-", "--json", stdin=b"name: x\ntasks: {a: {comand: y}}\n")
     assert (ran.code, ran.error["code"]) == (1, "invalid")
