@@ -203,7 +203,7 @@ class _Pass:
 
     def _turns(self) -> Iterator[tuple[Entry, _Candidates]]:
         """Due tasks in order; of a group none after the first that has no node, lock or limit left."""
-        queue, opened, known = self._queue, self._open, self._candidates
+        queue, known = self._queue, self._candidates
         heads = queue.heads()
         behind: list[Entry] = []  # heap of the next ones of groups whose head had its turn
         at, end = 0, len(heads)
@@ -211,27 +211,40 @@ class _Pass:
             if at < end and (not behind or heads[at] < behind[0]):
                 entry = heads[at]
                 at += 1
+                candidates = self._candidates_of(entry.group.shape)
+                if candidates is not None and self._goes_on(entry.group, candidates):
+                    yield entry, candidates
+                    following = queue.following(entry)
+                    if following is not None:
+                        heapq.heappush(behind, following)
             elif behind:
-                entry = heapq.heappop(behind)
+                entry = behind[0]
+                group = entry.group
+                candidates = known[group.shape]
+                if self._goes_on(group, candidates):
+                    yield entry, candidates
+                    following = queue.following(entry)
+                    if following is not None:
+                        heapq.heapreplace(behind, following)
+                        continue
+                heapq.heappop(behind)
             else:
                 return
-            group = entry.group
-            shape = group.shape
-            if not opened[shape.kind]:
-                continue
-            candidates = known.get(shape)
-            if candidates is None:
-                heap = self._heaps.get(shape.common) or self._new_heap(shape.common)
-                if not heap.items or heap.too_small(shape.ask):
-                    continue
-                candidates = known[shape] = _Candidates(shape, heap)
-            if candidates.closed or (group.shared and self._blocked(group)):
-                continue
-            yield entry, candidates
-            if not candidates.closed:
-                following = queue.following(entry)
-                if following is not None:
-                    heapq.heappush(behind, following)
+
+    def _goes_on(self, group: Group, candidates: _Candidates) -> bool:
+        """Whether a task of a group may still find a place in this pass."""
+        if candidates.closed or not self._open[group.shape.kind]:
+            return False
+        return not (group.shared and self._blocked(group))
+
+    def _candidates_of(self, shape: Shape) -> _Candidates | None:
+        """None when no node will do."""
+        candidates = self._candidates.get(shape)
+        if candidates is None and self._open[shape.kind]:
+            heap = self._heaps.get(shape.common) or self._new_heap(shape.common)
+            if heap.items and not heap.too_small(shape.ask):
+                candidates = self._candidates[shape] = _Candidates(shape, heap)
+        return candidates
 
     def _blocked(self, group: Group) -> bool:
         """Whether a lock or limit keeps all of a group waiting; it does so until the pass ends."""
