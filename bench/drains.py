@@ -53,7 +53,7 @@ async def drained(found: Running, node: str) -> tuple[float, float]:
     reply = await found.client.drain_node(request)
     async with asyncio.timeout(_WAIT_S):
         while True:
-            operation = await found.client.drain_of(reply.operation_id)
+            operation = (await found.client.get_operation(reply.operation_id)).operation
             if operation.state not in _LIVE:
                 break
             await asyncio.sleep(0.02)
