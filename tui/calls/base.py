@@ -6,12 +6,19 @@ from typing import Any
 
 from cortex.v1 import cluster_pb2
 
+# What looks through all that is kept takes its time.
+LONG = 6
+
 
 class Calls:
     """Base of the areas; ClusterClient gives what is left open here. Every call raises ClusterError."""
 
     leader: str
     _timeout_s: float
+
+    def _patience_s(self, at: cluster_pb2.Moment | None) -> float:
+        """How long a read may take: longer for one that looks through all that is kept."""
+        return self._timeout_s if at is None else self._timeout_s * LONG
 
     def _mutation(self) -> cluster_pb2.Mutation:
         """A new request id, kept over all retries of one call."""

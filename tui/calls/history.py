@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cortex.v1 import cluster_pb2, types_pb2
-from tui.calls.base import Calls
-
-# What looks through all that is kept takes its time.
-_LONG = 3
+from tui.calls.base import LONG, Calls
 
 
 class HistoryCalls(Calls):
@@ -45,7 +42,7 @@ class HistoryCalls(Calls):
             cursor=cursor,
             freshness=self._freshness(),
         )
-        reply: cluster_pb2.ListEventsReply = await self._call("ListEvents", request, self._timeout_s * _LONG)
+        reply: cluster_pb2.ListEventsReply = await self._call("ListEvents", request, self._timeout_s * LONG)
         return reply
 
     async def diff(
@@ -54,7 +51,7 @@ class HistoryCalls(Calls):
         """What is not the same at `end`, or now, as it was at `begin`."""
         request = cluster_pb2.DiffRequest(to=end, limit=limit)
         getattr(request, "from").CopyFrom(begin)
-        reply: cluster_pb2.DiffReply = await self._call("Diff", request, self._timeout_s * _LONG)
+        reply: cluster_pb2.DiffReply = await self._call("Diff", request, self._timeout_s * LONG)
         return reply
 
     async def list_double_runs(

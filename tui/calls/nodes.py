@@ -22,7 +22,7 @@ class NodeCalls(Calls):
     async def list_nodes(self, *, at: cluster_pb2.Moment | None = None) -> cluster_pb2.ListNodesReply:
         """`at`: as they were then, without samples and scores."""
         request = cluster_pb2.ListNodesRequest(freshness=self._freshness(), at=at)
-        reply: cluster_pb2.ListNodesReply = await self._call("ListNodes", request, self._timeout_s)
+        reply: cluster_pb2.ListNodesReply = await self._call("ListNodes", request, self._patience_s(at))
         return reply
 
     async def status(self, *, timeout_s: float | None = None) -> cluster_pb2.StatusReply:

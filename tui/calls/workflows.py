@@ -42,7 +42,7 @@ class WorkflowCalls(Calls):
     ) -> cluster_pb2.GetWorkflowReply:
         """`at`: as it was then."""
         request = cluster_pb2.GetWorkflowRequest(id=workflow_id, freshness=self._freshness(), at=at)
-        reply: cluster_pb2.GetWorkflowReply = await self._call("GetWorkflow", request, self._timeout_s)
+        reply: cluster_pb2.GetWorkflowReply = await self._call("GetWorkflow", request, self._patience_s(at))
         return reply
 
     async def list_workflows(
@@ -58,5 +58,5 @@ class WorkflowCalls(Calls):
         request = cluster_pb2.ListWorkflowsRequest(
             states=states, text=text, limit=limit, cursor=cursor, freshness=self._freshness(), at=at
         )
-        reply: cluster_pb2.ListWorkflowsReply = await self._call("ListWorkflows", request, self._timeout_s)
+        reply: cluster_pb2.ListWorkflowsReply = await self._call("ListWorkflows", request, self._patience_s(at))
         return reply
