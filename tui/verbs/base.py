@@ -27,6 +27,8 @@ STATE_COLOURS = {
     "offline": "red",
     "cancelled": "yellow",
     "cordoned": "yellow",
+    "draining": "yellow",
+    "drained": "yellow",
 }
 
 
