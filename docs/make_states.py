@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from cortex.v1.types_pb2 import TaskState
-from node.core.machine import TASK_TABLE
+from node.core.machine import TASK_TABLE, WORKFLOW_STEPS
 from node.core.model import ENDED
 
 PAGE = Path(__file__).with_name("semantics.md")
@@ -43,11 +43,23 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def workflow_table() -> str:
+    """What else happens to a member of a workflow."""
+    lines = ["| from, in a workflow | to | by |", "|---|---|---|"]
+    by: dict[tuple[int, str], list[int]] = {}
+    for (start, target), why in WORKFLOW_STEPS.items():
+        by.setdefault((start, why), []).append(target)
+    for (start, why), found in by.items():
+        targets = ", ".join(f"`{name(target)}`" for target in found)
+        lines.append(f"| `{name(start)}` | {targets} | {why} |")
+    return "\n".join(lines) + "\n"
+
+
 def page(text: str) -> str:
     """`text` with the part between the marks made anew."""
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n{diagram()}\n{table()}\n{END}{tail}"
+    return f"{head}{BEGIN}\n{diagram()}\n{table()}\n{workflow_table()}\n{END}{tail}"
 
 
 if __name__ == "__main__":

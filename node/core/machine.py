@@ -122,6 +122,23 @@ TASK_TABLE: Mapping[tuple[State, str], Rule] = {
     **{(state, "task_annotate"): Rule(_to(state), notes.annotate) for state in sorted(LIVE | ENDED)},
 }
 
+_STOPS = "its workflow is stopped: workflow_cancel, fail_fast, max_failures, timeouts of conditions"
+_AGAIN = "workflow_resume, or task_retry of what it depends on"
+# What happens to a member of a workflow because of others: from, to, and by what.
+WORKFLOW_STEPS: Mapping[tuple[State, State], str] = {
+    (PENDING, QUEUED): "all that it depends on has ended",
+    (PENDING, SKIPPED): "all that it depends on has ended, and its rule denies it",
+    (PENDING, CANCELLED): _STOPS,
+    (QUEUED, CANCELLED): _STOPS,
+    (QUEUED, PENDING): "workflow_resume of what it depends on",
+    **{
+        (state, to): "workflow_resume" if state == COMPLETED else _AGAIN
+        for state in sorted(ENDED)
+        for to in (PENDING, QUEUED, SKIPPED)
+        if state != to
+    },
+}
+
 
 def _operation_start(draft: Draft, command: OperationStart) -> Answer:
     return operations.start(draft, command, _act)

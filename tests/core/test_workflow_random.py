@@ -11,6 +11,7 @@ from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Command, CommandReply, Entry, TaskComplete
 from cortex.v1.types_pb2 import TaskResult
 from node.core import rules
+from node.core.machine import TASK_TABLE, WORKFLOW_STEPS
 from node.core.model import ENDED, LIVE_WORKFLOW, recount
 from node.core.state import ClusterState
 from tests.core.cluster import Machine, assign, cancel, failed, retry
@@ -120,6 +121,15 @@ class Walk:
     def step(self) -> None:
         kind, expected, reply = self.command()
         assert reply.accepted == expected, (kind, reply)
+        for change in self.machine.outcome.changes:
+            old, new = change.old, change.new
+            if isinstance(old, types_pb2.Task) and isinstance(new, types_pb2.Task) and old.state != new.state:
+                commands = {to for (at, _), rule in TASK_TABLE.items() if at == old.state for to in rule.to}
+                assert new.state in commands or (old.state, new.state) in WORKFLOW_STEPS, (
+                    kind,
+                    old.state,
+                    new.state,
+                )
         self.reached[f"{kind} {reply.accepted}"] += 1
         self.compare()
 

@@ -18,6 +18,7 @@ from tests.core.workflows import (
     finish,
     judge,
     member,
+    resume,
     row,
     start,
     state,
@@ -86,6 +87,23 @@ def test_max_failures_bears_that_many() -> None:
     assert not row(m, w).stopping
     fail(m, w, "c")
     assert (states(m, w)["d"], state(m, w), row(m, w).failures) == ("cancelled", "failed", 3)
+
+
+def test_failures_that_a_retry_leaves_standing_do_not_stop_it_again() -> None:
+    m = cluster()
+    w = submit(m, step("a"), step("clean", final=True), policy=FAIL_FAST)
+    fail(m, w, "a", "clean")
+    assert (state(m, w), row(m, w).failures) == ("failed", 2)
+    assert m.one(retry(f"{w}.0")).accepted
+    assert (states(m, w), row(m, w).stopping) == ({"a": "queued", "clean": "pending"}, False)
+    again = submit(m, step("a"), step("b"), policy=FAIL_FAST)
+    fence = begun(m, again, "b")
+    fail(m, again, "a")
+    m.one(fenced("task_stopped", f"{again}.1", fence, cause=types_pb2.CAUSE_CANCEL))
+    assert m.one(resume(again, "b")).accepted
+    assert states(m, again) == {"a": "dead_letter", "b": "queued"}
+    finish(m, again, "b")
+    assert state(m, again) == "failed"
 
 
 def test_cancel_in_two_phases() -> None:

@@ -36,6 +36,7 @@ class Model:
     run: int = 1
     cancelled: bool = False
     stopping: bool = False
+    struck: bool = False  # something failed just now
     begun: bool = False  # something was assigned once
     forced: set[str] = field(default_factory=set)
 
@@ -82,11 +83,11 @@ class Model:
                     fine = step.key in self.forced or self.allowed(step)
                     step.state = "queued" if fine else "skipped"
                     changed = True
-            too_many = self.max_failures is not None and self.failures > self.max_failures
+            too_many = self.struck and self.max_failures is not None and self.failures > self.max_failures
             if self.live and too_many and not (self.stopping or self.cancelled):
                 self.stopping = changed = True
                 self.end_open()
-        self.forced = set()
+        self.forced, self.struck = set(), False
         if self.live and not self.remaining:
             gone = any(step.state == "cancelled" for step in self.steps.values())
             self.state = "cancelled" if self.cancelled and gone else "failed" if self.failures else "completed"
@@ -121,6 +122,7 @@ class Model:
         else:
             step.state = "failed" if step.can_fail else "dead_letter"
             step.failed_once = True
+            self.struck = not step.can_fail
         step.wants_end = False
         self.settle()
         return True

@@ -43,6 +43,7 @@ class Play:
         self._revived: list[int] = []
         self._forced: frozenset[int] = frozenset()
         self._seen: set[int] = set()
+        self._struck = False  # by a new failure: those that a retry leaves standing do not stop it again
         self._old = workflow
         self.new = Workflow()
         self.new.CopyFrom(workflow)
@@ -84,7 +85,9 @@ class Play:
             self._begin()
         if now and not was:
             self.new.remaining -= 1
-            self.new.failures += rules.counts_as_failure(new)
+            if rules.counts_as_failure(new):
+                self.new.failures += 1
+                self._struck = True
             if new.state == COMPLETED:
                 self._merge_context(new)
             for number in self._dag.step(new.member, True):
@@ -219,7 +222,9 @@ class Play:
         new = self.new
         if new.condition_timeouts >= CONDITION_TIMEOUTS_LIMIT:
             return f"{new.condition_timeouts} conditions ran out of time"
-        if new.policy == _POLICY.FAILURE_POLICY_FAIL_FAST and new.failures:
+        if not self._struck:
+            return None
+        if new.policy == _POLICY.FAILURE_POLICY_FAIL_FAST:
             return "a task failed, and its policy is fail_fast"
         if new.policy == _POLICY.FAILURE_POLICY_MAX_FAILURES and new.failures > new.max_failures:
             return f"{new.failures} tasks failed, more than its max_failures of {new.max_failures}"
