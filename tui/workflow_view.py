@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from cortex.v1 import cluster_pb2, types_pb2
 from tui import json_view
 from tui.json_view import Document
+from tui.view import ENDED as ENDED_TASKS
 
 ENDED = frozenset(
     {types_pb2.WORKFLOW_STATE_COMPLETED, types_pb2.WORKFLOW_STATE_FAILED, types_pb2.WORKFLOW_STATE_CANCELLED}
@@ -100,8 +101,17 @@ def context_value(item: types_pb2.ContextItem) -> object:
 
 
 def exit_code(row: types_pb2.Task) -> int | None:
-    """Of the last attempt; None when it was killed, or never ran."""
-    return row.result.exit_code if row.HasField("result") and row.result.HasField("exit_code") else None
+    """Of an ended task; None when it was killed, never ran, or runs again."""
+    ended = row.state in ENDED_TASKS and row.HasField("result") and row.result.HasField("exit_code")
+    return row.result.exit_code if ended else None
+
+
+def exit_text(row: types_pb2.Task) -> str:
+    """`0`, `sig 9`, or `-` for what did not end by itself."""
+    code = exit_code(row)
+    if code is None and row.state in ENDED_TASKS and row.HasField("result") and row.result.signal:
+        return f"sig {row.result.signal}"
+    return "-" if code is None else str(code)
 
 
 def _task(row: types_pb2.Task) -> Document:

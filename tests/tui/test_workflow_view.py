@@ -128,6 +128,15 @@ def test_reasons_of_skips_say_what_they_are_about() -> None:
     assert workflow_view.reason_text(member(1, state=types.TASK_STATE_FAILED, error="exit code 2")) == "exit code 2"
 
 
+def test_how_an_earlier_attempt_ended_is_not_told_of_one_that_runs() -> None:
+    killed, failed = types.TaskResult(signal=15), types.TaskResult(exit_code=3)
+    ended, running = types.TASK_STATE_DEAD_LETTER, types.TASK_STATE_RUNNING
+    found = [types.Task(state=state, result=result) for state in (ended, running) for result in (killed, failed)]
+    assert [workflow_view.exit_text(task) for task in found] == ["sig 15", "3", "-", "-"]
+    assert [workflow_view.exit_code(task) for task in found] == [None, 3, None, None]
+    assert workflow_view.exit_text(types.Task(state=types.TASK_STATE_SKIPPED)) == "-"
+
+
 def test_indent_is_bounded() -> None:
     assert workflow_view.indented(0, "a") == "a"
     assert workflow_view.indented(2, "a") == "  └ a"

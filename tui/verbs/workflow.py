@@ -278,15 +278,13 @@ def json_text(value: object) -> str:
 
 
 def _task_row(depth: int, row: types_pb2.Task, by_member: dict[int, types_pb2.Task], now: int) -> tuple[str, ...]:
-    code = workflow_view.exit_code(row)
-    signal = row.result.signal if row.HasField("result") else 0
     return (
         workflow_view.indented(depth, row.task_key),
         json_view.task_state(row.state),
         workflow_view.needs(row, by_member),
         workflow_view.rule_name(row.rule),
         row.node or "-",
-        f"sig {signal}" if signal else "-" if code is None else str(code),
+        workflow_view.exit_text(row),
         str(row.attempt),
         _time(row.started_at_us, row.completed_at_us, now),
         workflow_view.reason_text(row),
