@@ -41,6 +41,8 @@ COMMAND_TAGS = {
     "task_priority": 32,
     "task_annotate": 33,
     "task_escalate": 34,
+    "node_suspect": 35,
+    "node_alarm": 36,
 }
 
 
