@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cortex.v1 import types_pb2
 from cortex.v1.types_pb2 import Operation, OperationKind, OperationState, Task
 from node.core.model import DEAD_LETTER, ENDED
@@ -12,6 +14,8 @@ WINDOW_LIMIT_US = 3600 * 1_000_000
 IDS_LIMIT = 1000
 PAGE_LIMIT = 500
 LIVE_LIMIT = 1000
+# Workflows whose tasks one entry may revive: each of them needs all its tasks in memory.
+WORKFLOWS_LIMIT = 4
 OUTCOME_LIMIT_CHARS = 300
 
 SCHEDULED = types_pb2.OPERATION_STATE_SCHEDULED
@@ -36,6 +40,11 @@ def state_name(state: OperationState.ValueType) -> str:
         return OperationState.Name(state).removeprefix("OPERATION_STATE_").lower()
     except ValueError:
         return str(state)
+
+
+def spans_too_much(tasks: Iterable[Task | None]) -> bool:
+    """Whether tasks belong to more workflows than one entry may revive."""
+    return len({task.workflow_id for task in tasks if task is not None} - {""}) > WORKFLOWS_LIMIT
 
 
 def canary_ends(total: int) -> tuple[int, int, int]:

@@ -133,8 +133,12 @@ def follow(entry: Entry, state: ClusterState, cold: Cold) -> set[Key]:
             ids = (member_id(workflow_id, number) for number in range(row.count))
             keys.update(Key(Table.TASKS, task_id) for task_id in ids if task_id not in state.tasks)
 
-    def key_of(task_id: str) -> None:
+    def task_of_id(task_id: str) -> Task | None:
         task = state.tasks.get(task_id) or cold.get(Key(Table.TASKS, task_id))
+        return task if isinstance(task, Task) else None
+
+    def key_of(task_id: str) -> None:
+        task = task_of_id(task_id)
         if isinstance(task, Task) and task.submit_key:
             keys.add(Key(Table.SUBMIT_KEYS, task.submit_key))
         if isinstance(task, Task) and task.operation and task.operation not in state.operations:
@@ -155,8 +159,11 @@ def follow(entry: Entry, state: ClusterState, cold: Cold) -> set[Key]:
         elif kind == "workflow_resume":
             workflow_of(command.workflow_resume.id)
         elif kind in _TOUCH_KEYS or kind in _OPERATION_COMMANDS:
-            for task_id in tasks_of(command):
-                key_of(task_id)
+            ids = tasks_of(command)
+            # Apply judges by the same rule, and then asks for no workflow.
+            if len(ids) == 1 or not operations.spans_too_much(map(task_of_id, ids)):
+                for task_id in ids:
+                    key_of(task_id)
         elif kind == "history_trim" and cluster.trim_size(command.history_trim) <= cluster.TRIM_LIMIT:
             for task_id in command.history_trim.ids:
                 key_of(task_id)

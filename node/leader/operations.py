@@ -17,7 +17,7 @@ from cortex.v1.log_pb2 import Command, OperationAdvance
 from cortex.v1.types_pb2 import Operation, OperationKind
 from node.core.faults import Fault
 from node.core.model import LIVE_OPERATION, Change, Table
-from node.core.operations import PAGE_LIMIT, SCHEDULED, canary_ends
+from node.core.operations import PAGE_LIMIT, SCHEDULED, WORKFLOWS_LIMIT, canary_ends
 from node.env import Clock
 from node.leader.port import Replica, Settings
 
@@ -137,15 +137,27 @@ class Operations:
         plan, cursor = operation.bulk, operation.cursor
         if not plan.fingerprint:
             start = int(cursor or 0)
-            ids = list(plan.ids[start : start + limit])
+            ids = few_workflows(list(plan.ids[start : start + limit]))
             return _Page(ids, str(start + len(ids)), start + len(ids) >= len(plan.ids))
         at_us, _, after = cursor.partition(" ")
         found = self._replica.past.letters(
             plan.fingerprint, operation.created_at_us, (int(at_us or 0), after), limit + 1
         )
-        page = found[:limit]
+        ids = few_workflows([item.id for item in found[:limit]])
+        page = found[: len(ids)]
         next_cursor = f"{page[-1].at_us} {page[-1].id}" if page else cursor
-        return _Page([item.id for item in page], next_cursor, len(found) <= limit)
+        return _Page(ids, next_cursor, len(found) == len(page))
+
+
+def few_workflows(ids: list[str]) -> list[str]:
+    """As many of the first ids as may be revived by one entry; a member's id begins with its workflow's."""
+    workflows: set[str] = set()
+    for count, task_id in enumerate(ids):
+        workflow_id, _, _ = task_id.rpartition(".")
+        workflows |= {workflow_id} - {""}
+        if len(workflows) > WORKFLOWS_LIMIT:
+            return ids[:count]
+    return ids
 
 
 def _live(operations: Iterable[Operation]) -> list[Operation]:

@@ -14,6 +14,7 @@ from cortex.v1.types_pb2 import Operation, Task
 from node.core.faults import Code, Fault
 from node.core.model import CANCELLED, COMPLETED, DEAD_LETTER, LIVE_OPERATION, QUEUED, Key, Table
 from node.core.operations import DONE, PAGE_LIMIT, RUNNING, SCHEDULED, STOPPED, UNDONE
+from node.leader.operations import few_workflows
 from tests.core.cluster import assign, complete, failed
 from tests.core.operating import CAUSE, bulk, retry_all, stop
 from tests.node.leader_kit import PATIENCE_S, Cluster, FakeReplica, machine_node, shell, virtual
@@ -229,6 +230,14 @@ def test_a_fault_of_the_log_is_tried_again() -> None:
         await ward.cluster.stop()
 
     virtual(main)
+
+
+def test_a_page_spans_few_workflows() -> None:
+    ids = ["w1.0", "alone", "w1.1", "w2.0", "w3.7", "w4.0", "w4.1", "w5.0", "alone2"]
+    assert few_workflows(ids) == ids[:7]
+    assert few_workflows(ids[:7]) == ids[:7]
+    assert few_workflows(["a", "b"]) == ["a", "b"]
+    assert few_workflows([]) == []
 
 
 def test_ended_operations_leave_after_a_month_or_beyond_a_count() -> None:

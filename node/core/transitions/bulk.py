@@ -10,7 +10,7 @@ from cortex.v1.types_pb2 import Operation, OperationKind, Task, TaskState
 from node.core import checks
 from node.core.faults import Code
 from node.core.model import DEAD_LETTER, FAILED, PENDING, QUEUED
-from node.core.operations import DONE, is_meant
+from node.core.operations import DONE, WORKFLOWS_LIMIT, is_meant, spans_too_much
 from node.core.transitions.draft import Draft, Refusal
 from node.core.transitions.kinds import Act, Items, Kind
 
@@ -114,7 +114,7 @@ def _kind(check: Callable[[Draft, Operation], Refusal | None], command: str, mak
         return refusal
 
     def at_once(draft: Draft, new: Operation, act: Act) -> Items | Refusal | None:
-        if new.bulk.fingerprint:
+        if new.bulk.fingerprint or spans_too_much(map(draft.task, new.bulk.ids)):
             return None
         done = [(task_id, one(draft, new, task_id, act)) for task_id in new.bulk.ids]
         if not new.counts.issued:
@@ -138,6 +138,8 @@ def _kind(check: Callable[[Draft, Operation], Refusal | None], command: str, mak
 
 def _guard(draft: Draft, old: Operation, command: OperationAdvance) -> Refusal | None:
     plan = old.bulk
+    if spans_too_much(map(draft.task, command.ids)):
+        return Refusal(Code.INVALID, f"A step names tasks of at most {WORKFLOWS_LIMIT} workflows.")
     if command.step and (not plan.canary or command.step != plan.step + 1):
         return Refusal(Code.WRONG_STATE, f"Operation {old.id} is at step {plan.step}.")
     step_end = command.step_end if command.step else plan.step_end
