@@ -8,7 +8,7 @@ from cortex.v1 import types_pb2 as t
 from cortex.v1.log_pb2 import Command, TaskMigrate
 from cortex.v1.types_pb2 import DoubleRun
 from node.core.model import QUEUED
-from tests.core.cluster import Machine, complete, failed, fenced, retry
+from tests.core.cluster import Machine, cancel, complete, failed, fenced, retry
 from tests.core.states import HOLD
 
 
@@ -157,3 +157,16 @@ def test_an_idle_agent_is_taken_from_its_node_up_to_a_bound() -> None:
         assert (task.state, task.idles, task.attempt) == (QUEUED, taken, 1 if taken > 5 else 0)
     assert [failure.cause for failure in task.failures] == [t.CAUSE_IDLE] * 6
     assert len(ledger(m)) == 5
+
+
+def test_a_cancelled_command_that_had_begun_again_counts() -> None:
+    m = two_nodes()
+    task_id = m.submit()
+    m.one(fenced("task_lost", task_id, begin(m, task_id, "n1")))
+    fence = m.assign(task_id, "n2")
+    m.one(cancel(task_id))
+    command = fenced("task_stopped", task_id, fence, cause=t.CAUSE_CANCEL)
+    command.task_stopped.result.started_at_us = 5
+    m.one(command)
+    assert m.task(task_id).state == t.TASK_STATE_CANCELLED
+    assert len(ledger(m)) == 1

@@ -13,7 +13,7 @@ from cortex.v1.types_pb2 import Task
 from cortex.v1.worker_pb2 import Report
 from node.core import machine
 from node.core.state import ClusterState
-from node.core.transitions import cluster
+from node.core.transitions import cluster, restarts
 from node.leader import reports
 from node.leader.leases import Leases
 from node.leader.reports import attempt_of
@@ -71,6 +71,11 @@ def accept_without_a_ledger() -> AbstractContextManager[Any]:
     return patch.object(Ledger, "accept", lambda self, assignment, boot_id: None)
 
 
+def forget_where_it_ran_before() -> AbstractContextManager[Any]:
+    """A command that begins again is not written into the ledger of double runs."""
+    return patch.object(restarts, "interrupted", lambda draft, task, new, reason: restarts.over(new))
+
+
 def resume_watches_at_the_end() -> AbstractContextManager[Any]:
     """A watch that resumes begins with what comes next, not with what it missed."""
     sound = Watcher.watch
@@ -93,6 +98,7 @@ BUGS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
         answer_requests_anew,
         requeue_before_the_lease_ends,
         accept_without_a_ledger,
+        forget_where_it_ran_before,
         resume_watches_at_the_end,
     )
 }

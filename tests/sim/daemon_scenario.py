@@ -309,6 +309,7 @@ class Scenario:
         assert some.daemon.voter is not None
         world.checker.watched(self.load.seen, some.daemon.voter.replica.state, some.store)
         world.checker.executions(world.executions, world.loop.time(), self.load.holds)
+        world.counts["double runs"] = world.checker.ledger(world.executions, some.store)
         world.checker.requests()
         world.counts.update(world.checker.reached)
         world.counts["batch parts"] = world.checker.parts

@@ -47,6 +47,8 @@ class Execution:
     started_s: float
     ended_s: float | None = None
     lease_end_us: int = NO_LEASE
+    attempt: tuple[bytes, bytes] = (b"", b"")  # run and attempt, as the command sees them
+    by_itself: bool = False  # how it ended
 
 
 @dataclass(slots=True)
@@ -185,7 +187,11 @@ class Processes:
         command.state = HeldState.RUNNING
         command.started_us = self._clock.wall_us()
         command.execution = Execution(
-            command.order.key, self._machine, loop.time(), lease_end_us=command.lease_end_us
+            command.order.key,
+            self._machine,
+            loop.time(),
+            lease_end_us=command.lease_end_us,
+            attempt=(command.order.env[b"CORTEX_RUN"], command.order.env[b"CORTEX_ATTEMPT"]),
         )
         self._history.append(command.execution)
         duration_s = int(command.order.argv[1]) / 1000
@@ -223,6 +229,7 @@ class Processes:
     def _end(self, command: _Command, exit_code: int, signal: int) -> None:
         assert command.execution is not None
         command.execution.ended_s = asyncio.get_running_loop().time()
+        command.execution.by_itself = not command.cause
         self._cancel(command)
         cause = command.cause
         if not cause and exit_code != 0:

@@ -86,6 +86,31 @@ class TaskChecker:
                 if (before.ended_s is None or before.ended_s > after.started_s) and task_id not in holds:
                     self._report(f"{task_id} ran on {before.machine} and {after.machine} at once")
 
+    def ledger(self, found: Sequence[Execution], store: Store) -> int:
+        """What began again within an attempt, after it was ended from outside, has its line; number of lines."""
+        lines: set[tuple[str, int]] = set()
+        cursor = ""
+        while True:
+            page = store.list_double_runs(limit=1000, cursor=cursor)
+            lines |= {(row.task, row.fence) for row in page.double_runs}
+            cursor = page.next_cursor
+            if not cursor:
+                break
+        by_attempt: dict[tuple[str, tuple[bytes, bytes]], list[Execution]] = {}
+        for one in found:
+            by_attempt.setdefault((one.key.task, one.attempt), []).append(one)
+        for (task_id, _), runs in by_attempt.items():
+            rows = store.get([Key(Table.TASKS, task_id)])
+            row = rows.get(Key(Table.TASKS, task_id))
+            # What was cancelled meanwhile ends without a word on where it had begun.
+            if not isinstance(row, types_pb2.Task) or row.state == types_pb2.TASK_STATE_CANCELLED:
+                continue
+            runs.sort(key=lambda one: one.key.fence)
+            for before, after in pairwise(runs):
+                if not before.by_itself and (task_id, after.key.fence) not in lines:
+                    self._report(f"{task_id} began again as {after.key} after {before.key}, and no line says so")
+        return len(lines)
+
     def store(self, node: str, store: Store, state: ClusterState) -> Counter[str]:
         """At the end: rows are what their digest says, nothing acknowledged is lost, one result per run."""
         saved, recounted = store.recount_digest()

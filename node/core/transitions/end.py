@@ -63,6 +63,7 @@ def cancelled(draft: Draft, task: Task, reason: str, result: TaskResult | None =
     new = draft.edit(task)
     if result is not None:
         new.result.CopyFrom(result)
+        note_end(draft, task, new, result)
     end(draft, new, CANCELLED)
     new.cancel_requested = False
     new.cancel_reason = checks.short(reason) or task.cancel_reason
