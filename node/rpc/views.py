@@ -89,13 +89,14 @@ def lean_workflow(workflow: types_pb2.Workflow) -> types_pb2.Workflow:
 
 
 def without_output(task: types_pb2.Task) -> types_pb2.Task:
-    """The task without head and tail of its output, which GetTask and Output have; itself when there are none."""
+    """The task without what it wrote, output or context, which GetTask has; itself when that is nothing."""
     result = task.result
-    if not (result.stdout.head or result.stderr.head):
+    if not (result.stdout.head or result.stderr.head or result.context_update):
         return task
     lean = types_pb2.Task()
     lean.CopyFrom(task)
     for stream in (lean.result.stdout, lean.result.stderr):
         stream.ClearField("head")
         stream.ClearField("tail")
+    lean.result.ClearField("context_update")
     return lean

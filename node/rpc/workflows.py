@@ -123,9 +123,6 @@ def _named(row: Workflow) -> Iterator[None]:
 def _status(row: Workflow, tasks: list[Task]) -> pb.WorkflowStatus:
     """As much of all tasks as one answer holds."""
     status = pb.WorkflowStatus(workflow=row, tasks=map(without_output, tasks))
-    for task in status.tasks:
-        if task.HasField("result"):
-            task.result.ClearField("context_update")
     for name in _BULKY:
         if status.ByteSize() > _REPLY_BYTES:
             for task in status.tasks:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from cortex.v1.types_pb2 import Change as Message
-from cortex.v1.types_pb2 import Event, StoredReply, StreamSummary, Task, TaskResult, TaskSpec
+from cortex.v1.types_pb2 import (
+    ContextItem,
+    Event,
+    StoredReply,
+    StreamSummary,
+    Task,
+    TaskResult,
+    TaskSpec,
+    Workflow,
+)
 from node.core.model import Change, Row, Table
 from node.feed import Batch
 from node.rpc.views import frames, merge, without_output
@@ -33,6 +42,15 @@ def test_output_stays_behind_and_the_row_itself_is_untouched() -> None:
     assert lean.result.stdout == StreamSummary(total_bytes=3)
     assert task.result.stdout.head == b"out"
     assert without_output(lean) is lean
+
+
+def test_contexts_stay_behind() -> None:
+    task = Task(id="a", result=TaskResult(context_update=b"{}"))
+    assert not without_output(task).result.context_update
+    row = Workflow(id="w", name="flow", context=[ContextItem(key="a", value=b"1")])
+    (change,) = merge([Batch(1, 1, (put(Table.WORKFLOWS, "w", row),))], events=False)
+    assert change.workflow == Workflow(id="w", name="flow")
+    assert row.context
 
 
 def test_frames_are_bounded_by_number_and_by_bytes() -> None:
