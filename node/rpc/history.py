@@ -82,7 +82,7 @@ class HistoryCalls(Calls):
         return TaskQuery(
             states=states,
             node=self._lookup.node_id(request.node) if request.node else "",
-            workflow=request.workflow,
+            workflow=self._lookup.workflow(request.workflow).id if request.workflow else "",
             text=request.text,
             limit=page_limit(request.limit),
             cursor=request.cursor,
@@ -102,7 +102,7 @@ class HistoryCalls(Calls):
         query = EventQuery(
             task=self._lookup.task(request.task).id if request.task else "",
             node=self._lookup.node_id(request.node) if request.node else "",
-            workflow=request.workflow,
+            workflow=self._lookup.workflow(request.workflow).id if request.workflow else "",
             operation=request.operation,
             actor=request.actor,
             audit=request.audit,

@@ -268,6 +268,10 @@ async def test_the_command_line_end_to_end(cluster: Cluster, tmp_path: Path) -> 
     assert (listed["workflows"][0]["id"], listed["workflows"][0]["failures"]) == (document["id"], 1)
     tasks_listed = json.loads(cluster.cortex("tasks", "--workflow", document["id"], "--json").stdout)
     assert {task["task_key"] for task in tasks_listed["tasks"]} == {"a", "b"}
+    for verb, rows in (("tasks", 2), ("events", 8)):
+        by_prefix = json.loads(cluster.cortex(verb, "--workflow", document["id"][:-1], "--json").stdout)
+        assert len(by_prefix[verb]) >= rows
+        assert cluster.cortex(verb, "--workflow", "nothere").returncode == 3
     assert cluster.cortex("logs", "--stdout", document["tasks"]["a"]["task_id"]).stdout == b"hi\n"
 
 
