@@ -11,6 +11,10 @@ from node.core import deadletter, retry
 from node.core.blame import Ends
 from node.leader.port import Replica
 
+# Looked up once: an enum's names are found by a call.
+_EXITS = frozenset({Cause.CAUSE_UNSPECIFIED, Cause.CAUSE_EXIT})
+_LOST = Cause.CAUSE_LOST
+_SHELL = TaskType.TASK_TYPE_SHELL
 _STOPPED = frozenset({Cause.CAUSE_CANCEL, Cause.CAUSE_MIGRATE, Cause.CAUSE_LEASE, Cause.CAUSE_IDLE})
 # Reports of these kinds are the last of an attempt; others tell of one that goes on.
 FINAL = frozenset({"ended", "recalled", "lost"})
@@ -65,7 +69,7 @@ class Translator:
     def _end(self, command: Command, task: Task, ended: Ended) -> list[Command]:
         """Fill `command`; what else the end leads to."""
         result = _bounded(ended.result)
-        if ended.cause == Cause.CAUSE_LOST:
+        if ended.cause == _LOST:
             command.task_lost.id = task.id
             command.task_lost.fence = task.fence
             command.task_lost.reason = ended.error[:_ERROR_CHARS]
@@ -93,7 +97,7 @@ class Translator:
         failed.error = ended.error[:_ERROR_CHARS]
         failed.retry_delay_us = retry.draw_delay_us(task.spec.retry, task.attempt, self._random)
         failed.fingerprint = deadletter.fingerprint(text.decode("utf-8", "replace"), result, ended.cause)
-        if task.spec.type != TaskType.TASK_TYPE_SHELL:
+        if task.spec.type != _SHELL:
             return []
         failed.blame = self._ends.failed(task, text, self._replica.now_us())
         row = self._replica.state.nodes.get(task.node)
@@ -103,7 +107,7 @@ class Translator:
         return [Command(node_suspect=NodeSuspect(id=task.node, reason=reason))]
 
     def _succeeded(self, task: Task) -> list[Command]:
-        if task.spec.type != TaskType.TASK_TYPE_SHELL:
+        if task.spec.type != _SHELL:
             return []
         self._ends.succeeded(task.node, _command_of(task), self._replica.now_us())
         row = self._replica.state.nodes.get(task.node)
@@ -114,10 +118,10 @@ class Translator:
 
 def _succeeded(task: Task, ended: Ended) -> bool:
     """Judged by the exit as apply does, so that a report never stands between two commands that both refuse it."""
-    if ended.cause not in (Cause.CAUSE_UNSPECIFIED, Cause.CAUSE_EXIT) or ended.result.signal:
+    if ended.cause not in _EXITS or ended.result.signal:
         return False
     if not ended.result.HasField("exit_code"):
-        return ended.cause == Cause.CAUSE_UNSPECIFIED
+        return not ended.cause
     return ended.result.exit_code == 0 or ended.result.exit_code in task.spec.success_codes
 
 
