@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from cortex.v1.types_pb2 import Cause
-from node.supervisor import wire
+from node.supervisor import main, wire
 from node.supervisor.attempt import UNKILLABLE_US, Attempt, Order
 from node.supervisor.capture import Capture
 from node.supervisor.memory import OutOfMemory
-from node.worker.port import Lease, Quiet, Started
+from node.worker.port import Finished, Lease, Quiet, Started, StopOrder, Unkillable
 from tests.node.supervisor_kit import Watched, boot_us, supervised
 
 MEMORY = Path("/sys/fs/cgroup/memory")
@@ -140,3 +143,52 @@ def test_unkillable_is_said_a_minute_after_kill() -> None:
     assert attempt.notices(5_000_000 + 2 * UNKILLABLE_US) == []
     attempt.said.clear()
     assert attempt.notices(5_000_000 + 2 * UNKILLABLE_US), "a daemon that comes back is told again"
+
+
+IMPATIENT = """
+import sys
+from node.supervisor import attempt, main
+attempt.UNKILLABLE_US = 300_000
+sys.exit(main.main(["--data", sys.argv[1]]))
+"""
+
+
+@pytest.fixture
+def freezer() -> Iterator[Path]:
+    """A cgroup whose processes do not even die while they are frozen."""
+    folder = Path("/sys/fs/cgroup/freezer") / f"cortex-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("no freezer cgroup can be made here")
+    yield folder
+    (folder / "freezer.state").write_text("THAWED")
+    while (folder / "cgroup.procs").read_text():
+        time.sleep(0.01)
+    folder.rmdir()
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> Iterator[Path]:
+    """A data folder whose supervisor calls a command unkillable 0.3 s after KILL."""
+    root = Path(main.__file__).parents[2]
+    process = subprocess.Popen([sys.executable, "-c", IMPATIENT, str(tmp_path)], cwd=root, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == b"ready\n"
+    yield tmp_path
+    process.wait()
+
+
+async def test_what_kill_does_not_end_is_told_and_ends_when_it_can(impatient: Path, freezer: Path) -> None:
+    async with supervised(impatient) as watched:
+        order = watched.order("sh", "-c", f"echo $$ > {freezer}/cgroup.procs; echo in; exec sleep 60")
+        watched.port.spawn([order])
+        await watched.says(order, b"in")
+        (freezer / "freezer.state").write_text("FROZEN")
+        watched.port.stop([StopOrder(order.key, Cause.CAUSE_CANCEL, 10_000)])
+        told = await watched.wait(lambda: watched.of(Unkillable, order.key))
+        assert "outlived KILL" in told.reason
+        assert watched.of(Finished, order.key) is None
+        (freezer / "freezer.state").write_text("THAWED")
+        assert (await watched.result(order.key)).cause == Cause.CAUSE_CANCEL

@@ -295,6 +295,7 @@ def test_noop_ends_at_once_without_a_supervisor(tmp_path: Path) -> None:
         (replace(SUCCESS, cause=t.CAUSE_SIGNAL, exit_code=-1, signal=9), "by signal 9 (SIGKILL), which Cortex did"),
         (replace(SUCCESS, cause=t.CAUSE_TIMEOUT, exit_code=-1, signal=15), "longer than its timeout of 1.5 s"),
         (replace(SUCCESS, cause=t.CAUSE_LEASE, exit_code=-1, signal=15), "lost touch with the cluster"),
+        (replace(SUCCESS, cause=t.CAUSE_OUT_OF_MEMORY, exit_code=-1, signal=9), "since memory ran out"),
         (replace(SUCCESS, cause=t.CAUSE_CANNOT_START, error="No. Do.", exit_code=-1), "No. Do."),
     ],
 )
