@@ -131,9 +131,11 @@ def submit(
     """Submits a workflow to a cluster, named as for `cortex`; with `wait`, returns when it has ended.
 
     `data` is the folder of `cortex up`, `cluster` addresses; without both, CORTEX_CLUSTER and the context file
-    decide. `progress` gets a line for each task that begins or ends. Raises ClusterError. A program with an event
-    loop of its own uses ClusterClient.submit_workflow and tui.workflow_follow.
+    decide. `progress` gets a line for each task that begins or ends. Raises ClusterError, and RuntimeError within a
+    running event loop: there, use ClusterClient.submit_workflow and tui.workflow_follow.
     """
+    if _in_event_loop():
+        raise RuntimeError("submit() blocks; within an event loop await ClusterClient.submit_workflow instead.")
     request = workflow.request()
     where = resolve(None if data is None else str(data), cluster)
 
@@ -145,6 +147,14 @@ def submit(
             return (await client.get_workflow(accepted.id)).status
 
     return _result(asyncio.run(work()))
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _result(status: cluster_pb2.WorkflowStatus) -> WorkflowResult:

@@ -118,3 +118,8 @@ async def test_submit_raises_what_the_cluster_says(cluster: FakeCluster, daemon:
     cluster.refuse["SubmitWorkflow"] = Refusal("invalid", "Task a depends on itself.", "Remove it.")
     with pytest.raises(ClusterError, match="depends on itself"):
         await asyncio.to_thread(submit, Workflow("x").task("a", "true"), cluster=daemon.address)
+
+
+async def test_submit_does_not_block_an_event_loop() -> None:
+    with pytest.raises(RuntimeError, match="within an event loop await"):
+        submit(Workflow("x").task("a", "true"), cluster="127.0.0.1:1")
