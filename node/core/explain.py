@@ -48,6 +48,10 @@ def _node_obstacles(
         found.append(Obstacle("not connected to the leader", f"reconnect {info.id}"))
     if info.id in task.unstartable_nodes:
         found.append(Obstacle("could not start the command before", f"retry the task once {info.id} can start it"))
+    keeper = limits.kept.get(info.id, task.id)
+    if keeper != task.id and ask.reserves():
+        kept = f"kept for task {keeper}, which has waited longer for what it reserves"
+        found.append(Obstacle(kept, f"wait until task {keeper} has begun"))
     return [*found, *room.obstacles(ask)]
 
 

@@ -35,6 +35,9 @@ class Ask(NamedTuple):
     prefetchable: bool = True
     wants_gpu: bool = False  # scored with the GPU's term
 
+    def reserves(self) -> bool:
+        return self.cpu_millis > 0 or self.memory_bytes > 0 or self.gpus > 0
+
 
 def ask_of(spec: TaskSpec) -> Ask:
     wanted, requests = spec.constraints, spec.requests

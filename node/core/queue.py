@@ -139,6 +139,7 @@ class Queue:
         self._later: list[tuple[int, Entry]] = []
         self._infos: dict[str, NodeInfo] = {}
         self._serial = 0
+        self.kept: dict[str, str] = {}  # by the last pass: node -> task that it is kept for
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -189,6 +190,10 @@ class Queue:
     def kinds(self) -> list[int]:
         """Types of which tasks are queued, due or not."""
         return [kind for kind, count in self._kinds.items() if count]
+
+    def waited_us(self, entry: Entry, now_us: int) -> int:
+        """Since the time that its rank counts from."""
+        return now_us - entry.rank - entry.priority * self._ageing_us
 
     def heads(self) -> list[Entry]:
         """The first due task of each group, in order; not to be changed."""

@@ -45,6 +45,7 @@ class Room:
         "cpu_millis",
         "gpus",
         "info",
+        "kept",
         "memory_bytes",
         "prefetch",
         "version",
@@ -54,6 +55,7 @@ class Room:
         self.info = info
         self.prefetch = min(max(prefetch, 0), PREFETCH_MAX)
         self.version = 0
+        self.kept = False  # what is reserved there is for one that waits longer
         self._drafts: dict[tuple[bool, int], Placement] = {}
         if use is None:
             self.counts: dict[int, int] = {}
@@ -73,6 +75,8 @@ class Room:
 
     def fits(self, ask: Ask) -> bool:
         """Whether what it declares to need is free of what the node declares to have."""
+        if self.kept and ask.reserves():
+            return False
         return (
             (ask.cpu_millis <= 0 or ask.cpu_millis <= self.cpu_millis)
             and (ask.memory_bytes <= 0 or ask.memory_bytes <= self.memory_bytes)
@@ -92,6 +96,25 @@ class Room:
         if not ask.prefetchable and not self.fits(ask):
             return None
         return (tier, self.assigned if ask.target else -self.micros(ask), info.id, self.version, self)
+
+    def shortfall(self, ask: Ask) -> int | None:
+        """What is missing of what it declares to need, in millionths of that; None when there never is so much."""
+        worst = 0
+        for need, free, capacity in (
+            (ask.cpu_millis, self.cpu_millis, self.info.cpu_millis),
+            (ask.memory_bytes, self.memory_bytes, self.info.memory_bytes),
+            (ask.gpus, self.gpus, self.info.gpus),
+        ):
+            if need > 0 and need > capacity:
+                return None
+            if need > 0 and need > free:
+                worst = max(worst, (need - free) * MICROS // need)
+        return worst
+
+    def keep(self) -> None:
+        """Let nothing more be reserved there in this pass."""
+        self.kept = True
+        self.version += 1
 
     def free_slot(self, ask: Ask) -> bool:
         return self.counts.get(ask.type, 0) < self.info.slots.get(ask.type, 0)

@@ -26,6 +26,8 @@ __all__ = ["AGEING_US", "Limits", "Planned", "Queue", "node_score", "plan", "sco
 _STATE = StateFilter()
 # Nodes that a search looks past before its shape gets a heap of its own.
 _PATIENCE = 64
+# A task that has waited longer than that, with enough on a node in all but not at once, has a node kept for it.
+KEEP_AFTER_US = AGEING_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Limits:
     prefetch: Mapping[str, int] = field(default_factory=dict)
     default_prefetch: int = 0
     reachable: Collection[str] | None = None  # None = all that are online
+    kept: Mapping[str, str] = field(default_factory=dict)  # by the last pass: node -> task that it is kept for
 
     def prefetch_of(self, node_id: str) -> int:
         return self.prefetch.get(node_id, self.default_prefetch)
@@ -58,7 +61,10 @@ def plan(
     `queue` must have observed what led to `state`.
     """
     queue.wake(now_us)
-    return _Pass(queue, state, samples, limits).run(max_placements)
+    one = _Pass(queue, state, samples, limits, now_us)
+    planned = one.run(max_placements)
+    queue.kept = one.kept
+    return planned
 
 
 class _NodeHeap:
@@ -165,8 +171,13 @@ class _Candidates:
 class _Pass:
     """One pass: the working copy of what nodes, locks and limits still allow."""
 
-    def __init__(self, queue: Queue, state: ClusterState, samples: Mapping[str, Resources], limits: Limits) -> None:
+    def __init__(
+        self, queue: Queue, state: ClusterState, samples: Mapping[str, Resources], limits: Limits, now_us: int
+    ) -> None:
         self._queue = queue
+        self._now_us = now_us
+        self._keep_limit = max(1, len(state.nodes) // 2)
+        self.kept: dict[str, str] = {}
         self._locks = state.locks
         self._limit_use = state.limit_use
         kinds = queue.kinds()
@@ -199,6 +210,8 @@ class _Pass:
                 self._reserve(room, group)
                 if len(planned) >= max_placements or not self._takers:
                     break
+            elif candidates.closed:
+                self._keep_for(entry)
         return planned
 
     def _turns(self) -> Iterator[tuple[Entry, _Candidates]]:
@@ -212,7 +225,9 @@ class _Pass:
                 entry = heads[at]
                 at += 1
                 candidates = self._candidates_of(entry.group.shape)
-                if candidates is not None and self._goes_on(entry.group, candidates):
+                if candidates is None or candidates.closed:
+                    self._keep_for(entry)
+                elif self._goes_on(entry.group, candidates):
                     yield entry, candidates
                     following = queue.following(entry)
                     if following is not None:
@@ -236,6 +251,29 @@ class _Pass:
         if candidates.closed or not self._open[group.shape.kind]:
             return False
         return not (group.shared and self._blocked(group))
+
+    def _keep_for(self, entry: Entry) -> None:
+        """Lets one node run empty for a task that has waited so long because others reserve what it needs."""
+        group = entry.group
+        ask = group.shape.ask
+        if not ask.reserves() or self._queue.waited_us(entry, self._now_us) <= KEEP_AFTER_US:
+            return
+        if len(self.kept) >= self._keep_limit or self._blocked(group):
+            return
+        checks = [*selectors(ask), *group.shape.thresholds]
+        able = [
+            (short, room.info.id, room)
+            for room in self._rooms
+            if not room.kept
+            and room.info.id not in entry.unstartable
+            and room.info.slots.get(ask.type, 0)
+            and (short := room.shortfall(ask)) is not None
+            and all(check.passes(room.info) for check in checks)
+        ]
+        if able:
+            _, node_id, room = min(able)
+            room.keep()
+            self.kept[node_id] = entry.id
 
     def _candidates_of(self, shape: Shape) -> _Candidates | None:
         """None when no node will do."""

@@ -63,6 +63,8 @@ class Survey:
             else:
                 if not self._reachable(room):
                     kind = "not connected to the leader"
+                elif room.info.id in self._limits.kept and ask.reserves():
+                    kind = "kept for a task that has waited longer"
                 elif room.item(ask) is not None:
                     return ""
                 else:

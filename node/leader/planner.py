@@ -143,7 +143,7 @@ class Planner:
             if known.session is not None and not known.suspected
         )
         prefetch = {node_id: self.prefetch(state, node_id) for node_id in reachable}
-        return Limits(prefetch=prefetch, reachable=reachable)
+        return Limits(prefetch=prefetch, reachable=reachable, kept=self._queue.kept)
 
     def scene(self, state: ClusterState, now_us: int, voters: Mapping[str, bool], times: Times) -> Scene:
         """What a rehearsal begins from."""
