@@ -143,6 +143,7 @@ def node(view: cluster_pb2.NodeView) -> Document:
         "running": view.running,
         "assigned": view.assigned,
         "labels": [label(item) for item in row.labels],
+        "capabilities": list(row.capabilities),
         "age_s": view.age_us / 1e6 if view.age_us >= 0 else None,
     }
 

@@ -180,6 +180,7 @@ def node_view(**fields: Any) -> pb.NodeView:
             types.Slots(type=types.TASK_TYPE_CONTAINER, count=2),
         ],
         labels=[types.Label(key="zone", value="a"), types.Label(key="ssd")],
+        capabilities=["docker"],
     )
     return pb.NodeView(node=row, **fields)
 
@@ -213,6 +214,7 @@ def test_nodes() -> None:
                 "running": 2,
                 "assigned": 3,
                 "labels": ["zone=a", "ssd"],
+                "capabilities": ["docker"],
                 "age_s": 1.5,
             }
         ],
