@@ -186,7 +186,10 @@ class ClusterState:
                     del self.workflows[key]
                     self.dags.pop(key, None)
                     for member in range(workflow.count):
-                        self._evict_task(member_id(key, member))
+                        task = self.tasks.get(member_id(key, member))
+                        # One that was changed since, as by a note, leaves when that is saved.
+                        if task is not None and task.modified_index <= workflow.modified_index:
+                            self._evict_task(task.id)
             elif table is Table.OPERATIONS:
                 operation = self.operations.get(key)
                 if operation is not None and operation.state not in LIVE_OPERATION:

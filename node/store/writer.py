@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from cortex.v1.types_pb2 import Task
-from node.core.model import Change, Row, Table
+from node.core.model import Change, Row, Table, member_id
 from node.store.rows import Codec, row_text
 
 # Rows of one statement, largest first; small enough that converting them holds up the event loop for 1 ms only.
@@ -43,6 +43,7 @@ class Writer:
         tasks = by_table.get(Table.TASKS)
         if tasks:
             self._write_texts(tasks)
+            self._write_dependencies(tasks)
             self._count(tasks)
 
     def _write_table(self, codec: Codec, changes: Sequence[Change]) -> None:
@@ -88,6 +89,20 @@ class Writer:
         columns = ("created_index", "task_id", "text")
         tail = "ON CONFLICT (created_index, task_id) DO UPDATE SET text = excluded.text"
         self._insert("te_task_text", columns, tail, come, _text_values)
+
+    def _write_dependencies(self, changes: Iterable[Change]) -> None:
+        """They come with a member of a workflow, never change, and leave with it."""
+        gone: list[Values] = []
+        come: list[Values] = []
+        for change in changes:
+            row = change.new if change.old is None else change.old
+            if isinstance(row, Task) and row.workflow_id and (change.old is None) != (change.new is None):
+                named = [(row.workflow_id, row.id, member_id(row.workflow_id, member)) for member in row.depends_on]
+                (come if change.old is None else gone).extend(named)
+        keys = ("workflow_id", "task_id", "depends_on")
+        self._delete("te_task_dependencies", keys, gone)
+        tail = f"ON CONFLICT ({', '.join(keys)}) DO NOTHING"
+        self._insert("te_task_dependencies", keys, tail, come, tuple)
 
     def _count(self, changes: Iterable[Change]) -> None:
         deltas: dict[tuple[int, str], int] = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +122,26 @@ def test_members_do_not_leave_alone(store: Store) -> None:
     )
     assert [item.id for item in store.ended_tasks(9, 9, 10)] == ["t1"]
     assert [item.id for item in store.old_dead_letters(9, 9, 10)] == ["t2"]
+
+
+def test_dependencies_come_and_go_with_their_task(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state.sqlite")
+    store.open()
+    join = Task(id="w.2", state=QUEUED, workflow_id="w", created_index=1, member=2, depends_on=[0, 1])
+    put(store, Task(id="w.0", workflow_id="w", created_index=1), Task(id="w.1", workflow_id="w", member=1), join)
+    later = Task()
+    later.CopyFrom(join)
+    later.state = COMPLETED
+    store.save([Change(*row_key(join), join, later)], store.saved().index + 1, 1, 1, 0)
+
+    def found() -> list[tuple[str, ...]]:
+        with sqlite3.connect(tmp_path / "state.sqlite") as db:
+            return db.execute("SELECT * FROM te_task_dependencies ORDER BY 1, 2, 3").fetchall()
+
+    assert found() == [("w", "w.2", "w.0"), ("w", "w.2", "w.1")]
+    store.save([Change(*row_key(join), later, None)], store.saved().index + 1, 1, 1, 0)
+    assert found() == []
+    store.close()
 
 
 def test_a_live_workflow_is_loaded_with_all_its_tasks(store: Store) -> None:
