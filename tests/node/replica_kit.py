@@ -16,6 +16,7 @@ from node.link import Caller
 from node.replica import Replica
 from node.rpc.history import HistoryCalls
 from node.rpc.nodes import NodeCalls
+from node.rpc.operations import OperationCalls
 from node.rpc.settings import SettingCalls
 from node.rpc.watch import Watcher
 from node.store.store import Store
@@ -81,6 +82,7 @@ class Alone:
         self.history = HistoryCalls(parts)
         self.nodes = NodeCalls(parts)
         self.settings = SettingCalls(parts)
+        self.operations = OperationCalls(parts)
         self.watcher = Watcher(self.replica, self.nodes)
 
     async def do(self, *commands: Command, actor: str = "", request_id: str = "") -> Reply:
