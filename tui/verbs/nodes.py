@@ -148,6 +148,7 @@ def _say_node(view: cluster_pb2.NodeView) -> None:
         "score": f"{view.score:.1f} ({shown})" if view.scored else "",
         "tasks": f"{view.running} running on {json_view.slots(row)} slots, {view.assigned} more held",
         "labels": ", ".join(json_view.label(item) for item in row.labels),
+        "can": ", ".join(row.capabilities),
         "version": row.version,
         "joined": rfc3339(row.joined_at_us) if row.joined_at_us else "",
     }
@@ -157,6 +158,8 @@ def _say_node(view: cluster_pb2.NodeView) -> None:
         fields["disk"] = f"{size(sample.disk_free_bytes)} of {size(sample.disk_total_bytes)} free"
         fields["disk"] += f", {sample.disk_io_percent:.0f} % busy"
         fields["network"] = f"{size(round(sample.rx_bytes_per_s))}/s in, {size(round(sample.tx_bytes_per_s))}/s out"
+        if sample.gaming or sample.interactive_owner:
+            fields["in use"] = "a game runs" if sample.gaming else "somebody works at it"
         fields["gpus"] = ", ".join(f"{gpu.name} {gpu.utilisation_percent:.0f} %" for gpu in sample.gpus)
     for name, value in fields.items():
         if value:
