@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from cortex.v1.cluster_pb2 import NodeVerdict
 from cortex.v1.types_pb2 import Resources, ScoreTerms, Task
 from node.core.filters import Ask, Filter, NodeInfo, ask_of, filters_of, node_info
-from node.core.model import ON_NODE, QUEUED
+from node.core.model import ENDED, ON_NODE, PENDING, QUEUED, member_id
 from node.core.room import Obstacle, Room, Rooms
 from node.core.scheduler import Limits, score
 from node.core.state import ClusterState, NodeUse
@@ -58,6 +58,13 @@ def _node_obstacles(
 def _shared_obstacles(state: ClusterState, task: Task, now_us: int) -> list[Obstacle]:
     """What keeps it waiting wherever it would go."""
     found: list[Obstacle] = []
+    if task.state == PENDING:
+        waits_for = [member_id(task.workflow_id, number) for number in task.depends_on]
+        live = [one for one in waits_for if (row := state.tasks.get(one)) is not None and row.state not in ENDED]
+        count = "1 task" if len(live) == 1 else f"{len(live)} tasks"
+        reason = f"waits for {count} that it depends on" if live else "waits for its workflow's verdict"
+        flip = f"wait until {live[0]} ends" if len(live) == 1 else "wait until they end" if live else "wait for it"
+        found.append(Obstacle(reason, flip))
     if task.state == QUEUED and now_us and task.scheduled_after_us > now_us:
         seconds = (task.scheduled_after_us - now_us) / 1e6
         found.append(Obstacle(f"not due for {seconds:.1f} s", f"wait {seconds:.1f} s"))

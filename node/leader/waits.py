@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
 from cortex.v1.cluster_pb2 import Waiting
@@ -48,7 +49,9 @@ class Waits:
 
     def all(self) -> list[Waiting]:
         """What due tasks wait for, by group, those that wait for nothing left out; at most SHAPES_LIMIT."""
-        groups = list(self._planner.due_groups())[:SHAPES_LIMIT]
+        groups = list(islice(self._planner.due_groups(), SHAPES_LIMIT))
+        if not groups:
+            return []
         self._renew(sorted(groups, key=self._age))
         found = [known for group in groups if (known := self._known.get(group.key)) is not None and known.reason]
         return [Waiting(shape=known.shape, reason=known.reason) for known in found]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from cortex.v1.cluster_pb2 import NodeVerdict
 from cortex.v1.types_pb2 import NodeState, Resources
 from node.core.explain import why
-from node.core.model import QUEUED, RUNNING
+from node.core.model import COMPLETED, PENDING, QUEUED, RUNNING
 from node.core.scheduler import Limits
 from node.core.state import ClusterState
 from tests.core.scheduling import CONTAINER, GB, NOW_US, node, pass_over, places, sample, state_of, task
@@ -119,6 +119,19 @@ def test_a_task_that_is_not_due_says_when() -> None:
     wanting = task("t", scheduled_after_us=NOW_US + 1_500_000)
     assert verdict(node("a"), wanting, now_us=NOW_US).reason == "not due for 1.5 s"
     assert verdict(node("a"), wanting).eligible
+
+
+def test_a_member_of_a_workflow_waits_for_what_it_depends_on() -> None:
+    wanting = task("w.2", workflow_id="w", member=2, depends_on=[0, 1])
+    wanting.state = PENDING
+    first, second = running("w.0", workflow_id="w"), task("w.1", workflow_id="w")
+    found = verdict(node("a"), wanting, first, second)
+    assert (found.reason, found.flip) == ("waits for 2 tasks that it depends on", "wait until they end")
+    second.state = COMPLETED
+    found = verdict(node("a"), wanting, first, second)
+    assert (found.reason, found.flip) == ("waits for 1 task that it depends on", "wait until w.0 ends")
+    first.state = COMPLETED
+    assert verdict(node("a"), wanting, first, second).reason == "waits for its workflow's verdict"
 
 
 def test_without_a_sample_live_filters_say_so_once() -> None:
