@@ -23,6 +23,7 @@ _DURATION_LIMIT_MS = 7 * 86_400_000
 _KEEP_LIMIT_MS = 3650 * 86_400_000
 SLOTS_LIMIT = 100_000
 WORD_LIMIT_CHARS = 200
+WORDS_LIMIT = 80
 # As users write them in `slots`.
 TASK_TYPES = ("shell", "container", "subagent", "k8s_job", "claude_relay", "service", "python", "noop")
 
@@ -172,6 +173,8 @@ def _convert(name: str, value: object) -> object:
         return _parse_slots(value)
     if name in ("join", "labels", "capabilities", "games"):
         parts = value.split(",") if isinstance(value, str) else [str(part) for part in _sequence(value)]
+        if len(parts) > WORDS_LIMIT:
+            raise _bad(name, "", f"it has {len(parts)} items, the limit is {WORDS_LIMIT}", "Name fewer.")
         return tuple(parts) if name == "join" else tuple(_word(name, part) for part in parts)
     if name == "worker":
         return value if isinstance(value, bool) else str(value).lower() in ("1", "true", "yes")

@@ -43,6 +43,7 @@ def test_flags_beat_environment_beats_file(tmp_path: Path) -> None:
         ({"slots": "sheel=4"}, "no such task type"),
         ({"slots": ("4", "shell=5")}, "shell is given twice"),
         ({"slots": "4,,noop=1"}, "not a whole number"),
+        ({"capabilities": ("x",) * 81}, "it has 81 items, the limit is 80"),
         ({"capabilities": ("docker", " ")}, "1 to 200 printable characters"),
         ({"capabilities": ("a\nb",)}, "1 to 200 printable characters"),
         ({"lease_ms": "soon"}, "not a duration"),
