@@ -66,8 +66,8 @@ class ProcessJudge:
     async def _begin(self) -> Process:
         """Raises Unanswered."""
         engine = importlib.util.find_spec("_quickjs")
-        assert engine is not None
-        assert engine.origin is not None
+        if engine is None or engine.origin is None:
+            raise Unanswered("the package quickjs-ng is not installed here")
         folder = str(Path(engine.origin).parent)
         try:
             # Without site-packages it needs a third less memory.
