@@ -5,14 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cortex.v1 import types_pb2
-from cortex.v1.log_pb2 import (
-    Command,
-    CommandReply,
-    OperationAdvance,
-    OperationStart,
-    OperationStop,
-    SettingsChange,
-)
+from cortex.v1.log_pb2 import Command, CommandReply, OperationAdvance, OperationStart, OperationStop
 from cortex.v1.types_pb2 import Operation, TaskSpec
 from node.core.faults import Code
 from node.core.model import CANCELLED, DEAD_LETTER, QUEUED, Key, Table
@@ -326,15 +319,6 @@ def test_a_run_makes_one_pinned_task_per_node() -> None:
         m.one(complete(task_id, fence))
     assert (row(m).state, row(m).counts.succeeded) == (DONE, 2)
     assert row(m).outcome == "2 of 2 nodes succeeded"
-
-
-def test_a_run_is_a_submission_to_which_the_queue_may_be_too_deep() -> None:
-    m = cluster(nodes=2)
-    m.one(Command(settings_change=SettingsChange(name="max_queue_depth", value="1")))
-    reply = m.one(_run("n1", "n2"))
-    assert reply.code == Code.QUEUE_FULL
-    assert reply.message.startswith("0 tasks have not ended and 2 more would pass max_queue_depth, which is 1.")
-    assert not m.state.tasks
 
 
 def test_a_run_needs_nodes_that_work() -> None:
