@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cortex.v1 import cluster_pb2 as pb
 from node.core.faults import Code, Fault
-from node.core.model import LIVE
+from node.core.model import DEAD_LETTER, LIVE
 from node.link import Caller
 from node.rpc.calls import Calls, Handlers, page_limit
 from node.rpc.views import without_output
@@ -59,8 +59,9 @@ class HistoryCalls(Calls):
         await self._fresh(request.freshness, saved=True)
         moment = await self._moment(request.at)
         query = self._task_query(request)
+        cause = self._cause(request, query, moment)
         while True:
-            page, at = await self._task_page(query, moment)
+            page, at = await self._task_page(query, moment, cause)
             tasks = [without_output(task) for task in page.tasks]
             reply = pb.ListTasksReply(
                 tasks=tasks if at is not None else await self._with_reasons(tasks, caller),
@@ -75,6 +76,19 @@ class HistoryCalls(Calls):
                 return reply
             query = replace(query, limit=len(page.tasks) // 2)
 
+    def _cause(self, request: pb.ListTasksRequest, query: TaskQuery, moment: Moment | None) -> str:
+        """Fingerprint of the dead letters that are asked for; empty when other tasks are."""
+        if request.operation:
+            message = "Tasks are not listed by operation in this release."
+            raise Fault(Code.UNSUPPORTED, message, "List the operation's events instead.")
+        if not request.fingerprint:
+            return ""
+        other = query.node or query.workflow or query.text or moment is not None
+        if other or not set(query.states) <= {DEAD_LETTER}:
+            message = "Letters of one cause are listed by nothing else, and as they are now."
+            raise Fault(Code.INVALID, message, "Leave the other filters out.")
+        return self._lookup.cause(request.fingerprint)
+
     def _task_query(self, request: pb.ListTasksRequest) -> TaskQuery:
         states: tuple[int, ...] = tuple(request.states)
         if request.live:
@@ -88,8 +102,12 @@ class HistoryCalls(Calls):
             cursor=request.cursor,
         )
 
-    async def _task_page(self, query: TaskQuery, moment: Moment | None) -> tuple[TaskPage, At | None]:
+    async def _task_page(
+        self, query: TaskQuery, moment: Moment | None, cause: str
+    ) -> tuple[TaskPage, At | None]:
         """A page that walks an index is read at once; a text is looked for, and the past, elsewhere."""
+        if cause:
+            return self._replica.store.list_letters(cause, query.limit, query.cursor), None
         if moment is not None:
             return await self._replica.read(lambda reads: reads.list_tasks_at(query, moment))
         if query.text:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cortex.v1.types_pb2 import Operation, Task
 from node.core.model import LIVE_OPERATION
-from node.store.queries import Statement, checked_limit, decode_cursor, encode_cursor, saved_index
+from node.store.queries import Statement, TaskPage, checked_limit, decode_cursor, encode_cursor, saved_index
 from node.store.rows import Codec
 
 CAUSE_NODES = 10
@@ -111,3 +111,30 @@ def causes_with_prefix(prefix: str, limit: int) -> Statement:
         " AND fingerprint >= ? AND fingerprint < ? ORDER BY fingerprint LIMIT ?"
     )
     return Statement(sql, (prefix, prefix + "\U0010ffff", limit))
+
+
+def list_letters(db: sqlite3.Connection, codec: Codec, fingerprint: str, limit: int, cursor: str) -> TaskPage:
+    """Dead letters of one cause, the latest first. Raises Fault for a bad cursor or limit."""
+    limit = checked_limit(limit)
+    rows = letter_page(codec, fingerprint, limit + 1, cursor).rows(db)
+    tasks = [task for values in rows[:limit] if isinstance(task := codec.decode(values), Task)]
+    after = encode_cursor(tasks[-1].dead_lettered_at_us, tasks[-1].id) if len(rows) > limit else ""
+    total = db.execute(*letters_of(fingerprint)).fetchone()[0]
+    return TaskPage(tasks, total, after, saved_index(db))
+
+
+def letter_page(codec: Codec, fingerprint: str, count: int, cursor: str) -> Statement:
+    """The statement behind one page of `count` letters."""
+    after = decode_cursor(cursor) or (_INT_MAX, "")
+    sql = (
+        f"SELECT {', '.join(codec.columns)} FROM te_tasks INDEXED BY te_tasks_by_cause WHERE state = 9"
+        " AND fingerprint = ? AND (dead_lettered_at, id) < (?, ?)"
+        " ORDER BY dead_lettered_at DESC, id DESC LIMIT ?"
+    )
+    return Statement(sql, (fingerprint, *after, count))
+
+
+def letters_of(fingerprint: str) -> Statement:
+    """How many there are."""
+    sql = "SELECT count(*) FROM te_tasks INDEXED BY te_tasks_by_cause WHERE state = 9 AND fingerprint = ?"
+    return Statement(sql, (fingerprint,))

@@ -217,6 +217,11 @@ class Store:
         with _opened(self._history).transaction() as db:
             return operations.list_causes(db, self._codecs[Table.TASKS], limit), queries.saved_index(db)
 
+    def list_letters(self, fingerprint: str, limit: int = 50, cursor: str = "") -> queries.TaskPage:
+        """Dead letters of one cause, the latest first. Raises Fault for a bad cursor or limit."""
+        with _opened(self._history).transaction() as db:
+            return operations.list_letters(db, self._codecs[Table.TASKS], fingerprint, limit, cursor)
+
     def causes_with_prefix(self, prefix: str, limit: int = 2) -> list[str]:
         """Fingerprints of dead letters that begin so, in order."""
         with _opened(self._history).transaction() as db:

@@ -172,6 +172,18 @@ async def test_causes(tmp_path: Path) -> None:
         assert reply.index >= freshness.min_index
         await refused(w.calls.list_causes(pb.ListCausesRequest(limit=1001), ANN), Code.INVALID, "limit 1001")
 
+        def listed(**fields: Any) -> Awaitable[pb.ListTasksReply]:
+            return w.daemon.history.list_tasks(pb.ListTasksRequest(**fields), ANN)
+
+        page = await listed(fingerprint="f00d", limit=2)
+        assert ([task.id for task in page.tasks], page.total) == (["letter-2", "letter-1"], 3)
+        rest = await listed(fingerprint="f00d", limit=2, cursor=page.next_cursor)
+        assert [task.id for task in rest.tasks] == ["letter-0"]
+        await refused(listed(fingerprint="f00d", text="x"), Code.INVALID, "Letters of one cause")
+        await refused(listed(fingerprint="f00d", states=[QUEUED]), Code.INVALID, "Letters of one cause")
+        await refused(listed(fingerprint="beef"), Code.NOT_FOUND, "'beef'")
+        await refused(listed(operation="r1"), Code.UNSUPPORTED, "by operation")
+
 
 async def test_edited_retries_are_checked_as_submissions(tmp_path: Path) -> None:
     async with ward(tmp_path) as w:

@@ -102,6 +102,15 @@ def test_letters_of_a_cause_page_by_page(store: Store, seed: int) -> None:
         assert found == wanted
 
 
+def test_letters_of_a_cause_are_listed_latest_first(store: Store) -> None:
+    save(store, [letter(n, "aaaa" if n % 2 else "ffff") for n in range(10)])
+    first = store.list_letters("aaaa", 3)
+    assert [row.id for row in first.tasks] == ["t00009", "t00007", "t00005"]
+    assert (first.total, first.index) == (5, 600)
+    rest = store.list_letters("aaaa", 3, first.next_cursor)
+    assert ([row.id for row in rest.tasks], rest.next_cursor) == (["t00003", "t00001"], "")
+
+
 def test_operations_are_listed_newest_first(store: Store) -> None:
     live = {3: SCHEDULED, 8: RUNNING}
     save(store, [operation(n, live.get(n, DONE)) for n in range(1, 11)])
@@ -132,6 +141,13 @@ READS: dict[str, tuple[Callable[[Store], object], set[str]]] = {
     "letter count": (
         lambda store: store.letter_count("aaaa", 9),
         {f"SEARCH {BY_CAUSE} (fingerprint=? AND dead_lettered_at<?)"},
+    ),
+    "letters, latest first": (
+        lambda store: store.list_letters("aaaa"),
+        {
+            f"SEARCH {BY_CAUSE} (fingerprint=? AND (dead_lettered_at,id)<(?,?))",
+            f"SEARCH {BY_CAUSE} (fingerprint=?)",
+        },
     ),
     "cause prefix": (
         lambda store: store.causes_with_prefix("aa"),

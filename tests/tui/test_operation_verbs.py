@@ -91,8 +91,8 @@ async def test_retry_of_a_cause(cortex: CommandLine, cluster: FakeCluster) -> No
     cause = letter(cluster, "t0")
     ran = await cortex("retry", "--cause", cause, "--canary")
     assert ran.text == f"{only(cluster)}\n"
-    assert "cortex undo" in ran.err
-    request = cluster.calls[-2][1]
+    assert ran.err == f"cortex: 1 letter; begins in 10 s; until then `cortex undo {only(cluster)}` takes it back\n"
+    request = next(request for method, request in cluster.calls if method == "RetryTask")
     assert (request.fingerprint, request.canary, request.HasField("undo_window_ms")) == (cause, True, False)
 
 
@@ -116,6 +116,17 @@ async def test_a_retry_of_a_cause_waits_for_the_operation(cortex: CommandLine, c
     ran = await cortex.end(process)
     assert ran.code == 1
     assert (ran.document["state"], ran.document["outcome"]) == ("stopped", "1 of 1 failed the same way again")
+    assert ran.document["operation_id"] == only(cluster)
+
+
+async def test_ctrl_c_leaves_an_operation_going(cortex: CommandLine, cluster: FakeCluster) -> None:
+    cause = letter(cluster, "t0")
+    process = await cortex.start("retry", "--cause", cause, "--wait")
+    await cluster.called("GetOperation")
+    process.send_signal(signal.SIGINT)
+    ran = await cortex.end(process)
+    assert ran.code == 130
+    assert f"`cortex undo {only(cluster)} --stop`" in ran.err
 
 
 async def test_priority_and_annotate(cortex: CommandLine, cluster: FakeCluster) -> None:
@@ -135,6 +146,10 @@ async def test_dead_letters(cortex: CommandLine, cluster: FakeCluster) -> None:
     assert [cause["count"] for cause in causes] == [2, 1]
     assert set(causes[0]) == {"fingerprint", "count", "first_at", "last_at", "nodes", "sample", "error"}
     assert (causes[0]["nodes"], causes[0]["sample"]) == (["n1"], "t2")
+    cause = causes[0]["fingerprint"]
+    await cortex("dead-letters", "--cause", cause)
+    assert cluster.calls[-1][1].fingerprint == cause
+    assert (await cortex("dead-letters", "--cause", cause, "--group")).code == 2
     shown = (await cortex("dead-letters", "--group")).text
     assert shown.splitlines()[1].endswith("t2      The command ended with exit code 1.")
 

@@ -58,6 +58,7 @@ class TaskCalls(Calls):
         text: str = "",
         limit: int = 50,
         cursor: str = "",
+        cause: str = "",
         at: cluster_pb2.Moment | None = None,
     ) -> cluster_pb2.ListTasksReply:
         """`at`: as they were then."""
@@ -68,6 +69,7 @@ class TaskCalls(Calls):
             text=text,
             limit=limit,
             cursor=cursor,
+            fingerprint=cause,
             freshness=self._freshness(),
             at=at,
         )

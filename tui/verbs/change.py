@@ -9,12 +9,14 @@ import click
 from tui import json_view
 from tui.errors import ClusterError, usage
 from tui.text import clean
-from tui.verbs.base import emit, note, run, say, settings, verb
+from tui.verbs.base import Interrupted, emit, note, run, say, settings, verb
 from tui.verbs.follow import follow_to_end, still_running
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2
     from tui.client import ClusterClient
+
+CAUSES = 1000
 
 NOW = click.option("--now", is_flag=True, help="At once, without the time to undo it.")
 
@@ -40,7 +42,15 @@ async def say_operation(client: ClusterClient, reply: cluster_pb2.MutationReply)
         say(clean(row.id))
     window_s = (row.not_before_us - row.created_at_us) / 1e6
     if window_s > 0:
-        note(f"cortex: begins in {window_s:g} s; until then `cortex undo {clean(row.id)}` takes it back")
+        meant = await _letters_of(client, row.bulk.fingerprint) if row.bulk.fingerprint else ""
+        note(f"cortex: {meant}begins in {window_s:g} s; until then `cortex undo {clean(row.id)}` takes it back")
+
+
+async def _letters_of(client: ClusterClient, cause: str) -> str:
+    """How many letters of a cause there are, as the begin of a sentence."""
+    causes = (await client.list_causes(CAUSES)).causes
+    count = next((item.count for item in causes if item.fingerprint == cause), 0)
+    return f"{count} letter{'s' * (count != 1)}; " if count else ""
 
 
 def either(ids: tuple[str, ...], cause: str | None) -> None:
@@ -93,21 +103,35 @@ def retry(ids: tuple[str, ...], cause: str | None, canary: bool, edit: bool, wai
     if edit and len(ids) != 1:
         raise usage("--edit changes one task at a time.", "Name one id.")
 
+    begun: list[str] = []
+
     async def work(client: ClusterClient) -> int:
         edited = await _edited(client, ids[0]) if edit else None
         reply = await client.retry(
             ids, cause=cause or "", canary=canary, edited_spec=edited, undo_window_ms=0 if now else None
         )
+        begun.append(reply.operation_id)
         if not wait:
             await say_operation(client, reply)
             return 0
         if cause:
-            return await follow_operation(client, reply.operation_id)
+            return await follow_operation(client, reply)
         tasks = await follow_to_end(client, list(reply.ids), sink=None)
         say_mutation(reply)
         return _tell_unfinished(tasks)
 
-    run(work, interrupted=lambda: still_running(ids))
+    run(work, interrupted=lambda: _goes_on(begun) if cause else still_running(ids))
+
+
+def _goes_on(begun: list[str]) -> Interrupted:
+    """What Ctrl-C is answered with while an operation is waited for, or before it is known."""
+    if not begun:
+        return still_running(())
+    shown = clean(begun[0])
+    return Interrupted(
+        "Stopped waiting; the operation goes on.",
+        f"See it with `cortex operations {shown}`, end it with `cortex undo {shown} --stop`.",
+    )
 
 
 def _tell_unfinished(tasks: list[types_pb2.Task]) -> int:

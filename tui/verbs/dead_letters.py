@@ -30,11 +30,15 @@ COLUMNS = (
 
 @verb("dead-letters")
 @click.option("--group", is_flag=True, help="Group by cause, for retry --cause and discard --cause.")
+@click.option("--cause", metavar="FP", default="", help="Only those of one cause.")
 @click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
 @click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
 @at_option("List them as they were")
-def dead_letters(group: bool, limit: int, cursor: str, at: cluster_pb2.Moment | None) -> None:
+def dead_letters(group: bool, cause: str, limit: int, cursor: str, at: cluster_pb2.Moment | None) -> None:
     """List the tasks whose retries are used up, newest first."""
+    if cause and (group or at is not None):
+        other = "--group" if group else "--at"
+        raise usage(f"--cause and {other} exclude each other.", "Leave one of them out.")
     if group and at is not None:
         raise usage("--at and --group exclude each other.", "Leave one of them out.")
 
@@ -43,7 +47,7 @@ def dead_letters(group: bool, limit: int, cursor: str, at: cluster_pb2.Moment | 
 
         if not group:
             states = [types_pb2.TASK_STATE_DEAD_LETTER]
-            say_tasks(await client.list_tasks(states=states, limit=limit, cursor=cursor, at=at))
+            say_tasks(await client.list_tasks(states=states, limit=limit, cursor=cursor, cause=cause, at=at))
             return
         reply = await client.list_causes(limit)
         if settings().json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tui import drain_view, operations_view
+from tui import drain_view, json_view, operations_view
 from tui.errors import ClusterError
 from tui.format import Column, age, rfc3339
 from tui.text import clean
@@ -15,7 +15,7 @@ from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, ve
 from tui.verbs.change import say_mutation
 
 if TYPE_CHECKING:
-    from cortex.v1 import types_pb2
+    from cortex.v1 import cluster_pb2, types_pb2
     from tui.client import ClusterClient
 
 PAGE = 1000
@@ -99,12 +99,15 @@ def say_one(row: types_pb2.Operation) -> None:
         say(line)
 
 
-async def follow_operation(client: ClusterClient, operation_id: str) -> int:
+async def follow_operation(client: ClusterClient, reply: cluster_pb2.MutationReply) -> int:
     """Waits until it has ended and what it acted upon has, too; prints it. The exit code: 0 if all went well."""
     from cortex.v1 import types_pb2
 
-    row = await ended_operation(client, operation_id)
-    say_one(row)
+    row = await ended_operation(client, reply.operation_id)
+    if settings().json:
+        emit({**json_view.mutation(reply), **operations_view.operation_in_full(row)})
+    else:
+        say_one(row)
     done = row.state == types_pb2.OPERATION_STATE_DONE
     return 0 if done and not row.counts.failed else 1
 
