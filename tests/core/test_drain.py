@@ -128,7 +128,7 @@ def test_what_is_not_carried_out_restores_the_former_state(former: int, keep: bo
     m = cluster()
     if former == CORDONED:
         m.one(cordon(True, message="before"))
-    m.one(start(keep_cordoned=keep))
+    m.one(start(keep_cordoned=keep, message="for now"))
     if how == "refuse":
         assert begin(m, refused=True, outcome="the plan does not hold").accepted
         expected, state = former, types_pb2.OPERATION_STATE_REFUSED
@@ -140,6 +140,8 @@ def test_what_is_not_carried_out_restores_the_former_state(former: int, keep: bo
         state = types_pb2.OPERATION_STATE_UNDONE if how == "undo" else types_pb2.OPERATION_STATE_STOPPED
     assert (m.node("n1").state, m.node("n1").operation) == (expected, "")
     assert row(m).state == state
+    restored = "before" if former == CORDONED else ""
+    assert m.node("n1").message == ("for now" if keep and how != "refuse" else restored)
     wanted = EventType.EVENT_TYPE_NODE_UNCORDONED if expected == ACTIVE else EventType.EVENT_TYPE_NODE_CORDONED
     assert wanted in kinds(m)
 

@@ -48,7 +48,7 @@ def _check(draft: Draft, new: Operation) -> Refusal | None:
     refusal = _outside(draft, new)
     if refusal is not None:
         return refusal
-    plan.former_state = node.state
+    plan.former_state, plan.former_message = node.state, node.message
     if plan.deadline_ms:
         new.deadline_us = draft.now_us + plan.deadline_ms * 1000
     return None
@@ -120,8 +120,8 @@ def _end(draft: Draft, new: Operation) -> None:
     kept = new.drain.keep_cordoned and new.state != REFUSED
     node.state = CORDONED if kept else new.drain.former_state
     cordoned = node.state == CORDONED
-    if not cordoned:
-        node.message = ""
+    if not kept:
+        node.message = new.drain.former_message
     how = {UNDONE: "its drain was undone", REFUSED: "its drain was refused"}.get(new.state, "its drain was stopped")
     kind = types_pb2.EVENT_TYPE_NODE_CORDONED if cordoned else types_pb2.EVENT_TYPE_NODE_UNCORDONED
     draft.put_node(node, kind, f"{how}: {new.outcome}" if new.outcome else how)

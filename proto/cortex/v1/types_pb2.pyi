@@ -1770,6 +1770,7 @@ class DrainPlan(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     FORMER_STATE_FIELD_NUMBER: _builtins.int
     TOOK_MS_FIELD_NUMBER: _builtins.int
+    FORMER_MESSAGE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     node: _builtins.str
     deadline_ms: _builtins.int
@@ -1792,6 +1793,8 @@ class DrainPlan(_message.Message):
     """what an undo restores"""
     took_ms: _builtins.int
     """actual, when done"""
+    former_message: _builtins.str
+    """of the node, likewise restored"""
     @_builtins.property
     def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___DrainMove]: ...
     @_builtins.property
@@ -1816,10 +1819,11 @@ class DrainPlan(_message.Message):
         index: _builtins.int = ...,
         former_state: Global___NodeState.ValueType = ...,
         took_ms: _builtins.int = ...,
+        former_message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["quorum", b"quorum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_ms", b"deadline_ms", "eta_ms", b"eta_ms", "force", b"force", "former_state", b"former_state", "hold", b"hold", "id", b"id", "index", b"index", "keep_cordoned", b"keep_cordoned", "max_parallel", b"max_parallel", "message", b"message", "moves", b"moves", "node", b"node", "quorum", b"quorum", "stuck", b"stuck", "took_ms", b"took_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_ms", b"deadline_ms", "eta_ms", b"eta_ms", "force", b"force", "former_message", b"former_message", "former_state", b"former_state", "hold", b"hold", "id", b"id", "index", b"index", "keep_cordoned", b"keep_cordoned", "max_parallel", b"max_parallel", "message", b"message", "moves", b"moves", "node", b"node", "quorum", b"quorum", "stuck", b"stuck", "took_ms", b"took_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
