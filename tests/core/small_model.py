@@ -45,6 +45,9 @@ class Job:
     lost: bool = False
     cancelling: bool = False
     migrating: bool = False
+    idle: bool = False
+    idles: int = 0
+    excused: bool = False
     unstartable: set[str] = field(default_factory=set)
     created_us: int = 0
     queued_us: int = 0
@@ -175,7 +178,28 @@ class SmallModel:
             return self.end(job, "cancelled")
         if command.cause == t.CAUSE_CANCEL:
             return False
+        if command.cause == t.CAUSE_LEASE:
+            self.queue(job)
+        else:
+            self.moves(job)
+        return True
+
+    def moves(self, job: Job) -> None:
+        """It left as it was asked to: five times for idleness costs nothing, after that it is an attempt."""
+        if job.migrating and job.idle:
+            job.idles += 1
+            if job.idles > 5:
+                self.used_up(job, again=job.spec.retry.retryable, delay_us=0)
+                return
+            self.avoid(job)
         self.queue(job)
+
+    def avoid(self, job: Job) -> bool:
+        """Another machine is to have it, if there is one."""
+        others = [name for name, box in self.boxes.items() if box.active and box.online and name != job.node]
+        if job.node in job.unstartable or not any(name not in job.unstartable for name in others):
+            return False
+        job.unstartable.add(job.node)
         return True
 
     def task_lost(self, command: TaskLost) -> bool:
@@ -185,7 +209,7 @@ class SmallModel:
         if job.cancelling:
             return self.end(job, "cancelled")
         if job.migrating and job.spec.on_lost != t.ON_LOST_HOLD:
-            self.queue(job)
+            self.moves(job)
         else:
             self.loses(job)
         return True
@@ -204,7 +228,10 @@ class SmallModel:
         job = self.jobs.get(command.id)
         if job is None or job.state not in ON_NODE or job.lost:
             return False
-        job.migrating = job.migrating or not job.cancelling
+        if command.fence and command.fence != job.fence:
+            return False
+        if not job.migrating and not job.cancelling:
+            job.migrating, job.idle = True, command.idle
         return True
 
     def task_escalate(self, command: TaskEscalate) -> bool:
@@ -234,11 +261,21 @@ class SmallModel:
             self.queue(job)
             return True
         again = job.spec.retry.retryable and command.result.exit_code not in job.spec.no_retry_codes
+        blamed = command.blame == t.BLAME_NODE and not job.excused and job.spec.retry.max_retries
+        blamed = blamed and command.cause != t.CAUSE_CANNOT_START
+        if again and blamed and self.avoid(job):
+            job.excused = True
+            self.queue(job)
+            return True
+        self.used_up(job, again, command.retry_delay_us)
+        return True
+
+    def used_up(self, job: Job, again: bool, delay_us: int) -> None:
         if again and job.attempt < job.spec.retry.max_retries:
             job.attempt += 1
-            self.queue(job, command.retry_delay_us)
-            return True
-        return self.end(job, "failed" if job.spec.on_exhausted == t.ON_EXHAUSTED_FAIL else "dead_letter")
+            self.queue(job, delay_us)
+        else:
+            self.end(job, "failed" if job.spec.on_exhausted == t.ON_EXHAUSTED_FAIL else "dead_letter")
 
     def spared(self, job: Job) -> bool:
         """A machine cannot start the command: excluded, and for the first one nothing is counted."""
@@ -276,7 +313,7 @@ class SmallModel:
             return False
         if command.HasField("edited_spec"):
             job.spec = command.edited_spec
-        job.run, job.attempt, job.losses = job.run + 1, 0, 0
+        job.run, job.attempt, job.losses, job.idles, job.excused = job.run + 1, 0, 0, 0, False
         job.cancelling = False
         job.unstartable.clear()
         self.queue(job)

@@ -94,7 +94,7 @@ class Walk:
         command = fenced(kind, *self.target())
         if kind == "task_stopped":
             command.task_stopped.cause = self.random.choice(
-                (types_pb2.CAUSE_CANCEL, types_pb2.CAUSE_MIGRATE, types_pb2.CAUSE_LEASE)
+                (types_pb2.CAUSE_CANCEL, types_pb2.CAUSE_MIGRATE, types_pb2.CAUSE_LEASE, types_pb2.CAUSE_IDLE)
             )
         return command
 
@@ -104,6 +104,7 @@ class Walk:
         cause = self.random.choice(CAUSES)
         command = failed(*self.target(), cause=cause, delay_us=self.random.choice((0, 500)))
         command.task_failed.fingerprint = self.random.choice(("f1", "f2"))
+        command.task_failed.blame = self.random.choice(types_pb2.Blame.values())
         return command
 
     def cancel(self) -> Command:
@@ -122,7 +123,11 @@ class Walk:
         return Command(task_retry=command)
 
     def migrate(self) -> Command:
-        return migrate(self.target()[0])
+        task_id, fence = self.target()
+        command = migrate(task_id)
+        if self.random.random() < 0.5:
+            command.task_migrate.idle, command.task_migrate.fence = True, fence
+        return command
 
     def node(self) -> Command:
         node_id = self.random.choice(NODES)

@@ -285,6 +285,8 @@ def _excused(draft: Draft, task: Task, new: Task) -> bool:
     What is never to be retried is not begun again for that either.
     """
     blamed = new.blame == types_pb2.BLAME_NODE and task.excused < EXCUSED_LIMIT
+    if new.cause == types_pb2.CAUSE_CANNOT_START:
+        return False  # that has its own rule
     if not blamed or not task.spec.retry.max_retries or _why_never(draft, task, new, 0) is not None:
         return False
     if not _avoid(draft, task, new):
@@ -296,7 +298,7 @@ def _excused(draft: Draft, task: Task, new: Task) -> bool:
 
 def _avoid(draft: Draft, task: Task, new: Task) -> bool:
     """Keep `new` away from the node that it left, if another may run it; whether that is so."""
-    if task.node in task.unstartable_nodes:
+    if task.node in new.unstartable_nodes:
         return False
     new.unstartable_nodes.append(task.node)
     if any(_may_run(node, new) for node in draft.nodes()):
