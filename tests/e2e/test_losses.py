@@ -216,3 +216,30 @@ async def read(client: ClusterClient, task_id: str, offset: int, size: int) -> b
             if len(data) >= size:
                 break
     return data
+
+
+async def test_silent_work_is_escalated_and_idle_work_goes_elsewhere(
+    make_cluster: MakeCluster, tmp_path: Path
+) -> None:
+    cluster = make_cluster(voters=3)
+    begun = tmp_path / "begun"
+    async with short_leases(cluster) as (client, _):
+        request = shell(f"test -e {begun} || {{ touch {begun}; sleep 60; }}")
+        request.spec.idle_timeout_ms = 1_500
+        request.spec.stall_after_ms = 700
+        request.spec.kill_timeout_ms = 500
+        task_id = (await client.submit(request)).id
+        task = (await wait_all_ended(client, {task_id}, 60))[task_id]
+        assert (state_name(task), task.attempt, task.idles) == ("completed", 0, 1)
+        events = (await client.get_task(task_id)).events
+        kinds = [event.type for event in events]
+        assert kinds.count(types_pb2.EVENT_TYPE_ESCALATED) == 1
+        nodes = [event.node for event in events if event.type == types_pb2.EVENT_TYPE_STARTED]
+        assert len(set(nodes)) == 2
+        asked, again = (
+            next(event.at_us for event in events if event.type == kind)
+            for kind in (types_pb2.EVENT_TYPE_MIGRATE_REQUESTED, types_pb2.EVENT_TYPE_REASSIGNED)
+        )
+        assert again - asked < 10_000_000
+        (line,) = (await client.list_double_runs(task_id)).double_runs
+        assert "its agent was idle" in line.reason
