@@ -29,6 +29,7 @@ from node.core import machine, reads
 from node.core.faults import Code, Fault
 from node.core.model import Change, Key, Row, Table, member_id, weigh
 from node.core.state import ClusterState
+from node.digests import Digests
 from node.env import Env
 from node.feed import Batch, Feed
 from node.leader_time import LeaderTime
@@ -38,8 +39,6 @@ from node.store.store import Store
 
 _BATCH = 256
 _RETRY_S = 0.05
-_DIGEST_EVERY = 16
-_DIGEST_KEPT = 4096
 # Long reads under way and waiting, all callers together.
 _READS_LIMIT = 32
 
@@ -61,9 +60,7 @@ class Replica:
         self._log = structlog.get_logger(node=node_id)
         self._consensus: Consensus | None = None
         self._waiters: dict[bytes, asyncio.Future[Reply]] = {}
-        self._digests: dict[int, bytes] = {}
-        self._votes: dict[int, dict[str, bytes]] = {}
-        self._agreed: tuple[int, bytes] = (0, b"")
+        self._digests = Digests(node_id, voters)
         self._pumping = False
         self._stopped = False
         self.observers: list[Observer] = []
@@ -289,35 +286,20 @@ class Replica:
         self.time.observe(peer, wall_us)
 
     def applied(self) -> tuple[int, int, bytes]:
-        index = self.state.index - self.state.index % _DIGEST_EVERY
-        return self.state.index, index if index in self._digests else 0, self._digests.get(index, b"")
+        return self.state.index, *self._digests.last(self.state.index)
 
     def peer_digest(self, peer: str, index: int, digest: bytes) -> None:
-        """Collect what voters report; the first digest with a majority behind it is the agreed one."""
-        if index <= self._agreed[0]:
-            return
-        votes = self._votes.setdefault(index, {})
-        votes[peer] = digest
-        mine = self._digests.get(index)
-        if mine is not None:
-            votes[self._id] = mine
-        for candidate in set(votes.values()):
-            if sum(vote == candidate for vote in votes.values()) * 2 > self._voters:
-                self._agreed = (index, candidate)
-                self._votes = {later: found for later, found in self._votes.items() if later > index}
-                self.check_digest(index, candidate)
-                return
-        if len(self._votes) > _DIGEST_KEPT // _DIGEST_EVERY:
-            del self._votes[min(self._votes)]
+        if self._digests.report(peer, index, digest):
+            self.check_digest(*self._digests.agreed)
 
     def agreed_digest(self) -> tuple[int, bytes]:
         """The last digest that a majority reported, which the leader passes on."""
-        return self._agreed
+        return self._digests.agreed
 
     def check_digest(self, index: int, digest: bytes) -> None:
         """Stop when this replica differs from the majority: what it would serve is wrong."""
-        mine = self._digests.get(index)
-        if digest and mine is not None and mine != digest:
+        mine = self._digests.differs(index, digest)
+        if mine is not None:
             self.fatal(
                 RuntimeError(
                     f"The state of this daemon at index {index} differs from the majority's "
@@ -362,8 +344,8 @@ class Replica:
                 if key in cold:
                     cold[key] = new
             self.state.adopt(reads.adopted(outcome.changes, cold))
-            if committed.index % _DIGEST_EVERY == 0:
-                self._keep_digest(committed.index)
+            if self._digests.wanted(committed.index):
+                self._digests.keep(committed.index, self.state.digest_bytes())
             weight = weigh(outcome.changes)
             self.feed.publish(Batch(committed.index, entry.at_us, outcome.changes), weight)
             self.saver.add(
@@ -399,11 +381,6 @@ class Replica:
         if events:
             found.update(self.saver.peek_events(events))
         return found
-
-    def _keep_digest(self, index: int) -> None:
-        self._digests[index] = self.state.digest_bytes()
-        if len(self._digests) > _DIGEST_KEPT:
-            del self._digests[next(iter(self._digests))]
 
     def _check_serving(self) -> None:
         """A leader serves once an entry of its own term is applied: the first one is its no-op."""
