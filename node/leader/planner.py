@@ -105,18 +105,9 @@ class Planner:
         tasks = (state.tasks[task_id] for task_id in self._queue.waiting(_WAITING_LIMIT))
         return [task for task in tasks if not _blocked(state, task)]
 
-    def takers(self, state: ClusterState, task: Task) -> Iterator[str]:
+    def takers(self, state: ClusterState, task: Task) -> Takers:
         """Connected nodes that meet all that a task asks for, free slots aside."""
-        ask = ask_of(task.spec)
-        filters = filters_of(ask)
-        samples = self._roster.samples()
-        for node_id, known in self._roster.nodes.items():
-            if known.session is None or known.suspected or node_id in task.unstartable_nodes:
-                continue
-            if node_id in state.nodes:
-                info = self._queue.info(state, samples, node_id)
-                if room_of(state, info, 0).fits(ask) and all(check.passes(info) for check in filters):
-                    yield node_id
+        return Takers(self._roster, self._queue, state, task)
 
     def lowest_unstarted(self, node_id: str) -> int | None:
         """Lowest priority among what a node was given and has not started."""
@@ -148,6 +139,31 @@ class Planner:
     def scene(self, state: ClusterState, now_us: int, voters: Mapping[str, bool], times: Times) -> Scene:
         """What a rehearsal begins from."""
         return Scene(self._queue, state, self._roster.samples(), self.limits(state), voters, now_us, times)
+
+
+class Takers:
+    """Connected nodes that meet all that a task asks for, free slots aside; whoever asks for one looks at one."""
+
+    def __init__(self, roster: Roster, queue: Queue, state: ClusterState, task: Task) -> None:
+        self._roster = roster
+        self._queue = queue
+        self._state = state
+        self._task = task
+        self._ask = ask_of(task.spec)
+        self._filters = filters_of(self._ask)
+
+    def __contains__(self, node_id: str) -> bool:
+        known, state = self._roster.nodes.get(node_id), self._state
+        if known is None or known.session is None or known.suspected or node_id not in state.nodes:
+            return False
+        if node_id in self._task.unstartable_nodes:
+            return False
+        samples = {node_id: known.resources} if known.resources is not None else {}
+        info = self._queue.info(state, samples, node_id)
+        return room_of(state, info, 0).fits(self._ask) and all(check.passes(info) for check in self._filters)
+
+    def __iter__(self) -> Iterator[str]:
+        return (node_id for node_id in self._roster.nodes if node_id in self)
 
 
 def prefetchable(task: Task) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from cortex.v1.types_pb2 import Node, NodeState, OperationState, Task, TaskState
+from node.core.queue import Group
 from node.core.state import ClusterState
 from node.env import Clock
 from node.leader.planner import Planner, prefetchable
@@ -19,6 +20,8 @@ _LEAVING: frozenset[int] = frozenset(
 _WORTH_WAIT_US = 500_000
 _LOOK_AGAIN_US = 250_000
 
+# Group of a queued task, and the nodes that could not start it: what tasks with the same takers have in common.
+_Alike = tuple[Group | None | str, ...]
 # Free slots by node and task type.
 Free = dict[tuple[str, int], int]
 
@@ -40,12 +43,13 @@ class Recaller:
             if known.session is not None and row is not None and _leaves(state, row):
                 known.session.recall(self._unstarted(state, node_id))
         kept_free: set[str] = set()
+        able: dict[_Alike, list[str]] = {}
         promised: Counter[tuple[str, int]] = Counter()
         for task in sorted(self._planner.waiting(state), key=lambda task: -task.priority):
             if prefetchable(task):
                 self._make_room(state, task, promised)
             else:
-                self._clear_way(state, task, kept_free)
+                self._clear_way(state, task, kept_free, able)
         self._planner.keep_free(frozenset(kept_free))
         return self._for_free_slots(state)
 
@@ -56,9 +60,10 @@ class Recaller:
         """
         kind = task.spec.type
         partial: tuple[Session, list[Task]] | None = None
+        takers = self._planner.takers(state, task)
         for node_id in self._lower(task.priority):
             session = self._roster.session(node_id)
-            if session is None or node_id not in self._planner.takers(state, task):
+            if session is None or node_id not in takers:
                 continue
             room = slots_of(state.nodes[node_id]).get(kind, 0) + self._planner.prefetch(state, node_id)
             held = used(state, node_id, kind) + promised[node_id, kind]
@@ -72,12 +77,20 @@ class Recaller:
         if partial is not None:
             partial[0].recall(partial[1])
 
-    def _clear_way(self, state: ClusterState, task: Task, kept_free: set[str]) -> None:
-        """Let a node run dry for a task that needs a slot of its own, and call back what is below it there."""
+    def _clear_way(
+        self, state: ClusterState, task: Task, kept_free: set[str], able: dict[_Alike, list[str]]
+    ) -> None:
+        """Let a node run dry for a task that needs a slot of its own, and call back what is below it there.
+
+        `able`: the nodes that would do, as far as they were looked for.
+        """
         if len(kept_free) * 2 >= len(self._roster.nodes) > 1:
             return
         kind = task.spec.type
-        takers = [node_id for node_id in self._planner.takers(state, task) if node_id not in kept_free]
+        alike = (self._planner.group_of(task.id), *task.unstartable_nodes)
+        if alike not in able:
+            able[alike] = list(self._planner.takers(state, task))
+        takers = [one for one in able[alike] if one not in kept_free]
         if not takers:
             return
         node_id = min(takers, key=lambda taker: (used(state, taker, kind), taker))
@@ -128,9 +141,10 @@ class Recaller:
 
     def _move(self, state: ClusterState, task: Task, free: Free) -> bool:
         """Take a free slot of another node for `task`, if there is one that it may use."""
+        takers = self._planner.takers(state, task)
         for (node_id, kind), count in free.items():
             usable = count > 0 and kind == task.spec.type and node_id != task.node
-            if usable and node_id in self._planner.takers(state, task):
+            if usable and node_id in takers:
                 free[node_id, kind] -= 1
                 return True
         return False
