@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import TypeVar
 
 from cortex.v1 import cluster_pb2, types_pb2
+from tui import json_view
 from tui.client import ClusterClient, ClusterError, Link
 from tui.source import LinkState, SourceError, WatchItem
 
@@ -69,8 +70,15 @@ class ClusterSource:
     async def list_events(
         self, *, task: str = "", node: str = "", since_us: int = 0, limit: int = 1000, cursor: str = ""
     ) -> cluster_pb2.ListEventsReply:
-        call = self._client.list_events(task=task, node=node, since_us=since_us, limit=limit, cursor=cursor)
-        return await _told(call)
+        reply = await _told(
+            self._client.list_events(
+                task=task, node=node, since_us=since_us, newest_first=True, limit=limit, cursor=cursor
+            )
+        )
+        rows = sorted(reply.events, key=json_view.event_order)
+        del reply.events[:]
+        reply.events.extend(rows)
+        return reply
 
     async def why(self, task_id: str) -> cluster_pb2.WhyReply:
         return await _told(self._client.why(task_id))

@@ -51,6 +51,12 @@ def event_types() -> dict[str, types_pb2.EventType.ValueType]:
     return {event_type(kind): kind for kind in kinds}
 
 
+def event_order(row: types_pb2.Event) -> tuple[int, int]:
+    """By log index, then by number within the entry."""
+    number = row.id.rpartition("-")[2]
+    return row.index, int(number) if number.isdecimal() else 0
+
+
 def stream_name(kind: cluster_pb2.StreamKind.ValueType) -> str:
     return "stderr" if kind == cluster_pb2.STREAM_KIND_STDERR else "stdout"
 

@@ -77,7 +77,9 @@ class Source(Protocol):
 
     async def list_events(
         self, *, task: str = "", node: str = "", since_us: int = 0, limit: int = 1000, cursor: str = ""
-    ) -> cluster_pb2.ListEventsReply: ...
+    ) -> cluster_pb2.ListEventsReply:
+        """The last of them, oldest first; next_cursor leads to earlier ones."""
+        ...
 
     async def why(self, task_id: str) -> cluster_pb2.WhyReply: ...
 

@@ -187,7 +187,7 @@ async def _follow(client: ClusterClient, index: int, shown: set[str], choice: _C
                 again = True
                 note("cortex: the link was lost for long; `cortex events` shows what may be missing here")
             rows = [change.event for change in reply.changes if change.WhichOneof("row") == "event"]
-            for row in sorted(rows, key=_order):
+            for row in sorted(rows, key=json_view.event_order):
                 known = row.index <= last if again else row.id in shown
                 if not known and choice.matches(row):
                     _say(row, settings().json, audit=choice.audit)
@@ -195,12 +195,6 @@ async def _follow(client: ClusterClient, index: int, shown: set[str], choice: _C
                 again = False
             if not again:
                 last = max(last, reply.index)
-
-
-def _order(row: types_pb2.Event) -> tuple[int, int]:
-    """By log index, then by number within the entry."""
-    number = row.id.rpartition("-")[2]
-    return row.index, int(number) if number.isdecimal() else 0
 
 
 def _say(row: types_pb2.Event, as_json: bool, *, audit: bool) -> None:
