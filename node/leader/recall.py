@@ -21,7 +21,7 @@ _WORTH_WAIT_US = 500_000
 _LOOK_AGAIN_US = 250_000
 
 # Group of a queued task, and the nodes that could not start it: what tasks with the same takers have in common.
-_Alike = tuple[Group | None | str, ...]
+_Alike = tuple[Group | str | None, ...]
 # Free slots by node and task type.
 Free = dict[tuple[str, int], int]
 
