@@ -15,13 +15,13 @@ from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import log_pb2
 from cortex.v1.types_pb2 import Task
 from node.core import validate
-from node.core.faults import Code, Fault
+from node.core.faults import Code, Fault, no_leader
 from node.core.model import QUEUED
 from node.core.state import ClusterState
 from node.env import Env
 from node.leader.leadership import Leadership
 from node.link import Caller, Link, LinkClosed
-from node.replica import Replica, no_leader
+from node.replica import Replica
 from node.rpc.errors import from_reply, link_lost
 from node.rpc.lookup import Lookup
 from node.rpc.waiting import Reasons, from_leader
@@ -111,6 +111,10 @@ class Calls:
         if not isinstance(reply, kind):
             raise TypeError(f"{method} answered {type(reply).__name__}")
         return reply
+
+    async def of_leader(self, method: str, request: Message, caller: Caller) -> Message:
+        """What the leader answers to the same call. Raises Fault."""
+        return await self._ask_leader(method, request, Message, caller)
 
     async def _fresh(self, freshness: pb.Freshness, *, saved: bool = False) -> None:
         if freshness.min_index:

@@ -21,6 +21,7 @@ class ClusterService:
     """Unary calls of cortex.v1.Cluster on a voter. gRPC and the simulator both call it."""
 
     def __init__(self, parts: Parts) -> None:
+        self._replica = parts.replica
         self.tasks = TaskCalls(parts)
         self.nodes = NodeCalls(parts)
         self.operations = OperationCalls(parts)
@@ -43,4 +44,11 @@ class ClusterService:
         handler = self._handlers.get(method)
         if handler is None:
             raise Fault(Code.UNSUPPORTED, f"This release has no {method}.", "Upgrade the daemon.")
-        return await handler(request, caller)
+        try:
+            return await handler(request, caller)
+        except Fault as fault:
+            # Who changes something that was made a moment ago may meet a daemon that has not heard of it.
+            lags = hasattr(request, "mutation") and not self._replica.serving and not caller.hops
+            if fault.code != Code.NOT_FOUND or not lags:
+                raise
+        return await self.nodes.of_leader(method, request, caller)
