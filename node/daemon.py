@@ -18,13 +18,13 @@ from node.config import Config, hostname
 from node.consensus.port import NotLeader, Role
 from node.consensus.raftos.engine import RaftosEngine
 from node.core import checks
-from node.core.faults import Code, Fault
+from node.core.faults import Code, Fault, no_leader
 from node.core.model import LEVEL, Change
 from node.env import Env
 from node.leader.leadership import Leadership
 from node.leader.port import Settings
 from node.link import Caller, LeaderStream, Link, LinkClosed, SessionHandler
-from node.replica import Replica, no_leader
+from node.replica import Replica
 from node.rpc.calls import Parts
 from node.rpc.output import OutputRelay
 from node.rpc.proxy import Proxy

@@ -26,7 +26,7 @@ from node.consensus.port import (
     TooLarge,
 )
 from node.core import machine, reads
-from node.core.faults import Code, Fault
+from node.core.faults import Code, Fault, no_leader, outcome_unknown
 from node.core.model import Change, Key, Row, Table, member_id, weigh
 from node.core.state import ClusterState
 from node.digests import Digests
@@ -224,29 +224,22 @@ class Replica:
 
     def task(self, task_id: str) -> Task | None:
         """A task as of the applied index."""
-        task = self.state.tasks.get(task_id)
-        if task is not None:
-            return task
-        row = self._cold([Key(Table.TASKS, task_id)])[Key(Table.TASKS, task_id)]
+        row = self._row(Table.TASKS, task_id)
         return row if isinstance(row, Task) else None
 
     def operation(self, operation_id: str) -> Operation | None:
         """An operation as of the applied index."""
-        operation = self.state.operations.get(operation_id)
-        if operation is not None:
-            return operation
-        key = Key(Table.OPERATIONS, operation_id)
-        row = self._cold([key])[key]
+        row = self._row(Table.OPERATIONS, operation_id)
         return row if isinstance(row, Operation) else None
 
     def workflow(self, workflow_id: str) -> Workflow | None:
         """A workflow as of the applied index."""
-        workflow = self.state.workflows.get(workflow_id)
-        if workflow is not None:
-            return workflow
-        key = Key(Table.WORKFLOWS, workflow_id)
-        row = self._cold([key])[key]
+        row = self._row(Table.WORKFLOWS, workflow_id)
         return row if isinstance(row, Workflow) else None
+
+    def _row(self, table: Table, key: str) -> Row | None:
+        row = self.state.get(table, key)
+        return row if row is not None else self._cold([Key(table, key)])[Key(table, key)]
 
     def members(self, workflow: Workflow) -> list[Task]:
         """Its tasks as of the applied index, by number."""
@@ -407,19 +400,3 @@ class Replica:
         if error is not None:
             self._log.error("cannot save", error=str(error))
         self.consensus.allow_campaign(error is None)
-
-
-def no_leader() -> Fault:
-    return Fault(
-        Code.NO_LEADER,
-        "No leader is known, so nothing was changed.",
-        "Try again; see `cortex status` if it persists.",
-    )
-
-
-def outcome_unknown() -> Fault:
-    return Fault(
-        Code.OUTCOME_UNKNOWN,
-        "The cluster did not confirm the change in time; it may still happen.",
-        "Repeat it with the same request id: it is done once at most.",
-    )

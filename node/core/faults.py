@@ -34,3 +34,19 @@ class Fault(Exception):
         self.code = code
         self.message = message
         self.remedy = remedy
+
+
+def no_leader() -> Fault:
+    return Fault(
+        Code.NO_LEADER,
+        "No leader is known, so nothing was changed.",
+        "Try again; see `cortex status` if it persists.",
+    )
+
+
+def outcome_unknown() -> Fault:
+    return Fault(
+        Code.OUTCOME_UNKNOWN,
+        "The cluster did not confirm the change in time; it may still happen.",
+        "Repeat it with the same request id: it is done once at most.",
+    )

@@ -6,8 +6,7 @@ import grpc
 from google.protobuf.message import Message
 
 from cortex.v1 import cluster_pb2
-from node.core.faults import Code, Fault
-from node.replica import no_leader, outcome_unknown
+from node.core.faults import Code, Fault, no_leader, outcome_unknown
 
 STATUS: dict[Code, grpc.StatusCode] = {
     Code.INVALID: grpc.StatusCode.INVALID_ARGUMENT,

@@ -7,11 +7,10 @@ from cortex.v1 import log_pb2, types_pb2
 from node import __version__
 from node.consensus.port import NotLeader
 from node.core import validate
-from node.core.faults import Code, Fault
+from node.core.faults import Code, Fault, no_leader
 from node.core.model import LIVE
 from node.core.state import ClusterState
 from node.link import Caller
-from node.replica import no_leader
 from node.rpc.calls import Calls, Handlers
 from node.store.asof import Moment
 

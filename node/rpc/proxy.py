@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from google.protobuf.message import Message
 
 from cortex.v1 import cluster_pb2
-from node.core.faults import Code, Fault
+from node.core.faults import Code, Fault, outcome_unknown
 from node.link import Caller, Link, LinkClosed
-from node.replica import outcome_unknown
 from node.rpc.errors import link_lost
 
 _TIMEOUT_S = 10.0
