@@ -16,6 +16,10 @@ from node.store.store import Store
 BOUND = 200_000
 # Rows that change several times within it are written once. Whoever needs a row saved now says so: flush().
 _INTERVAL_S = 0.2
+# Where this much came within the interval, more is on its way, and a longer one saves writing most of it twice.
+_MANY = 500
+_MANY_INTERVAL_S = 0.8
+_ENOUGH = BOUND // 4
 _RETRY_S = 1.0
 
 
@@ -87,6 +91,8 @@ class Saver:
         for table, key, _, new in changes:
             if table is not events:
                 overlay[Key(table, key)] = (index, new)
+        if self._weight > _ENOUGH:
+            self._urgent.set()
         self._mark = _Mark(index, term, at_us, digest)
         self._wake.set()
 
@@ -140,6 +146,8 @@ class Saver:
             await self._wake.wait()
             if not self._urgent.is_set():
                 await self._pause(_INTERVAL_S)
+            if not self._urgent.is_set() and self._weight > _MANY:
+                await self._pause(_MANY_INTERVAL_S)
             self._wake.clear()
             self._urgent.clear()
             if self._mark is None:

@@ -45,6 +45,10 @@ class Codec(Protocol):
     @property
     def keys(self) -> tuple[str, ...]: ...
 
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """Columns that never change while a row keeps its key."""
+
     def encode(self, row: Any) -> Values: ...
 
     def decode(self, values: Sequence[Any]) -> Row: ...
@@ -147,6 +151,7 @@ class TaskCodec:
     table = "te_tasks"
     columns = (*_TASK_SCALARS, *_TASK_REST)
     keys = ("id",)
+    fixed = ("created_index", "workflow_id")
 
     def __init__(self, scalars: dict[str, str] | None = None) -> None:
         scalars = _TASK_SCALARS if scalars is None else scalars
@@ -223,6 +228,7 @@ class EventCodec:
     table = "te_task_events"
     columns = ("log_index", "number", *_EVENT_SCALARS, "extra")
     keys = ("log_index", "number")
+    fixed: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self._fields = tuple(_EVENT_SCALARS.values())
@@ -255,6 +261,7 @@ class BlobCodec:
     """A small table: the whole row as one blob, and the columns by which it is looked for."""
 
     keys = ("id",)
+    fixed: tuple[str, ...] = ()
 
     def __init__(self, table: str, kind: type[Any], id_field: str, fields: dict[str, str]) -> None:
         self.table = table

@@ -47,10 +47,12 @@ class Writer:
             self._count(tasks)
 
     def _write_table(self, codec: Codec, changes: Sequence[Change]) -> None:
-        gone = [key for change in changes if change.new is None and (key := codec.key_values(change.id))]
+        gone = [key for change in changes if _goes(change) and (key := codec.key_values(change.id))]
         self._delete(codec.table, codec.keys, gone)
         rows = [change.new for change in changes if change.new is not None]
-        updates = ", ".join(f"{name} = excluded.{name}" for name in codec.columns if name not in codec.keys)
+        # An index is written anew for every column of its that is named here, changed or not.
+        kept = (*codec.keys, *codec.fixed)
+        updates = ", ".join(f"{name} = excluded.{name}" for name in codec.columns if name not in kept)
         tail = f"ON CONFLICT ({', '.join(codec.keys)}) DO UPDATE SET {updates}"
         self._insert(codec.table, codec.columns, tail, rows, codec.encode)
 
@@ -123,6 +125,16 @@ def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
         while len(items) - done >= size:
             yield items[done : done + size]
             done += size
+
+
+def _goes(change: Change) -> bool:
+    """Whether the row that is there goes, perhaps for another one under its id."""
+    old, new = change.old, change.new
+    return new is None or (isinstance(old, Task) and isinstance(new, Task) and not _same_origin(old, new))
+
+
+def _same_origin(old: Task, new: Task) -> bool:
+    return old.created_index == new.created_index and old.workflow_id == new.workflow_id
 
 
 def _same_text(old: Task, new: Task) -> bool:

@@ -329,3 +329,13 @@ def test_the_past_is_named_oldest_first(store: Store) -> None:
     assert store.old_dead_letters(96, 0, 10) == [Aged("t0009", 91)]
     assert [item.id for item in store.old_events(10, 3)] == ["1-0", "1-1", "2-0"]
     assert store.old_events(1, 3) == []
+
+
+def test_another_task_under_an_id_that_went_in_the_same_save_has_its_own_place(store: Store) -> None:
+    first, between, second = task(1), task(2), task(1)
+    second.created_index = 9
+    store.save([new(Table.TASKS, each.id, each) for each in (first, between)], 3, 1, 3, 0)
+    gone = Change(Table.TASKS, first.id, first, None)
+    store.save([gone, new(Table.TASKS, second.id, second)], 9, 1, 9, 0)
+    assert store.get([Key(Table.TASKS, "t0001")]) == {Key(Table.TASKS, "t0001"): second}
+    assert [row.id for row in store.list_tasks(TaskQuery()).tasks] == ["t0001", "t0002"]
