@@ -102,9 +102,7 @@ class HistoryCalls(Calls):
             cursor=request.cursor,
         )
 
-    async def _task_page(
-        self, query: TaskQuery, moment: Moment | None, cause: str
-    ) -> tuple[TaskPage, At | None]:
+    async def _task_page(self, query: TaskQuery, moment: Moment | None, cause: str) -> tuple[TaskPage, At | None]:
         """A page that walks an index is read at once; a text is looked for, and the past, elsewhere."""
         if cause:
             return self._replica.store.list_letters(cause, query.limit, query.cursor), None
@@ -118,7 +116,7 @@ class HistoryCalls(Calls):
         await self._fresh(request.freshness, saved=True)
         moment = await self._moment(request.at)
         query = EventQuery(
-            task=self._lookup.task(request.task).id if request.task else "",
+            task=self._task_of_events(request.task) if request.task else "",
             node=self._lookup.node_id(request.node) if request.node else "",
             workflow=self._lookup.workflow(request.workflow).id if request.workflow else "",
             operation=request.operation,
@@ -144,6 +142,16 @@ class HistoryCalls(Calls):
             age_us=self._age_us() if at is None else self._past_age_us(at),
             at=None if at is None else shown(at),
         )
+
+    def _task_of_events(self, text: str) -> str:
+        """The task that is meant; by its whole id one that was trimmed, too, as long as its events are kept."""
+        try:
+            return self._lookup.task(text).id
+        except Fault as fault:
+            known = self._replica.store.list_events(EventQuery(task=text, limit=1)).events
+            if fault.code != Code.NOT_FOUND or not known:
+                raise
+            return text
 
     async def diff(self, request: pb.DiffRequest, caller: Caller) -> pb.DiffReply:
         begin = await self._moment(getattr(request, "from"))

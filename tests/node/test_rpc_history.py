@@ -11,7 +11,7 @@ import pytest
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2
-from cortex.v1.log_pb2 import Command, NodeCordon, TaskCancel
+from cortex.v1.log_pb2 import Command, HistoryTrim, NodeCordon, TaskCancel
 from node.core import validate
 from node.core.faults import Code, Fault
 from tests.core.cluster import assign, complete
@@ -111,6 +111,25 @@ async def test_a_task_that_was_not_there_then_is_not_found(daemon: Alone) -> Non
     await submit(daemon, "task-b")
     with pytest.raises(Fault, match=f"not there at index {first}") as caught:
         await daemon.history.get_task(pb.GetTaskRequest(id="task-b", at=at_index(first)), ANN)
+    assert caught.value.code == Code.NOT_FOUND
+
+
+async def test_events_of_a_task_outlive_it(daemon: Alone) -> None:
+    await submit(daemon, "task-a")
+    await daemon.do(Command(task_cancel=TaskCancel(id="task-a")), actor="ann")
+    trim = HistoryTrim(before_us=daemon.replica.now_us() + 10**12, ids=["task-a"])
+    index = (await daemon.do(Command(history_trim=trim))).index
+    fresh = pb.Freshness(min_index=index)
+    found = await daemon.history.list_events(pb.ListEventsRequest(task="task-a", freshness=fresh), ANN)
+    assert [event.type for event in found.events] == [
+        types_pb2.EVENT_TYPE_SUBMITTED,
+        types_pb2.EVENT_TYPE_CANCELLED,
+    ]
+    with pytest.raises(Fault) as caught:
+        await daemon.history.get_task(pb.GetTaskRequest(id="task-a"), ANN)
+    assert caught.value.code == Code.NOT_FOUND
+    with pytest.raises(Fault) as caught:
+        await daemon.history.list_events(pb.ListEventsRequest(task="task-z"), ANN)
     assert caught.value.code == Code.NOT_FOUND
 
 
