@@ -13,6 +13,7 @@ from cortex.v1.cluster_pb2 import SubmitWorkflowRequest, TaskRequest, WorkflowTa
 from cortex.v1.log_pb2 import WorkflowSubmit, WorkflowTaskDef
 from cortex.v1.types_pb2 import ContextItem, FailurePolicy, Rule, TaskSpec
 from node.core import checks, context, rules, validate, workflow_checks
+from node.core.checks import SPEC_LIMIT_BYTES
 from node.core.dag import find_cycle, is_final
 from node.core.faults import Code, Fault
 from node.core.workflow_checks import CONDITION_LIMIT_BYTES, EDGES_LIMIT, KEY_LIMIT_CHARS, TASKS_LIMIT
@@ -23,6 +24,7 @@ SIZE_LIMIT_BYTES = 3_500_000
 _ITEM = b"{{item}}"
 _INDEX = b"{{index}}"
 _KEYS = f"Use letters, digits, _, - and dots, at most {KEY_LIMIT_CHARS} characters."
+_FILES = "Put large input into files that the commands read."
 _NAMED = 5
 
 
@@ -48,15 +50,17 @@ def complete(request: SubmitWorkflowRequest, new_id: str) -> WorkflowSubmit:
     _check_policy(submit)
     _check_graph(request.tasks)
     expanded = _expand(request.tasks)
+    size = submit.ByteSize()
     for member, (asked, place) in enumerate(expanded.items):
         try:
-            submit.tasks.append(_definition(asked, place, member, new_id, expanded))
+            definition = _definition(asked, place, member, new_id, expanded)
         except Fault as fault:
             raise Fault(fault.code, f"Task {asked.key!r}: {fault.message}", fault.remedy) from None
-    size = submit.ByteSize()
-    if size > SIZE_LIMIT_BYTES:
-        message = f"The workflow has {size} bytes, the limit is {SIZE_LIMIT_BYTES}."
-        raise Fault(Code.TOO_LARGE, message, "Put large input into files that the commands read.")
+        size += definition.ByteSize()
+        if size > SIZE_LIMIT_BYTES:
+            message = f"The workflow has more than {SIZE_LIMIT_BYTES} bytes, maps expanded; that is the limit."
+            raise Fault(Code.TOO_LARGE, message, _FILES)
+        submit.tasks.append(definition)
     flaw = workflow_checks.flaw(submit)
     if flaw is not None:
         raise Fault(Code.INVALID, flaw, "Correct the workflow.")
@@ -224,11 +228,17 @@ def _fill(task: TaskRequest, item: bytes, place: int) -> None:
     text = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else context.compact(value)
     index = str(place).encode()
 
+    spec: TaskSpec = task.spec
+    fields = [*spec.argv, spec.shell_command, *(variable.value for variable in spec.env), task.name.encode()]
+    size = sum(len(data) + data.count(_ITEM) * len(text) for data in fields)
+    if size > SPEC_LIMIT_BYTES:
+        message = f"With item {place} of its map filled in it has {size} bytes, the limit is {SPEC_LIMIT_BYTES}."
+        raise Fault(Code.TOO_LARGE, message, _FILES)
+
     def filled(data: bytes) -> bytes:
         # Not one after the other: an item may itself contain what stands for the index.
         return text.join(part.replace(_INDEX, index) for part in data.split(_ITEM))
 
-    spec: TaskSpec = task.spec
     arguments = [filled(argument) for argument in spec.argv]
     del spec.argv[:]
     spec.argv.extend(arguments)

@@ -156,7 +156,15 @@ def test_what_is_too_large_is_refused_at_once(steps: list[WorkflowTaskRequest], 
 
 def test_bytes_have_a_limit() -> None:
     big = {"argv": [b"x" * 100_000]}
-    assert "bytes, the limit is" in fault(*(step(f"t{n}", spec=big) for n in range(40))).message
+    assert "bytes, maps expanded" in fault(*(step(f"t{n}", spec=big) for n in range(40))).message
+
+
+def test_what_a_map_makes_is_counted_before_it_is_made() -> None:
+    item = b'"' + b"x" * 100_000 + b'"'
+    often = {"argv": [], "shell_command": b"{{item}}" * 16_000}
+    assert "1600128004 bytes" in fault(step("t", map=[item], spec=often)).message
+    long = {"argv": [b"x" * 100_000, b"{{index}}"]}
+    assert "bytes, maps expanded" in fault(step("t", map=[b"1"] * 1000, spec=long)).message
 
 
 def test_cycles_are_found_without_recursion() -> None:
