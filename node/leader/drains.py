@@ -122,7 +122,7 @@ class Drains:
             id=operation.id, cursor=operation.cursor, begin=True, refused=True, outcome=why[:200]
         )
         await self._advance(refusal)
-        return None
+        return self._retry_us
 
     def _on_node(self, operation: Operation) -> list[Task]:
         state = self._replica.state
