@@ -39,10 +39,17 @@ class Ask(NamedTuple):
         return self.cpu_millis > 0 or self.memory_bytes > 0 or self.gpus > 0
 
 
+def may_wait(spec: TaskSpec) -> bool:
+    """Whether a task may wait on its node for a slot: what holds something exclusively must not meanwhile."""
+    if spec.locks or spec.limit_count:
+        return False
+    requests = spec.requests
+    return not (requests.cpu_millis > 0 or requests.memory_bytes > 0 or requests.gpus > 0)
+
+
 def ask_of(spec: TaskSpec) -> Ask:
     wanted, requests = spec.constraints, spec.requests
     cpu_millis, memory_bytes, gpus = requests.cpu_millis, requests.memory_bytes, requests.gpus
-    reserves = cpu_millis > 0 or memory_bytes > 0 or gpus > 0
     return Ask(
         type=spec.type,
         requires_gpu=wanted.requires_gpu,
@@ -59,8 +66,7 @@ def ask_of(spec: TaskSpec) -> Ask:
         memory_bytes=memory_bytes,
         gpus=gpus,
         wants_gpu=wanted.requires_gpu or gpus > 0,
-        # What holds something exclusively must not hold it while it waits for a slot.
-        prefetchable=not (reserves or spec.locks or spec.limit_count),
+        prefetchable=may_wait(spec),
     )
 
 

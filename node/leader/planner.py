@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from cortex.v1.types_pb2 import NodeState, Task
 from node.core import scheduler
 from node.core.drain import Scene, Times
-from node.core.filters import ask_of, filters_of
+from node.core.filters import ask_of, filters_of, may_wait
 from node.core.model import ASSIGNED, QUEUED, Change, Table
 from node.core.queue import Group
 from node.core.room import room_of
@@ -168,7 +168,7 @@ class Takers:
 
 def prefetchable(task: Task) -> bool:
     """Whether a task may wait on its node for a slot."""
-    return ask_of(task.spec).prefetchable
+    return may_wait(task.spec)
 
 
 def _blocked(state: ClusterState, task: Task) -> bool:

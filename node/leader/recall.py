@@ -8,7 +8,7 @@ from cortex.v1.types_pb2 import Node, NodeState, OperationState, Task, TaskState
 from node.core.queue import Group
 from node.core.state import ClusterState
 from node.env import Clock
-from node.leader.planner import Planner, prefetchable
+from node.leader.planner import Planner, Takers, prefetchable
 from node.leader.port import Replica
 from node.leader.roster import Roster, slots_of, used
 from node.leader.session import Session
@@ -60,8 +60,11 @@ class Recaller:
         """
         kind = task.spec.type
         partial: tuple[Session, list[Task]] | None = None
+        lower_nodes = self._lower(task.priority)
+        if not lower_nodes:
+            return
         takers = self._planner.takers(state, task)
-        for node_id in self._lower(task.priority):
+        for node_id in lower_nodes:
             session = self._roster.session(node_id)
             if session is None or node_id not in takers:
                 continue
@@ -141,10 +144,12 @@ class Recaller:
 
     def _move(self, state: ClusterState, task: Task, free: Free) -> bool:
         """Take a free slot of another node for `task`, if there is one that it may use."""
-        takers = self._planner.takers(state, task)
+        takers: Takers | None = None
         for (node_id, kind), count in free.items():
-            usable = count > 0 and kind == task.spec.type and node_id != task.node
-            if usable and node_id in takers:
+            if count <= 0 or kind != task.spec.type or node_id == task.node:
+                continue
+            takers = takers or self._planner.takers(state, task)
+            if node_id in takers:
                 free[node_id, kind] -= 1
                 return True
         return False

@@ -5,16 +5,16 @@ from __future__ import annotations
 import signal
 
 from cortex.v1 import worker_pb2
-from cortex.v1.types_pb2 import Cause, StreamSummary, TaskResult, TaskSpec, Usage
+from cortex.v1.types_pb2 import Cause, StreamSummary, TaskResult, TaskSpec
 from cortex.v1.worker_pb2 import Assignment, Ended
 from node.worker.port import AttemptResult, Quiet, StreamEnd, Unkillable
 
 
 def ended(assignment: Assignment, result: AttemptResult) -> Ended:
-    message = Ended(task=assignment.task, fence=assignment.fence, cause=Cause.ValueType(result.cause))
+    message = Ended(task=assignment.task, fence=assignment.fence, cause=result.cause)  # type: ignore[arg-type]
     if result.cause:
         message.error = result.error or _sentence(assignment.spec, result)
-    message.result.CopyFrom(_task_result(result))
+    _fill(message.result, result)
     return message
 
 
@@ -33,33 +33,29 @@ def notice(event: Quiet | Unkillable) -> worker_pb2.Report:
     return worker_pb2.Report(stalled=stalled)
 
 
-def _task_result(result: AttemptResult) -> TaskResult:
-    message = TaskResult(
-        signal=result.signal,
-        stdout=_stream(result.stdout),
-        stderr=_stream(result.stderr),
-        usage=Usage(
-            wall_us=result.wall_us,
-            cpu_user_us=result.user_us,
-            cpu_system_us=result.system_us,
-            max_rss_bytes=result.max_rss_bytes,
-        ),
-        started_at_us=result.started_us,
-        ended_at_us=result.ended_us,
-    )
+def _fill(message: TaskResult, result: AttemptResult) -> None:
+    """In place: each message made apart would be copied."""
+    message.signal = result.signal
+    _fill_stream(message.stdout, result.stdout)
+    _fill_stream(message.stderr, result.stderr)
+    usage = message.usage
+    usage.wall_us = result.wall_us
+    usage.cpu_user_us = result.user_us
+    usage.cpu_system_us = result.system_us
+    usage.max_rss_bytes = result.max_rss_bytes
+    message.started_at_us = result.started_us
+    message.ended_at_us = result.ended_us
     if result.exit_code >= 0:
         message.exit_code = result.exit_code
-    return message
 
 
-def _stream(end: StreamEnd) -> StreamSummary:
-    return StreamSummary(
-        total_bytes=end.total_bytes,
-        dropped_bytes=end.dropped_bytes,
-        sha256=end.sha256,
-        head=end.head,
-        tail=end.tail,
-    )
+def _fill_stream(message: StreamSummary, end: StreamEnd) -> None:
+    message.sha256 = end.sha256
+    if end.total_bytes:
+        message.total_bytes = end.total_bytes
+        message.dropped_bytes = end.dropped_bytes
+        message.head = end.head
+        message.tail = end.tail
 
 
 def _sentence(spec: TaskSpec, result: AttemptResult) -> str:
