@@ -34,6 +34,21 @@ def kind_name(kind: OperationKind.ValueType) -> str:
         return str(kind)
 
 
+def title(operation: Operation) -> str:
+    """What an operation is about, in a few words."""
+    kind, bulk = kind_name(operation.kind), operation.bulk
+    if operation.WhichOneof("plan") == "run":
+        return f"{kind} of {operation.run.name} on {len(operation.run.nodes)} nodes"
+    if operation.WhichOneof("plan") != "bulk":
+        return f"{kind} of {operation.node}" if operation.node else kind
+    what = f"cause {bulk.fingerprint}" if bulk.fingerprint else f"{len(bulk.ids)} tasks"
+    if len(bulk.ids) == 1:
+        what = f"task {bulk.ids[0]}"
+    if operation.kind == OperationKind.OPERATION_KIND_PRIORITY:
+        kind = f"{kind} {bulk.priority}"
+    return f"{'canary ' if bulk.canary else ''}{kind} of {what}"
+
+
 def state_name(state: OperationState.ValueType) -> str:
     """A state as users write it."""
     try:

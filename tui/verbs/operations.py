@@ -139,12 +139,13 @@ def _settled(row: types_pb2.Operation) -> bool:
 def _row(row: types_pb2.Operation, now: int) -> tuple[str, ...]:
     counts = row.counts
     whole = counts.issued == counts.total or not counts.total
+    issued = str(counts.issued) if counts.total or not row.bulk.fingerprint else "-"
     waits = f"begins {rfc3339(row.not_before_us)}" if row.state == 1 and row.not_before_us > now else ""
     return (
         row.id,
         operations_view.kind(row),
         operations_view.state(row),
-        str(counts.issued) if whole else f"{counts.issued}/{counts.total}",
+        issued if whole else f"{counts.issued}/{counts.total}",
         str(counts.succeeded) if counts.succeeded else "-",
         str(counts.failed) if counts.failed else "-",
         age(row.created_at_us, now),

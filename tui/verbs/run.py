@@ -103,9 +103,9 @@ def _say(groups: Sequence[Sequence[types_pb2.Task]]) -> None:
 def _end(task: types_pb2.Task) -> str:
     """How it ended, in words."""
     result, state = task.result, json_view.task_state(task.state)
+    why = clean(task.error or task.reason)
     if result.signal:
-        return f"killed by signal {result.signal}"
+        return f"killed by signal {result.signal}" + (f": {why}" if why else "")
     if result.HasField("exit_code"):
         return f"exit {result.exit_code}"
-    why = task.error or task.reason
-    return f"{state}: {clean(why)}" if why else state
+    return f"{state}: {why}" if why else state

@@ -256,7 +256,7 @@ def _blamed(row: types_pb2.Task | types_pb2.Failure) -> str:
 
 def _failure(row: types_pb2.Failure) -> str:
     """One ended attempt on one line."""
-    said = row.error or json_view.cause(row.cause) or "failed"
+    said = (row.error or json_view.cause(row.cause) or "failed").removesuffix(".")
     return f"{rfc3339(row.at_us)}  attempt {row.attempt} on {row.node}: {said}{_blamed(row)}"
 
 

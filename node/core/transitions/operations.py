@@ -24,6 +24,7 @@ from node.core.operations import (
     WINDOW_LIMIT_US,
     kind_name,
     state_name,
+    title,
 )
 from node.core.transitions import bulk, drains, spread, tally
 from node.core.transitions.draft import Draft, Refusal
@@ -73,7 +74,7 @@ def start(draft: Draft, command: OperationStart, act: Act) -> Items | Refusal | 
     with draft.on_behalf(new):
         kind.start(draft, new)
         window_s = command.undo_window_us / 1e6
-        detail = f"{kind_name(new.kind)}, may be undone for {window_s:g} s" if window_s else kind_name(new.kind)
+        detail = f"{title(new)}, may be undone for {window_s:g} s" if window_s else title(new)
         draft.cluster_event(types_pb2.EVENT_TYPE_OPERATION_SCHEDULED, detail, node=new.node)
     tally.put(draft, new)
     return None
@@ -136,7 +137,7 @@ def advance(draft: Draft, command: OperationAdvance, act: Act) -> Items | Refusa
 
 def _begun(draft: Draft, new: Operation) -> None:
     with draft.on_behalf(new):
-        draft.cluster_event(types_pb2.EVENT_TYPE_OPERATION_BEGUN, kind_name(new.kind), node=new.node)
+        draft.cluster_event(types_pb2.EVENT_TYPE_OPERATION_BEGUN, title(new), node=new.node)
 
 
 def _advance_flaw(draft: Draft, old: Operation, command: OperationAdvance) -> str | None:

@@ -52,7 +52,7 @@ def close(
     new.outcome = outcome[: operations.OUTCOME_LIMIT_CHARS]
     undone = state == operations.UNDONE
     kind = types_pb2.EVENT_TYPE_OPERATION_UNDONE if undone else types_pb2.EVENT_TYPE_OPERATION_ENDED
-    word = f"{operations.kind_name(new.kind)} {operations.state_name(state)}"
+    word = f"{operations.title(new)} {operations.state_name(state)}"
     with draft.on_behalf(new):
         # Who undid or stopped it need not be who asked for it.
         draft.actor = by or draft.actor
