@@ -33,7 +33,7 @@ class _Past(NamedTuple):
 
 
 class WhyCalls(Calls):
-    """Every method raises Fault."""
+    """Every method raises Fault. What has passed is read and judged off the event loop."""
 
     def handlers(self) -> Handlers:
         return {"Why": self.why}
@@ -66,8 +66,8 @@ class WhyCalls(Calls):
             return pb.WhyReply(task=task, nodes=[placed(task)], index=task.fence, past=True, note=note)
         others = before(past.tasks, task, past.order)
         scene = self._scene(past, others, task.assigned_at_us, task.placement.profile)
-        note = _note(scene, past)
-        return pb.WhyReply(task=task, nodes=judge_placement(scene, task), index=task.fence, past=True, note=note)
+        verdicts = await self._replica.read(lambda _: judge_placement(scene, task))
+        return pb.WhyReply(task=task, nodes=verdicts, index=task.fence, past=True, note=_note(scene, past))
 
     async def _at(self, task_id: str, moment: Moment) -> pb.WhyReply:
         """As it would have been judged then."""
@@ -79,7 +79,7 @@ class WhyCalls(Calls):
         past = await self._replica.read(lambda reads: _past(reads, exact, 0))
         row = self._state.settings.get(settings.PROFILE)
         scene = self._scene(past, past.tasks, at.at_us, settings.choice(row, settings.PROFILE))
-        verdicts = judge(scene, task, at.at_us)
+        verdicts = await self._replica.read(lambda _: judge(scene, task, at.at_us))
         return pb.WhyReply(task=task, nodes=verdicts, index=at.index, past=True, note=_note(scene, past))
 
     def _scene(self, past: _Past, tasks: Sequence[Task], at_us: int, profile: str) -> Scene:
