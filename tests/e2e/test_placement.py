@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cortex.v1 import cluster_pb2, types_pb2
 from tests.e2e.harness import Cluster, eventually, state_name
 
 MakeCluster = Callable[..., Cluster]
@@ -101,6 +102,10 @@ async def test_a_dry_run_says_where_each_type_would_go(make_cluster: MakeCluster
             (verdict,) = document(cluster, "submit", "--dry-run", *words)["nodes"]
             assert verdict["reason"] == reason
             assert verdict["verdict"] == ("ineligible" if reason else "eligible")
+        agent = cluster_pb2.TaskRequest()
+        agent.spec.type, agent.spec.payload = types_pb2.TASK_TYPE_SUBAGENT, b'{"prompt": "look around"}'
+        (verdict,) = (await client.submit(agent, dry_run=True)).verdicts
+        assert (verdict.reason, verdict.flip) == ("runs no subagent tasks", "give n1 a slot for subagent tasks")
         assert (await client.list_tasks()).total == before
 
 
