@@ -46,13 +46,13 @@ def _as_message(change: Change) -> types_pb2.Change:
     return row_change(change.new)
 
 
-def frames(changes: Iterable[types_pb2.Change]) -> Iterator[list[types_pb2.Change]]:
-    """`changes` in order, in parts that each fit into one message; nothing for none."""
+def frames(changes: Iterable[types_pb2.Change], count: int = _FRAME_CHANGES) -> Iterator[list[types_pb2.Change]]:
+    """`changes` in order, in parts of at most `count` that each fit into one message; nothing for none."""
     part: list[types_pb2.Change] = []
     size = 0
     for change in changes:
         more = change.ByteSize()
-        if part and (len(part) == _FRAME_CHANGES or size + more > _FRAME_BYTES):
+        if part and (len(part) == count or size + more > _FRAME_BYTES):
             yield part
             part, size = [], 0
         part.append(change)

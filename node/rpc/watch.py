@@ -20,6 +20,8 @@ from node.rpc.waiting import Told
 BEAT_S = 1.0
 # How long a daemon that lags behind waits for the position of a watcher that comes from another one.
 CATCH_UP_S = 5.0
+# Changes of one message of a snapshot: making it holds up the loop for some 2 ms.
+_SNAPSHOT_CHANGES = 100
 
 
 class Watcher:
@@ -109,7 +111,7 @@ class Watcher:
         await snapshot.read(events=request.events)
         frame.snapshot_begin = True
         yield frame
-        for part in frames(row_change(row) for row in snapshot.rows()):
+        for part in frames((row_change(row) for row in snapshot.rows()), _SNAPSHOT_CHANGES):
             yield self._frame(index, at_us, part)
             await asyncio.sleep(0)
         frame = self._frame(index, at_us, [])
