@@ -15,7 +15,7 @@ from tui.taskspec import BadField, task_request
 _HEAD = "# Task {id} will be run again as follows. Durations as 30s, 5m or 1h30m.\n"
 _TEXT_ONLY = "it has bytes that are no text, which cannot be edited here"
 # Fields of a specification that files have no key for: they stay as they are.
-_KEPT = frozenset({"payload", "wait_ms", "stall_after_ms", "idle_timeout_ms"})
+_KEPT = frozenset({"payload", "wait_ms"})
 
 
 def dump(task: types_pb2.Task) -> str:
@@ -65,6 +65,8 @@ def spec_fields(spec: types_pb2.TaskSpec) -> dict[str, Any]:
         "timeout": _duration(spec.timeout_ms),
         "queue_timeout": _duration(spec.queue_timeout_ms),
         "kill_timeout": _duration(spec.kill_timeout_ms),
+        "stall_after": _duration(spec.stall_after_ms) or "0s",
+        "idle_timeout": _duration(spec.idle_timeout_ms) or "0s",
         "sandbox": _word(types_pb2.SandboxLevel, "SANDBOX_LEVEL_", spec.sandbox),
         "on_lost": _on_lost(spec),
         "on_exhausted": _word(types_pb2.OnExhausted, "ON_EXHAUSTED_", spec.on_exhausted),

@@ -70,7 +70,11 @@ def editor(environ: Mapping[str, str] | None = None) -> list[str]:
     """The command that edits a file: VISUAL, EDITOR, or vi."""
     environ = os.environ if environ is None else environ
     for name in ("VISUAL", "EDITOR"):
-        words = shlex.split(environ.get(name, ""))
+        said = environ.get(name, "").strip()
+        try:
+            words = shlex.split(said)
+        except ValueError:
+            words = [said]
         if words:
             return words
     return ["vi"]

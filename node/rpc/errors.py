@@ -37,6 +37,7 @@ REMEDIES: dict[Code, str] = {
     Code.QUEUE_FULL: "Wait until tasks have ended, or raise max_queue_depth.",
     Code.OVERLOADED: "Try again in a second.",
     Code.INVALID: "Correct the request.",
+    Code.TOO_LARGE: "Ask for less at a time.",
 }
 
 

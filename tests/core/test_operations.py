@@ -349,6 +349,16 @@ def test_an_operation_that_lives_is_not_trimmed() -> None:
     assert row(m, "op2").state == DONE
 
 
+def test_a_run_has_a_bound_on_its_size() -> None:
+    m = cluster(nodes=40)
+    command = _run(*(f"n{number}" for number in range(1, 41)))
+    command.operation_start.operation.run.spec.argv.append(b"x" * 200_000)
+    assert m.one(command).accepted
+    command.operation_start.operation.run.spec.argv.append(b"x" * 20_000)
+    command.operation_start.operation.id = "op2"
+    assert m.one(command).code == Code.TOO_LARGE
+
+
 def test_a_bound_on_what_is_under_way() -> None:
     m = cluster()
     for number in range(LIVE_LIMIT):

@@ -14,12 +14,17 @@ from node.core.transitions.draft import Draft, Refusal
 from node.core.transitions.kinds import Act, Items, Kind
 
 NODES_LIMIT = 1000
+# Of the specifications of all its tasks, which one entry makes.
+BYTES_LIMIT = 8 << 20
 
 
 def _check(draft: Draft, new: Operation) -> Refusal | None:
     nodes = list(new.run.nodes)
     if not nodes or len(nodes) > NODES_LIMIT or len(set(nodes)) != len(nodes):
         return Refusal(Code.INVALID, f"A run names 1 to {NODES_LIMIT} nodes, each once.")
+    size = len(nodes) * new.run.spec.ByteSize()
+    if size > BYTES_LIMIT:
+        return Refusal(Code.TOO_LARGE, f"The command for all nodes has {size} bytes, the limit is {BYTES_LIMIT}.")
     if draft.live_operations() >= LIVE_LIMIT:
         return Refusal(Code.OVERLOADED, f"{LIVE_LIMIT} operations are under way already.")
     for node_id in nodes:
