@@ -257,7 +257,8 @@ def _failure(row: types_pb2.Failure) -> Document:
 
 
 def _placement(row: types_pb2.Placement) -> Document:
-    return {"node": row.node, "score": row.score, "terms": terms(row.terms)}
+    found: Document = {"node": row.node, "score": row.score, "terms": terms(row.terms)}
+    return {**found, "profile": row.profile} if row.profile else found
 
 
 def _result(row: types_pb2.TaskResult) -> Document:
