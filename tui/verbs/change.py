@@ -164,7 +164,7 @@ async def _edited(client: ClusterClient, task_id: str) -> types_pb2.TaskSpec:
         spec = specfile.parse(after, task)
     except BadField as error:
         raise ClusterError("invalid", f"Nothing was retried: {error}.", f"What you wrote is in {path}.") from None
-    if spec == task.spec:
+    if after == before or spec == task.spec:
         forget(path)
         raise ClusterError("unchanged", "Nothing was changed, and nothing retried.", "Retry it without --edit.")
     forget(path)
