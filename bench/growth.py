@@ -41,6 +41,8 @@ from tui.client import ClusterClient
 FEW = 200
 SAVED = 2_000
 ROUNDS = 150
+# Entries before the rows: tasks are submitted at one of them each, and all end at the last.
+ENTRIES = 40
 LIFE = (
     (EVENT_TYPE_SUBMITTED, TASK_STATE_QUEUED),
     (EVENT_TYPE_ASSIGNED, TASK_STATE_ASSIGNED),
@@ -59,7 +61,7 @@ def finished(number: int, index: int, at_us: int) -> Task:
     row = Task(
         id=task_id, name="true", state=TASK_STATE_COMPLETED, priority=5, spec=spec, node="n1", run=1, fence=index
     )
-    row.created_index = row.modified_index = index
+    row.created_index, row.modified_index = index - number % ENTRIES, index
     row.created_at_us = row.assigned_at_us = row.started_at_us = row.completed_at_us = at_us
     row.placement.node, row.placement.score = "n1", 71.25
     row.result.exit_code = 0
@@ -79,7 +81,8 @@ def rows(count: int, index: int, at_us: int) -> Iterator[list[Change]]:
             before = 0
             for kind, state in LIFE:
                 number += 1
-                event = Event(id=f"{index}-{number}", index=index, task=task.id, type=kind, at_us=at_us, run=1)
+                when = index if before else task.created_index
+                event = Event(id=f"{when}-{number}", index=when, task=task.id, type=kind, at_us=at_us, run=1)
                 event.state, event.node = state, "n1"
                 if before:
                     event.was_state, event.was_node, event.was_run = before, "n1", 1  # type: ignore[assignment]
@@ -131,11 +134,22 @@ async def compare(few: Cluster, many: Cluster) -> None:
             note = f"{medians['few']:.2f} -> {medians['many']:.2f} ms"
             goal = Goal(floor=1.2) if not name.startswith("one") else Goal()
             line(name, [medians["many"] / medians["few"]], "times an empty store's", goal, note)
-        moment = cluster_pb2.Moment(index=(await large.status()).applied - 1)
-        line("list at a past moment", [await timed_ms(lambda: large.list_tasks(at=moment))], "ms")
-        past = await timed_ms(lambda: large.list_tasks(at=moment, states=[TASK_STATE_QUEUED]))
-        line("the same, by state", [past], "ms")
+        await past(large)
         line("list by text", [await timed_ms(lambda: large.list_tasks(text="true 77"))], "ms")
+
+
+async def past(client: ClusterClient) -> None:
+    """Views of a moment since when every task has changed: the most that they can cost."""
+    (task,) = (await client.list_tasks(states=[TASK_STATE_COMPLETED], limit=1)).tasks
+    moment = cluster_pb2.Moment(index=task.modified_index - ENTRIES // 2)
+    queued = (TASK_STATE_QUEUED,)
+    for name, call in (
+        ("list at a past moment", lambda: client.list_tasks(at=moment)),
+        ("the same, by a state with a total", lambda: client.list_tasks(at=moment, states=queued)),
+        ("nodes at a past moment", lambda: client.list_nodes(at=moment)),
+        ("difference of 1,000 rows", lambda: client.diff(moment)),
+    ):
+        line(name, [await timed_ms(call)], "ms")
 
 
 async def restarted(cluster: Cluster) -> float:
@@ -154,9 +168,9 @@ async def begun(folder: Path, count: int) -> Cluster:
     cluster.start()
     async with cluster.client() as client:
         await cluster.leader(client)
-        reply = await client.submit(cluster_pb2.TaskRequest(name="bench", spec=NOWHERE))
+        for _ in range(ENTRIES + 2):
+            await client.submit(cluster_pb2.TaskRequest(name="bench", spec=NOWHERE))
         await client.list_tasks(limit=1)
-        assert reply.index
     cluster.close()
     seconds = fill(folder / "n1" / FILE, count)
     print(f"{count:,} finished tasks were put into a store in {seconds:.0f} s", flush=True)
