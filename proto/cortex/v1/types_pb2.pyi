@@ -1846,7 +1846,7 @@ class BulkPlan(_message.Message):
     fingerprint: _builtins.str
     """instead of ids"""
     through_index: _builtins.int
-    """of a fingerprint: letters that changed later are not meant"""
+    """log index of the commit: what ended again later is not meant"""
     canary: _builtins.bool
     """1, then 10 %, then all"""
     step: _builtins.int
@@ -1930,7 +1930,7 @@ class OperationCounts(_message.Message):
     issued: _builtins.int
     """of them, what was acted upon"""
     succeeded: _builtins.int
-    """of the issued: ended well"""
+    """of the issued: ended well; counted on after the operation's end"""
     failed: _builtins.int
     """of the issued: ended otherwise"""
     failed_same: _builtins.int
