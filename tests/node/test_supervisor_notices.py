@@ -192,3 +192,14 @@ async def test_what_kill_does_not_end_is_told_and_ends_when_it_can(impatient: Pa
         assert watched.of(Finished, order.key) is None
         (freezer / "freezer.state").write_text("THAWED")
         assert (await watched.result(order.key)).cause == Cause.CAUSE_CANCEL
+
+
+async def test_a_working_directory_behind_a_link_that_leads_nowhere_cannot_start(
+    watched: Watched, tmp_path: Path
+) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "away").symlink_to("/nonexistent/place")
+    for name in ("loop", "away"):
+        result = await watched.run("true", cwd=str(tmp_path / name))
+        assert result.cause == Cause.CAUSE_CANNOT_START
+        assert f"Working directory {tmp_path / name}" in result.error
