@@ -204,9 +204,8 @@ def retry(draft: Draft, task: Task, command: TaskRetry) -> Refusal | None:
     new.operation = command.operation
     requeue(draft, new)
     draft.put(task, new)
-    changed = [
-        name for name in TaskSpec.DESCRIPTOR.fields_by_name if getattr(task.spec, name) != getattr(new.spec, name)
-    ]
+    names = TaskSpec.DESCRIPTOR.fields_by_name if edited else ()
+    changed = [name for name in names if getattr(task.spec, name) != getattr(new.spec, name)]
     draft.event(types_pb2.EVENT_TYPE_RETRIED, new, f"edited: {', '.join(changed)}" if changed else "by an operator")
     return None
 
