@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from cortex.v1 import types_pb2
 from cortex.v1.cluster_pb2 import SubmitWorkflowRequest
-from cortex.v1.log_pb2 import Command, HistoryTrim, TaskComplete
+from cortex.v1.log_pb2 import Command, HistoryTrim, TaskComplete, WorkflowResume
 from cortex.v1.types_pb2 import Task, TaskResult, Workflow
 from node.core import rules, workflow
 from node.core.model import ASSIGNED, ENDED, PENDING, QUEUED, RUNNING, Change, Key, Row, Table, member_id
@@ -57,6 +57,9 @@ class PastWalk(Walk):
 
     def workflow_command(self) -> Command:
         m, random = self.machine, self.random
+        known = [row for _, row in sorted(m.rows.items()) if isinstance(row, Workflow)]
+        if known and random.random() < 0.05:
+            return Command(workflow_resume=WorkflowResume(id=random.choice(known).id))
         live = [row for row in m.state.workflows.values() if row.remaining]
         if not live or (random.random() < 0.15 and len(live) < 4):
             return Command(workflow_submit=workflow.complete(self._dag(), m.new_id()))
