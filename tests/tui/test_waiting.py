@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from cortex.v1 import cluster_pb2, types_pb2
+from tui.columns.base import Draw
+from tui.details.task import task_facts
+from tui.draw import UNICODE
 from tui.source import LinkState
 from tui.view import ClusterView
 from tui.waiting import shape_of, wait_reason
@@ -60,3 +63,31 @@ def test_what_a_lost_stream_told_is_forgotten() -> None:
 )
 def test_shapes_that_are_the_same(one: types_pb2.Task, other: types_pb2.Task) -> None:
     assert shape_of(one.spec) == shape_of(other.spec)
+
+
+def facts(task: types_pb2.Task, why: cluster_pb2.WhyReply) -> str:
+    lines = task_facts(task, (), why, Draw(NOW_US, 0.0, UNICODE, ClusterView()), 100)
+    return "\n".join("".join(text for text, _ in line) for line in lines)
+
+
+def test_details_of_a_placed_task_tell_how_it_looked_then() -> None:
+    row = types_pb2.Task(id="t", state=types_pb2.TASK_STATE_COMPLETED, fence=7)
+    row.placement.node = "n1"
+    nodes = [
+        cluster_pb2.NodeVerdict(node="n1", eligible=True, score=61.5, terms=types_pb2.ScoreTerms(cpu=61.5)),
+        cluster_pb2.NodeVerdict(node="n2", eligible=True),
+        cluster_pb2.NodeVerdict(node="n3", reason="cordoned", flip="uncordon n3"),
+    ]
+    why = cluster_pb2.WhyReply(task=row, nodes=nodes, index=7, past=True, note="n2 was not sampled.")
+    text = facts(row, why)
+    assert "(when it was placed)" in text
+    n1, n2, n3 = (
+        next(line for line in text.splitlines() if line.startswith(f" n{number}")) for number in (1, 2, 3)
+    )
+    assert "61.5" in n1
+    assert n1.endswith(" placed")
+    assert " - " in n2
+    assert n2.endswith(" eligible")
+    assert "cordoned  unless: uncordon n3" in n3
+    assert "n2 was not sampled." in text
+    assert "WHY HERE" not in facts(row, cluster_pb2.WhyReply())

@@ -113,7 +113,7 @@ def task_headline(task: Task, draw: Draw) -> list[Cell]:
 def task_facts(
     task: Task,
     events: Sequence[types_pb2.Event],
-    verdicts: Sequence[cluster_pb2.NodeVerdict],
+    why: cluster_pb2.WhyReply,
     draw: Draw,
     width: int,
 ) -> list[Cell]:
@@ -128,8 +128,8 @@ def task_facts(
     if task.cancel_requested:
         lines += long_text("cancel", task.cancel_reason or "asked for", "warn", draw, width)
     lines += long_text("command", command_of(task.spec), "strong", draw, width)
-    if verdicts and task.state not in ENDED:
-        lines += _verdict_lines(verdicts, draw, width)
+    if why.nodes:
+        lines += _verdict_lines(why, draw, width)
     if task.HasField("placement"):
         lines += _placement_lines(task.placement, draw, width)
     lines += _attempt_lines(attempts(events), draw)
@@ -140,19 +140,24 @@ def task_facts(
     return lines
 
 
-def _verdict_lines(verdicts: Sequence[cluster_pb2.NodeVerdict], draw: Draw, width: int) -> list[Cell]:
-    lines = title("WHY HERE, WHY NOT THERE")
-    for verdict in sorted(verdicts, key=lambda v: (not v.eligible, -v.score, v.node)):
+def _verdict_lines(why: cluster_pb2.WhyReply, draw: Draw, width: int) -> list[Cell]:
+    lines = title("WHY HERE, WHY NOT THERE" + (" (when it was placed)" if why.past else ""))
+    placed = why.task.placement.node if why.past else ""
+    for verdict in sorted(why.nodes, key=lambda v: (not v.eligible, -v.score, v.node)):
         name = fit(clean(verdict.node, ascii_only=draw.glyphs.ascii_only), LABEL, ellipsis=draw.glyphs.ellipsis)
         if verdict.eligible:
-            line = bar(verdict.score, 100, max(4, min(24, width - 40)), "ok", draw.glyphs)
-            lines.append(((f" {name}", "text"), (f"{verdict.score:5.1f} ", "strong"), *line, (" eligible", "ok")))
+            line = bar(max(0.0, verdict.score), 100, max(4, min(24, width - 40)), "ok", draw.glyphs)
+            score = f"{verdict.score:5.1f} " if verdict.HasField("terms") else "    - "
+            word = " placed" if verdict.node == placed else " eligible"
+            lines.append(((f" {name}", "text"), (score, "strong"), *line, (word, "ok")))
             continue
         spans: list[Span] = [(f" {name}", "text"), (f"{draw.glyphs.of('failed')} ", "bad")]
         spans += foreign(verdict.reason, "text", draw.glyphs)
         if verdict.flip:
             spans += [("  unless: ", "dim"), *foreign(verdict.flip, "accent", draw.glyphs)]
         lines.append(tuple(spans))
+    if why.note:
+        lines += long_text("note", why.note, "dim", draw, width)
     return lines
 
 

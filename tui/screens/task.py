@@ -17,7 +17,6 @@ from tui.output_feed import OutputFeed
 from tui.rows import Listing
 from tui.screens.panes import PanesScreen
 from tui.source import SourceError
-from tui.view import ENDED
 from tui.widgets.facts import Facts
 from tui.widgets.output import OutputPane
 from tui.widgets.table import Table
@@ -33,7 +32,8 @@ class TaskScreen(PanesScreen):
     def __init__(self, key: str, pane: str) -> None:
         super().__init__(key, pane)
         self._problem = ""
-        self._verdicts: tuple[cluster_pb2.NodeVerdict, ...] = ()
+        self._why = cluster_pb2.WhyReply()
+        self._judged_fence = 0
         self._asked_s = 0.0
         self._feed: OutputFeed | None = None
         self._own_events: Listing[types_pb2.Event] | None = None
@@ -75,9 +75,9 @@ class TaskScreen(PanesScreen):
     @work(group="why", exclusive=True)
     async def load_why(self) -> None:
         try:
-            self._verdicts = tuple((await self.console.source.why(self.key)).nodes)
+            self._why = await self.console.source.why(self.key)
         except SourceError:
-            self._verdicts = ()
+            self._why = cluster_pb2.WhyReply()
 
     @work(group="output", exclusive=True)
     async def follow_output(self, feed: OutputFeed) -> None:
@@ -96,15 +96,22 @@ class TaskScreen(PanesScreen):
         pane = self.query_one("#output", OutputPane)
         if task is not None:
             self._sync_output(task, pane)
-            if task.state not in ENDED and task.state != types_pb2.TASK_STATE_RUNNING:
-                if draw.now_s - self._asked_s >= WHY_EVERY_S:
-                    self._asked_s = draw.now_s
-                    self.load_why()
-            else:
-                self._verdicts = ()
             facts = self.query_one("#facts", Facts)
-            facts.show(task_facts(task, self._events(), self._verdicts, draw, max(20, facts.size.width - 1)))
+            why = self._why_of(task, draw.now_s)
+            facts.show(task_facts(task, self._events(), why, draw, max(20, facts.size.width - 1)))
         pane.sync()
+
+    def _why_of(self, task: types_pb2.Task, now_s: float) -> cluster_pb2.WhyReply:
+        """What is to be shown of why: of what waits as it is now, of what was placed as it was then."""
+        waits = task.state in (types_pb2.TASK_STATE_PENDING, types_pb2.TASK_STATE_QUEUED)
+        if waits:
+            if now_s - self._asked_s >= WHY_EVERY_S:
+                self._asked_s = now_s
+                self.load_why()
+        elif task.fence != self._judged_fence:
+            self._judged_fence = task.fence
+            self.load_why()
+        return self._why if waits or self._why.past else cluster_pb2.WhyReply()
 
     def _events(self) -> list[types_pb2.Event]:
         listing = self._own_events
