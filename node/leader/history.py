@@ -91,11 +91,13 @@ class History:
         """Whole workflows, as many as one entry may take, at least one."""
         excess = self._excess()
         if excess > 0 and self._begins_with_workflow(now_us):
-            found = self._old_workflows(now_us, _PAGE_ROWS)
+            found = self._old_workflows(now_us, now_us, _PAGE_ROWS)
         else:
             excess = 0
             kept_us = self._setting(settings.ENDED_TASKS_KEPT_S) * 1_000_000
-            found = self._old_workflows(now_us - kept_us, _PAGE_ROWS)
+            # Failed ones hold dead letters.
+            failed_us = now_us - self._setting(settings.DEAD_LETTERS_KEPT_S) * 1_000_000
+            found = self._old_workflows(now_us - kept_us, failed_us, _PAGE_ROWS)
             if not _overdue([Aged(item.id, item.at_us) for item in found], now_us, kept_us):
                 return None
         chosen: list[AgedWorkflow] = []
@@ -111,8 +113,8 @@ class History:
         return _Page(trim, len(chosen) < len(found) or len(found) == _PAGE_ROWS)
 
     def _begins_with_workflow(self, now_us: int) -> bool:
-        """Whether the oldest of all that has ended is a workflow: what is too many goes by age."""
-        workflows = self._old_workflows(now_us, 1)
+        """Whether the oldest of all that has ended is a workflow: what is too many goes by age, page by page."""
+        workflows = self._old_workflows(now_us, now_us, 1)
         tasks = self._replica.past.ended_tasks(now_us, now_us - SUBMIT_KEY_KEPT_US, 1)
         return bool(workflows) and (not tasks or workflows[0].at_us < tasks[0].at_us)
 
@@ -122,11 +124,9 @@ class History:
         count = sum(counts.get(state, 0) for state in ENDED - {DEAD_LETTER})
         return count - self._setting(settings.MAX_ENDED_TASKS)
 
-    def _old_workflows(self, before_us: int, limit: int) -> list[AgedWorkflow]:
-        """Failed ones hold dead letters, which are kept longer."""
-        now_us = self._replica.now_us()
-        failed_us = now_us - self._setting(settings.DEAD_LETTERS_KEPT_S) * 1_000_000
-        return self._replica.past.ended_workflows(before_us, failed_us, now_us - SUBMIT_KEY_KEPT_US, limit)
+    def _old_workflows(self, before_us: int, failed_before_us: int, limit: int) -> list[AgedWorkflow]:
+        keyed_us = self._replica.now_us() - SUBMIT_KEY_KEPT_US
+        return self._replica.past.ended_workflows(before_us, failed_before_us, keyed_us, limit)
 
     def _dead_letters(self, now_us: int) -> _Page | None:
         count = self._replica.past.counts().by_state.get(DEAD_LETTER, 0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from cortex.v1.cluster_pb2 import WorkflowTaskRequest
 from cortex.v1.log_pb2 import (
     Command,
+    SettingsChange,
     TaskAssign,
     TaskComplete,
     TaskFailed,
@@ -30,7 +32,7 @@ from node.conditions.port import Answer, Question, Unanswered
 from node.core import workflow
 from node.core.faults import Code, Fault
 from tests.core.workflows import request, step
-from tests.node.leader_kit import Cluster, machine_node, virtual
+from tests.node.leader_kit import Cluster, machine_node, shell, virtual
 
 STATES = {number: name.removeprefix("TASK_STATE_").lower() for name, number in TaskState.items()}
 
@@ -327,5 +329,63 @@ def test_leader_changes_at_every_step_make_no_difference() -> None:
         for step_ in range(2, 18):
             assert await with_leader_changes([step_]) == expected
         assert await with_leader_changes(list(range(2, 18))) == expected
+
+    virtual(main)
+
+
+async def setting(cluster: Cluster, name: str, value: int) -> None:
+    change = SettingsChange(name=name, value=str(value))
+    assert (await cluster.replica.execute([Command(settings_change=change)])).commands[0].accepted
+
+
+def over(*, failed: bool) -> tuple[WorkflowTaskRequest, ...]:
+    """One whose conditions end it at once: completed, or failed by their timeouts."""
+    return tuple(step(key, condition="loop" if failed else "0") for key in "abc")
+
+
+def test_old_workflows_leave_whole_and_failed_ones_later() -> None:
+    class Looping(CountingJudge):
+        async def judge(self, question: Question) -> Answer:
+            late = question.expression == "loop"
+            return Answer(False, "It ran longer than 100 ms." if late else "", timed_out=late)
+
+    async def main() -> None:
+        hour_s = 3600
+        cluster = Cluster(judge=Looping(), heartbeat_ms=hour_s * 1000, offline_ms=hour_s * 1000).begin()
+        await setting(cluster, "ended_tasks_kept_s", hour_s)
+        await setting(cluster, "dead_letters_kept_s", 4 * hour_s)
+        for number, steps in enumerate((over(failed=False), over(failed=True))):
+            made = workflow.complete(request(*steps), f"w{number}")
+            await cluster.replica.execute([Command(workflow_submit=made)])
+        await cluster.until(lambda: all(row.completed_at_us for row in cluster.replica.past.of(Workflow)))
+        await asyncio.sleep(0.9 * hour_s)
+        assert len(cluster.replica.past.of(Task)) == 6
+        await asyncio.sleep(hour_s)
+        assert [row.id for row in cluster.replica.past.of(Workflow)] == ["w1"]
+        assert len(cluster.replica.past.of(Task)) == 3
+        await asyncio.sleep(4 * hour_s)
+        assert cluster.replica.past.of(Workflow) == []
+        assert cluster.replica.past.of(Task) == []
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_too_many_leave_whole_workflows_with_other_tasks() -> None:
+    async def main() -> None:
+        cluster = Cluster(judge=CountingJudge()).begin()
+        for number in range(6):
+            made = workflow.complete(request(*over(failed=False)), f"w{number}")
+            await cluster.replica.execute([Command(workflow_submit=made)])
+            await cluster.until(lambda: all(row.completed_at_us for row in cluster.replica.past.of(Workflow)))
+            await cluster.submit(shell(f"t{number}"))
+            await cluster.cancel(f"t{number}")
+        await setting(cluster, "max_ended_tasks", 9)
+        await asyncio.sleep(600)
+        left = sorted(task.id for task in cluster.replica.past.of(Task))
+        assert 5 <= len(left) <= 9
+        whole = {row.id for row in cluster.replica.past.of(Workflow)}
+        assert [one for one in left if "." in one] == [f"{key}.{n}" for key in sorted(whole) for n in range(3)]
+        await cluster.stop()
 
     virtual(main)
