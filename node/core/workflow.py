@@ -35,8 +35,8 @@ class _Expanded(NamedTuple):
     numbers: Mapping[str, range]
 
 
-def complete(request: SubmitWorkflowRequest, new_id: str) -> WorkflowSubmit:
-    """The submission of `request` with every default filled in. Raises Fault."""
+def complete(request: SubmitWorkflowRequest, new_id: str, lease_ms: int = validate.LEASE_MS) -> WorkflowSubmit:
+    """The submission of `request` with every default filled in; `lease_ms` is the cluster's. Raises Fault."""
     _check_counts(request.tasks)
     _check_keys(request.tasks)
     submit = WorkflowSubmit(
@@ -53,7 +53,7 @@ def complete(request: SubmitWorkflowRequest, new_id: str) -> WorkflowSubmit:
     size = submit.ByteSize()
     for member, (asked, place) in enumerate(expanded.items):
         try:
-            definition = _definition(asked, place, member, new_id, expanded)
+            definition = _definition(asked, place, member, new_id, expanded, lease_ms)
         except Fault as fault:
             raise Fault(fault.code, f"Task {asked.key!r}: {fault.message}", fault.remedy) from None
         size += definition.ByteSize()
@@ -176,7 +176,7 @@ def _expand(tasks: Sequence[WorkflowTaskRequest]) -> _Expanded:
 
 
 def _definition(
-    asked: WorkflowTaskRequest, place: int, member: int, new_id: str, expanded: _Expanded
+    asked: WorkflowTaskRequest, place: int, member: int, new_id: str, expanded: _Expanded, lease_ms: int
 ) -> WorkflowTaskDef:
     key = asked.key if place < 0 else f"{asked.key}[{place}]"
     if asked.task.submit_key:
@@ -188,7 +188,7 @@ def _definition(
     task.name = task.name or key
     if place >= 0:
         _fill(task, asked.map[place], place)
-    complete_task = validate.complete(task, f"{new_id}.{member}")
+    complete_task = validate.complete(task, f"{new_id}.{member}", lease_ms)
     definition = WorkflowTaskDef(
         key=key,
         spec=complete_task.spec,

@@ -56,6 +56,11 @@ class Calls:
         self._replica = parts.replica
         self._lookup = Lookup(parts.replica)
 
+    @property
+    def _lease_ms(self) -> int:
+        """The cluster's lease, by which kill timeouts are judged."""
+        return self._parts.leadership.times.lease_ms
+
     def handlers(self) -> Handlers:
         """Its calls by their names in cortex.v1.Cluster."""
         raise NotImplementedError

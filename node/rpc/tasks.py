@@ -66,10 +66,6 @@ class TaskCalls(Calls):
         batch_request = pb.SubmitBatchRequest(mutation=request.mutation, tasks=payload.subagents(request))
         return await self.submit_batch(batch_request, caller)
 
-    @property
-    def _lease_ms(self) -> int:
-        return self._parts.leadership.times.lease_ms
-
     def _batch_ended(self, work: asyncio.Future[batch.Answers]) -> None:
         self._batches.discard(work)
         if not work.cancelled():

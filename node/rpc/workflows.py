@@ -38,7 +38,7 @@ class WorkflowCalls(Calls):
         }
 
     async def submit(self, request: pb.SubmitWorkflowRequest, caller: Caller) -> pb.SubmitWorkflowReply:
-        submit = workflow.complete(request, self._parts.env.new_id())
+        submit = workflow.complete(request, self._parts.env.new_id(), self._lease_ms)
         count = len(submit.tasks)
         if request.dry_run:
             return pb.SubmitWorkflowReply(index=self._state.index, tasks=count)
