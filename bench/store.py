@@ -20,7 +20,7 @@ BATCH = 1_000
 
 
 def task_row(number: int, state: int, index: int) -> Task:
-    spec = TaskSpec(type=1, argv=[b"/bin/sh", b"-c", b"true %d" % number], kill_timeout_ms=5_000)
+    spec = TaskSpec(type=1, argv=[b"/bin/sh", b"-c", b"true %d" % number], kill_timeout_ms=5_000)  # type: ignore[arg-type]
     spec.retry.max_retries = 3
     spec.retry.backoff_ms = 1_000
     spec.constraints.min_memory_mb = 100
