@@ -116,9 +116,6 @@ class Room:
         self.kept = True
         self.version += 1
 
-    def free_slot(self, ask: Ask) -> bool:
-        return self.counts.get(ask.type, 0) < self.info.slots.get(ask.type, 0)
-
     def micros(self, ask: Ask) -> int:
         """Score in millionths of a point, but for what is the same on all nodes."""
         info = self.info
