@@ -35,6 +35,7 @@ class _Renewed:
 
     grants: Grants = ()
     fences: frozenset[int] = frozenset()
+    first_named: dict[int, int] = field(default_factory=dict)  # only while longer leases are in force
     released: dict[int, Grants] = field(default_factory=dict)
     orphans: dict[Attempt, int] = field(default_factory=dict)
 
@@ -137,9 +138,11 @@ class Leases:
 
     def _confirmed(self, session: Session, waiting: _Waiting) -> None:
         node = self._nodes.setdefault(session.node_id, _Renewed())
+        lease_ms = self._times.lease_ms
         if waiting.fences is not node.fences and waiting.fences != node.fences:
             state = self._replica.state
             live = {state.tasks[task_id].fence for task_id in state.by_node.get(session.node_id, ())}
+            self._note_new(node, waiting, lease_ms)
             node.released.update(dict.fromkeys(node.fences, node.grants))
             node.released = {
                 fence: grants
@@ -147,7 +150,6 @@ class Leases:
                 if fence in live and fence not in waiting.fences
             }
         node.fences = waiting.fences
-        lease_ms = self._times.lease_ms
         node.grants = _with(node.grants, waiting.received_us, lease_ms)
         ack = RenewalAck(
             number=waiting.number,
@@ -156,6 +158,13 @@ class Leases:
             heartbeat_ms=self._times.heartbeat_ms,
         )
         session.push(LeaderMessage(renewal_ack=ack))
+
+    def _note_new(self, node: _Renewed, waiting: _Waiting, lease_ms: int) -> None:
+        """What is named for the first time was not covered by longer leases from before."""
+        longer = any(given_ms > lease_ms for _, given_ms in node.grants)
+        new = waiting.fences - node.fences - node.released.keys() if longer else frozenset()
+        named = node.first_named | dict.fromkeys(new, waiting.received_us)
+        node.first_named = {fence: at_us for fence, at_us in named.items() if fence in waiting.fences}
 
     def _expired(self, now_us: int) -> list[Task]:
         """Tasks whose lease and margin ran out; leases that were renewed meanwhile get their new end."""
@@ -191,7 +200,9 @@ class Leases:
         if orphaned_us is not None:
             return orphaned_us + self._term_us(task, self._times.longest_lease_ms)
         grants = node.grants if task.fence in node.fences else node.released.get(task.fence, ())
-        return max((at_us + self._term_us(task, lease_ms) for at_us, lease_ms in grants), default=0)
+        named_us = node.first_named.get(task.fence, 0)
+        ends = (at_us + self._term_us(task, lease_ms) for at_us, lease_ms in grants if at_us >= named_us)
+        return max(ends, default=0)
 
     def _push(self, end_us: int, task_id: str, fence: int) -> None:
         if not self._ends or end_us < self._ends[0][0]:

@@ -115,6 +115,27 @@ def test_once_the_long_one_has_ended_the_lowered_one_counts() -> None:
     virtual(main)
 
 
+def test_what_comes_after_a_lease_was_lowered_has_the_lowered_one() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        await put(cluster, lease_ms=60_000)
+        worker = await cluster.connect(machine_node())
+        await worker.send(sample=sample())
+        await worker.renew(1, [])
+        await worker.next("renewal_ack")
+        await put(cluster, renew_ms=1_000, lease_ms=6_000)
+        await worker.renew(2, [])
+        await cluster.submit(shell("t1", kill_timeout_ms=1_000))
+        assignment = (await worker.next("assignments")).assignments.assignments[0]
+        await worker.report(1, started(assignment))
+        await worker.next("reports_ack")
+        await worker.renew(3, [assignment.fence], version=2)
+        assert 6 < await lost_after(cluster) < 12
+        await cluster.stop()
+
+    virtual(main)
+
+
 def test_a_new_leader_waits_for_the_longest_that_another_may_have_given() -> None:
     async def main() -> None:
         cluster = Cluster().begin()
