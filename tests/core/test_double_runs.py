@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from cortex.v1 import types_pb2 as t
-from cortex.v1.log_pb2 import Command, TaskMigrate
+from cortex.v1.log_pb2 import Command, TaskMigrate, WorkflowResume
 from cortex.v1.types_pb2 import DoubleRun
-from node.core.model import QUEUED
+from node.core.model import QUEUED, member_id
 from tests.core.cluster import Machine, cancel, complete, failed, fenced, retry
 from tests.core.states import HOLD
+from tests.core.workflows import step, submit
 
 
 def two_nodes() -> Machine:
@@ -132,6 +133,18 @@ def test_a_retried_dead_letter_begins_anew() -> None:
     m.one(retry(task_id))
     begin(m, task_id, "n2")
     assert len(ledger(m)) == lines == 4
+
+
+@pytest.mark.parametrize("key", ["a", "b"])
+def test_what_a_resume_runs_again_begins_anew(key: str) -> None:
+    m = two_nodes()
+    workflow_id = submit(m, step("a"), step("b", "a"))
+    for number in range(2):
+        task_id = member_id(workflow_id, number)
+        m.one(complete(task_id, begin(m, task_id, "n1")))
+    m.one(Command(workflow_resume=WorkflowResume(id=workflow_id, key=key)))
+    begin(m, member_id(workflow_id, int(key == "b")), "n2")
+    assert ledger(m) == []
 
 
 def test_several_of_one_entry_have_names_of_their_own() -> None:

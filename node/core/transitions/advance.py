@@ -24,7 +24,7 @@ from node.core.model import (
     Table,
     member_id,
 )
-from node.core.transitions import end, keys
+from node.core.transitions import end, keys, restarts
 from node.core.transitions.draft import Draft
 
 # Conditions of one run that may time out; the last of them fails the workflow.
@@ -174,6 +174,7 @@ class Play:
         if task is None or task.state not in ENDED:
             return
         new = self._draft.edit(task)
+        restarts.over(new)
         end.begin_run(self._draft, new)
         new.state = PENDING
         self._draft.put(task, new)
