@@ -13,7 +13,8 @@ from typing import Any
 
 from cortex.v1 import types_pb2
 from cortex.v1.types_pb2 import Event, Node, Task, Workflow
-from node.core.model import ASSIGNED, DEAD_LETTER, ENDED, FAILED, ON_NODE, QUEUED
+from node.core import rules
+from node.core.model import ASSIGNED, DEAD_LETTER, ENDED, ON_NODE, QUEUED
 
 _NEVER_CHANGE = (
     "id", "name", "submit_key", "workflow_id", "task_key", "created_at_us", "created_index", "actor", "member",
@@ -152,7 +153,7 @@ def workflow_as_of(row: Workflow, later: Event | None, members: Sequence[Task], 
         if 0 < getattr(row, name) <= at.at_us:
             setattr(was, name, getattr(row, name))
     was.remaining = sum(member.state not in ENDED for member in members)
-    was.failures = sum(member.state in (FAILED, DEAD_LETTER) and not member.can_fail for member in members)
+    was.failures = sum(map(rules.counts_as_failure, members))
     return was
 
 

@@ -6,10 +6,22 @@ from collections.abc import Mapping, Sequence
 
 from cortex.v1 import types_pb2
 from cortex.v1.cluster_pb2 import SubmitWorkflowRequest
-from cortex.v1.log_pb2 import Command, HistoryTrim, TaskComplete, WorkflowResume
+from cortex.v1.log_pb2 import Command, HistoryTrim, TaskCancel, TaskComplete, WorkflowResume
 from cortex.v1.types_pb2 import Task, TaskResult, Workflow
 from node.core import rules, workflow
-from node.core.model import ASSIGNED, ENDED, PENDING, QUEUED, RUNNING, Change, Key, Row, Table, member_id
+from node.core.model import (
+    ASSIGNED,
+    DEAD_LETTER,
+    ENDED,
+    PENDING,
+    QUEUED,
+    RUNNING,
+    Change,
+    Key,
+    Row,
+    Table,
+    member_id,
+)
 from node.store import Store
 from node.store.asof import Moment
 from tests.core import workflows
@@ -68,6 +80,10 @@ class PastWalk(Walk):
             return workflows.cancel(chosen.id, "enough")
         tasks = [row for one in range(chosen.count) if (row := m.state.tasks.get(member_id(chosen.id, one)))]
         able = [task for task in tasks if task.state not in ENDED]
+        letters = [task for task in tasks if task.state == DEAD_LETTER]
+        # That it had failed is told by events that a trim may take.
+        if letters and not self._trims and random.random() < 0.1:
+            return Command(task_cancel=TaskCancel(id=random.choice(letters).id, reason="known", discard=True))
         return self._member_command(random.choice(able)) if able else retry(random.choice(tasks).id)
 
     def _dag(self) -> SubmitWorkflowRequest:
