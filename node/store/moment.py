@@ -299,22 +299,20 @@ def first_node_event(codec: Codec, node: str, at: At) -> Statement:
 
 def held_tasks(db: sqlite3.Connection, at: At) -> dict[tuple[int, str], int]:
     """How many tasks were in each state that holds a node, by state and node."""
-    held = TaskQuery(states=tuple(sorted(ON_NODE)))
-    states = ",".join(str(int(state)) for state in held.states)
-    sql = f"SELECT state, node, tasks FROM te_task_counts WHERE state IN ({states}) AND tasks > 0"
-    counts = {(state, node): tasks for state, node, tasks in db.execute(sql)}
-    for sign, first, state, node in (
-        (1, _FIRST, "e.was_state", "e.was_node"),
-        (-1, _LAST, "t.state", "t.assigned_node"),
-    ):
-        sql = (
-            f"SELECT {state}, {node}, count(DISTINCT e.task_id) FROM {_CHANGED}"
-            f" WHERE {first} AND {state} IN ({states}) GROUP BY 1, 2"
-        )
-        for found_state, found_node, tasks in db.execute(sql, {"i": at.index}):
-            key = (found_state, found_node)
-            counts[key] = counts.get(key, 0) + sign * tasks
-    return {key: tasks for key, tasks in counts.items() if tasks > 0}
+    states = ",".join(str(int(state)) for state in sorted(ON_NODE))
+    unchanged = (
+        "SELECT t.state, t.assigned_node, count(*) FROM te_tasks t"
+        f" WHERE t.state IN ({states}) AND t.modified_index <= :i GROUP BY 1, 2"
+    )
+    changed = (
+        f"SELECT e.was_state, e.was_node, count(*) FROM {_CHANGED}"
+        f" WHERE {_FIRST} AND e.was_state IN ({states}) GROUP BY 1, 2"
+    )
+    counts: dict[tuple[int, str], int] = {}
+    for sql in (unchanged, changed):
+        for state, node, tasks in db.execute(sql, {"i": at.index}):
+            counts[state, node] = counts.get((state, node), 0) + tasks
+    return counts
 
 
 def event_order(event: Event) -> tuple[int, int]:
