@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Command, Entry, HistoryTrim
-from cortex.v1.types_pb2 import Task, Workflow
+from cortex.v1.types_pb2 import Event, Task, Workflow
 from node.core.faults import Code, Fault
-from node.core.model import ASSIGNED, ENDED, LIVE, RUNNING, Key, Table
+from node.core.model import ASSIGNED, CANCELLED, ENDED, LIVE, RUNNING, Key, Table
 from node.store import TaskQuery, moment
-from node.store.asof import Moment
+from node.store.asof import At, Moment, workflow_as_of
 from node.store.moment_workflows import WorkflowQuery
 from node.store.slow import SlowReads
 from tests.core.cluster import HOUR_US, Machine
@@ -44,6 +45,14 @@ def check_row(found: Any, truth: Any, exact: tuple[str, ...]) -> None:
         else:
             blank = getattr(type(truth)(), field.name)
             assert is_ in (was, blank), (found.id, field.name)
+
+
+def test_a_discarded_letter_still_counts_as_a_failure() -> None:
+    letter = Task(id="w.0", state=CANCELLED, dead_lettered_at_us=5)
+    row = Workflow(id="w", count=1, run=2, modified_index=9)
+    later = Event(index=9, was_workflow_state=types_pb2.WORKFLOW_STATE_FAILED, was_run=1)
+    was = workflow_as_of(row, later, [letter], At(8, 8))
+    assert (was.failures, was.remaining, was.run) == (1, 0, 1)
 
 
 def walked(seed: int, *, trims: bool) -> PastWalk:
