@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+MESSAGE_LIMIT = 8000
 
 
 def main() -> None:
@@ -85,8 +86,9 @@ def _complain(code: str, message: str, remedy: str, as_json: bool) -> None:
     import json
     from contextlib import suppress
 
-    from tui.text import clean
+    from tui.text import clean, shorten
 
+    message, remedy = shorten(message, MESSAGE_LIMIT), shorten(remedy, MESSAGE_LIMIT)
     if as_json:
         line = json.dumps({"error": {"code": code, "message": message, "remedy": remedy or None}})
     else:

@@ -24,6 +24,8 @@ _UNSAFE = re.compile(
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff\U000f0000-\U0010ffff"
     "]"
 )
+WORD_LIMIT = 300
+_LONG_WORD = re.compile(rf"\S{{{WORD_LIMIT + 1},}}")
 _UNSAFE_OR_WIDE = re.compile(_UNSAFE.pattern + "|[^\x00-\x7f]")
 
 
@@ -74,6 +76,21 @@ def fit(text: str, width: int, align: Align = "left", ellipsis: str = "…") -> 
     # A wide character that does not fit leaves one cell, which split_text fills with a space.
     kept = kept + " " * (width - len(ellipsis) - width_of(kept))
     return kept + ellipsis
+
+
+def shorten(text: str, limit: int) -> str:
+    """A message of at most about `limit` characters, whose words are not longer than one can want to read.
+
+    What is quoted in a message may be an argument of 100 KB, before what is said about it. Of what is too long
+    begin and end are left.
+    """
+    text = _LONG_WORD.sub(lambda match: _ends(match.group(), WORD_LIMIT), text)
+    return _ends(text, limit) if len(text) > limit else text
+
+
+def _ends(text: str, limit: int) -> str:
+    half = limit // 2
+    return f"{text[:half]}…{text[len(text) - half :]}"
 
 
 def skip_cells(text: str, cells: int) -> str:

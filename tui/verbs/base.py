@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from tui.errors import EXIT_INTERRUPTED, ClusterError, usage
 from tui.text import clean
@@ -30,6 +31,11 @@ STATE_COLOURS = {
     "draining": "yellow",
     "drained": "yellow",
 }
+
+
+# Metavars of parameters that name something. Given empty, as by an unset variable of a script, they must not mean
+# "any" or "the default": a node, a plan, a cause, a submit key.
+NAMES = frozenset({"ID", "NODE", "TASK", "N", "W", "WHO", "FP", "KEY", "NAME", "OPERATION", "F", "TIME"})
 
 
 @dataclass
@@ -82,6 +88,18 @@ def target_options() -> list[click.Parameter]:
     ]
 
 
+def _refuse_empty(context: click.Context, parameter: click.Parameter) -> None:
+    if parameter.name is None or (parameter.metavar or "").strip("[].") not in NAMES:
+        return
+    value = context.params.get(parameter.name)
+    if value != "" and not (isinstance(value, tuple) and "" in value):
+        return
+    if context.get_parameter_source(parameter.name) is not ParameterSource.COMMANDLINE:
+        return
+    name = parameter.opts[0] if isinstance(parameter, click.Option) else (parameter.metavar or "").strip("[].")
+    raise usage(f"{name} is empty.", f"See `{context.command_path} --help`.")
+
+
 class Verb(click.Command):
     """A command that takes the target flags too, and ends in one clear line on Ctrl-C."""
 
@@ -89,6 +107,12 @@ class Verb(click.Command):
         super().__init__(*args, **options)
         own = {name for parameter in self.params for name in parameter.opts}
         self.params += [option for option in target_options() if not own & set(option.opts)]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            _refuse_empty(ctx, parameter)
+        return rest
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -1,0 +1,58 @@
+"""Arguments that nobody means: an unset variable of a script, a file's content instead of its name."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tui.command_line import CommandLine
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tasks", "--node", ""),
+        ("tasks", "--workflow", ""),
+        ("task", ""),
+        ("cancel", "t1", ""),
+        ("logs", ""),
+        ("retry", "--cause", ""),
+        ("discard", "--cause", "", "--reason", "r"),
+        ("dead-letters", "--cause", ""),
+        ("drain", "n1", "--plan", ""),
+        ("leader", "transfer", ""),
+        ("operations", ""),
+        ("double-runs", ""),
+        ("undo", ""),
+        ("settings", "get", ""),
+        ("settings", "set", "", "1"),
+        ("events", "--since", ""),
+        ("events", "--actor", ""),
+        ("submit", "--on", "", "--", "true"),
+        ("submit", "--key", "", "--", "true"),
+        ("submit", "--file", ""),
+        ("dispatch", "--on", "", "prompt"),
+        ("workflow", "submit", ""),
+        ("workflow", "resume", "w1", "--from", ""),
+    ],
+)
+async def test_an_empty_name_does_not_mean_any(cortex: CommandLine, arguments: tuple[str, ...]) -> None:
+    ran = await cortex(*arguments)
+    cause, remedy = ran.err.splitlines()
+    assert (ran.code, ran.out) == (2, b"")
+    assert cause.endswith(" is empty.")
+    assert remedy.startswith("See `cortex ")
+
+
+@pytest.mark.parametrize("long", ["x" * 100_000, "x y " * 25_000])
+@pytest.mark.parametrize(
+    "verb",
+    [("node",), ("tasks", "--at"), ("diff", "--from"), ("drain", "n1", "--deadline"), ("workflow", "submit")],
+)
+async def test_what_is_quoted_does_not_hide_what_is_said(
+    cortex: CommandLine, verb: tuple[str, ...], long: str
+) -> None:
+    ran = await cortex(*verb, long)
+    assert ran.code in (2, 3)
+    assert ran.err.startswith("cortex: ")
+    assert ran.err.count("\n") == 2
+    assert len(ran.err) < 10_000
