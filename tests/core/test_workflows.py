@@ -245,6 +245,16 @@ def test_depth_is_checked_for_the_whole() -> None:
     assert not m.state.tasks
 
 
+def test_a_refused_submission_leaves_its_key_free() -> None:
+    m = cluster()
+    m.one(Command(settings_change=SettingsChange(name="max_queue_depth", value="2")))
+    assert try_submit(m, *CHAIN, submit_key="nightly").code == Code.QUEUE_FULL
+    m.one(Command(settings_change=SettingsChange(name="max_queue_depth", value="3")))
+    again = try_submit(m, *CHAIN, submit_key="nightly")
+    assert (again.accepted, again.deduplicated) == (True, False)
+    assert again.id in m.state.workflows
+
+
 def test_submit_key() -> None:
     m = cluster()
     w = submit(m, *CHAIN, submit_key="nightly")

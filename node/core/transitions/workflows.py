@@ -56,6 +56,8 @@ def submit(draft: Draft, command: WorkflowSubmit) -> Submitted | Refusal:
     full = depth_flaw(draft, batches.Reserved(draft).tasks, len(ids))
     if full is not None:
         return full
+    if command.submit_key:
+        keys.take(draft, command.submit_key, command.id, keys.submission_sha256(command))
     workflow = _create(draft, command)
     only_final = all(map(is_final, command.tasks))
     for number, definition in enumerate(command.tasks):
@@ -77,7 +79,6 @@ def _same_key(draft: Draft, command: WorkflowSubmit) -> Submitted | Refusal | No
     if batches.Reserved(draft).clashes(key, digest):
         message = f"Submit key {key} belongs to a batch that is being submitted, with another spec."
         return Refusal(Code.ALREADY_EXISTS, message)
-    keys.take(draft, key, command.id, digest)
     return None
 
 
