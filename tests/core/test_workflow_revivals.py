@@ -211,6 +211,16 @@ def test_resume_of_all_instances_of_a_map() -> None:
     assert states(m, w) == {"t[0]": "queued", "t[1]": "queued", "after": "pending"}
 
 
+def test_resume_of_a_map_leaves_instances_that_wait_in_the_queue_there() -> None:
+    m = cluster()
+    w = submit(m, step("t", map=[b"1", b"2"]), step("after", "t"))
+    fail(m, w, "t[0]")
+    assert m.one(resume(w, "t")).accepted
+    assert states(m, w) == {"t[0]": "queued", "t[1]": "queued", "after": "pending"}
+    finish(m, w, "t[0]", "t[1]", "after")
+    assert state(m, w) == "completed"
+
+
 def test_timeouts_of_the_run_before_do_not_count() -> None:
     m = cluster()
     w = submit(m, *(step(key, condition="x") for key in "abc"))

@@ -229,7 +229,8 @@ def affected(play: Play, key: str) -> Affected | Refusal:
     else:
         named = []
         start = [task.member for task in tasks.values() if task.state in ENDED and task.state != COMPLETED]
-    after = sorted({*start, *play.descendants(start)})
+    descendants = play.descendants(start)
+    after = sorted({*start, *descendants})
     busy = [number for number in after if tasks[number].state in ON_NODE]
     if busy:
         words = ", ".join(tasks[number].task_key for number in busy[:_NAMED])
@@ -239,7 +240,8 @@ def affected(play: Play, key: str) -> Affected | Refusal:
     if not revived:
         what = f"{key} has not ended" if key else "every task that has ended completed"
         return Refusal(Code.WRONG_STATE, f"There is nothing to resume: {what}.")
-    return Affected(named, revived, [number for number in after if tasks[number].state == QUEUED], busy)
+    # An instance of the key that waits in the queue has nothing to wait for that is run again.
+    return Affected(named, revived, [number for number in descendants if tasks[number].state == QUEUED], busy)
 
 
 # The past
