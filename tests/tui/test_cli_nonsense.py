@@ -56,3 +56,19 @@ async def test_what_is_quoted_does_not_hide_what_is_said(
     assert ran.err.startswith("cortex: ")
     assert ran.err.count("\n") == 2
     assert len(ran.err) < 10_000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("submit", "--file"), ("workflow", "submit"), ("dispatch", "@"), ("dispatch", "prompt", "--context", "@")],
+)
+@pytest.mark.parametrize("file", ["/dev/zero", "/", "/no/such", "-"])
+async def test_a_file_that_has_no_end_or_is_none(
+    cortex: CommandLine, arguments: tuple[str, ...], file: str
+) -> None:
+    *before, last = arguments
+    given = [*before, last + file] if last == "@" else [*arguments, file]
+    ran = await cortex(*given, stdin=b"\xff")
+    assert ran.code in (1, 2)
+    assert ran.err.startswith("cortex: ")
+    assert ran.err.count("\n") == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,17 +9,20 @@ import click
 from tui.errors import usage
 from tui.text import clean
 from tui.verbs.base import emit, run, say, settings, verb
+from tui.verbs.submit import read_text
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2
     from tui.client import ClusterClient
 
+# More than a task may hold; the cluster says what that is.
+MAX_FILE_BYTES = 1 << 20
 _PLURALS = {"capability": "capabilities"}
 
 
 @verb()
 @click.argument("prompt", metavar="PROMPT|@FILE")
-@click.option("--count", type=int, default=1, help="How many agents; default 1.")
+@click.option("--count", metavar="N", type=int, default=1, help="How many agents; default 1.")
 @click.option("--context", metavar="TEXT|@FILE", default="", help="What each gets beside the prompt.")
 @click.option("--name", metavar="TEXT", help="Default: subagent.")
 @click.option("--priority", metavar="0-10", help="Higher runs first; default 0.")
@@ -64,8 +66,7 @@ def _task(given: dict[str, Any]) -> cluster_pb2.TaskRequest:
 def _text(what: str, given: str) -> str:
     if not given.startswith("@"):
         return given
-    try:
-        return Path(given[1:]).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise usage(f"{what}: {clean(given[1:])} cannot be read: {why}.", "Name a text file after @.") from None
+    name = given[1:]
+    if not name:
+        raise usage(f"{what}: there is no file after @.", "Name a text file after @.")
+    return read_text(name, MAX_FILE_BYTES)
