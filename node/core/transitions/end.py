@@ -201,7 +201,8 @@ def retry(draft: Draft, task: Task, command: TaskRetry) -> Refusal | None:
     else:
         restarts.over(new)
     begin_run(draft, new)
-    new.operation = command.operation
+    # What still waits for its end, as a run on nodes does, goes on waiting.
+    new.operation = (task.operation if task.lost_at_us else "") or command.operation
     requeue(draft, new)
     draft.put(task, new)
     names = TaskSpec.DESCRIPTOR.fields_by_name if edited else ()
