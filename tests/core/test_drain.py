@@ -10,6 +10,7 @@ from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import (
     Command,
     CommandReply,
+    NodeAlarm,
     NodeCordon,
     NodeJoin,
     NodeLeave,
@@ -211,6 +212,18 @@ def test_a_cordon_by_hand_outlasts_the_undo_of_a_drain() -> None:
     assert m.one(cordon(True)).accepted
     assert m.one(Command(operation_stop=OperationStop(id="op1", undo=True))).accepted
     assert m.node("n1").state == CORDONED
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_alarm_outlasts_the_drain_that_it_was_raised_in(begun: bool) -> None:
+    m, task_id, _ = draining() if begun else (cluster(), "", 0)
+    if not begun:
+        task_id, _ = m.running()
+        m.one(start())
+    alarm = NodeAlarm(id="n1", reason="it cannot be killed", cordon=True, task=task_id)
+    assert m.one(Command(node_alarm=alarm)).accepted
+    assert m.one(Command(operation_stop=OperationStop(id="op1"))).accepted
+    assert (m.node("n1").state, m.node("n1").alarm) == (CORDONED, "it cannot be killed")
 
 
 def test_removing_the_node_ends_its_drain() -> None:

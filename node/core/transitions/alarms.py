@@ -7,6 +7,7 @@ from cortex.v1.log_pb2 import NodeAlarm, NodeSuspect
 from cortex.v1.types_pb2 import Node
 from node.core import checks
 from node.core.faults import Code
+from node.core.transitions import drains
 from node.core.transitions.draft import Draft, Refusal
 
 # Tasks that one alarm names; what comes after them adds nothing.
@@ -21,6 +22,8 @@ def node_alarm(draft: Draft, command: NodeAlarm) -> Refusal | None:
         return flaw
     if command.task and command.reason and all(task.id != command.task for task in draft.tasks_on(old.id)):
         return Refusal(Code.WRONG_STATE, f"Task {checks.short(command.task)} is not on node {old.id} any more.")
+    if command.reason and command.cordon:
+        drains.stays_cordoned(draft, old)
     new = Node()
     new.CopyFrom(old)
     new.alarm = command.reason

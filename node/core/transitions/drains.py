@@ -145,7 +145,7 @@ def leave(draft: Draft, node: Node, outcome: str) -> None:
 
 
 def stays_cordoned(draft: Draft, node: Node) -> None:
-    """An operator cordons a node whose drain has cordoned it: an undo leaves it so."""
+    """A node is cordoned that its drain has cordoned already: an undo or a stop leaves it so."""
     old = draft.operation_row(node.operation) if node.operation else None
     if old is None or old.drain.former_state == CORDONED:
         return
