@@ -177,9 +177,13 @@ def _without(state: ClusterState, node: Node, moving: Iterable[Task]) -> Cluster
     cordoned.state = NodeState.NODE_STATE_CORDONED
     gone = {task.id for task in moving}
     fewer = Counter(task.spec.limit_key for task in moving if task.spec.limit_count)
+    left = Counter(state.counts)
+    left.subtract(task.state for task in moving)
     return ClusterState(
         index=state.index,
         nodes={**state.nodes, node.id: cordoned},
+        settings=state.settings,
+        counts=dict(left),
         use={node_id: use for node_id, use in state.use.items() if node_id != node.id},
         locks={lock: holder for lock, holder in state.locks.items() if holder not in gone},
         limit_use={key: count - fewer[key] for key, count in state.limit_use.items()},

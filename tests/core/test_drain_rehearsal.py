@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cortex.v1.types_pb2 import DrainPlan, NodeState, OnLost, Resources, Task
+from cortex.v1.types_pb2 import DrainPlan, NodeState, OnLost, Resources, Setting, Task
 from node.core import drain
 from node.core.drain import Options, Scene, Times, rehearse
 from node.core.model import ASSIGNED, QUEUED, RUNNING
 from node.core.scheduler import Limits, Queue, plan
 from node.core.state import ClusterState
-from tests.core.scheduling import NOW_US, node, places, sample, state_of, task
+from tests.core.scheduling import NOW_US, node, pass_over, places, sample, state_of, task
 from tests.core.test_scheduler_queue import clusters
 
 IDLE = sample(cpu=0)
@@ -51,6 +51,18 @@ def test_each_task_lands_where_a_pass_puts_it_and_the_rest_waits_for_room() -> N
     assert "Best score" in next(move.reason for move in found.moves if move.to)
     assert next(move.reason for move in found.moves if not move.to).startswith("It waits in the queue")
     assert (list(found.stuck), found.former_state, found.index) == ([], NodeState.NODE_STATE_ACTIVE, 1)
+
+
+def test_it_lands_by_the_profile_in_force() -> None:
+    profile = Setting(name="profile", value='"orchestrator"')
+    likes = {"preferred_capabilities": ["x"]}
+    nodes = (node("a"), node("b", 1, capabilities=["x"]), node("c", 9))
+    found = rehearsed(state_of(*nodes, on("a", "t", **likes), profile))
+    waits = state_of(*nodes[1:], task("t", **likes), profile)
+    samples = dict.fromkeys("bc", IDLE)
+    assert [(move.to, move.reason) for move in found.moves] == [
+        (one.placement.node, one.placement.reason) for one in pass_over(waits, samples)
+    ]
 
 
 def test_a_waiting_task_of_higher_rank_takes_its_place_first() -> None:
