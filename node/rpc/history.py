@@ -78,12 +78,12 @@ class HistoryCalls(Calls):
 
     def _cause(self, request: pb.ListTasksRequest, query: TaskQuery, moment: Moment | None) -> str:
         """Fingerprint of the dead letters that are asked for; empty when other tasks are."""
-        if request.operation:
-            message = "Tasks are not listed by operation in this release."
-            raise Fault(Code.UNSUPPORTED, message, "List the operation's events instead.")
+        if request.operation and moment is not None:
+            message = "Tasks of an operation are listed as they are now."
+            raise Fault(Code.INVALID, message, "Leave the moment out, or list the operation's events.")
         if not request.fingerprint:
             return ""
-        other = query.node or query.workflow or query.text or moment is not None
+        other = query.node or query.workflow or query.operation or query.text or moment is not None
         if other or not set(query.states) <= {DEAD_LETTER}:
             message = "Letters of one cause are listed by nothing else, and as they are now."
             raise Fault(Code.INVALID, message, "Leave the other filters out.")
@@ -97,6 +97,7 @@ class HistoryCalls(Calls):
             states=states,
             node=self._lookup.node_id(request.node) if request.node else "",
             workflow=self._lookup.workflow(request.workflow).id if request.workflow else "",
+            operation=self._lookup.operation(request.operation).id if request.operation else "",
             text=request.text,
             limit=page_limit(request.limit),
             cursor=request.cursor,

@@ -11,9 +11,9 @@ from pathlib import Path
 from threading import RLock
 
 from node.store.errors import StoreDamaged, StoreTooNew, translated
-from node.store.rows import task_text
+from node.store.rows import task_operation, task_text
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 APPLICATION_ID = 0x43545831
 MEMORY = ":memory:"
 
@@ -33,6 +33,7 @@ class Connection:
             self.raw.execute("PRAGMA temp_store = MEMORY")
             self.raw.execute(f"PRAGMA query_only = {int(read_only)}")
             self.raw.create_function("task_text", 3, task_text, deterministic=True)
+            self.raw.create_function("task_operation", 1, task_operation, deterministic=True)
 
     @contextmanager
     def transaction(self, begin: str = "BEGIN") -> Iterator[sqlite3.Connection]:

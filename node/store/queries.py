@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from cortex.v1.types_pb2 import Task, TaskState
@@ -35,6 +35,7 @@ class TaskQuery:
     text: str = ""
     limit: int = 0
     cursor: str = ""
+    operation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,11 @@ def task_page(codec: Codec, query: TaskQuery, count: int) -> Statement:
 
 def _arms(query: TaskQuery) -> list[_Arm]:
     """How to reach the matching rows in order: one arm per state where the state leads an index."""
+    if query.operation:
+        rest = _residual(replace(query, operation=""))
+        return [_Arm(f"t.operation = ? AND t.operation <> '' AND {rest.where}", (query.operation, *rest.values))]
     if query.workflow:
-        rest = _residual(TaskQuery(states=query.states, node=query.node))
+        rest = _residual(replace(query, workflow=""))
         return [_Arm(f"t.workflow_id = ? AND t.workflow_id <> '' AND {rest.where}", (query.workflow, *rest.values))]
     states = tuple(sorted(set(query.states)))
     if query.node:
@@ -121,23 +125,27 @@ def _residual(query: TaskQuery) -> _Arm:
         parts.append("t.assigned_node = ?")
         values.append(query.node)
     if query.workflow:
-        parts.append("t.workflow_id = ?")
+        # As an index of the operation's is walked, that of the workflow's is not to be chosen.
+        parts.append("+t.workflow_id = ?")
         values.append(query.workflow)
+    if query.operation:
+        parts.append("t.operation = ?")
+        values.append(query.operation)
     return _Arm(" AND ".join(parts), tuple(values))
 
 
 def total_tasks(db: sqlite3.Connection, query: TaskQuery) -> int:
-    if not (query.workflow or query.text):
+    if not (query.workflow or query.operation or query.text):
         by_state = counts(db, query.node)
         return sum(by_state.get(state, 0) for state in set(query.states) or by_state)
     return sum(int(statement.rows(db)[0][0]) for statement in task_totals(query))
 
 
 def task_totals(query: TaskQuery) -> list[Statement]:
-    """Statements whose counts sum to the total of a query with a workflow or a text."""
+    """Statements whose counts sum to the total of a query with a workflow, an operation or a text."""
     if not query.text:
         return [Statement(f"SELECT count(*) FROM te_tasks t WHERE {arm.where}", arm.values) for arm in _arms(query)]
-    if not (query.states or query.node or query.workflow):
+    if not (query.states or query.node or query.workflow or query.operation):
         return [Statement("SELECT count(*) FROM te_task_text WHERE instr(text, ?)", (query.text.lower(),))]
     arm = _residual(query)
     sql = (

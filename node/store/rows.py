@@ -134,6 +134,7 @@ _TASK_SCALARS = {
     "submit_key": "submit_key",
     "actor": "actor",
     "fingerprint": "fingerprint",
+    "operation": "operation",
 }
 _TASK_REST = (
     "type",
@@ -336,6 +337,11 @@ def spec_text(spec: TaskSpec) -> str:
     """The command of a spec as one line, for a text filter; bytes that are no UTF-8 are replaced."""
     command = spec.shell_command or b" ".join(spec.argv)
     return command.decode(errors="replace")
+
+
+def task_operation(extra: bytes | None) -> str:
+    """Operation of a task whose row has no column for it."""
+    return Task.FromString(extra or b"").operation
 
 
 def task_text(task_id: str, name: str, spec: bytes | None) -> str:

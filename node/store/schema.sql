@@ -48,12 +48,14 @@ CREATE TABLE te_tasks (
   retry_policy      BLOB,              -- cortex.v1.RetryPolicy of the spec
   spec              BLOB,              -- cortex.v1.TaskSpec without those two
   extra             BLOB,              -- cortex.v1.Task: fields that have no column yet
-  result            BLOB               -- cortex.v1.TaskResult
+  result            BLOB,              -- cortex.v1.TaskResult
+  operation         TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX te_tasks_newest ON te_tasks (created_index, id);
 CREATE INDEX te_tasks_by_state ON te_tasks (state, created_index, id);
 CREATE INDEX te_tasks_by_node ON te_tasks (assigned_node, state, created_index, id);
 CREATE INDEX te_tasks_by_workflow ON te_tasks (workflow_id, created_index, id) WHERE workflow_id <> '';
+CREATE INDEX te_tasks_by_operation ON te_tasks (operation, created_index, id) WHERE operation <> '';
 CREATE INDEX te_tasks_ended ON te_tasks (completed_at, id, submit_key, state, workflow_id)
   WHERE state IN (5, 6, 7, 8) AND workflow_id = '';
 CREATE INDEX te_tasks_dead ON te_tasks (dead_lettered_at, id) WHERE state = 9;

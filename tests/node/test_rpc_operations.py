@@ -182,7 +182,6 @@ async def test_causes(tmp_path: Path) -> None:
         await refused(listed(fingerprint="f00d", text="x"), Code.INVALID, "Letters of one cause")
         await refused(listed(fingerprint="f00d", states=[QUEUED]), Code.INVALID, "Letters of one cause")
         await refused(listed(fingerprint="beef"), Code.NOT_FOUND, "'beef'")
-        await refused(listed(operation="r1"), Code.UNSUPPORTED, "by operation")
 
 
 async def test_edited_retries_are_checked_as_submissions(tmp_path: Path) -> None:
@@ -294,3 +293,25 @@ async def test_operations_are_listed_without_their_lists_and_watched(tmp_path: P
         assert [row.state for row in seen] == [SCHEDULED, UNDONE]
         stop = pb.StopOperationRequest(mutation=w.mutation(), id=begun.operation_id)
         await refused(w.calls.stop_operation(stop, ANN), Code.WRONG_STATE, "is undone already")
+
+
+async def test_the_tasks_of_an_operation(tmp_path: Path) -> None:
+    async with ward(tmp_path) as w:
+        for number in range(3):
+            await w.letter(f"letter-{number}")
+        await w.daemon.do(Command(task_submit=submission("waiting")))
+        retried = await w.retry(ids=["letter-0", "letter-2"])
+
+        def listed(**fields: Any) -> Awaitable[pb.ListTasksReply]:
+            freshness = pb.Freshness(min_index=retried.index)
+            return w.daemon.history.list_tasks(pb.ListTasksRequest(freshness=freshness, **fields), ANN)
+
+        page = await listed(operation=retried.operation_id, limit=1)
+        assert ([task.id for task in page.tasks], page.total) == (["letter-2"], 2)
+        rest = await listed(operation=retried.operation_id, limit=1, cursor=page.next_cursor)
+        assert ([task.id for task in rest.tasks], rest.next_cursor) == (["letter-0"], "")
+        assert (await listed(operation=retried.operation_id, text="r-2")).total == 1
+        assert (await listed(operation=retried.operation_id, states=[DEAD_LETTER])).total == 0
+        await refused(listed(operation="nothing"), Code.NOT_FOUND, "There is no operation 'nothing'.")
+        moment = pb.Moment(index=retried.index)
+        await refused(listed(operation=retried.operation_id, at=moment), Code.INVALID, "as they are now")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 
 import pytest
 
 from cortex.v1.types_pb2 import Node, Task
-from node.core.model import COMPLETED, DEAD_LETTER, QUEUED, RUNNING, Key, Table
+from node.core.model import COMPLETED, DEAD_LETTER, QUEUED, RUNNING, Change, Key, Table
 from node.store import Store, StoreDamaged, TaskQuery
 from node.store import connect as connect_module
 from node.store.connect import SCHEMA_VERSION
@@ -28,7 +29,7 @@ def schema(path: Path) -> list[tuple[str, str, str]]:
     """What the database consists of, comments and spaces aside."""
     with sqlite3.connect(path) as db:
         rows = db.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_master ORDER BY type, name").fetchall()
-    return [(kind, name, " ".join(sql.split())) for kind, name, sql in rows]
+    return [(kind, name, re.sub(r" ?([(),]) ?", r"\1", " ".join(sql.split()))) for kind, name, sql in rows]
 
 
 def test_rows_counts_and_texts_survive(old: Path) -> None:
@@ -48,6 +49,31 @@ def test_rows_counts_and_texts_survive(old: Path) -> None:
     assert dead.result.exit_code == 4
     assert Node(id="n1", hostname="one", state=2, online=True) in store.load_live()
     store.close()
+
+
+def test_the_operation_of_a_task_is_found_after_it_got_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    rows = [Task(id=f"t{n}", state=QUEUED, created_index=n, operation="op" if n % 2 else "") for n in range(1, 5)]
+    store = Store(path)
+    store.open()
+    store.save([Change(Table.TASKS, row.id, None, row) for row in rows], 5, 1, 1, 0)
+    store.close()
+    with sqlite3.connect(path) as db:
+        db.execute("DROP INDEX te_tasks_by_operation")
+        db.execute("ALTER TABLE te_tasks DROP COLUMN operation")
+        for row in rows:
+            db.execute("UPDATE te_tasks SET extra = ? WHERE id = ?", (extra(row), row.id))
+        db.execute("UPDATE meta SET schema_version = 6")
+    store = Store(path)
+    store.open()
+    assert [row.id for row in store.list_tasks(TaskQuery(operation="op")).tasks] == ["t3", "t1"]
+    assert list(store.get([Key(Table.TASKS, "t3")]).values()) == [rows[2]]
+    store.close()
+
+
+def extra(row: Task) -> bytes | None:
+    """What stood beside the columns while there was none for the operation."""
+    return Task(operation=row.operation).SerializeToString() if row.operation else None
 
 
 def test_a_migrated_store_equals_a_new_one(old: Path, tmp_path: Path) -> None:

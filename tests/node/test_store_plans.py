@@ -25,7 +25,14 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
         for n in range(600):
             state = sorted(LIVE | ENDED)[n % 9]
             rows.append(
-                Task(id=f"t{n:05}", state=state, created_index=n, node=f"n{n % 5}", workflow_id=f"w{n % 50}")
+                Task(
+                    id=f"t{n:05}",
+                    state=state,
+                    created_index=n,
+                    node=f"n{n % 5}",
+                    workflow_id=f"w{n % 50}",
+                    operation=f"o{n % 40}" if n % 2 else "",
+                )
             )
             rows.append(Event(id=f"{n}-0", index=n, task=f"t{n:05}", node=f"n{n % 5}", at_us=n))
             rows.append(StoredReply(client="c", request_id=str(n), at_us=n))
@@ -62,6 +69,7 @@ def events(**fields: object) -> Callable[[Store], object]:
 BY_STATE = "SEARCH t USING INDEX te_tasks_by_state (state=? AND (created_index,id)<(?,?))"
 BY_NODE = "SEARCH t USING INDEX te_tasks_by_node (assigned_node=? AND state=? AND (created_index,id)<(?,?))"
 BY_WORKFLOW = "SEARCH t USING INDEX te_tasks_by_workflow (workflow_id=? AND (created_index,id)<(?,?))"
+BY_OPERATION = "SEARCH t USING INDEX te_tasks_by_operation (operation=? AND (created_index,id)<(?,?))"
 BY_TEXT = "SEARCH x USING PRIMARY KEY ((created_index,task_id)<(?,?))"
 OLDEST = "(log_index,number)>(?,?) AND log_index<?)"
 NEWEST = "log_index>? AND (log_index,number)<(?,?))"
@@ -81,7 +89,14 @@ READS: dict[str, tuple[Callable[[Store], object], str]] = {
     "node and states": (tasks(node="n1", states=(QUEUED, RUNNING), cursor=FURTHER), BY_NODE),
     "workflow": (tasks(workflow="w1"), BY_WORKFLOW),
     "workflow, node and state": (tasks(workflow="w1", node="n1", states=(RUNNING,)), BY_WORKFLOW),
+    "operation": (tasks(operation="o1"), BY_OPERATION),
+    "operation, next page": (tasks(operation="o1", cursor=FURTHER), BY_OPERATION),
+    "operation and all else": (
+        tasks(operation="o1", workflow="w1", node="n1", states=(QUEUED, RUNNING)),
+        BY_OPERATION,
+    ),
     "text": (tasks(text="a"), BY_TEXT),
+    "text and operation": (tasks(text="a", operation="o1"), BY_TEXT),
     "text, node and state": (tasks(text="a", node="n1", states=(RUNNING,), cursor=FURTHER), BY_TEXT),
     "dead letters": (
         lambda store: store.list_dead_letters(),

@@ -86,6 +86,7 @@ class FakeServicer(WorkflowServicer, OperationServicer, DrainServicer, cluster_p
             for task in reversed(self._cluster.tasks.values())
             if (not request.states or task.state in request.states)
             and (not request.node or task.node == request.node)
+            and (not request.operation or task.operation == request.operation)
             and (request.text in f"{task.name} {task.id} {b' '.join(task.spec.argv).decode()}")
         ]
         begin = int(request.cursor or 0)

@@ -37,6 +37,17 @@ async def test_retry_of_ids_is_immediate(cortex: CommandLine, cluster: FakeClust
     assert cluster.tasks["t0"].state == types.TASK_STATE_QUEUED
 
 
+async def test_the_tasks_of_an_operation(cortex: CommandLine, cluster: FakeCluster) -> None:
+    for task_id in ("t0", "t1"):
+        letter(cluster, task_id)
+    await cortex("retry", "t0")
+    cluster.tasks["t0"].operation = only(cluster)
+    ran = await cortex("tasks", "--operation", only(cluster), "--json")
+    assert [task["id"] for task in ran.document["tasks"]] == ["t0"]
+    both = await cortex("tasks", "--operation", only(cluster), "--at", "5m")
+    assert (both.code, both.err.splitlines()[0]) == (2, "cortex: --operation and --at exclude each other.")
+
+
 async def test_discard_says_how_to_take_it_back(cortex: CommandLine, cluster: FakeCluster) -> None:
     letter(cluster, "t0")
     ran = await cortex("discard", "t0", "--reason", "old")

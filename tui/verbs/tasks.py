@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tui import json_view
+from tui.errors import usage
 from tui.format import Column, age, duration, rfc3339, size
 from tui.text import clean
 from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, verb
@@ -46,6 +47,9 @@ VERDICT_COLUMNS = (
 )
 @click.option("--node", metavar="N", default="", help="Only of this node.")
 @click.option("--workflow", metavar="W", default="", help="Only of this workflow.")
+@click.option(
+    "--operation", metavar="OPERATION", default="", help="Only what this operation began or revived last."
+)
 @click.option("--filter", "text", metavar="EXPR", default="", help="Only what matches.")
 @click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
 @click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
@@ -54,6 +58,7 @@ def tasks(
     states: tuple[str, ...],
     node: str,
     workflow: str,
+    operation: str,
     text: str,
     limit: int,
     cursor: str,
@@ -66,6 +71,9 @@ def tasks(
     """
     from tui.taskfilter import list_matching
 
+    if operation and at is not None:
+        raise usage("--operation and --at exclude each other.", "Leave one of them out.")
+
     async def work(client: ClusterClient) -> None:
         reply = await list_matching(
             client,
@@ -76,6 +84,7 @@ def tasks(
             states=[_state(name) for name in states],
             node=node,
             workflow=workflow,
+            operation=operation,
             at=at,
         )
         say_tasks(reply)
