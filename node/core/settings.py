@@ -82,7 +82,7 @@ def flaw(name: str, value: str) -> str | None:
     rule = INTEGERS.get(name)
     if rule is None:
         known = sorted({*INTEGERS, *CHOICES})
-        return f"There is no setting {name[:64]!r}; there are: {', '.join(known)}."
+        return f"There is no setting {name[:64]!a}; there are: {', '.join(known)}."
     number = _number(value)
     if number is None or not rule.low <= number <= rule.high:
         return f"{name} must be a whole number from {rule.low} to {rule.high}."

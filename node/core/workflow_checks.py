@@ -73,7 +73,7 @@ def key_flaw(key: str) -> str | None:
     if len(key) > KEY_LIMIT_CHARS:
         return f"A task key has {len(key)} characters, the limit is {KEY_LIMIT_CHARS}."
     if not _KEY.fullmatch(key):
-        return f"The task key {key!r} must be made of letters, digits, _, - and dots."
+        return f"The task key {key!a} must be made of letters, digits, _, - and dots."
     return None
 
 
@@ -103,7 +103,7 @@ def _task_flaw(task: WorkflowTaskDef) -> str | None:
         found = f"priority is {task.priority}, it goes from 0 to {checks.PRIORITY_LIMIT}."
     if found is None and task.rule not in RULES:
         found = f"There is no rule {task.rule}."
-    return f"Task {task.key[:KEY_LIMIT_CHARS]!r}: {found}" if found is not None else None
+    return f"Task {task.key[:KEY_LIMIT_CHARS]!a}: {found}" if found is not None else None
 
 
 def _graph_flaw(tasks: Sequence[WorkflowTaskDef]) -> str | None:
@@ -113,11 +113,11 @@ def _graph_flaw(tasks: Sequence[WorkflowTaskDef]) -> str | None:
     for number, task in enumerate(tasks):
         parents = task.depends_on
         if len(set(parents)) != len(parents) or any(parent >= len(tasks) or parent == number for parent in parents):
-            return f"Task {task.key!r} depends on itself, on nothing that is there, or on something twice."
+            return f"Task {task.key!a} depends on itself, on nothing that is there, or on something twice."
         if not is_final(task):
             final = next((parent for parent in parents if is_final(tasks[parent])), None)
             if final is not None:
-                return f"Task {task.key!r} depends on {keys[final]!r}, which runs after all others (finally)."
+                return f"Task {task.key!a} depends on {keys[final]!a}, which runs after all others (finally)."
     cycle = find_cycle([task.depends_on for task in tasks])
     if cycle:
         return f"The dependencies go in a circle: {cycle_text([keys[number] for number in cycle])}."

@@ -102,6 +102,7 @@ def test_same_key_same_spec_is_the_same_task() -> None:
     [
         ({"timeout_ms": 5}, "timeout_ms 0 -> 5"),
         ({"cwd": "/srv"}, "cwd '' -> '/srv'"),
+        ({"cwd": "/\u0378"}, "cwd '' -> '/\\u0378'"),
         ({"success_codes": [3]}, "success_codes"),
     ],
 )

@@ -201,6 +201,8 @@ def test_resume_of_what_is_not_there() -> None:
     m, w = failed_chain()
     assert m.one(resume("nothing")).code == Code.NOT_FOUND
     assert m.one(resume(w, "nothing")).code == Code.NOT_FOUND
+    # What counts as printable differs between versions of Python, and an event repeats this on every replica.
+    assert "'\\u0378'" in m.one(resume(w, "\u0378")).message
 
 
 def test_resume_of_all_instances_of_a_map() -> None:

@@ -157,8 +157,8 @@ def _difference(earlier: Task | TaskSubmit, now: TaskSubmit) -> str:
     for name in TaskSpec.DESCRIPTOR.fields_by_name:
         old, new = getattr(earlier.spec, name), getattr(now.spec, name)
         if old != new:
-            plain = isinstance(old, int | bytes | str) and len(f"{old!r}{new!r}") <= 80
-            parts.append(f"{name} {old!r} -> {new!r}" if plain else name)
+            plain = isinstance(old, int | bytes | str) and len(f"{old!a}{new!a}") <= 80
+            parts.append(f"{name} {old!a} -> {new!a}" if plain else name)
     return ", ".join(parts) or "its spec was edited since"
 
 

@@ -224,7 +224,7 @@ def affected(play: Play, key: str) -> Affected | Refusal:
     if key:
         named = [task.member for task in tasks.values() if key in (task.task_key, task.template)]
         if not named:
-            return Refusal(Code.NOT_FOUND, f"Workflow {play.new.id} has no task {checks.short(key)!r}.")
+            return Refusal(Code.NOT_FOUND, f"Workflow {play.new.id} has no task {checks.short(key)!a}.")
         start: Sequence[int] = named
     else:
         named = []
