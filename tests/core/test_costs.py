@@ -73,6 +73,36 @@ def test_a_machine_that_cannot_start_it_is_excluded_once_then_it_counts() -> Non
     assert m.task(task_id).attempt == 1
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"constraints": t.Constraints(excluded_nodes=["n2.lan"])},
+        {"constraints": t.Constraints(allowed_nodes=["n1.lan"])},
+        {"constraints": t.Constraints(requires_gpu=True)},
+        {"requests": t.Requests(gpus=1)},
+        {"requests": t.Requests(cpu_millis=3000)},
+        {"requests": t.Requests(memory_bytes=3 << 30)},
+    ],
+)
+def test_a_machine_is_not_excluded_where_no_other_will_ever_do(spec: dict[str, object]) -> None:
+    """It would wait for ever."""
+    m = Machine()
+    for node_id, size in (("n1", 3), ("n2", 2)):
+        m.join(node_id, capacity=t.Requests(cpu_millis=size * 1000, memory_bytes=size << 30, gpus=size - 2))
+    task_id = m.submit(**spec)  # type: ignore[arg-type]
+    m.one(failed(task_id, m.assign(task_id, "n1"), cause=t.CAUSE_CANNOT_START))
+    task = m.task(task_id)
+    assert (task.attempt, list(task.unstartable_nodes)) == (1, [])
+
+
+def test_a_machine_may_be_named_by_its_hostname() -> None:
+    m = cluster()
+    task_id = m.submit(constraints=t.Constraints(allowed_nodes=["n1.lan", "n2.lan"]))
+    m.one(failed(task_id, m.assign(task_id, "n1"), cause=t.CAUSE_CANNOT_START))
+    task = m.task(task_id)
+    assert (task.attempt, list(task.unstartable_nodes)) == (0, ["n1"])
+
+
 def test_the_last_ten_failures_of_a_run_are_kept() -> None:
     m = cluster()
     policy = t.RetryPolicy(max_retries=20)

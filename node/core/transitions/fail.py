@@ -323,10 +323,19 @@ def _may_run(node: Node, task: Task) -> bool:
     """Whether another node could be asked to start it, as far as the log knows."""
     if node.state != types_pb2.NODE_STATE_ACTIVE or not node.online or node.id in task.unstartable_nodes:
         return False
-    limits = task.spec.constraints
-    if limits.target_node and limits.target_node not in (node.id, node.hostname):
+    limits, names = task.spec.constraints, {node.id, node.hostname}
+    if limits.target_node and limits.target_node not in names:
         return False
-    if (limits.allowed_nodes and node.id not in limits.allowed_nodes) or node.id in limits.excluded_nodes:
+    if (limits.allowed_nodes and names.isdisjoint(limits.allowed_nodes)) or names & set(limits.excluded_nodes):
+        return False
+    wanted, capacity = task.spec.requests, node.capacity
+    if limits.requires_gpu and not limits.target_node and not capacity.gpus:
+        return False
+    if (
+        wanted.cpu_millis > capacity.cpu_millis
+        or wanted.memory_bytes > capacity.memory_bytes
+        or wanted.gpus > capacity.gpus
+    ):
         return False
     if not set(limits.capabilities) <= set(node.capabilities):
         return False
