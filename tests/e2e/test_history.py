@@ -44,6 +44,15 @@ def said(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[bytes
     return cluster.cortex(*arguments)
 
 
+async def another_node(client: ClusterClient, than: str) -> str:
+    """A node that has joined, too."""
+
+    async def joined() -> str:
+        return next((view.node.id for view in (await client.list_nodes()).nodes if view.node.id != than), "")
+
+    return await eventually(joined)
+
+
 async def in_state(client: ClusterClient, task_id: str, state: str) -> types_pb2.Task:
     async def reached() -> str:
         task = (await client.get_task(task_id)).task
@@ -58,7 +67,7 @@ async def test_a_story_is_seen_at_each_of_its_moments_by_every_daemon(
 ) -> None:
     task_id = (await client.submit(shell("sleep 600", name="story"))).id
     running = await in_state(client, task_id, "running")
-    node = next(view.node.id for view in (await client.list_nodes()).nodes if view.node.id != running.node)
+    node = await another_node(client, running.node)
     before = (await client.set_setting("max_dead_letters", "77")).index
     cordoned = (await client.cordon(node, "for the story")).index
     await client.cancel([task_id], "enough")
