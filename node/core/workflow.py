@@ -117,7 +117,11 @@ def _context(items: Iterable[ContextItem]) -> list[ContextItem]:
     found.sort(key=lambda item: item.key)
     flaw = workflow_checks.context_flaw(found)
     if flaw is not None:
-        raise Fault(Code.INVALID, flaw, "Keep large data in files, and their names in the context.")
+        too_large = context.size_bytes(found) > context.LIMIT_BYTES
+        remedy = (
+            "Keep large data in files, and their names in the context." if too_large else "Correct the context."
+        )
+        raise Fault(Code.INVALID, flaw, remedy)
     return found
 
 

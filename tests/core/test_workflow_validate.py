@@ -111,6 +111,13 @@ def test_refusals_of_the_whole(more: dict[str, object], words: str) -> None:
     assert words in fault(step("a"), **more).message
 
 
+def test_only_what_is_too_large_is_told_to_be_kept_in_files() -> None:
+    large = ContextItem(key="a", value=b'"' + b"x" * 65_536 + b'"')
+    assert "files" in fault(step("a"), context=[large]).remedy
+    odd = fault(step("a"), context=[ContextItem(key="\x1b", value=b"1")])
+    assert ("U+001B" in odd.message, odd.remedy) == (True, "Correct the context.")
+
+
 def test_unknown_rule() -> None:
     bad = step("a")
     bad.rule = 77  # type: ignore[assignment]

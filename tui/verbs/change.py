@@ -212,7 +212,7 @@ def priority(ids: tuple[str, ...], number: str, now: bool) -> None:
 @click.argument("task_id", metavar="ID")
 @click.argument("text", metavar="TEXT")
 def annotate(task_id: str, text: str) -> None:
-    """Keep a line of text with a task, the last 20 of them."""
+    """Keep a line of text with a task, of at most 500 characters; the last 20 stay."""
 
     async def work(client: ClusterClient) -> None:
         say_mutation(await client.annotate(task_id, text))

@@ -42,9 +42,9 @@ def open_console() -> None:
 
 
 @verb()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print a shell's completion script, as for: eval "$(cortex completion bash)"."""
+    """Print the completion script of bash, zsh or fish, as for: eval "$(cortex completion bash)"."""
     from tui.verbs.root import root
 
     kind = get_completion_class(shell)

@@ -31,7 +31,7 @@ COLUMNS = (
 @verb("dead-letters")
 @click.option("--group", is_flag=True, help="Group by cause, for retry --cause and discard --cause.")
 @click.option("--cause", metavar="FP", default="", help="Only those of one cause.")
-@click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
 @click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
 @at_option("List them as they were")
 def dead_letters(group: bool, cause: str, limit: int, cursor: str, at: cluster_pb2.Moment | None) -> None:

@@ -27,7 +27,7 @@ _FORECAST = "Where tasks would land is a forecast: the cluster goes on meanwhile
 @click.argument("node", metavar="NODE")
 @click.option("--dry-run", is_flag=True, help="Only rehearse: where each task would land.")
 @click.option("--plan", metavar="ID", default="", help="Carry out this plan of a rehearsal.")
-@click.option("--deadline", metavar="DURATION", default=None, help="Empty by then, from now on; default 1h.")
+@click.option("--deadline", metavar="TIME", default=None, help="Empty by then, from now on; default 1h.")
 @click.option("--no-deadline", is_flag=True, help="Wait for what may not move.")
 @click.option("--force", is_flag=True, help="Even if too few voters would be left.")
 @click.option("--keep-cordoned", is_flag=True, help="Also when it is undone or stopped.")
@@ -87,7 +87,7 @@ def _deadline_ms(text: str) -> int:
     try:
         return parse_duration_ms(text)
     except ValueError as error:
-        raise usage(f"--deadline: {error}.", "Write it as 30s, 5m or 1h30m.") from None
+        raise usage(f"--deadline: {error}.", "See `cortex drain --help`.") from None
 
 
 def _rehearse(request: cluster_pb2.DrainRequest) -> None:

@@ -61,7 +61,7 @@ class _Choice:
 @click.option("--operation", metavar="ID", default="", help="Only of this operation or request.")
 @click.option("--actor", metavar="WHO", default="", help="Only what this one caused.")
 @click.option("--audit", is_flag=True, help="Only what somebody asked for: who did what.")
-@click.option("--limit", type=click.IntRange(1, PAGE), default=None, help="Only the last so many.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=None, help="Only the last so many.")
 @at_option("Nothing later than that")
 def events(
     follow: bool,

@@ -42,7 +42,9 @@ DOUBLE_COLUMNS = (
 @verb()
 @click.option("--from", "begin", metavar="TIME|INDEX", required=True, help="A time, 10m ago, or an index.")
 @click.option("--to", "end", metavar="TIME|INDEX", default=None, help="Likewise; default now.")
-@click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=PAGE, show_default=True, help="Rows.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(1, MAX_ROWS), default=PAGE, show_default=True, help="Rows."
+)
 def diff(begin: str, end: str | None, limit: int) -> None:
     """Show which tasks, nodes and workflows differ between two moments, field by field."""
     first = parse_moment(begin, "--from")
@@ -76,7 +78,7 @@ def _say_diff(reply: cluster_pb2.DiffReply) -> None:
 
 @verb("double-runs")
 @click.argument("task_id", metavar="[TASK]", default="")
-@click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
 @click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
 def double_runs(task_id: str, limit: int, cursor: str) -> None:
     """List commands that ran, or may have run, more than once within one attempt, newest first."""

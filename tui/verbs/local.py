@@ -23,8 +23,10 @@ CALL_S = 1.0
 
 
 @verb(short_help="Start a cluster on this machine, and open the console.")
-@click.option("--voters", type=click.IntRange(1, 9), help="Machines that replicate the log; default 3.")
-@click.option("--workers", type=click.IntRange(0, 90), help="Machines that only execute; default 0.")
+@click.option(
+    "--voters", metavar="N", type=click.IntRange(1, 9), help="Machines that replicate the log; default 3."
+)
+@click.option("--workers", metavar="N", type=click.IntRange(0, 90), help="Machines that only execute; default 0.")
 @click.option("--headless", is_flag=True, help="Return when a leader serves; open no console.")
 @click.option("--no-sample", is_flag=True, help="Submit no sample work.")
 def up(voters: int | None, workers: int | None, headless: bool, no_sample: bool) -> None:

@@ -38,7 +38,7 @@ PATIENCE_S = 60.0
 @verb()
 @click.argument("operation_id", metavar="[ID]", required=False)
 @click.option("--live", is_flag=True, help="Only those that have not ended.")
-@click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
 @click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
 def operations(operation_id: str | None, live: bool, limit: int, cursor: str) -> None:
     """List operations, newest first, or show one: retries, discards, priorities, runs on nodes and drains."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tui.client import ClusterClient
 
 PAGE = 1000
+# Of nearly all types of events; longer ones move what follows.
+EVENT_WIDTH = 18
 
 TASK_COLUMNS = (
     Column("ID"),
@@ -51,7 +53,7 @@ VERDICT_COLUMNS = (
     "--operation", metavar="OPERATION", default="", help="Only what this operation began or revived last."
 )
 @click.option("--filter", "text", metavar="EXPR", default="", help="Only what matches.")
-@click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
 @click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
 @at_option("List them as they were")
 def tasks(
@@ -283,7 +285,14 @@ def event_line(row: types_pb2.Event, *, audit: bool = False) -> str:
     """One event on one line: time, type, what it is about, where, details; for an audit who asked for it, too."""
     about = row.task or (row.workflow if row.workflow_state else "")
     who = (row.actor, row.operation) if audit else ()
-    parts = (rfc3339(row.at_us), *who, f"{json_view.event_type(row.type):<16}", about, row.node, row.detail)
+    parts = (
+        rfc3339(row.at_us),
+        *who,
+        f"{json_view.event_type(row.type):<{EVENT_WIDTH}}",
+        about,
+        row.node,
+        row.detail,
+    )
     return "  ".join(clean(part) for part in parts if part).rstrip()
 
 

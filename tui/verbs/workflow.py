@@ -154,7 +154,7 @@ def _goes_on(accepted: list[str]) -> Interrupted:
     help="May be repeated.",
 )
 @click.option("--filter", "text", metavar="TEXT", default="", help="Part of the name or id.")
-@click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
 @click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
 @at_option("List them as they were")
 def list_workflows(
