@@ -32,6 +32,10 @@ _LEADER_FIELDS = (
     "changed_at_us",
     "modified_index",
     "incarnation_index",
+    "suspect_reason",
+    "operation",
+    "alarm",
+    "alarm_tasks",
 )
 
 
@@ -267,9 +271,11 @@ def needs_join(row: Node | None, offered: Node) -> bool:
     """Whether the row is missing, offline, removed, or says something else than the machine offers."""
     if row is None or not row.online or row.state == _REMOVED:
         return True
-    merged = Node()
-    merged.CopyFrom(offered)
+    wanted, known = Node(), Node()
+    wanted.CopyFrom(offered)
+    known.CopyFrom(row)
+    wanted.role = offered.role or row.role
     for name in _LEADER_FIELDS:
-        setattr(merged, name, getattr(row, name))
-    merged.role = offered.role or row.role
-    return merged != row
+        wanted.ClearField(name)  # type: ignore[arg-type]
+        known.ClearField(name)  # type: ignore[arg-type]
+    return wanted != known

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from cortex.v1.types_pb2 import NodeState
-from cortex.v1.worker_pb2 import Assignment, Report, Unkillable
+from cortex.v1.worker_pb2 import Assignment, AttemptState, Report, Unkillable
 from node.core.model import RUNNING
 from tests.core.cluster import complete
-from tests.node.leader_kit import Cluster, WorkerEnd, ended, machine_node, shell, started, virtual
+from tests.node.leader_kit import Cluster, WorkerEnd, ended, held, machine_node, shell, started, virtual
 
 REASON = "Process group 7 of the command outlived KILL by 60 s."
 
@@ -49,5 +49,18 @@ def test_the_next_leader_ends_an_alarm_whose_task_left_meanwhile() -> None:
         after = cluster.successor()
         await after.until(lambda: not after.replica.state.nodes["n1"].alarm)
         await after.stop()
+
+    virtual(main)
+
+
+def test_a_worker_that_comes_back_to_an_alarm_costs_no_entry() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker, given = await _alarmed(cluster)
+        await worker.break_off()
+        entries = len(cluster.replica.entries)
+        await cluster.connect(machine_node(), [held(given, AttemptState.ATTEMPT_STATE_RUNNING)])
+        assert len(cluster.replica.entries) == entries
+        await cluster.stop()
 
     virtual(main)
