@@ -50,9 +50,12 @@ class Folders:
         if self._is_clean(path):
             if len(self._free) < _KEPT:
                 self._free.append(path)
-            else:
+                return
+            try:
                 os.rmdir(path)
-            return
+                return
+            except OSError:
+                pass  # something came into it since, as from a command that cannot be killed
         try:
             os.symlink(os.path.basename(path), f"{self._root}/{name}")
         except OSError:

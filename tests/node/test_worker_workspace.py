@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+
+import pytest
 
 from node.supervisor.folders import Folders
 from node.worker.port import HeldState
@@ -71,6 +74,20 @@ def test_what_a_killed_supervisor_left_gets_a_name(tmp_path: Path) -> None:
     assert second.take() == str(clean)
     Folders(str(tmp_path))
     assert len(names(tmp_path)) == 3
+
+
+def test_a_folder_that_something_came_into_last_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = Folders(str(tmp_path))
+    taken = [folders.take() for _ in range(70)]
+
+    def late(path: str) -> None:
+        Path(path, "late").touch()
+        raise OSError(errno.ENOTEMPTY, path)
+
+    monkeypatch.setattr(os, "rmdir", late)
+    for number, path in enumerate(taken):
+        folders.give_back(path, f"t{number}.1")
+    assert os.readlink(tmp_path / "t69.1") == Path(taken[69]).name
 
 
 def test_a_restart_removes_what_is_old_but_nothing_of_what_runs(tmp_path: Path) -> None:
