@@ -1,9 +1,10 @@
-"""The sample work of `cortex up`: tasks of different lengths and priorities, and one that fails for good."""
+"""The sample work of `cortex up`: tasks of several lengths and priorities, one that fails for good, a workflow."""
 
 from __future__ import annotations
 
 from cortex.v1 import cluster_pb2
 from tui.taskspec import task_request
+from tui.workflow import Workflow
 
 _COUNT = "for i in $(seq 1 {n}); do echo step $i of {n}; sleep {pause}; done"
 
@@ -26,3 +27,20 @@ def sample_tasks() -> list[cluster_pb2.TaskRequest]:
             },
         )
     ]
+
+
+def sample_workflow() -> cluster_pb2.SubmitWorkflowRequest:
+    made = Workflow("release", context={"channel": "beta"})
+    made.task("lint", "sleep 1; echo 0 problems")
+    made.task("test", "sleep 2; echo 12 passed, 0 failures")
+    made.task("build", "sleep 3; echo built", depends_on=["lint", "test"])
+    made.task("check", ["echo", "checked on {{item}}"], depends_on=["build"], map=["arm", "x86", "riscv"])
+    made.task(
+        "deploy",
+        "sleep 2; echo deployed",
+        depends_on=["check", "test"],
+        condition="/0 failures/.test(parent.test.stdout) && workflow.context.channel === 'beta'",
+    )
+    made.task("page", "echo somebody look", depends_on=["deploy"], rule="one_failed")
+    made.task("clean", "echo cleaned", finally_=True)
+    return made.request()

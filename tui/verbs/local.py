@@ -153,7 +153,7 @@ async def _ready(cluster: LocalCluster, *, sample: bool) -> None:
     """Waits for a leader, then submits the sample work."""
     from tui.client import ClusterClient
     from tui.local import wait_for_supervisors, wait_until_led
-    from tui.sample import sample_tasks
+    from tui.sample import sample_tasks, sample_workflow
     from tui.target import SECRET_FILE, from_addresses
 
     # By address: the sockets are not there yet, or are left over.
@@ -163,6 +163,7 @@ async def _ready(cluster: LocalCluster, *, sample: bool) -> None:
         await wait_until_led(cluster, lambda: client.status(timeout_s=CALL_S))
         if sample:
             await client.submit_batch(sample_tasks())
+            await client.submit_workflow(sample_workflow())
     await wait_for_supervisors(cluster)
 
 
