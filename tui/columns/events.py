@@ -35,6 +35,23 @@ EVENT_WORDS: dict[int, tuple[str, str, str]] = {
     types_pb2.EVENT_TYPE_NODE_REMOVED: ("removed", "offline", "warn"),
     types_pb2.EVENT_TYPE_SETTING_CHANGED: ("setting", "active", "dim"),
     types_pb2.EVENT_TYPE_HISTORY_TRIMMED: ("trimmed", "skipped", "dim"),
+    types_pb2.EVENT_TYPE_RELEASED: ("released", "queued", "wait"),
+    types_pb2.EVENT_TYPE_REASSIGNED: ("reassigned", "queued", "warn"),
+    types_pb2.EVENT_TYPE_ANNOTATED: ("annotated", "active", "dim"),
+    types_pb2.EVENT_TYPE_PRIORITY_CHANGED: ("priority", "active", "dim"),
+    types_pb2.EVENT_TYPE_NODE_SUSPECTED: ("suspected", "lost", "warn"),
+    types_pb2.EVENT_TYPE_NODE_DRAINING: ("draining", "draining", "warn"),
+    types_pb2.EVENT_TYPE_NODE_DRAINED: ("drained", "drained", "warn"),
+    types_pb2.EVENT_TYPE_ALARM: ("alarm", "lost", "bad"),
+    types_pb2.EVENT_TYPE_WORKFLOW_SUBMITTED: ("wf submit", "queued", "wait"),
+    types_pb2.EVENT_TYPE_WORKFLOW_STARTED: ("wf start", "running", "busy"),
+    types_pb2.EVENT_TYPE_WORKFLOW_ENDED: ("wf end", "completed", "dim"),
+    types_pb2.EVENT_TYPE_WORKFLOW_RESUMED: ("wf resume", "skipped", "warn"),
+    types_pb2.EVENT_TYPE_WORKFLOW_CANCEL_REQUESTED: ("wf cancel", "cancelled", "warn"),
+    types_pb2.EVENT_TYPE_OPERATION_SCHEDULED: ("op planned", "queued", "wait"),
+    types_pb2.EVENT_TYPE_OPERATION_BEGUN: ("op begun", "running", "busy"),
+    types_pb2.EVENT_TYPE_OPERATION_ENDED: ("op ended", "completed", "dim"),
+    types_pb2.EVENT_TYPE_OPERATION_UNDONE: ("op undone", "cancelled", "warn"),
 }
 
 
@@ -53,9 +70,14 @@ def _draw_type(event: Event, draw: Draw, _width: int) -> Cell:
     return ((f"{draw.glyphs.of(glyph)} {text}", role),)
 
 
+def about(event: Event) -> str:
+    """Id of the task, or of the workflow if the event is the workflow's own."""
+    return event.task or (event.workflow if event.workflow_state else "")
+
+
 def _draw_task(event: Event, draw: Draw, _width: int) -> Cell:
     if not event.task:
-        return EMPTY
+        return foreign(about(event), "strong", draw.glyphs) if about(event) else EMPTY
     task = draw.view.tasks.get(event.task)
     name = task.name if task is not None and task.name else event.task
     return foreign(name, "strong", draw.glyphs)
@@ -85,7 +107,7 @@ _TIME: Column[Event] = Column(
     "time", "TIME (UTC)", 12, lambda event, _d, _w: ((clock(event.at_us), "dim"),), order, True
 )
 _TYPE: Column[Event] = Column("type", "EVENT", 13, _draw_type, word)
-_TASK: Column[Event] = Column("task", "TASK", 14, _draw_task, lambda event: event.task, flex=1, most=32)
+_TASK: Column[Event] = Column("task", "TASK", 14, _draw_task, about, flex=1, most=32)
 _NODE: Column[Event] = Column("node", "NODE", 8, _draw_node, lambda event: event.node, flex=1, most=16)
 _DETAIL: Column[Event] = Column("detail", "DETAIL", 26, _draw_detail, lambda event: event.detail, flex=4)
 _ATTEMPT: Column[Event] = Column(
@@ -95,7 +117,9 @@ _ATTEMPT: Column[Event] = Column(
 
 _FIELDS: tuple[Field[Event], ...] = (
     Field("type", word),
-    Field("task", lambda event: event.task),
+    Field("task", about),
+    Field("workflow", lambda event: event.workflow),
+    Field("operation", lambda event: event.operation),
     Field("node", lambda event: event.node),
     Field("detail", lambda event: event.detail),
     Field("actor", lambda event: event.actor or "cluster"),
