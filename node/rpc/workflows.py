@@ -17,6 +17,7 @@ from node.rpc.calls import Calls, Handlers, accepted, page_limit
 from node.rpc.errors import from_reply
 from node.rpc.history import shown
 from node.rpc.views import lean_workflow, without_output
+from node.store.asof import At
 from node.store.moment_workflows import WorkflowQuery
 
 # Of one answer, whose limit is 4 MiB.
@@ -54,10 +55,13 @@ class WorkflowCalls(Calls):
         query = WorkflowQuery(
             states=tuple(request.states), text=request.text, limit=page_limit(request.limit), cursor=request.cursor
         )
-        if moment is None:
-            page, at = self._replica.store.list_workflows(query), None
-        else:
+        at: At | None = None
+        if moment is not None:
             page, at = await self._replica.read(lambda reads: reads.list_workflows_at(query, moment))
+        elif query.text:
+            page = await self._replica.read(lambda reads: reads.list_workflows(query))
+        else:
+            page = self._replica.store.list_workflows(query)
         return pb.ListWorkflowsReply(
             workflows=map(lean_workflow, page.workflows),
             total=page.total,

@@ -19,6 +19,7 @@ from node.rpc.nodes import NodeCalls
 from node.rpc.operations import OperationCalls
 from node.rpc.settings import SettingCalls
 from node.rpc.watch import Watcher
+from node.rpc.workflows import WorkflowCalls
 from node.store.store import Store
 
 ANN = Caller("ann")
@@ -84,6 +85,7 @@ class Alone:
         self.nodes = NodeCalls(parts)
         self.settings = SettingCalls(parts)
         self.operations = OperationCalls(parts)
+        self.workflows = WorkflowCalls(parts)
         self.watcher = Watcher(self.replica, self.nodes)
 
     async def do(self, *commands: Command, actor: str = "", request_id: str = "") -> Reply:

@@ -178,7 +178,7 @@ async def test_what_may_take_long_is_not_read_on_the_loop(daemon: Alone, monkeyp
     await submit(daemon, "task-a")
     reads = daemon.replica.store.reads
     threads: list[threading.Thread] = []
-    for method in ("list_tasks", "list_tasks_at", "task_at", "nodes_at", "list_events", "diff"):
+    for method in ("list_tasks", "list_tasks_at", "task_at", "nodes_at", "list_events", "diff", "list_workflows"):
         plain = getattr(reads, method)
 
         def spied(*args: object, plain: object = plain) -> object:
@@ -195,7 +195,8 @@ async def test_what_may_take_long_is_not_read_on_the_loop(daemon: Alone, monkeyp
     request = pb.DiffRequest()
     getattr(request, "from").CopyFrom(moment)
     await daemon.history.diff(request, ANN)
-    assert len(threads) == 6
+    await daemon.workflows.list(pb.ListWorkflowsRequest(text="nightly"), ANN)
+    assert len(threads) == 7
     assert threading.main_thread() not in threads
 
 
