@@ -226,6 +226,10 @@ class _Parser(Generic[Row]):
             raise FilterError(f"no field {token.text} here; there are {known}", token.column)
         if not token.value:
             raise FilterError(f"{token.text}{token.op} needs a value", token.value_column)
+        if token.value.startswith("="):
+            raise FilterError(
+                f"equal is written {token.text}=; quote a value that begins with =", token.value_column
+            )
         if token.op in ("~", "!~"):
             return _matching(field, _regex(_unquote(token.value), token.value_column), token.op == "!~")
         if field.numeric:

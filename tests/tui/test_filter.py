@@ -76,6 +76,7 @@ def test_matches(source: str, rows: list[str]) -> None:
         ("state>5", 0, "text"),
         ("cpu>", 4, "value"),
         ("!", 1, "missing"),
+        ("state==running", 6, "equal is written state="),
     ],
 )
 def test_errors_point_at_their_column(source: str, column: int | None, said: str) -> None:
