@@ -27,7 +27,7 @@ STATUS: dict[Code, grpc.StatusCode] = {
     Code.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 
-_LOOK = "See its present state with `cortex task ID` or `cortex nodes`."
+_LOOK = "See its present state with `cortex task ID`, `cortex node NODE` or `cortex operations ID`."
 # What to do about a refusal that apply recorded; its cause comes with it.
 REMEDIES: dict[Code, str] = {
     Code.NOT_FOUND: "List what exists with `cortex tasks` or `cortex nodes`.",
