@@ -109,7 +109,7 @@ class Saver:
             if isinstance(change.new, Event) and task_id in ("", change.new.task)
         ]
 
-    def peek_events(self, keys: Collection[Key]) -> dict[Key, Row | None]:
+    def _events(self, keys: Collection[Key]) -> dict[Key, Row | None]:
         """As peek(), of those events of which a change waits; costs one step per waiting change."""
         wanted = {key.id: key for key in keys}
         return {
@@ -117,6 +117,25 @@ class Saver:
             for change in (*self._in_flight, *self._changes)
             if change.table is Table.EVENTS and change.id in wanted
         }
+
+    def rows(self, keys: Iterable[Key]) -> dict[Key, Row | None]:
+        """What waits, over what the store has; None for what neither has."""
+        found: dict[Key, Row | None] = {}
+        missing: list[Key] = []
+        for key in keys:
+            known, row = self.peek(key)
+            if known:
+                found[key] = row
+            else:
+                missing.append(key)
+        if missing:
+            stored = self._store.get(missing)
+            found.update({key: stored.get(key) for key in missing})
+        # What is trimmed while a replica catches up may not be saved yet. Nothing else asks for events.
+        events = [key for key in missing if key.table is Table.EVENTS]
+        if events:
+            found.update(self._events(events))
+        return found
 
     @property
     def waiting(self) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from cortex.v1.log_pb2 import Command, Entry, HistoryTrim
@@ -62,3 +64,23 @@ async def test_a_replica_that_catches_up_trims_what_it_has_not_saved() -> None:
         one._apply([Committed(index, 1, data)])
     assert task_id in one.state.tasks
     assert one.state.digest == m.state.digest == recount(m.rows.values())
+
+
+async def test_a_replica_that_catches_up_lets_others_have_their_turn() -> None:
+    m = cluster()
+    for _ in range(30):
+        reply = m.apply(*(Command(task_submit=m.submission([b"x" * 40_000])) for _ in range(2)))
+        assert all(answer.accepted for answer in reply.commands)
+    store = Store(":memory:")
+    store.open()
+    one = replica(store)
+    log = [Committed(index, 1, data) for index, data in enumerate(m.log, 1)]
+    engine = SimpleNamespace(entries=lambda after, limit: log[after : after + limit], commit_index=len(log))
+    one.attach(engine)  # type: ignore[arg-type]
+    one.committed()
+    turns = 0
+    while one.state.index < len(log):
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= 10
+    assert one.state.digest == m.state.digest
