@@ -106,7 +106,7 @@ def test_no_verb_passes_on_what_acts_on_a_terminal(cluster: Cluster, tmp_path: P
         ("settings", "set", EVIL, "1"),
         ("settings", "set", "profile", EVIL),
         ("tasks", "--at", EVIL),
-        ("tasks", "--filter", f"{EVIL}=1"),
+        ("tasks", "--filter", f"/{EVIL}[/"),
         ("workflow", "submit", EVIL),
         ("workflow", "resume", EVIL),
         ("dispatch", f"@{EVIL}"),
