@@ -14,7 +14,7 @@ from tui.errors import usage
 from tui.format import duration, parse_duration_ms
 from tui.text import clean
 from tui.verbs.base import Interrupted, emit, note, run, say, settings, verb
-from tui.verbs.change import say_mutation
+from tui.verbs.outcome import say_mutation
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2

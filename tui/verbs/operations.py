@@ -12,7 +12,7 @@ from tui.errors import ClusterError
 from tui.format import Column, age, rfc3339
 from tui.text import clean
 from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, verb
-from tui.verbs.change import say_mutation
+from tui.verbs.outcome import say_mutation
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2

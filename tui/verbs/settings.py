@@ -13,7 +13,7 @@ from tui.format import Column
 from tui.text import clean
 from tui.verbs.base import VerbGroup, emit, run, say, say_table, verb
 from tui.verbs.base import settings as flags
-from tui.verbs.change import say_mutation
+from tui.verbs.outcome import say_mutation
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2

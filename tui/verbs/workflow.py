@@ -12,7 +12,7 @@ from tui.errors import ClusterError, usage
 from tui.format import Column, age, duration
 from tui.text import clean
 from tui.verbs.base import Interrupted, VerbGroup, emit, note, now_us, run, say, say_table, settings, verb
-from tui.verbs.change import say_mutation
+from tui.verbs.outcome import say_mutation
 from tui.verbs.past import at_option, emit_as_of, say_moment
 from tui.verbs.submit import read_text
 
