@@ -315,6 +315,18 @@ async def test_reads_follow_own_writes(cortex: CommandLine, cluster: FakeCluster
     assert (method, request.freshness.min_index) == ("ListTasks", written)
 
 
+async def test_nodes_are_listed_and_shown_as_of_a_moment(cortex: CommandLine, cluster: FakeCluster) -> None:
+    await cortex("nodes", "--at", "7")
+    assert [(method, request.at.index) for method, request in cluster.calls[-1:]] == [("ListNodes", 7)]
+    some = next(iter(cluster.nodes))
+    ran = await cortex("node", some, "--at", "7", "--json")
+    assert (ran.document["id"], ran.document["events"]) == (some, [])
+    asked = [(method, request) for method, request in cluster.calls if method in ("ListNodes", "ListEvents")][-2:]
+    assert [method for method, _ in asked] == ["ListNodes", "ListEvents"]
+    assert [request.at.index for _, request in asked[:1]] == [7]
+    assert asked[1][1].node == some
+
+
 async def test_completion_scripts(cortex: CommandLine) -> None:
     ran = await cortex("completion", "bash")
     assert "_CORTEX_COMPLETE=bash_complete" in ran.text

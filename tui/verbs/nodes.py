@@ -10,13 +10,16 @@ from tui import json_view
 from tui.errors import ClusterError
 from tui.format import Column, rfc3339, size
 from tui.text import clean
-from tui.verbs.base import emit, run, say, say_table, settings, verb
-from tui.verbs.change import say_mutation
+from tui.verbs.base import run, say, say_table, settings, verb
+from tui.verbs.outcome import say_mutation
+from tui.verbs.past import at_option, emit_as_of, say_moment
+from tui.verbs.tasks import event_line
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2
     from tui.client import ClusterClient
 
+LAST_EVENTS = 20
 NODE_COLUMNS = (
     Column("ID"),
     Column("STATE"),
@@ -36,14 +39,16 @@ NOTE = Column("NOTE", shrinks=True)
 
 
 @verb()
-def nodes() -> None:
+@at_option("List them as they were, without samples and scores")
+def nodes(at: cluster_pb2.Moment | None) -> None:
     """List the nodes with their scores for a plain shell task."""
 
     async def work(client: ClusterClient) -> None:
-        reply = await client.list_nodes()
+        reply = await client.list_nodes(at=at)
         if settings().json:
-            emit(json_view.nodes(reply))
+            emit_as_of(json_view.nodes(reply), reply)
         else:
+            say_moment(reply)
             rows = [(*_row(view), _note(view.node)) for view in reply.nodes]
             noted = any(row[-1] for row in rows)
             say_table(
@@ -55,15 +60,22 @@ def nodes() -> None:
 
 @verb()
 @click.argument("node_id", metavar="ID")
-def node(node_id: str) -> None:
-    """Show one node."""
+@at_option()
+def node(node_id: str, at: cluster_pb2.Moment | None) -> None:
+    """Show one node with its last events."""
 
     async def work(client: ClusterClient) -> None:
-        view = find(await client.list_nodes(), node_id)
+        reply = await client.list_nodes(at=at)
+        view = find(reply, node_id)
+        moment = reply.at if reply.HasField("at") else None
+        events = await _events_of(client, view.node.id, moment)
         if settings().json:
-            emit(json_view.node(view))
-        else:
-            _say_node(view)
+            emit_as_of({**json_view.node(view), "events": [json_view.event(row) for row in events]}, reply)
+            return
+        say_moment(reply)
+        _say_node(view)
+        for row in events:
+            say(event_line(row))
 
     run(work)
 
@@ -90,6 +102,14 @@ def uncordon(node_id: str, message: str) -> None:
         say_mutation(await client.uncordon(node_id, message))
 
     run(work)
+
+
+async def _events_of(client: ClusterClient, node_id: str, at: cluster_pb2.Moment | None) -> list[types_pb2.Event]:
+    """The last events of the node itself, oldest first."""
+    kinds = json_view.event_types()
+    types = [kind for name, kind in kinds.items() if name.startswith("node_") or name == "alarm"]
+    reply = await client.list_events(node=node_id, types=types, newest_first=True, limit=LAST_EVENTS, at=at)
+    return list(reversed(reply.events))
 
 
 def find(reply: cluster_pb2.ListNodesReply, text: str) -> cluster_pb2.NodeView:
