@@ -201,10 +201,12 @@ def _queued(queue: Queue, tasks: Iterable[Task], now_us: int) -> Iterator[None]:
         waiting.queued_at_us = now_us
         waiting.scheduled_after_us = 0
         changes.append(Change(Table.TASKS, task.id, task, waiting))
+    kept = queue.kept
     try:
         queue.observe(changes)
         yield
     finally:
+        queue.kept = kept
         queue.observe(Change(change.table, change.id, change.new, change.old) for change in changes)
 
 

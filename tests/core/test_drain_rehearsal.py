@@ -65,6 +65,13 @@ def test_it_lands_by_the_profile_in_force() -> None:
     ]
 
 
+def test_what_nodes_are_kept_for_is_not_told_by_a_rehearsal() -> None:
+    one = scene(state_of(node("a"), node("b"), on("a", "t")))
+    kept = one.queue.kept = {"b": "waits"}
+    rehearse(one, "a", Options(), "p1")
+    assert one.queue.kept == kept
+
+
 def test_a_waiting_task_of_higher_rank_takes_its_place_first() -> None:
     found = rehearsed(state_of(node("a"), node("b", 1), on("a", "moves"), task("urgent", priority=9, labels=[])))
     assert [(move.task, move.to) for move in found.moves] == [("moves", "")]
