@@ -112,7 +112,7 @@ class Calls:
         try:
             reply = await self._parts.link.call(address, method, request, _FORWARD_S, caller.forwarded())
         except LinkClosed:
-            raise link_lost(request) from None
+            raise link_lost(method, request) from None
         if not isinstance(reply, kind):
             raise TypeError(f"{method} answered {type(reply).__name__}")
         return reply

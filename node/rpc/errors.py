@@ -58,12 +58,13 @@ def from_reply(code: str, message: str) -> Fault:
     return Fault(known, message, REMEDIES.get(known, _LOOK))
 
 
-def link_lost(request: Message) -> Fault:
+def link_lost(method: str, request: Message) -> Fault:
     """What it means that another daemon was asked and its answer never came: a change may have been made."""
     if isinstance(request, cluster_pb2.TransferLeaderRequest):
         message = "The leader did not answer in time; whether another one leads now is not known."
         return Fault(Code.OUTCOME_UNKNOWN, message, "See who leads in `cortex status`.")
-    changes = "mutation" in request.DESCRIPTOR.fields_by_name and not getattr(request, "dry_run", False)
+    rehearsed = method == "RehearseDrain" or getattr(request, "dry_run", False)
+    changes = "mutation" in request.DESCRIPTOR.fields_by_name and not rehearsed
     return outcome_unknown() if changes else no_leader()
 
 

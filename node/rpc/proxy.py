@@ -30,7 +30,7 @@ class Proxy:
             try:
                 return await self._link.call(address, method, request, timeout_s, caller.forwarded())
             except LinkClosed:
-                lost = link_lost(request)
+                lost = link_lost(method, request)
                 if isinstance(request, cluster_pb2.TransferLeaderRequest):
                     raise lost from None
                 asked = asked or lost.code == Code.OUTCOME_UNKNOWN

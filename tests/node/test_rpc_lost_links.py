@@ -58,6 +58,17 @@ async def test_a_read_whose_answer_is_lost_changed_nothing() -> None:
     assert link.asked == ["there:1"]
 
 
+async def test_a_rehearsal_whose_answer_is_lost_changed_nothing_but_a_drain_may_have() -> None:
+    request = pb.DrainRequest(node="n1", mutation=pb.Mutation(request_id="r"))
+    for method, reply, code in (
+        ("RehearseDrain", pb.RehearseDrainReply, Code.NO_LEADER),
+        ("DrainNode", pb.DrainNodeReply, Code.OUTCOME_UNKNOWN),
+    ):
+        with pytest.raises(Fault) as caught:
+            await service_with(DeadLink())._ask_leader(method, request, reply, CALLER)
+        assert caught.value.code == code
+
+
 async def test_a_worker_passes_a_change_to_every_voter_and_says_that_it_may_have_happened() -> None:
     link: Any = DeadLink()
     proxy = Proxy(link, lambda: ["a:1", "b:1"])
