@@ -60,3 +60,13 @@ def advance(operation: str, **fields: object) -> Command:
 
 def stop(operation: str, undo: bool = False, reason: str = "") -> Command:
     return Command(operation_stop=OperationStop(id=operation, undo=undo, reason=reason))
+
+
+def run_on(*nodes: str) -> Command:
+    """Start a run of one command on these nodes."""
+    command = start("op1", types_pb2.OPERATION_KIND_RUN)
+    plan = command.operation_start.operation.run
+    plan.nodes.extend(nodes)
+    plan.name = "uptime"
+    plan.spec.CopyFrom(Machine().submission().spec)
+    return command

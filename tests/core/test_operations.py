@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from cortex.v1 import types_pb2
-from cortex.v1.log_pb2 import Command, CommandReply, OperationAdvance, OperationStart, OperationStop
+from cortex.v1.log_pb2 import Command, OperationAdvance, OperationStart, OperationStop
 from cortex.v1.types_pb2 import Operation, TaskSpec
 from node.core.faults import Code
 from node.core.model import CANCELLED, DEAD_LETTER, QUEUED, Key, Table
-from node.core.operations import DONE, IDS_LIMIT, LIVE_LIMIT, REFUSED, RUNNING, SCHEDULED, STOPPED, UNDONE
-from tests.core.cluster import Machine, assign, cluster, complete, fenced, queue_timeout, retry
+from node.core.operations import DONE, IDS_LIMIT, LIVE_LIMIT, REFUSED, SCHEDULED, STOPPED, UNDONE
+from tests.core.cluster import Machine, cluster, complete, fenced, queue_timeout, retry
 from tests.core.operating import advance, bulk, discard, letter, priority, retry_all, start, stop
 
 WINDOW_US = 10_000_000
@@ -305,35 +305,6 @@ def test_annotations_have_a_bound() -> None:
         assert m.one(note).code == Code.INVALID
 
 
-def test_a_run_makes_one_pinned_task_per_node() -> None:
-    m = cluster(nodes=2)
-    reply = m.one(_run("n1", "n2"))
-    assert [item.id for item in reply.items] == ["op1.0", "op1.1"]
-    assert m.task("op1.1").spec.constraints.target_node == "n2"
-    assert (row(m).state, row(m).counts.issued) == (RUNNING, 2)
-    for number in (0, 1):
-        task_id = f"op1.{number}"
-        m.one(assign(task_id, f"n{number + 1}"))
-        fence = m.state.index
-        m.one(fenced("task_started", task_id, fence))
-        m.one(complete(task_id, fence))
-    assert (row(m).state, row(m).counts.succeeded) == (DONE, 2)
-    assert row(m).outcome == "2 of 2 nodes succeeded"
-
-
-def test_a_run_needs_nodes_that_work() -> None:
-    m = cluster(nodes=2)
-    assert m.one(_run("n1", "n3")).code == Code.NOT_FOUND
-    assert m.one(_run("n1", "n1")).code == Code.INVALID
-    assert m.one(_run()).code == Code.INVALID
-    m.one(Command(node_cordon={"id": "n2", "cordoned": True}))
-    refused: CommandReply = m.one(_run("n1", "n2"))
-    assert (refused.code, refused.message) == (Code.WRONG_STATE, "Node n2 is cordoned: nothing was run.")
-    m.one(Command(node_leave={"id": "n1"}))
-    assert "offline" in m.one(_run("n1")).message
-    assert not m.state.tasks
-
-
 def test_an_operation_that_lives_is_not_trimmed() -> None:
     m = cluster()
     m.one(bulk("retry", ids=[letter(m)]))
@@ -347,16 +318,6 @@ def test_an_operation_that_lives_is_not_trimmed() -> None:
     early = Command(history_trim={"before_us": m.now_us, "operations": ["op2"]})
     assert m.one(early).accepted
     assert row(m, "op2").state == DONE
-
-
-def test_a_run_has_a_bound_on_its_size() -> None:
-    m = cluster(nodes=40)
-    command = _run(*(f"n{number}" for number in range(1, 41)))
-    command.operation_start.operation.run.spec.argv.append(b"x" * 200_000)
-    assert m.one(command).accepted
-    command.operation_start.operation.run.spec.argv.append(b"x" * 20_000)
-    command.operation_start.operation.id = "op2"
-    assert m.one(command).code == Code.TOO_LARGE
 
 
 def test_a_bound_on_what_is_under_way() -> None:
@@ -385,15 +346,6 @@ def test_long_words_are_cut() -> None:
     m.one(Command(operation_advance=OperationAdvance(id="op1", begin=True, stop=True, outcome="x" * 1000)))
     assert len(row(m).outcome) == 300
     assert m.one(Command(operation_stop=OperationStop(id="op1", reason="x" * 201))).code == Code.INVALID
-
-
-def _run(*nodes: str) -> Command:
-    m = Machine()
-    operation = Operation(id="op1", kind=types_pb2.OPERATION_KIND_RUN)
-    operation.run.nodes.extend(nodes)
-    operation.run.name = "uptime"
-    operation.run.spec.CopyFrom(m.submission().spec)
-    return Command(operation_start=OperationStart(operation=operation))
 
 
 def test_letters_without_a_report_have_a_cause_too() -> None:

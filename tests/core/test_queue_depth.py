@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from cortex.v1 import types_pb2
-from cortex.v1.log_pb2 import Command, OperationStart, SettingsChange
-from cortex.v1.types_pb2 import Operation
+from cortex.v1.log_pb2 import Command, SettingsChange
 from node.core.faults import Code
 from tests.core.cluster import Machine, cluster
+from tests.core.operating import run_on
 
 
 def setting(m: Machine, name: str, value: str) -> None:
     assert m.one(Command(settings_change=SettingsChange(name=name, value=value))).accepted
 
 
-def run_on(m: Machine, *nodes: str) -> Command:
-    operation = Operation(id="op1", kind=types_pb2.OPERATION_KIND_RUN)
-    operation.run.nodes.extend(nodes)
-    operation.run.name = "uptime"
-    operation.run.spec.CopyFrom(m.submission().spec)
-    return Command(operation_start=OperationStart(operation=operation))
-
-
 def test_a_run_on_nodes_is_a_submission() -> None:
     m = cluster(nodes=2)
     setting(m, "max_queue_depth", "1")
-    reply = m.one(run_on(m, "n1", "n2"))
+    reply = m.one(run_on("n1", "n2"))
     assert reply.code == Code.QUEUE_FULL
     assert reply.message.startswith("0 tasks have not ended and 2 more would pass max_queue_depth, which is 1.")
     assert not m.state.tasks
