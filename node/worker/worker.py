@@ -57,7 +57,6 @@ class WorkerNode:
         self._log = structlog.get_logger(node=node.id)
         self._offload = env.make_offload("output")
         self._tasks: list[asyncio.Task[None]] = []
-        self._supervisor = supervisor
         self.output = OutputStore(
             env.data / "output",
             max_age_us=settings.output_max_age_us,
@@ -95,10 +94,6 @@ class WorkerNode:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         await self.runner.stop()
-
-    async def end_commands(self) -> None:
-        """End all commands and their supervisor; what became of them is kept and reported later."""
-        await self._supervisor.quit()
 
     async def _trim(self) -> None:
         """At once and every hour: what runs is known by now."""
