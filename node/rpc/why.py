@@ -117,9 +117,11 @@ def _past(reads: SlowReads, moment: Moment, entry_us: int) -> _Past:
 
 def _note(scene: Scene, past: _Past) -> str:
     parts = []
-    missing = sorted(scene.unsampled)
+    # One that was away or removed measured nothing, and that is what its verdict says.
+    there = [node.id for node in scene.nodes if node.online]
+    missing = sorted(scene.unsampled.intersection(there))
     if missing:
-        whose = "the nodes" if len(missing) == len(scene.nodes) else ", ".join(missing[:5])
+        whose = "the nodes" if len(missing) == len(there) else ", ".join(missing[:5])
         whose += " and others" if len(missing) > 5 and whose != "the nodes" else ""
         parts.append(
             f"What {whose} measured then is not kept by this leader: memory, disk, games and scores are not judged."
