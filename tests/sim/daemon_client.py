@@ -83,7 +83,7 @@ def some_task(rng: random.Random) -> pb.TaskRequest:
         return _keyed_task(rng)
     milliseconds = rng.choice([2, 20, 20, 200, 1000, 4000])
     exit_code = rng.choice([0, 0, 0, 1])
-    argv = [b"sim", b"%d" % milliseconds, b"%d" % exit_code]
+    argv = [rng.choice([b"sim", b"other"]), b"%d" % milliseconds, b"%d" % exit_code]
     if rng.random() < 0.1:
         argv.append(b"stubborn")
     spec = types_pb2.TaskSpec(

@@ -7,7 +7,7 @@ import random
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2
-from node.core.model import member_id
+from node.core.model import Table, member_id
 from tests.sim.daemon_client import Client, some_task
 from tests.sim.daemon_world import World
 from tests.sim.task_checks import EVERYWHERE
@@ -43,7 +43,7 @@ class Deeds:
         """One of them, at random."""
         deeds = [
             (6, self.submit_workflow),
-            (2, self.resume_workflow),
+            (4, self.resume_workflow),
             (1, self.cancel_workflow),
             (3, self.drain),
             (2, self.retry_cause),
@@ -60,12 +60,13 @@ class Deeds:
         reply = await client.change("SubmitWorkflow", request)
         if isinstance(reply, pb.SubmitWorkflowReply):
             self._workflows.append(reply.id)
+            self._world.checker.promised(Table.WORKFLOWS, reply.id)
             for member in range(reply.tasks):
                 self._world.checker.submitted(member_id(reply.id, member), request.mutation.request_id)
 
     async def resume_workflow(self, client: Client) -> None:
         if self._workflows:
-            chosen = client.random.choice(self._workflows)
+            chosen = client.random.choice(self._workflows[-5:])
             key = client.random.choice(["", "", "k0", "k2"])
             request = pb.ResumeWorkflowRequest(mutation=client.mutation(), id=chosen, key=key)
             await client.change("ResumeWorkflow", request)
@@ -88,7 +89,7 @@ class Deeds:
         )
         reply = await client.change("DrainNode", request)
         if isinstance(reply, pb.DrainNodeReply):
-            self._operations.append(reply.operation_id)
+            self._committed(reply.operation_id)
             await asyncio.sleep(rng.uniform(0.0, 8.0))
             await self.uncordon(client, request.node)
 
@@ -124,7 +125,7 @@ class Deeds:
         request = pb.RunOnNodesRequest(mutation=client.mutation(), task=task, all=True)
         reply = await client.change("RunOnNodes", request)
         if isinstance(reply, pb.RunOnNodesReply):
-            self._operations.append(reply.operation_id)
+            self._committed(reply.operation_id)
             for task_id in reply.task_ids:
                 self._world.checker.submitted(task_id, request.mutation.request_id)
 
@@ -135,7 +136,11 @@ class Deeds:
 
     def _started(self, reply: object) -> None:
         if isinstance(reply, pb.MutationReply):
-            self._operations.append(reply.operation_id)
+            self._committed(reply.operation_id)
+
+    def _committed(self, operation: str) -> None:
+        self._operations.append(operation)
+        self._world.checker.promised(Table.OPERATIONS, operation)
 
 
 def some_workflow(rng: random.Random, request: pb.SubmitWorkflowRequest) -> None:
@@ -151,7 +156,7 @@ def some_workflow(rng: random.Random, request: pb.SubmitWorkflowRequest) -> None
         item.depends_on.extend(f"k{other}" for other in range(number) if rng.random() < 0.4)
         if item.depends_on:
             item.rule = rng.choice(_RULES)
-            if rng.random() < 0.2:
+            if rng.random() < 0.35:
                 item.condition = f"parent.{item.depends_on[0]}.exitCode === 0"
     if rng.random() < 0.3:
         last = request.tasks.add(key="last", task=some_task(rng))

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from unittest.mock import patch
 
 import structlog
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2
-from cortex.v1.log_pb2 import Command, SettingsChange
-from node.core.faults import Fault
-from node.core.model import LIVE
-from node.leader import history
-from node.link import Caller, LinkClosed
+from node.core.model import LIVE, Table
+from node.core.transitions import operations as transitions
+from node.leader import history, operations
 from node.rpc import batch
 from tests.sim.daemon_client import Client
 from tests.sim.daemon_load import Load
+from tests.sim.daemon_nemesis import Nemesis
 from tests.sim.daemon_world import Host, World
+from tests.sim.execution_checks import ExecutionChecker
 from tests.sim.loop import SimLoop, run
 from tests.sim.net import Weather
+from tests.sim.past_checks import PastChecker
 from tests.sim.result import Result
 
 DURATION_S = 60.0
@@ -48,15 +49,27 @@ MUST_REACH = (
     "events: history_trimmed",
     "batch parts",
     "tasks trimmed",
+    "attempts used up",
+    "failures excused",
+    "dependencies looked at",
+    "moments looked at",
+    "proposed again",
+    "verdicts",
+    "stopped by a failure",
+    "skipped",
+    "nodes drained",
+    "drained letters",
+    "retry stopped",
+    "undos",
+    "double runs",
     "lost",
     "doubled",
     "reordered",
 )
-_LITTLE = {"max_ended_tasks": 40, "max_dead_letters": 15, "events_kept_s": 10}
 
 
-def run_seed(seed: int, keep_trace: bool = False) -> Result:
-    """One run, made from its seed alone."""
+def run_seed(seed: int, keep_trace: bool = False, duration_s: float = DURATION_S) -> Result:
+    """One run, made from its seed alone: `duration_s` virtual seconds of load and faults, then the end."""
     result = Result(seed, "daemons")
 
     async def main() -> None:
@@ -65,7 +78,7 @@ def run_seed(seed: int, keep_trace: bool = False) -> Result:
         rng = random.Random(f"{seed}/shape")
         world = World(loop, seed, rng.choice([3, 3, 3, 5]), rng.choice([0, 1]), keep_trace)
         structlog.configure(processors=[world.log])
-        scenario = Scenario(world)
+        scenario = Scenario(world, duration_s)
         await scenario.play()
         result.virtual_s, result.operations = loop.time(), scenario.load.operations
         result.violations, result.trace = world.violations.found, world.trace.digest()
@@ -75,151 +88,50 @@ def run_seed(seed: int, keep_trace: bool = False) -> Result:
 
     try:
         # Small and often, so that a minute sees what days see.
-        with patch.object(batch, "PART_TASKS", 2), patch.object(history, "_PASS_S", 3.0):
-            run(main, limit_s=DURATION_S + 3 * _SETTLE_S)
+        with patch.object(batch, "PART_TASKS", 2), patch.object(history, "_PASS_S", 3.0), _little_steps():
+            run(main, limit_s=duration_s + 3 * _SETTLE_S)
     finally:
         structlog.reset_defaults()
     return result
 
 
+@contextmanager
+def _little_steps() -> Iterator[None]:
+    """Steps of operations that name two tasks, so that there are several."""
+    with patch.object(transitions, "PAGE_LIMIT", 2), patch.object(operations, "PAGE_LIMIT", 2):
+        yield
+
+
 class Scenario:
     """Load and faults for a while; then everything heals, must end, and must agree."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, duration_s: float) -> None:
         self.world = world
-        self._random = random.Random(f"{world.seed}/nemesis")
-        self._over = False
-        self._jobs: list[asyncio.Task[None]] = []
+        self._duration_s = duration_s
+        self._nemesis = Nemesis(world)
         self._clients = [Client(world, number) for number in range(1, _CLIENTS + 1)]
         self.load = Load(world)
-        self._helper = Client(world, 97)
 
     async def play(self) -> None:
         world = self.world
-        world.network.weather = self._weather()
+        nemesis = self._nemesis
+        world.network.weather = nemesis.weather()
         for host in world.hosts:
             host.boot()
         if random.Random(f"{world.seed}/history").random() < 0.5:
-            self._jobs.append(asyncio.create_task(self._keep_little()))
+            nemesis.spawn(nemesis.keep_little())
+        nemesis.spawn(nemesis.echo())
         clients = [client.life.spawn(self.load.run(client)) for client in self._clients]
         watcher = Client(world, 99)
         watching = watcher.life.spawn(self.load.watch(watcher))
-        nemesis = asyncio.create_task(self._nemesis())
-        await asyncio.sleep(DURATION_S)
-        self._over = self.load.over = True
-        await asyncio.wait([nemesis, *clients])
-        for done in (nemesis, *clients, *self._jobs):
+        faults = asyncio.create_task(nemesis.run())
+        await asyncio.sleep(self._duration_s)
+        nemesis.over = self.load.over = True
+        await asyncio.wait([faults, *clients])
+        for done in (faults, *clients, *nemesis.jobs):
             await done
         await self._settle()
         watching.cancel()
-
-    # Faults
-
-    async def _nemesis(self) -> None:
-        rng = self._random
-        deeds: list[tuple[int, Callable[[], None]]] = [
-            (4, self._kill_somebody),
-            (4, self._kill_leader),
-            (4, self._lose_power),
-            (1, self._lose_all_power),
-            (3, self._cut_one_way),
-            (3, self._isolate_somebody),
-            (2, self._change_weather),
-            (1, self._jump_clock),
-            (3, self._checkpoint),
-            (2, self._quiesce),
-        ]
-        weights = [weight for weight, _ in deeds]
-        while not self._over:
-            await asyncio.sleep(rng.choice([0.5, 2.0, 5.0]) * rng.uniform(0.5, 1.5))
-            deed = rng.choices(deeds, weights)[0][1]
-            self.world.note(deed.__name__.strip("_"))
-            self.world.counts[deed.__name__.strip("_").replace("_", " ")] += 1
-            deed()
-
-    def _later(self, delay_s: float, work: Callable[[], None]) -> None:
-        async def job() -> None:
-            await asyncio.sleep(delay_s)
-            work()
-
-        self._jobs.append(asyncio.create_task(job()))
-
-    def _down(self, host: Host, *, power: bool) -> None:
-        if not host.up:
-            return
-        if power:
-            host.lose_power(forget_saves=self._random.random() < 0.5)
-        else:
-            host.kill()
-        self._later(self._random.choice([0.1, 1.0, 4.0, 10.0]), lambda: None if host.up else host.boot())
-
-    def _kill_somebody(self) -> None:
-        self._down(self._random.choice(self.world.hosts), power=False)
-
-    def _kill_leader(self) -> None:
-        leader = self.world.leader()
-        if leader is not None:
-            self._down(leader, power=self._random.random() < 0.5)
-
-    def _lose_power(self) -> None:
-        self._down(self._random.choice(self.world.hosts), power=True)
-
-    def _lose_all_power(self) -> None:
-        for host in self.world.hosts:
-            self._down(host, power=True)
-
-    def _cut_one_way(self) -> None:
-        one, other = self._random.sample(self.world.hosts, 2)
-        self.world.network.cut(one.address, other.address)
-        self._later(self._random.uniform(0.5, 8.0), self.world.network.heal)
-
-    def _isolate_somebody(self) -> None:
-        leader = self.world.leader()
-        host = leader if leader and self._random.random() < 0.5 else self._random.choice(self.world.hosts)
-        self.world.network.isolate(host.address, [other.address for other in self.world.hosts])
-        self._later(self._random.uniform(0.5, 10.0), self.world.network.heal)
-
-    def _change_weather(self) -> None:
-        self.world.network.weather = self._weather()
-
-    def _jump_clock(self) -> None:
-        host = self._random.choice(self.world.hosts)
-        host.machine.clock.skew_us = int(self._random.uniform(-20e6, 20e6))
-
-    def _checkpoint(self) -> None:
-        for host in self.world.hosts:
-            host.checkpoint()
-
-    def _quiesce(self) -> None:
-        """As before a shutdown that then does not come; not everybody may hear of it."""
-
-        async def tell(host: Host) -> None:
-            request = pb.QuiesceRequest(hold_ms=4000, wait_ms=2000)
-            with suppress(LinkClosed, Fault):
-                await self._helper.link.call(host.address, "Quiesce", request, 3.0, Caller("nemesis"))
-
-        for host in self.world.voters:
-            if self._random.random() < 0.9:
-                self._helper.life.spawn(tell(host))
-
-    async def _keep_little(self) -> None:
-        """Settings under which history is trimmed within seconds."""
-        changes = [SettingsChange(name=name, value=str(value)) for name, value in _LITTLE.items()]
-        commands = [Command(settings_change=change) for change in changes]
-        while not self._over:
-            await asyncio.sleep(1.0)
-            leader = self.world.leader()
-            if leader is None or leader.daemon is None or leader.daemon.voter is None:
-                continue
-            with suppress(Fault, TimeoutError):
-                async with asyncio.timeout(2.0):
-                    await leader.daemon.voter.replica.execute(commands, client="sim", request_id="settings")
-                    return
-
-    def _weather(self) -> Weather:
-        foul = self._random.choice([0.0, 0.0, 0.05, 0.2])
-        slow = self._random.choice([0.001, 0.001, 0.02])
-        return Weather(loss=foul, duplicate=foul / 2, reorder=foul, delay_s=(0.0002, slow))
 
     # The end
 
@@ -252,10 +164,10 @@ class Scenario:
         """A held task whose machine was lost waits for its operator."""
         while True:
             await asyncio.sleep(3.0)
-            leader = self.world.leader()
-            if leader is None or leader.daemon is None or leader.daemon.voter is None:
+            replica = self.world.serving()
+            if replica is None:
                 continue
-            lost = [task.id for task in leader.daemon.voter.replica.state.tasks.values() if task.lost_at_us]
+            lost = [task.id for task in replica.state.tasks.values() if task.lost_at_us]
             for task_id in lost:
                 self.world.counts["held tasks resolved"] += 1
                 cancel = pb.CancelTaskRequest(mutation=client.mutation(), ids=[task_id], reason="lost")
@@ -281,38 +193,44 @@ class Scenario:
             self.world.leader() is not None
             and len(indexes) == 1
             and not any(state.live_count() or state.batches or state.operations for state in states)
+            and not any(one.ended_s is None for one in self.world.executions)
         )
 
     def _unended(self) -> str:
-        leader = self.world.leader()
-        if leader is None or leader.daemon is None or leader.daemon.voter is None:
+        replica = self.world.serving()
+        if replica is None:
             return "no leader"
-        tasks = leader.daemon.voter.replica.state.tasks.values()
+        tasks = replica.state.tasks.values()
         live = [task for task in tasks if task.state in LIVE]
         return ", ".join(f"{task.id} {types_pb2.TaskState.Name(task.state)} on {task.node}" for task in live[:5])
 
     def _check(self) -> None:
-        world = self.world
+        world, checker = self.world, self.world.checker
         kinds = None
         for host in self._voters():
             assert host.daemon is not None
             assert host.daemon.voter is not None
             replica = host.daemon.voter.replica
-            log = replica.consensus.entries(0, 1 << 30)
-            world.checker.replay(log, replica.state)
-            kinds = world.checker.store(host.id, host.store, replica.state)
+            past = PastChecker(world.report, world.seed, replica.state.index)
+            rows = checker.replay(replica.consensus.entries(0, 1 << 30), replica.state, past)
+            kinds = checker.store(host.id, host.store, replica.state)
+            if host is self._voters()[0]:
+                past.compare(host.store, rows, checker.gone)
+                world.counts["moments looked at"] = past.looked
             world.counts["leaders"] = max(world.counts["leaders"], replica.term)
         if kinds is not None:
             world.counts.update({f"events: {kind}": count for kind, count in kinds.items()})
         some = self._voters()[0]
         assert some.daemon is not None
         assert some.daemon.voter is not None
-        world.checker.watched(self.load.seen, some.daemon.voter.replica.state, some.store)
-        world.checker.executions(world.executions, world.loop.time(), self.load.holds)
-        world.counts["double runs"] = world.checker.ledger(world.executions, some.store)
-        world.checker.requests()
-        world.counts.update(world.checker.reached)
-        world.counts["batch parts"] = world.checker.parts
-        world.counts["tasks trimmed"] = len(world.checker.trimmed)
+        checker.watched(self.load.seen, some.daemon.voter.replica.state, some.store)
+        executions = ExecutionChecker(world.report, world.executions, world.loop.time())
+        executions.leases(self.load.holds)
+        world.counts["dependencies looked at"] = executions.dependencies(checker.runs)
+        world.counts["double runs"] = executions.ledger(some.store, checker.runs)
+        checker.requests()
+        world.counts.update(checker.reached)
+        world.counts["batch parts"] = checker.parts
+        world.counts["tasks trimmed"] = sum(key.table is Table.TASKS for key in checker.gone)
         world.counts["commands started"] = len(world.executions)
-        world.counts["tasks acknowledged"] = len(world.checker.acknowledged)
+        world.counts["tasks acknowledged"] = len(checker.acknowledged)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections import Counter
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
@@ -11,8 +13,10 @@ import structlog
 
 from cortex.v1 import types_pb2
 from node.conditions.direct import DirectJudge
+from node.conditions.port import Answer, Question
 from node.config import Config
 from node.daemon import Daemon, Machine
+from node.replica import Replica
 from node.store.store import Store
 from tests.sim.env import SimMachine
 from tests.sim.loop import SimLoop
@@ -25,6 +29,18 @@ CLUSTER_ID = "sim"
 SLOTS = 3
 LEASE_MS = 6_000
 MARGIN_MS = 1_000
+
+
+class _Judge(DirectJudge):
+    """One that takes its time now and then, in which much may happen to what it was asked about."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._random = rng
+
+    async def judge(self, question: Question) -> Answer:
+        if self._random.random() < 0.5:
+            await asyncio.sleep(self._random.choice([0.02, 1.0, 3.0]))
+        return await super().judge(question)
 
 
 class Host:
@@ -72,7 +88,7 @@ class Host:
                 capacity=types_pb2.Requests(cpu_millis=8000, memory_bytes=1 << 34),
             ),
             environment={},
-            judge=DirectJudge(),
+            judge=_Judge(random.Random(env.random.getrandbits(64))),
         )
         self.daemon = life.call(Daemon, self._config, env, machine, CLUSTER_ID, self._open_store, self._fatal)
         if self.daemon.voter is not None:
@@ -190,3 +206,10 @@ class World:
             if host.daemon and host.daemon.voter and host.daemon.voter.replica.serving:
                 return host
         return None
+
+    def serving(self) -> Replica | None:
+        """The replica of the leader() that serves."""
+        leader = self.leader()
+        if leader is None or leader.daemon is None or leader.daemon.voter is None:
+            return None
+        return leader.daemon.voter.replica

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from cortex.v1 import types_pb2 as t
-from node.core.model import ON_NODE, Change, Key, Row, Table
+from node.core.model import ON_NODE, Key, Row, Table
+from tests.sim.replay import Step
 
 Report = Callable[[str], None]
 _STATE_OF = {
@@ -16,14 +17,15 @@ _STATE_OF = {
 
 
 class DrainChecker:
-    """Told of each entry's changes, and of the rows after it."""
+    """Told of each step."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
         self._there: dict[str, set[str]] = {}
         self.reached: Counter[str] = Counter()
 
-    def applied(self, changes: Sequence[Change], rows: Mapping[Key, Row | None]) -> None:
+    def applied(self, step: Step) -> None:
+        changes, rows = step.changes, step.rows
         for change in changes:
             old, new = change.old, change.new
             if isinstance(old, t.Task) and old.state in ON_NODE:
@@ -46,7 +48,7 @@ class DrainChecker:
             if old.spec.retry.retryable and not old.lost_at_us:
                 self._report(f"{new.id} became a dead letter of a drain although it might have moved")
 
-    def _operation(self, operation: t.Operation, rows: Mapping[Key, Row | None]) -> None:
+    def _operation(self, operation: t.Operation, rows: Mapping[Key, Row]) -> None:
         """A node is under a drain exactly as long as the drain lives, in the state that belongs to it."""
         node = rows.get(Key(Table.NODES, operation.node))
         if not isinstance(node, t.Node):
@@ -58,7 +60,7 @@ class DrainChecker:
         elif expected is not None and (node.operation, node.state) != (operation.id, expected):
             self._report(f"{node.id} is {node.state} under {node.operation!r} while drain {operation.id} lives")
 
-    def _event(self, event: t.Event, rows: Mapping[Key, Row | None]) -> None:
+    def _event(self, event: t.Event, rows: Mapping[Key, Row]) -> None:
         if event.type == t.EVENT_TYPE_NODE_DRAINED:
             self.reached["nodes drained"] += 1
             if self._there.get(event.node):

@@ -78,6 +78,8 @@ class Processes:
         self._life: contextvars.Context | None = None
         self._boots = 0
         self._boot_id = "boot-0"
+        self.sick = False
+        """Whether whatever begins here fails."""
 
     def machine_crashed(self) -> None:
         """All commands die, all is forgotten, and the machine comes up with another boot id."""
@@ -201,7 +203,8 @@ class Processes:
                 timeout_s, self._terminate, command, int(Cause.CAUSE_TIMEOUT), command.order.kill_timeout_us
             )
         else:
-            command.timer = loop.call_later(duration_s, self._end, command, int(command.order.argv[2]), 0)
+            exit_code = 1 if self.sick else int(command.order.argv[2])
+            command.timer = loop.call_later(duration_s, self._end, command, exit_code, 0)
         self._watch_lease(command)
         self._tell(Started(command.order.key, 1, command.started_us))
 

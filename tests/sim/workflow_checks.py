@@ -1,4 +1,4 @@
-"""What must hold of workflows and operations, read off the log as it is replayed."""
+"""What must hold of workflows, read off the log as it is replayed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from cortex.v1 import types_pb2 as t
-from node.core.model import ENDED, Change, Key, Row, Table
+from cortex.v1.log_pb2 import WorkflowAdvance
+from node.core.model import ENDED, Key, Row, Table
+from tests.sim.replay import Step
 
 Report = Callable[[str], None]
 _FAILED = (t.TASK_STATE_FAILED, t.TASK_STATE_DEAD_LETTER)
@@ -15,28 +17,58 @@ _DONE, _SKIPPED = t.TASK_STATE_COMPLETED, t.TASK_STATE_SKIPPED
 
 
 class WorkflowChecker:
-    """Told of each entry's changes, and of the rows after it."""
+    """Told of each step."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._revived: Counter[tuple[str, str]] = Counter()
+        self._changed: dict[str, int] = {}  # index at which a member last ended, or lived again
         self.reached: Counter[str] = Counter()
 
-    def applied(self, changes: Sequence[Change], rows: Mapping[Key, Row | None]) -> None:
-        for change in changes:
+    def applied(self, step: Step) -> None:
+        rows = step.rows
+        for kind, command, answer in step.commands():
+            if kind == "workflow_advance" and answer.accepted:
+                self._verdict(command, rows)
+        for change in step.changes:
             old, new = change.old, change.new
             if isinstance(new, t.Task) and new.workflow_id:
-                self._member(old if isinstance(old, t.Task) else None, new, rows)
-            if isinstance(new, t.Task) and isinstance(old, t.Task) and new.operation:
-                self._revival(old, new)
+                was = old if isinstance(old, t.Task) else None
+                self._member(was, new, rows)
+                if was is None or was.run != new.run or (was.state in ENDED) != (new.state in ENDED):
+                    self._changed[new.id] = step.index
+                if was is not None and new.state in _FAILED and was.state not in ENDED:
+                    self._failed(new, rows)
             if isinstance(new, t.Workflow):
                 self._workflow(new, rows)
-            if isinstance(new, t.Operation) and (not isinstance(old, t.Operation) or old.state != new.state):
-                kind = t.OperationKind.Name(new.kind).removeprefix("OPERATION_KIND_").lower()
-                state = t.OperationState.Name(new.state).removeprefix("OPERATION_STATE_").lower()
-                self.reached[f"{kind} {state}"] += 1
+                if isinstance(old, t.Workflow) and old.state not in _LIVE and new.state in _LIVE:
+                    self._resumed(old, new)
 
-    def _member(self, old: t.Task | None, new: t.Task, rows: Mapping[Key, Row | None]) -> None:
+    def _verdict(self, command: WorkflowAdvance, rows: Mapping[Key, Row]) -> None:
+        """What a verdict was based on still stands."""
+        task = rows.get(Key(Table.TASKS, command.task))
+        assert isinstance(task, t.Task)
+        for member in task.depends_on:
+            parent = f"{task.workflow_id}.{member}"
+            if self._changed.get(parent, 0) > command.context_index:
+                self._report(
+                    f"{command.task} got a verdict of index {command.context_index}; {parent} changed since"
+                )
+        self.reached["verdicts"] += 1
+
+    def _failed(self, task: t.Task, rows: Mapping[Key, Row]) -> None:
+        """A failure stops its workflow where that is its policy."""
+        workflow = rows.get(Key(Table.WORKFLOWS, task.workflow_id))
+        if isinstance(workflow, t.Workflow) and not task.can_fail and workflow.state in _LIVE:
+            fast = workflow.policy == t.FAILURE_POLICY_FAIL_FAST
+            if fast and not (workflow.stopping or workflow.cancel_requested):
+                self._report(f"{task.id} failed, and its workflow, which is to fail fast, goes on")
+            self.reached["stopped by a failure"] += fast
+
+    def _resumed(self, old: t.Workflow, new: t.Workflow) -> None:
+        if new.run != old.run + 1:
+            self._report(f"workflow {new.id} lives again as run {new.run}, after run {old.run}")
+
+    def _member(self, old: t.Task | None, new: t.Task, rows: Mapping[Key, Row]) -> None:
         """Nothing leaves PENDING before all that it depends on has ended, and only where its rule lets it."""
         left = old.state if old is not None else t.TASK_STATE_PENDING
         if left != t.TASK_STATE_PENDING or new.state not in (t.TASK_STATE_QUEUED, _SKIPPED):
@@ -53,14 +85,7 @@ class WorkflowChecker:
         else:
             self.reached["skipped" if new.state == _SKIPPED else "released"] += bool(parents)
 
-    def _revival(self, old: t.Task, new: t.Task) -> None:
-        """An operation enqueues each letter once."""
-        if old.state in _FAILED and new.state in (t.TASK_STATE_QUEUED, t.TASK_STATE_PENDING):
-            self._revived[new.operation, new.id] += 1
-            if self._revived[new.operation, new.id] > 1:
-                self._report(f"operation {new.operation} revived {new.id} twice")
-
-    def _workflow(self, workflow: t.Workflow, rows: Mapping[Key, Row | None]) -> None:
+    def _workflow(self, workflow: t.Workflow, rows: Mapping[Key, Row]) -> None:
         """What it counts is what its tasks are, and it ends with the last of them."""
         members = [rows.get(Key(Table.TASKS, f"{workflow.id}.{member}")) for member in range(workflow.count)]
         tasks = [member for member in members if isinstance(member, t.Task)]
