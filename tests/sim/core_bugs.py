@@ -8,11 +8,11 @@ from typing import Any
 from unittest.mock import patch
 
 from cortex.v1 import types_pb2 as t
-from cortex.v1.log_pb2 import Entry, OperationAdvance, OperationStop, TaskComplete
-from node.core import machine, reads, rules
+from cortex.v1.log_pb2 import Entry, OperationAdvance, OperationStop
+from node.core import machine, reads
 from node.core.blame import Ends
 from node.core.dag import Dag
-from node.core.model import ENDED, ON_NODE, PENDING, SKIPPED, Key, Table
+from node.core.model import ENDED, PENDING, SKIPPED, Key, Table
 from node.core.state import ClusterState
 from node.core.transitions import advance, drains, end, fail, operations, restarts
 from node.core.transitions.draft import Cold, Draft, Refusal
@@ -72,14 +72,6 @@ def skip_without_cascade() -> Bug:
         return None
 
     return patch.object(advance.Play, "take", take)
-
-
-def accept_stale_verdicts() -> Bug:
-    """Apply does not ask whether what a verdict was based on still stands, nor whether it has ended."""
-    return _all(
-        patch.object(rules, "input_sha256", lambda _parents: b""),
-        patch.object(advance.Play, "is_ready", lambda _self, _task: True),
-    )
 
 
 def live_again_in_the_same_run() -> Bug:
@@ -169,21 +161,6 @@ def believe_every_blame() -> Bug:
     )
 
 
-def cancel_wins() -> Bug:
-    """What completes while its cancel is under way counts as cancelled."""
-    sound = end.complete
-
-    def complete(draft: Draft, task: t.Task, command: TaskComplete) -> Refusal | None:
-        if not task.cancel_requested:
-            return sound(draft, task, command)
-        end.cancelled(draft, task, "", command.result)
-        return None
-
-    table = machine.TASK_TABLE
-    changed = {(state, "task_complete"): table[state, "task_complete"]._replace(step=complete) for state in ON_NODE}
-    return patch.dict(table, changed)
-
-
 def tell_of_every_restart() -> Bug:
     """The ledger takes each further start for one of the same command, also after it had ended."""
     return patch.object(restarts, "over", lambda _new: None)
@@ -243,7 +220,6 @@ BUGS: Mapping[str, Callable[[], Bug]] = {
     for bug in (
         release_at_the_first_end,
         skip_without_cascade,
-        accept_stale_verdicts,
         live_again_in_the_same_run,
         fail_slowly,
         repeat_steps,
@@ -253,7 +229,6 @@ BUGS: Mapping[str, Callable[[], Bug]] = {
         forget_to_cordon,
         count_what_was_moved,
         believe_every_blame,
-        cancel_wins,
         tell_of_every_restart,
         share_locks,
         forget_members_of_live_workflows,
