@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SEEDS ?= 0..59
+JOBS ?= 2
 DATA ?= $(HOME)/.local/share/cortex/local
 
 .PHONY: setup up test lint types proto docs sim screenshots bench verify
@@ -19,7 +20,7 @@ up: setup
 	$(BIN)/cortex up --voters 3 --data '$(DATA)'
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
