@@ -60,7 +60,6 @@ MUST_REACH = (
     "nodes drained",
     "drained letters",
     "retry stopped",
-    "undos",
     "double runs",
     "lost",
     "doubled",
