@@ -51,8 +51,8 @@ class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCa
     """One cluster. Not tied to any user interface; all methods belong to one event loop.
 
     Every call raises ClusterError. `on_link` is told each change of the link, from within the loop.
-    `min_index` (log index) is sent with every read, so that it shows at least what was written before it;
-    it follows this client's own writes.
+    `min_index` (log index) is sent with every read, so that it shows at least what was written before it; it
+    follows this client's own writes, and what single rows showed, which lists may lag behind.
     """
 
     def __init__(
@@ -187,8 +187,11 @@ class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCa
 
     async def _write(self, method: str, request: Any, timeout_s: float | None = None) -> Any:
         reply = await self._call(method, request, self._timeout_s if timeout_s is None else timeout_s, writes=True)
-        self.min_index = max(self.min_index, reply.index)
+        self.saw(reply.index)
         return reply
+
+    def saw(self, index: int) -> None:
+        self.min_index = max(self.min_index, index)
 
     async def _call(self, method: str, request: Any, timeout_s: float, *, writes: bool = False) -> Any:
         """Returns the reply of the first daemon that gives one before the deadline."""

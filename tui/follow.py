@@ -122,6 +122,7 @@ class Follower:
                     for task_id in wanted - self._ended.keys():
                         self._see((await self._client.get_task(task_id)).task)
                 if self._ended.keys() >= wanted:
+                    self._client.saw(reply.index)
                     return
 
     def _see(self, task: types_pb2.Task) -> None:

@@ -315,6 +315,15 @@ async def test_reads_follow_own_writes(cortex: CommandLine, cluster: FakeCluster
     assert (method, request.freshness.min_index) == ("ListTasks", written)
 
 
+async def test_lists_show_what_was_shown_before(cortex: CommandLine, cluster: FakeCluster) -> None:
+    task_id = (await cortex("submit", "--json", "--", "true")).document["id"]
+    cluster.index += 100
+    await cortex("task", task_id)
+    await cortex("tasks")
+    method, request = cluster.calls[-1]
+    assert (method, request.freshness.min_index) == ("ListTasks", cluster.index)
+
+
 async def test_nodes_are_listed_and_shown_as_of_a_moment(cortex: CommandLine, cluster: FakeCluster) -> None:
     await cortex("nodes", "--at", "7")
     assert [(method, request.at.index) for method, request in cluster.calls[-1:]] == [("ListNodes", 7)]

@@ -31,5 +31,15 @@ class Calls:
         """Calls what changes something; its reply's index is what later reads show at least."""
         raise NotImplementedError
 
+    async def _show(self, method: str, request: Any, timeout_s: float) -> Any:
+        """Calls what shows one row, which a list may lag behind; what was shown later reads show at least."""
+        reply = await self._call(method, request, timeout_s)
+        self.saw(reply.index)
+        return reply
+
+    def saw(self, index: int) -> None:
+        """Later reads show at least the log up to `index`."""
+        raise NotImplementedError
+
     async def _call(self, method: str, request: Any, timeout_s: float, *, writes: bool = False) -> Any:
         raise NotImplementedError

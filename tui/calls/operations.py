@@ -93,5 +93,5 @@ class OperationCalls(Calls):
 
     async def get_operation(self, operation_id: str) -> cluster_pb2.GetOperationReply:
         request = cluster_pb2.GetOperationRequest(id=operation_id, freshness=self._freshness())
-        reply: cluster_pb2.GetOperationReply = await self._call("GetOperation", request, self._timeout_s)
+        reply: cluster_pb2.GetOperationReply = await self._show("GetOperation", request, self._timeout_s)
         return reply

@@ -46,7 +46,7 @@ class TaskCalls(Calls):
     async def get_task(self, task_id: str, *, at: cluster_pb2.Moment | None = None) -> cluster_pb2.GetTaskReply:
         """`at`: as it was then."""
         request = cluster_pb2.GetTaskRequest(id=task_id, freshness=self._freshness(), at=at)
-        reply: cluster_pb2.GetTaskReply = await self._call("GetTask", request, self._patience_s(at))
+        reply: cluster_pb2.GetTaskReply = await self._show("GetTask", request, self._patience_s(at))
         return reply
 
     async def list_tasks(

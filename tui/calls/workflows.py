@@ -42,7 +42,7 @@ class WorkflowCalls(Calls):
     ) -> cluster_pb2.GetWorkflowReply:
         """`at`: as it was then."""
         request = cluster_pb2.GetWorkflowRequest(id=workflow_id, freshness=self._freshness(), at=at)
-        reply: cluster_pb2.GetWorkflowReply = await self._call("GetWorkflow", request, self._patience_s(at))
+        reply: cluster_pb2.GetWorkflowReply = await self._show("GetWorkflow", request, self._patience_s(at))
         return reply
 
     async def list_workflows(
