@@ -163,6 +163,7 @@ def freezer() -> Iterator[Path]:
         pytest.skip("no freezer cgroup can be made here")
     yield folder
     (folder / "freezer.state").write_text("THAWED")
+    # A version 1 cgroup has no event for its last process going.
     while (folder / "cgroup.procs").read_text():
         time.sleep(0.01)
     folder.rmdir()
