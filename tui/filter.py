@@ -1,9 +1,12 @@
 """The filter grammar of every view. Pure.
 
 web !failed                 both: contains "web", does not contain "failed"
-/^deploy-\\d+/               a regular expression, not minding case
+/^deploy-\\d+/               a regular expression (RE2), not minding case
 state=running node!=n2      fields; `~` and `!~` match a regular expression
 cpu>90 or (mem>80 age<2h)   comparisons with units, or, parentheses
+
+A filter has at most 2,000 characters and is at most 32 deep, and no regular expression backtracks: however it is
+written, it costs a time that is linear in what is looked at.
 """
 
 from __future__ import annotations
@@ -12,11 +15,15 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import reduce
 from typing import Generic, TypeVar
+
+from tui.regex import RegexError, searcher
 
 Row = TypeVar("Row")
 Predicate = Callable[[Row], bool]
+
+MAX_CHARS = 2000
+MAX_DEPTH = 32
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<paren>[()])
@@ -96,6 +103,8 @@ def parse(source: str, text: Callable[[Row], str], fields: Mapping[str, Field[Ro
 
     `text` gives a row's searchable text in lower case.
     """
+    if len(source) > MAX_CHARS:
+        raise FilterError(f"a filter has at most {MAX_CHARS:,} characters; there is more", MAX_CHARS)
     tokens = _tokens(source)
     if not tokens:
         return None
@@ -129,14 +138,6 @@ def _unquote(text: str) -> str:
     return text
 
 
-def _either(first: Predicate[Row], second: Predicate[Row]) -> Predicate[Row]:
-    return lambda row: first(row) or second(row)
-
-
-def _both(first: Predicate[Row], second: Predicate[Row]) -> Predicate[Row]:
-    return lambda row: first(row) and second(row)
-
-
 class _Parser(Generic[Row]):
     """Recursive descent: or binds weaker than and, which may be left out; ! binds strongest."""
 
@@ -145,6 +146,7 @@ class _Parser(Generic[Row]):
     ) -> None:
         self._tokens = tokens
         self._at = 0
+        self._depth = 0
         self._text = text
         self._fields = fields
         self._end = end
@@ -169,7 +171,7 @@ class _Parser(Generic[Row]):
             parts.append(self._all())
         if len(parts) == 1:
             return parts[0]
-        return reduce(_either, parts)
+        return lambda row: any(part(row) for part in parts)
 
     def _all(self) -> Predicate[Row]:
         parts = [self._one()]
@@ -179,7 +181,7 @@ class _Parser(Generic[Row]):
             parts.append(self._one())
         if len(parts) == 1:
             return parts[0]
-        return reduce(_both, parts)
+        return lambda row: all(part(row) for part in parts)
 
     def _one(self) -> Predicate[Row]:
         token = self._peek()
@@ -187,7 +189,9 @@ class _Parser(Generic[Row]):
             raise FilterError("something is missing", self._end)
         self._at += 1
         if token.kind == "bang" or (token.kind == "word" and token.text.lower() == "not"):
+            self._deeper(token)
             inner = self._one()
+            self._depth -= 1
             return lambda row: not inner(row)
         if token.kind == "paren":
             return self._group(token)
@@ -203,21 +207,27 @@ class _Parser(Generic[Row]):
     def _group(self, token: _Token) -> Predicate[Row]:
         if token.text == ")":
             raise FilterError("unexpected )", token.column)
+        self._deeper(token)
         inner = self._any()
         if not self._is("paren", ")"):
             raise FilterError("( is never closed", token.column)
         self._at += 1
+        self._depth -= 1
         return inner
+
+    def _deeper(self, token: _Token) -> None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise FilterError(f"more than {MAX_DEPTH} deep", token.column)
 
     def _contains(self, word: str) -> Predicate[Row]:
         text = self._text
         needle = word.lower()
         return lambda row: needle in text(row)
 
-    def _search(self, pattern: re.Pattern[str]) -> Predicate[Row]:
+    def _search(self, found: Callable[[str], bool]) -> Predicate[Row]:
         text = self._text
-        search = pattern.search
-        return lambda row: search(text(row)) is not None
+        return lambda row: found(text(row))
 
     def _comparison(self, token: _Token) -> Predicate[Row]:
         field = self._fields.get(token.text.lower())
@@ -237,11 +247,11 @@ class _Parser(Generic[Row]):
         return _textual(field, token.op, _unquote(token.value).lower(), token)
 
 
-def _regex(body: str, column: int) -> re.Pattern[str]:
+def _regex(body: str, column: int) -> Callable[[str], bool]:
     try:
-        return re.compile(body, re.IGNORECASE)
-    except re.error as error:
-        raise FilterError(f"not a regular expression: {error.msg}", column) from None
+        return searcher(body)
+    except RegexError as error:
+        raise FilterError(f"not a regular expression: {error}", column) from None
 
 
 def _quantity(token: _Token) -> float:
@@ -273,6 +283,6 @@ def _textual(field: Field[Row], op: str, wanted: str, token: _Token) -> Predicat
     return lambda row: str(get(row) or "").lower() == wanted
 
 
-def _matching(field: Field[Row], pattern: re.Pattern[str], negated: bool) -> Predicate[Row]:
+def _matching(field: Field[Row], found: Callable[[str], bool], negated: bool) -> Predicate[Row]:
     get = field.get
-    return lambda row: (pattern.search(str(get(row) or "")) is not None) is not negated
+    return lambda row: found(str(get(row) or "")) is not negated

@@ -89,6 +89,46 @@ def test_errors_point_at_their_column(source: str, column: int | None, said: str
     assert said in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("source", "column", "said"),
+    [
+        ("(" * 33 + "web" + ")" * 33, 32, "32 deep"),
+        ("!" * 33 + "web", 32, "32 deep"),
+        ("web " * 600, 2000, "2,000 characters"),
+        ("/((a{0,10}){0,10}){0,100}/", 0, "repeats too much"),
+        ("/(a{1000}){1000}/", 0, "repeats too much"),
+        ("web /(?=a)/", 4, "not a regular expression"),
+        (r"web /(a)\1/", 4, "not a regular expression"),
+    ],
+)
+def test_what_would_cost_too_much_is_refused(source: str, column: int, said: str) -> None:
+    with pytest.raises(FilterError, match=said) as error:
+        matching(source)
+    assert error.value.column == column
+
+
+@pytest.mark.parametrize("source", ["/(a+)+$/", "name~(a+)+$", "/(a|aa)+$/", "/(.*)*x$/", "/(a|b|ab)*c$/"])
+def test_no_regular_expression_backtracks(source: str) -> None:
+    """A backtracking engine would need 2^20000 steps: this test ends only with one that does not."""
+    hostile = "a" * 20_000 + "!"
+    found = parse(source, str, {"name": Field[str]("name", str)})
+    assert found is not None
+    assert not found.matches(hostile)
+
+
+def test_a_filter_of_many_words_is_not_deep() -> None:
+    assert matching("we " * 600) == ["web-1", "web-2"]
+    assert matching(" or ".join(["nobody"] * 200)) == []
+
+
+def test_bytes_that_are_no_text_are_an_error_or_no_match() -> None:
+    with pytest.raises(FilterError, match="not a regular expression"):
+        matching("/\udcff/")
+    found = parse("/^a.c$/", str, FIELDS)
+    assert found is not None
+    assert not found.matches("a\udcffc")
+
+
 def test_every_field_of_every_table_is_reachable() -> None:
     from tui.columns.events import EVENTS
     from tui.columns.nodes import NODES

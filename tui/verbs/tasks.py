@@ -69,7 +69,7 @@ def tasks(
     """List tasks in all states, newest first.
 
     A filter is a word of the name, id or command, or an expression as in the console: state=running node!=n2,
-    /^deploy/ or attempt>0.
+    /^deploy/ or attempt>0. Regular expressions are those of RE2, without look-ahead and back-references.
     """
     from tui.taskfilter import list_matching
 
