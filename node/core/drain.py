@@ -25,6 +25,7 @@ from cortex.v1.types_pb2 import (
     Task,
 )
 from node.core import scheduler
+from node.core.exclusion import Exclusions
 from node.core.filters import Ask, NodeInfo, ask_of, filters_of
 from node.core.model import ASSIGNED, QUEUED, Change, Table
 from node.core.room import Room
@@ -218,21 +219,23 @@ class _Places:
         self._infos = [
             scene.queue.info(state, scene.samples, node_id) for node_id in sorted(state.nodes) if node_id != leaving
         ]
+        self._exclusions = Exclusions(self._infos)
         self._known: dict[tuple[Ask, frozenset[str]], str | None] = {}
 
     def obstacle(self, task: Task) -> str | None:
         """Why nothing takes it, in one sentence; None when it only has to wait."""
-        key = (ask_of(task.spec), frozenset(task.unstartable_nodes))
+        ask = ask_of(task.spec)
+        key = (ask, self._exclusions.of(ask, task.unstartable_nodes))
         if key not in self._known:
             self._known[key] = self._search(*key)
         return self._known[key]
 
-    def _search(self, ask: Ask, unstartable: frozenset[str]) -> str | None:
+    def _search(self, ask: Ask, excluded: frozenset[str]) -> str | None:
         filters = filters_of(ask)
         reasons: Counter[str] = Counter()
         for info in self._infos:
             reason = next((check.reason(info) for check in filters if not check.passes(info)), "")
-            reason = reason or self._beyond(info, ask, unstartable)
+            reason = reason or self._beyond(info, ask, excluded)
             if not reason:
                 return None
             reasons[reason] += 1
@@ -244,11 +247,11 @@ class _Places:
         more = "; ..." if len(reasons) > _REASONS else ""
         return f"No other node takes it: {'; '.join(parts)}{more}"[: _REASON_CHARS - 1] + "."
 
-    def _beyond(self, info: NodeInfo, ask: Ask, unstartable: frozenset[str]) -> str:
+    def _beyond(self, info: NodeInfo, ask: Ask, excluded: frozenset[str]) -> str:
         if self._reachable is not None and info.id not in self._reachable:
             return "not connected to the leader"
-        if info.id in unstartable:
-            return "could not start the command before"
+        if info.id in excluded:
+            return "it failed there before"
         room = Room(info, None, 0)
         if room.fits(ask):
             return ""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from cortex.v1.cluster_pb2 import NodeVerdict
 from cortex.v1.types_pb2 import Resources, ScoreTerms, Task
+from node.core.exclusion import Exclusions, why_excluded
 from node.core.filters import Ask, Filter, NodeInfo, ask_of, filters_of, node_info
 from node.core.model import ENDED, ON_NODE, PENDING, QUEUED, member_id
 from node.core.room import Obstacle, Room, Rooms
 from node.core.scheduler import Limits, score
 from node.core.state import ClusterState, NodeUse
+
+# Nodes that one proposal names.
+_NAMED: Final = 3
 
 
 def why(
@@ -31,13 +36,29 @@ def why(
     everywhere = _shared_obstacles(state, task, now_us)
     rooms = Rooms(state, without=int(task.state in ON_NODE))
     verdicts: list[NodeVerdict] = []
-    for node_id in sorted(state.nodes):
-        info = node_info(state.nodes[node_id], samples.get(node_id))
+    infos = [node_info(state.nodes[node_id], samples.get(node_id)) for node_id in sorted(state.nodes)]
+    excluded = _excluded(infos, ask, task)
+    for info in infos:
+        node_id = info.id
         room = rooms.make_with(info, _use_without(state, node_id, task), limits.prefetch_of(node_id))
         filters = filters_of(ask, live=node_id not in unsampled)
         obstacles = [*_node_obstacles(info, room, ask, task, limits, filters), *everywhere]
+        if node_id in excluded:
+            obstacles.insert(0, excluded[node_id])
         verdicts.append(_verdict(room, ask, task.priority, obstacles))
     return verdicts
+
+
+def _excluded(infos: Sequence[NodeInfo], ask: Ask, task: Task) -> dict[str, Obstacle]:
+    """The nodes that it is kept away from since it failed there."""
+    exclusions = Exclusions(infos)
+    found = exclusions.of(ask, task.unstartable_nodes)
+    if not found:
+        return {}
+    others = exclusions.others(ask, found)
+    names = f"{len(others)} other nodes" if len(others) > _NAMED else " and ".join(others)
+    flip = f"cordon {names}: with no other node to ask it is tried on {{}} again"
+    return {node_id: Obstacle(why_excluded(task, node_id), flip.format(node_id)) for node_id in found}
 
 
 def _node_obstacles(
@@ -46,8 +67,6 @@ def _node_obstacles(
     found = [Obstacle(check.reason(info), check.flip(info)) for check in filters if not check.passes(info)]
     if info.online and limits.reachable is not None and info.id not in limits.reachable:
         found.append(Obstacle("not connected to the leader", f"reconnect {info.id}"))
-    if info.id in task.unstartable_nodes:
-        found.append(Obstacle("could not start the command before", f"retry the task once {info.id} can start it"))
     keeper = limits.kept.get(info.id, task.id)
     if keeper != task.id and ask.reserves():
         kept = f"kept for task {keeper}, which has waited longer for what it reserves"

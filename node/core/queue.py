@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from cortex.v1.types_pb2 import Resources, Task, TaskSpec
+from node.core.exclusion import NOWHERE
 from node.core.filters import Ask, Filter, NodeInfo, ask_of, node_info, thresholds, without_amounts
 from node.core.model import QUEUED, Change, Table
 from node.core.state import ClusterState
@@ -24,7 +25,6 @@ AGEING_US = 30 * 60 * 1_000_000
 _SLACK = 1_024
 # Fewer new entries than this are put in their places one by one, more of them are sorted in.
 _FEW = 64
-_NOWHERE: frozenset[str] = frozenset()
 
 
 class Entry(NamedTuple):
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
     group: Group
     priority: int
     avoid: str  # node where it failed last; empty = none
-    unstartable: frozenset[str]
+    failed_on: frozenset[str]  # nodes that it is kept away from while another could be asked
 
 
 class Shape:
@@ -281,7 +281,7 @@ class Queue:
             group,
             task.priority,
             task.node if task.attempt > 0 or task.losses > 0 else "",
-            frozenset(task.unstartable_nodes) if task.unstartable_nodes else _NOWHERE,
+            frozenset(task.unstartable_nodes) if task.unstartable_nodes else NOWHERE,
         )
         self._entries[entry.id] = entry
         group.size += 1

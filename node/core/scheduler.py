@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cortex.v1.types_pb2 import Placement, Resources, ScoreTerms
+from node.core.exclusion import NOWHERE, Exclusions
 from node.core.filters import Ask, NodeInfo, StateFilter, selectors
 from node.core.queue import AGEING_US, Common, Entry, Group, Queue, Shape
 from node.core.room import RankItem, Room, Rooms
@@ -128,13 +129,13 @@ class _Candidates:
         self._own = False
         self.closed = not shared.items  # no node can take one more; true until the pass ends
 
-    def best_for(self, entry: Entry) -> Room | None:
-        """The best node for a task that cannot start on some, and rather not runs again where it failed."""
-        if not entry.avoid and not entry.unstartable:
+    def best_for(self, entry: Entry, excluded: frozenset[str]) -> Room | None:
+        """The best node but for those `excluded`; rather not the one where it failed last."""
+        if not entry.avoid and not excluded:
             room = self._heap.first()
             if room is not None and (not self._checked or self._will_do(room)):
                 return room
-        return self._search(entry)
+        return self._search(entry, excluded)
 
     def _will_do(self, room: Room) -> bool:
         if self._own:
@@ -145,7 +146,7 @@ class _Candidates:
             return False
         return self._ask.prefetchable or room.fits(self._ask)
 
-    def _search(self, entry: Entry) -> Room | None:
+    def _search(self, entry: Entry, excluded: frozenset[str]) -> Room | None:
         """Look past the nodes that will not do; they are put back afterwards."""
         heap, aside, failed = self._heap, list[RankItem](), 0
         second: Room | None = None
@@ -155,7 +156,7 @@ class _Candidates:
                 failed += 1
             else:
                 passing = True
-                if room.info.id not in entry.unstartable:
+                if room.info.id not in excluded:
                     if room.info.id != entry.avoid:
                         break
                     second = room
@@ -165,7 +166,7 @@ class _Candidates:
         if failed >= _PATIENCE:
             self._heap = _NodeHeap([item[4] for item in heap.items if self._will_do(item[4])], self._ask)
             self._own = True
-            return self._search(entry)
+            return self._search(entry, excluded)
         self.closed = room is None and not passing
         return second if room is None else room
 
@@ -185,9 +186,10 @@ class _Pass:
         kinds = queue.kinds()
         self._rooms: list[Room] = []
         self._open = dict.fromkeys(kinds, 0)  # nodes that can take one more task of a type
-        rooms = Rooms(state)
+        rooms, infos = Rooms(state), list[NodeInfo]()
         for node_id in state.nodes if kinds else ():
             info = queue.info(state, samples, node_id)
+            infos.append(info)
             if _STATE.passes(info) and (limits.reachable is None or node_id in limits.reachable):
                 room = rooms.make(info, limits.prefetch_of(node_id))
                 takes = [kind for kind in kinds if room.open(kind)]
@@ -196,6 +198,7 @@ class _Pass:
                 if takes:
                     self._rooms.append(room)
         self._takers = sum(self._open.values())
+        self._exclusions = Exclusions(infos)
         self._names: dict[str, list[Room]] = {}
         self._taken: set[str] = set()
         self._more_use: dict[str, int] = {}
@@ -205,7 +208,7 @@ class _Pass:
     def run(self, max_placements: int) -> list[Planned]:
         planned: list[Planned] = []
         for entry, candidates in self._turns():
-            room = candidates.best_for(entry)
+            room = candidates.best_for(entry, self._excluded(entry))
             if room is not None:
                 group = entry.group
                 planned.append(Planned(entry.id, _placement(room, group.shape.ask, entry)))
@@ -215,6 +218,10 @@ class _Pass:
             elif candidates.closed:
                 self._keep_for(entry)
         return planned
+
+    def _excluded(self, entry: Entry) -> frozenset[str]:
+        failed_on = entry.failed_on
+        return self._exclusions.of(entry.group.shape.ask, failed_on) if failed_on else NOWHERE
 
     def _turns(self) -> Iterator[tuple[Entry, _Candidates]]:
         """Due tasks in order; of a group none after the first that has no node, lock or limit left."""
@@ -263,11 +270,12 @@ class _Pass:
         if len(self.kept) >= self._keep_limit or self._blocked(group):
             return
         checks = [*selectors(ask), *group.shape.thresholds]
+        excluded = self._excluded(entry)
         able = [
             (short, room.info.id, room)
             for room in self._rooms
             if not room.kept
-            and room.info.id not in entry.unstartable
+            and room.info.id not in excluded
             and room.info.slots.get(ask.type, 0)
             and (short := room.shortfall(ask)) is not None
             and all(check.passes(room.info) for check in checks)
@@ -328,7 +336,10 @@ def _placement(room: Room, ask: Ask, entry: Entry) -> Placement:
     made = room.placement(ask, entry.priority)
     free = room.counts.get(ask.type, 0) < room.info.slots.get(ask.type, 0)
     where = "with a free slot" if free else "to wait for a slot"
-    if not entry.avoid:
+    if room.info.id in entry.failed_on:
+        last = "it failed there before, and no other node could be asked"
+        made.reason = f"Best score {where}: {made.score:.1f} points; {last}."
+    elif not entry.avoid:
         made.reason = f"Best score {where}: {made.score:.1f} points."
     else:
         last = "no other node than" if entry.avoid == room.info.id else "rather than"

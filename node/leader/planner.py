@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from cortex.v1.types_pb2 import NodeState, Task
 from node.core import scheduler
 from node.core.drain import Scene, Times
-from node.core.filters import ask_of, filters_of, may_wait
+from node.core.exclusion import NOWHERE, Exclusions
+from node.core.filters import NodeInfo, ask_of, filters_of, may_wait
 from node.core.model import ASSIGNED, QUEUED, Change, Table
 from node.core.queue import Group
 from node.core.room import room_of
@@ -148,19 +149,25 @@ class Takers:
         self._roster = roster
         self._queue = queue
         self._state = state
-        self._task = task
         self._ask = ask_of(task.spec)
         self._filters = filters_of(self._ask)
+        self._excluded = NOWHERE
+        if task.unstartable_nodes:
+            self._excluded = Exclusions(map(self._info, state.nodes)).of(self._ask, task.unstartable_nodes)
 
     def __contains__(self, node_id: str) -> bool:
         known, state = self._roster.nodes.get(node_id), self._state
         if known is None or known.session is None or known.suspected or node_id not in state.nodes:
             return False
-        if node_id in self._task.unstartable_nodes:
+        if node_id in self._excluded:
             return False
-        samples = {node_id: known.resources} if known.resources is not None else {}
-        info = self._queue.info(state, samples, node_id)
+        info = self._info(node_id)
         return room_of(state, info, 0).fits(self._ask) and all(check.passes(info) for check in self._filters)
+
+    def _info(self, node_id: str) -> NodeInfo:
+        known = self._roster.nodes.get(node_id)
+        samples = {node_id: known.resources} if known is not None and known.resources is not None else {}
+        return self._queue.info(self._state, samples, node_id)
 
     def __iter__(self) -> Iterator[str]:
         return (node_id for node_id in self._roster.nodes if node_id in self)

@@ -27,7 +27,7 @@ class Reasons:
         early_us = task.scheduled_after_us - self._now_us
         reason = f"not due for {early_us / 1e6:.1f} s" if early_us > 0 else self._reason_of(task)
         if not reason and task.unstartable_nodes:
-            reason = f"could not be started on {', '.join(sorted(task.unstartable_nodes)[:5])}"
+            reason = f"could not run on {', '.join(sorted(task.unstartable_nodes)[:5])}, and waits for another node"
         if not reason:
             return task
         filled = Task()

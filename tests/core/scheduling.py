@@ -133,7 +133,7 @@ class _Book:
         ranked = []
         for node_id, there in self._state.nodes.items():
             tier = self._tier(row, there) if self._fits(row, there) else None
-            if tier is None or node_id in row.unstartable_nodes:
+            if tier is None or self._excluded(row, node_id):
                 continue
             count = len(self._on[node_id])
             score = 0.0 if row.spec.constraints.target_node else self._score(row, there)
@@ -200,6 +200,21 @@ class _Book:
         if wanted.min_memory_mb and (seen is None or seen.memory_available_bytes < wanted.min_memory_mb * 10**6):
             return False
         return not wanted.min_disk_gb or (seen is not None and seen.disk_free_bytes >= wanted.min_disk_gb * 10**9)
+
+    def _excluded(self, row: Task, node_id: str) -> bool:
+        """It failed there, and another node would suit it by what it declares."""
+        if node_id not in row.unstartable_nodes:
+            return False
+        suits = Task()
+        suits.CopyFrom(row)
+        for name in ("avoid_gaming", "min_memory_mb", "min_disk_gb"):
+            suits.spec.constraints.ClearField(name)
+        empty = _Book(ClusterState(nodes=self._state.nodes), self._samples, Limits())
+        return any(
+            empty._tier(suits, other) is not None and empty._fits(suits, other)
+            for other in self._state.nodes.values()
+            if other.id not in row.unstartable_nodes
+        )
 
     def _score(self, row: Task, there: Node) -> float:
         worth = points(self._samples.get(there.id))

@@ -269,15 +269,17 @@ def test_a_limit_key_lets_so_many_run() -> None:
     )
 
 
-def test_a_node_that_could_not_start_it_is_never_asked_again() -> None:
+def test_a_node_that_could_not_start_it_is_not_asked_again_while_there_is_another() -> None:
     state = state_of(
         node("a"), node("b"), task("t", unstartable_nodes=["a"]), task("u", unstartable_nodes=["a", "b"])
     )
-    assert places(pass_over(state, {"a": IDLE, "b": WORSE})) == {"t": "b"}
+    assert places(pass_over(state, {"a": IDLE, "b": WORSE})) == {"t": "b", "u": "a"}
 
 
 def test_one_task_without_a_node_does_not_hold_up_its_like() -> None:
-    state = state_of(node("a"), task("t0", unstartable_nodes=["a"]), task("t1"), task("t2"))
+    full = task("r")
+    full.state, full.node = RUNNING, "b"
+    state = state_of(node("a"), node("b", 1), full, task("t0", unstartable_nodes=["a"]), task("t1"), task("t2"))
     assert ids(pass_over(state, {"a": IDLE})) == ["t1", "t2"]
 
 

@@ -68,12 +68,6 @@ def running(task_id: str, **fields: Any) -> Any:
             "needs 1.5 cores more CPU",
             "request at most 1 core of CPU",
         ),
-        (
-            {},
-            {"unstartable_nodes": ["a"]},
-            "could not start the command before",
-            "retry the task once a can start it",
-        ),
     ],
 )
 def test_reason_and_flip(there: Any, wanting: Any, reason: str, flip: str) -> None:

@@ -30,10 +30,10 @@ def test_queued_tasks_get_the_reason_of_their_shape_and_rows_stay_as_they_are() 
     assert filled[0].state == QUEUED
 
 
-def test_where_a_node_would_take_its_like_it_says_where_it_could_not_start() -> None:
+def test_where_a_node_would_take_its_like_it_says_where_it_could_not_run() -> None:
     row = task("t", unstartable_nodes=["n2", "n1"])
     (filled,) = Reasons(NOW_US, from_leader([])).fill([row])
-    assert filled.reason == "could not be started on n1, n2"
+    assert filled.reason == "could not run on n1, n2, and waits for another node"
 
 
 def test_a_watch_is_told_what_is_new_what_is_else_and_what_is_over() -> None:

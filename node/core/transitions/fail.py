@@ -6,9 +6,11 @@ from contextlib import nullcontext
 
 from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import TaskEscalate, TaskFailed, TaskLost, TaskMigrate, TaskStopped
-from cortex.v1.types_pb2 import Failure, Node, Task, TaskResult
+from cortex.v1.types_pb2 import Failure, Task, TaskResult
 from node.core import checks
+from node.core.exclusion import placeable
 from node.core.faults import Code
+from node.core.filters import ask_of, node_info
 from node.core.model import DEAD_LETTER, FAILED
 from node.core.transitions import restarts
 from node.core.transitions.draft import Draft, Refusal
@@ -301,7 +303,7 @@ def _avoid(draft: Draft, task: Task, new: Task) -> bool:
     if task.node in new.unstartable_nodes:
         return False
     new.unstartable_nodes.append(task.node)
-    if any(_may_run(node, new) for node in draft.nodes()):
+    if _may_run_elsewhere(draft, new):
         return True
     new.unstartable_nodes.remove(task.node)
     return False
@@ -312,37 +314,18 @@ def _excluded(draft: Draft, task: Task, new: Task) -> bool:
     first = not task.unstartable_nodes
     if task.node not in task.unstartable_nodes:
         new.unstartable_nodes.append(task.node)
-    if any(_may_run(node, new) for node in draft.nodes()):
+    if _may_run_elsewhere(draft, new):
         return first
     # Nobody is left to try: let all of them try again, and let it count.
     del new.unstartable_nodes[:]
     return False
 
 
-def _may_run(node: Node, task: Task) -> bool:
+def _may_run_elsewhere(draft: Draft, task: Task) -> bool:
     """Whether another node could be asked to start it, as far as the log knows."""
-    if node.state != types_pb2.NODE_STATE_ACTIVE or not node.online or node.id in task.unstartable_nodes:
-        return False
-    limits, names = task.spec.constraints, {node.id, node.hostname}
-    if limits.target_node and limits.target_node not in names:
-        return False
-    if (limits.allowed_nodes and names.isdisjoint(limits.allowed_nodes)) or names & set(limits.excluded_nodes):
-        return False
-    wanted, capacity = task.spec.requests, node.capacity
-    if limits.requires_gpu and not limits.target_node and not capacity.gpus:
-        return False
-    if (
-        wanted.cpu_millis > capacity.cpu_millis
-        or wanted.memory_bytes > capacity.memory_bytes
-        or wanted.gpus > capacity.gpus
-    ):
-        return False
-    if not set(limits.capabilities) <= set(node.capabilities):
-        return False
-    labels = {(label.key, value) for label in node.labels for value in ("", label.value)}
-    if limits.node_labels and not any((label.key, label.value) in labels for label in limits.node_labels):
-        return False
-    return any(offer.type == task.spec.type and offer.count > 0 for offer in node.slots)
+    ask = ask_of(task.spec)
+    others = (node_info(node, None) for node in draft.nodes() if node.id not in task.unstartable_nodes)
+    return any(placeable(info, ask) for info in others)
 
 
 def _why_never(draft: Draft, task: Task, new: Task, delay_us: int) -> str | None:
