@@ -27,7 +27,7 @@ from node.consensus.port import (
 )
 from node.core import machine, reads
 from node.core.faults import Code, Fault, no_leader, outcome_unknown
-from node.core.model import Change, Key, Row, Table, member_id, weigh
+from node.core.model import Change, Key, Row, Table, weigh
 from node.core.state import ClusterState
 from node.digests import Digests
 from node.env import Env
@@ -242,13 +242,6 @@ class Replica:
     def _row(self, table: Table, key: str) -> Row | None:
         row = self.state.get(table, key)
         return row if row is not None else self._cold([Key(table, key)])[Key(table, key)]
-
-    def members(self, workflow: Workflow) -> list[Task]:
-        """Its tasks as of the applied index, by number."""
-        keys = [Key(Table.TASKS, member_id(workflow.id, number)) for number in range(workflow.count)]
-        cold = self._cold([key for key in keys if key.id not in self.state.tasks])
-        rows = (self.state.tasks.get(key.id) or cold.get(key) for key in keys)
-        return [row for row in rows if isinstance(row, Task)]
 
     def cold_rows(self, entry: Entry) -> dict[Key, Row | None]:
         """The rows that apply would ask for and memory lacks."""

@@ -10,9 +10,11 @@ from cortex.v1 import log_pb2
 from cortex.v1.types_pb2 import Task, Workflow
 from node.core import validate, workflow
 from node.core.faults import Code, Fault
+from node.core.model import Key, Row, Table, member_id
 from node.core.transitions import workflows
 from node.core.transitions.draft import Draft, Refusal
 from node.link import Caller
+from node.replica import Replica
 from node.rpc.calls import Calls, Handlers, accepted, page_limit
 from node.rpc.errors import from_reply
 from node.rpc.history import shown
@@ -22,6 +24,8 @@ from node.store.moment_workflows import WorkflowQuery
 
 # Of one answer, whose limit is 4 MiB.
 _REPLY_BYTES = 3 * 1024 * 1024
+# Reads of a workflow that is resumed meanwhile; a live one is in memory.
+_TRIES = 3
 # What an answer that is too large leaves out, first to last; GetTask has it.
 _BULKY = ("spec", "failures", "annotations", "condition")
 
@@ -77,7 +81,7 @@ class WorkflowCalls(Calls):
         row = self._lookup.workflow(request.id)
         if moment is None:
             # A watch that goes on from this index must see all that is not in these rows.
-            index, tasks = self._state.index, self._replica.members(row)
+            index, row, tasks = await _members(self._replica, row)
             status = _status(row, await self._with_reasons(tasks, caller))
             return pb.GetWorkflowReply(status=status, index=index, age_us=self._age_us())
         was, tasks, at = await self._replica.read(lambda reads: reads.workflow_at(row.id, moment))
@@ -122,6 +126,32 @@ def _named(row: Workflow) -> Iterator[None]:
         if fault.code in (Code.WRONG_STATE, Code.NOT_FOUND):
             fault.remedy = f"Look at it with `cortex workflow show {row.id}`."
         raise
+
+
+async def _members(replica: Replica, row: Workflow) -> tuple[int, Workflow, list[Task]]:
+    """An index, and the workflow with its tasks, by number, as of then; a long ended one is read off the loop."""
+    for _ in range(_TRIES):
+        index = replica.state.index
+        row = replica.workflow(row.id) or row
+        keys = [Key(Table.TASKS, member_id(row.id, number)) for number in range(row.count)]
+        found: dict[str, Row | None] = {}
+        for key in keys:
+            live = replica.state.tasks.get(key.id)
+            waits, unsaved = replica.saver.peek(key)
+            if live is not None or waits:
+                found[key.id] = live or unsaved
+        if len(found) < len(keys):
+            stored = await _stored(replica, row.id)
+            missing = [task for task in stored if task.id not in found]
+            if any(task.modified_index > index for task in missing):
+                continue
+            found.update((task.id, task) for task in missing)
+        return index, row, [task for key in keys if isinstance(task := found.get(key.id), Task)]
+    raise Fault(Code.OVERLOADED, f"Workflow {row.id} changed while it was read.", "Ask again.")
+
+
+async def _stored(replica: Replica, workflow_id: str) -> list[Task]:
+    return await replica.read(lambda reads: reads.members(workflow_id))
 
 
 def _status(row: Workflow, tasks: list[Task]) -> pb.WorkflowStatus:

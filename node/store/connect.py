@@ -13,7 +13,7 @@ from threading import RLock
 from node.store.errors import StoreDamaged, StoreTooNew, translated
 from node.store.rows import task_operation, task_text
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 APPLICATION_ID = 0x43545831
 MEMORY = ":memory:"
 

@@ -85,6 +85,11 @@ CREATE TABLE te_workflows (
   completed_at  INTEGER NOT NULL,
   row           BLOB NOT NULL
 ) STRICT;
+-- As te_task_counts.
+CREATE TABLE te_workflow_counts (
+  state     INTEGER PRIMARY KEY,
+  workflows INTEGER NOT NULL
+) STRICT;
 CREATE INDEX te_workflows_by_state ON te_workflows (state, created_index, id);
 
 CREATE TABLE te_task_dependencies (

@@ -85,6 +85,14 @@ class SlowReads:
         with self._reading() as db:
             return workflows.list_workflows(db, self._codecs[Table.WORKFLOWS], query)
 
+    def members(self, workflow_id: str) -> list[Task]:
+        """All tasks of a workflow that are saved, in no order."""
+        codec = self._codecs[Table.TASKS]
+        sql = f"SELECT {', '.join(codec.columns)} FROM te_tasks WHERE workflow_id = ? AND workflow_id <> ''"
+        with self._reading() as db:
+            found = db.execute(sql, (workflow_id,)).fetchall()
+        return [row for values in found if isinstance(row := codec.decode(values), Task)]
+
     def recent_events(self, after_index: int) -> list[Event]:
         """The last events, oldest first, none of an entry up to `after_index`."""
         with self._reading() as db:

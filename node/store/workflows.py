@@ -10,6 +10,8 @@ from node.store.moment_workflows import WorkflowPage, WorkflowQuery
 from node.store.queries import INT_MAX, Statement, checked_limit, decode_cursor, encode_cursor, saved_index
 from node.store.rows import Codec
 
+_FOUND = "(instr(lower(w.name), ?) OR instr(w.id, ?))"
+
 
 def list_workflows(db: sqlite3.Connection, codec: Codec, query: WorkflowQuery) -> WorkflowPage:
     """Newest first. Raises Fault for a bad cursor or limit."""
@@ -17,8 +19,7 @@ def list_workflows(db: sqlite3.Connection, codec: Codec, query: WorkflowQuery) -
     rows = workflow_page(codec, query, limit + 1).rows(db)
     found = [row for values in rows[:limit] if isinstance(row := codec.decode(values), Workflow)]
     after = encode_cursor(found[-1].created_index, found[-1].id) if len(rows) > limit else ""
-    total = sum(int(statement.rows(db)[0][0]) for statement in totals(query))
-    return WorkflowPage(found, total, after, saved_index(db))
+    return WorkflowPage(found, int(total(query).rows(db)[0][0]), after, saved_index(db))
 
 
 def workflow_page(codec: Codec, query: WorkflowQuery, count: int) -> Statement:
@@ -34,11 +35,14 @@ def workflow_page(codec: Codec, query: WorkflowQuery, count: int) -> Statement:
     return Statement(sql, (*values, count))
 
 
-def totals(query: WorkflowQuery) -> list[Statement]:
-    """Statements whose counts sum to the total."""
-    return [
-        Statement(f"SELECT count(*) FROM te_workflows w WHERE {where}", wanted) for where, wanted in _arms(query)
-    ]
+def total(query: WorkflowQuery) -> Statement:
+    """The statement whose one number is the total; without a text it counts no rows."""
+    states = sorted(set(query.states))
+    among = f"state IN ({','.join('?' * len(states))})" if states else "1"
+    if not query.text:
+        return Statement(f"SELECT coalesce(sum(workflows), 0) FROM te_workflow_counts WHERE {among}", tuple(states))
+    sql = f"SELECT count(*) FROM te_workflows w WHERE {among} AND {_FOUND}"
+    return Statement(sql, (*states, query.text.lower(), query.text.lower()))
 
 
 def prefix_page(prefix: str, limit: int) -> Statement:
@@ -50,6 +54,6 @@ def prefix_page(prefix: str, limit: int) -> Statement:
 
 def _arms(query: WorkflowQuery) -> list[tuple[str, tuple[Any, ...]]]:
     text: tuple[Any, ...] = (query.text.lower(),) * 2 if query.text else ()
-    found = "(instr(lower(w.name), ?) OR instr(w.id, ?))" if query.text else "1"
+    found = _FOUND if query.text else "1"
     states = sorted(set(query.states))
     return [(f"w.state = ? AND {found}", (state, *text)) for state in states] if states else [(found, text)]

@@ -7,10 +7,11 @@ loop each return costs up to a switch interval. One row a statement reaches 200 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from cortex.v1.types_pb2 import Task
+from cortex.v1.types_pb2 import Task, Workflow
 from node.core.model import Change, Row, Table, member_id
 from node.store.rows import Codec, row_text
 
@@ -45,6 +46,9 @@ class Writer:
             self._write_texts(tasks)
             self._write_dependencies(tasks)
             self._count(tasks)
+        workflows = by_table.get(Table.WORKFLOWS)
+        if workflows:
+            self._count_workflows(workflows)
 
     def _write_table(self, codec: Codec, changes: Sequence[Change]) -> None:
         gone = [key for change in changes if _goes(change) and (key := codec.key_values(change.id))]
@@ -116,6 +120,17 @@ class Writer:
         values = [(*key, delta) for key, delta in deltas.items() if delta]
         tail = "ON CONFLICT (state, node) DO UPDATE SET tasks = tasks + excluded.tasks"
         self._insert("te_task_counts", ("state", "node", "tasks"), tail, values, tuple)
+
+    def _count_workflows(self, changes: Iterable[Change]) -> None:
+        deltas: Counter[int] = Counter()
+        for change in changes:
+            if isinstance(change.old, Workflow):
+                deltas[change.old.state] -= 1
+            if isinstance(change.new, Workflow):
+                deltas[change.new.state] += 1
+        values = [(state, delta) for state, delta in deltas.items() if delta]
+        tail = "ON CONFLICT (state) DO UPDATE SET workflows = workflows + excluded.workflows"
+        self._insert("te_workflow_counts", ("state", "workflows"), tail, values, tuple)
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

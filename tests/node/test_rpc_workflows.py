@@ -2,10 +2,107 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cortex.v1 import cluster_pb2 as pb
+from cortex.v1 import types_pb2
+from cortex.v1.log_pb2 import Command, WorkflowCancel
 from cortex.v1.types_pb2 import Failure, StreamSummary, Task, TaskResult, TaskSpec, Workflow
+from node.core import workflow
+from node.core.model import CANCELLED, QUEUED
 from node.rpc.workflows import _status
+from tests.node.replica_kit import ANN, Alone, alone
 
 LIMIT_BYTES = 4 * 1024 * 1024
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path) -> AsyncIterator[Alone]:
+    async with alone(tmp_path) as made:
+        yield made
+
+
+async def two_steps(daemon: Alone) -> int:
+    """Index at which workflow `flow` stands with `first` and `second`."""
+    spec = TaskSpec(shell_command=b"true")
+    request = pb.SubmitWorkflowRequest(
+        name="flow",
+        tasks=[
+            pb.WorkflowTaskRequest(key="first", task=pb.TaskRequest(spec=spec)),
+            pb.WorkflowTaskRequest(key="second", task=pb.TaskRequest(spec=spec), depends_on=["first"]),
+        ],
+    )
+    submit = workflow.complete(request, "flow")
+    return (await daemon.do(Command(workflow_submit=submit), actor="ann", request_id="r1")).index
+
+
+async def ended(daemon: Alone) -> int:
+    """Index at which `flow` has ended, is saved, and has left memory."""
+    index = (
+        await daemon.do(Command(workflow_cancel=WorkflowCancel(id="flow")), actor="ann", request_id="r2")
+    ).index
+    await daemon.replica.saved_through(index)
+    assert not daemon.replica.state.tasks
+    return index
+
+
+async def test_a_live_workflow_is_shown_from_memory(daemon: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = await two_steps(daemon)
+    monkeypatch.setattr(daemon.replica.store.reads, "members", None)
+    reply = await daemon.workflows.get(pb.GetWorkflowRequest(id="flow"), ANN)
+    assert [task.task_key for task in reply.status.tasks] == ["first", "second"]
+    assert reply.status.tasks[0].state == QUEUED
+    assert reply.index == index
+
+
+async def test_an_ended_workflow_is_not_read_on_the_loop(daemon: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
+    await two_steps(daemon)
+    index = await ended(daemon)
+    threads: list[threading.Thread] = []
+    plain = daemon.replica.store.reads.members
+
+    def spied(workflow_id: str) -> list[Task]:
+        threads.append(threading.current_thread())
+        return plain(workflow_id)
+
+    monkeypatch.setattr(daemon.replica.store.reads, "members", spied)
+    reply = await daemon.workflows.get(pb.GetWorkflowRequest(id="flow"), ANN)
+    assert [(task.task_key, task.state) for task in reply.status.tasks] == [
+        ("first", CANCELLED),
+        ("second", CANCELLED),
+    ]
+    assert reply.index == index
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+async def test_what_is_read_meanwhile_is_of_the_index_that_is_named(
+    daemon: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workflow is resumed, and that is saved, between the answer's index and the read of its tasks."""
+    await two_steps(daemon)
+    await ended(daemon)
+    read = daemon.replica.read
+    resumed: list[int] = []
+
+    async def late(work: object) -> object:
+        if not resumed:
+            reply = await daemon.workflows.resume(pb.ResumeWorkflowRequest(id="flow"), ANN)
+            resumed.append(reply.index)
+            await daemon.replica.saved_through(reply.index)
+        return await read(work)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(daemon.replica, "read", late)
+    reply = await daemon.workflows.get(pb.GetWorkflowRequest(id="flow"), ANN)
+    assert reply.index >= resumed[0]
+    assert reply.status.workflow.state == types_pb2.WORKFLOW_STATE_PENDING
+    assert reply.status.workflow.run == 2
+    assert reply.status.tasks[0].state == QUEUED
+    assert all(task.modified_index <= reply.index for task in reply.status.tasks)
 
 
 def tasks(count: int, **fields: object) -> list[Task]:

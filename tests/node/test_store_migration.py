@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cortex.v1.types_pb2 import Node, Task
+from cortex.v1.types_pb2 import Node, Task, Workflow
 from node.core.model import COMPLETED, DEAD_LETTER, QUEUED, RUNNING, Change, Key, Table
 from node.store import Store, StoreDamaged, TaskQuery
 from node.store import connect as connect_module
 from node.store.connect import SCHEMA_VERSION
+from node.store.moment_workflows import WorkflowQuery
 
 V1 = Path(__file__).with_name("store_v1.sql")
 
@@ -59,6 +60,7 @@ def test_the_operation_of_a_task_is_found_after_it_got_a_column(tmp_path: Path) 
     store.save([Change(Table.TASKS, row.id, None, row) for row in rows], 5, 1, 1, 0)
     store.close()
     with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE te_workflow_counts")
         db.execute("DROP INDEX te_tasks_by_operation")
         db.execute("ALTER TABLE te_tasks DROP COLUMN operation")
         for row in rows:
@@ -68,6 +70,23 @@ def test_the_operation_of_a_task_is_found_after_it_got_a_column(tmp_path: Path) 
     store.open()
     assert [row.id for row in store.list_tasks(TaskQuery(operation="op")).tasks] == ["t3", "t1"]
     assert list(store.get([Key(Table.TASKS, "t3")]).values()) == [rows[2]]
+    store.close()
+
+
+def test_workflows_are_counted_after_their_counts_got_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    rows = [Workflow(id=f"w{n}", state=2 if n % 3 else 3, created_index=n) for n in range(1, 8)]
+    store = Store(path)
+    store.open()
+    store.save([Change(Table.WORKFLOWS, row.id, None, row) for row in rows], 8, 1, 1, 0)
+    store.close()
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE te_workflow_counts")
+        db.execute("UPDATE meta SET schema_version = 7")
+    store = Store(path)
+    store.open()
+    totals = [store.list_workflows(WorkflowQuery(states=states)).total for states in ((), (2,), (3,), (4,))]
+    assert totals == [7, 5, 2, 0]
     store.close()
 
 

@@ -76,6 +76,19 @@ def test_filters(store: Store) -> None:
     assert pages(store, text="flow", states=(RUNNING,)) == ["w0009", "w0006", "w0003", "w0000"]
 
 
+def test_totals_follow_what_comes_changes_and_goes(store: Store) -> None:
+    was = workflow(1)
+    put(store, was, workflow(2), workflow(3, DONE))
+    now = workflow(1, FAILED)
+    store.save([Change(*row_key(was), was, now)], store.saved().index + 1, 1, 1, 0)
+    gone = workflow(2)
+    store.save([Change(*row_key(gone), gone, None)], store.saved().index + 1, 1, 1, 0)
+    by_state = [store.list_workflows(WorkflowQuery(states=(state,))).total for state in (RUNNING, DONE, FAILED)]
+    assert by_state == [0, 1, 1]
+    assert store.list_workflows(WorkflowQuery(states=(DONE, FAILED, DONE))).total == 2
+    assert store.list_workflows(WorkflowQuery()).total == 2
+
+
 @pytest.mark.parametrize("query", [WorkflowQuery(limit=1001), WorkflowQuery(cursor="nonsense!")])
 def test_bad_pages_are_refused(store: Store, query: WorkflowQuery) -> None:
     with pytest.raises(Fault) as caught:
