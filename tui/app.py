@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,19 +20,24 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 
 from cortex.v1 import types_pb2
+from tui.actions.base import Question, Review
 from tui.chrome import VIEWS
 from tui.columns.base import Draw
 from tui.commands import Actions
 from tui.draw import Cell, foreign
 from tui.frontbuffer import FrontBuffer, through
 from tui.keymap import bindings, reachable, shown
+from tui.plans.base import Done, Plan
+from tui.screens.ask import AskScreen
 from tui.screens.base import ConsoleScreen
 from tui.screens.choose import ChooseScreen, Option
 from tui.screens.events import EventsScreen
 from tui.screens.help import HelpScreen
 from tui.screens.node import NodeScreen
 from tui.screens.nodes import NodesScreen
+from tui.screens.preview import PreviewScreen
 from tui.screens.queue import LettersScreen, QueueScreen
+from tui.screens.submit import SubmitScreen
 from tui.screens.task import TaskScreen
 from tui.source import LinkState, Source, SourceError
 from tui.terminal import Terminal, as_started, detect
@@ -215,6 +220,30 @@ class Console(App[int], inherit_bindings=False):
             for event in reply.events:
                 self.view.put_event(event)
 
+    # Where actions show themselves.
+
+    def preview(self, make: Callable[[], Plan], then: Callable[[Done | None], None]) -> None:
+        self.push_screen(PreviewScreen(make, self.source.mutator), then)
+
+    def ask(self, question: Question, then: Callable[[str], None]) -> None:
+        def answered(answer: str | None) -> None:
+            if answer is not None:
+                then(answer)
+
+        self.push_screen(AskScreen(question), answered)
+
+    def submit_form(self, review: Review) -> SubmitScreen:
+        form = SubmitScreen(review)
+        self.push_screen(form)
+        return form
+
+    def start(self, group: str, work: Coroutine[Any, Any, None]) -> None:
+        self.run_worker(work, group=group, exclusive=True)
+
+    def carried_out(self, done: Done) -> None:
+        self.clear_marks()
+        self.say(done.said, "ok")
+
     # Notes.
 
     def say(self, text: str, role: str = "text") -> None:
@@ -310,6 +339,9 @@ class Console(App[int], inherit_bindings=False):
             table.sort_by(column, not table.listing.descending if same else column.descending)
 
         self.push_screen(ChooseScreen("Sort by", options, table.sort_column.id), sort)
+
+    def open_screen(self, screen: Screen[None]) -> None:
+        self.push_screen(screen)
 
     def open_task(self, key: str, pane: str = "facts") -> None:
         self.push_screen(TaskScreen(key, pane))

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
 from tui.draw import Cell, Span, age, cell_width, count_of, foreign
-from tui.keymap import Key, keys_at
+from tui.keymap import keys_at
 from tui.keymap import shown as shown_key
+from tui.keys import Key
 from tui.text import clean, fit, width_of
 
 VIEWS: tuple[tuple[str, str, str], ...] = (

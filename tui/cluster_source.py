@@ -10,7 +10,7 @@ from typing import TypeVar
 from cortex.v1 import cluster_pb2, types_pb2
 from tui import json_view
 from tui.client import ClusterClient, ClusterError, Link
-from tui.source import LinkState, SourceError, WatchItem
+from tui.source import LinkState, Moment, SourceError, WatchItem
 
 T = TypeVar("T")
 MAX_WAITING_REPLIES = 64
@@ -59,20 +59,64 @@ class ClusterSource:
                 waiting.put_nowait(LinkState(False, address, detail=error.message, remedy=error.remedy))
                 await asyncio.sleep(REFUSED_PAUSE_S)
 
-    async def get_task(self, task_id: str) -> cluster_pb2.GetTaskReply:
-        return await _told(self._client.get_task(task_id))
+    async def get_task(self, task_id: str, *, at: Moment | None = None) -> cluster_pb2.GetTaskReply:
+        return await _told(self._client.get_task(task_id, at=at))
 
     async def list_tasks(
-        self, states: Sequence[types_pb2.TaskState.ValueType] = (), limit: int = 1000, cursor: str = ""
+        self,
+        states: Sequence[types_pb2.TaskState.ValueType] = (),
+        limit: int = 1000,
+        cursor: str = "",
+        *,
+        node: str = "",
+        workflow: str = "",
+        operation: str = "",
+        cause: str = "",
+        at: Moment | None = None,
     ) -> cluster_pb2.ListTasksReply:
-        return await _told(self._client.list_tasks(states=states, limit=limit, cursor=cursor))
+        return await _told(
+            self._client.list_tasks(
+                states=states,
+                limit=limit,
+                cursor=cursor,
+                node=node,
+                workflow=workflow,
+                operation=operation,
+                cause=cause,
+                at=at,
+            )
+        )
+
+    async def list_nodes(self, *, at: Moment | None = None) -> cluster_pb2.ListNodesReply:
+        return await _told(self._client.list_nodes(at=at))
 
     async def list_events(
-        self, *, task: str = "", node: str = "", since_us: int = 0, limit: int = 1000, cursor: str = ""
+        self,
+        *,
+        task: str = "",
+        node: str = "",
+        workflow: str = "",
+        operation: str = "",
+        actor: str = "",
+        audit: bool = False,
+        since_us: int = 0,
+        limit: int = 1000,
+        cursor: str = "",
+        at: Moment | None = None,
     ) -> cluster_pb2.ListEventsReply:
         reply = await _told(
             self._client.list_events(
-                task=task, node=node, since_us=since_us, newest_first=True, limit=limit, cursor=cursor
+                task=task,
+                node=node,
+                workflow=workflow,
+                operation=operation,
+                actor=actor,
+                audit=audit,
+                since_us=since_us,
+                newest_first=True,
+                limit=limit,
+                cursor=cursor,
+                at=at,
             )
         )
         rows = sorted(reply.events, key=json_view.event_order)
@@ -80,8 +124,42 @@ class ClusterSource:
         reply.events.extend(rows)
         return reply
 
-    async def why(self, task_id: str) -> cluster_pb2.WhyReply:
-        return await _told(self._client.why(task_id))
+    async def list_workflows(
+        self, *, limit: int = 1000, cursor: str = "", at: Moment | None = None
+    ) -> cluster_pb2.ListWorkflowsReply:
+        return await _told(self._client.list_workflows(limit=limit, cursor=cursor, at=at))
+
+    async def get_workflow(self, workflow_id: str, *, at: Moment | None = None) -> cluster_pb2.GetWorkflowReply:
+        return await _told(self._client.get_workflow(workflow_id, at=at))
+
+    async def rehearse_resume(self, workflow_id: str, key: str = "") -> Sequence[str]:
+        return (await _told(self._client.resume_workflow(workflow_id, key, dry_run=True))).ids
+
+    async def list_causes(self, limit: int = 0) -> cluster_pb2.ListCausesReply:
+        return await _told(self._client.list_causes(limit))
+
+    async def list_operations(
+        self, *, live: bool = False, limit: int = 1000, cursor: str = ""
+    ) -> cluster_pb2.ListOperationsReply:
+        return await _told(self._client.list_operations(live=live, limit=limit, cursor=cursor))
+
+    async def get_operation(self, operation_id: str) -> cluster_pb2.GetOperationReply:
+        return await _told(self._client.get_operation(operation_id))
+
+    async def rehearse_drain(self, request: cluster_pb2.DrainRequest) -> cluster_pb2.RehearseDrainReply:
+        return await _told(self._client.rehearse_drain(request))
+
+    async def diff(self, begin: Moment, end: Moment | None = None, limit: int = 0) -> cluster_pb2.DiffReply:
+        return await _told(self._client.diff(begin, end, limit))
+
+    async def list_double_runs(self, task: str = "", *, limit: int = 1000) -> cluster_pb2.ListDoubleRunsReply:
+        return await _told(self._client.list_double_runs(task, limit=limit))
+
+    async def get_settings(self) -> cluster_pb2.GetSettingsReply:
+        return await _told(self._client.get_settings())
+
+    async def why(self, task_id: str, *, at: Moment | None = None) -> cluster_pb2.WhyReply:
+        return await _told(self._client.why(task_id, at=at))
 
     async def dry_run(self, task: cluster_pb2.TaskRequest) -> Sequence[cluster_pb2.NodeVerdict]:
         return (await _told(self._client.submit(task, dry_run=True))).verdicts
@@ -118,8 +196,51 @@ class ClusterMutator:
     async def cancel(self, ids: Sequence[str], reason: str = "") -> cluster_pb2.MutationReply:
         return await _told(self._client.cancel(ids, reason))
 
-    async def retry(self, ids: Sequence[str]) -> cluster_pb2.MutationReply:
-        return await _told(self._client.retry(ids))
+    async def retry(
+        self,
+        ids: Sequence[str] = (),
+        *,
+        cause: str = "",
+        canary: bool = False,
+        edited_spec: types_pb2.TaskSpec | None = None,
+        undo_window_ms: int | None = None,
+    ) -> cluster_pb2.MutationReply:
+        return await _told(
+            self._client.retry(
+                ids, cause=cause, canary=canary, edited_spec=edited_spec, undo_window_ms=undo_window_ms
+            )
+        )
+
+    async def discard(
+        self, ids: Sequence[str], reason: str, *, cause: str = "", undo_window_ms: int | None = None
+    ) -> cluster_pb2.MutationReply:
+        return await _told(self._client.discard(ids, reason, cause=cause, undo_window_ms=undo_window_ms))
+
+    async def set_priority(
+        self, ids: Sequence[str], priority: int, *, undo_window_ms: int | None = None
+    ) -> cluster_pb2.MutationReply:
+        return await _told(self._client.set_priority(ids, priority, undo_window_ms=undo_window_ms))
+
+    async def annotate(self, task_id: str, text: str) -> cluster_pb2.MutationReply:
+        return await _told(self._client.annotate(task_id, text))
+
+    async def undo_operation(self, operation_id: str, reason: str = "") -> cluster_pb2.MutationReply:
+        return await _told(self._client.undo_operation(operation_id, reason))
+
+    async def stop_operation(self, operation_id: str, reason: str = "") -> cluster_pb2.MutationReply:
+        return await _told(self._client.stop_operation(operation_id, reason))
+
+    async def drain_node(self, request: cluster_pb2.DrainRequest) -> cluster_pb2.DrainNodeReply:
+        return await _told(self._client.drain_node(request))
+
+    async def remove_node(self, node: str, message: str = "") -> cluster_pb2.MutationReply:
+        return await _told(self._client.remove_node(node, message))
+
+    async def cancel_workflow(self, workflow_id: str, reason: str = "") -> cluster_pb2.MutationReply:
+        return await _told(self._client.cancel_workflow(workflow_id, reason))
+
+    async def resume_workflow(self, workflow_id: str, key: str = "") -> cluster_pb2.MutationReply:
+        return await _told(self._client.resume_workflow(workflow_id, key))
 
     async def cordon(self, node: str, message: str = "") -> cluster_pb2.MutationReply:
         return await _told(self._client.cordon(node, message))

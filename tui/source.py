@@ -35,27 +35,61 @@ class LinkState:
 
 
 WatchItem = cluster_pb2.WatchReply | LinkState
+Moment = cluster_pb2.Moment
 
 
 class Mutator(Protocol):
     """Calls that change the cluster. Each numbers its own request and repeats it when the outcome is unknown.
 
-    All raise SourceError.
+    `undo_window_ms` None = the cluster's own. All raise SourceError.
     """
 
     async def submit(self, task: cluster_pb2.TaskRequest) -> cluster_pb2.SubmitReply: ...
 
     async def cancel(self, ids: Sequence[str], reason: str = "") -> cluster_pb2.MutationReply: ...
 
-    async def retry(self, ids: Sequence[str]) -> cluster_pb2.MutationReply: ...
+    async def retry(
+        self,
+        ids: Sequence[str] = (),
+        *,
+        cause: str = "",
+        canary: bool = False,
+        edited_spec: types_pb2.TaskSpec | None = None,
+        undo_window_ms: int | None = None,
+    ) -> cluster_pb2.MutationReply: ...
+
+    async def discard(
+        self, ids: Sequence[str], reason: str, *, cause: str = "", undo_window_ms: int | None = None
+    ) -> cluster_pb2.MutationReply: ...
+
+    async def set_priority(
+        self, ids: Sequence[str], priority: int, *, undo_window_ms: int | None = None
+    ) -> cluster_pb2.MutationReply: ...
+
+    async def annotate(self, task_id: str, text: str) -> cluster_pb2.MutationReply: ...
+
+    async def undo_operation(self, operation_id: str, reason: str = "") -> cluster_pb2.MutationReply: ...
+
+    async def stop_operation(self, operation_id: str, reason: str = "") -> cluster_pb2.MutationReply: ...
 
     async def cordon(self, node: str, message: str = "") -> cluster_pb2.MutationReply: ...
 
     async def uncordon(self, node: str) -> cluster_pb2.MutationReply: ...
 
+    async def drain_node(self, request: cluster_pb2.DrainRequest) -> cluster_pb2.DrainNodeReply: ...
+
+    async def remove_node(self, node: str, message: str = "") -> cluster_pb2.MutationReply: ...
+
+    async def cancel_workflow(self, workflow_id: str, reason: str = "") -> cluster_pb2.MutationReply: ...
+
+    async def resume_workflow(self, workflow_id: str, key: str = "") -> cluster_pb2.MutationReply: ...
+
 
 class Source(Protocol):
-    """Calls that only read. All raise SourceError, but for watch, which never ends by itself."""
+    """Calls that only read. All raise SourceError, but for watch, which never ends by itself.
+
+    `at`: as it was then.
+    """
 
     @property
     def name(self) -> str:
@@ -69,19 +103,69 @@ class Source(Protocol):
         """
         ...
 
-    async def get_task(self, task_id: str) -> cluster_pb2.GetTaskReply: ...
+    async def get_task(self, task_id: str, *, at: Moment | None = None) -> cluster_pb2.GetTaskReply: ...
 
     async def list_tasks(
-        self, states: Sequence[types_pb2.TaskState.ValueType] = (), limit: int = 1000, cursor: str = ""
+        self,
+        states: Sequence[types_pb2.TaskState.ValueType] = (),
+        limit: int = 1000,
+        cursor: str = "",
+        *,
+        node: str = "",
+        workflow: str = "",
+        operation: str = "",
+        cause: str = "",
+        at: Moment | None = None,
     ) -> cluster_pb2.ListTasksReply: ...
 
+    async def list_nodes(self, *, at: Moment | None = None) -> cluster_pb2.ListNodesReply: ...
+
     async def list_events(
-        self, *, task: str = "", node: str = "", since_us: int = 0, limit: int = 1000, cursor: str = ""
+        self,
+        *,
+        task: str = "",
+        node: str = "",
+        workflow: str = "",
+        operation: str = "",
+        actor: str = "",
+        audit: bool = False,
+        since_us: int = 0,
+        limit: int = 1000,
+        cursor: str = "",
+        at: Moment | None = None,
     ) -> cluster_pb2.ListEventsReply:
         """The last of them, oldest first; next_cursor leads to earlier ones."""
         ...
 
-    async def why(self, task_id: str) -> cluster_pb2.WhyReply: ...
+    async def list_workflows(
+        self, *, limit: int = 1000, cursor: str = "", at: Moment | None = None
+    ) -> cluster_pb2.ListWorkflowsReply: ...
+
+    async def get_workflow(self, workflow_id: str, *, at: Moment | None = None) -> cluster_pb2.GetWorkflowReply: ...
+
+    async def rehearse_resume(self, workflow_id: str, key: str = "") -> Sequence[str]:
+        """Ids of the tasks that a resume would run again."""
+        ...
+
+    async def list_causes(self, limit: int = 0) -> cluster_pb2.ListCausesReply: ...
+
+    async def list_operations(
+        self, *, live: bool = False, limit: int = 1000, cursor: str = ""
+    ) -> cluster_pb2.ListOperationsReply: ...
+
+    async def get_operation(self, operation_id: str) -> cluster_pb2.GetOperationReply: ...
+
+    async def rehearse_drain(self, request: cluster_pb2.DrainRequest) -> cluster_pb2.RehearseDrainReply: ...
+
+    async def diff(self, begin: Moment, end: Moment | None = None, limit: int = 0) -> cluster_pb2.DiffReply:
+        """What is not the same at `end`, or now, as it was at `begin`."""
+        ...
+
+    async def list_double_runs(self, task: str = "", *, limit: int = 1000) -> cluster_pb2.ListDoubleRunsReply: ...
+
+    async def get_settings(self) -> cluster_pb2.GetSettingsReply: ...
+
+    async def why(self, task_id: str, *, at: Moment | None = None) -> cluster_pb2.WhyReply: ...
 
     async def dry_run(self, task: cluster_pb2.TaskRequest) -> Sequence[cluster_pb2.NodeVerdict]:
         """Where the task would go, without submitting it."""

@@ -72,6 +72,14 @@ def _node_text(row: NodeRow) -> str:
     return "\n".join((node.id, node.hostname, node.address, labels, node.message))
 
 
+def _workflow_text(row: types_pb2.Workflow) -> str:
+    return "\n".join((row.name, row.id, row.reason, row.actor))
+
+
+def _operation_text(row: types_pb2.Operation) -> str:
+    return "\n".join((row.id, row.node, row.actor, row.reason, row.outcome))
+
+
 def _event_text(event: types_pb2.Event) -> str:
     word = types_pb2.EventType.Name(event.type)[len("EVENT_TYPE_") :]
     return "\n".join((event.task, event.node, word, event.detail, event.actor))
@@ -84,6 +92,8 @@ class ClusterView:
     tasks: Rows[types_pb2.Task] = field(default_factory=lambda: Rows(_task_text))
     nodes: Rows[NodeRow] = field(default_factory=lambda: Rows(_node_text))
     events: Rows[types_pb2.Event] = field(default_factory=lambda: Rows(_event_text))
+    workflows: Rows[types_pb2.Workflow] = field(default_factory=lambda: Rows(_workflow_text))
+    operations: Rows[types_pb2.Operation] = field(default_factory=lambda: Rows(_operation_text))
     link: Link = field(default_factory=Link)
     index: int = 0
     term: int = 0
@@ -159,6 +169,18 @@ class ClusterView:
         if len(self._event_keys) > MAX_EVENTS:
             self.events.remove(self._event_keys.popleft())
 
+    def put_workflow(self, row: types_pb2.Workflow) -> None:
+        """Keep a row unless a newer one is known."""
+        known = self.workflows.get(row.id)
+        if known is None or known.modified_index <= row.modified_index:
+            self.workflows.put(row.id, row)
+
+    def put_operation(self, row: types_pb2.Operation) -> None:
+        """Keep a row unless a newer one is known."""
+        known = self.operations.get(row.id)
+        if known is None or known.modified_index <= row.modified_index:
+            self.operations.put(row.id, row)
+
     def warm(self, count: int) -> None:
         """Prepare a part of what a filter will need."""
         for rows in (self.nodes, self.tasks, self.events):
@@ -177,20 +199,23 @@ class ClusterView:
             self._put_node(change.node)
             if self._seen is not None:
                 self._seen.add(change.node.id)
+        elif kind == "workflow":
+            self.put_workflow(change.workflow)
+        elif kind == "operation":
+            self.put_operation(change.operation)
         elif kind == "event":
             self.put_event(change.event)
         elif kind == "setting":
             self.settings[change.setting.name] = change.setting.value
         elif change.deleted_table:
-            self._delete(change.deleted_key)
+            self._delete(change.deleted_table, change.deleted_key)
 
-    def _delete(self, key: str) -> None:
-        # A deletion from the live table is how an ended task leaves the leader's memory: its last row stays shown.
-        task = self.tasks.get(key)
-        if task is not None and task.state not in ENDED:
-            self._drop_task(key)
-        elif task is None:
+    def _delete(self, table: str, key: str) -> None:
+        # A deletion from a live table is how an ended row leaves the leader's memory: it stays shown.
+        if table == "nodes":
             self.nodes.remove(key)
+        elif table == "tasks" and (task := self.tasks.get(key)) is not None and task.state not in ENDED:
+            self._drop_task(key)
 
     def _drop_task(self, key: str) -> None:
         task = self.tasks.remove(key)

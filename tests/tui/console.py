@@ -19,7 +19,7 @@ from textual._compositor import CompositorUpdate
 from textual.keys import REPLACED_KEYS, _character_to_key, _get_unicode_name_from_key
 from textual.pilot import Pilot
 
-from tests.tui.fake import FakeSource
+from tests.tui.fake_source import FakeSource
 from tui.app import Console
 from tui.terminal import Terminal
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from cortex.v1 import types_pb2
 from tests.tui import fake
 from tests.tui.console import open_console
-from tests.tui.fake import FakeSource
-from tui import plans
+from tests.tui.fake_source import FakeSource
 from tui.columns.base import Draw
 from tui.draw import UNICODE, plain
-from tui.keymap import KEYMAP
+from tui.keytable import KEYMAP
+from tui.plans import tasks as plans
 from tui.source import SourceError
 from tui.view import ClusterView
 

@@ -9,7 +9,7 @@ import pytest
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.tui import fake
 from tests.tui.console import open_console
-from tests.tui.fake import FakeSource
+from tests.tui.fake_source import FakeSource
 from tui.source import SourceError
 from tui.terminal import Terminal
 from tui.text import width_of

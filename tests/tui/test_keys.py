@@ -9,9 +9,11 @@ from textual.binding import Binding
 from textual.widgets import Input
 
 from tests.tui.console import open_console
-from tests.tui.fake import FakeSource
+from tests.tui.fake_source import FakeSource
 from tui.chrome import help_groups
-from tui.keymap import FORBIDDEN, KEYMAP, PLACES, Key, KeyConflict, bindings, check, reachable, shown_keys
+from tui.keymap import bindings, check, reachable, shown_keys
+from tui.keys import FORBIDDEN, Key, KeyConflict
+from tui.keytable import KEYMAP, PLACES
 from tui.screens.dialog import Dialog
 
 OPENINGS: dict[str, tuple[str, ...]] = {

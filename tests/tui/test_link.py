@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from cortex.v1 import cluster_pb2
 from tests.tui import fake
 from tests.tui.console import Clock, EmulatedConsole, Session, open_console
-from tests.tui.fake import FakeSource
+from tests.tui.fake_source import FakeSource
 from tui.source import LinkState, SourceError, WatchItem
 
 

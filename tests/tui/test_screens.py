@@ -7,7 +7,7 @@ import pytest
 from cortex.v1 import cluster_pb2
 from tests.tui import fake
 from tests.tui.console import check_golden, open_console
-from tests.tui.fake import FakeSource
+from tests.tui.fake_source import FakeSource
 from tui.terminal import Terminal
 
 SIZES = {"80x24": (80, 24), "200x50": (200, 50)}

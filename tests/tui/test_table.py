@@ -9,7 +9,7 @@ import pytest
 from cortex.v1 import types_pb2
 from tests.tui import fake
 from tests.tui.console import Session, open_console
-from tests.tui.fake import FakeSource
+from tests.tui.fake_source import FakeSource
 from tui.widgets.table import Table
 
 STATES = [fake.QUEUED, fake.ASSIGNED, fake.RUNNING, fake.COMPLETED, fake.FAILED, fake.DEAD]

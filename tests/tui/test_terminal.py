@@ -21,14 +21,14 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
 sys.path[:0] = [{root!r}, {proto!r}]
-from tests.tui.fake import FakeSource
+from tests.tui.fake_source import FakeSource
 from tui.app import run_console
 sys.exit(run_console(FakeSource()))
 """
 BROKEN = """
 import sys
 sys.path[:0] = [{root!r}, {proto!r}]
-from tests.tui.fake import FakeSource
+from tests.tui.fake_source import FakeSource
 from tui.app import Console, run_console
 def broken(self):
     raise RuntimeError("broken on purpose")

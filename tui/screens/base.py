@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from textual import on
 from textual.app import ComposeResult
@@ -16,14 +16,12 @@ from tui.draw import Cell, count_of, foreign
 from tui.filter import FilterError
 from tui.messages import FilterChanged, SortAsked
 from tui.rows import Rows
+from tui.shell import Shell
 from tui.themes import Palette
 from tui.widgets.filterbar import FilterBar
 from tui.widgets.lines import Lines
 from tui.widgets.output import OutputPane
 from tui.widgets.table import Table
-
-if TYPE_CHECKING:
-    from tui.app import Console
 
 
 class ConsoleScreen(Screen[None]):
@@ -34,8 +32,8 @@ class ConsoleScreen(Screen[None]):
     AUTO_FOCUS = None
 
     @property
-    def console(self) -> Console:
-        return cast("Console", self.app)
+    def console(self) -> Shell:
+        return cast(Shell, self.app)
 
     def drawing(self) -> Draw:
         return self.console.drawing()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -11,11 +11,9 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 
 from tui.columns.base import Draw
+from tui.shell import Shell
 from tui.themes import Palette
 from tui.widgets.lines import Lines
-
-if TYPE_CHECKING:
-    from tui.app import Console
 
 T = TypeVar("T")
 
@@ -27,8 +25,8 @@ class Dialog(ModalScreen[T], Generic[T]):
     AUTO_FOCUS = None
 
     @property
-    def console(self) -> Console:
-        return cast("Console", self.app)
+    def console(self) -> Shell:
+        return cast(Shell, self.app)
 
     def drawing(self) -> Draw:
         return self.console.drawing()

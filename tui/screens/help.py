@@ -8,7 +8,9 @@ from textual.widget import Widget
 
 from tui.chrome import help_groups
 from tui.draw import Cell, cell_width
-from tui.keymap import PLACES, Key, bindings, reachable, shown_keys
+from tui.keymap import bindings, reachable, shown_keys
+from tui.keys import Key
+from tui.keytable import PLACES
 from tui.screens.dialog import Dialog
 from tui.text import fit
 from tui.widgets.facts import Facts

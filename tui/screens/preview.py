@@ -10,7 +10,7 @@ from textual.widget import Widget
 
 from tui.draw import Cell, Span, foreign
 from tui.keymap import bindings
-from tui.plans import Plan
+from tui.plans.base import Done, Plan
 from tui.screens.dialog import Dialog
 from tui.source import Mutator, SourceError
 from tui.widgets.choice import Choice
@@ -20,8 +20,8 @@ from tui.widgets.lines import Lines
 MAX_OBJECT_LINES = 12
 
 
-class PreviewScreen(Dialog[str | None]):
-    """Returns what was done in one sentence, or None.
+class PreviewScreen(Dialog[Done | None]):
+    """Returns what was done, or None.
 
     The focus begins on doing nothing. `y` confirms; more than ten objects also want their number typed.
     """
@@ -58,7 +58,7 @@ class PreviewScreen(Dialog[str | None]):
 
     def _show(self) -> None:
         plan, glyphs = self.plan, self.console.glyphs
-        role = "bad" if plan.verb == "cancel" else "accent"
+        role = "bad" if plan.destroys else "accent"
         title = plan.title if plan.objects else f"Nothing to {plan.verb}"
         self.query_one("#title", Lines).show((((f" {title}", role),),))
         objects: list[Cell] = [((" ", "text"), *line) for line in plan.objects]
@@ -127,7 +127,7 @@ class PreviewScreen(Dialog[str | None]):
     @work(exclusive=True, group="mutation")
     async def carry_out(self) -> None:
         try:
-            done = await self.plan.carry_out(self._mutator())
+            done = await self.plan.call(self._mutator())
         except SourceError as error:
             self._busy = False
             self._say(f"{error.message} {error.remedy}".strip(), "bad")

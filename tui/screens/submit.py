@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from textual import events, on
 from textual.containers import Horizontal
 from textual.widget import Widget
 from textual.widgets import Input
 
-from cortex.v1 import cluster_pb2
+from tui.actions.base import Review
 from tui.draw import Cell, foreign
-from tui.plans import submit_command
+from tui.plans.submit import submit_command
 from tui.screens.dialog import Dialog
 from tui.taskspec import BadField, task_request
 from tui.widgets.lines import Lines
@@ -28,13 +28,11 @@ FIELDS: tuple[tuple[str, str, str], ...] = (
     ("key", "submit key", "none; the same key submits once"),
 )
 
-Submitted = Callable[[cluster_pb2.TaskRequest, str], None]
-
 
 class SubmitScreen(Dialog[None]):
     """Enter checks the form and hands the request on; the form stays below until the task is submitted."""
 
-    def __init__(self, review: Submitted) -> None:
+    def __init__(self, review: Review) -> None:
         super().__init__()
         self._review = review
 
@@ -73,6 +71,9 @@ class SubmitScreen(Dialog[None]):
     def say(self, text: str, role: str = "warn") -> None:
         line: Cell = ((" ", "text"), *foreign(text, role, self.console.glyphs)) if text else ()
         self.query_one("#typed", Lines).show((line,))
+
+    def close(self) -> None:
+        self.dismiss(None)
 
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:

@@ -1,0 +1,291 @@
+"""A source for the console whose stream is what the test puts into it; every change asked of it is noted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from cortex.v1 import cluster_pb2, types_pb2
+from tests.tui.fake import NOW_US, sample_events, sample_nodes, sample_tasks, terms
+from tui.source import Moment, SourceError, WatchItem
+
+Row = types_pb2.Task | types_pb2.Event | types_pb2.Node | types_pb2.Workflow | types_pb2.Operation
+
+
+class FakeMutator:
+    """Notes every call, and answers it."""
+
+    def __init__(self, source: FakeSource) -> None:
+        self._source = source
+
+    def _note(self, verb: str, *what: object) -> cluster_pb2.MutationReply:
+        if self._source.refuse is not None:
+            raise self._source.refuse
+        self._source.calls.append((verb, *what))
+        return cluster_pb2.MutationReply(operation_id=f"op-{len(self._source.calls)}", index=2000)
+
+    async def submit(self, request: cluster_pb2.TaskRequest) -> cluster_pb2.SubmitReply:
+        self._note("submit", request)
+        return cluster_pb2.SubmitReply(id="01jx00000099", index=2000)
+
+    async def cancel(self, ids: Sequence[str], reason: str = "") -> cluster_pb2.MutationReply:
+        return self._note("cancel", tuple(ids), reason)
+
+    async def retry(
+        self,
+        ids: Sequence[str] = (),
+        *,
+        cause: str = "",
+        canary: bool = False,
+        edited_spec: types_pb2.TaskSpec | None = None,
+        undo_window_ms: int | None = None,
+    ) -> cluster_pb2.MutationReply:
+        if not cause and not canary and edited_spec is None:
+            return self._note("retry", tuple(ids))
+        return self._note("retry", tuple(ids), cause, canary, edited_spec)
+
+    async def discard(
+        self, ids: Sequence[str], reason: str, *, cause: str = "", undo_window_ms: int | None = None
+    ) -> cluster_pb2.MutationReply:
+        return self._note("discard", tuple(ids), reason, cause)
+
+    async def set_priority(
+        self, ids: Sequence[str], priority: int, *, undo_window_ms: int | None = None
+    ) -> cluster_pb2.MutationReply:
+        return self._note("set_priority", tuple(ids), priority)
+
+    async def annotate(self, task_id: str, text: str) -> cluster_pb2.MutationReply:
+        return self._note("annotate", task_id, text)
+
+    async def undo_operation(self, operation_id: str, reason: str = "") -> cluster_pb2.MutationReply:
+        return self._note("undo_operation", operation_id)
+
+    async def stop_operation(self, operation_id: str, reason: str = "") -> cluster_pb2.MutationReply:
+        return self._note("stop_operation", operation_id)
+
+    async def cordon(self, node: str, message: str = "") -> cluster_pb2.MutationReply:
+        return self._note("cordon", node, message)
+
+    async def uncordon(self, node: str) -> cluster_pb2.MutationReply:
+        return self._note("uncordon", node)
+
+    async def drain_node(self, request: cluster_pb2.DrainRequest) -> cluster_pb2.DrainNodeReply:
+        self._note("drain_node", request)
+        return cluster_pb2.DrainNodeReply()
+
+    async def remove_node(self, node: str, message: str = "") -> cluster_pb2.MutationReply:
+        return self._note("remove_node", node)
+
+    async def cancel_workflow(self, workflow_id: str, reason: str = "") -> cluster_pb2.MutationReply:
+        return self._note("cancel_workflow", workflow_id, reason)
+
+    async def resume_workflow(self, workflow_id: str, key: str = "") -> cluster_pb2.MutationReply:
+        return self._note("resume_workflow", workflow_id, key)
+
+
+class FakeSource:
+    """A source whose stream is what the test puts into it."""
+
+    name = "demo"
+
+    def __init__(
+        self,
+        tasks: Sequence[types_pb2.Task] | None = None,
+        nodes: Sequence[cluster_pb2.NodeView] | None = None,
+        events: Sequence[types_pb2.Event] | None = None,
+    ) -> None:
+        self.tasks = {row.id: row for row in (sample_tasks() if tasks is None else tasks)}
+        self.nodes = {row.node.id: row for row in (sample_nodes() if nodes is None else nodes)}
+        self.events = list(sample_events() if events is None else events)
+        self.output_replies: dict[str, list[cluster_pb2.OutputReply]] = {}
+        self.output_requests: list[cluster_pb2.OutputRequest] = []
+        self.calls: list[tuple[object, ...]] = []
+        self.mutators = 0
+        self.watches = 0
+        self.history_asked = False
+        self.workflows: dict[str, cluster_pb2.GetWorkflowReply] = {}
+        self.resumes: dict[tuple[str, str], Sequence[str]] = {}
+        self.operations: dict[str, types_pb2.Operation] = {}
+        self.causes: list[cluster_pb2.Cause] = []
+        self.rehearsal = cluster_pb2.RehearseDrainReply()
+        self.rehearsals: list[cluster_pb2.DrainRequest] = []
+        self.differences = cluster_pb2.DiffReply()
+        self.index = 1500
+        self.refuse: SourceError | None = None
+        self._stream: asyncio.Queue[WatchItem] = asyncio.Queue()
+
+    def snapshot(self) -> list[cluster_pb2.WatchReply]:
+        changes = [types_pb2.Change(node=view.node) for view in self.nodes.values()]
+        changes += [types_pb2.Change(task=row) for row in self.tasks.values() if not row.completed_at_us]
+        changes += [types_pb2.Change(workflow=reply.workflow) for reply in self.workflows.values()]
+        changes += [types_pb2.Change(operation=row) for row in self.operations.values()]
+        return [
+            cluster_pb2.WatchReply(snapshot_begin=True, index=self.index, at_us=NOW_US, leader="anvil", term=4),
+            cluster_pb2.WatchReply(
+                index=self.index, at_us=NOW_US, changes=changes, samples=self.nodes.values(), leader="anvil", term=4
+            ),
+            cluster_pb2.WatchReply(snapshot_end=True, index=self.index, at_us=NOW_US, leader="anvil", term=4),
+        ]
+
+    def push(
+        self,
+        *rows: Row,
+        samples: Sequence[cluster_pb2.NodeView] = (),
+        at_us: int = NOW_US,
+    ) -> None:
+        """Send changed rows down the stream."""
+        self.index += 1
+        changes = []
+        for row in rows:
+            if isinstance(row, types_pb2.Task):
+                self.tasks[row.id] = row
+                changes.append(types_pb2.Change(task=row))
+            elif isinstance(row, types_pb2.Node):
+                changes.append(types_pb2.Change(node=row))
+            elif isinstance(row, types_pb2.Workflow):
+                changes.append(types_pb2.Change(workflow=row))
+            elif isinstance(row, types_pb2.Operation):
+                self.operations[row.id] = row
+                changes.append(types_pb2.Change(operation=row))
+            else:
+                changes.append(types_pb2.Change(event=row))
+        self.put(
+            cluster_pb2.WatchReply(
+                index=self.index, at_us=at_us, changes=changes, samples=samples, leader="anvil", term=4
+            )
+        )
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something was pushed that the console has not taken."""
+        return not self._stream.empty()
+
+    def put(self, item: WatchItem) -> None:
+        self._stream.put_nowait(item)
+
+    async def watch(self) -> AsyncIterator[WatchItem]:
+        self.watches += 1
+        for reply in self.snapshot():
+            yield reply
+        while True:
+            yield await self._stream.get()
+
+    async def get_task(self, task_id: str, *, at: Moment | None = None) -> cluster_pb2.GetTaskReply:
+        row = self.tasks.get(task_id)
+        if row is None:
+            raise SourceError(f"no task {task_id}")
+        return cluster_pb2.GetTaskReply(
+            task=row, events=[entry for entry in self.events if entry.task == task_id], index=self.index, at=at
+        )
+
+    async def list_tasks(
+        self,
+        states: Sequence[types_pb2.TaskState.ValueType] = (),
+        limit: int = 1000,
+        cursor: str = "",
+        *,
+        node: str = "",
+        workflow: str = "",
+        operation: str = "",
+        cause: str = "",
+        at: Moment | None = None,
+    ) -> cluster_pb2.ListTasksReply:
+        rows = [
+            row for row in self.tasks.values()
+            if (not states or row.state in states) and (not node or row.node == node)
+            and (not workflow or row.workflow == workflow) and (not cause or row.fingerprint == cause)
+        ]  # fmt: skip
+        return cluster_pb2.ListTasksReply(tasks=rows[:limit], total=len(rows), index=self.index, at=at)
+
+    async def list_nodes(self, *, at: Moment | None = None) -> cluster_pb2.ListNodesReply:
+        return cluster_pb2.ListNodesReply(nodes=self.nodes.values(), index=self.index, at=at)
+
+    async def list_events(
+        self,
+        *,
+        task: str = "",
+        node: str = "",
+        workflow: str = "",
+        operation: str = "",
+        actor: str = "",
+        audit: bool = False,
+        since_us: int = 0,
+        limit: int = 1000,
+        cursor: str = "",
+        at: Moment | None = None,
+    ) -> cluster_pb2.ListEventsReply:
+        rows = [
+            entry for entry in self.events
+            if (not task or entry.task == task) and (not node or entry.node == node) and entry.at_us >= since_us
+            and (not workflow or entry.workflow == workflow) and (not audit or entry.actor)
+        ]  # fmt: skip
+        self.history_asked = True
+        return cluster_pb2.ListEventsReply(events=rows[:limit], index=self.index)
+
+    async def list_workflows(
+        self, *, limit: int = 1000, cursor: str = "", at: Moment | None = None
+    ) -> cluster_pb2.ListWorkflowsReply:
+        rows = [reply.workflow for reply in self.workflows.values()]
+        return cluster_pb2.ListWorkflowsReply(workflows=rows[:limit], total=len(rows), index=self.index, at=at)
+
+    async def get_workflow(self, workflow_id: str, *, at: Moment | None = None) -> cluster_pb2.GetWorkflowReply:
+        reply = self.workflows.get(workflow_id)
+        if reply is None:
+            raise SourceError(f"no workflow {workflow_id}")
+        return reply
+
+    async def rehearse_resume(self, workflow_id: str, key: str = "") -> Sequence[str]:
+        return self.resumes.get((workflow_id, key), ())
+
+    async def list_causes(self, limit: int = 0) -> cluster_pb2.ListCausesReply:
+        return cluster_pb2.ListCausesReply(causes=self.causes, index=self.index)
+
+    async def list_operations(
+        self, *, live: bool = False, limit: int = 1000, cursor: str = ""
+    ) -> cluster_pb2.ListOperationsReply:
+        return cluster_pb2.ListOperationsReply(operations=self.operations.values(), index=self.index)
+
+    async def get_operation(self, operation_id: str) -> cluster_pb2.GetOperationReply:
+        return cluster_pb2.GetOperationReply(operation=self.operations[operation_id], index=self.index)
+
+    async def rehearse_drain(self, request: cluster_pb2.DrainRequest) -> cluster_pb2.RehearseDrainReply:
+        self.rehearsals.append(request)
+        return self.rehearsal
+
+    async def diff(self, begin: Moment, end: Moment | None = None, limit: int = 0) -> cluster_pb2.DiffReply:
+        return self.differences
+
+    async def list_double_runs(self, task: str = "", *, limit: int = 1000) -> cluster_pb2.ListDoubleRunsReply:
+        return cluster_pb2.ListDoubleRunsReply(index=self.index)
+
+    async def get_settings(self) -> cluster_pb2.GetSettingsReply:
+        return cluster_pb2.GetSettingsReply(index=self.index)
+
+    async def why(self, task_id: str, *, at: Moment | None = None) -> cluster_pb2.WhyReply:
+        return cluster_pb2.WhyReply(
+            task=self.tasks[task_id],
+            nodes=[
+                cluster_pb2.NodeVerdict(node="anvil", eligible=False, reason="GPU 97% busy"),
+                cluster_pb2.NodeVerdict(node="birch", eligible=True, score=61.5, terms=terms(18, 34, 71, 3, 2)),
+                cluster_pb2.NodeVerdict(node="dune", eligible=False, reason="cordoned", flip="uncordon dune"),
+            ],
+            index=self.index,
+        )
+
+    async def dry_run(self, request: cluster_pb2.TaskRequest) -> Sequence[cluster_pb2.NodeVerdict]:
+        return [
+            cluster_pb2.NodeVerdict(node="birch", eligible=True, score=61.5),
+            cluster_pb2.NodeVerdict(node="cedar", eligible=True, score=58.0),
+            cluster_pb2.NodeVerdict(node="dune", eligible=False, reason="cordoned"),
+        ]
+
+    async def output(self, request: cluster_pb2.OutputRequest) -> AsyncIterator[cluster_pb2.OutputReply]:
+        self.output_requests.append(request)
+        for reply in self.output_replies.get(request.id, []):
+            yield reply
+        if request.follow:
+            await asyncio.Event().wait()
+
+    def mutator(self) -> FakeMutator:
+        self.mutators += 1
+        return FakeMutator(self)

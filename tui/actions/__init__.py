@@ -1,0 +1,1 @@
+"""What the operator can change, by area."""

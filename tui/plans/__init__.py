@@ -1,0 +1,1 @@
+"""What actions would do, shown before they are done. Pure."""

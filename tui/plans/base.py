@@ -1,0 +1,130 @@
+"""What an action would do, as a plan that can be shown, judged again and carried out. Pure.
+
+A plan names exact objects. When it is confirmed it is made anew from what is known by then: it goes ahead if the
+new one harms nothing that the shown one did not, else it is shown again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from cortex.v1 import types_pb2
+from tui.columns.base import Draw
+from tui.columns.tasks import run_us
+from tui.draw import Cell, Span, age, count_of, foreign, task_state
+from tui.source import Mutator
+from tui.text import clean, fit
+from tui.view import ENDED
+
+TYPED_COUNT_ABOVE = 10
+"""More objects than this are confirmed by typing their number."""
+MAX_SHOWN_IDS = 4
+
+Task = types_pb2.Task
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a carried out plan did."""
+
+    said: str
+    """One sentence for the operator."""
+    operation: str = ""
+    """Id of an operation that `u` can undo until it begins; empty when there is nothing to undo."""
+
+
+Call = Callable[[Mutator], Awaitable[Done]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One action on exact objects."""
+
+    verb: str
+    title: str
+    objects: tuple[Cell, ...]
+    """One line each."""
+    consequences: tuple[Cell, ...]
+    left_out: tuple[Cell, ...]
+    """Chosen objects that it will not touch, and why."""
+    command: str
+    """The same on the command line."""
+    harm: frozenset[str]
+    """What is lost or interrupted; a later plan must not exceed it."""
+    ids: tuple[str, ...]
+    call: Call
+    """Does it. Raises SourceError."""
+    count: int = 0
+    """How many things change at once, where that is not how many lines `objects` has."""
+    destroys: bool = False
+    """Whether work or a record is lost; it is drawn as a warning."""
+
+    @property
+    def typed_count(self) -> int:
+        """The number that must be typed to confirm; 0 when one key is enough."""
+        count = self.count or len(self.objects)
+        return count if count > TYPED_COUNT_ABOVE else 0
+
+    def still_covers(self, now: Plan) -> bool:
+        """Whether carrying out `now` does nothing beyond what this one showed."""
+        return set(now.ids) <= set(self.ids) and now.harm <= self.harm
+
+
+def tasks_of(count: int) -> str:
+    """`1 task`, `12 tasks`."""
+    return "1 task" if count == 1 else f"{count_of(count)} tasks"
+
+
+def nodes_of(count: int) -> str:
+    """`1 node`, `12 nodes`."""
+    return "1 node" if count == 1 else f"{count_of(count)} nodes"
+
+
+def line(role: str, *parts: str) -> Cell:
+    """Parts of one role."""
+    return tuple((part, role) for part in parts)
+
+
+def command_line(verb: str, ids: Sequence[str]) -> str:
+    """The same for a shell, with the first ids of many."""
+    shown = [clean(part) for part in ids]
+    if len(shown) > MAX_SHOWN_IDS + 1:
+        rest = len(shown) - MAX_SHOWN_IDS
+        return f"cortex {verb} {' '.join(shown[:MAX_SHOWN_IDS])} and {rest} more"
+    return f"cortex {verb} {' '.join(shown)}"
+
+
+def task_line(task: Task, draw: Draw) -> Cell:
+    """A task as an object of a plan."""
+    glyphs = draw.glyphs
+    state = task_state(task, glyphs)
+    spans: list[Span] = [(fit(text, 14), role) for text, role in state]
+    spans += [*foreign(task.name or "task", "strong", glyphs), ("  ", "text")]
+    spans += [*foreign(task.id, "dim", glyphs)]
+    if task.node and task.state not in ENDED:
+        spans += [("  on ", "dim"), *foreign(task.node, "text", glyphs)]
+    ran = run_us(task, draw.now_us)
+    if ran is not None and task.state == types_pb2.TASK_STATE_RUNNING:
+        spans += [("  for ", "dim"), (age(ran), "text")]
+    return tuple(spans)
+
+
+def missing(key: str, draw: Draw) -> Cell:
+    """A chosen object that is gone."""
+    return (*foreign(key, "dim", draw.glyphs), ("  is no longer known", "dim"))
+
+
+def split(draw: Draw, ids: Sequence[str], refusal: Callable[[Task], str]) -> tuple[list[Task], list[Cell]]:
+    """Tasks that the action concerns, and a line for each that it does not."""
+    taken: list[Task] = []
+    left: list[Cell] = []
+    for key in ids:
+        task = draw.view.tasks.get(key)
+        if task is None:
+            left.append(missing(key, draw))
+        elif why := refusal(task):
+            left.append((*task_line(task, draw), (f"  {why}", "warn")))
+        else:
+            taken.append(task)
+    return taken, left

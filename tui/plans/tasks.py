@@ -1,0 +1,100 @@
+"""Plans about tasks: cancel, retry. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cortex.v1 import types_pb2
+from tui.columns.base import Draw
+from tui.columns.tasks import run_us
+from tui.draw import Cell, age, count_of
+from tui.format import duration
+from tui.plans.base import Done, Plan, Task, command_line, line, split, task_line, tasks_of
+from tui.source import Mutator
+from tui.view import ENDED
+
+
+def cancel(draw: Draw, ids: Sequence[str]) -> Plan:
+    def refusal(task: Task) -> str:
+        if task.state in ENDED:
+            return "has ended"
+        return "is being cancelled" if task.cancel_requested else ""
+
+    taken, left = split(draw, ids, refusal)
+    running = [task for task in taken if task.state == types_pb2.TASK_STATE_RUNNING]
+    consequences: list[Cell] = []
+    if running:
+        kill_us = max(task.spec.kill_timeout_ms for task in running) * 1000
+        lost_us = sum(run_us(task, draw.now_us) or 0 for task in running)
+        grace = f" within {duration(kill_us)}" if kill_us else ""
+        consequences.append(
+            line(
+                "warn",
+                f"{tasks_of(len(running))} running: TERM now, KILL{grace}; {age(lost_us)} of work is lost.",
+            )
+        )
+    if waiting := len(taken) - len(running):
+        consequences.append(line("text", f"{tasks_of(waiting)} not started: will never run."))
+    consequences.append(line("dim", "A cancel cannot be undone; the same command can be submitted again."))
+    chosen = tuple(task.id for task in taken)
+
+    async def call(mutator: Mutator) -> Done:
+        reply = await mutator.cancel(chosen)
+        return Done(f"Cancel of {tasks_of(len(chosen))} accepted at index {count_of(reply.index)}.")
+
+    return Plan(
+        "cancel",
+        f"Cancel {tasks_of(len(taken))}",
+        tuple(task_line(task, draw) for task in taken),
+        tuple(consequences),
+        tuple(left),
+        command_line("cancel", chosen),
+        frozenset(f"{task.id} {'runs' if task in running else 'waits'}" for task in taken)
+        # A task that has not started yet may be stopped at no cost, so that much is always covered.
+        | frozenset(f"{task.id} waits" for task in taken),
+        chosen,
+        call,
+        destroys=True,
+    )
+
+
+def retry(draw: Draw, ids: Sequence[str]) -> Plan:
+    revivable = (types_pb2.TASK_STATE_DEAD_LETTER, types_pb2.TASK_STATE_FAILED)
+
+    def refusal(task: Task) -> str:
+        if task.state in revivable or task.lost_at_us:
+            return ""
+        return "ended well" if task.state == types_pb2.TASK_STATE_COMPLETED else "is not failed or dead-lettered"
+
+    taken, left = split(draw, ids, refusal)
+    consequences = [line("text", "Queued again with all their retries, as a new run of the same task.")]
+    lost = [task for task in taken if task.lost_at_us]
+    if lost:
+        consequences.append(
+            line(
+                "warn",
+                f"{tasks_of(len(lost))} on a lost machine: the command may still run there and then run twice.",
+            )
+        )
+    prints = {task.fingerprint for task in taken if task.fingerprint}
+    if len(taken) > 1 and prints:
+        causes = "1 cause" if len(prints) == 1 else f"{len(prints)} causes"
+        consequences.append(line("dim", f"They failed of {causes}; if it is still there they will fail again."))
+    consequences.append(line("dim", "A retry can be cancelled while it waits or runs."))
+    chosen = tuple(task.id for task in taken)
+
+    async def call(mutator: Mutator) -> Done:
+        reply = await mutator.retry(chosen)
+        return Done(f"{tasks_of(len(chosen)).capitalize()} queued again at index {count_of(reply.index)}.")
+
+    return Plan(
+        "retry",
+        f"Retry {tasks_of(len(taken))}",
+        tuple(task_line(task, draw) for task in taken),
+        tuple(consequences),
+        tuple(left),
+        command_line("retry", chosen),
+        frozenset(chosen) | frozenset(f"{task.id} lost" for task in lost),
+        chosen,
+        call,
+    )

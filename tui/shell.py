@@ -1,0 +1,50 @@
+"""What screens ask of the console that they are part of; the app implements it.
+
+It stands between them and `tui.app`, which knows every screen: so no screen needs to know the app.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from textual.screen import Screen
+
+from tui.actions.base import Stage
+from tui.columns.base import Draw
+from tui.commands import Actions
+from tui.draw import Cell, Glyphs
+from tui.themes import Palette
+from tui.view import ClusterView
+from tui.widgets.table import Table
+
+
+class Shell(Stage, Protocol):
+    """The console around a screen."""
+
+    view: ClusterView
+    glyphs: Glyphs
+    palette: Palette
+    actions: Actions
+    note: Cell | None
+    """A sentence in the footer, while it is shown."""
+
+    @property
+    def view_name(self) -> str:
+        """Place of the view below everything."""
+        ...
+
+    def drawing(self) -> Draw:
+        """What drawing needs; the same object until the next tick, so that all cells agree."""
+        ...
+
+    def clear_note(self) -> None: ...
+
+    def choose_sort(self, table: Table[Any]) -> None: ...
+
+    def open_screen(self, screen: Screen[None]) -> None:
+        """Put a screen on top."""
+        ...
+
+    def open_task(self, key: str, pane: str = "facts") -> None: ...
+
+    def open_node(self, key: str, pane: str = "facts") -> None: ...
