@@ -60,6 +60,7 @@ class Attempt:
         "cause",
         "cwd",
         "ended_us",
+        "error",
         "forgotten",
         "group",
         "kill_us",
@@ -92,6 +93,7 @@ class Attempt:
         self.ended_us = 0
         self.wall_us = 0
         self.cause = wire.CAUSE_NONE
+        self.error = ""
         self.kill_us = NEVER
         self.killed = False
         self.killed_us = 0
@@ -209,7 +211,7 @@ class Attempt:
         code = -1 if number else self.status >> 8
         return (
             self._final_cause(code, number),
-            "",
+            self.error,
             code,
             number,
             self.started_us,

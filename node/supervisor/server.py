@@ -14,6 +14,7 @@ from node.supervisor.capture import Capture
 from node.supervisor.channel import Channel
 from node.supervisor.family import Family
 from node.supervisor.folders import Folders
+from node.supervisor.inventory import inventory
 from node.supervisor.journal import Journal
 from node.supervisor.log import note
 from node.supervisor.reaper import Reaper
@@ -21,7 +22,6 @@ from node.supervisor.spawn import Busy, CannotStart, Spawner
 from node.supervisor.waiting import Waiting
 from node.supervisor.wake import wake_fd
 
-_RETRY_US = 100_000
 _FAMILY_US = 50_000
 # The poll's own clock stands still while the machine is suspended, the leases' clock does not.
 _LONGEST_POLL_S = 1.0
@@ -164,7 +164,8 @@ class Supervisor:
             if self._channel is not None:
                 self._dismiss(self._channel)
             self._channel = channel
-            channel.push(("inventory", self._inventory()))
+            known = inventory(self._waiting, self._attempts, self._journal.results, self._lost)
+            channel.push(("inventory", known))
             for attempt in self._attempts.values():
                 attempt.said.clear()
             self._wake_us = 0
@@ -197,17 +198,6 @@ class Supervisor:
     def _send(self, *message: object) -> None:
         if self._channel is not None:
             self._channel.push(message)
-
-    def _inventory(self) -> list[tuple[object, ...]]:
-        found: list[tuple[object, ...]] = [(key, wire.WAITING, 0, 0, ()) for key in self._waiting]
-        found += [
-            (key, wire.RUNNING, attempt.group, attempt.started_us, ())
-            for key, attempt in self._attempts.items()
-            if not attempt.forgotten
-        ]
-        found += [(key, wire.ENDED, 0, 0, result) for key, result in self._journal.results.items()]
-        found += [(key, wire.LOST, 0, 0, ()) for key in self._lost]
-        return found
 
     def _take_orders(self, orders: list[tuple[object, ...]]) -> None:
         for values in orders:
@@ -248,7 +238,7 @@ class Supervisor:
                 return
             for position, order in enumerate(batch):
                 try:
-                    self._spawn(order)
+                    self._start(order)
                 except Busy as busy:
                     self._put_back(batch[position:], str(busy))
                     return
@@ -262,28 +252,46 @@ class Supervisor:
             self._delayed = True
             self._send("delayed", why)
 
+    def _start(self, order: Order) -> None:
+        """Spawn it, or record why not. What nobody foresaw is this order's end, not its batch's. Raises Busy."""
+        try:
+            self._spawn(order)
+        except CannotStart as refusal:
+            self._cannot_start(order, str(refusal))
+        except Exception as error:
+            if isinstance(error, Busy):
+                raise
+            sys.excepthook(*sys.exc_info())
+            self._cannot_start(order, f"The supervisor failed at its start: {error!r}. See supervisor/log there.")
+
+    def _cannot_start(self, order: Order, why: str) -> None:
+        attempt = self._attempts.get(order.key)
+        if attempt is None:
+            self._waiting.ended(order)
+            self._record(order.key, unstarted(wire.CAUSE_CANNOT_START, why))
+            return
+        # It began, but nobody reads what it says.
+        attempt.error = why
+        self._stop(order.key, wire.CAUSE_CANNOT_START, 0)
+
     def _spawn(self, order: Order) -> None:
+        """Raises Busy, CannotStart and what nobody foresaw."""
         key = order.key
         own = "" if order.cwd else self._folders.take()
         try:
             env = self._family.marked(order.env)
             pid, out, err = self._spawner.spawn(order.argv, env, order.cwd or own)
-        except Busy:
+        except Exception:
             self._folders.give_back(own, order.name)
             raise
-        except CannotStart as refusal:
-            self._folders.give_back(own, order.name)
-            self._waiting.ended(order)
-            self._record(key, unstarted(wire.CAUSE_CANNOT_START, str(refusal)))
-            return
         self._delayed = False
         stdout = Capture(out, self._output_fd, f"{order.output}.out", self._cap_bytes)
         stderr = Capture(err, self._output_fd, f"{order.output}.err", self._cap_bytes)
         attempt = Attempt(order, pid, stdout, stderr, boot_us())
-        self._reaper.began(attempt)
         attempt.cwd = own
-        self._journal.spawned(key, pid)
         self._attempts[key] = self._by_pid[pid] = attempt
+        self._reaper.began(attempt)
+        self._journal.spawned(key, pid)
         for fd in (out, err):
             self._pipes[fd] = attempt
             self._epoll.register(fd, select.EPOLLIN)
