@@ -106,7 +106,7 @@ class FakeSource:
         self.workflows: dict[str, cluster_pb2.GetWorkflowReply] = {}
         self.resumes: dict[tuple[str, str], Sequence[str]] = {}
         self.operations: dict[str, types_pb2.Operation] = {}
-        self.causes: list[cluster_pb2.Cause] = []
+        self.causes: list[cluster_pb2.DeadLetterCause] = []
         self.rehearsal = cluster_pb2.RehearseDrainReply()
         self.rehearsals: list[cluster_pb2.DrainRequest] = []
         self.differences = cluster_pb2.DiffReply()
@@ -117,7 +117,7 @@ class FakeSource:
     def snapshot(self) -> list[cluster_pb2.WatchReply]:
         changes = [types_pb2.Change(node=view.node) for view in self.nodes.values()]
         changes += [types_pb2.Change(task=row) for row in self.tasks.values() if not row.completed_at_us]
-        changes += [types_pb2.Change(workflow=reply.workflow) for reply in self.workflows.values()]
+        changes += [types_pb2.Change(workflow=reply.status.workflow) for reply in self.workflows.values()]
         changes += [types_pb2.Change(operation=row) for row in self.operations.values()]
         return [
             cluster_pb2.WatchReply(snapshot_begin=True, index=self.index, at_us=NOW_US, leader="anvil", term=4),
@@ -193,7 +193,7 @@ class FakeSource:
         rows = [
             row for row in self.tasks.values()
             if (not states or row.state in states) and (not node or row.node == node)
-            and (not workflow or row.workflow == workflow) and (not cause or row.fingerprint == cause)
+            and (not workflow or row.workflow_id == workflow) and (not cause or row.fingerprint == cause)
         ]  # fmt: skip
         return cluster_pb2.ListTasksReply(tasks=rows[:limit], total=len(rows), index=self.index, at=at)
 
@@ -225,7 +225,7 @@ class FakeSource:
     async def list_workflows(
         self, *, limit: int = 1000, cursor: str = "", at: Moment | None = None
     ) -> cluster_pb2.ListWorkflowsReply:
-        rows = [reply.workflow for reply in self.workflows.values()]
+        rows = [reply.status.workflow for reply in self.workflows.values()]
         return cluster_pb2.ListWorkflowsReply(workflows=rows[:limit], total=len(rows), index=self.index, at=at)
 
     async def get_workflow(self, workflow_id: str, *, at: Moment | None = None) -> cluster_pb2.GetWorkflowReply:
