@@ -285,8 +285,8 @@ def _task_command(draft: Draft, kind: str, command: Any) -> Refusal | None:
     task_id = task_of(kind, command)
     task = draft.task(task_id)
     refusal = _task_step(draft, task, kind, command)
-    if refusal is None:
-        return None
+    if refusal is None or (kind == "task_assign" and command.express):
+        return refusal
     detail = f"{kind} refused: {refusal.message}"
     if task is not None:
         draft.event(types_pb2.EVENT_TYPE_REJECTED, task, detail)

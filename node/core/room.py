@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from cortex.v1.types_pb2 import Placement, ScoreTerms
@@ -67,6 +68,12 @@ class Room:
             self.cpu_millis = info.cpu_millis - use.cpu_millis
             self.memory_bytes = info.memory_bytes - use.memory_bytes
             self.gpus = info.gpus - use.gpus
+
+    def expect(self, coming: Mapping[int, int]) -> None:
+        """Count tasks that are on their way there, by type; they reserve nothing."""
+        for kind, count in coming.items():
+            self.counts[kind] = self.counts.get(kind, 0) + count
+            self.assigned += count
 
     def open(self, kind: int) -> bool:
         """Whether it can take one more task of a type, if that may wait there."""

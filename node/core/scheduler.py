@@ -39,6 +39,9 @@ class Limits:
     default_prefetch: int = 0
     reachable: Collection[str] | None = None  # None = all that are online
     kept: Mapping[str, str] = field(default_factory=dict)  # by the last pass: node -> task that it is kept for
+    coming: Mapping[str, Mapping[int, int]] = field(
+        default_factory=dict
+    )  # node -> type -> tasks on their way there
 
     def prefetch_of(self, node_id: str) -> int:
         return self.prefetch.get(node_id, self.default_prefetch)
@@ -192,6 +195,8 @@ class _Pass:
             infos.append(info)
             if _STATE.passes(info) and (limits.reachable is None or node_id in limits.reachable):
                 room = rooms.make(info, limits.prefetch_of(node_id))
+                if node_id in limits.coming:
+                    room.expect(limits.coming[node_id])
                 takes = [kind for kind in kinds if room.open(kind)]
                 for kind in takes:
                     self._open[kind] += 1

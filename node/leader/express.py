@@ -7,8 +7,7 @@ pass.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cortex.v1.log_pb2 import Command, TaskAssign, TaskSubmit
@@ -28,13 +27,16 @@ _NODES_MOST = 64
 class Express:
     """Nodes to which an assignment is on its way take no other: nobody knows yet what they have free."""
 
-    def __init__(self, replica: Replica, roster: Roster, planner: Planner, quiet: Quiet) -> None:
+    def __init__(
+        self, replica: Replica, roster: Roster, planner: Planner, quiet: Quiet, changed: Callable[[], None]
+    ) -> None:
+        """`changed` is called when a node may take something else after all."""
         self._replica = replica
         self._roster = roster
         self._planner = planner
         self._quiet = quiet
         self._queue = Queue()
-        self._coming: Counter[str] = Counter()
+        self._changed = changed
 
     @contextmanager
     def placing(self, submission: TaskSubmit) -> Iterator[list[Command]]:
@@ -43,12 +45,13 @@ class Express:
         if planned is None:
             yield []
             return
-        node = planned.placement.node
-        self._coming[node] += 1
+        task_id, placement = planned
+        self._planner.expect(task_id, placement.node, submission.spec.type)
         try:
-            yield [Command(task_assign=TaskAssign(id=planned.task_id, placement=planned.placement))]
+            yield [Command(task_assign=TaskAssign(id=task_id, placement=placement, express=True))]
         finally:
-            self._coming[node] -= 1
+            if self._planner.unexpect(task_id):
+                self._changed()
 
     def _plan(self, submission: TaskSubmit) -> scheduler.Planned | None:
         state, now_us = self._replica.state, self._replica.now_us()
@@ -59,8 +62,8 @@ class Express:
         # Under a submit key it may turn out to be there already.
         if submission.submit_key or not prefetchable(task):
             return None
-        reachable = self._planner.limits(state).reachable or ()
-        free = Limits(reachable=frozenset(node_id for node_id in reachable if not self._coming[node_id]))
+        limits = self._planner.limits(state)
+        free = Limits(reachable=frozenset(limits.reachable or ()) - limits.coming.keys())
         self._queue.observe([Change(Table.TASKS, task.id, None, task)])
         found = scheduler.plan(self._queue, state, self._roster.samples(), free, now_us, 1)
         self._queue.observe([Change(Table.TASKS, task.id, task, None)])

@@ -191,7 +191,7 @@ class _Reign:
         self._drains = Drains(clock, replica, settings, self.rehearsals)
         self._alarms = Alarms(replica, settings)
         self._clock_alarm = ClockAlarm(replica, settings)
-        self.express = Express(replica, self.roster, self.planner, quiet)
+        self.express = Express(replica, self.roster, self.planner, quiet, self._placement.wake)
         self._dispatch = Dispatch(clock, Times(replica, settings), self.roster, self._leases, self._reports)
         self.sessions = Sessions(
             clock,

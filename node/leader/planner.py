@@ -34,6 +34,7 @@ class Planner:
         self._kinds: Counter[int] = Counter()
         self._unstarted: dict[str, Counter[int]] = {}
         self._kept_free: frozenset[str] = frozenset()
+        self._coming: dict[str, tuple[str, int]] = {}  # task -> node and type
 
     def begin(self, state: ClusterState) -> None:
         """Take up the queue as it stands."""
@@ -45,6 +46,7 @@ class Planner:
         self._queue.observe(changes)
         for change in changes:
             if change.table is Table.TASKS:
+                self._coming.pop(change.id, None)
                 if isinstance(change.old, Task):
                     self._count(change.old, -1)
                 if isinstance(change.new, Task):
@@ -55,6 +57,14 @@ class Planner:
             self._kinds[task.spec.type] += sign
         elif task.state == ASSIGNED:
             self._unstarted.setdefault(task.node, Counter())[task.priority] += sign
+
+    def expect(self, task_id: str, node_id: str, kind: int) -> None:
+        """A task that is not in the state yet is proposed together with its assignment to a node."""
+        self._coming[task_id] = (node_id, kind)
+
+    def unexpect(self, task_id: str) -> bool:
+        """It does not come, or has come; whether it was still expected."""
+        return self._coming.pop(task_id, None) is not None
 
     @property
     def queued(self) -> int:
@@ -135,7 +145,10 @@ class Planner:
             if known.session is not None and not known.suspected
         )
         prefetch = {node_id: self.prefetch(state, node_id) for node_id in reachable}
-        return Limits(prefetch=prefetch, reachable=reachable, kept=self._queue.kept)
+        coming: dict[str, Counter[int]] = {}
+        for node_id, kind in self._coming.values():
+            coming.setdefault(node_id, Counter())[kind] += 1
+        return Limits(prefetch=prefetch, reachable=reachable, kept=self._queue.kept, coming=coming)
 
     def scene(self, state: ClusterState, now_us: int, voters: Mapping[str, bool], times: Times) -> Scene:
         """What a rehearsal begins from."""

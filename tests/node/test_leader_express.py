@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from cortex.v1 import log_pb2
+from cortex.v1 import log_pb2, types_pb2
 from cortex.v1.log_pb2 import Command, NodeCordon
+from cortex.v1.types_pb2 import Event
 from node.core.model import ASSIGNED, COMPLETED, QUEUED
 from tests.node.leader_kit import Cluster, ended, machine_node, shell, virtual
 
@@ -76,6 +78,59 @@ def test_a_placement_that_no_longer_holds_leaves_the_task_in_the_queue() -> None
         other = await cluster.connect(machine_node("n2", incarnation="i2"))
         await other.next("assignments")
         assert cluster.task("t1").node == "n2"
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_what_did_not_hold_leaves_no_trace_in_history() -> None:
+    """For who submitted it nothing was refused: the task waits in the queue."""
+
+    async def main() -> None:
+        cluster = Cluster().begin()
+        await cluster.connect(machine_node("n1", slots=8))
+        with cluster.leadership.placing(shell("t1")) as more:
+            await cluster.replica.execute([Command(node_cordon=NodeCordon(id="n1", cordoned=True))])
+            await cluster.replica.execute([Command(task_submit=shell("t1")), *more])
+        events = [row for row in cluster.replica.all_rows.values() if isinstance(row, Event)]
+        assert [event.type for event in events if event.task == "t1"] == [types_pb2.EVENT_TYPE_SUBMITTED]
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_a_pass_counts_what_is_on_its_way() -> None:
+    """Else a task with a lock would wait on the node for the slot that is spoken for, and hold its lock."""
+
+    async def main() -> None:
+        cluster = Cluster().begin()
+        worker = await cluster.connect(machine_node(slots=1))
+        with cluster.leadership.placing(shell("t1")) as more:
+            assert more
+            await cluster.submit(shell("locked", locks=["l"]))
+            await asyncio.sleep(5)
+            assert cluster.task("locked").state == QUEUED
+            await cluster.replica.execute([Command(task_submit=shell("t1")), *more])
+        given = (await worker.next("assignments")).assignments.assignments[0]
+        await asyncio.sleep(5)
+        assert (cluster.task("t1").state, cluster.task("locked").state) == (ASSIGNED, QUEUED)
+        await worker.report(1, ended(given))
+        await cluster.until(lambda: cluster.task("locked").state == ASSIGNED)
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_a_slot_for_what_never_came_is_given_to_what_waits() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        await cluster.connect(machine_node(slots=1))
+        with cluster.leadership.placing(shell("t1")) as more:
+            assert more
+            await cluster.submit(shell("locked", locks=["l"]))
+            await asyncio.sleep(5)
+            assert cluster.task("locked").state == QUEUED
+        await cluster.until(lambda: cluster.task("locked").state == ASSIGNED)
         await cluster.stop()
 
     virtual(main)

@@ -960,7 +960,10 @@ class TaskAssign(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     PLACEMENT_FIELD_NUMBER: _builtins.int
+    EXPRESS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    express: _builtins.bool
+    """by the entry of its submission: if it does not fit the task stays queued, and that is no event"""
     @_builtins.property
     def placement(self) -> _types_pb2.Placement: ...
     def __init__(
@@ -968,10 +971,11 @@ class TaskAssign(_message.Message):
         *,
         id: _builtins.str = ...,
         placement: _types_pb2.Placement | None = ...,
+        express: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "placement", b"placement"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["express", b"express", "id", b"id", "placement", b"placement"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
