@@ -12,6 +12,7 @@ from tui.waiting import shape_key
 
 MAX_ENDED_TASKS = 100_000
 MAX_EVENTS = 20_000
+MAX_ENDED_WORKFLOWS = 20_000
 HISTORY_SAMPLES = 60
 STALE_AFTER_S = 1.8
 """Heartbeats come every second; a longer silence is shown as a lost link."""
@@ -24,6 +25,9 @@ ENDED = frozenset(
         types_pb2.TASK_STATE_SKIPPED,
         types_pb2.TASK_STATE_DEAD_LETTER,
     }
+)
+ENDED_WORKFLOWS = frozenset(
+    {types_pb2.WORKFLOW_STATE_COMPLETED, types_pb2.WORKFLOW_STATE_FAILED, types_pb2.WORKFLOW_STATE_CANCELLED}
 )
 
 
@@ -103,6 +107,10 @@ class ClusterView:
     snapshots: int = 0
     states: Counter[int] = field(default_factory=Counter)
     """Known tasks by state."""
+    workflow_states: Counter[int] = field(default_factory=Counter)
+    """Known workflows by state."""
+    running_in: Counter[str] = field(default_factory=Counter)
+    """Running tasks by workflow; those with none are absent."""
     settings: dict[str, str] = field(default_factory=dict)
     waiting: dict[bytes, str] = field(default_factory=dict)
     """Why tasks wait, by shape_key()."""
@@ -110,6 +118,7 @@ class ClusterView:
     _seen: set[str] | None = None
     _ended: deque[str] = field(default_factory=deque)
     _event_keys: deque[str] = field(default_factory=deque)
+    _ended_workflows: deque[str] = field(default_factory=deque)
 
     def now_us(self, now_s: float) -> int:
         """Leader time, carried on by the local monotonic clock since the last word; 0 before the first."""
@@ -153,8 +162,8 @@ class ClusterView:
         if known is not None:
             if known.modified_index > task.modified_index:
                 return
-            self.states[known.state] -= 1
-        self.states[task.state] += 1
+            self._count(known, -1)
+        self._count(task, 1)
         self.tasks.put(task.id, task)
         if task.state in ENDED and (known is None or known.state not in ENDED):
             self._ended.append(task.id)
@@ -172,8 +181,16 @@ class ClusterView:
     def put_workflow(self, row: types_pb2.Workflow) -> None:
         """Keep a row unless a newer one is known."""
         known = self.workflows.get(row.id)
-        if known is None or known.modified_index <= row.modified_index:
-            self.workflows.put(row.id, row)
+        if known is not None:
+            if known.modified_index > row.modified_index:
+                return
+            self.workflow_states[known.state] -= 1
+        self.workflow_states[row.state] += 1
+        self.workflows.put(row.id, row)
+        if row.state in ENDED_WORKFLOWS and (known is None or known.state not in ENDED_WORKFLOWS):
+            self._ended_workflows.append(row.id)
+            if len(self._ended_workflows) > MAX_ENDED_WORKFLOWS:
+                self._drop_workflow(self._ended_workflows.popleft(), ended=True)
 
     def put_operation(self, row: types_pb2.Operation) -> None:
         """Keep a row unless a newer one is known."""
@@ -183,7 +200,7 @@ class ClusterView:
 
     def warm(self, count: int) -> None:
         """Prepare a part of what a filter will need."""
-        for rows in (self.nodes, self.tasks, self.events):
+        for rows in (self.nodes, self.tasks, self.events, self.workflows):
             rows.warm(count)
 
     def online(self) -> int:
@@ -216,11 +233,26 @@ class ClusterView:
             self.nodes.remove(key)
         elif table == "tasks" and (task := self.tasks.get(key)) is not None and task.state not in ENDED:
             self._drop_task(key)
+        elif table == "workflows":
+            self._drop_workflow(key, ended=False)
+
+    def _count(self, task: types_pb2.Task, step: int) -> None:
+        self.states[task.state] += step
+        if task.workflow_id and task.state == types_pb2.TASK_STATE_RUNNING:
+            self.running_in[task.workflow_id] += step
+            if not self.running_in[task.workflow_id]:
+                del self.running_in[task.workflow_id]
 
     def _drop_task(self, key: str) -> None:
         task = self.tasks.remove(key)
         if task is not None:
-            self.states[task.state] -= 1
+            self._count(task, -1)
+
+    def _drop_workflow(self, key: str, *, ended: bool) -> None:
+        row = self.workflows.get(key)
+        if row is not None and (row.state in ENDED_WORKFLOWS) is ended:
+            self.workflows.remove(key)
+            self.workflow_states[row.state] -= 1
 
     def _put_node(self, node: types_pb2.Node) -> None:
         known = self.nodes.get(node.id)
