@@ -32,6 +32,14 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def held_port() -> socket.socket:
+    """Bound to a port of its own, without listening: a daemon binds beside it, and nobody else is given the port."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
+
+
 def can_unshare() -> bool:
     """Whether this user may make pid namespaces."""
     if shutil.which("unshare") is None:
@@ -69,9 +77,11 @@ class Cluster:
         self.secret = self.root / "secret"
         self.secret.write_text(secrets.token_hex(32))
         self.secret.chmod(0o600)
-        ports = free_ports(self.voters)
+        # Theirs while they are dead, too: a port that is free could become anybody's.
+        self.ports = [held_port() for _ in range(self.voters)]
         self.nodes = {
-            f"n{i}": Node(f"n{i}", f"127.0.0.1:{port}", self.root / f"n{i}") for i, port in enumerate(ports, 1)
+            f"n{i}": Node(f"n{i}", f"127.0.0.1:{port.getsockname()[1]}", self.root / f"n{i}")
+            for i, port in enumerate(self.ports, 1)
         }
 
     def start(self, *ids: str) -> None:
@@ -115,6 +125,8 @@ class Cluster:
                     node.process.kill()
                     node.process.wait()
             self._end_supervisor(node)
+        for port in self.ports:
+            port.close()
 
     def _end_supervisor(self, node: Node) -> None:
         try:
@@ -127,7 +139,7 @@ class Cluster:
         targets = [self.nodes[node_id].address for node_id in ids or tuple(self.nodes)]
         return ClusterClient(targets, self.secret.read_text(), on_link=on_link)
 
-    async def leader(self, client: ClusterClient, timeout_s: float = 30.0) -> str:
+    async def leader(self, client: ClusterClient, timeout_s: float = 60.0) -> str:
         """Id of a leader that serves."""
 
         async def serving() -> str:
@@ -135,6 +147,27 @@ class Cluster:
             return status.leader if status.healthy else ""
 
         return await eventually(serving, timeout_s)
+
+    async def whole(self, client: ClusterClient) -> str:
+        """Id of the leader, once every daemon votes and takes tasks."""
+
+        async def all_there() -> str:
+            status = await client.status()
+            online = {view.node.id for view in (await client.list_nodes()).nodes if view.node.online}
+            up = sum(voter.up for voter in status.voters) == self.voters
+            return status.leader if status.healthy and up and online >= self.nodes.keys() else ""
+
+        return await eventually(all_there)
+
+    async def caught_up(self, index: int) -> None:
+        """Return when every daemon has applied the log up to `index`: then whoever is asked knows of it."""
+        for node_id in self.nodes:
+            async with self.client(node_id) as own:
+
+                async def applied(own: ClusterClient = own) -> str:
+                    return "yes" if (await own.status()).applied >= index else ""
+
+                await eventually(applied)
 
     def cortex(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[bytes]:
         """The real command line against this cluster."""
@@ -157,7 +190,7 @@ class Cluster:
         return "\n".join(tails)
 
 
-async def eventually(check: Callable[[], Awaitable[str]], timeout_s: float = 30.0) -> str:
+async def eventually(check: Callable[[], Awaitable[str]], timeout_s: float = 60.0) -> str:
     """The first non-empty answer of `check`, which may raise ClusterError meanwhile."""
     async with asyncio.timeout(timeout_s):
         while True:
@@ -187,12 +220,13 @@ def state_name(task: types_pb2.Task) -> str:
 
 
 async def all_tasks(client: ClusterClient) -> list[types_pb2.Task]:
-    """Every task of the cluster, page by page."""
+    """Every task of the cluster, page by page; what `client` reads after that is not older."""
     tasks: list[types_pb2.Task] = []
     cursor = ""
     while True:
         page = await client.list_tasks(limit=1000, cursor=cursor)
         tasks += page.tasks
+        client.saw(page.index)
         cursor = page.next_cursor
         if not cursor:
             return tasks

@@ -28,6 +28,7 @@ async def results_per_run(client: ClusterClient) -> Counter[tuple[str, int]]:
     while True:
         page = await client.list_events(limit=1000, cursor=cursor)
         found.update((event.task, event.run) for event in page.events if event.type in TERMINAL)
+        client.saw(page.index)
         cursor = page.next_cursor
         if not cursor:
             return found
@@ -108,27 +109,35 @@ async def test_a_command_runs_on_while_its_daemon_is_restarted(make_cluster: Mak
 
 
 @pytest.mark.skipif(not can_unshare(), reason="pid namespaces need root")
-async def test_tasks_of_a_dead_machine_end_elsewhere(make_cluster: MakeCluster) -> None:
+async def test_tasks_of_a_dead_machine_end_elsewhere(make_cluster: MakeCluster, tmp_path: Path) -> None:
     """The others' tasks are not disturbed; the dead machine's own end after their lease."""
-    times = {"CORTEX_LEASE_MS": "6s", "CORTEX_RENEW_MS": "1s", "CORTEX_LEASE_MARGIN_MS": "1s"}
-    cluster = make_cluster(voters=3, machines=True, environment=times)
+    options = {
+        "CORTEX_LEASE_MS": "6s",
+        "CORTEX_RENEW_MS": "1s",
+        "CORTEX_LEASE_MARGIN_MS": "1s",
+        "CORTEX_SLOTS": "4",
+    }
+    cluster = make_cluster(voters=3, machines=True, environment=options)
+    gate = tmp_path / "gate"
     async with cluster.client() as client:
-        leader = await cluster.leader(client)
-        requests = [shell("sleep 0.2", name=f"t{i}") for i in range(200)]
+        leader = await cluster.whole(client)
+        requests = [shell(f"until test -e {gate}; do sleep 0.1; done", name=f"t{i}") for i in range(200)]
         for request in requests:
             request.spec.kill_timeout_ms = 1_000
         ids = set((await client.submit_batch(requests)).ids)
 
-        async def under_way() -> str:
-            page = await client.list_tasks(states=[types_pb2.TASK_STATE_COMPLETED], limit=1)
-            return "yes" if page.total >= 20 else ""
+        async def all_slots_taken() -> str:
+            page = await client.list_tasks(states=[types_pb2.TASK_STATE_RUNNING], limit=1)
+            return "yes" if page.total == 12 else ""
 
-        await eventually(under_way)
+        await eventually(all_slots_taken)
         cluster.kill(leader)
+        gate.touch()
         tasks = await wait_all_ended(client, ids, timeout_s=120)
         assert Counter(state_name(task) for task in tasks.values()) == {"completed": 200}, cluster.logs()
         results = await results_per_run(client)
         assert len(results) == 200
         assert set(results.values()) == {1}
+        assert any(task.losses for task in tasks.values())
         disturbed = [task for task in tasks.values() if task.losses and task.attempt]
         assert disturbed == []
