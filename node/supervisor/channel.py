@@ -15,7 +15,7 @@ _MAX_BACKLOG_BYTES = 64 * 1024 * 1024
 class Channel:
     """Greets, checks the version, and carries batches of messages. Never blocks."""
 
-    __slots__ = ("_epoll", "_frames", "_greeted", "_messages", "_out", "_sock", "attached")
+    __slots__ = ("_epoll", "_frames", "_greeted", "_is_full", "_messages", "_out", "_sock", "attached")
 
     def __init__(self, sock: socket.socket, epoll: select.epoll, greeting: bytes) -> None:
         sock.setblocking(False)
@@ -23,6 +23,7 @@ class Channel:
         self._epoll = epoll
         self._frames = wire.Frames()
         self._greeted = False
+        self._is_full = False
         self.attached = False
         self._messages: list[tuple[object, ...]] = []
         self._out = bytearray(greeting)
@@ -35,6 +36,11 @@ class Channel:
     @property
     def is_open(self) -> bool:
         return self.fd >= 0
+
+    @property
+    def has_news(self) -> bool:
+        """Whether messages wait that nobody has tried to send yet."""
+        return bool(self._messages)
 
     def push(self, message: tuple[object, ...]) -> None:
         if self.attached:
@@ -81,7 +87,9 @@ class Channel:
             # Nothing is lost: the daemon gets a whole inventory when it comes back.
             self.close()
             return
-        self._epoll.modify(self.fd, select.EPOLLIN | select.EPOLLOUT if self._out else select.EPOLLIN)
+        if bool(self._out) != self._is_full:
+            self._is_full = not self._is_full
+            self._epoll.modify(self.fd, select.EPOLLIN | select.EPOLLOUT if self._is_full else select.EPOLLIN)
 
     def close(self) -> None:
         self.attached = False

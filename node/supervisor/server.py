@@ -23,6 +23,8 @@ from node.supervisor.waiting import Waiting
 from node.supervisor.wake import wake_fd
 
 _FAMILY_US = 50_000
+# While more commands wait for a slot, the daemon is told of many at once: each telling costs it a turn of its loop.
+_TELL_US = 5_000
 # The poll's own clock stands still while the machine is suspended, the leases' clock does not.
 _LONGEST_POLL_S = 1.0
 _IDLE_POLL_S = 60.0
@@ -63,6 +65,8 @@ class Supervisor:
         self._output_fd = os.open(f"{data}/output", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._cap_bytes = 64 * 1024 * 1024
         self._wake_us = NEVER
+        self._told_us = 0
+        self._tell_us = NEVER
         self._delayed = False
         self._failures = 0
         self._quit_signals = 0
@@ -128,11 +132,22 @@ class Supervisor:
         except OSError as error:
             # It stays in memory, and the daemon gets it all the same.
             note(f"attempts cannot be written: {error}")
-        if self._channel is not None:
-            self._channel.flush()
+        self._tell()
+
+    def _tell(self) -> None:
+        self._tell_us = NEVER
+        if self._channel is None:
+            return
+        if self._channel.has_news:
+            now_us = boot_us()
+            if len(self._waiting) and self._attempts and now_us < self._told_us + _TELL_US:
+                self._tell_us = self._told_us + _TELL_US
+                return
+            self._told_us = now_us
+        self._channel.flush()
 
     def _timeout_s(self) -> float:
-        due_us = min(self._wake_us, self._waiting.next_us())
+        due_us = min(self._wake_us, self._tell_us, self._waiting.next_us())
         if due_us >= NEVER:
             return _IDLE_POLL_S if self._is_idle() else -1
         return min(max(0.0, (due_us - boot_us()) / 1e6), _LONGEST_POLL_S)

@@ -282,3 +282,13 @@ async def test_it_runs_apart_from_the_daemon(watched: Watched) -> None:
     socket = watched.data / "supervisor" / wire.SOCKET
     assert socket.stat().st_mode & 0o777 == 0o600
     await until(lambda: (watched.data / "supervisor.pid").exists())
+
+
+async def test_what_happens_is_told_though_others_wait_for_a_slot(tmp_path: Path) -> None:
+    async with supervised(tmp_path, slots=1) as watched:
+        orders = [watched.order(*argv) for argv in (["true"], ["true"], ["sleep", "1000"], ["true"])]
+        watched.port.spawn(orders)
+        # Nothing happens after this start for as long as its slot is taken.
+        await watched.started(orders[2].key)
+        assert all(watched.of(Finished, order.key) for order in orders[:2])
+        assert watched.of(Started, orders[3].key) is None
