@@ -163,6 +163,12 @@ class Queue:
             elif change.table is Table.NODES and change.new is None:
                 self._infos.pop(change.id, None)
 
+    def postpone(self, task: Task, due_us: int) -> None:
+        """Let a task compete again from that leader time on, or once its row has changed."""
+        if task.id in self._entries:
+            self._strike(task.id)
+            self._add(task, due_us)
+
     def next_due_us(self) -> int | None:
         """Leader time at which the next task becomes due of those that the last wake() left; None without any."""
         while self._later:
@@ -266,13 +272,13 @@ class Queue:
             known = self._infos[node_id] = node_info(row, sample)
         return known
 
-    def _add(self, task: Task) -> None:
+    def _add(self, task: Task, not_before_us: int = 0) -> None:
         group = self._group(group_key(task.spec), task)
         # Work that never ended keeps its age; a retry's counts from its return to the queue.
         again = task.attempt > 0 or task.losses > 0 or task.run > 1
         since_us = task.queued_at_us if again else task.created_at_us
         self._serial += 1
-        due_us = task.scheduled_after_us
+        due_us = max(task.scheduled_after_us, not_before_us)
         entry = Entry(
             since_us - task.priority * self._ageing_us,
             task.created_index,

@@ -23,7 +23,11 @@ from node.leader.recall import Recaller
 from node.leader.roster import Roster
 
 _QUEUED = TaskState.TASK_STATE_QUEUED
-_REFUSED_RETRY_S = 0.2
+# What apply refused although it seemed to fit is tried again after that, doubled each time it is refused again.
+_REFUSED_RETRY_US = 200_000
+_REFUSED_LONGEST_US = 30_000_000
+# The same where the log took nothing.
+_FAULT_LONGEST_US = 2_000_000
 # Beside tasks, what may change where one can be placed.
 _WAKING = frozenset({Table.NODES, Table.SETTINGS})
 _SAMPLES_S = 0.25
@@ -53,6 +57,8 @@ class Placement:
         self._log = structlog.get_logger(node=settings.node_id)
         self._passed_us = -_PREFETCH_US
         self._deadlines: list[tuple[int, str]] = []
+        self._refusals: dict[str, int] = {}  # by task: how often in a row
+        self._faults = 0
         self._sample_timer: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._wake.set()
@@ -67,6 +73,7 @@ class Placement:
         for change in changes:
             if change.table is Table.TASKS:
                 old, new = change.old, change.new
+                self._refusals.pop(change.id, None)
                 if isinstance(new, Task) and new.state == _QUEUED:
                     self._watch_deadline(new)
                     self._wake.set()
@@ -120,9 +127,9 @@ class Placement:
             if task_id not in late
         ]
         if commands and not await self._propose(commands):
-            for task in timeouts:
-                self._watch_deadline(task)
-            await asyncio.sleep(_REFUSED_RETRY_S)
+            # The log took nothing, but what is to go from its node needs no log.
+            self._recaller.recall()
+            await asyncio.sleep(_backoff_us(self._faults, _FAULT_LONGEST_US) / 1e6)
             return 0
         if len(planned) >= self._settings.placements_per_entry:
             return 0
@@ -130,16 +137,38 @@ class Placement:
         return _soonest(self._recaller.recall(), self._until_due())
 
     async def _propose(self, commands: list[Command]) -> bool:
-        """Whether all were accepted. What was refused stands in the log with its reason."""
+        """Whether the log took them. What was refused stands there with its reason, and is tried again later."""
         try:
             reply = await self._replica.execute(commands)
         except Fault as fault:
             self._log.warning("placement not recorded", error=fault.message)
+            self._faults += 1
+            for command in commands:
+                if command.HasField("task_dead_letter"):
+                    heapq.heappush(self._deadlines, (self._replica.now_us(), command.task_dead_letter.id))
             return False
-        refused = [one for one in reply.commands if not one.accepted]
+        self._faults = 0
+        refused = [
+            (command, answer)
+            for command, answer in zip(commands, reply.commands, strict=True)
+            if not answer.accepted
+        ]
         if refused:
-            self._log.info("placements refused", count=len(refused), reason=refused[0].message)
-        return not refused
+            self._log.info("placements refused", count=len(refused), reason=refused[0][1].message)
+        for command, _ in refused:
+            self._refused(command)
+        return True
+
+    def _refused(self, command: Command) -> None:
+        task_id = command.task_assign.id or command.task_dead_letter.id
+        if task_id not in self._replica.state.tasks:
+            return
+        self._refusals[task_id] = count = self._refusals.get(task_id, 0) + 1
+        due_us = self._replica.now_us() + _backoff_us(count, _REFUSED_LONGEST_US)
+        if command.HasField("task_assign"):
+            self._planner.postpone(self._replica.state, task_id, due_us)
+        else:
+            heapq.heappush(self._deadlines, (due_us, task_id))
 
     def _deadline_passed(self) -> bool:
         return bool(self._deadlines) and self._deadlines[0][0] <= self._replica.now_us()
@@ -177,6 +206,10 @@ class Placement:
 def _dead_letter(task: Task) -> Command:
     reason = f"It waited longer than {task.spec.queue_timeout_ms / 1000:g} s in the queue."
     return Command(task_dead_letter=TaskDeadLetter(id=task.id, cause=Cause.CAUSE_QUEUE_TIMEOUT, reason=reason))
+
+
+def _backoff_us(count: int, longest_us: int) -> int:
+    return min(_REFUSED_RETRY_US << min(count - 1, 10), longest_us)
 
 
 def _soonest(one: int | None, other: int | None) -> int | None:

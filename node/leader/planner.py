@@ -78,6 +78,12 @@ class Planner:
         limit = self._settings.placements_per_entry
         return scheduler.plan(self._queue, state, self._roster.samples(), self.limits(state), now_us, limit)
 
+    def postpone(self, state: ClusterState, task_id: str, due_us: int) -> None:
+        """Plan nothing for a queued task before that leader time, unless its row changes."""
+        task = state.tasks.get(task_id)
+        if task is not None:
+            self._queue.postpone(task, due_us)
+
     def urgent(self, state: ClusterState) -> bool:
         """Whether a connected node has a free slot for a kind of task that is queued, or little left to do."""
         kinds = [kind for kind, count in self._kinds.items() if count > 0]
