@@ -9,6 +9,9 @@ from node.core.faults import Code, Fault
 from node.link import Caller
 from node.rpc.calls import Calls, Handlers
 
+_NAMES = ", ".join(sorted({*settings.INTEGERS, *settings.CHOICES}))
+_REMEDY = f"There are: {_NAMES}. See `cortex settings get` for their values and what they mean."
+
 
 class SettingCalls(Calls):
     """Every method raises Fault."""
@@ -24,7 +27,7 @@ class SettingCalls(Calls):
     async def set_setting(self, request: pb.SetSettingRequest, caller: Caller) -> pb.MutationReply:
         flaw = settings.flaw(request.name, request.value)
         if flaw is not None:
-            raise Fault(Code.INVALID, flaw, "See `cortex settings get` for names, values and what they mean.")
+            raise Fault(Code.INVALID, flaw, _REMEDY)
         change = log_pb2.SettingsChange(name=request.name, value=request.value)
         reply = await self._mutate([log_pb2.Command(settings_change=change)], request.mutation, caller)
         reply.ids[:] = [request.name]

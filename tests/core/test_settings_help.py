@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from cortex.v1.log_pb2 import Command, SettingsChange
 from cortex.v1.types_pb2 import Setting
 from node.core import settings
 from node.core.settings_help import MEANINGS, views
+from tests.core.cluster import cluster
 
 
 @pytest.mark.parametrize("name", sorted({*settings.INTEGERS, *settings.CHOICES}))
@@ -37,3 +39,14 @@ def test_a_view_shows_what_is_in_force() -> None:
     assert found["max_ended_tasks"] == ("7", "1000000")
     assert found["profile"] == ('"orchestrator"', '"resources"')
     assert found["max_queue_depth"] == ("1000", "1000"), "another profile has another default"
+
+
+def test_the_log_does_not_list_the_settings_of_this_release() -> None:
+    """Replicas of two releases must record the same refusal, and the log is no place for a manual."""
+    m = cluster()
+    reply = m.one(Command(settings_change=SettingsChange(name="nonsense" * 20, value="1")))
+    (event,) = m.last_events()
+    for text in (reply.message, event.detail):
+        assert "nonsense" in text
+        assert len(text) < 150
+        assert not any(name in text for name in settings.INTEGERS)
