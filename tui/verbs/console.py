@@ -12,9 +12,30 @@ from tui.verbs.base import say, settings, verb
 
 
 @verb()
-def console() -> None:
+@click.option(
+    "--demo",
+    metavar="SIZE",
+    help="A made-up cluster instead of a real one, as nodes=1000,tasks=100000,rate=1 (or just: small).",
+)
+def console(demo: str | None) -> None:
     """Open the console (what `cortex` alone does)."""
-    open_console()
+    if demo is None:
+        open_console()
+    else:
+        open_demo("" if demo == "small" else demo)
+
+
+def open_demo(size: str) -> None:
+    """Runs the console over a made-up cluster until it is left. Raises ClusterError."""
+    from tui.demo.size import parse_size
+
+    wanted = parse_size(size)
+    _needs_terminal()
+    from tui.app import run_console
+    from tui.demo.source import DemoSource
+
+    if status := run_console(DemoSource(wanted)):
+        click.get_current_context().exit(status)
 
 
 def open_console() -> None:
@@ -23,11 +44,7 @@ def open_console() -> None:
 
     chosen = settings()
     cluster = resolve(chosen.data, chosen.cluster)
-    if chosen.json or not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
-        raise usage(
-            "The console needs a terminal.",
-            "Use `cortex tasks`, `cortex nodes` or `cortex status`, with --json for scripts.",
-        )
+    _needs_terminal()
     from tui.app import run_console
     from tui.client import ClusterClient
     from tui.cluster_source import ClusterSource
@@ -39,6 +56,14 @@ def open_console() -> None:
     last.raise_to(client.min_index)
     if status:
         click.get_current_context().exit(status)
+
+
+def _needs_terminal() -> None:
+    if settings().json or not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
+        raise usage(
+            "The console needs a terminal.",
+            "Use `cortex tasks`, `cortex nodes` or `cortex status`, with --json for scripts.",
+        )
 
 
 @verb()

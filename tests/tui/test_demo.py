@@ -1,0 +1,105 @@
+"""The made-up cluster: the same every time, and a Source like any other."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from cortex.v1 import cluster_pb2, types_pb2
+from tui.app import Console
+from tui.demo.size import DemoSize, parse_size
+from tui.demo.source import DemoSource
+from tui.errors import ClusterError
+from tui.source import Source
+from tui.view import ClusterView
+
+SIZE = DemoSize(nodes=30, tasks=2000, rate=1, changes=40, letters=50)
+
+
+async def no_time(_seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+async def told(size: DemoSize, ticks: int) -> list[bytes]:
+    """All messages of the snapshot and of so many ticks."""
+    found: list[bytes] = []
+    left = ticks
+    source: Source = DemoSource(size, no_time)
+    async with aclosing(source.watch()) as messages:  # type: ignore[type-var]
+        async for message in messages:
+            assert isinstance(message, cluster_pb2.WatchReply)
+            found.append(message.SerializeToString(deterministic=True))
+            left -= message.snapshot_end or left < ticks
+            if left < 0:
+                return found
+    raise AssertionError("the stream ended")
+
+
+async def test_it_is_the_same_every_time() -> None:
+    assert await told(SIZE, 20) == await told(SIZE, 20)
+
+
+async def test_the_console_sees_all_of_it() -> None:
+    view = ClusterView()
+    for number, data in enumerate(await told(SIZE, 20)):
+        view.fold(cluster_pb2.WatchReply.FromString(data), float(number))
+    assert view.ready
+    assert len(view.nodes) == 30
+    assert len(view.tasks) == 2000 + 50 + sum(row.count for row in view.workflows.values())
+    assert view.states[types_pb2.TASK_STATE_DEAD_LETTER] == 50
+    assert len(view.events) > 0
+
+
+async def test_causes_name_every_letter() -> None:
+    source = DemoSource(SIZE, no_time)
+    causes = (await source.list_causes()).causes
+    assert len(causes) == 5
+    assert sum(cause.count for cause in causes) == 50
+    for cause in causes:
+        assert (await source.list_tasks(cause=cause.fingerprint)).total == cause.count
+
+
+async def test_members_depend_on_members_before_them() -> None:
+    for members in (5, 9, 24, 1007):
+        source = DemoSource(DemoSize(workflows=1, members=members), no_time)
+        (workflow,) = (await source.list_workflows()).workflows
+        rows = (await source.get_workflow(workflow.id)).status.tasks
+        assert len(rows) == len({row.task_key for row in rows}) == members
+        assert all(parent < row.member for row in rows for parent in row.depends_on)
+
+
+async def test_a_retried_cause_leaves_the_dead_letters() -> None:
+    source = DemoSource(SIZE, no_time)
+    cause = (await source.list_causes()).causes[0]
+    await source.mutator().retry(cause=cause.fingerprint)
+    assert cause.fingerprint not in {left.fingerprint for left in (await source.list_causes()).causes}
+
+
+@pytest.mark.parametrize(
+    "text", ["nodes", "nodes=", "nodes=-1", "nodes=0", "nodes=2e9", "boxes=3", "tasks=1,nodes="]
+)
+def test_a_wrong_size_is_named(text: str) -> None:
+    with pytest.raises(ClusterError, match="--demo") as error:
+        parse_size(text)
+    assert error.value.remedy
+
+
+def test_a_size_is_read() -> None:
+    assert parse_size("nodes=1000, tasks=100000,rate=1") == DemoSize(nodes=1000, tasks=100_000, rate=1)
+    assert parse_size("") == DemoSize()
+
+
+async def test_the_console_opens_on_it() -> None:
+    app = Console(DemoSource(SIZE, no_time), clock=lambda: 0.0, ticking=False)
+    async with app.run_test(size=(120, 40)) as pilot:
+        async with asyncio.timeout(30):
+            while not app.view.ready:
+                await pilot.pause(0)
+        assert len(app.view.nodes) == SIZE.nodes
+
+
+def test_letters_have_five_causes_in_any_number() -> None:
+    cluster = DemoSource(DemoSize(letters=5)).cluster
+    assert len({row.fingerprint for row in cluster.letters()}) == 5

@@ -1,0 +1,118 @@
+"""What can be changed in the made-up cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from cortex.v1 import cluster_pb2, types_pb2
+from tui.demo import tasks
+from tui.demo.cluster import DemoCluster
+from tui.source import SourceError
+
+Push = Callable[[Iterable[types_pb2.Change]], None]
+_ACTOR = "uid:1000"
+
+
+class DemoMutator:
+    """Implements tui.source.Mutator: tasks and letters end or run again, nodes are cordoned; more it refuses."""
+
+    def __init__(self, cluster: DemoCluster, push: Push) -> None:
+        self._cluster = cluster
+        self._push = push
+
+    async def submit(self, task: cluster_pb2.TaskRequest) -> cluster_pb2.SubmitReply:
+        raise _not_here("submit")
+
+    async def cancel(self, ids: Sequence[str], reason: str = "") -> cluster_pb2.MutationReply:
+        return self._to(ids, types_pb2.TASK_STATE_CANCELLED, types_pb2.EVENT_TYPE_CANCELLED)
+
+    async def retry(
+        self,
+        ids: Sequence[str] = (),
+        *,
+        cause: str = "",
+        canary: bool = False,
+        edited_spec: types_pb2.TaskSpec | None = None,
+        undo_window_ms: int | None = None,
+    ) -> cluster_pb2.MutationReply:
+        chosen = self._of_cause(cause) if cause else ids
+        return self._to(chosen, tasks.QUEUED, types_pb2.EVENT_TYPE_RETRIED)
+
+    async def discard(
+        self, ids: Sequence[str], reason: str, *, cause: str = "", undo_window_ms: int | None = None
+    ) -> cluster_pb2.MutationReply:
+        chosen = self._of_cause(cause) if cause else ids
+        return self._to(chosen, types_pb2.TASK_STATE_CANCELLED, types_pb2.EVENT_TYPE_CANCELLED)
+
+    async def set_priority(
+        self, ids: Sequence[str], priority: int, *, undo_window_ms: int | None = None
+    ) -> cluster_pb2.MutationReply:
+        raise _not_here("priority")
+
+    async def annotate(self, task_id: str, text: str) -> cluster_pb2.MutationReply:
+        raise _not_here("annotate")
+
+    async def undo_operation(self, operation_id: str, reason: str = "") -> cluster_pb2.MutationReply:
+        raise _not_here("undo")
+
+    async def stop_operation(self, operation_id: str, reason: str = "") -> cluster_pb2.MutationReply:
+        raise _not_here("operations")
+
+    async def cordon(self, node: str, message: str = "") -> cluster_pb2.MutationReply:
+        return self._node_to(node, types_pb2.NODE_STATE_CORDONED, types_pb2.EVENT_TYPE_NODE_CORDONED, message)
+
+    async def uncordon(self, node: str) -> cluster_pb2.MutationReply:
+        return self._node_to(node, types_pb2.NODE_STATE_ACTIVE, types_pb2.EVENT_TYPE_NODE_UNCORDONED, "")
+
+    async def drain_node(self, request: cluster_pb2.DrainRequest) -> cluster_pb2.DrainNodeReply:
+        raise _not_here("drain")
+
+    async def remove_node(self, node: str, message: str = "") -> cluster_pb2.MutationReply:
+        raise _not_here("remove")
+
+    async def cancel_workflow(self, workflow_id: str, reason: str = "") -> cluster_pb2.MutationReply:
+        raise _not_here("workflow cancel")
+
+    async def resume_workflow(self, workflow_id: str, key: str = "") -> cluster_pb2.MutationReply:
+        raise _not_here("workflow resume")
+
+    def _of_cause(self, fingerprint: str) -> list[str]:
+        return [row.id for row in self._cluster.letters() if row.fingerprint == fingerprint]
+
+    def _to(
+        self, ids: Sequence[str], state: types_pb2.TaskState.ValueType, kind: types_pb2.EventType.ValueType
+    ) -> cluster_pb2.MutationReply:
+        for task_id in ids:
+            row = self._cluster.task(task_id)
+            if row is None:
+                raise SourceError(f"There is no task {task_id}.")
+            changed = types_pb2.Task()
+            changed.CopyFrom(row)
+            changed.state = state
+            if state == tasks.QUEUED:
+                changed.run, changed.attempt, changed.queued_at_us = row.run + 1, 0, self._cluster.now_us
+                changed.ClearField("completed_at_us")
+            else:
+                changed.completed_at_us = self._cluster.now_us
+            self._push(self._cluster.put(changed, kind, _ACTOR))
+        return cluster_pb2.MutationReply(operation_id="demo", index=self._cluster.index, ids=ids)
+
+    def _node_to(
+        self,
+        node: str,
+        state: types_pb2.NodeState.ValueType,
+        kind: types_pb2.EventType.ValueType,
+        message: str,
+    ) -> cluster_pb2.MutationReply:
+        row = self._cluster.nodes.get(node)
+        if row is None:
+            raise SourceError(f"There is no node {node}.")
+        changed = types_pb2.Node()
+        changed.CopyFrom(row)
+        changed.state, changed.message = state, message
+        self._push(self._cluster.put_node(changed, kind))
+        return cluster_pb2.MutationReply(operation_id="demo", index=self._cluster.index, ids=[node])
+
+
+def _not_here(verb: str) -> SourceError:
+    return SourceError(f"The demo does not do {verb}.", "Try it on a real cluster: `cortex up`.")
