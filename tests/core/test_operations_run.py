@@ -47,6 +47,18 @@ def test_a_run_needs_nodes_that_work() -> None:
     assert not m.state.tasks
 
 
+def test_a_run_has_no_undo_window() -> None:
+    """It would be kept for a begin that makes no task."""
+    m = cluster()
+    command = run_on("n1")
+    command.operation_start.undo_window_us = 1
+    refused = m.one(command)
+    assert refused.code == Code.INVALID
+    assert refused.message == "A run begins at once: there is no undo window for it, so nothing was run."
+    assert not m.state.operations
+    assert not m.state.tasks
+
+
 def test_a_run_has_a_bound_on_its_size() -> None:
     m = cluster(nodes=40)
     command = run_on(*(f"n{number}" for number in range(1, 41)))

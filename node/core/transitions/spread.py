@@ -19,6 +19,9 @@ BYTES_LIMIT = 8 << 20
 
 
 def _check(draft: Draft, new: Operation) -> Refusal | None:
+    if new.not_before_us > draft.now_us:
+        message = "A run begins at once: there is no undo window for it, so nothing was run."
+        return Refusal(Code.INVALID, message)
     nodes = list(new.run.nodes)
     if not nodes or len(nodes) > NODES_LIMIT or len(set(nodes)) != len(nodes):
         return Refusal(Code.INVALID, f"A run names 1 to {NODES_LIMIT} nodes, each once.")
