@@ -69,9 +69,9 @@ def sample(
     resources.tx_bytes_per_s = network * 4_000_000
     gpu = _gpus(view, number, busy, chance)
     terms = view.terms
-    terms.cpu, terms.memory = 0.25 * (100 - cpu), 0.25 * (100 - memory)
+    terms.cpu, terms.memory = 0.3 * (100 - cpu), 0.3 * (100 - memory)
     terms.disk, terms.network = 0.15 * (100 - disk), 0.1 * (100 - network)
-    terms.gpu, terms.tasks = 0.25 * (100 - gpu), -5.0 * (busy + assigned)
+    terms.gpu, terms.tasks = 0.15 * (100 - gpu), -5.0 * (busy + assigned)
     view.score = terms.cpu + terms.memory + terms.disk + terms.network + terms.gpu + terms.tasks
     view.scored = True
     return view
