@@ -13,7 +13,7 @@ MEANINGS: Mapping[str, str] = {
     settings.MAX_QUEUE_DEPTH: "Tasks that may live at once; a submission beyond that is refused.",
     settings.PROFILE: "How nodes are scored for a task: by their free resources, or as an orchestrator of agents.",
     settings.MAX_ENDED_TASKS: "Ended tasks that are kept, dead letters aside; the oldest go first.",
-    settings.ENDED_TASKS_KEPT_S: "How long after its end a task is kept, in seconds.",
+    settings.ENDED_TASKS_KEPT_S: "How long a task is kept after its end, and a node after its removal, in seconds.",
     settings.MAX_DEAD_LETTERS: "Dead letters that are kept; the oldest go first.",
     settings.DEAD_LETTERS_KEPT_S: "How long a dead letter is kept, in seconds.",
     settings.EVENTS_KEPT_S: "How far back events, and with them views of the past (--at), reach, in seconds.",

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import structlog
 
 from cortex.v1.log_pb2 import Command, HistoryTrim, RequestRef
+from cortex.v1.types_pb2 import NodeState
 from node.core import settings
 from node.core.faults import Fault
 from node.core.model import DEAD_LETTER, ENDED
@@ -57,6 +58,7 @@ class History:
                 self._events,
                 self._double_runs,
                 self._operations,
+                self._nodes,
                 self._replies,
                 self._keys,
                 self._batches,
@@ -180,6 +182,23 @@ class History:
         if not found:
             return None
         trim = HistoryTrim(before_us=found[-1].at_us + 1, operations=[item.id for item in found])
+        return _Page(trim, len(found) == _PAGE_ROWS)
+
+    def _nodes(self, now_us: int) -> _Page | None:
+        """Removed ones, as long after that as ended tasks are kept."""
+        state = self._replica.state
+        kept_us = self._setting(settings.ENDED_TASKS_KEPT_S) * 1_000_000
+        old = [
+            Aged(row.id, row.changed_at_us)
+            for row in state.nodes.values()
+            if row.state == NodeState.NODE_STATE_REMOVED
+            and row.changed_at_us < now_us - kept_us
+            and row.id not in state.by_node
+        ]
+        found = _overdue(sorted(old, key=lambda item: (item.at_us, item.id))[:_PAGE_ROWS], now_us, kept_us)
+        if not found:
+            return None
+        trim = HistoryTrim(before_us=found[-1].at_us + 1, nodes=[item.id for item in found])
         return _Page(trim, len(found) == _PAGE_ROWS)
 
     def _replies(self, now_us: int) -> _Page | None:

@@ -165,6 +165,7 @@ def trim_size(command: HistoryTrim) -> int:
         command.workflows,
         command.double_runs,
         command.operations,
+        command.nodes,
     )
     return sum(len(rows) for rows in named)
 
@@ -184,6 +185,7 @@ def history_trim(draft: Draft, command: HistoryTrim) -> Refusal | None:
         "submit keys": sum(_trim_submit_key(draft, key) for key in command.submit_keys),
         "double runs": sum(_trim_double_run(draft, command.before_us, line) for line in command.double_runs),
         "operations": sum(_trim_operation(draft, command.before_us, one) for one in command.operations),
+        "removed nodes": sum(_trim_node(draft, command.before_us, one) for one in command.nodes),
     }
     for ref in command.batches:
         _trim_batch(draft, reply_key(ref.client, ref.request_id))
@@ -229,6 +231,15 @@ def _trim_operation(draft: Draft, before_us: int, operation_id: str) -> bool:
     if row is None or row.state in LIVE_OPERATION or row.ended_at_us >= before_us:
         return False
     draft.put_row(Table.OPERATIONS, operation_id, None)
+    return True
+
+
+def _trim_node(draft: Draft, before_us: int, node_id: str) -> bool:
+    row = draft.node(node_id)
+    removed = row is not None and row.state == types_pb2.NODE_STATE_REMOVED
+    if row is None or not removed or row.changed_at_us >= before_us or draft.on_node(node_id):
+        return False
+    draft.put_row(Table.NODES, node_id, None)
     return True
 
 

@@ -1205,6 +1205,7 @@ class HistoryTrim(_message.Message):
     WORKFLOWS_FIELD_NUMBER: _builtins.int
     OPERATIONS_FIELD_NUMBER: _builtins.int
     DOUBLE_RUNS_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
     before_us: _builtins.int
     """leader time; tasks that ended, and events that happened, earlier go"""
     @_builtins.property
@@ -1235,6 +1236,10 @@ class HistoryTrim(_message.Message):
 
     @_builtins.property
     def double_runs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """removed ones that hold nothing"""
+
     def __init__(
         self,
         *,
@@ -1247,10 +1252,11 @@ class HistoryTrim(_message.Message):
         workflows: _abc.Iterable[_builtins.str] | None = ...,
         operations: _abc.Iterable[_builtins.str] | None = ...,
         double_runs: _abc.Iterable[_builtins.str] | None = ...,
+        nodes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "before_us", b"before_us", "double_runs", b"double_runs", "event_ids", b"event_ids", "ids", b"ids", "operations", b"operations", "requests", b"requests", "submit_keys", b"submit_keys", "workflows", b"workflows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "before_us", b"before_us", "double_runs", b"double_runs", "event_ids", b"event_ids", "ids", b"ids", "nodes", b"nodes", "operations", b"operations", "requests", b"requests", "submit_keys", b"submit_keys", "workflows", b"workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
