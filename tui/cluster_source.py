@@ -178,7 +178,7 @@ class ClusterSource:
                 async for reply in replies:
                     yield reply
         except ClusterError as error:
-            raise SourceError(error.message, error.remedy) from error
+            raise SourceError(error.message, error.remedy, error.code) from error
 
     def mutator(self) -> ClusterMutator:
         return ClusterMutator(self._client)
@@ -253,7 +253,7 @@ async def _told(call: Awaitable[T]) -> T:
     try:
         return await call
     except ClusterError as error:
-        raise SourceError(error.message, error.remedy) from error
+        raise SourceError(error.message, error.remedy, error.code) from error
 
 
 def _state(link: Link) -> LinkState:

@@ -13,12 +13,16 @@ from cortex.v1 import cluster_pb2, types_pb2
 
 
 class SourceError(Exception):
-    """A call failed: one sentence for the operator, and what to do about it (may be empty)."""
+    """A call failed: one sentence for the operator, and what to do about it (may be empty).
 
-    def __init__(self, message: str, remedy: str = "") -> None:
+    `code` is the cluster's name for it, as in docs/errors.md; empty when it has none.
+    """
+
+    def __init__(self, message: str, remedy: str = "", code: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
