@@ -20,14 +20,14 @@ def state(row: types_pb2.Operation) -> str:
     return types_pb2.OperationState.Name(row.state).removeprefix("OPERATION_STATE_").lower()
 
 
-def operation(row: types_pb2.Operation) -> Document:
-    """One operation, as a list shows it."""
+def operation(row: types_pb2.Operation, *, past: bool = False) -> Document:
+    """One operation, as a list shows it; `past`: counts may be unknown."""
     counts = {field.name: getattr(row.counts, field.name) for field in row.counts.DESCRIPTOR.fields}
     return {
         "id": row.id,
         "kind": kind(row),
         "state": state(row),
-        "counts": counts,
+        "counts": None if past and not row.HasField("counts") else counts,
         "not_before": time(row.not_before_us),
         "actor": row.actor or None,
         "reason": row.reason or None,
@@ -43,7 +43,7 @@ def operation(row: types_pb2.Operation) -> Document:
     }
 
 
-def operation_in_full(row: types_pb2.Operation) -> Document:
+def operation_in_full(row: types_pb2.Operation, *, past: bool = False) -> Document:
     """One operation with the tasks or nodes that its plan names."""
     plan: Document = {}
     if row.WhichOneof("plan") == "bulk":
@@ -56,12 +56,12 @@ def operation_in_full(row: types_pb2.Operation) -> Document:
     elif row.WhichOneof("plan") == "drain":
         plan = {"tasks": [*(move.task for move in row.drain.moves), *(item.task for item in row.drain.stuck)]}
         plan |= drain_view.forecast(row)
-    return {**operation(row), **plan}
+    return {**operation(row, past=past), **plan}
 
 
 def operations(reply: cluster_pb2.ListOperationsReply) -> Document:
     return {
-        "operations": [operation(row) for row in reply.operations],
+        "operations": [operation(row, past=reply.HasField("at")) for row in reply.operations],
         "next_cursor": reply.next_cursor or None,
         "index": reply.index,
     }

@@ -77,17 +77,14 @@ class HistoryCalls(Calls):
             query = replace(query, limit=len(page.tasks) // 2)
 
     def _cause(self, request: pb.ListTasksRequest, query: TaskQuery, moment: Moment | None) -> str:
-        """Fingerprint of the dead letters that are asked for; empty when other tasks are."""
-        if request.operation and moment is not None:
-            message = "Tasks of an operation are listed as they are now."
-            raise Fault(Code.INVALID, message, "Leave the moment out, or list the operation's events.")
+        """Cause of the dead letters that are asked for, of past ones as written; empty when other tasks are."""
         if not request.fingerprint:
             return ""
-        other = query.node or query.workflow or query.operation or query.text or moment is not None
+        other = query.node or query.workflow or query.operation or query.text
         if other or not set(query.states) <= {DEAD_LETTER}:
-            message = "Letters of one cause are listed by nothing else, and as they are now."
+            message = "Letters of one cause are listed by nothing else."
             raise Fault(Code.INVALID, message, "Leave the other filters out.")
-        return self._lookup.cause(request.fingerprint)
+        return self._lookup.cause(request.fingerprint) if moment is None else request.fingerprint
 
     def _task_query(self, request: pb.ListTasksRequest) -> TaskQuery:
         states: tuple[int, ...] = tuple(request.states)
@@ -105,6 +102,8 @@ class HistoryCalls(Calls):
 
     async def _task_page(self, query: TaskQuery, moment: Moment | None, cause: str) -> tuple[TaskPage, At | None]:
         """A page that walks an index is read at once; a text is looked for, and the past, elsewhere."""
+        if cause and moment is not None:
+            return await self._replica.read(lambda reads: reads.list_letters_at(cause, query, moment))
         if cause:
             return self._replica.store.list_letters(cause, query.limit, query.cursor), None
         if moment is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Any
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import log_pb2, types_pb2
@@ -12,7 +13,9 @@ from node.core.faults import Code, Fault
 from node.core.operations import IDS_LIMIT, UNDO_WINDOW_US, WINDOW_LIMIT_US
 from node.link import Caller
 from node.rpc.calls import Calls, Handlers, accepted, page_limit, refused_items
+from node.rpc.history import shown
 from node.rpc.views import lean_operation, without_output
+from node.store.asof import At
 
 # The id of an operation begins those of its tasks, which have 64 characters at most.
 _ID_CHARS = 56
@@ -91,8 +94,14 @@ class OperationCalls(Calls):
     async def list_causes(self, request: pb.ListCausesRequest, caller: Caller) -> pb.ListCausesReply:
         await self._fresh(request.freshness, saved=True)
         limit = page_limit(request.limit) if request.limit else 100
-        causes, index = self._replica.store.list_causes(limit)
-        shown = [
+        moment = await self._moment(request.at)
+        at: At | None = None
+        if moment is not None:
+            causes, then = await self._replica.read(lambda reads: reads.list_causes_at(limit, moment))
+            at, index = then, then.index
+        else:
+            causes, index = self._replica.store.list_causes(limit)
+        told = [
             pb.DeadLetterCause(
                 fingerprint=cause.fingerprint,
                 count=cause.count,
@@ -103,24 +112,41 @@ class OperationCalls(Calls):
             )
             for cause in causes
         ]
-        return pb.ListCausesReply(causes=shown, index=index, age_us=self._age_us())
+        return pb.ListCausesReply(causes=told, index=index, **self._as_of(at))
 
     async def list_operations(self, request: pb.ListOperationsRequest, caller: Caller) -> pb.ListOperationsReply:
         await self._fresh(request.freshness, saved=True)
-        page = self._replica.store.list_operations(
-            live=request.live, limit=page_limit(request.limit), cursor=request.cursor
-        )
+        moment = await self._moment(request.at)
+        live, limit, cursor = request.live, page_limit(request.limit), request.cursor
+        at: At | None = None
+        if moment is not None:
+            page, at = await self._replica.read(lambda reads: reads.list_operations_at(live, limit, cursor, moment))
+        else:
+            page = self._replica.store.list_operations(live=live, limit=limit, cursor=cursor)
         return pb.ListOperationsReply(
             operations=map(lean_operation, page.operations),
             next_cursor=page.next_cursor,
             index=page.index,
-            age_us=self._age_us(),
+            **self._as_of(at),
         )
 
     async def get_operation(self, request: pb.GetOperationRequest, caller: Caller) -> pb.GetOperationReply:
         await self._fresh(request.freshness)
+        moment = await self._moment(request.at)
         operation = self._lookup.operation(request.id)
-        return pb.GetOperationReply(operation=operation, index=self._state.index, age_us=self._age_us())
+        if moment is None:
+            return pb.GetOperationReply(operation=operation, index=self._state.index, **self._as_of(None))
+        was, at = await self._replica.read(lambda reads: reads.operation_at(operation.id, moment))
+        if was is None:
+            message = f"Operation {operation.id} was not there at index {at.index}."
+            raise Fault(Code.NOT_FOUND, message, "List what was there with `cortex operations --at`.")
+        return pb.GetOperationReply(operation=was, index=at.index, **self._as_of(at))
+
+    def _as_of(self, at: At | None) -> dict[str, Any]:
+        """Age and, of a view of the past, moment of a reply."""
+        if at is None:
+            return {"age_us": self._age_us()}
+        return {"age_us": self._past_age_us(at), "at": shown(at)}
 
     async def undo_operation(self, request: pb.StopOperationRequest, caller: Caller) -> pb.MutationReply:
         return await self._stop(request, caller, undo=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cortex.v1 import types_pb2
-from cortex.v1.types_pb2 import Event, Node, Task, Workflow
+from cortex.v1.types_pb2 import Event, Node, Operation, Task, Workflow
 from node.core import rules
 from node.core.model import ASSIGNED, DEAD_LETTER, ENDED, ON_NODE, QUEUED
 
@@ -75,6 +75,13 @@ def task_as_of(row: Task, events: Sequence[Event], at: At) -> Task:
     changes = [event.index for event in past if event.type != types_pb2.EVENT_TYPE_REJECTED]
     was.modified_index = changes[-1] if changes else 0
     _fill_from_events(was, past)
+    letter = next((event.was_letter for event in later if event.HasField("was_letter")), None)
+    if letter is not None and was.state == DEAD_LETTER:
+        was.fingerprint, was.dead_lettered_at_us, was.error = (
+            letter.fingerprint,
+            letter.dead_lettered_at_us,
+            letter.error,
+        )
     if 0 < row.fence <= at.index:
         was.fence = row.fence
         if row.HasField("placement"):
@@ -84,6 +91,7 @@ def task_as_of(row: Task, events: Sequence[Event], at: At) -> Task:
         if 0 < value <= at.at_us:
             setattr(was, name, value)
     _fill_lists(was, row, at)
+    was.operation = next((event.was_operation for event in later if event.HasField("was_operation")), row.operation)
     return was
 
 
@@ -127,10 +135,8 @@ def _enter(was: Task, event: Event) -> None:
 
 def _fill_lists(was: Task, row: Task, at: At) -> None:
     was.annotations.extend(note for note in row.annotations if note.at_us <= at.at_us)
-    if was.run == row.run:
-        was.operation = row.operation
-        if len(row.failures) < _FAILURES_KEPT:
-            was.failures.extend(failure for failure in row.failures if failure.at_us <= at.at_us)
+    if was.run == row.run and len(row.failures) < _FAILURES_KEPT:
+        was.failures.extend(failure for failure in row.failures if failure.at_us <= at.at_us)
 
 
 def node_as_of(row: Node, later: Event | None, at: At) -> Node | None:
@@ -154,6 +160,34 @@ def workflow_as_of(row: Workflow, later: Event | None, members: Sequence[Task], 
             setattr(was, name, getattr(row, name))
     was.remaining = sum(member.state not in ENDED for member in members)
     was.failures = sum(map(rules.counts_as_failure, members))
+    return was
+
+
+def operation_as_of(row: Operation, later: int | None, at: At) -> Operation:
+    """The operation after `at`, which it was there at; one that went on since is without counts.
+
+    `later` is the type of the first event since then that it began or ended with.
+    """
+    was = Operation()
+    was.CopyFrom(row)
+    if row.modified_index <= at.index:
+        was.counts.SetInParent()
+        return was
+    for name in ("counts", "cursor", "modified_index"):
+        was.ClearField(name)
+    if row.HasField("bulk"):
+        was.bulk.step = was.bulk.step_end = 0
+    if row.HasField("drain"):
+        was.drain.took_ms = 0
+        for move in was.drain.moves:
+            move.actual = ""
+    if later is None:
+        return was
+    was.outcome, was.ended_at_us = "", 0
+    if later == types_pb2.EVENT_TYPE_OPERATION_BEGUN or not row.begun_at_us:
+        was.state, was.begun_at_us = types_pb2.OPERATION_STATE_SCHEDULED, 0
+    else:
+        was.state = types_pb2.OPERATION_STATE_RUNNING
     return was
 
 

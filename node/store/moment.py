@@ -27,16 +27,16 @@ NEAR = 2_000
 FEW = 100_000
 
 # The first event of a task after the moment :i, and its row still there and changed since.
-_FIRST = (
+FIRST = (
     "e.log_index > :i AND e.task_id <> '' AND e.was_state > 0 AND NOT EXISTS (SELECT 1 FROM te_task_events x"
     " WHERE x.task_id = e.task_id AND x.task_id <> '' AND x.state > 0 AND x.log_index > :i"
     " AND (x.log_index, x.number) < (e.log_index, e.number))"
 )
-_CHANGED = "te_task_events e CROSS JOIN te_tasks t ON t.id = e.task_id AND t.modified_index > :i"
+CHANGED = "te_task_events e CROSS JOIN te_tasks t ON t.id = e.task_id AND t.modified_index > :i"
 # The task t was, at :i, in a state and on a node that {was} accepts; it is so today where it did not change.
 _WAS = (
     "(CASE WHEN t.modified_index <= :i THEN {now} ELSE EXISTS (SELECT 1 FROM te_task_events e"
-    " WHERE e.task_id = t.id AND e.task_id <> '' AND " + _FIRST + " AND {was}) END)"
+    " WHERE e.task_id = t.id AND e.task_id <> '' AND " + FIRST + " AND {was}) END)"
 )
 
 
@@ -149,7 +149,7 @@ def changed_page(query: TaskQuery, at: At, cursor: tuple[int, str], count: int) 
     values: dict[str, Any] = {"i": at.index, "c": cursor[0], "k": cursor[1], "n": count}
     where = _states_and_node(query, "e.was_state", "e.was_node", values)
     sql = (
-        f"SELECT t.created_index, t.id FROM {_CHANGED} WHERE {_FIRST} AND {where}"
+        f"SELECT t.created_index, t.id FROM {CHANGED} WHERE {FIRST} AND {where}"
         " AND (t.created_index, t.id) < (:c, :k) ORDER BY t.created_index DESC, t.id DESC LIMIT :n"
     )
     return Statement(sql, values)
@@ -199,10 +199,10 @@ def _changed_count(query: TaskQuery, at: At, *, then: bool) -> Statement:
     """How many of the tasks that changed since matched then, or match today."""
     values: dict[str, Any] = {"i": at.index}
     if then:
-        where = f"{_FIRST} AND {_states_and_node(query, 'e.was_state', 'e.was_node', values)}"
-        return Statement(f"SELECT count(*) FROM {_CHANGED} WHERE {where}", values)
+        where = f"{FIRST} AND {_states_and_node(query, 'e.was_state', 'e.was_node', values)}"
+        return Statement(f"SELECT count(*) FROM {CHANGED} WHERE {where}", values)
     where = f"{_LAST} AND {_states_and_node(query, 't.state', 't.assigned_node', values)}"
-    return Statement(f"SELECT count(DISTINCT e.task_id) FROM {_CHANGED} WHERE {where}", values)
+    return Statement(f"SELECT count(DISTINCT e.task_id) FROM {CHANGED} WHERE {where}", values)
 
 
 # An event of the last change of its task.
@@ -305,8 +305,8 @@ def held_tasks(db: sqlite3.Connection, at: At) -> dict[tuple[int, str], int]:
         f" WHERE t.state IN ({states}) AND t.modified_index <= :i GROUP BY 1, 2"
     )
     changed = (
-        f"SELECT e.was_state, e.was_node, count(*) FROM {_CHANGED}"
-        f" WHERE {_FIRST} AND e.was_state IN ({states}) GROUP BY 1, 2"
+        f"SELECT e.was_state, e.was_node, count(*) FROM {CHANGED}"
+        f" WHERE {FIRST} AND e.was_state IN ({states}) GROUP BY 1, 2"
     )
     counts: dict[tuple[int, str], int] = {}
     for sql in (unchanged, changed):

@@ -12,15 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from cortex.v1.types_pb2 import Event, Node, Task, Workflow
+from cortex.v1.types_pb2 import Event, Node, Operation, Task, Workflow
 from node.core.faults import Code, Fault
 from node.core.model import ASSIGNED, RUNNING, Table
-from node.store import diff, moment, moment_workflows, queries, workflows
+from node.store import diff, moment, moment_operations, moment_workflows, queries, workflows
 from node.store.asof import At, Moment, task_as_of
 from node.store.connect import Connection
 from node.store.diff import RowDiff
 from node.store.events import EventPage, EventQuery, list_events
 from node.store.moment_workflows import WorkflowPage, WorkflowQuery
+from node.store.operations import Cause, OperationPage
 from node.store.queries import TaskPage, TaskQuery
 from node.store.rows import Codec
 
@@ -104,7 +105,32 @@ class SlowReads:
         """As list_tasks(), as they were."""
         with self._reading() as db:
             at = moment.resolve(db, wanted)
-            return moment.list_tasks(db, self._codecs, query, at), at
+            view = moment_operations if query.operation else moment
+            return view.list_tasks(db, self._codecs, query, at), at
+
+    def list_letters_at(self, cause: str, query: TaskQuery, wanted: Moment) -> tuple[TaskPage, At]:
+        """Dead letters of one cause, given by a unique prefix, as they were, the latest first."""
+        with self._reading() as db:
+            at = moment.resolve(db, wanted)
+            return moment_operations.list_letters(db, self._codecs, cause, query, at), at
+
+    def list_causes_at(self, limit: int, wanted: Moment) -> tuple[list[Cause], At]:
+        """Causes of dead letters as they were, most letters first."""
+        with self._reading() as db:
+            at = moment.resolve(db, wanted)
+            return moment_operations.list_causes(db, self._codecs, limit, at), at
+
+    def list_operations_at(self, live: bool, limit: int, cursor: str, wanted: Moment) -> tuple[OperationPage, At]:
+        """Operations as they were, newest first."""
+        with self._reading() as db:
+            at = moment.resolve(db, wanted)
+            return moment_operations.list_operations(db, self._codecs, live, limit, cursor, at), at
+
+    def operation_at(self, operation_id: str, wanted: Moment) -> tuple[Operation | None, At]:
+        """An operation as it was; None when it was not there, or is not any more."""
+        with self._reading() as db:
+            at = moment.resolve(db, wanted)
+            return moment_operations.operation(db, self._codecs, operation_id, at), at
 
     def list_events_at(self, query: EventQuery, wanted: Moment) -> tuple[EventPage, At]:
         """Events up to that moment."""

@@ -28,7 +28,7 @@ from tests.core import workflows
 from tests.core.cluster import assign, failed, retry
 from tests.core.test_machine_random import Walk
 
-SHOWN = frozenset({Table.TASKS, Table.NODES, Table.WORKFLOWS})
+SHOWN = frozenset({Table.TASKS, Table.NODES, Table.WORKFLOWS, Table.OPERATIONS})
 
 
 class PastWalk(Walk):
@@ -144,6 +144,9 @@ class PastWalk(Walk):
 
     def workflows_at(self, index: int) -> dict[str, Workflow]:
         return {key.id: row for key, row in self.was[index].items() if isinstance(row, Workflow)}
+
+    def operations_at(self, index: int) -> dict[str, types_pb2.Operation]:
+        return {key.id: row for key, row in self.was[index].items() if isinstance(row, types_pb2.Operation)}
 
     def nodes_at(self, index: int) -> dict[str, types_pb2.Node]:
         return {key.id: row for key, row in self.was[index].items() if isinstance(row, types_pb2.Node)}

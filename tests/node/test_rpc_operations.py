@@ -313,5 +313,42 @@ async def test_the_tasks_of_an_operation(tmp_path: Path) -> None:
         assert (await listed(operation=retried.operation_id, text="r-2")).total == 1
         assert (await listed(operation=retried.operation_id, states=[DEAD_LETTER])).total == 0
         await refused(listed(operation="nothing"), Code.NOT_FOUND, "There is no operation 'nothing'.")
-        moment = pb.Moment(index=retried.index)
-        await refused(listed(operation=retried.operation_id, at=moment), Code.INVALID, "as they are now")
+        then = await listed(operation=retried.operation_id, at=pb.Moment(index=retried.index))
+        assert [task.id for task in then.tasks] == ["letter-2", "letter-0"]
+        before = await listed(operation=retried.operation_id, at=pb.Moment(index=retried.index - 1))
+        assert (list(before.tasks), before.total, before.at.index) == ([], 0, retried.index - 1)
+
+
+async def test_operations_and_causes_as_they_were(tmp_path: Path) -> None:
+    async with ward(tmp_path) as w:
+        await w.letter("letter-0")
+        before = pb.Moment(index=w.daemon.replica.state.index)
+        retried = await w.retry(ids=["letter-0"])
+        then = pb.Moment(index=retried.index)
+        operations, history = w.daemon.operations, w.daemon.history
+
+        (cause,) = (await operations.list_causes(pb.ListCausesRequest(at=before), ANN)).causes
+        assert (cause.count, cause.sample.id) == (1, "letter-0")
+        assert not (await operations.list_causes(pb.ListCausesRequest(at=then), ANN)).causes
+        request = pb.ListTasksRequest(fingerprint=cause.fingerprint, at=before)
+        listed = await history.list_tasks(request, ANN)
+        assert ([task.id for task in listed.tasks], listed.at.index) == (["letter-0"], before.index)
+        gone = history.list_tasks(pb.ListTasksRequest(fingerprint=cause.fingerprint, at=then), ANN)
+        await refused(gone, Code.NOT_FOUND, "No dead letter had the cause")
+
+        reply = await operations.list_operations(pb.ListOperationsRequest(at=then), ANN)
+        assert [row.id for row in reply.operations] == [retried.operation_id]
+        assert reply.at.index == then.index
+        assert not (await operations.list_operations(pb.ListOperationsRequest(at=before), ANN)).operations
+        one = await operations.get_operation(pb.GetOperationRequest(id=retried.operation_id, at=then), ANN)
+        assert (one.operation.id, one.at.index) == (retried.operation_id, then.index)
+        early = operations.get_operation(pb.GetOperationRequest(id=retried.operation_id, at=before), ANN)
+        await refused(early, Code.NOT_FOUND, f"was not there at index {before.index}")
+        for asked in (
+            operations.list_operations(pb.ListOperationsRequest(at=pb.Moment(index=10**6)), ANN),
+            operations.list_causes(pb.ListCausesRequest(at=pb.Moment(index=10**6)), ANN),
+            operations.get_operation(
+                pb.GetOperationRequest(id=retried.operation_id, at=pb.Moment(index=10**6)), ANN
+            ),
+        ):
+            await refused(asked, Code.INVALID, "later than now")

@@ -95,6 +95,28 @@ READS: dict[str, tuple[Callable[[Store], object], tuple[str, ...]]] = {
         lambda store: store.reads.diff(THEN, Moment(500, 0, 1_000), 10),
         ("SEARCH te_task_events USING PRIMARY KEY (log_index>? AND log_index<?)", ITS_EVENTS),
     ),
+    "operations": (
+        lambda store: store.reads.list_operations_at(False, 10, "", THEN),
+        (
+            "SEARCH operations USING INDEX operations_newest ((created_index,id)<(?,?))",
+            "SEARCH te_task_events USING INDEX te_task_events_rare (type=? AND log_index>?)",
+        ),
+    ),
+    "live operations": (
+        lambda store: store.reads.list_operations_at(True, 10, "", THEN),
+        ("SEARCH operations USING INDEX operations_by_state (state=?)",),
+    ),
+    "tasks of an operation": (
+        tasks(operation="o1"),
+        (
+            "SEARCH t USING COVERING INDEX te_tasks_by_operation (operation=? AND created_index<?)",
+            "SEARCH te_task_events USING PRIMARY KEY (log_index>?)",
+        ),
+    ),
+    "causes": (
+        lambda store: store.reads.list_causes_at(10, THEN),
+        ("SCAN te_tasks USING INDEX te_tasks_by_cause", AFTER, OF_TASK, BY_ID),
+    ),
     "by time": (
         lambda store: store.reads.task_at("t00007", Moment(0, 400, 1_000)),
         ("SEARCH te_task_events USING COVERING INDEX te_task_events_by_time (at<?)",),
@@ -113,6 +135,8 @@ def test_plan(store: Store, name: str, few: int, monkeypatch: pytest.MonkeyPatch
     for one in expected:
         assert one in lines, "\n".join(lines)
     scans = [line.removeprefix("SCAN ") for line in lines if line.startswith("SCAN")]
+    if name == "causes":  # dead letters alone
+        scans.remove("te_tasks USING INDEX te_tasks_by_cause")
     allowed = (*_SMALL, "te_task_events", *(("x",) if "text" in name else ()))
     assert not [line for line in scans if line.split(" ")[0] not in allowed and not line.endswith("CONSTANT ROWS")]
     assert scans.count("t") <= lines.count("CO-ROUTINE t"), "only the next NEAR tasks, no table"

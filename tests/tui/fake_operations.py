@@ -12,6 +12,11 @@ WINDOW_MS = 10_000
 LIVE = frozenset({types.OPERATION_STATE_SCHEDULED, types.OPERATION_STATE_RUNNING})
 
 
+def _then(request: pb.ListCausesRequest | pb.ListOperationsRequest | pb.GetOperationRequest) -> pb.Moment | None:
+    """The moment that a reply about the past is of."""
+    return pb.Moment(index=request.at.index, at_us=1_000_000) if request.HasField("at") else None
+
+
 def find_operation(cluster: FakeCluster, prefix: str) -> types.Operation:
     found = [row for key, row in cluster.operations.items() if key.startswith(prefix)]
     if not found:
@@ -126,7 +131,7 @@ class OperationServicer:
             for key, tasks in groups.items()
         ]
         causes.sort(key=lambda cause: -cause.count)
-        return pb.ListCausesReply(causes=causes, index=self._cluster.index)
+        return pb.ListCausesReply(causes=causes, index=self._cluster.index, at=_then(request))
 
     def _ListOperations(self, request: pb.ListOperationsRequest) -> pb.ListOperationsReply:
         found = [
@@ -136,12 +141,15 @@ class OperationServicer:
         page = found[begin : begin + (request.limit or 50)]
         more = begin + len(page) < len(found)
         return pb.ListOperationsReply(
-            operations=page, next_cursor=str(begin + len(page)) if more else "", index=self._cluster.index
+            operations=page,
+            next_cursor=str(begin + len(page)) if more else "",
+            index=self._cluster.index,
+            at=_then(request),
         )
 
     def _GetOperation(self, request: pb.GetOperationRequest) -> pb.GetOperationReply:
         row = find_operation(self._cluster, request.id)
-        return pb.GetOperationReply(operation=row, index=self._cluster.index)
+        return pb.GetOperationReply(operation=row, index=self._cluster.index, at=_then(request))
 
     def _UndoOperation(self, request: pb.StopOperationRequest) -> pb.MutationReply:
         row = find_operation(self._cluster, request.id)

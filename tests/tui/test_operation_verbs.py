@@ -44,8 +44,26 @@ async def test_the_tasks_of_an_operation(cortex: CommandLine, cluster: FakeClust
     cluster.tasks["t0"].operation = only(cluster)
     ran = await cortex("tasks", "--operation", only(cluster), "--json")
     assert [task["id"] for task in ran.document["tasks"]] == ["t0"]
-    both = await cortex("tasks", "--operation", only(cluster), "--at", "5m")
-    assert (both.code, both.err.splitlines()[0]) == (2, "cortex: --operation and --at exclude each other.")
+    assert (await cortex("tasks", "--operation", only(cluster), "--at", "5")).code == 0
+
+
+async def test_operations_and_causes_of_the_past(cortex: CommandLine, cluster: FakeCluster) -> None:
+    letter(cluster, "t0")
+    letter(cluster, "t1", b"other")
+    await cortex("retry", "t0")
+    as_of = {"index": 7, "at": "1970-01-01T00:00:01.000000Z"}
+    for words in (("operations",), ("operations", only(cluster)), ("dead-letters", "--group")):
+        assert (await cortex(*words, "--at", "7", "--json")).document["as_of"] == as_of
+        assert (await cortex(*words, "--at", "7")).text.startswith("as of index 7, 1970-01-01T00:00:01")
+        assert "as_of" not in (await cortex(*words, "--json")).document
+    cluster.operations[only(cluster)].ClearField("counts")
+    assert (await cortex("operations", only(cluster), "--at", "7", "--json")).document["counts"] is None
+    (row,) = (await cortex("operations", "--at", "7", "--json")).document["operations"]
+    assert row["counts"] is None
+    cause = cluster.tasks["t1"].fingerprint
+    assert (await cortex("dead-letters", "--cause", cause, "--at", "7")).code == 0
+    both = await cortex("dead-letters", "--cause", cause, "--group", "--at", "7")
+    assert (both.code, both.err.splitlines()[0]) == (2, "cortex: --cause and --group exclude each other.")
 
 
 async def test_discard_says_how_to_take_it_back(cortex: CommandLine, cluster: FakeCluster) -> None:

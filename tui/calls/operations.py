@@ -77,21 +77,25 @@ class OperationCalls(Calls):
         reply: cluster_pb2.MutationReply = await self._write("StopOperation", request)
         return reply
 
-    async def list_causes(self, limit: int = 0) -> cluster_pb2.ListCausesReply:
-        request = cluster_pb2.ListCausesRequest(limit=limit, freshness=self._freshness())
-        reply: cluster_pb2.ListCausesReply = await self._call("ListCauses", request, self._timeout_s)
+    async def list_causes(
+        self, limit: int = 0, *, at: cluster_pb2.Moment | None = None
+    ) -> cluster_pb2.ListCausesReply:
+        request = cluster_pb2.ListCausesRequest(limit=limit, freshness=self._freshness(), at=at)
+        reply: cluster_pb2.ListCausesReply = await self._call("ListCauses", request, self._patience_s(at))
         return reply
 
     async def list_operations(
-        self, *, live: bool = False, limit: int = 50, cursor: str = ""
+        self, *, live: bool = False, limit: int = 50, cursor: str = "", at: cluster_pb2.Moment | None = None
     ) -> cluster_pb2.ListOperationsReply:
         request = cluster_pb2.ListOperationsRequest(
-            live=live, limit=limit, cursor=cursor, freshness=self._freshness()
+            live=live, limit=limit, cursor=cursor, freshness=self._freshness(), at=at
         )
-        reply: cluster_pb2.ListOperationsReply = await self._call("ListOperations", request, self._timeout_s)
+        reply: cluster_pb2.ListOperationsReply = await self._call("ListOperations", request, self._patience_s(at))
         return reply
 
-    async def get_operation(self, operation_id: str) -> cluster_pb2.GetOperationReply:
-        request = cluster_pb2.GetOperationRequest(id=operation_id, freshness=self._freshness())
-        reply: cluster_pb2.GetOperationReply = await self._show("GetOperation", request, self._timeout_s)
+    async def get_operation(
+        self, operation_id: str, *, at: cluster_pb2.Moment | None = None
+    ) -> cluster_pb2.GetOperationReply:
+        request = cluster_pb2.GetOperationRequest(id=operation_id, freshness=self._freshness(), at=at)
+        reply: cluster_pb2.GetOperationReply = await self._show("GetOperation", request, self._patience_s(at))
         return reply

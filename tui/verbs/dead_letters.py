@@ -9,8 +9,8 @@ import click
 from tui import operations_view
 from tui.errors import usage
 from tui.format import Column, age
-from tui.verbs.base import emit, now_us, run, say_table, settings, verb
-from tui.verbs.past import at_option
+from tui.verbs.base import now_us, run, say_table, settings, verb
+from tui.verbs.past import at_option, emit_as_of, say_moment
 from tui.verbs.tasks import PAGE, say_tasks
 
 if TYPE_CHECKING:
@@ -36,11 +36,8 @@ COLUMNS = (
 @at_option("List them as they were")
 def dead_letters(group: bool, cause: str, limit: int, cursor: str, at: cluster_pb2.Moment | None) -> None:
     """List the tasks whose retries are used up, newest first."""
-    if cause and (group or at is not None):
-        other = "--group" if group else "--at"
-        raise usage(f"--cause and {other} exclude each other.", "Leave one of them out.")
-    if group and at is not None:
-        raise usage("--at and --group exclude each other.", "Leave one of them out.")
+    if cause and group:
+        raise usage("--cause and --group exclude each other.", "Leave one of them out.")
 
     async def work(client: ClusterClient) -> None:
         from cortex.v1 import types_pb2
@@ -49,11 +46,12 @@ def dead_letters(group: bool, cause: str, limit: int, cursor: str, at: cluster_p
             states = [types_pb2.TASK_STATE_DEAD_LETTER]
             say_tasks(await client.list_tasks(states=states, limit=limit, cursor=cursor, cause=cause, at=at))
             return
-        reply = await client.list_causes(limit)
+        reply = await client.list_causes(limit, at=at)
         if settings().json:
-            emit(operations_view.causes(reply))
+            emit_as_of(operations_view.causes(reply), reply)
             return
-        now = now_us()
+        say_moment(reply)
+        now = reply.at.at_us or now_us()
         say_table(COLUMNS, [_row(cause, now) for cause in reply.causes])
 
     run(work)

@@ -13,6 +13,7 @@ from tui.format import Column, age, rfc3339
 from tui.text import clean
 from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, verb
 from tui.verbs.outcome import say_mutation
+from tui.verbs.past import at_option, emit_as_of, say_moment
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2
@@ -40,18 +41,25 @@ PATIENCE_S = 60.0
 @click.option("--live", is_flag=True, help="Only those that have not ended.")
 @click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
 @click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
-def operations(operation_id: str | None, live: bool, limit: int, cursor: str) -> None:
-    """List operations, newest first, or show one: retries, discards, priorities, runs on nodes and drains."""
+@at_option("List them, or show one, as they were")
+def operations(
+    operation_id: str | None, live: bool, limit: int, cursor: str, at: cluster_pb2.Moment | None
+) -> None:
+    """List operations, newest first, or show one: retries, discards, priorities, runs on nodes and drains.
+
+    Of the past, the counts of those that went on since are not known.
+    """
 
     async def work(client: ClusterClient) -> None:
         if operation_id is not None:
-            say_one((await client.get_operation(operation_id)).operation)
+            _say_reply(await client.get_operation(operation_id, at=at))
             return
-        reply = await client.list_operations(live=live, limit=limit, cursor=cursor)
+        reply = await client.list_operations(live=live, limit=limit, cursor=cursor, at=at)
         if settings().json:
-            emit(operations_view.operations(reply))
+            emit_as_of(operations_view.operations(reply), reply)
             return
-        now = now_us()
+        say_moment(reply)
+        now = reply.at.at_us or now_us()
         say_table(COLUMNS, [_row(row, now) for row in reply.operations])
         if reply.next_cursor:
             note(f"cortex: the next with --cursor {clean(reply.next_cursor)}")
@@ -73,17 +81,30 @@ def undo(operation_id: str, stop: bool, reason: str) -> None:
     run(work)
 
 
+def _say_reply(reply: cluster_pb2.GetOperationReply) -> None:
+    document = operations_view.operation_in_full(reply.operation, past=reply.HasField("at"))
+    if settings().json:
+        emit_as_of(document, reply)
+        return
+    say_moment(reply)
+    _say_document(reply.operation, document)
+
+
 def say_one(row: types_pb2.Operation) -> None:
     """Prints one operation in full."""
     document = operations_view.operation_in_full(row)
     if settings().json:
         emit(document)
-        return
+    else:
+        _say_document(row, document)
+
+
+def _say_document(row: types_pb2.Operation, document: json_view.Document) -> None:
     tasks, nodes = document.pop("tasks", []), document.pop("nodes", [])
     if row.HasField("drain"):
         tasks = []  # in the table below
     counts = ", ".join(
-        f"{number} {name.replace('_', ' ')}" for name, number in document.pop("counts").items() if number
+        f"{number} {name.replace('_', ' ')}" for name, number in (document.pop("counts") or {}).items() if number
     )
     shown = {
         **{name: value for name, value in document.items() if isinstance(value, str)},
@@ -139,7 +160,8 @@ def _settled(row: types_pb2.Operation) -> bool:
 def _row(row: types_pb2.Operation, now: int) -> tuple[str, ...]:
     counts = row.counts
     whole = counts.issued == counts.total or not counts.total
-    issued = str(counts.issued) if counts.total or not row.bulk.fingerprint else "-"
+    known = row.HasField("counts") and (counts.total or not row.bulk.fingerprint)
+    issued = str(counts.issued) if known else "-"
     waits = f"begins {rfc3339(row.not_before_us)}" if row.state == 1 and row.not_before_us > now else ""
     return (
         row.id,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from tui import json_view
-from tui.errors import usage
 from tui.format import Column, age, duration, rfc3339, size
 from tui.text import clean
 from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, verb
@@ -72,9 +71,6 @@ def tasks(
     /^deploy/ or attempt>0. Regular expressions are those of RE2, without look-ahead and back-references.
     """
     from tui.taskfilter import list_matching
-
-    if operation and at is not None:
-        raise usage("--operation and --at exclude each other.", "Leave one of them out.")
 
     async def work(client: ClusterClient) -> None:
         reply = await list_matching(

@@ -24,7 +24,7 @@ from cortex.v1.types_pb2 import (
 from node.core.checks import TIME_LIMIT_US
 from node.core.dag import Dag
 from node.core.faults import Code
-from node.core.model import LIVE, LIVE_OPERATION, ON_NODE, Change, Key, Row, Table, member_id
+from node.core.model import DEAD_LETTER, LIVE, LIVE_OPERATION, ON_NODE, Change, Key, Row, Table, member_id
 from node.core.state import ClusterState, NodeUse
 
 _DETAIL_CHARS = 300
@@ -290,6 +290,9 @@ class Draft:
         if task_id not in self._old_tasks:  # refused: it is what it was
             event.was_state, event.was_node = event.state, event.node
             event.was_attempt, event.was_run = event.attempt, event.run
+            same = self.task(task_id)
+            if same is not None:
+                _tell_letter(event, same)
             return
         old, new = self._old_tasks[task_id], self._tasks[task_id]
         if old is None:
@@ -300,8 +303,11 @@ class Draft:
         if old.attempt:
             event.was_attempt = old.attempt
         event.was_run = old.run
+        _tell_letter(event, old)
         if new is None:
             return
+        if new.operation != old.operation:
+            event.was_operation = old.operation
         if new.priority != old.priority:
             event.was_priority = old.priority
         if new.revived_at_us != old.revived_at_us and new.spec != old.spec:
@@ -335,3 +341,10 @@ class Draft:
                 self._locks[lock] = None
         if spec.limit_count:
             self._limits[spec.limit_key] = self.limit_use(spec.limit_key) + sign
+
+
+def _tell_letter(event: Event, old: Task) -> None:
+    if old.state == DEAD_LETTER:
+        event.was_letter.fingerprint = old.fingerprint
+        event.was_letter.dead_lettered_at_us = old.dead_lettered_at_us
+        event.was_letter.error = old.error

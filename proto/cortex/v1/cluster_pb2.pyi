@@ -1717,19 +1717,25 @@ class ListCausesRequest(_message.Message):
 
     FRESHNESS_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """causes, 1-1,000; 0 = 100"""
     @_builtins.property
     def freshness(self) -> Global___Freshness: ...
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """count them as they were"""
+
     def __init__(
         self,
         *,
         freshness: Global___Freshness | None = ...,
         limit: _builtins.int = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness", "limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness", "limit", b"limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1785,11 +1791,16 @@ class ListCausesReply(_message.Message):
     CAUSES_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     AGE_US_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     age_us: _builtins.int
     @_builtins.property
     def causes(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadLetterCause]:
         """most letters first"""
+
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """of a view of the past: both are set"""
 
     def __init__(
         self,
@@ -1797,10 +1808,11 @@ class ListCausesReply(_message.Message):
         causes: _abc.Iterable[Global___DeadLetterCause] | None = ...,
         index: _builtins.int = ...,
         age_us: _builtins.int = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "causes", b"causes", "index", b"index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "at", b"at", "causes", b"causes", "index", b"index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1878,6 +1890,7 @@ class ListOperationsRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     LIVE_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """rows, 1-1,000; 0 = 50"""
     cursor: _builtins.str
@@ -1885,6 +1898,10 @@ class ListOperationsRequest(_message.Message):
     """only those that have not ended"""
     @_builtins.property
     def freshness(self) -> Global___Freshness: ...
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """list them as they were"""
+
     def __init__(
         self,
         *,
@@ -1892,10 +1909,11 @@ class ListOperationsRequest(_message.Message):
         limit: _builtins.int = ...,
         cursor: _builtins.str = ...,
         live: _builtins.bool = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "freshness", b"freshness", "limit", b"limit", "live", b"live"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "cursor", b"cursor", "freshness", b"freshness", "limit", b"limit", "live", b"live"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1909,13 +1927,18 @@ class ListOperationsReply(_message.Message):
     NEXT_CURSOR_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     AGE_US_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     next_cursor: _builtins.str
     """empty = last page"""
     index: _builtins.int
     age_us: _builtins.int
     @_builtins.property
     def operations(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Operation]:
-        """newest first, without plans' lists"""
+        """Newest first, without plans' lists; one of the past that went on since is without counts."""
+
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """of a view of the past: both are set"""
 
     def __init__(
         self,
@@ -1924,10 +1947,11 @@ class ListOperationsReply(_message.Message):
         next_cursor: _builtins.str = ...,
         index: _builtins.int = ...,
         age_us: _builtins.int = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "index", b"index", "next_cursor", b"next_cursor", "operations", b"operations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "at", b"at", "index", b"index", "next_cursor", b"next_cursor", "operations", b"operations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1939,19 +1963,25 @@ class GetOperationRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     FRESHNESS_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """or a unique prefix"""
     @_builtins.property
     def freshness(self) -> Global___Freshness: ...
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """show it as it was"""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         freshness: Global___Freshness | None = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness", "id", b"id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1964,20 +1994,26 @@ class GetOperationReply(_message.Message):
     OPERATION_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     AGE_US_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     age_us: _builtins.int
     @_builtins.property
     def operation(self) -> _types_pb2.Operation: ...
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """of a view of the past: both are set"""
+
     def __init__(
         self,
         *,
         operation: _types_pb2.Operation | None = ...,
         index: _builtins.int = ...,
         age_us: _builtins.int = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "operation", b"operation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "index", b"index", "operation", b"operation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "at", b"at", "index", b"index", "operation", b"operation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

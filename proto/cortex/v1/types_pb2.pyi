@@ -2127,6 +2127,8 @@ class Event(_message.Message):
     WAS_SPEC_FIELD_NUMBER: _builtins.int
     WAS_WORKFLOW_STATE_FIELD_NUMBER: _builtins.int
     WAS_ROW_FIELD_NUMBER: _builtins.int
+    WAS_LETTER_FIELD_NUMBER: _builtins.int
+    WAS_OPERATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """"<index>-<number within the entry>" """
     index: _builtins.int
@@ -2166,6 +2168,8 @@ class Event(_message.Message):
     was_priority: _builtins.int
     """present when it changed"""
     was_workflow_state: Global___WorkflowState.ValueType
+    was_operation: _builtins.str
+    """present when it changed"""
     @_builtins.property
     def was_spec(self) -> Global___TaskSpec:
         """likewise"""
@@ -2173,6 +2177,10 @@ class Event(_message.Message):
     @_builtins.property
     def was_row(self) -> Global___Node:
         """for a node's event"""
+
+    @_builtins.property
+    def was_letter(self) -> Global___Letter:
+        """of a dead letter"""
 
     def __init__(
         self,
@@ -2201,16 +2209,52 @@ class Event(_message.Message):
         was_spec: Global___TaskSpec | None = ...,
         was_workflow_state: Global___WorkflowState.ValueType = ...,
         was_row: Global___Node | None = ...,
+        was_letter: Global___Letter | None = ...,
+        was_operation: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_was_priority", b"_was_priority", "was_priority", b"was_priority", "was_row", b"was_row", "was_spec", b"was_spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_was_operation", b"_was_operation", "_was_priority", b"_was_priority", "was_letter", b"was_letter", "was_operation", b"was_operation", "was_priority", b"was_priority", "was_row", b"was_row", "was_spec", b"was_spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_was_priority", b"_was_priority", "actor", b"actor", "at_us", b"at_us", "attempt", b"attempt", "detail", b"detail", "id", b"id", "index", b"index", "node", b"node", "node_state", b"node_state", "online", b"online", "operation", b"operation", "run", b"run", "state", b"state", "task", b"task", "type", b"type", "was_attempt", b"was_attempt", "was_node", b"was_node", "was_priority", b"was_priority", "was_row", b"was_row", "was_run", b"was_run", "was_spec", b"was_spec", "was_state", b"was_state", "was_workflow_state", b"was_workflow_state", "workflow", b"workflow", "workflow_state", b"workflow_state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_was_operation", b"_was_operation", "_was_priority", b"_was_priority", "actor", b"actor", "at_us", b"at_us", "attempt", b"attempt", "detail", b"detail", "id", b"id", "index", b"index", "node", b"node", "node_state", b"node_state", "online", b"online", "operation", b"operation", "run", b"run", "state", b"state", "task", b"task", "type", b"type", "was_attempt", b"was_attempt", "was_letter", b"was_letter", "was_node", b"was_node", "was_operation", b"was_operation", "was_priority", b"was_priority", "was_row", b"was_row", "was_run", b"was_run", "was_spec", b"was_spec", "was_state", b"was_state", "was_workflow_state", b"was_workflow_state", "workflow", b"workflow", "workflow_state", b"workflow_state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__was_operation: _TypeAlias = _typing.Literal["was_operation"]  # noqa: Y015
+    _WhichOneofArgType__was_operation: _TypeAlias = _typing.Literal["_was_operation", b"_was_operation"]  # noqa: Y015
     _WhichOneofReturnType__was_priority: _TypeAlias = _typing.Literal["was_priority"]  # noqa: Y015
     _WhichOneofArgType__was_priority: _TypeAlias = _typing.Literal["_was_priority", b"_was_priority"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__was_operation) -> _WhichOneofReturnType__was_operation | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__was_priority) -> _WhichOneofReturnType__was_priority | None: ...
 
 Global___Event: _TypeAlias = Event  # noqa: Y015
+
+@_typing.final
+class Letter(_message.Message):
+    """What a dead letter was known by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    DEAD_LETTERED_AT_US_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    fingerprint: _builtins.str
+    dead_lettered_at_us: _builtins.int
+    """leader time, unix"""
+    error: _builtins.str
+    """<= 1,000 characters"""
+    def __init__(
+        self,
+        *,
+        fingerprint: _builtins.str = ...,
+        dead_lettered_at_us: _builtins.int = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_lettered_at_us", b"dead_lettered_at_us", "error", b"error", "fingerprint", b"fingerprint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Letter: _TypeAlias = Letter  # noqa: Y015
 
 @_typing.final
 class Slots(_message.Message):
