@@ -33,7 +33,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def held_port() -> socket.socket:
-    """Bound to a port of its own, without listening: a daemon binds beside it, and nobody else is given the port."""
+    """Bound to a port without listening: a daemon can bind beside it, and nobody else is given the port."""
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     held.bind(("127.0.0.1", 0))
@@ -159,15 +159,17 @@ class Cluster:
 
         return await eventually(all_there)
 
-    async def caught_up(self, index: int) -> None:
-        """Return when every daemon has applied the log up to `index`: then whoever is asked knows of it."""
+    async def caught_up(self, client: ClusterClient) -> None:
+        """Return when every daemon has saved what `client` saw: then whoever is asked by others shows it, too."""
         for node_id in self.nodes:
             async with self.client(node_id) as own:
+                own.saw(client.min_index)
 
-                async def applied(own: ClusterClient = own) -> str:
-                    return "yes" if (await own.status()).applied >= index else ""
+                async def saved(own: ClusterClient = own) -> str:
+                    await own.list_tasks(limit=1)
+                    return "yes"
 
-                await eventually(applied)
+                await eventually(saved)
 
     def cortex(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[bytes]:
         """The real command line against this cluster."""

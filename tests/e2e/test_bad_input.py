@@ -201,9 +201,16 @@ def test_a_reader_who_has_enough_ends_it_quietly(cluster: Cluster) -> None:
             ["bash", "-c", command], env=environ(variables), capture_output=True, timeout=PATIENCE_S, check=False
         )
         assert (line, done.returncode, done.stderr) == (line, 0, b"")
-    endless = json.loads(cluster.cortex("tasks", "--json", "--state", "running").stdout)["tasks"]
+    endless: list[dict[str, object]] = []
+
+    def listed() -> bool:
+        # Its output may be read before a list shows that it runs.
+        endless[:] = json.loads(cluster.cortex("tasks", "--json", "--state", "running").stdout)["tasks"]
+        return bool(endless)
+
+    until(listed)
     assert [task["command"] for task in endless] == [["yes"]]
-    assert cluster.cortex("cancel", "--wait", endless[0]["id"]).returncode == 0
+    assert cluster.cortex("cancel", "--wait", str(endless[0]["id"])).returncode == 0
 
 
 @pytest.mark.parametrize("verb", ["submit --wait --", "wait", "logs -f", "events -f --since 1h"])

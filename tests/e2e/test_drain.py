@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import pytest
 
@@ -16,7 +16,7 @@ from tui.client import ClusterClient
 pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]
 
-PATIENCE_S = 60.0
+PATIENCE_S = 90.0
 
 
 def task_on(node: str, command: str, *, retryable: bool = True) -> cluster_pb2.TaskRequest:
@@ -36,14 +36,18 @@ async def running(client: ClusterClient, request: cluster_pb2.TaskRequest) -> st
     return await eventually(runs, PATIENCE_S)
 
 
-async def spread(client: ClusterClient, count: int, command: str = "sleep 100") -> dict[str, str]:
-    """Running tasks that may run anywhere: the node of each."""
+async def spread(client: ClusterClient, nodes: Collection[str]) -> dict[str, str]:
+    """One running task on each of the nodes, though it may run anywhere: the node of each."""
     found: dict[str, str] = {}
-    for _ in range(count):
-        request = shell(command)
+    for node in nodes:
+        others = [other for other in nodes if other != node]
+        for other in others:
+            await client.cordon(other)
+        request = shell("sleep 1000")
         request.spec.retry.retryable = True
-        task_id = await running(client, request)
-        found[task_id] = (await client.get_task(task_id)).task.node
+        found[await running(client, request)] = node
+        for other in others:
+            await client.uncordon(other)
     return found
 
 
@@ -87,9 +91,9 @@ async def is_whole(client: ClusterClient, operation: Operation, node: str) -> No
 async def test_a_worker_and_then_the_leader_are_drained_with_running_tasks(make_cluster: MakeCluster) -> None:
     cluster = make_cluster()
     async with cluster.client() as client:
-        leader = await cluster.leader(client)
-        placed = await spread(client, 3)
-        other = next(node for node in sorted(set(placed.values())) if node != leader)
+        leader = await cluster.whole(client)
+        placed = await spread(client, cluster.nodes)
+        other = next(node for node in cluster.nodes if node != leader)
         sheet = json.loads(cluster.cortex("drain", other, "--dry-run", "--json").stdout)
         assert {move["task"] for move in sheet["moves"]} == {one for one, node in placed.items() if node == other}
         assert sheet["quorum"] == {"voters": 3, "up": 3, "needed": 2, "up_without": 2, "ok": True}
@@ -102,7 +106,7 @@ async def test_a_worker_and_then_the_leader_are_drained_with_running_tasks(make_
         assert (again.returncode, b"drained already" in again.stderr) == (1, True)
 
         assert cluster.cortex("uncordon", other).returncode == 0
-        begun = await drain(client, leader, deadline_ms=20_000, undo_window_ms=1000)
+        begun = await drain(client, leader, deadline_ms=60_000, undo_window_ms=1000)
         await is_whole(client, await ended(client, begun.operation_id), leader)
         assert await cluster.leader(client) != leader
 
@@ -112,10 +116,12 @@ async def test_what_may_not_move_ends_at_the_deadline_though_the_leader_is_kille
 ) -> None:
     cluster = make_cluster()
     async with cluster.client() as client:
-        leader = await cluster.leader(client)
+        leader = await cluster.whole(client)
         node = next(one for one in cluster.nodes if one != leader)
-        once = await running(client, task_on(node, "sleep 100", retryable=False))
-        begun = await drain(client, node, deadline_ms=9000, undo_window_ms=500)
+        request = task_on(node, "sleep 1000", retryable=False)
+        request.spec.kill_timeout_ms = 2000
+        once = await running(client, request)
+        begun = await drain(client, node, deadline_ms=14_000, undo_window_ms=500)
         assert [(item.task, item.dead_letter) for item in begun.plan.stuck] == [(once, True)]
         await until_node(client, node, NodeState.NODE_STATE_DRAINING)
         cluster.kill(leader)
@@ -131,18 +137,18 @@ async def test_what_may_not_move_ends_at_the_deadline_though_the_leader_is_kille
 async def test_a_drain_undone_under_the_next_leader_has_moved_nothing(make_cluster: MakeCluster) -> None:
     cluster = make_cluster()
     async with cluster.client() as client:
-        leader = await cluster.leader(client)
+        leader = await cluster.whole(client)
         node = next(one for one in cluster.nodes if one != leader)
-        task_id = await running(client, task_on(node, "sleep 100"))
-        begun = await drain(client, node)
+        task_id = await running(client, task_on(node, "sleep 1000"))
+        begun = await drain(client, node, undo_window_ms=120_000)
         assert [item.task for item in begun.plan.stuck] == [task_id]
         assert await node_state(client, node) == NodeState.NODE_STATE_CORDONED
         cluster.kill(leader)
         undone = cluster.cortex("undo", begun.operation_id)
         assert undone.returncode == 0, undone.stderr
-        assert await node_state(client, node) == NodeState.NODE_STATE_ACTIVE
-        operation = (await client.get_operation(begun.operation_id)).operation
+        operation = await ended(client, begun.operation_id)
         assert operation.state == OperationState.OPERATION_STATE_UNDONE
+        assert await node_state(client, node) == NodeState.NODE_STATE_ACTIVE
         task = (await client.get_task(task_id)).task
         assert (state_name(task), task.node, task.migrate_requested) == ("running", node, False)
         assert cluster.cortex("drain", node, "--plan", "nothing").returncode == 3

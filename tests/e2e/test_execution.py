@@ -126,7 +126,7 @@ async def test_stdin_is_empty(client: ClusterClient) -> None:
 
 async def test_whoever_ignores_term_is_killed(client: ClusterClient) -> None:
     request = shell("trap 'echo term' TERM; echo ready; while :; do sleep 0.05; done")
-    request.spec.kill_timeout_ms = 1_000
+    request.spec.kill_timeout_ms = 3_000
     task_id = (await client.submit(request)).id
     assert await first_line(client, task_id) == "ready"
     await client.cancel([task_id], "enough")
@@ -153,10 +153,10 @@ async def test_a_grandchild_in_a_session_of_its_own_goes_too(client: ClusterClie
 
 async def test_a_command_that_stops_itself_meets_its_timeout(client: ClusterClient) -> None:
     request = shell("echo $$; kill -STOP $$; echo never")
-    request.spec.timeout_ms, request.spec.kill_timeout_ms = 500, 500
+    request.spec.timeout_ms, request.spec.kill_timeout_ms = 3_000, 500
     task = await ended(client, request)
     assert (state_name(task), task.cause) == ("dead_letter", types_pb2.CAUSE_TIMEOUT)
-    assert task.error.startswith("The command ran longer than its timeout of 0.5 s")
+    assert task.error.startswith("The command ran longer than its timeout of 3 s")
     assert b"never" not in task.result.stdout.head
     await gone(int(task.result.stdout.head))
 

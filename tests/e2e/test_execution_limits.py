@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -62,8 +62,10 @@ def cgroup(controller: str, limits: dict[str, int]) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        for pid in (folder / "cgroup.procs").read_text().split():
-            (CGROUPS / controller / "cgroup.procs").write_text(pid)
+        while left := (folder / "cgroup.procs").read_text().split():
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    (CGROUPS / controller / "cgroup.procs").write_text(pid)
         folder.rmdir()
 
 
@@ -173,16 +175,23 @@ async def test_what_a_zombie_maker_leaves_is_reaped(
 
 
 async def test_a_machine_without_processes_left_starts_later_and_fails_nothing(
-    cluster: Cluster, client: ClusterClient
+    cluster: Cluster, client: ClusterClient, tmp_path: Path
 ) -> None:
-    request = shell("")
-    request.spec.ClearField("shell_command")
-    request.spec.argv.extend([b"sleep", b"0.2"])
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    # Opening it to read takes until it is open to be written, without a process more.
+    request = shell(f": <{gate}")
     with cgroup("pids", {"pids.max": 4}) as folder:
         (folder / "cgroup.procs").write_text(str(supervisor_pid(cluster)))
         ids = set((await client.submit_batch([request] * 20)).ids)
+
+        async def refused() -> str:
+            return "yes" if int((folder / "pids.events").read_text().split()[1]) else ""
+
+        await eventually(refused, PATIENCE_S)
+        opened = os.open(gate, os.O_RDWR)
         tasks = await wait_all_ended(client, ids, PATIENCE_S)
-        assert int((folder / "pids.events").read_text().split()[1]) > 0
+        os.close(opened)
     assert {state_name(task) for task in tasks.values()} == {"completed"}
     assert {(task.attempt, task.run, task.losses) for task in tasks.values()} == {(0, 1, 0)}
 

@@ -28,7 +28,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 async def client(cluster: Cluster) -> AsyncIterator[ClusterClient]:
     async with cluster.client() as opened:
-        await cluster.leader(opened)
+        await cluster.whole(opened)
         yield opened
 
 
@@ -45,12 +45,7 @@ def said(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[bytes
 
 
 async def another_node(client: ClusterClient, than: str) -> str:
-    """A node that has joined, too."""
-
-    async def joined() -> str:
-        return next((view.node.id for view in (await client.list_nodes()).nodes if view.node.id != than), "")
-
-    return await eventually(joined)
+    return next(view.node.id for view in (await client.list_nodes()).nodes if view.node.id != than)
 
 
 async def in_state(client: ClusterClient, task_id: str, state: str) -> types_pb2.Task:
@@ -73,6 +68,7 @@ async def test_a_story_is_seen_at_each_of_its_moments_by_every_daemon(
     await client.cancel([task_id], "enough")
     await in_state(client, task_id, "cancelled")
     again = (await client.submit(shell("true", name="later"))).index
+    await cluster.caught_up(client)
 
     shown = ran(cluster, "task", task_id, "--at", str(before))
     assert (shown["state"], shown["exit_code"], shown["as_of"]["index"]) == ("running", None, before)
@@ -115,11 +111,11 @@ async def test_a_new_leader_tells_the_same_past(cluster: Cluster, client: Cluste
     try:
         others = [node_id for node_id in cluster.nodes if node_id != leader]
         async with cluster.client(*others) as survivors:
+            survivors.saw(client.min_index)
             await cluster.leader(survivors)
             assert (await survivors.get_task(task_id, at=moment)).task == was
     finally:
         cluster.start(leader)
-        await cluster.leader(client)
 
 
 async def test_what_is_not_known_is_refused_in_words(cluster: Cluster, client: ClusterClient) -> None:

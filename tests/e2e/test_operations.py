@@ -74,6 +74,7 @@ async def test_500_letters_of_5_causes_are_triaged_by_cause(make_cluster: MakeCl
         requests = [needs(tmp_path / cause, cause) for cause in CAUSES for _ in range(100)]
         ids = await letters(client, requests)
         of = {cause: set(ids[number * 100 : number * 100 + 100]) for number, cause in enumerate(CAUSES)}
+        await cluster.caught_up(client)
 
         found = cortex(cluster, "dead-letters", "--group")["causes"]
         assert [cause["count"] for cause in found] == [100] * 5
@@ -117,6 +118,7 @@ async def test_500_letters_of_5_causes_are_triaged_by_cause(make_cluster: MakeCl
         runs = {cause: Counter(tasks[task_id].run for task_id in of[cause]) for cause in CAUSES}
         assert runs["password"] == {1: 99, 2: 1}
         assert runs["memory"] == runs["network"] == {2: 100}
+        await cluster.caught_up(client)
         left = cortex(cluster, "dead-letters", "--group")["causes"]
         assert {cause["fingerprint"] for cause in left} == {print_of["password"], print_of["kernel"]}
 
@@ -125,8 +127,11 @@ async def test_a_canary_goes_on_when_its_leader_is_killed(make_cluster: MakeClus
     cluster = make_cluster()
     async with cluster.client() as client:
         await cluster.leader(client)
-        fixed = tmp_path / "fixed"
-        command = f"test -e {fixed} || {{ echo broken >&2; exit 1; }}; sleep 0.5"
+        fixed, gate = tmp_path / "fixed", tmp_path / "gate"
+        # The first to run again ends at once, all others wait at the gate.
+        first = f"mkdir {tmp_path}/first 2>/dev/null"
+        passes = f"{first} || until test -e {gate}; do sleep 0.1; done"
+        command = f"test -e {fixed} || {{ echo broken >&2; exit 1; }}; {passes}"
         ids = await letters(client, [shell(command) for _ in range(60)])
         (cause,) = (await client.list_causes()).causes
         assert cause.count == 60
@@ -135,14 +140,14 @@ async def test_a_canary_goes_on_when_its_leader_is_killed(make_cluster: MakeClus
 
         async def under_way() -> str:
             row = (await client.get_operation(reply.operation_id)).operation
-            assert row.state in LIVE, "it was too fast to be caught in the middle"
-            return "yes" if row.bulk.step == 2 else ""
+            return "yes" if row.state in LIVE and row.bulk.step == 2 else ""
 
         await eventually(under_way, PATIENCE_S)
         leader = await cluster.leader(client)
         cluster.kill(leader)
         assert await cluster.leader(client) != leader
         cluster.start(leader)
+        gate.touch()
         operation = await ended(client, reply.operation_id)
         assert (operation.state, operation.bulk.step) == (DONE, 3), cluster.logs()
         counts = operation.counts
@@ -156,15 +161,16 @@ async def test_a_discard_is_undone_in_time(make_cluster: MakeCluster) -> None:
     async with cluster.client() as client:
         await cluster.leader(client)
         ids = await letters(client, [shell("exit 1") for _ in range(3)])
-        begun = cortex(cluster, "discard", *ids, "--reason", "a mistake")
-        assert begun["ids"] == ids
+        begun = await client.discard(ids, "a mistake", undo_window_ms=300_000)
+        assert list(begun.ids) == ids
+        await cluster.caught_up(client)
         listed = cortex(cluster, "operations", "--live")["operations"]
-        assert [(item["id"], item["state"]) for item in listed] == [(begun["operation_id"], "scheduled")]
-        cortex(cluster, "undo", begun["operation_id"], "--reason", "not these")
-        operation = await ended(client, begun["operation_id"])
+        assert [(item["id"], item["state"]) for item in listed] == [(begun.operation_id, "scheduled")]
+        cortex(cluster, "undo", begun.operation_id, "--reason", "not these")
+        operation = await ended(client, begun.operation_id)
         assert (operation.state, operation.outcome) == (UNDONE, "not these")
         await all_are(client, DEAD_LETTER)
-        refused = cortex(cluster, "undo", begun["operation_id"], code=1)["error"]
+        refused = cortex(cluster, "undo", begun.operation_id, code=1)["error"]
         assert refused["code"] == "wrong_state"
 
         reply = await client.discard(ids, "for good", undo_window_ms=500)
@@ -173,13 +179,18 @@ async def test_a_discard_is_undone_in_time(make_cluster: MakeCluster) -> None:
         assert operation.begun_at_us - operation.created_at_us >= 500_000
         await all_are(client, CANCELLED)
 
+        (late,) = await letters(client, [shell("exit 1")])
+        await cluster.caught_up(client)
+        assert cortex(cluster, "discard", late, "--reason", "for good", "--now")["ids"] == [late]
+        await all_are(client, CANCELLED)
+
 
 async def test_a_canary_is_stopped_by_its_operator(make_cluster: MakeCluster, tmp_path: Path) -> None:
     cluster = make_cluster(voters=1)
     async with cluster.client() as client:
         await cluster.leader(client)
         fixed = tmp_path / "fixed"
-        await letters(client, [shell(f"test -e {fixed} || exit 1; sleep 60") for _ in range(10)])
+        await letters(client, [shell(f"test -e {fixed} || exit 1; sleep 1000") for _ in range(10)])
         (cause,) = (await client.list_causes()).causes
         fixed.touch()
         reply = await client.retry(cause=cause.fingerprint, canary=True, undo_window_ms=0)
@@ -197,29 +208,25 @@ async def test_a_canary_is_stopped_by_its_operator(make_cluster: MakeCluster, tm
 async def test_run_on_all_nodes(make_cluster: MakeCluster) -> None:
     cluster = make_cluster()
     async with cluster.client() as client:
-        await cluster.leader(client)
-
-        async def all_there() -> str:
-            nodes = (await client.list_nodes()).nodes
-            return "yes" if sum(view.node.online for view in nodes) == 3 else ""
-
-        await eventually(all_there)
+        await cluster.whole(client)
         same = cortex(cluster, "run", "--all", "--", "sh", "-c", "echo hello; echo there >&2")
         assert same["task_ids"] == [f"{same['operation_id']}.{number}" for number in range(3)]
         (group,) = same["groups"]
         assert (group["nodes"], group["exit_code"]) == (["n1", "n2", "n3"], 0)
         assert (group["stdout"], group["stderr"]) == ("hello\n", "there\n")
+        operation = await ended(client, same["operation_id"])
+        assert (operation.state, operation.counts.succeeded) == (DONE, 3)
         tasks = [(await client.get_task(task_id)).task for task_id in same["task_ids"]]
         assert [task.node for task in tasks] == ["n1", "n2", "n3"]
-        operation = (await client.get_operation(same["operation_id"])).operation
-        assert (operation.state, operation.counts.succeeded) == (DONE, 3)
 
         command = 'test "${CORTEX_TASK##*.}" = 1 && exit 3; echo fine'
         mixed = cortex(cluster, "run", "--all", "--", "sh", "-c", command, code=1)
         assert [(item["nodes"], item["exit_code"]) for item in mixed["groups"]] == [(["n1", "n3"], 0), (["n2"], 3)]
+        await ended(client, mixed["operation_id"])
         assert not (await client.list_causes()).causes, "a run leaves no letters"
 
         await client.cordon("n2")
+        await cluster.caught_up(client)
         rest = cortex(cluster, "run", "--all", "--", "true")
         assert [row["node"] for row in rest["skipped"]] == ["n2"]
         refused = cortex(cluster, "run", "--nodes", "n1,n2", "--", "true", code=1)["error"]

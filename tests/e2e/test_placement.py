@@ -22,7 +22,7 @@ def document(cluster: Cluster, *words: str) -> Any:
 async def test_what_nodes_declare_and_tasks_ask_for(make_cluster: MakeCluster, tmp_path: Path) -> None:
     cluster = make_cluster(voters=1, environment={"CORTEX_CAPABILITIES": "docker,avx", "CORTEX_SLOTS": "2,noop=3"})
     async with cluster.client() as client:
-        await cluster.leader(client)
+        await cluster.whole(client)
         (view,) = (await client.list_nodes()).nodes
         declared = set(view.node.capabilities)
         assert {"docker", "avx", "type:shell", "type:noop"} <= declared
@@ -55,7 +55,7 @@ async def test_what_nodes_declare_and_tasks_ask_for(make_cluster: MakeCluster, t
 async def test_a_placed_task_is_judged_as_it_was(make_cluster: MakeCluster) -> None:
     cluster = make_cluster(voters=1, environment={"CORTEX_SLOTS": "1"})
     async with cluster.client() as client:
-        await cluster.leader(client)
+        await cluster.whole(client)
 
         async def sampled() -> str:
             return "yes" if (await client.list_nodes()).nodes[0].scored else ""
@@ -91,7 +91,7 @@ async def test_a_placed_task_is_judged_as_it_was(make_cluster: MakeCluster) -> N
 async def test_a_dry_run_says_where_each_type_would_go(make_cluster: MakeCluster) -> None:
     cluster = make_cluster(voters=1)
     async with cluster.client() as client:
-        await cluster.leader(client)
+        await cluster.whole(client)
         before = (await client.list_tasks()).total
         for words, reason in (
             (("--type", "noop"), None),
@@ -112,7 +112,7 @@ async def test_a_dry_run_says_where_each_type_would_go(make_cluster: MakeCluster
 async def test_the_second_profile_and_its_shorter_queue(make_cluster: MakeCluster, tmp_path: Path) -> None:
     cluster = make_cluster(voters=1)
     async with cluster.client() as client:
-        await cluster.leader(client)
+        await cluster.whole(client)
         set_profile = cluster.cortex("settings", "set", "profile", "orchestrator")
         assert set_profile.returncode == 0, set_profile.stderr
         done = document(cluster, "submit", "--wait", "--priority", "P0", "--", "true")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import pytest
 
@@ -17,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 README = (ROOT / "README.md").read_text()
 PATIENCE_S = 60.0
+LIVE = "--state queued --state assigned --state running"
 
 # shown in the README, and run by: test_make.py, the test run itself, .ci/run
 RUN_ELSEWHERE = {"make up", "make test", "pip install cortex_cluster-*.whl", "pip install --no-deps raftos==0.2.6"}
@@ -32,14 +37,29 @@ def test_every_command_of_the_readme_as_printed(tmp_path: Path) -> None:
     assert len(steps) > 10
     try:
         for step in steps:
+            if step.command.startswith("cortex down"):
+                until(shell, f"cortex tasks --json --data demo {LIVE}", lambda found: found["total"] == 0)
             shown = shell.run(step.command, PATIENCE_S)
             where = f"README.md:{step.line}: {step.command}\nexit {shown.status}, printed:\n{shown.text}"
             assert shown.status == 0 or step.may_fail, where
             assert agrees(step.expected, shown.text), f"{where}\nbut the README says:\n{step.expected}"
+            if step.command.startswith("cortex up"):
+                until(shell, "cortex status --json --data demo", all_there)
     finally:
         shell.close()
         for file in tmp_path.glob("*/cluster.json"):
             subprocess.run([BIN / "cortex", "down", "--data", file.parent], env=environ, check=False)
+
+
+def until(shell: Shell, command: str, holds: Callable[[Any], bool]) -> None:
+    """Wait, as no reader has to who types, until what a command prints is as the page supposes."""
+    deadline = monotonic() + PATIENCE_S
+    while not holds(json.loads((shown := shell.run(command, PATIENCE_S)).text)):
+        assert monotonic() < deadline, shown.text
+
+
+def all_there(status: Any) -> bool:
+    return status["workers"] == 3 and all(voter["up"] for voter in status["voters"])
 
 
 def test_other_commands_of_the_readme_are_run_elsewhere() -> None:

@@ -145,7 +145,7 @@ async def test_the_leader_is_killed_in_the_middle_of_200_tasks(
         waiting = asyncio.create_task(ended(client, workflow_id, 120))
         for key in ("t4-0", "t11-5"):
             await until(client, workflow_id, key, "completed")
-            leader = (await client.status()).leader
+            leader = await cluster.leader(client)
             cluster.kill(leader)
             cluster.start(leader)
         found = await waiting
@@ -172,10 +172,9 @@ async def test_the_leader_is_killed_at_every_step(serving: Callable[[int], Clust
         waiting = asyncio.create_task(ended(client, workflow_id, 120))
         for number in range(count):
             await until(client, workflow_id, f"t{number}", "completed")
-            leader = (await client.status()).leader
-            if leader:
-                cluster.kill(leader)
-                cluster.start(leader)
+            leader = await cluster.leader(client)
+            cluster.kill(leader)
+            cluster.start(leader)
         found = await waiting
     assert (found.state, found.context) == ("completed", {"steps": count}), cluster.logs()
     assert journal.begun() == {f"t{number}": 1 for number in range(count)}
@@ -205,11 +204,12 @@ async def test_a_thousand_tasks(serving: Callable[[int], Cluster], tmp_path: Pat
 
 
 async def test_what_was_acknowledged_survives_the_loss_of_all_daemons(
-    serving: Callable[[int], Cluster], journal: Journal
+    serving: Callable[[int], Cluster], journal: Journal, tmp_path: Path
 ) -> None:
     cluster = serving(1)
+    gate = tmp_path / "gate"
     flow = Workflow("restart")
-    step(flow, journal, "a", then="sleep 1")
+    step(flow, journal, "a", then=f"until test -e {gate}; do sleep 0.1; done")
     step(flow, journal, "b", "a", condition="parent.a.exitCode === 0")
     step(flow, journal, "c", "b")
     async with cluster.client() as client:
@@ -217,6 +217,7 @@ async def test_what_was_acknowledged_survives_the_loss_of_all_daemons(
         await until(client, workflow_id, "a", "running")
         cluster.kill()
         cluster.start()
+        gate.touch()
         found = await ended(client, workflow_id)
     assert found.state == "completed"
     assert journal.begun() == {"a": 1, "b": 1, "c": 1}

@@ -169,7 +169,7 @@ async def test_three_conditions_that_never_end_fail_a_workflow(cluster: Cluster,
     flow = Workflow("loops")
     step(flow, journal, "a")
     for key in ("one", "two", "three"):
-        step(flow, journal, key, condition="(() => { while (true) {} })()")
+        step(flow, journal, key, "a", condition="(() => { while (true) {} })()")
     found = await run(cluster, flow)
     assert (found.state, found.states["a"]) == ("failed", "completed")
     assert found.status.workflow.condition_timeouts == 3
@@ -225,7 +225,7 @@ async def test_can_fail(cluster: Cluster, journal: Journal) -> None:
 async def test_fail_fast_and_a_number_of_failures(cluster: Cluster, journal: Journal) -> None:
     def flow(policy: str, **fields: int) -> Workflow:
         made = Workflow(policy, policy=policy, **fields)
-        step(made, journal, "long", then="sleep 30")
+        step(made, journal, "long", then="sleep 1000")
         step(made, journal, "bad1", then="false")
         step(made, journal, "bad2", "bad1", then="false", rule="all_done")
         step(made, journal, "later", "long")
@@ -280,6 +280,8 @@ async def test_show_says_what_a_task_waits_for(cluster: Cluster) -> None:
     async with cluster.client() as client:
         workflow_id = await submit(client, flow)
         await until(client, workflow_id, "b", "queued")
+        await client.get_workflow(workflow_id)
+        await cluster.caught_up(client)
         for address in cluster.nodes.values():
             one = cluster.cortex("--cluster", address.address, "workflow", "show", "--json", workflow_id)
             assert "target_node is nosuch" in json.loads(one.stdout)["tasks"]["b"]["reason"]
