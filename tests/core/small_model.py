@@ -178,8 +178,11 @@ class SmallModel:
             return self.end(job, "cancelled")
         if command.cause == t.CAUSE_CANCEL:
             return False
+        begun = job.state == "running" or command.result.started_at_us > 0
         if command.cause == t.CAUSE_LEASE:
             self.queue(job)
+        elif command.cause == t.CAUSE_MIGRATE and begun and not job.spec.retry.retryable:
+            self.end(job, "dead_letter")
         else:
             self.moves(job)
         return True

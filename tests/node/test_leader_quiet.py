@@ -7,21 +7,22 @@ import asyncio
 import pytest
 
 from cortex.v1 import types_pb2
+from cortex.v1.log_pb2 import TaskSubmit
 from cortex.v1.types_pb2 import EventType
 from cortex.v1.worker_pb2 import Assignment, AttemptState
 from node.core.faults import Code, Fault
-from node.core.model import ASSIGNED, COMPLETED, QUEUED, RUNNING
+from node.core.model import ASSIGNED, COMPLETED, DEAD_LETTER, QUEUED, RUNNING
 from tests.node.leader_kit import Cluster, WorkerEnd, ended, held, machine_node, recalled, shell, started, virtual
 
 SECOND_US = 1_000_000
 MIGRATE = types_pb2.CAUSE_MIGRATE
 
 
-async def with_work(*tasks: str) -> tuple[Cluster, WorkerEnd, dict[str, Assignment]]:
+async def with_work(*tasks: str | TaskSubmit) -> tuple[Cluster, WorkerEnd, dict[str, Assignment]]:
     """A leader whose worker was given `tasks`."""
     cluster = Cluster().begin()
     worker = await cluster.connect(machine_node(slots=4))
-    await cluster.submit(*(shell(task_id) for task_id in tasks))
+    await cluster.submit(*(shell(task) if isinstance(task, str) else task for task in tasks))
     given: dict[str, Assignment] = {}
     while len(given) < len(tasks):
         message = await worker.next("assignments")
@@ -85,6 +86,31 @@ def test_a_reign_that_begins_in_the_middle_goes_on_giving_back() -> None:
         item = held(given["t1"], AttemptState.ATTEMPT_STATE_RUNNING)
         worker = await cluster.connect(machine_node(slots=4), [item])
         assert (await worker.next("stop")).stop.items[0].cause == MIGRATE
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_what_may_not_begin_again_is_left_to_an_operator() -> None:
+    """As a drain does at its deadline. What had not started goes back; what only a loss would hold moves."""
+
+    async def main() -> None:
+        once = {"retry": types_pb2.RetryPolicy(retryable=False, max_retries=0)}
+        cluster, worker, given = await with_work(
+            shell("ran", **once), shell("waits", **once), shell("held", on_lost=types_pb2.ON_LOST_HOLD)
+        )
+        await worker.report(1, started(given["ran"]), started(given["held"]))
+        await cluster.until(lambda: cluster.task("held").state == RUNNING)
+        quiet = asyncio.create_task(cluster.leadership.quiesce(8 * SECOND_US, 5 * SECOND_US))
+        await worker.next("stop")
+        stopped = [ended(given[name], exit_code=None, cause=MIGRATE) for name in ("ran", "held")]
+        await worker.report(2, *stopped, recalled(given["waits"]))
+        assert await quiet == (2, 0)
+        task = cluster.task("ran")
+        assert (task.state, task.cause) == (DEAD_LETTER, types_pb2.CAUSE_DRAINED)
+        assert task.error == "n1 was shut down under it"
+        assert task.reason == "it is not retryable"
+        assert (cluster.task("waits").state, cluster.task("held").state) == (QUEUED, QUEUED)
         await cluster.stop()
 
     virtual(main)

@@ -11,7 +11,7 @@ from node.core import checks
 from node.core.exclusion import placeable
 from node.core.faults import Code
 from node.core.filters import ask_of, node_info
-from node.core.model import DEAD_LETTER, FAILED
+from node.core.model import DEAD_LETTER, FAILED, RUNNING
 from node.core.transitions import restarts
 from node.core.transitions.draft import Draft, Refusal
 from node.core.transitions.end import (
@@ -94,7 +94,7 @@ def failed(draft: Draft, task: Task, command: TaskFailed) -> Refusal | None:
 def stopped(draft: Draft, task: Task, command: TaskStopped) -> Refusal | None:
     """The worker ended it under orders: cancelled if that was asked for, else queued with nothing counted.
 
-    What a drain had to end, since it may not move, is a dead letter.
+    What a drain or a shutdown had to end, and may not begin again, is a dead letter.
     """
     if command.cause not in _STOPS:
         return Refusal(Code.INVALID, f"Cause {command.cause} is not the cause of a stop.")
@@ -107,6 +107,8 @@ def stopped(draft: Draft, task: Task, command: TaskStopped) -> Refusal | None:
     new.result.CopyFrom(command.result)
     if task.drain_ends:
         _drained(draft, task, new)
+    elif command.cause == types_pb2.CAUSE_MIGRATE and _may_not_begin_again(task, command.result):
+        _drained(draft, task, new, f"{task.node} was shut down under it")
     elif command.cause == types_pb2.CAUSE_LEASE:
         reason = f"its lease on {task.node} ended"
         restarts.interrupted(draft, task, new, reason)
@@ -179,10 +181,10 @@ def escalate(draft: Draft, task: Task, command: TaskEscalate) -> Refusal | None:
     return None
 
 
-def _drained(draft: Draft, task: Task, new: Task) -> None:
+def _drained(draft: Draft, task: Task, new: Task, error: str = "") -> None:
     """It may not move, and its node had to be empty: a dead letter."""
     new.cause = types_pb2.CAUSE_DRAINED
-    new.error = f"{task.node} had to be empty at the deadline of its drain"
+    new.error = error or f"{task.node} had to be empty at the deadline of its drain"
     restarts.over(new)
     end_as_dead_letter(draft, new, "its machine was lost" if task.lost_at_us else "it is not retryable")
     _record(draft, new)
@@ -279,6 +281,11 @@ def _record(draft: Draft, new: Task) -> None:
 
 
 # Judgements
+
+
+def _may_not_begin_again(task: Task, result: TaskResult) -> bool:
+    """Whether it has begun, and is to do so once."""
+    return not task.spec.retry.retryable and (task.state == RUNNING or result.started_at_us > 0)
 
 
 def _excused(draft: Draft, task: Task, new: Task) -> bool:
