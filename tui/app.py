@@ -242,7 +242,8 @@ class Console(App[int], inherit_bindings=False):
 
     def carried_out(self, done: Done) -> None:
         self.clear_marks()
-        self.say(done.said, "ok")
+        ids = " ".join(done.audit or ((done.operation,) if done.operation else ()))
+        self.say(f"{done.said} Operation {ids}." if ids else done.said, "ok")
 
     # Notes.
 

@@ -110,6 +110,7 @@ KEYMAP: tuple[Key, ...] = (
     Key("node", ("e",), "pane('events')", "events", "Show the events.", footer=True),
     Key("node", ("t",), "pane('tasks')", "tasks", "Show the tasks here.", footer=True),
     Key("preview", ("y",), "confirm", "do it", "Do what is listed.", palette=False),
+    Key("preview", ("m",), "reason", "reason", "Say why, where that need not be said.", palette=False),
     Key("preview", ("q", "escape"), "give_up", "do nothing", "Leave everything as it is.", palette=False),
     Key("help", ("question_mark", "q", "escape"), "give_up", "close", "Close the help.", palette=False),
     Key("choice", ("enter", "space"), "press", "press", "Press the button that has the focus.", palette=False),

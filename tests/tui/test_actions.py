@@ -10,6 +10,7 @@ from tui.columns.base import Draw
 from tui.draw import UNICODE, plain
 from tui.keytable import KEYMAP
 from tui.plans import tasks as plans
+from tui.plans.base import short_command
 from tui.source import SourceError
 from tui.view import ClusterView
 
@@ -206,7 +207,8 @@ def test_retry_of_a_lost_task_warns_of_a_second_run() -> None:
 def test_a_long_list_of_ids_is_shortened_on_the_command_line() -> None:
     tasks = [fake.task(number, "x", fake.QUEUED) for number in range(1, 9)]
     plan = plans.cancel(drawing(*tasks), [task.id for task in tasks])
-    assert plan.command.endswith("and 4 more")
+    assert plan.command == " ".join(["cortex cancel", *(task.id for task in tasks)])
+    assert short_command(plan.command, plan.ids).endswith("and 4 more")
     assert len(plan.ids) == 8
 
 

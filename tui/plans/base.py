@@ -6,6 +6,7 @@ new one harms nothing that the shown one did not, else it is shown again.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ class Done:
     """One sentence for the operator."""
     operation: str = ""
     """Id of an operation that `u` can undo until it begins; empty when there is nothing to undo."""
+    audit: tuple[str, ...] = ()
+    """Ids of what was asked, as the audit shows them."""
 
 
 Call = Callable[[Mutator], Awaitable[Done]]
@@ -59,6 +62,8 @@ class Plan:
     """How many things change at once, where that is not how many lines `objects` has."""
     destroys: bool = False
     """Whether work or a record is lost; it is drawn as a warning."""
+    with_reason: Callable[[str], Plan] | None = None
+    """The same plan with a reason of the operator's, where it takes one that need not be given."""
 
     @property
     def typed_count(self) -> int:
@@ -87,12 +92,22 @@ def line(role: str, *parts: str) -> Cell:
 
 
 def command_line(verb: str, ids: Sequence[str]) -> str:
-    """The same for a shell, with the first ids of many."""
-    shown = [clean(part) for part in ids]
-    if len(shown) > MAX_SHOWN_IDS + 1:
-        rest = len(shown) - MAX_SHOWN_IDS
-        return f"cortex {verb} {' '.join(shown[:MAX_SHOWN_IDS])} and {rest} more"
-    return f"cortex {verb} {' '.join(shown)}"
+    """The same for a shell."""
+    return " ".join(["cortex", verb, *(shlex.quote(clean(part)) for part in ids)])
+
+
+def command_lines(verb: str, ids: Sequence[str]) -> str:
+    """The same for a shell, of a verb that takes one object."""
+    return " && ".join(command_line(verb, [part]) for part in ids)
+
+
+def short_command(command: str, ids: Sequence[str]) -> str:
+    """The command as it is shown, with the first ids of many."""
+    if len(ids) <= MAX_SHOWN_IDS + 1:
+        return command
+    words = [shlex.quote(clean(part)) for part in ids]
+    rest = f"and {len(ids) - MAX_SHOWN_IDS} more"
+    return command.replace(" ".join(words), f"{' '.join(words[:MAX_SHOWN_IDS])} {rest}")
 
 
 def task_line(task: Task, draw: Draw) -> Cell:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
 from tui.draw import Cell, foreign, node_state
-from tui.plans.base import Done, Plan, command_line, line, missing, nodes_of, tasks_of
+from tui.plans.base import Done, Plan, command_lines, line, missing, nodes_of, tasks_of
 from tui.source import Mutator
 from tui.text import clean, fit
 
@@ -52,13 +52,13 @@ def cordon(draw: Draw, ids: Sequence[str]) -> Plan:
     consequences.append(line("dim", "Voting goes on as before. Undone by C, uncordon."))
 
     async def call(mutator: Mutator) -> Done:
-        for node in taken:
-            await mutator.cordon(node)
-        return Done(f"Cordoned: {', '.join(taken)}.")
+        replies = [await mutator.cordon(node) for node in taken]
+        said = f"Cordoned: {', '.join(taken)}."
+        return Done(said, audit=tuple(reply.operation_id for reply in replies))
 
     return Plan(
         "cordon", f"Cordon {nodes_of(len(taken))}", tuple(objects), tuple(consequences), tuple(left),
-        command_line("cordon", taken), frozenset(harm) | frozenset(taken), tuple(taken), call,
+        command_lines("cordon", taken), frozenset(harm) | frozenset(taken), tuple(taken), call,
     )  # fmt: skip
 
 
@@ -85,11 +85,11 @@ def uncordon(draw: Draw, ids: Sequence[str]) -> Plan:
     consequences.append(line("dim", "Undone by c, cordon."))
 
     async def call(mutator: Mutator) -> Done:
-        for node in taken:
-            await mutator.uncordon(node)
-        return Done(f"Open for tasks again: {', '.join(taken)}.")
+        replies = [await mutator.uncordon(node) for node in taken]
+        said = f"Open for tasks again: {', '.join(taken)}."
+        return Done(said, audit=tuple(reply.operation_id for reply in replies))
 
     return Plan(
         "uncordon", f"Uncordon {nodes_of(len(taken))}", tuple(objects), tuple(consequences), tuple(left),
-        command_line("uncordon", taken), frozenset(taken), tuple(taken), call,
+        command_lines("uncordon", taken), frozenset(taken), tuple(taken), call,
     )  # fmt: skip

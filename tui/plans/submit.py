@@ -40,7 +40,7 @@ def submit(
             (("  ", "text"), *foreign(v.node, "text", glyphs), ("  ", "text"), *foreign(v.reason, "dim", glyphs))
             for v in verdicts[:5]
         ]
-    consequences.append(line("dim", "It can be cancelled while it waits or runs."))
+    consequences.append(line("dim", "A submit cannot be undone; the task can be cancelled while it waits or runs."))
 
     async def call(mutator: Mutator) -> Done:
         reply = await mutator.submit(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from cortex.v1 import types_pb2
@@ -14,7 +15,7 @@ from tui.source import Mutator
 from tui.view import ENDED
 
 
-def cancel(draw: Draw, ids: Sequence[str]) -> Plan:
+def cancel(draw: Draw, ids: Sequence[str], reason: str = "") -> Plan:
     def refusal(task: Task) -> str:
         if task.state in ENDED:
             return "has ended"
@@ -39,8 +40,9 @@ def cancel(draw: Draw, ids: Sequence[str]) -> Plan:
     chosen = tuple(task.id for task in taken)
 
     async def call(mutator: Mutator) -> Done:
-        reply = await mutator.cancel(chosen)
-        return Done(f"Cancel of {tasks_of(len(chosen))} accepted at index {count_of(reply.index)}.")
+        reply = await mutator.cancel(chosen, reason)
+        said = f"Cancel of {tasks_of(len(chosen))} accepted at index {count_of(reply.index)}."
+        return Done(said, audit=(reply.operation_id,))
 
     return Plan(
         "cancel",
@@ -48,13 +50,14 @@ def cancel(draw: Draw, ids: Sequence[str]) -> Plan:
         tuple(task_line(task, draw) for task in taken),
         tuple(consequences),
         tuple(left),
-        command_line("cancel", chosen),
+        command_line("cancel", chosen) + (f" --reason {shlex.quote(reason)}" if reason else ""),
         frozenset(f"{task.id} {'runs' if task in running else 'waits'}" for task in taken)
         # A task that has not started yet may be stopped at no cost, so that much is always covered.
         | frozenset(f"{task.id} waits" for task in taken),
         chosen,
         call,
         destroys=True,
+        with_reason=lambda why: cancel(draw, ids, why),
     )
 
 
@@ -80,12 +83,13 @@ def retry(draw: Draw, ids: Sequence[str]) -> Plan:
     if len(taken) > 1 and prints:
         causes = "1 cause" if len(prints) == 1 else f"{len(prints)} causes"
         consequences.append(line("dim", f"They failed of {causes}; if it is still there they will fail again."))
-    consequences.append(line("dim", "A retry can be cancelled while it waits or runs."))
+    consequences.append(line("dim", "This cannot be undone; a task can be cancelled while it waits or runs."))
     chosen = tuple(task.id for task in taken)
 
     async def call(mutator: Mutator) -> Done:
         reply = await mutator.retry(chosen)
-        return Done(f"{tasks_of(len(chosen)).capitalize()} queued again at index {count_of(reply.index)}.")
+        said = f"{tasks_of(len(chosen)).capitalize()} queued again at index {count_of(reply.index)}."
+        return Done(said, audit=(reply.operation_id,))
 
     return Plan(
         "retry",

@@ -8,9 +8,10 @@ from textual import events, on, work
 from textual.containers import Horizontal
 from textual.widget import Widget
 
+from tui.actions.base import Question
 from tui.draw import Cell, Span, foreign
 from tui.keymap import bindings
-from tui.plans.base import Done, Plan
+from tui.plans.base import Done, Plan, short_command
 from tui.screens.dialog import Dialog
 from tui.source import Mutator, SourceError
 from tui.widgets.choice import Choice
@@ -18,6 +19,7 @@ from tui.widgets.facts import Facts
 from tui.widgets.lines import Lines
 
 MAX_OBJECT_LINES = 12
+MAX_REASON_CHARS = 200
 
 
 class PreviewScreen(Dialog[Done | None]):
@@ -33,6 +35,7 @@ class PreviewScreen(Dialog[Done | None]):
         self._make = make
         self._mutator = mutator
         self.plan = make()
+        self._reason = ""
         self._typed = ""
         self._said: Cell = ()
         self._busy = False
@@ -71,7 +74,8 @@ class PreviewScreen(Dialog[Done | None]):
         said = plan.consequences if plan.objects else ()
         consequences.styles.height = len(said) + 2
         consequences.show(((), *(((" ", "text"), *line) for line in said)))
-        command: Cell = ((" $ ", "dim"), *foreign(plan.command, "text", glyphs)) if plan.objects else ()
+        shown = short_command(plan.command, plan.ids)
+        command: Cell = ((" $ ", "dim"), *foreign(shown, "text", glyphs)) if plan.objects else ()
         self.query_one("#command", Lines).show((command,))
         self.query_one("#typed", Lines).show(self._state_lines())
         self.query_one("#do", Choice).relabel(f"y  {plan.title[0].lower()}{plan.title[1:]}", role)
@@ -88,6 +92,8 @@ class PreviewScreen(Dialog[Done | None]):
             spans: list[Span] = [(f" Type {wanted} to confirm: ", "text"), (self._typed or "_", "strong")]
             spans.append(("  now y" if done else "", "accent"))
             return [(), tuple(spans)]
+        if self.plan.with_reason is not None and not self._reason:
+            return [(), ((" m", "key"), ("  say why", "dim"))]
         return []
 
     def on_key(self, event: events.Key) -> None:
@@ -114,7 +120,7 @@ class PreviewScreen(Dialog[Done | None]):
         if self.plan.typed_count and self._typed != str(self.plan.typed_count):
             self._say(f"Type {self.plan.typed_count} first.", "warn")
             return
-        now = self._make()
+        now = self._planned()
         if not now.objects or not self.plan.still_covers(now):
             self.plan, self._typed = now, ""
             self._say("It has changed while it was shown. Look again.", "warn")
@@ -123,6 +129,30 @@ class PreviewScreen(Dialog[Done | None]):
         self._busy = True
         self._say("Asking the cluster.", "dim")
         self.carry_out()
+
+    def _planned(self) -> Plan:
+        """The plan by what is known now, with the reason that was given."""
+        plan = self._make()
+        return plan.with_reason(self._reason) if self._reason and plan.with_reason is not None else plan
+
+    def action_reason(self) -> None:
+        """Ask for a reason, where the plan takes one."""
+        if self._busy or self.plan.with_reason is None or not self.plan.objects:
+            return
+
+        def given(reason: str) -> None:
+            self._reason = reason
+            now = self._planned()
+            if self.plan.still_covers(now):
+                self.plan = now
+            self._show()
+
+        wrong = f"It has more than {MAX_REASON_CHARS} characters: shorten it."
+        question = Question(
+            self.plan.title, "Why, for those who look later", self._reason, "It need not be given.",
+            lambda text: wrong if len(text) > MAX_REASON_CHARS else "",
+        )  # fmt: skip
+        self.console.ask(question, given)
 
     @work(exclusive=True, group="mutation")
     async def carry_out(self) -> None:
