@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.conditions.evaluate import evaluate
+from node.conditions.evaluate import evaluate, syntax
 from node.conditions.port import Answer, Question
 
 
@@ -10,6 +10,8 @@ class DirectJudge:
     """Implements port.Judge. An expression that ends in no engine's loop holds up everything."""
 
     async def judge(self, question: Question) -> Answer:
+        if question.syntax_only:
+            return Answer(True, syntax(question.expression)[1])
         kind, error = evaluate(question.expression, question.inputs.decode())
         return Answer(kind == 1, error, timed_out=kind == 3)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 # What the package quickjs is made of. Importing that one starts a thread.
 from _quickjs import Context, JSException
 
@@ -16,6 +18,9 @@ for (const name of ["Date", "performance", "queueMicrotask", "SharedArrayBuffer"
   delete globalThis[name];
 delete Math.random;
 """
+# Where a flaw is, and what ends a line in JavaScript.
+_PLACE = re.compile(r"<input>:(\d+):(\d+)")
+_LINES = re.compile("\r\n|[\n\r\u2028\u2029]")
 _FALSE, _TRUE, _ERROR, _TIMED_OUT = 0, 1, 2, 3
 
 
@@ -38,6 +43,34 @@ def evaluate(expression: str, inputs: str) -> tuple[int, str]:
         return _judged(str(error).partition("\n")[0].strip())
     except (ValueError, TypeError, MemoryError) as error:
         return _ERROR, str(error)[:ERROR_LIMIT_CHARS] or type(error).__name__
+
+
+def syntax(expression: str) -> tuple[int, str]:
+    """As evaluate(), of whether `expression` can be read: nothing of it runs. (2, flaw) names line and column."""
+    context = Context()
+    context.set_max_stack_size(STACK_LIMIT_BYTES)
+    context.set_memory_limit(context.memory()["malloc_size"] + MEMORY_LIMIT_BYTES)
+    context.set_time_limit(TIME_LIMIT_S)
+    try:
+        # The same source as evaluate() has, but for a first statement that ends it.
+        context.eval(f'"use strict";throw 0;!!(\n{expression}\n)')
+    except JSException as error:
+        if str(error).startswith("SyntaxError: "):
+            return _ERROR, _flaw(str(error), expression)
+    except (ValueError, TypeError, MemoryError) as error:
+        return _ERROR, str(error)[:ERROR_LIMIT_CHARS] or type(error).__name__
+    return _TRUE, ""
+
+
+def _flaw(told: str, expression: str) -> str:
+    message = told.partition("\n")[0].removeprefix("SyntaxError: ")[:ERROR_LIMIT_CHARS]
+    place = _PLACE.search(told)
+    if place is None:
+        return message
+    line = int(place[1]) - 1
+    if line > len(_LINES.split(expression)):
+        return "it ends too early"
+    return f"{message} at line {line}, column {place[2]}"
 
 
 def _judged(message: str) -> tuple[int, str]:

@@ -8,10 +8,14 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`inputs` is a JSON object: what the expression sees as `parent` and `workflow`."""
+    """`inputs` is a JSON object: what the expression sees as `parent` and `workflow`.
+
+    `syntax_only`: nothing is evaluated, and the answer's error says why it cannot be read.
+    """
 
     expression: str
-    inputs: bytes
+    inputs: bytes = b""
+    syntax_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,10 @@ class Answer:
 
 class Unanswered(Exception):
     """Whoever was to answer ended before it did. That says nothing about the condition: ask again."""
+
+
+class Crashed(Unanswered):
+    """Its process ended over the question, which may have been the condition's doing."""
 
 
 class Judge(Protocol):

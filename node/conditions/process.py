@@ -1,6 +1,7 @@
 """Conditions judged in one child process, which begins with the first question and again whenever it is gone.
 
-A question is two lengths, an expression and its inputs; an answer is a kind, a length and an error.
+A question is whether its syntax alone is meant, two lengths, an expression and its inputs; an answer is a kind, a
+length and an error.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import structlog
 
-from node.conditions.port import Answer, Question, Unanswered
+from node.conditions.port import Answer, Crashed, Question, Unanswered
 
 # Of waiting, not of CPU time: a machine may be busy, or the process stopped.
 PATIENCE_S = 10.0
@@ -48,7 +49,10 @@ class ProcessJudge:
                 async with asyncio.timeout(self._patience_s):
                     return await _ask(process, question)
             except TimeoutError:
-                return await self._why(process)
+                await self._end(process)
+                raise Unanswered(
+                    f"the process that judges conditions said nothing for {self._patience_s:g} s"
+                ) from None
             except (OSError, asyncio.IncompleteReadError):
                 # It has ended, or will in a moment: a kill() before it is reaped would take its status away.
                 with suppress(TimeoutError):
@@ -89,7 +93,7 @@ class ProcessJudge:
         if code == -signal.SIGPROF:
             return Answer(False, "It ran longer than the engine can be interrupted in.", timed_out=True)
         self._log.warning("conditions: process ended", code=code)
-        raise Unanswered(f"the process that judges conditions ended with {code}")
+        raise Crashed(f"the process that judges conditions ended with {code}")
 
     async def _end(self, process: Process) -> int:
         if self._process is process:
@@ -104,7 +108,8 @@ async def _ask(process: Process, question: Question) -> Answer:
     assert process.stdin is not None
     assert process.stdout is not None
     expression = question.expression.encode()
-    process.stdin.write(struct.pack(">II", len(expression), len(question.inputs)) + expression + question.inputs)
+    header = struct.pack(">?II", question.syntax_only, len(expression), len(question.inputs))
+    process.stdin.write(header + expression + question.inputs)
     await process.stdin.drain()
     kind, size = struct.unpack(">BI", await process.stdout.readexactly(5))
     error = (await process.stdout.readexactly(size)).decode()

@@ -6,7 +6,7 @@ All of them are level-triggered: a new leader derives everything from the applie
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import structlog
@@ -15,7 +15,7 @@ from cortex.v1 import log_pb2
 from cortex.v1.cluster_pb2 import NodeVerdict, NodeView, Waiting
 from cortex.v1.log_pb2 import Command, TaskLost
 from cortex.v1.types_pb2 import Resources, Task
-from node.conditions.port import Judge
+from node.conditions.port import Judge, Question, Unanswered
 from node.core import explain
 from node.core.faults import Code, Fault
 from node.core.model import Change, Table
@@ -54,6 +54,7 @@ class Leadership:
     def __init__(self, env: Env, replica: Replica, settings: Settings, judge: Judge) -> None:
         self._env = env
         self._judge = judge
+        self._checks = 0
         self._replica = replica
         self._settings = settings
         self.times = Times(replica, settings)
@@ -92,6 +93,25 @@ class Leadership:
             # What was missed stands in the state: begin anew from there rather than stop the daemon.
             self._log.exception("duties begin anew", index=index)
             self.begin(self._replica.term)
+
+    async def condition_flaw(self, conditions: Iterable[str]) -> tuple[str, str] | None:
+        """The first of these that is no JavaScript expression, and why; whether this daemon leads or not.
+
+        One that cannot be checked now counts as good: it is judged when its dependencies have ended.
+        """
+        self._checks += 1
+        try:
+            for condition in conditions:
+                answer = await self._judge.judge(Question(condition, syntax_only=True))
+                if answer.error and not answer.timed_out:
+                    return condition, answer.error
+        except Unanswered as error:
+            self._log.warning("conditions not checked", error=str(error))
+        finally:
+            self._checks -= 1
+            if not self._checks and self._reign is None:
+                await self._judge.close()
+        return None
 
     async def quiesce(self, hold_us: int, wait_us: int) -> tuple[int, int] | None:
         """Place nothing for `hold_us`, whenever this daemon leads, and have what runs queued again.

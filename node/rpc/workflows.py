@@ -45,6 +45,7 @@ class WorkflowCalls(Calls):
     async def submit(self, request: pb.SubmitWorkflowRequest, caller: Caller) -> pb.SubmitWorkflowReply:
         submit = workflow.complete(request, self._parts.env.new_id(), self._lease_ms)
         count = len(submit.tasks)
+        await self._check_conditions(submit)
         if request.dry_run:
             return pb.SubmitWorkflowReply(index=self._state.index, tasks=count)
         reply = await self._execute([log_pb2.Command(workflow_submit=submit)], request.mutation, caller)
@@ -52,6 +53,16 @@ class WorkflowCalls(Calls):
         return pb.SubmitWorkflowReply(
             id=answer.id, deduplicated=answer.deduplicated, index=reply.index, tasks=count
         )
+
+    async def _check_conditions(self, submit: log_pb2.WorkflowSubmit) -> None:
+        conditions = {
+            task.condition: task.template or task.key for task in reversed(submit.tasks) if task.condition
+        }
+        flaw = await self._parts.leadership.condition_flaw(sorted(conditions))
+        if flaw is not None:
+            condition, why = flaw
+            message = f"Task {conditions[condition]!r}: condition is no JavaScript expression: {why}."
+            raise Fault(Code.INVALID, message, "Write one, as parent.build.exitCode === 0.")
 
     async def list(self, request: pb.ListWorkflowsRequest, caller: Caller) -> pb.ListWorkflowsReply:
         await self._fresh(request.freshness, saved=True)

@@ -77,6 +77,7 @@ class Alone:
         self.replica.attach(engine)
         leadership = SimpleNamespace(node_views=list, wait_reason=lambda _id: "", waiting=list)
         leadership.times = SimpleNamespace(lease_ms=30_000)
+        self.leadership = leadership
         parts: Any = SimpleNamespace(
             replica=self.replica, node_id="n1", env=Env.real(folder), leadership=leadership, link=None,
             address_of=lambda _id: None, cluster_id="c",
