@@ -33,7 +33,7 @@ from node.worker.resources.sampler import Lane, Sampler
 
 T = TypeVar("T")
 SECOND = 1_000_000
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ async def test_what_may_take_long_is_not_read_on_the_loop(daemon: Alone, monkeyp
 
 async def test_long_reads_under_way_are_bounded(daemon: Alone) -> None:
     gate = threading.Event()
-    waiting = [asyncio.ensure_future(daemon.replica.read(lambda _: gate.wait(10))) for _ in range(32)]
+    waiting = [asyncio.ensure_future(daemon.replica.read(lambda _: gate.wait(60))) for _ in range(32)]
     await asyncio.sleep(0)
     with pytest.raises(Fault) as caught:
         await daemon.replica.read(lambda _: None)

@@ -10,7 +10,7 @@ from cortex.v1 import worker_pb2
 from node.link import LeaderStream, LinkClosed
 from node.rpc.own import OwnSessions
 
-_WAIT_S = 10
+_WAIT_S = 60
 
 
 def beat(number: int) -> worker_pb2.WorkerMessage:

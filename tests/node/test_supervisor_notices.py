@@ -96,7 +96,7 @@ def test_evidence_is_a_counter_that_rose_where_the_process_was(tmp_path: Path) -
 
 
 async def test_silence_is_told_once_and_output_ends_it(watched: Watched) -> None:
-    order = watched.order("sh", "-c", "sleep 0.2; echo x; sleep 60", stall_us=700_000, idle_us=500_000)
+    order = watched.order("sh", "-c", "echo x; sleep 1000", stall_us=700_000, idle_us=500_000)
     watched.port.spawn([order])
     idle = await watched.wait(lambda: watched.of(Quiet, order.key))
     assert idle.idle
@@ -111,7 +111,8 @@ def _stalled(watched: Watched) -> Quiet | None:
 
 
 async def test_a_command_that_writes_is_not_quiet(watched: Watched) -> None:
-    order = watched.order("sh", "-c", "for i in 1 2 3 4 5 6 7 8; do echo x; sleep 0.2; done", stall_us=1_000_000)
+    writes = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do echo x; sleep 0.3; done"
+    order = watched.order("sh", "-c", writes, stall_us=4_000_000)
     watched.port.spawn([order])
     await watched.result(order.key)
     assert watched.of(Quiet, order.key) is None

@@ -14,7 +14,7 @@ import pytest
 from cortex.v1.types_pb2 import Cause
 from node.supervisor import wire
 from node.worker.port import Finished, Started
-from tests.node.supervisor_kit import Watched, family, peak_kb, supervised, until, zombies
+from tests.node.supervisor_kit import Watched, family, gate_in, opened, peak_kb, supervised, until, zombies
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def test_signal_that_we_did_not_send(watched: Watched) -> None:
 
 
 async def test_usage_counts_the_work(watched: Watched) -> None:
-    busy = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"
+    busy = "i=0; while [ $i -lt 500000 ]; do i=$((i+1)); done"
     result = await watched.run("sh", "-c", busy)
     assert result.user_us + result.system_us > 10_000
     assert result.wall_us >= 10_000
@@ -184,10 +184,14 @@ async def test_own_folder_is_used_again_only_when_it_is_as_it_was(watched: Watch
     assert [path.name for path in (work / f"task.{order.key.fence}").iterdir()] == ["left"]
 
 
-async def test_commands_at_the_same_time_have_different_folders(watched: Watched) -> None:
-    orders = [watched.order("sh", "-c", "pwd; sleep 0.3", cwd="") for _ in range(4)]
+async def test_commands_at_the_same_time_have_different_folders(watched: Watched, tmp_path: Path) -> None:
+    gate = gate_in(tmp_path)
+    orders = [watched.order("sh", "-c", f"pwd; : <{gate}", cwd="") for _ in range(4)]
     watched.port.spawn(orders)
-    assert len({(await watched.result(order.key)).stdout.head for order in orders}) == 4
+    for order in orders:
+        await watched.started(order.key)
+    with opened(gate):
+        assert len({(await watched.result(order.key)).stdout.head for order in orders}) == 4
 
 
 async def test_relative_command_is_found_in_the_working_directory(watched: Watched, tmp_path: Path) -> None:
@@ -238,14 +242,16 @@ async def test_a_command_that_became_runnable_is_found(watched: Watched, tmp_pat
 
 async def test_slots_priority_and_age(tmp_path: Path) -> None:
     async with supervised(tmp_path, slots=1) as watched:
-        first = watched.order("sh", "-c", "echo up; sleep 0.3")
+        gate = gate_in(tmp_path)
+        first = watched.order("sh", "-c", f": <{gate}")
         watched.port.spawn([first])
         await watched.started(first.key)
         low = watched.order("true", priority=1, created_us=1)
         young = watched.order("true", priority=9, created_us=20)
         old = watched.order("true", priority=9, created_us=10)
         watched.port.spawn([low, young, old])
-        await watched.result(low.key)
+        with opened(gate):
+            await watched.result(low.key)
         started = [event.key for event in watched.events if isinstance(event, Started)]
         assert started == [first.key, old.key, young.key, low.key]
         # one slot: each starts after the one before it has ended

@@ -25,7 +25,18 @@ from node.worker.port import (
     HeldState,
     StopOrder,
 )
-from tests.node.supervisor_kit import Watched, alive, boot_us, end, family, kill, supervised, until
+from tests.node.supervisor_kit import (
+    Watched,
+    alive,
+    boot_us,
+    end,
+    family,
+    gate_in,
+    kill,
+    opened,
+    supervised,
+    until,
+)
 
 DAEMON = """
 import asyncio, sys
@@ -224,13 +235,14 @@ async def test_out_of_descriptors_is_back_pressure(tmp_path: Path) -> None:
         pid = watched.port.pid
         used = len(os.listdir(f"/proc/{pid}/fd"))
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 20, 20_000))
-        orders = [watched.order("sh", "-c", "sleep 0.05; echo $$") for _ in range(60)]
+        gate = gate_in(tmp_path)
+        orders = [watched.order("sh", "-c", f": <{gate}") for _ in range(60)]
         watched.port.spawn(orders)
-        for order in orders:
-            assert (await watched.result(order.key)).cause == 0
-        delayed = watched.last(Delayed)
-        assert delayed is not None
+        delayed = await watched.wait(lambda: watched.last(Delayed))
         assert "Too many open files" in delayed.reason
+        with opened(gate):
+            for order in orders:
+                assert (await watched.result(order.key)).cause == 0
 
 
 async def test_out_of_disk_for_start_marks_is_back_pressure(tmp_path: Path) -> None:
@@ -249,12 +261,14 @@ async def test_out_of_disk_for_start_marks_is_back_pressure(tmp_path: Path) -> N
 async def test_a_full_disk_does_not_stop_the_command(tmp_path: Path) -> None:
     async with supervised(tmp_path) as watched:
         pid = watched.port.pid
-        order = watched.order("sh", "-c", "echo up; sleep 0.5; head -c 200000 /dev/zero")
+        gate = gate_in(tmp_path)
+        order = watched.order("sh", "-c", f"echo up; : <{gate}; head -c 200000 /dev/zero")
         watched.port.spawn([order])
         await watched.says(order, b"up\n")
         hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (70_000, hard))
-        result = await watched.result(order.key)
+        with opened(gate):
+            result = await watched.result(order.key)
         assert result.cause == 0
         assert result.stdout.total_bytes == 200_003
         assert 0 < result.stdout.dropped_bytes <= 200_000

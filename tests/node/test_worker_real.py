@@ -14,7 +14,7 @@ from node.env import Env
 from node.worker.supervision import ProcessSupervisor
 from node.worker.worker import WorkerNode, WorkerSettings
 from tests.node.leader_kit import machine_node, resources
-from tests.node.supervisor_kit import alive, end, family, kill, until
+from tests.node.supervisor_kit import alive, end, family, gate_in, kill, opened, until
 from tests.node.worker_kit import HERE, FakeLink, LeaderSide, assignment, key, kinds
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
@@ -130,12 +130,15 @@ async def test_a_killed_daemon_adopts_its_commands(tmp_path: Path) -> None:
     first = Machine(tmp_path)
     await first.worker.start()
     side = await first.session()
-    await side.assign(assignment("long", argv=[b"sleep", b"100"]), assignment("short", argv=[b"sleep", b"0.5"]))
+    gate = gate_in(tmp_path)
+    short = assignment("short", argv=[], shell_command=f": <{gate}".encode())
+    await side.assign(assignment("long", argv=[b"sleep", b"1000"]), short)
     await side.reports(2)
     pid = first.supervisor.pid
     commands = family(pid)
     await first.kill()
-    await until(lambda: not all(alive(command) for command in commands))
+    with opened(gate):
+        await until(lambda: not all(alive(command) for command in commands))
     async with machine(tmp_path) as second:
         assert second.supervisor.pid == pid
         side = await second.link.accept()
@@ -191,8 +194,8 @@ async def test_supervisor_killed_under_the_daemon(tmp_path: Path) -> None:
 async def test_lease_ends_commands_of_a_daemon_without_leader(tmp_path: Path) -> None:
     async with machine(tmp_path) as here:
         side = await here.session()
-        spec = assignment("runs", lease_ms=3_000, argv=[b"sleep", b"100"], kill_timeout_ms=1_000)
-        hold = assignment("holds", lease_ms=0, on_lost=t.ON_LOST_HOLD, argv=[b"sleep", b"100"])
+        spec = assignment("runs", lease_ms=5_000, argv=[b"sleep", b"1000"], kill_timeout_ms=1_000)
+        hold = assignment("holds", lease_ms=0, on_lost=t.ON_LOST_HOLD, argv=[b"sleep", b"1000"])
         await side.assign(spec, hold)
         await side.reports(2)
         await side.stream.close()

@@ -24,7 +24,7 @@ from tui.app import Console
 from tui.terminal import Terminal
 
 GOLDEN = Path(__file__).parent / "golden"
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 class Clock:

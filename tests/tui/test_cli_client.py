@@ -70,7 +70,7 @@ async def test_no_leader_is_waited_for(cluster: FakeCluster, daemon: FakeDaemon)
 
 async def test_an_unknown_outcome_is_said(cluster: FakeCluster, daemon: FakeDaemon) -> None:
     cluster.lost_replies["Submit"] = 10**6
-    async with ClusterClient([daemon.address], SECRET, timeout_s=1.0) as client:
+    async with ClusterClient([daemon.address], SECRET, timeout_s=3.0) as client:
         with pytest.raises(ClusterError) as caught:
             await client.submit(TASK)
     assert (caught.value.code, caught.value.exit_code) == ("outcome_unknown", 4)

@@ -46,7 +46,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     program = tmp_path / "daemon.py"
     program.write_text(DAEMON)
     monkeypatch.setattr(local, "cortexd", lambda: [sys.executable, str(program)])
-    monkeypatch.setattr(local, "DAEMONS_END_S", 1.0)
     monkeypatch.setenv("CORTEX_DATA", "/elsewhere")
     data = tmp_path / "data"
     yield data
@@ -160,7 +159,8 @@ def test_keep_running_leaves_the_supervisors(folder: Path) -> None:
     assert not is_alive(pid)
 
 
-def test_a_deaf_daemon_is_killed_and_said(folder: Path) -> None:
+def test_a_deaf_daemon_is_killed_and_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "DAEMONS_END_S", 1.0)
     cluster = LocalCluster.create(folder, 1, 0)
     (folder / "deaf").touch()
     begin(cluster)
