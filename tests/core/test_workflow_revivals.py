@@ -43,6 +43,18 @@ def failed_chain(spill: bool = True) -> tuple[Machine, str]:
     return m, w
 
 
+def test_who_runs_again_is_released_by_no_node() -> None:
+    m = cluster()
+    w = submit(m, *CHAIN)
+    finish(m, w, "a", "b", "c", "side")
+    assert member(m, w, "b").node
+    assert m.one(resume(w, "a")).accepted
+    finish(m, w, "a")
+    released = [event for event in m.events if event.type == types_pb2.EVENT_TYPE_RELEASED and event.run == 2]
+    assert [event.node for event in released] == [""] * len(released)
+    assert any(event.task == member(m, w, "b").id for event in released)
+
+
 @pytest.mark.parametrize("spill", [True, False])
 def test_a_retried_member_brings_its_workflow_back(spill: bool) -> None:
     m, w = failed_chain(spill)

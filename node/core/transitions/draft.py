@@ -222,7 +222,9 @@ class Draft:
         """Record what led to `task` as it is now."""
         event = self._new_event(kind, detail)
         event.task = task.id
-        event.node = task.node
+        # What waits for a node again still names that of its run before.
+        if kind != types_pb2.EVENT_TYPE_RELEASED:
+            event.node = task.node
         event.state = task.state
         event.attempt = task.attempt
         event.run = task.run
