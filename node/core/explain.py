@@ -82,6 +82,8 @@ def _shared_obstacles(state: ClusterState, task: Task, now_us: int) -> list[Obst
         live = [one for one in waits_for if (row := state.tasks.get(one)) is not None and row.state not in ENDED]
         count = "1 task" if len(live) == 1 else f"{len(live)} tasks"
         reason = f"waits for {count} that it depends on" if live else "waits for its workflow's verdict"
+        if not live and task.reason:
+            reason = task.reason
         flip = f"wait until {live[0]} ends" if len(live) == 1 else "wait until they end" if live else "wait for it"
         found.append(Obstacle(reason, flip))
     if task.state == QUEUED and now_us and task.scheduled_after_us > now_us:

@@ -16,7 +16,7 @@ import structlog
 from cortex.v1.log_pb2 import Command, WorkflowAdvance
 from cortex.v1.types_pb2 import Task, Workflow
 from node.conditions.inputs import question
-from node.conditions.port import Answer, Judge, Unanswered
+from node.conditions.port import Answer, Crashed, Judge, Unanswered
 from node.core import rules
 from node.core.faults import Fault
 from node.core.model import CANCELLED, LIVE_WORKFLOW, PENDING, Change, Table, member_id
@@ -98,14 +98,14 @@ class Workflows:
         """Judge these, and record the verdicts in one entry."""
         commands: list[Command] = []
         for task in tasks:
-            try:
-                command = await self._verdict(task)
-            except Unanswered as error:
-                self._log.warning("condition not judged", task=task.id, error=str(error))
-                self._try_later(task.id)
+            command = await self._verdict(task)
+            if command is None:
                 continue
-            if command is not None:
-                commands.append(command)
+            if command.workflow_advance.unanswered:
+                self._try_later(task.id)
+                if not command.workflow_advance.crashed and command.workflow_advance.unanswered in task.reason:
+                    continue  # which is said already
+            commands.append(command)
         if not commands:
             return
         try:
@@ -117,6 +117,8 @@ class Workflows:
             return
         for command, answer in zip(commands, reply.commands, strict=True):
             task_id = command.workflow_advance.task
+            if command.workflow_advance.unanswered:
+                continue
             if answer.accepted:
                 self._retries.pop(task_id, None)
             else:
@@ -128,7 +130,7 @@ class Workflows:
         self._retries[task_id] = _Retry(asyncio.get_running_loop().time() + delay_s, delay_s)
 
     async def _verdict(self, task: Task) -> Command | None:
-        """The command that says it; None when it waits no more. Raises Unanswered."""
+        """The command that says it, or that there is none yet; None when it waits no more."""
         state = self._replica.state
         workflow = state.workflows.get(task.workflow_id)
         if workflow is None or state.tasks.get(task.id) is not task:
@@ -137,9 +139,14 @@ class Workflows:
         verdict = WorkflowAdvance(
             task=task.id, input_sha256=rules.input_sha256(parents), context_index=self._replica.state.index
         )
-        answer = await self._answer(task, parents, workflow)
-        verdict.verdict = answer.value
-        verdict.condition_error, verdict.timed_out = answer.error, answer.timed_out
+        try:
+            answer = await self._answer(task, parents, workflow)
+        except Unanswered as error:
+            self._log.warning("condition not judged", task=task.id, error=str(error))
+            verdict.unanswered, verdict.crashed = str(error), isinstance(error, Crashed)
+        else:
+            verdict.verdict = answer.value
+            verdict.condition_error, verdict.timed_out = answer.error, answer.timed_out
         return Command(workflow_advance=verdict)
 
     async def _answer(self, task: Task, parents: Sequence[Task], workflow: Workflow) -> Answer:

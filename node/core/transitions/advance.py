@@ -135,6 +135,7 @@ class Play:
         new = self._draft.edit(task)
         end.requeue(self._draft, new)
         new.reason = ""
+        new.condition_crashes = 0
         self._draft.put(task, new)
         self._draft.event(types_pb2.EVENT_TYPE_RELEASED, new, detail)
 

@@ -101,6 +101,7 @@ def begin_run(draft: Draft, new: Task) -> None:
         "idles",
         "skip_reason",
         "condition_error",
+        "condition_crashes",
         "operation",
     ):
         new.ClearField(name)

@@ -25,6 +25,9 @@ from node.core.transitions.begin import Submitted, depth_flaw
 from node.core.transitions.draft import Draft, Refusal
 from node.core.transitions.kinds import Items
 
+# Times that a condition is judged while each of them ends the process that judges it.
+CONDITION_TRIES = 8
+
 _ERROR_CHARS = 300
 _NAMED = 5
 
@@ -149,6 +152,10 @@ def advance(draft: Draft, task: Task, command: WorkflowAdvance) -> Refusal | Non
     if rules.input_sha256(play.parents(task)) != command.input_sha256:
         return Refusal(Code.WRONG_STATE, f"What the verdict on task {task.id} was based on has changed since.")
     denied = play.denial(task)
+    if command.unanswered and denied is None:
+        _unanswered(draft, play, task, command)
+        react(draft, play)
+        return None
     error = checks.UNSAFE.sub("?", command.condition_error)[:_ERROR_CHARS]
     if command.timed_out:
         play.new.condition_timeouts += 1
@@ -163,6 +170,25 @@ def advance(draft: Draft, task: Task, command: WorkflowAdvance) -> Refusal | Non
         play.skip(task, types_pb2.SKIP_REASON_CONDITION_FALSE, text)
     react(draft, play)
     return None
+
+
+def _unanswered(draft: Draft, play: Play, task: Task, command: WorkflowAdvance) -> None:
+    """It is judged again, unless it was the last try; said again it changes nothing but the number of tries."""
+    text = checks.UNSAFE.sub("?", command.unanswered)[:_ERROR_CHARS]
+    count = task.condition_crashes + command.crashed
+    if command.crashed and count >= CONDITION_TRIES:
+        error = f"judged {count} times, and each time {text}"
+        play.skip(task, types_pb2.SKIP_REASON_CONDITION_ERROR, error, error)
+        return
+    tried = f" (try {count} of {CONDITION_TRIES})" if command.crashed else ""
+    reason = f"its condition could not be judged{tried}: {text}"
+    if task.reason == reason:
+        return
+    new = draft.edit(task)
+    new.condition_crashes = count
+    new.reason = reason
+    draft.put(task, new)
+    draft.event(types_pb2.EVENT_TYPE_CONDITION_UNANSWERED, new, reason)
 
 
 # Operators

@@ -505,6 +505,8 @@ class WorkflowAdvance(_message.Message):
     INPUT_SHA256_FIELD_NUMBER: _builtins.int
     TIMED_OUT_FIELD_NUMBER: _builtins.int
     CONTEXT_INDEX_FIELD_NUMBER: _builtins.int
+    UNANSWERED_FIELD_NUMBER: _builtins.int
+    CRASHED_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     verdict: _builtins.bool
     condition_error: _builtins.str
@@ -514,6 +516,10 @@ class WorkflowAdvance(_message.Message):
     timed_out: _builtins.bool
     context_index: _builtins.int
     """log index of the context that the verdict read"""
+    unanswered: _builtins.str
+    """why there is neither verdict nor error: it is judged again; one sentence"""
+    crashed: _builtins.bool
+    """with unanswered: the condition may have done it, and it is not tried for ever"""
     def __init__(
         self,
         *,
@@ -523,10 +529,12 @@ class WorkflowAdvance(_message.Message):
         input_sha256: _builtins.bytes = ...,
         timed_out: _builtins.bool = ...,
         context_index: _builtins.int = ...,
+        unanswered: _builtins.str = ...,
+        crashed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition_error", b"condition_error", "context_index", b"context_index", "input_sha256", b"input_sha256", "task", b"task", "timed_out", b"timed_out", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition_error", b"condition_error", "context_index", b"context_index", "crashed", b"crashed", "input_sha256", b"input_sha256", "task", b"task", "timed_out", b"timed_out", "unanswered", b"unanswered", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -203,6 +203,8 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     EVENT_TYPE_RELEASED: _EventType.ValueType  # 39
     """its dependencies have ended: pending to queued"""
     EVENT_TYPE_WORKFLOW_CANCEL_REQUESTED: _EventType.ValueType  # 40
+    EVENT_TYPE_CONDITION_UNANSWERED: _EventType.ValueType  # 41
+    """no verdict came: it is judged again"""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper): ...
 
@@ -255,6 +257,8 @@ EVENT_TYPE_ALARM: EventType.ValueType  # 38
 EVENT_TYPE_RELEASED: EventType.ValueType  # 39
 """its dependencies have ended: pending to queued"""
 EVENT_TYPE_WORKFLOW_CANCEL_REQUESTED: EventType.ValueType  # 40
+EVENT_TYPE_CONDITION_UNANSWERED: EventType.ValueType  # 41
+"""no verdict came: it is judged again"""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 class _WorkflowState:
@@ -1353,6 +1357,7 @@ class Task(_message.Message):
     DISPATCHES_FIELD_NUMBER: _builtins.int
     EXCUSED_FIELD_NUMBER: _builtins.int
     IDLES_FIELD_NUMBER: _builtins.int
+    CONDITION_CRASHES_FIELD_NUMBER: _builtins.int
     DRAIN_ENDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
@@ -1439,6 +1444,8 @@ class Task(_message.Message):
     """failures of this run that cost no attempt, since their node was to blame"""
     idles: _builtins.int
     """times that this run's command was taken from its node for idleness"""
+    condition_crashes: _builtins.int
+    """times that judging its condition ended the process that does it"""
     drain_ends: _builtins.bool
     """migrate_requested at a drain's deadline: it ends as dead letter, not in the queue"""
     @_builtins.property
@@ -1453,7 +1460,7 @@ class Task(_message.Message):
 
     @_builtins.property
     def unstartable_nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """nodes that could not start the command"""
+        """where it failed; kept away from while another node could be asked"""
 
     @_builtins.property
     def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -1524,11 +1531,12 @@ class Task(_message.Message):
         dispatches: _builtins.int = ...,
         excused: _builtins.int = ...,
         idles: _builtins.int = ...,
+        condition_crashes: _builtins.int = ...,
         drain_ends: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement", "result", b"result", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "annotations", b"annotations", "assigned_at_us", b"assigned_at_us", "attempt", b"attempt", "blame", b"blame", "can_fail", b"can_fail", "cancel_reason", b"cancel_reason", "cancel_requested", b"cancel_requested", "cause", b"cause", "completed_at_us", b"completed_at_us", "condition", b"condition", "condition_error", b"condition_error", "created_at_us", b"created_at_us", "created_index", b"created_index", "dead_lettered_at_us", b"dead_lettered_at_us", "depends_on", b"depends_on", "dispatches", b"dispatches", "drain_ends", b"drain_ends", "error", b"error", "escalated_at_us", b"escalated_at_us", "excused", b"excused", "failures", b"failures", "fence", b"fence", "finally", b"finally", "fingerprint", b"fingerprint", "id", b"id", "idles", b"idles", "losses", b"losses", "lost_at_us", b"lost_at_us", "member", b"member", "migrate_requested", b"migrate_requested", "modified_index", b"modified_index", "name", b"name", "node", b"node", "operation", b"operation", "placement", b"placement", "priority", b"priority", "queued_at_us", b"queued_at_us", "reason", b"reason", "restart_reason", b"restart_reason", "result", b"result", "revived_at_us", b"revived_at_us", "rule", b"rule", "run", b"run", "scheduled_after_us", b"scheduled_after_us", "skip_reason", b"skip_reason", "spec", b"spec", "started_at_us", b"started_at_us", "started_fence", b"started_fence", "started_node", b"started_node", "state", b"state", "submit_key", b"submit_key", "task_key", b"task_key", "template", b"template", "unstartable_nodes", b"unstartable_nodes", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "annotations", b"annotations", "assigned_at_us", b"assigned_at_us", "attempt", b"attempt", "blame", b"blame", "can_fail", b"can_fail", "cancel_reason", b"cancel_reason", "cancel_requested", b"cancel_requested", "cause", b"cause", "completed_at_us", b"completed_at_us", "condition", b"condition", "condition_crashes", b"condition_crashes", "condition_error", b"condition_error", "created_at_us", b"created_at_us", "created_index", b"created_index", "dead_lettered_at_us", b"dead_lettered_at_us", "depends_on", b"depends_on", "dispatches", b"dispatches", "drain_ends", b"drain_ends", "error", b"error", "escalated_at_us", b"escalated_at_us", "excused", b"excused", "failures", b"failures", "fence", b"fence", "finally", b"finally", "fingerprint", b"fingerprint", "id", b"id", "idles", b"idles", "losses", b"losses", "lost_at_us", b"lost_at_us", "member", b"member", "migrate_requested", b"migrate_requested", "modified_index", b"modified_index", "name", b"name", "node", b"node", "operation", b"operation", "placement", b"placement", "priority", b"priority", "queued_at_us", b"queued_at_us", "reason", b"reason", "restart_reason", b"restart_reason", "result", b"result", "revived_at_us", b"revived_at_us", "rule", b"rule", "run", b"run", "scheduled_after_us", b"scheduled_after_us", "skip_reason", b"skip_reason", "spec", b"spec", "started_at_us", b"started_at_us", "started_fence", b"started_fence", "started_node", b"started_node", "state", b"state", "submit_key", b"submit_key", "task_key", b"task_key", "template", b"template", "unstartable_nodes", b"unstartable_nodes", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
