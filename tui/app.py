@@ -31,6 +31,7 @@ from tui.plans.base import Done, Plan
 from tui.screens.ask import AskScreen
 from tui.screens.base import ConsoleScreen
 from tui.screens.choose import ChooseScreen, Option
+from tui.screens.dag import DagScreen
 from tui.screens.events import EventsScreen
 from tui.screens.help import HelpScreen
 from tui.screens.node import NodeScreen
@@ -39,6 +40,7 @@ from tui.screens.preview import PreviewScreen
 from tui.screens.queue import LettersScreen, QueueScreen
 from tui.screens.submit import SubmitScreen
 from tui.screens.task import TaskScreen
+from tui.screens.workflows import WorkflowsScreen
 from tui.source import LinkState, Source, SourceError
 from tui.terminal import Terminal, as_started, detect
 from tui.themes import DARK, LIGHT, Palette, palette
@@ -52,6 +54,7 @@ WARM_ROWS = 1000
 """Texts made per tick for a filter to come; a few milliseconds."""
 HISTORY_TASKS = 1000
 HISTORY_EVENTS = 1000
+HISTORY_WORKFLOWS = 1000
 HISTORY_SPANS_US = (3_600_000_000, 600_000_000, 60_000_000, 5_000_000)
 
 
@@ -75,6 +78,7 @@ class Console(App[int], inherit_bindings=False):
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
         "nodes": NodesScreen,
         "queue": QueueScreen,
+        "workflows": WorkflowsScreen,
         "letters": LettersScreen,
         "events": EventsScreen,
     }
@@ -212,6 +216,9 @@ class Console(App[int], inherit_bindings=False):
             ended = await self.source.list_tasks((), HISTORY_TASKS)
             for task in ended.tasks:
                 self.view.put_task(task)
+            past = await self.source.list_workflows(limit=HISTORY_WORKFLOWS)
+            for workflow in past.workflows:
+                self.view.put_workflow(workflow)
             for span_us in HISTORY_SPANS_US:
                 since_us = max(0, self.view.now_us(self.clock()) - span_us)
                 reply = await self.source.list_events(since_us=since_us, limit=HISTORY_EVENTS)
@@ -346,6 +353,9 @@ class Console(App[int], inherit_bindings=False):
 
     def open_task(self, key: str, pane: str = "facts") -> None:
         self.push_screen(TaskScreen(key, pane))
+
+    def open_workflow(self, key: str, task: str = "") -> None:
+        self.push_screen(DagScreen(key, task))
 
     def open_node(self, key: str, pane: str = "facts") -> None:
         self.push_screen(NodeScreen(key, pane))

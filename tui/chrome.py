@@ -15,6 +15,7 @@ from tui.text import clean, fit, width_of
 VIEWS: tuple[tuple[str, str, str], ...] = (
     ("nodes", "1", "Nodes"),
     ("queue", "2", "Queue"),
+    ("workflows", "3", "Workflows"),
     ("letters", "4", "Dead letters"),
     ("events", "5", "Events"),
 )
@@ -79,6 +80,7 @@ def _tabs(current: str, draw: Draw, *, brief: bool) -> Cell:
     counts = {
         "nodes": (f"{view.online()}/{len(view.nodes)}", "warn" if missing else ""),
         "queue": (count_of(sum(view.states[state] for state in LIVE_STATES)), ""),
+        "workflows": _workflows_tab(draw),
         "letters": (count_of(dead), "bad" if dead else ""),
         "events": ("", ""),
     }
@@ -93,6 +95,14 @@ def _tabs(current: str, draw: Draw, *, brief: bool) -> Cell:
             spans.append((f" {count}", alarm or ("accent" if here else "dim")))
         spans.append(("  ", "text"))
     return tuple(spans)
+
+
+def _workflows_tab(draw: Draw) -> tuple[str, str]:
+    """How many go on; those that failed are an alarm, with their mark."""
+    states = draw.view.workflow_states
+    live = count_of(states[types_pb2.WORKFLOW_STATE_PENDING] + states[types_pb2.WORKFLOW_STATE_RUNNING])
+    failed = states[types_pb2.WORKFLOW_STATE_FAILED]
+    return (f"{live} {count_of(failed)}{draw.glyphs.of('failed')}", "bad") if failed else (live, "")
 
 
 def banner_line(draw: Draw) -> Cell | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tui.actions.nodes import NodeActions
 from tui.actions.submit import SubmitActions
 from tui.actions.tasks import TaskActions
+from tui.actions.workflows import WorkflowActions
 
 
-class Actions(TaskActions, NodeActions, SubmitActions):
+class Actions(TaskActions, NodeActions, WorkflowActions, SubmitActions):
     """All that can be changed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tui.keys import Key, Place
 
 PLACES: dict[str, Place] = {
@@ -10,6 +12,9 @@ PLACES: dict[str, Place] = {
     "output": Place("Output"),
     "nodes": Place("Nodes", ("table",)),
     "queue": Place("Queue", ("table",)),
+    "workflows": Place("Workflows", ("table",)),
+    "dag": Place("DAG", ("dag_rows",)),
+    "dag_rows": Place("DAG rows"),
     "letters": Place("Dead letters", ("table",)),
     "events": Place("Events", ("table",)),
     "task": Place("Task", ("table", "output")),
@@ -19,10 +24,14 @@ PLACES: dict[str, Place] = {
     "choice": Place("Buttons", everywhere=False),
 }
 
-KEYMAP: tuple[Key, ...] = (
+# Of the keys of tables the DAG takes those that neither sort nor go sideways: h and l follow its edges.
+_NOT_IN_A_DAG = frozenset({"left", "right", "sort", "sort_column(-1)", "sort_column(1)", "invert"})
+
+_KEYS: tuple[Key, ...] = (
     Key("app", ("question_mark",), "help", "help", "Show all keys of this view."),
     Key("app", ("1",), "view('nodes')", "nodes", "Go to the nodes."),
     Key("app", ("2",), "view('queue')", "queue", "Go to the queue."),
+    Key("app", ("3",), "view('workflows')", "workflows", "Go to the workflows."),
     Key("app", ("4",), "view('letters')", "dead letters", "Go to the dead letters."),
     Key("app", ("5",), "view('events')", "events", "Go to the events."),
     Key("app", ("minus",), "last_view", "last view", "Go back to the view before this one."),
@@ -89,6 +98,10 @@ KEYMAP: tuple[Key, ...] = (
     Key("queue", ("r",), "retry", "retry", "Queue ended tasks again.", changes=True, footer=True),
     Key("queue", ("o",), "output_of", "output", "Show the output of this task.", footer=True),
     Key("queue", ("e",), "events_of", "events", "Show the events of this task."),
+    Key("queue", ("d",), "dag_of", "its DAG", "Show the workflow of this task.", footer=True),
+    Key("workflows", ("K",), "cancel", "cancel", "Cancel the workflows.", changes=True, footer=True),
+    Key("workflows", ("r",), "resume", "resume", "Run again what did not complete.", changes=True, footer=True),
+    Key("workflows", ("F",), "follow", "follow", "Stay on the first row."),
     Key("letters", ("r",), "retry", "retry", "Queue the dead letters again.", changes=True, footer=True),
     Key("letters", ("o",), "output_of", "output", "Show the output of this task.", footer=True),
     Key("letters", ("e",), "events_of", "events", "Show the events of this task.", footer=True),
@@ -114,4 +127,9 @@ KEYMAP: tuple[Key, ...] = (
     Key("preview", ("q", "escape"), "give_up", "do nothing", "Leave everything as it is.", palette=False),
     Key("help", ("question_mark", "q", "escape"), "give_up", "close", "Close the help.", palette=False),
     Key("choice", ("enter", "space"), "press", "press", "Press the button that has the focus.", palette=False),
+)
+
+KEYMAP: tuple[Key, ...] = (
+    *_KEYS,
+    *(replace(key, place="dag_rows") for key in _KEYS if key.place == "table" and key.action not in _NOT_IN_A_DAG),
 )

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from tui.filter import Filter
 
 R = TypeVar("R")
 SortKey = Callable[[R], Any]
+
+
+class Attached(Protocol):
+    """What is told of changes: their slots gather in `pending`."""
+
+    pending: set[int]
 
 
 class Rows(Generic[R]):
@@ -24,7 +30,7 @@ class Rows(Generic[R]):
     def __init__(self, text: Callable[[R], str]) -> None:
         self._slots: dict[str, int] = {}
         self._free: list[int] = []
-        self._listings: list[Listing[R]] = []
+        self._listings: list[Attached] = []
         self._make_text = text
         self._texts: list[str | None] = []
         self._cold: dict[int, None] = {}
@@ -107,10 +113,10 @@ class Rows(Generic[R]):
         self._tell(slot)
         return row
 
-    def attach(self, listing: Listing[R]) -> None:
+    def attach(self, listing: Attached) -> None:
         self._listings.append(listing)
 
-    def detach(self, listing: Listing[R]) -> None:
+    def detach(self, listing: Attached) -> None:
         if listing in self._listings:
             self._listings.remove(listing)
 
@@ -132,6 +138,25 @@ class Rows(Generic[R]):
     def _tell(self, slot: int) -> None:
         for listing in self._listings:
             listing.pending.add(slot)
+
+
+class Changes(Generic[R]):
+    """Which rows changed, for one who keeps something of his own up with them."""
+
+    def __init__(self, rows: Rows[R]) -> None:
+        self._rows = rows
+        self.pending: set[int] = set()
+        rows.attach(self)
+
+    def take(self) -> list[R]:
+        """Rows that are new or changed since the last call, by slot; removed ones are left out."""
+        pending, self.pending = self.pending, set()
+        rows = self._rows.rows
+        return [row for slot in sorted(pending) if (row := rows[slot]) is not None]
+
+    def close(self) -> None:
+        """Follow the rows no longer; can be called again."""
+        self._rows.detach(self)
 
 
 class Listing(Generic[R]):
@@ -222,7 +247,7 @@ class Listing(Generic[R]):
         if only is not None:
             slots = [slot for slot in slots if (row := rows[slot]) is not None and only(row)]
         if self.filter is not None:
-            slots = list(filter(self.filter.matches, slots))
+            slots = list(self.filter.select(slots))
         # They come in the order of their keys, and sorting is stable: ties stay in that order.
         self._order = sorted(slots, key=self._column.__getitem__)
         self._placed_sorts = self._column.copy()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.tui.fake import NOW_US, sample_events, sample_nodes, sample_tasks, terms
+from tests.tui.fake_dags import reruns, sample_workflows
 from tui.source import Moment, SourceError, WatchItem
 
 Row = types_pb2.Task | types_pb2.Event | types_pb2.Node | types_pb2.Workflow | types_pb2.Operation
@@ -103,7 +104,7 @@ class FakeSource:
         self.mutators = 0
         self.watches = 0
         self.history_asked = False
-        self.workflows: dict[str, cluster_pb2.GetWorkflowReply] = {}
+        self.workflows = sample_workflows() if tasks is None else {}
         self.resumes: dict[tuple[str, str], Sequence[str]] = {}
         self.operations: dict[str, types_pb2.Operation] = {}
         self.causes: list[cluster_pb2.DeadLetterCause] = []
@@ -235,7 +236,9 @@ class FakeSource:
         return reply
 
     async def rehearse_resume(self, workflow_id: str, key: str = "") -> Sequence[str]:
-        return self.resumes.get((workflow_id, key), ())
+        if (said := self.resumes.get((workflow_id, key))) is not None:
+            return said
+        return reruns(await self.get_workflow(workflow_id), key)
 
     async def list_causes(self, limit: int = 0) -> cluster_pb2.ListCausesReply:
         return cluster_pb2.ListCausesReply(causes=self.causes, index=self.index)

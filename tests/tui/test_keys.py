@@ -19,6 +19,8 @@ from tui.screens.dialog import Dialog
 OPENINGS: dict[str, tuple[str, ...]] = {
     "nodes": ("1",),
     "queue": ("2",),
+    "workflows": ("3",),
+    "dag": ("3", "enter"),
     "letters": ("4",),
     "events": ("5",),
     "task": ("2", "enter"),
@@ -67,6 +69,7 @@ def test_bindings_and_help_come_from_the_table() -> None:
 
 def test_every_action_of_the_table_exists() -> None:
     from tui.app import Console
+    from tui.screens.dag import DagScreen
     from tui.screens.events import EventsScreen
     from tui.screens.help import HelpScreen
     from tui.screens.node import NodeScreen
@@ -74,7 +77,9 @@ def test_every_action_of_the_table_exists() -> None:
     from tui.screens.preview import PreviewScreen
     from tui.screens.queue import LettersScreen, QueueScreen
     from tui.screens.task import TaskScreen
+    from tui.screens.workflows import WorkflowsScreen
     from tui.widgets.choice import Choice
+    from tui.widgets.dag_table import DagTable
     from tui.widgets.facts import Facts
     from tui.widgets.output import OutputPane
     from tui.widgets.table import Table
@@ -85,6 +90,9 @@ def test_every_action_of_the_table_exists() -> None:
         "output": [OutputPane, Facts],
         "nodes": [NodesScreen],
         "queue": [QueueScreen],
+        "workflows": [WorkflowsScreen],
+        "dag": [DagScreen],
+        "dag_rows": [DagTable],
         "letters": [LettersScreen],
         "events": [EventsScreen],
         "task": [TaskScreen],
@@ -135,7 +143,7 @@ async def test_each_changing_key_opens_a_preview_or_the_form() -> None:
 
 async def test_read_only_builds_no_mutator_and_says_why() -> None:
     async with open_console(read_only=True) as session:
-        for opening, keys in (("1", "cC"), ("2", "Kr"), ("4", "r")):
+        for opening, keys in (("1", "cC"), ("2", "Kr"), ("3", "Kr"), ("4", "r")):
             await session.press(opening)
             for key in (*keys, "S"):
                 await session.press(key)

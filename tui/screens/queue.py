@@ -62,6 +62,13 @@ class QueueScreen(TasksScreen):
     def action_cancel(self) -> None:
         self.console.actions.cancel(self.main_table().chosen())
 
+    def action_dag_of(self) -> None:
+        task = self.main_table().cursor_row
+        if task is not None and task.workflow_id:
+            self.console.open_workflow(task.workflow_id, task.id)
+        elif task is not None:
+            self.console.say("This task is of no workflow.", "warn")
+
 
 class LettersScreen(TasksScreen):
     place = "letters"
