@@ -9,6 +9,7 @@ import re2
 
 MAX_STATES = 1000  # of the compiled expression: what each character of a text may cost
 _MEMORY_BYTES = 1 << 20
+_LITERAL = "-_ /:,;@#=<>&%'\"~"
 
 
 class RegexError(Exception):
@@ -38,3 +39,24 @@ def _bytes(text: str) -> bytes:
 def _words(said: bytes | str) -> str:
     words = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
     return "it repeats too much" if words.startswith(("pattern too large", "invalid repetition size")) else words
+
+
+def surely(body: str) -> str:
+    """A piece of text, in lower case, that every match of `body` contains; empty where none is seen at once.
+
+    Only what stands before the first group, class or count is looked at.
+    """
+    if "|" in body or not body.isascii():
+        return ""
+    pieces, piece, at = [], "", 0
+    while at < len(body) and body[at] not in "([{":
+        char, after = body[at], body[at + 1 : at + 2]
+        if char == "\\" and after.isalnum() and after not in "dDwWsSbB":
+            break
+        if (char.isalnum() or char in _LITERAL) and after not in ("*", "?", "{"):
+            piece += char
+        else:
+            pieces.append(piece)
+            piece = ""
+        at += 2 if char == "\\" else 1
+    return max([*pieces, piece], key=len).lower()

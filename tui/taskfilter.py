@@ -10,7 +10,8 @@ from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.tasks import QUEUE
 from tui.draw import command_of
 from tui.errors import usage
-from tui.filter import Filter, FilterError, parse
+from tui.filter import Filter, parse
+from tui.grammar import FilterError
 
 if TYPE_CHECKING:
     from tui.client import ClusterClient

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tui.filter import Field, FilterError, parse
+from tui.filter import Field, parse
+from tui.grammar import FilterError
 
 ROWS = {
     "web-1": {"state": "running", "cpu": 91.0, "age": 30.0},

@@ -50,7 +50,7 @@ def test_incremental_equals_fresh(operations: list[tuple[str, str, int]]) -> Non
                 row = rows.rows[slot]
                 return row is not None and row[0] >= floor
 
-            listing.filter_by(Filter("", matches))
+            listing.filter_by(Filter("", matches, lambda slots: list(filter(matches, slots))))
         elif operation == "sort":
             sort, descending = value, value >= 2
             listing.sort_by(lambda row, sort=sort: key_of(row, sort), descending)

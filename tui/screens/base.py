@@ -13,7 +13,7 @@ from textual.widget import Widget
 from tui.chrome import banner_line, footer_line, tabs_line, title_line
 from tui.columns.base import Draw, TableSpec
 from tui.draw import Cell, count_of, foreign
-from tui.filter import FilterError
+from tui.grammar import FilterError
 from tui.messages import FilterChanged, SortAsked
 from tui.rows import Rows
 from tui.shell import Shell
