@@ -66,6 +66,20 @@ async def test_operations_and_causes_of_the_past(cortex: CommandLine, cluster: F
     assert (both.code, both.err.splitlines()[0]) == (2, "cortex: --cause and --group exclude each other.")
 
 
+async def test_a_reason_is_no_outcome(cortex: CommandLine, cluster: FakeCluster) -> None:
+    letter(cluster, "t0")
+    await cortex("discard", "t0", "--reason", "too old")
+    row = cluster.operations[only(cluster)]
+    row.not_before_us = 0
+    header, line = (await cortex("operations")).text.splitlines()
+    assert header.split()[-2:] == ["OUTCOME", "REASON"]
+    assert line[header.index("OUTCOME") : header.index("REASON")].strip() == "-"
+    assert line[header.index("REASON") :].strip() == "too old"
+    row.outcome = "1 of 1 tasks"
+    header, line = (await cortex("operations")).text.splitlines()
+    assert line[header.index("OUTCOME") : header.index("REASON")].strip() == "1 of 1 tasks"
+
+
 async def test_discard_says_how_to_take_it_back(cortex: CommandLine, cluster: FakeCluster) -> None:
     letter(cluster, "t0")
     ran = await cortex("discard", "t0", "--reason", "old")
@@ -197,7 +211,7 @@ async def test_operations_are_listed_and_shown(cortex: CommandLine, cluster: Fak
         later
     ]
     text = (await cortex("operations")).text.splitlines()
-    assert text[0].split() == ["ID", "KIND", "STATE", "TASKS", "GOOD", "BAD", "AGE", "ACTOR", "OUTCOME"]
+    assert text[0].split() == ["ID", "KIND", "STATE", "TASKS", "GOOD", "BAD", "AGE", "ACTOR", "OUTCOME", "REASON"]
     assert "1 of 1 tasks" in text[2]
     shown = (await cortex("operations", earlier[:8], "--json")).document
     assert (shown["tasks"], shown["priority"], shown["counts"]["issued"]) == (["t1"], 3, 1)

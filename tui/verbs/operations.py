@@ -30,6 +30,7 @@ COLUMNS = (
     Column("AGE", "right"),
     Column("ACTOR"),
     Column("OUTCOME", shrinks=True),
+    Column("REASON", shrinks=True),
 )
 # How often a wait looks again, and how long it bears a cluster that does not answer.
 LOOK_S = 0.25
@@ -172,5 +173,6 @@ def _row(row: types_pb2.Operation, now: int) -> tuple[str, ...]:
         str(counts.failed) if counts.failed else "-",
         age(row.created_at_us, now),
         row.actor or "-",
-        row.outcome or waits or row.reason,
+        row.outcome or waits or "-",
+        row.reason or "-",
     )
