@@ -5,8 +5,8 @@ from __future__ import annotations
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import log_pb2
 from cortex.v1.types_pb2 import DrainPlan, NodeState, Operation, OperationKind
-from node.core import drain, validate
-from node.core.drain import DEADLINE_MS, Options
+from node.core import drain_plan, validate
+from node.core.drain_plan import DEADLINE_MS, Options
 from node.core.faults import Code, Fault
 from node.core.transitions.drains import DEADLINE_LIMIT_MS, MAX_PARALLEL_LIMIT
 from node.link import Caller
@@ -64,13 +64,18 @@ class DrainCalls(Calls):
         return pb.DrainNodeReply(operation_id=operation.id, index=reply.index, plan=plan)
 
     async def remove_node(self, request: pb.CordonNodeRequest, caller: Caller) -> pb.MutationReply:
+        """Without ids when the node was removed already."""
         node_id = self._lookup.node_id(request.node)
         reason = validate.reason(request.message)
         if node_id in {peer.id for peer in self._replica.peers}:
             message = f"Node {node_id} votes, and a voter is not removed like a worker."
             raise Fault(Code.WRONG_STATE, message, f"Drain {node_id} to take its work away; it goes on voting.")
+        gone = self._state.nodes[node_id].state == NodeState.NODE_STATE_REMOVED
         leave = log_pb2.NodeLeave(id=node_id, removed=True, reason=reason)
-        return await self._mutate([log_pb2.Command(node_leave=leave)], request.mutation, caller)
+        reply = await self._mutate([log_pb2.Command(node_leave=leave)], request.mutation, caller)
+        if gone:
+            reply.ClearField("ids")
+        return reply
 
     def _plan(self, plan_id: str, node_id: str, options: Options) -> DrainPlan:
         """The plan that is to be carried out, judged now."""
@@ -85,7 +90,7 @@ class DrainCalls(Calls):
             raise Fault(Code.WRONG_STATE, f"The plan does not hold any more. {why}", remedy)
         if not plan.quorum.ok and not plan.force:
             remedy = "Bring another voter up first, or rehearse and drain with --force."
-            raise Fault(Code.WRONG_STATE, drain.no_quorum(plan.quorum), remedy)
+            raise Fault(Code.WRONG_STATE, drain_plan.no_quorum(plan.quorum), remedy)
         return plan
 
     def _drainable(self, text: str) -> str:

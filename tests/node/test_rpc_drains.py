@@ -199,14 +199,15 @@ def test_a_node_that_is_drained_or_gone_says_so() -> None:
 
 def test_remove_is_refused_for_a_voter_and_while_there_is_work() -> None:
     async def test(desk: Desk) -> None:
-        def remove(node: str) -> Awaitable[pb.MutationReply]:
-            mutation = pb.Mutation(client="c", request_id=f"remove-{node}")
+        def remove(node: str, request: str = "remove") -> Awaitable[pb.MutationReply]:
+            mutation = pb.Mutation(client="c", request_id=f"{request}-{node}")
             return desk.calls.remove_node(pb.CordonNodeRequest(mutation=mutation, node=node), ANN)
 
         await desk.refused(remove("v2"), Code.WRONG_STATE, "Node v2 votes")
         await desk.refused(remove("n1"), Code.WRONG_STATE, "drain it first")
         assert list((await remove("n2")).ids) == ["n2"]
         assert desk.state_of("n2") == NodeState.NODE_STATE_REMOVED
+        assert list((await remove("n2", "again")).ids) == []
 
     on_desk(test)
 

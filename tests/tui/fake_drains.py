@@ -77,7 +77,10 @@ class DrainServicer:
             raise Refusal("not_found", f"There is no node {request.node!r}.", "List them with `cortex nodes`.")
         cluster.index += 1
         operation_id = request.mutation.request_id
-        return pb.MutationReply(operation_id=operation_id, index=cluster.index, ids=[request.node])
+        node = cluster.nodes[request.node].node
+        ids = [] if node.state == types.NODE_STATE_REMOVED else [request.node]
+        node.state = types.NODE_STATE_REMOVED
+        return pb.MutationReply(operation_id=operation_id, index=cluster.index, ids=ids)
 
     def _planned(self, request: pb.DrainRequest) -> types.DrainPlan:
         if request.node not in self._cluster.nodes:

@@ -43,6 +43,25 @@ async def test_an_empty_name_does_not_mean_any(cortex: CommandLine, arguments: t
     assert remedy.startswith("See `cortex ")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (("tasks", "--at"), "cortex tasks"),
+        (("submit", "--name"), "cortex submit"),
+        (("workflow", "list", "--limit"), "cortex workflow list"),
+        (("settings", "--data"), "cortex settings"),
+        (("tasks", "--nope"), "cortex tasks"),
+        (("tasks", "--data"), "cortex tasks"),
+        (("--data",), "cortex"),
+    ],
+)
+async def test_a_wrong_option_points_to_the_help_of_its_verb(
+    cortex: CommandLine, arguments: tuple[str, ...], where: str
+) -> None:
+    ran = await cortex(*arguments)
+    assert (ran.code, ran.err.splitlines()[1]) == (2, f"See `{where} --help`.")
+
+
 @pytest.mark.parametrize("long", ["x" * 100_000, "x y " * 25_000])
 @pytest.mark.parametrize(
     "verb",

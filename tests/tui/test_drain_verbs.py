@@ -149,6 +149,11 @@ async def test_remove_prints_the_node(cortex: CommandLine, cluster: FakeCluster)
     assert (ran.code, ran.text) == (0, "n1\n")
     (request,) = [request for name, request in cluster.calls if name == "RemoveNode"]
     assert request.message == "sold"
+    assert ran.err == "cortex: it joins again only with a new data folder\n"
+    again = await cortex("remove", "n1")
+    assert (again.code, again.text) == (0, "")
+    assert again.err == "cortex: n1 was removed before; nothing changed\n"
+    assert (await cortex("remove", "n1", "--json")).document["ids"] == []
 
 
 async def test_nodes_tell_what_a_person_should_know(cortex: CommandLine, cluster: FakeCluster) -> None:

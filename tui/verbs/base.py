@@ -8,7 +8,8 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +101,16 @@ def _refuse_empty(context: click.Context, parameter: click.Parameter) -> None:
     raise usage(f"{name} is empty.", f"See `{context.command_path} --help`.")
 
 
+@contextmanager
+def _said_of(context: click.Context) -> Iterator[None]:
+    """An error about arguments says whose they are; click's parser leaves that out of some."""
+    try:
+        yield
+    except click.UsageError as error:
+        error.ctx = error.ctx or context
+        raise
+
+
 class Verb(click.Command):
     """A command that takes the target flags too, and ends in one clear line on Ctrl-C."""
 
@@ -109,7 +120,8 @@ class Verb(click.Command):
         self.params += [option for option in target_options() if not own & set(option.opts)]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        rest = super().parse_args(ctx, args)
+        with _said_of(ctx):
+            rest = super().parse_args(ctx, args)
         for parameter in self.params:
             _refuse_empty(ctx, parameter)
         return rest
@@ -132,6 +144,10 @@ class VerbGroup(click.Group):
         super().__init__(*args, **options)
         self._verbs = verbs
         self.params += target_options()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _said_of(ctx):
+            return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._verbs)

@@ -172,9 +172,11 @@ def remove(node: str, message: str) -> None:
     """Forget a node for good. Refused for a voter, and while it is online with tasks: drain it first."""
 
     async def work(client: ClusterClient) -> None:
-        say_mutation(await client.remove_node(node, message))
+        reply = await client.remove_node(node, message)
+        say_mutation(reply)
         if not settings().json:
-            note("cortex: it joins again only with a new data folder")
+            again = "it joins again only with a new data folder"
+            note(f"cortex: {again if reply.ids else f'{clean(node)} was removed before; nothing changed'}")
 
     run(work)
 
