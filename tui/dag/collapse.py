@@ -194,6 +194,8 @@ class _Stage:
         return group
 
     def next(self) -> _Stage:
+        if not self._folded:
+            return self
         graph = self._graph
         within = {member: group for group in self._folded for member in group.members}
         at: dict[str, int] = {}

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from tui.dag.graph import Graph
 
 
 def rail_order(graph: Graph) -> tuple[int, ...]:
-    """Topological: always the node that leaves the fewest lanes open, among equals the one freed last.
+    """Topological: always the node that leaves the fewest lanes open, among equals the first depth first.
 
     A node's price is the lane that it opens less those that it closes. Prices only fall (it is the last child of
     a parent now), so a node is queued again with its new price and the old entry is passed over.
     """
+    rank = [0] * len(graph)
+    for place, number in enumerate(_depth_first(graph)):
+        rank[number] = place
     missing = [len(parents) for parents in graph.parents]
     waiting = [len(children) for children in graph.children]
     price = [(1 if children else 0) for children in graph.children]
     for children in graph.children:
         if len(children) == 1:
             price[children[0]] -= 1
-    freed = [0] * len(graph)
-    queue = [(price[number], 0, number) for number, count in enumerate(missing) if not count]
-    queue.sort()
+    queue = [(price[number], rank[number], number) for number, count in enumerate(missing) if not count]
+    heapify(queue)
     placed = [False] * len(graph)
     order: list[int] = []
     while queue:
@@ -36,10 +38,46 @@ def rail_order(graph: Graph) -> tuple[int, ...]:
                 last = next(child for child in graph.children[parent] if not placed[child])
                 price[last] -= 1
                 if not missing[last]:
-                    heappush(queue, (price[last], -freed[last], last))
+                    heappush(queue, (price[last], rank[last], last))
         for child in graph.children[number]:
             missing[child] -= 1
             if not missing[child]:
-                freed[child] = len(order)
-                heappush(queue, (price[child], -freed[child], child))
+                heappush(queue, (price[child], rank[child], child))
     return tuple(order)
+
+
+def _depth_first(graph: Graph) -> list[int]:
+    """Sink after sink, each with all that it needs before it: what feeds one join stays together."""
+    order: list[int] = []
+    seen = [False] * len(graph)
+    for sink in _sinks(graph):
+        path = [(sink, iter(graph.parents[sink]))]
+        while path:
+            number, parents = path[-1]
+            parent = next((one for one in parents if not seen[one]), -1)
+            if parent >= 0:
+                seen[parent] = True
+                path.append((parent, iter(graph.parents[parent])))
+            else:
+                order.append(number)
+                path.pop()
+    return order
+
+
+def _sinks(graph: Graph) -> list[int]:
+    """As a walk down from the roots meets them, shallow branches first."""
+    height = [0] * len(graph)
+    for number in reversed(graph.order):
+        height[number] = 1 + max([height[child] for child in graph.children[number]], default=-1)
+    sinks: list[int] = []
+    seen = [False] * len(graph)
+    todo = [number for number in reversed(range(len(graph))) if not graph.parents[number]]
+    while todo:
+        number = todo.pop()
+        if seen[number]:
+            continue
+        seen[number] = True
+        if not graph.children[number]:
+            sinks.append(number)
+        todo += sorted(graph.children[number], key=lambda child: (-height[child], -child))
+    return sinks

@@ -111,7 +111,7 @@ class Rail:
                 owner = self.owner(row, lane)
                 if owner < 0:
                     cells.append((glyphs.line if first < lane < last else " ", -1))
-                elif lane not in joins:
+                elif not _holds(joins, lane):
                     cells.append((glyphs.lane, owner))
                 else:
                     cells.append((_joint(glyphs, lane, first, last, self._last[owner] == row), owner))
@@ -165,6 +165,11 @@ class Rail:
             return len(self._begins) - 1
         del free[bisect_left(free, best)]
         return best
+
+
+def _holds(sorted_lanes: tuple[int, ...], lane: int) -> bool:
+    at = bisect_left(sorted_lanes, lane)
+    return at < len(sorted_lanes) and sorted_lanes[at] == lane
 
 
 def _joint(glyphs: DagGlyphs, lane: int, first: int, last: int, ends: bool) -> str:

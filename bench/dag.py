@@ -1,0 +1,101 @@
+"""Folding and laying out a DAG: from its nodes to a rail that can draw any row, and to the rows of one screen."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from random import Random
+
+from tui.dag.collapse import Folds
+from tui.dag.glyphs import UNICODE
+from tui.dag.graph import Edge, Graph, Node, State
+from tui.dag.rail import Rail
+from tui.dag.tally import Tally
+
+ROUNDS = 15
+SCREEN = 50
+
+
+def edges(*keys: str) -> tuple[Edge, ...]:
+    return tuple(Edge(key) for key in keys)
+
+
+def map_reduce(count: int) -> list[Node]:
+    """A split, six stages of equally many instances, a reduce, and what checks and ships its result."""
+    stages = ("fetch", "decode", "clean", "join", "score", "write")
+    width = (count - 11) // len(stages)
+    nodes = [Node("config"), Node("split", edges("config"))]
+    before: Sequence[str] = ("split",)
+    for stage in stages:
+        keys = [f"{stage}[{number}]" for number in range(width)]
+        nodes += [
+            Node(key, edges(*(before if len(before) == 1 else (before[number],))), stage)
+            for number, key in enumerate(keys)
+        ]
+        before = keys
+    nodes.append(Node("reduce", edges(*before)))
+    checks = ("counts", "schema", "drift", "sample")
+    nodes += [Node(check, edges("reduce")) for check in checks]
+    nodes += [
+        Node("gate", edges(*checks)), Node("pack", edges("gate")), Node("ship", edges("pack")),
+        Node("report", edges("gate", "config")),
+    ]  # fmt: skip
+    return nodes
+
+
+def layers(count: int, width: int) -> list[Node]:
+    """Nothing to fold: each of a layer depends on two of the layer before."""
+    random = Random(1)
+    return [
+        Node(
+            f"n{number}",
+            edges(*(f"n{random.randrange(number - number % width - width, number - number % width)}" for _ in "ab"))
+            if number >= width
+            else (),
+        )
+        for number in range(count)
+    ]
+
+
+def measured(name: str, action: Callable[[], object], note: str = "") -> None:
+    """Prints median and range in milliseconds."""
+    times: list[float] = []
+    for _ in range(ROUNDS):
+        gc.collect()
+        began = time.perf_counter()
+        action()
+        times.append((time.perf_counter() - began) * 1000)
+    print(f"{name:58} {statistics.median(times):8.2f} ms  ({min(times):.2f}-{max(times):.2f})  {note}", flush=True)
+
+
+def main() -> None:
+    shapes = [("map-reduce", map_reduce(1007)), ("map-reduce", map_reduce(10_007))]
+    shapes += [("layers of 10", layers(1000, 10)), ("layers of 10", layers(10_000, 10))]
+    shapes += [("layers of 100", layers(10_000, 100))]
+    for shape, nodes in shapes:
+        graph = Graph(nodes)
+        folds = Folds(graph)
+        folded = Rail(folds.view(folds.initial()).graph)
+        name = f"{len(nodes):,} nodes, {shape}"
+        measured(f"{name}: graph", lambda nodes=nodes: Graph(nodes))
+        measured(
+            f"{name}: fold + rail",
+            lambda graph=graph: Rail((f := Folds(graph)).view(f.initial()).graph),
+            f"{len(folded):,} rows, {folded.lane_count} lanes",
+        )
+        full = Rail(graph)
+        measured(f"{name}: rail, all open", lambda graph=graph: Rail(graph), f"{full.lane_count:,} lanes")
+        states = Tally(folds, dict.fromkeys(graph.keys, State.RUNNING)).state
+        middle = len(full) // 2
+        measured(
+            f"{name}: {SCREEN} rows drawn, 100 cells",
+            lambda full=full, states=states, middle=middle: [
+                full.cell(row, states, UNICODE, width=100) for row in range(middle, middle + SCREEN)
+            ],
+        )
+
+
+if __name__ == "__main__":
+    main()
