@@ -102,7 +102,7 @@ def measure(count: int, nodes: int, shapes: int) -> None:
     floor_ms, goal_ms = (1_000, 300) if shapes <= 50 else (5_000, 2_000)
 
     def run(limits: Limits, most: int) -> int:
-        return len(plan(queue, state, samples, limits, NOW_US, most))
+        return len(plan(queue, state, samples, limits, NOW_US, most).placements)
 
     def profile(name: str) -> None:
         state.load([Setting(name="profile", value=name)], state.index, 1, 1, 0)
@@ -115,7 +115,7 @@ def measure(count: int, nodes: int, shapes: int) -> None:
     table.line("whole pass, prefetch 512, orchestrator", lambda: run(ahead, count), floor_ms, 0, 3)
     profile("resources")
     table.line("one entry of 1,000 placements", lambda: run(ahead, 1_000), times=3)
-    changes = assigned(state, plan(queue, state, samples, Limits(), NOW_US, count))
+    changes = assigned(state, plan(queue, state, samples, Limits(), NOW_US, count).placements)
     state.commit(Outcome(tuple(changes), Reply()), 2, 1, 2)
     table.line(f"observe {len(changes):,} assignments", lambda: queue.observe(changes))
     table.line("the pass after them, nothing is free", lambda: run(Limits(), count))

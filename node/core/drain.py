@@ -1,8 +1,7 @@
 """What a drain would do, before it is done: where each task of the node would land, which have nowhere to go.
 
 The rehearsal is the scheduler's own pass over a working copy in which the node is cordoned and its tasks wait in
-the queue. Harm is what cannot be taken back by waiting: tasks that nothing else takes, and tasks that would end as
-dead letters. A plan holds as long as the harm of today is among the harm that was planned.
+the queue. What its plan means later stands in drain_plan.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from cortex.v1.types_pb2 import (
     Node,
     NodeState,
     Placement,
-    QuorumEffect,
     Resources,
     Task,
 )
 from node.core import scheduler
+from node.core.drain_plan import NOT_RETRYABLE, Options, may_migrate, quorum
 from node.core.exclusion import Exclusions
 from node.core.filters import Ask, NodeInfo, ask_of, filters_of
 from node.core.model import ASSIGNED, QUEUED, Change, Table
@@ -32,29 +31,10 @@ from node.core.room import Room
 from node.core.scheduler import Limits, Queue
 from node.core.state import ClusterState
 
-DEADLINE_MS: Final = 3_600_000
-TASKS_LIMIT: Final = 10_000
 # Placements of one rehearsal: what waits in the queue already competes with the node's tasks.
 _PLACEMENTS_LIMIT: Final = 20_000
 _REASON_CHARS: Final = 200
 _REASONS: Final = 3
-
-NOT_RETRYABLE: Final = "is not retryable"
-
-
-class Options(NamedTuple):
-    """What an operator chooses for a drain."""
-
-    deadline_ms: int = DEADLINE_MS  # from the commit; 0 = none
-    force: bool = False
-    keep_cordoned: bool = False
-    max_parallel: int = 0  # 0 = all
-    message: str = ""
-    hold: bool = False
-
-
-def options_of(plan: DrainPlan) -> Options:
-    return Options(plan.deadline_ms, plan.force, plan.keep_cordoned, plan.max_parallel, plan.message, plan.hold)
 
 
 class Times(NamedTuple):
@@ -75,20 +55,6 @@ class Scene:
     voters: Mapping[str, bool]  # by node id: whether it is up
     now_us: int  # leader time
     times: Times
-
-
-def quorum(voters: Mapping[str, bool], node_id: str) -> QuorumEffect:
-    """What is left of the voters if the node is switched off."""
-    up = sum(voters.values())
-    needed = len(voters) // 2 + 1
-    up_without = up - voters.get(node_id, False)
-    ok = node_id not in voters or up_without >= needed
-    return QuorumEffect(voters=len(voters), up=up, needed=needed, up_without=up_without, ok=ok)
-
-
-def may_migrate(task: Task) -> bool:
-    """Whether it may be ended on its node and begun again elsewhere."""
-    return task.spec.retry.retryable and not task.lost_at_us
 
 
 def rehearse(scene: Scene, node_id: str, options: Options, plan_id: str) -> DrainPlan:
@@ -144,8 +110,8 @@ def _land(scene: Scene, node: Node, moving: list[Task], plan: DrainPlan) -> None
     """Fill in where the tasks would land, and which would not."""
     state = _without(scene.state, node, moving)
     with _queued(scene.queue, moving, scene.now_us):
-        placed = scheduler.plan(scene.queue, state, scene.samples, scene.limits, scene.now_us, _PLACEMENTS_LIMIT)
-    landing = {planned.task_id: planned.placement for planned in placed}
+        found = scheduler.plan(scene.queue, state, scene.samples, scene.limits, scene.now_us, _PLACEMENTS_LIMIT)
+    landing = {planned.task_id: planned.placement for planned in found.placements}
     places = _Places(scene, state, node.id)
     for task in moving:
         placement = landing.get(task.id)
@@ -202,12 +168,10 @@ def _queued(queue: Queue, tasks: Iterable[Task], now_us: int) -> Iterator[None]:
         waiting.queued_at_us = now_us
         waiting.scheduled_after_us = 0
         changes.append(Change(Table.TASKS, task.id, task, waiting))
-    kept = queue.kept
     try:
         queue.observe(changes)
         yield
     finally:
-        queue.kept = kept
         queue.observe(Change(change.table, change.id, change.new, change.old) for change in changes)
 
 
@@ -291,33 +255,3 @@ def _left_ms(task: Task, times: Times, now_us: int) -> int:
     if times.run_ms is not None and times.run_ms > so_far:
         return times.run_ms - so_far
     return so_far
-
-
-# Whether a plan still holds
-
-
-def broken(plan: DrainPlan, now: DrainPlan) -> str | None:
-    """Why a plan does not hold against the rehearsal of today, in one sentence; None when it holds."""
-    if plan.quorum.ok and not now.quorum.ok and not plan.force:
-        return no_quorum(now.quorum)
-    planned = {item.task: item.dead_letter for item in plan.stuck}
-    for item in now.stuck:
-        if item.task not in planned:
-            return f"Task {item.task} was not among those that have nowhere to go: {item.reason}"
-        if item.dead_letter and not planned[item.task]:
-            return f"Task {item.task} was not to become a dead letter: {item.reason}"
-    return None
-
-
-def no_quorum(effect: QuorumEffect) -> str:
-    votes = f"{effect.up_without} of {effect.voters} voters would be up"
-    return f"Without it {votes}, and {effect.needed} are needed to go on."
-
-
-def outside(plan: DrainPlan, tasks: Iterable[Task]) -> Task | None:
-    """A task that may not migrate and that the plan does not name; None when there is none."""
-    named = {item.task for item in plan.stuck}
-    return next(
-        (task for task in tasks if not may_migrate(task) and not task.cancel_requested and task.id not in named),
-        None,
-    )

@@ -139,7 +139,6 @@ class Queue:
         self._later: list[tuple[int, Entry]] = []
         self._infos: dict[str, NodeInfo] = {}
         self._serial = 0
-        self.kept: dict[str, str] = {}  # by the last pass: node -> task that it is kept for
 
     def __len__(self) -> int:
         return len(self._entries)

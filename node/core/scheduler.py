@@ -22,7 +22,7 @@ from node.core.queue import AGEING_US, Common, Entry, Group, Queue, Shape
 from node.core.room import RankItem, Room, Rooms
 from node.core.state import ClusterState
 
-__all__ = ["AGEING_US", "Limits", "Planned", "Queue", "node_score", "plan", "score"]
+__all__ = ["AGEING_US", "Limits", "Plan", "Planned", "Queue", "node_score", "plan", "score"]
 
 _STATE = StateFilter()
 # Nodes that a search looks past before its shape gets a heap of its own.
@@ -52,6 +52,13 @@ class Planned(NamedTuple):
     placement: Placement
 
 
+class Plan(NamedTuple):
+    """What a pass found."""
+
+    placements: list[Planned]
+    kept: Mapping[str, str]  # node -> task that it is kept for: the next pass's Limits.kept
+
+
 def plan(
     queue: Queue,
     state: ClusterState,
@@ -59,16 +66,14 @@ def plan(
     limits: Limits,
     now_us: int,
     max_placements: int,
-) -> list[Planned]:
+) -> Plan:
     """Places for the first due tasks that have one, at most `max_placements`, all fitting together.
 
     `queue` must have observed what led to `state`.
     """
     queue.wake(now_us)
     one = _Pass(queue, state, samples, limits, now_us)
-    planned = one.run(max_placements)
-    queue.kept = one.kept
-    return planned
+    return Plan(one.run(max_placements), one.kept)
 
 
 class _NodeHeap:

@@ -15,7 +15,7 @@ import structlog
 
 from cortex.v1.log_pb2 import Command, CommandReply, OperationAdvance, TaskMigrate
 from cortex.v1.types_pb2 import DrainMove, DrainPlan, NodeState, Operation, OperationKind, OperationState, Task
-from node.core.drain import may_migrate
+from node.core.drain_plan import may_migrate
 from node.core.faults import Fault
 from node.core.model import LIVE_OPERATION, QUEUED, RUNNING, Change, Table
 from node.env import Clock

@@ -65,6 +65,6 @@ class Express:
         limits = self._planner.limits(state)
         free = Limits(reachable=frozenset(limits.reachable or ()) - limits.coming.keys())
         self._queue.observe([Change(Table.TASKS, task.id, None, task)])
-        found = scheduler.plan(self._queue, state, self._roster.samples(), free, now_us, 1)
+        found = scheduler.plan(self._queue, state, self._roster.samples(), free, now_us, 1).placements
         self._queue.observe([Change(Table.TASKS, task.id, task, None)])
         return found[0] if found else None

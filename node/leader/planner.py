@@ -34,6 +34,7 @@ class Planner:
         self._kinds: Counter[int] = Counter()
         self._unstarted: dict[str, Counter[int]] = {}
         self._kept_free: frozenset[str] = frozenset()
+        self._kept: Mapping[str, str] = {}  # by the last pass: node -> task that it is kept for
         self._coming: dict[str, tuple[str, int]] = {}  # task -> node and type
 
     def begin(self, state: ClusterState) -> None:
@@ -74,9 +75,12 @@ class Planner:
     def plan(self, state: ClusterState, now_us: int) -> list[Planned]:
         """One entry's worth of placements that fit together, onto nodes that are connected."""
         if not self.queued:
+            self._kept = {}
             return []
         limit = self._settings.placements_per_entry
-        return scheduler.plan(self._queue, state, self._roster.samples(), self.limits(state), now_us, limit)
+        found = scheduler.plan(self._queue, state, self._roster.samples(), self.limits(state), now_us, limit)
+        self._kept = found.kept
+        return found.placements
 
     def postpone(self, state: ClusterState, task_id: str, due_us: int) -> None:
         """Plan nothing for a queued task before that leader time, unless its row changes."""
@@ -154,7 +158,7 @@ class Planner:
         coming: dict[str, Counter[int]] = {}
         for node_id, kind in self._coming.values():
             coming.setdefault(node_id, Counter())[kind] += 1
-        return Limits(prefetch=prefetch, reachable=reachable, kept=self._queue.kept, coming=coming)
+        return Limits(prefetch=prefetch, reachable=reachable, kept=self._kept, coming=coming)
 
     def scene(self, state: ClusterState, now_us: int, voters: Mapping[str, bool], times: Times) -> Scene:
         """What a rehearsal begins from."""

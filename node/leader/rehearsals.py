@@ -8,8 +8,9 @@ from statistics import median
 from typing import Final
 
 from cortex.v1.types_pb2 import DrainPlan, Task
-from node.core import drain
-from node.core.drain import Options, Times
+from node.core import drain, drain_plan
+from node.core.drain import Times
+from node.core.drain_plan import Options
 from node.core.faults import Code, Fault
 from node.core.model import COMPLETED, ON_NODE, RUNNING, Change, Table
 from node.env import Clock
@@ -74,7 +75,7 @@ class Rehearsals:
 
     def broken(self, plan: DrainPlan) -> str | None:
         """Why the plan does not hold now, in one sentence; None when it holds."""
-        return drain.broken(plan, self._rehearsed(plan.node, drain.options_of(plan), plan.id))
+        return drain_plan.broken(plan, self._rehearsed(plan.node, drain_plan.options_of(plan), plan.id))
 
     def _rehearsed(self, node_id: str, options: Options, plan_id: str) -> DrainPlan:
         state = self._replica.state
@@ -82,8 +83,8 @@ class Rehearsals:
             message = f"There is no node {node_id[:64]!r}."
             raise Fault(Code.NOT_FOUND, message, "List the nodes with `cortex nodes`.")
         count = len(state.by_node.get(node_id, ()))
-        if count > drain.TASKS_LIMIT:
-            message = f"Node {node_id} holds {count} tasks; a drain plans at most {drain.TASKS_LIMIT}."
+        if count > drain_plan.TASKS_LIMIT:
+            message = f"Node {node_id} holds {count} tasks; a drain plans at most {drain_plan.TASKS_LIMIT}."
             raise Fault(Code.WRONG_STATE, message, f"Cordon {node_id}, and drain it when fewer are left.")
         voters = {peer.id: peer.up for peer in self._replica.peers}
         times = Times(_median(self._stops_ms), _median(self._runs_ms))

@@ -86,7 +86,7 @@ def pass_over(
     """A pass of a fresh queue."""
     queue = Queue()
     queue.load(state)
-    return plan(queue, state, samples, limits or Limits(), NOW_US, most)
+    return plan(queue, state, samples, limits or Limits(), NOW_US, most).placements
 
 
 def places(planned: Iterable[Planned]) -> dict[str, str]:

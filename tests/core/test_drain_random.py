@@ -21,7 +21,8 @@ from cortex.v1.log_pb2 import (
 )
 from cortex.v1.types_pb2 import Cause, EventType, Node, NodeState, Operation, OperationState, RetryPolicy, Task
 from node.core import drain
-from node.core.drain import Options, Scene, Times
+from node.core.drain import Scene, Times
+from node.core.drain_plan import Options
 from node.core.model import ASSIGNED, DEAD_LETTER, LIVE_OPERATION, QUEUED, RUNNING, recount
 from node.core.scheduler import Limits, Queue
 from tests.core.cluster import Machine, assign, cancel, complete, fenced, retry

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cortex.v1.types_pb2 import DrainPlan, NodeState, OnLost, Resources, Setting, Task
-from node.core import drain
-from node.core.drain import Options, Scene, Times, rehearse
+from node.core import drain_plan
+from node.core.drain import Scene, Times, rehearse
+from node.core.drain_plan import Options
 from node.core.model import ASSIGNED, QUEUED, RUNNING
 from node.core.scheduler import Limits, Queue, plan
 from node.core.state import ClusterState
@@ -63,13 +64,6 @@ def test_it_lands_by_the_profile_in_force() -> None:
     assert [(move.to, move.reason) for move in found.moves] == [
         (one.placement.node, one.placement.reason) for one in pass_over(waits, samples)
     ]
-
-
-def test_what_nodes_are_kept_for_is_not_told_by_a_rehearsal() -> None:
-    one = scene(state_of(node("a"), node("b"), on("a", "t")))
-    kept = one.queue.kept = {"b": "waits"}
-    rehearse(one, "a", Options(), "p1")
-    assert one.queue.kept == kept
 
 
 def test_a_waiting_task_of_higher_rank_takes_its_place_first() -> None:
@@ -139,7 +133,7 @@ def test_a_lost_task_is_not_moved_and_a_cancelled_one_is_not_mentioned() -> None
     ],
 )
 def test_the_quorum_if_it_were_switched_off(voters: dict[str, bool], node_id: str, expected: Any) -> None:
-    effect = drain.quorum(voters, node_id)
+    effect = drain_plan.quorum(voters, node_id)
     assert (effect.voters, effect.up, effect.needed, effect.up_without, effect.ok) == expected
 
 
@@ -168,18 +162,18 @@ def stuck(state: ClusterState, *tasks: Task, **more: Any) -> DrainPlan:
 def test_tasks_that_came_or_went_and_can_land_elsewhere_do_not_break_a_plan() -> None:
     base = state_of(node("a"), node("b"))
     planned = stuck(base, on("a", "t1"), on("a", "once", retryable=False))
-    assert drain.broken(planned, stuck(base, on("a", "t2"), on("a", "t3"))) is None
-    assert drain.broken(planned, planned) is None
+    assert drain_plan.broken(planned, stuck(base, on("a", "t2"), on("a", "t3"))) is None
+    assert drain_plan.broken(planned, planned) is None
 
 
 def test_harm_that_was_not_planned_breaks_it() -> None:
     base = state_of(node("a"), node("b"))
     pinned, once = on("a", "pinned", target_node="a"), on("a", "once", retryable=False)
-    assert "pinned" in (drain.broken(stuck(base), stuck(base, pinned)) or "")
-    assert "once" in (drain.broken(stuck(base, pinned), stuck(base, pinned, once)) or "")
+    assert "pinned" in (drain_plan.broken(stuck(base), stuck(base, pinned)) or "")
+    assert "once" in (drain_plan.broken(stuck(base, pinned), stuck(base, pinned, once)) or "")
     lost = on("a", "pinned", target_node="a")
     lost.lost_at_us = NOW_US
-    broken = drain.broken(stuck(base, pinned), stuck(base, lost))
+    broken = drain_plan.broken(stuck(base, pinned), stuck(base, lost))
     assert broken is not None
     assert "was not to become a dead letter" in broken
 
@@ -187,11 +181,11 @@ def test_harm_that_was_not_planned_breaks_it() -> None:
 def test_a_worse_quorum_breaks_it_unless_forced() -> None:
     base = state_of(node("a"), node("b"))
     down = {"a": True, "b": True, "c": False}
-    assert drain.broken(stuck(base), stuck(base, voters=down)) == (
+    assert drain_plan.broken(stuck(base), stuck(base, voters=down)) == (
         "Without it 1 of 3 voters would be up, and 2 are needed to go on."
     )
-    assert drain.broken(stuck(base, force=True), stuck(base, voters=down)) is None
-    assert drain.broken(stuck(base, voters=down), stuck(base, voters=down)) is None
+    assert drain_plan.broken(stuck(base, force=True), stuck(base, voters=down)) is None
+    assert drain_plan.broken(stuck(base, voters=down), stuck(base, voters=down)) is None
 
 
 # Against what a pass does
@@ -209,7 +203,7 @@ def migrated(state: ClusterState, node_id: str) -> ClusterState:
     for one in state.tasks.values():
         new_task = Task()
         new_task.CopyFrom(one)
-        if one.node == node_id and one.state in (ASSIGNED, RUNNING) and drain.may_migrate(one):
+        if one.node == node_id and one.state in (ASSIGNED, RUNNING) and drain_plan.may_migrate(one):
             new_task.state, new_task.queued_at_us, new_task.scheduled_after_us = QUEUED, NOW_US, 0
         rows.append(new_task)
     return state_of(*rows)
@@ -241,8 +235,8 @@ def test_a_rehearsal_is_what_a_pass_then_does_and_leaves_the_queue_as_it_was(
     after = migrated(state, node_id)
     queue = Queue()
     queue.load(after)
-    landed = places(plan(queue, after, samples, limits, NOW_US, 10_000))
-    moving = {one.id for one in rows if one.node == node_id and one.state != QUEUED and drain.may_migrate(one)}
+    landed = places(plan(queue, after, samples, limits, NOW_US, 10_000).placements)
+    moving = {one.id for one in rows if one.node == node_id and one.state != QUEUED and drain_plan.may_migrate(one)}
     assert {move.task: move.to for move in found.moves if move.to} == {
         task_id: to for task_id, to in landed.items() if task_id in moving
     }

@@ -8,7 +8,8 @@ import pytest
 
 from cortex.v1 import types_pb2 as t
 from cortex.v1.log_pb2 import Command, NodeCordon, NodeLeave
-from node.core.drain import Options, Scene, Times, rehearse
+from node.core.drain import Scene, Times, rehearse
+from node.core.drain_plan import Options
 from node.core.explain import why
 from node.core.model import ASSIGNED, QUEUED
 from node.core.scheduler import Limits, Queue

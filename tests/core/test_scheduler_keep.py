@@ -31,7 +31,8 @@ def aged(task_id: str, age_us: int, **fields: Any) -> Task:
 def planned(*rows: Any) -> tuple[dict[str, str], dict[str, str]]:
     state, queue = state_of(*rows), Queue()
     queue.load(state)
-    return places(plan(queue, state, {}, Limits(), NOW_US, 99)), queue.kept
+    found = plan(queue, state, {}, Limits(), NOW_US, 99)
+    return places(found.placements), dict(found.kept)
 
 
 def test_a_node_is_kept_for_who_has_waited_long_enough_and_not_before() -> None:
@@ -77,8 +78,9 @@ def test_why_and_lists_say_so() -> None:
     state = state_of(node("a", 8, **CPU), on("a", "r"), small, aged("large", LONG_US, cpu_millis=4000))
     queue = Queue()
     queue.load(state)
-    assert plan(queue, state, {}, Limits(), NOW_US, 9) == []
-    limits = Limits(kept=queue.kept)
+    found = plan(queue, state, {}, Limits(), NOW_US, 9)
+    assert found.placements == []
+    limits = Limits(kept=found.kept)
     (verdict,) = why(state, {}, small, limits)
     assert verdict.reason == "kept for task large, which has waited longer for what it reserves"
     assert verdict.flip == "wait until task large has begun"
@@ -102,5 +104,5 @@ def test_it_begins_as_soon_as_the_last_one_ends_though_others_keep_coming() -> N
         changes = [Change(Table.TASKS, ended.id, ended, None), Change(Table.TASKS, coming.id, None, coming)]
         state.commit(Outcome(tuple(changes), None), number + 2, 1, NOW_US)  # type: ignore[arg-type]
         queue.observe(changes)
-        found = plan(queue, state, {}, Limits(), NOW_US, 9)
+        found = plan(queue, state, {}, Limits(), NOW_US, 9).placements
         assert places(found) == ({"large": "a"} if number == 3 else {})

@@ -59,7 +59,7 @@ def test_next_due_is_the_earliest_that_is_not_due_yet() -> None:
     state = state_of(node("n"), *rows)
     queue.load(state)
     assert queue.next_due_us() == NOW_US + 3
-    assert ids(plan(queue, state, {}, Limits(), NOW_US + 3, 9)) == ["b", "c"]
+    assert ids(plan(queue, state, {}, Limits(), NOW_US + 3, 9).placements) == ["b", "c"]
     assert queue.next_due_us() == NOW_US + 5
     queue.observe([Change(Table.TASKS, "a", rows[0], None)])
     assert queue.next_due_us() is None
@@ -70,7 +70,7 @@ def test_a_pass_leaves_the_queue_as_it_was() -> None:
     queue = Queue()
     queue.load(state)
     first = plan(queue, state, {}, Limits(), NOW_US, 9)
-    assert ids(first) == ["t1", "t2", "t4", "t5", "t7"]
+    assert ids(first.placements) == ["t1", "t2", "t4", "t5", "t7"]
     assert plan(queue, state, {}, Limits(), NOW_US, 9) == first
     assert len(queue) == 9
 

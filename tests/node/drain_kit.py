@@ -10,7 +10,7 @@ from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Command, OperationStart, OperationStop
 from cortex.v1.types_pb2 import Cause, DrainPlan, Node, Operation, OperationKind, OperationState
 from cortex.v1.worker_pb2 import Assignment, AttemptState, InventoryItem
-from node.core.drain import Options
+from node.core.drain_plan import Options
 from node.core.model import RUNNING
 from tests.node.leader_kit import Cluster, WorkerEnd, ended, held, machine_node, shell, started
 

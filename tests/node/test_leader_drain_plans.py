@@ -10,7 +10,7 @@ import pytest
 from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Command, NodeCordon
 from cortex.v1.types_pb2 import Cause, NodeState, OperationState
-from node.core.drain import Options
+from node.core.drain_plan import Options
 from node.core.faults import Code, Fault
 from node.core.model import ASSIGNED, COMPLETED, RUNNING
 from tests.node.drain_kit import DONE, MIGRATE, VOTERS, Stage, once, running

@@ -8,7 +8,7 @@ from __future__ import annotations
 from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import OperationAdvance
 from cortex.v1.types_pb2 import Node, NodeState, Operation, OperationState
-from node.core import checks, drain
+from node.core import checks, drain_plan
 from node.core.faults import Code
 from node.core.operations import DONE, REFUSED, SCHEDULED, STOPPED, UNDONE
 from node.core.transitions import tally
@@ -31,8 +31,8 @@ def _check(draft: Draft, new: Operation) -> Refusal | None:
         return Refusal(Code.INVALID, "A drain names its node and a plan of it.")
     if not 0 <= plan.deadline_ms <= DEADLINE_LIMIT_MS or plan.max_parallel > MAX_PARALLEL_LIMIT:
         return Refusal(Code.INVALID, "The deadline or max_parallel of the drain is out of range.")
-    if len(plan.moves) + len(plan.stuck) > drain.TASKS_LIMIT:
-        return Refusal(Code.INVALID, f"A drain's plan names at most {drain.TASKS_LIMIT} tasks.")
+    if len(plan.moves) + len(plan.stuck) > drain_plan.TASKS_LIMIT:
+        return Refusal(Code.INVALID, f"A drain's plan names at most {drain_plan.TASKS_LIMIT} tasks.")
     flaw = checks.reason_flaw(plan.message)
     if flaw is not None:
         return Refusal(Code.INVALID, flaw)
@@ -55,10 +55,10 @@ def _check(draft: Draft, new: Operation) -> Refusal | None:
 
 
 def _outside(draft: Draft, operation: Operation) -> Refusal | None:
-    task = drain.outside(operation.drain, draft.tasks_on(operation.node))
+    task = drain_plan.outside(operation.drain, draft.tasks_on(operation.node))
     if task is None:
         return None
-    why = "its machine is lost" if task.lost_at_us else f"it {drain.NOT_RETRYABLE}"
+    why = "its machine is lost" if task.lost_at_us else f"it {drain_plan.NOT_RETRYABLE}"
     message = f"The plan does not hold: task {task.id} on {operation.node} is not in it, and {why}."
     return Refusal(Code.WRONG_STATE, message)
 
