@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.consensus.rigs import B, C, Rig, proves, published_and_ours
+from tests.consensus.published import proves, published_and_ours
+from tests.consensus.rigs import B, C, Rig
 
 
 def granted(rig: Rig) -> list[str]:

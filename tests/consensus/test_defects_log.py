@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from raftos.serializers import JSONSerializer, MessagePackSerializer
 
-from tests.consensus.rigs import B, C, Ours, Published, Rig, TodaysMessagePack, proves, published_and_ours
+from tests.consensus.published import Published, TodaysMessagePack, proves, published_and_ours
+from tests.consensus.rigs import B, C, Ours, Rig
 
 
 class PublishedDefault(Published):

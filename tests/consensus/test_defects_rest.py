@@ -16,7 +16,8 @@ from raftos.cryptors import Cryptor
 from node.consensus.port import ProposalError
 from node.consensus.raftos.engine import RaftosEngine
 from node.consensus.raftos.settings import RaftSettings
-from tests.consensus.rigs import CLUSTER, ME, B, C, Host, Node, Ours, Published, Rig, proves, published_and_ours
+from tests.consensus.published import Node, Published, proves, published_and_ours
+from tests.consensus.rigs import CLUSTER, ME, B, C, Host, Ours, Rig
 from tests.sim.env import SimMachine
 from tests.sim.loop import SimLoop, run
 

@@ -12,7 +12,8 @@ from cortex.v1.log_pb2 import Command, NodeAlarm, NodeJoin
 from node.core.model import Table
 from node.leader.clock import ClockAlarm
 from node.leader.port import Settings
-from tests.node.leader_kit import Cluster, FakeReplica, WorkerEnd, hello, machine_node, virtual
+from tests.node.fake_replica import FakeReplica
+from tests.node.leader_kit import Cluster, WorkerEnd, hello, machine_node, virtual
 
 
 def alarms(replica: FakeReplica) -> list[str]:

@@ -11,7 +11,8 @@ from node.conditions.port import Answer, Crashed, Question, Unanswered
 from node.core import workflow
 from node.core.transitions.workflows import CONDITION_TRIES
 from tests.core.workflows import request, step
-from tests.node.leader_kit import Cluster, FakeReplica, virtual
+from tests.node.fake_replica import FakeReplica
+from tests.node.leader_kit import Cluster, virtual
 
 
 class Sick(DirectJudge):

@@ -17,7 +17,8 @@ from node.core.operations import DONE, PAGE_LIMIT, RUNNING, SCHEDULED, STOPPED, 
 from node.leader.operations import few_workflows
 from tests.core.cluster import assign, complete, failed
 from tests.core.operating import CAUSE, bulk, retry_all, stop
-from tests.node.leader_kit import PATIENCE_S, Cluster, FakeReplica, machine_node, shell, virtual
+from tests.node.fake_replica import FakeReplica
+from tests.node.leader_kit import PATIENCE_S, Cluster, machine_node, shell, virtual
 
 WINDOW_US = 10_000_000
 

@@ -11,7 +11,8 @@ from cortex.v1 import log_pb2
 from cortex.v1.log_pb2 import Command, NodeCordon
 from node.core.faults import Code, Fault
 from node.core.model import ASSIGNED, QUEUED
-from tests.node.leader_kit import Cluster, FakeReplica, WorkerEnd, machine_node, recalled, shell, virtual
+from tests.node.fake_replica import FakeReplica
+from tests.node.leader_kit import Cluster, WorkerEnd, machine_node, recalled, shell, virtual
 
 
 class Refusing(FakeReplica):

@@ -13,8 +13,7 @@ from node.core.model import ASSIGNED, QUEUED
 from node.core.waiting import Survey
 from node.leader import waits
 from node.rpc.waiting import Told
-from tests.node.leader_kit import Cluster, machine_node, sample, shell, virtual
-from tests.node.test_leader_placement import assignments
+from tests.node.leader_kit import Cluster, assignments, machine_node, sample, shell, virtual
 
 
 def large(mb: int) -> Constraints:

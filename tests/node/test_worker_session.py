@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cortex.v1 import types_pb2 as t
 from cortex.v1 import worker_pb2 as w
-from tests.node.leader_kit import VirtualClock, virtual
+from tests.node.fake_replica import VirtualClock
+from tests.node.leader_kit import virtual
 from tests.node.worker_kit import HERE, Kit, assignment, key, working
 
 Scene = Callable[[Kit], Awaitable[None]]

@@ -11,7 +11,8 @@ import pytest
 from node.supervisor.folders import Folders
 from node.worker.port import HeldState
 from node.worker.workspace import Workspace
-from tests.node.leader_kit import VirtualClock, virtual
+from tests.node.fake_replica import VirtualClock
+from tests.node.leader_kit import virtual
 from tests.node.worker_kit import FakeSupervisor, assignment, held, key, working
 
 DAY_US = 86_400_000_000

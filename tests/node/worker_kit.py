@@ -33,7 +33,8 @@ from node.worker.port import (
     SupervisorEvent,
 )
 from node.worker.worker import WorkerNode
-from tests.node.leader_kit import End, VirtualClock, machine_node, resources
+from tests.node.fake_replica import VirtualClock
+from tests.node.leader_kit import End, machine_node, resources
 
 T = TypeVar("T")
 PATIENCE_S = 300.0
