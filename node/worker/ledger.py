@@ -97,6 +97,8 @@ class Ledger:
         self._writes = 0
         self._boot_id = ""
         self._buffer: list[bytes] = []
+        self.buffered_bytes = 0
+        """Of records that no write has taken yet."""
         self._waiter: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._failure: OSError | None = None
@@ -190,13 +192,16 @@ class Ledger:
         await asyncio.shield(waiter)
 
     def _append(self, kind: _Kind, body: bytes) -> None:
-        self._buffer.append(_encode(kind, body))
+        record = _encode(kind, body)
+        self._buffer.append(record)
+        self.buffered_bytes += len(record)
 
     async def _write_all(self) -> None:
         """Write what waits until nothing waits; what comes meanwhile shares the next fsync."""
         while self._waiter is not None:
             data = b"".join(self._buffer)
             self._buffer.clear()
+            self.buffered_bytes = 0
             waiter, self._waiter = self._waiter, None
             try:
                 await self._store(data)

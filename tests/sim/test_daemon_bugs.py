@@ -35,7 +35,7 @@ FOUND = {
     "skip_without_cascade": Found(102, r"not idle"),
     "live_again_in_the_same_run": Found(100, r"lives again in its run"),
     "fail_slowly": Found(103, r"is to fail fast, goes on"),
-    "repeat_steps": Found(105, r"a step of .* was accepted"),
+    "repeat_steps": Found(151, r"a step of .* was accepted"),
     "undo_what_has_begun": Found(108, r"was undone after it had begun"),
     "canary_goes_on": Found(100, r"after one had failed the same way"),
     "forget_ends_of_operations": Found(100, "forgot ends|never ended"),
