@@ -140,13 +140,13 @@ class Cluster:
         return ClusterClient(targets, self.secret.read_text(), on_link=on_link)
 
     async def leader(self, client: ClusterClient, timeout_s: float = 60.0) -> str:
-        """Id of a leader that serves."""
+        """Id of a leader that serves. Raises AssertionError with the daemons' last words."""
 
         async def serving() -> str:
             status = await client.status()
             return status.leader if status.healthy else ""
 
-        return await eventually(serving, timeout_s)
+        return await self._soon(serving, timeout_s)
 
     async def whole(self, client: ClusterClient) -> str:
         """Id of the leader, once every daemon votes and takes tasks."""
@@ -157,7 +157,13 @@ class Cluster:
             up = sum(voter.up for voter in status.voters) == self.voters
             return status.leader if status.healthy and up and online >= self.nodes.keys() else ""
 
-        return await eventually(all_there)
+        return await self._soon(all_there)
+
+    async def _soon(self, check: Callable[[], Awaitable[str]], timeout_s: float = 60.0) -> str:
+        try:
+            return await eventually(check, timeout_s)
+        except TimeoutError:
+            raise AssertionError(f"it waited {timeout_s} s in vain\n{self.logs()}") from None
 
     async def caught_up(self, client: ClusterClient) -> None:
         """Return when every daemon has saved what `client` saw: then whoever is asked by others shows it, too."""
