@@ -21,9 +21,9 @@ _BUFFER_BYTES = 1024 * 1024
 class Outbox:
     """Calls `send` once per batch and `on_durable` after its fsync. `is_idle`: nothing runs or waits here.
 
-    What has ended is sent at once, and made durable when it is not acknowledged soon: until then its supervisor keeps
-    the result. A return is sent only after it is durable, or a crash would leave an assignment that was given back
-    and runs.
+    What has ended is sent at once, and made durable when it is not acknowledged soon: until then its supervisor
+    keeps the result. A return is sent only after it is durable, or a crash would leave an assignment that was given
+    back and runs.
     """
 
     def __init__(
