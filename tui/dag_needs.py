@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from cortex.v1 import types_pb2
 from tui.view import ENDED
 
 Task = types_pb2.Task
+RULES: Mapping[int, str] = {number: name.removeprefix("RULE_").lower() for name, number in types_pb2.Rule.items()}
 NAMED = 2
 """Tasks that are named; the others are counted."""
 
@@ -20,41 +21,43 @@ class Needs:
         self._children: dict[int, list[int]] = {}
         self._open: dict[int, int] = {}
         self._ended: set[int] = {number for number, task in tasks.items() if task.state in ENDED}
+        self._said: dict[int, tuple[Task, str]] = {}
         for number, task in tasks.items():
             known = [need for need in task.depends_on if need in tasks]
             self._open[number] = sum(need not in self._ended for need in known)
             for need in known:
                 self._children.setdefault(need, []).append(number)
 
-    def children(self, number: int) -> Sequence[int]:
-        return self._children.get(number, ())
-
-    def put(self, number: int) -> Sequence[int]:
-        """Take in a changed task; returns the members whose needs are others now."""
+    def put(self, number: int) -> None:
+        """Take in a changed task."""
         ended = self._tasks[number].state in ENDED
         if ended == (number in self._ended):
-            return ()
+            return
         (self._ended.add if ended else self._ended.discard)(number)
         step = -1 if ended else 1
-        for child in self.children(number):
+        for child in self._children.get(number, ()):
             self._open[child] += step
-        return self.children(number)
+            self._said.pop(child, None)
 
     def words(self, number: int) -> str:
         """As `waits for build, test and 3 more, runs if one_failed`; empty of what is released or has ended."""
         task = self._tasks[number]
         if task.state != types_pb2.TASK_STATE_PENDING:
             return ""
-        count = self._open[number]
-        if not count and not task.depends_on:
-            said = "waits for all others" if getattr(task, "finally") else "waits"
+        said = self._said.get(number)
+        if said is None or said[0] is not task:
+            said = self._said[number] = (task, self._words(task, self._open[number]))
+        return said[1]
+
+    def _words(self, task: Task, count: int) -> str:
+        if not task.depends_on:
+            said = "waits for all others" if getattr(task, "finally") else "waits to be released"
         elif not count:
-            said = "waits for the verdict on its condition"
+            said = "waits for the verdict on its condition" if task.condition else "waits to be released"
         else:
             said = f"waits for {_listed(self._names(task), count)}"
-        rule = task.rule if task.rule != types_pb2.RULE_ALL_SUCCESS else types_pb2.RULE_UNSPECIFIED
-        if rule:
-            said += f", runs if {types_pb2.Rule.Name(rule).removeprefix('RULE_').lower()}"
+        if task.rule not in (types_pb2.RULE_UNSPECIFIED, types_pb2.RULE_ALL_SUCCESS):
+            said += f", rule {RULES.get(task.rule, 'unknown')}"
         return f"{said}, if {task.condition}" if task.condition else said
 
     def _names(self, task: Task) -> Iterable[str]:

@@ -24,8 +24,8 @@ PLACES: dict[str, Place] = {
     "choice": Place("Buttons", everywhere=False),
 }
 
-# Of the keys of tables the DAG takes those that neither sort nor go sideways: h and l follow its edges.
-_NOT_IN_A_DAG = frozenset({"left", "right", "sort", "sort_column(-1)", "sort_column(1)", "invert"})
+# In a DAG h and l follow edges.
+_NOT_IN_A_DAG = frozenset({"left", "right"})
 
 _KEYS: tuple[Key, ...] = (
     Key("app", ("question_mark",), "help", "help", "Show all keys of this view."),
@@ -102,6 +102,18 @@ _KEYS: tuple[Key, ...] = (
     Key("workflows", ("K",), "cancel", "cancel", "Cancel the workflows.", changes=True, footer=True),
     Key("workflows", ("r",), "resume", "resume", "Run again what did not complete.", changes=True, footer=True),
     Key("workflows", ("F",), "follow", "follow", "Stay on the first row."),
+    Key("dag", ("h", "left"), "parent", "parent", "To a task that this one depends on.", palette=False),
+    Key("dag", ("l", "right"), "child", "child", "To a task that depends on this one.", palette=False),
+    Key("dag", ("r",), "rerun", "run again", "Run this and all after it again.", changes=True, footer=True),
+    Key("dag", ("plus",), "open_fold", "unfold", "Show what is folded into this row.", footer=True),
+    Key("dag", ("underscore",), "close_fold", "fold", "Fold what is around this row."),
+    Key("dag", ("equals_sign",), "fold_all", "unfold all", "Unfold everything, or fold everything."),
+    Key("dag", ("m",), "mode", "rail/list", "Rail, layers, list.", footer=True),
+    Key("dag", ("f",), "next_failed", "next failed", "To the next task that failed.", footer=True),
+    Key("dag", ("c",), "critical", "critical path", "Show what decides when it ends.", footer=True),
+    Key("dag", ("o",), "output_of", "output", "Show the output of this task.", footer=True),
+    Key("dag", ("e",), "events_of", "events", "Show the events of this task."),
+    Key("dag", ("K",), "cancel", "cancel", "Cancel the tasks.", changes=True),
     Key("letters", ("r",), "retry", "retry", "Queue the dead letters again.", changes=True, footer=True),
     Key("letters", ("o",), "output_of", "output", "Show the output of this task.", footer=True),
     Key("letters", ("e",), "events_of", "events", "Show the events of this task.", footer=True),

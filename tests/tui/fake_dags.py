@@ -42,6 +42,7 @@ def member(
     if state == SKIPPED:
         row.skip_reason = types_pb2.SKIP_REASON_UPSTREAM_FAILED
         row.reason = "test failed"
+        row.ClearField("result")
     return row
 
 

@@ -36,6 +36,7 @@ class WorkflowActions(ActionsBase):
                     stage.say(said, "warn")
                     return
                 refused.append(foreign(said, "warn", stage.fresh_drawing().glyphs))
+        stage.clear_note()
         stage.preview(lambda: workflows.resume(stage.fresh_drawing(), found, refused), self._done)
 
     async def _rehearsed(self, workflow_id: str, key: str) -> Rehearsal:

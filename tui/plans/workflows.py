@@ -192,7 +192,7 @@ def _consequences_of_resume(taken: Sequence[Rehearsal]) -> list[Cell]:
         said.append(line("warn", f"{tasks_of(done)} {had} once more."))
     for found in taken[:1]:
         more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
-        said.append(line("dim", f"It is run {found.workflow.run + 1} of the workflow{more}; K cancels it."))
+        said.append(line("dim", f"This is run {found.workflow.run + 1} of the workflow{more}; K cancels it."))
     return said
 
 

@@ -1,0 +1,116 @@
+"""The lines around a DAG: how far the workflow is, and what is known of the row under the cursor. Pure."""
+
+from __future__ import annotations
+
+from cortex.v1 import types_pb2
+from tui.columns.base import Draw
+from tui.columns.dag import dag_glyphs, dag_why, state_cell
+from tui.columns.tasks import FAILED_STATES, run_us
+from tui.columns.workflows import Workflow, progress, time_us, why_text, workflow_state
+from tui.dag.tally import summary
+from tui.dag_estimate import Finish
+from tui.dag_model import DagModel, DagRow, Mode
+from tui.dag_needs import RULES
+from tui.details.common import wrap
+from tui.draw import Cell, Span, age, clock, count_of, foreign, span_of_time
+from tui.text import clean
+from tui.view import ENDED_WORKFLOWS
+
+PROGRESS_CELLS = 24
+PARENTS_NAMED = 6
+KINDS = {"template": "one map", "chain": "a chain", "twins": "alike: the same before and after them"}
+
+
+def dag_headline(row: Workflow, model: DagModel, found: Finish | None, draw: Draw) -> list[Cell]:
+    """Two lines: the workflow, and how its tasks are shown."""
+    glyphs = draw.glyphs
+    first: list[Span] = [(" ", "text"), *foreign(row.name or "workflow", "strong", glyphs), ("  ", "text")]
+    first += [*workflow_state(row, glyphs), ("  ", "text"), *progress(row, PROGRESS_CELLS, glyphs)]
+    if row.run > 1:
+        first.append((f"  run {row.run}", "warn"))
+    taken = time_us(row, draw.now_us)
+    if taken is not None:
+        over = row.state in ENDED_WORKFLOWS
+        first.append((f"  {span_of_time(taken) if over else age(taken)}", "dim" if over else "busy"))
+    if why := why_text(row):
+        first += [("  ", "text"), *foreign(why, "dim", glyphs)]
+    return [tuple(first), tuple(_shown_line(model, found, draw))]
+
+
+def _shown_line(model: DagModel, found: Finish | None, draw: Draw) -> list[Span]:
+    tasks, shown = len(model.folds.graph), len(model.shown)
+    mode = Mode.LIST if model.listed else model.mode
+    spans: list[Span] = [(" m ", "key"), (mode.value, "text")]
+    if shown < tasks:
+        spans.append((f"  {count_of(tasks)} tasks in {count_of(shown)} rows", "dim"))
+    if model.problem:
+        spans += [("  ", "text"), *foreign(model.problem, "warn", draw.glyphs)]
+    if found is not None:
+        spans += [("  ", "text"), *finish_words(found, draw)]
+    return spans
+
+
+def finish_words(found: Finish, draw: Draw) -> Cell:
+    """How long the critical path is, and when it will have ended."""
+    if not found.keys:
+        return (("everything has ended", "dim"),)
+    count = len(found.keys)
+    said = f"{draw.glyphs.leader} critical path: {count_of(count)} task{'s' if count > 1 else ''}"
+    if not found.end_us:
+        return ((said, "accent"), ("; nothing has completed yet that tells how long", "dim"))
+    left_us = found.end_us - draw.now_us
+    left = f"about {age(left_us)} left, ends {clock(found.end_us)[:8]} UTC" if left_us > 0 else "ends any moment"
+    return ((f"{said}, {left}", "accent"),)
+
+
+def dag_panel(model: DagModel, row: DagRow, draw: Draw, width: int, height: int) -> list[Cell]:
+    """What is known of a row, in at most `height` lines."""
+    lines = _group_lines(model, row, draw) if row.task is None else _task_lines(model, row.task, row, draw, width)
+    return lines[:height]
+
+
+def _group_lines(model: DagModel, row: DagRow, draw: Draw) -> list[Cell]:
+    group, glyphs = row.group, dag_glyphs(draw.glyphs)
+    if group is None:
+        return []
+    head = (("  ", "text"), *foreign(group.title(glyphs), "strong", draw.glyphs), ("  ", "text"))
+    counts = summary(group, model.tally.counts(row.key), glyphs, bar_width=20)
+    kind = f"  {count_of(len(group.tasks))} tasks of {KINDS[group.kind.value]}; + opens them"
+    return [(*head, *counts), ((kind, "dim"),)]
+
+
+def _task_lines(model: DagModel, task: types_pb2.Task, row: DagRow, draw: Draw, width: int) -> list[Cell]:
+    glyphs = draw.glyphs
+    head: list[Span] = [("  ", "text"), *foreign(row.key, "strong", glyphs), ("  ", "text")]
+    head += [*state_cell(model, row, glyphs), ("  ", "text"), *foreign(task.id, "dim", glyphs)]
+    if task.node:
+        head += [("  on ", "dim"), *foreign(task.node, "text", glyphs)]
+    ran = run_us(task, draw.now_us)
+    if ran is not None:
+        head += [("  ", "text"), (age(ran), "text")]
+    if task.run > 1:
+        head.append((f"  run {task.run}", "warn"))
+    lines = [tuple(head)]
+    role = "bad" if task.state in FAILED_STATES else "text"
+    why = clean(dag_why(model, task, draw), ascii_only=glyphs.ascii_only)
+    lines += [((f"  {piece}", role),) for piece in wrap(why, width - 3)] if why else []
+    return [*lines, *_order_lines(model, task, draw)]
+
+
+def _order_lines(model: DagModel, task: types_pb2.Task, draw: Draw) -> list[Cell]:
+    """What it comes after, and on which terms."""
+    glyphs = draw.glyphs
+    parents = [model.keys[need] for need in task.depends_on if need in model.keys]
+    spans: list[Span] = [("  after ", "dim")]
+    if parents:
+        more = f" and {len(parents) - PARENTS_NAMED} more" if len(parents) > PARENTS_NAMED else ""
+        spans += [*foreign(", ".join(parents[:PARENTS_NAMED]), "text", glyphs), (more, "text")]
+    else:
+        spans.append(("all others" if getattr(task, "finally") else "nothing", "text"))
+    if task.rule:
+        spans += [("  rule ", "dim"), (RULES.get(task.rule, "unknown"), "text")]
+    if task.can_fail:
+        spans.append(("  may fail", "dim"))
+    if task.condition:
+        spans += [("  if ", "dim"), *foreign(task.condition, "text", glyphs)]
+    return [tuple(spans)]
