@@ -14,6 +14,7 @@ import pytest
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.e2e.harness import Cluster, eventually, shell, state_name, wait_all_ended
+from tests.gate import gate_in, opened
 from tui.client import ClusterClient
 
 pytestmark = pytest.mark.e2e
@@ -106,16 +107,16 @@ async def test_arguments_environment_and_output_are_bytes(client: ClusterClient)
 
 
 async def test_a_command_that_closes_its_output_is_waited_for(client: ClusterClient, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    task_id = (await client.submit(shell(f"echo $$; exec >&- 2>&-; read x <{fifo(gate)}; exit 5"))).id
+    gate = gate_in(tmp_path)
+    task_id = (await client.submit(shell(f"echo $$; exec >&- 2>&-; : <{gate}; exit 5"))).id
     await first_line(client, task_id)
 
     async def runs() -> str:
         return "yes" if state_name((await client.get_task(task_id)).task) == "running" else ""
 
     await eventually(runs)
-    open_gate(gate)
-    task = (await wait_all_ended(client, {task_id}, PATIENCE_S))[task_id]
+    with opened(gate):
+        task = (await wait_all_ended(client, {task_id}, PATIENCE_S))[task_id]
     assert (task.result.exit_code, task.cause) == (5, types_pb2.CAUSE_EXIT)
 
 
@@ -162,8 +163,8 @@ async def test_a_command_that_stops_itself_meets_its_timeout(client: ClusterClie
 
 
 async def test_2_000_tasks_that_end_at_once(client: ClusterClient, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    requests = [shell(f"read x <{fifo(gate)}; exit {number % 2}") for number in range(TOGETHER)]
+    gate = gate_in(tmp_path)
+    requests = [shell(f": <{gate}; exit {number % 2}") for number in range(TOGETHER)]
     ids = set((await client.submit_batch(requests)).ids)
 
     async def all_run() -> str:
@@ -171,8 +172,8 @@ async def test_2_000_tasks_that_end_at_once(client: ClusterClient, tmp_path: Pat
         return "yes" if page.total == TOGETHER else ""
 
     await eventually(all_run, PATIENCE_S)
-    open_gate(gate)
-    tasks = await wait_all_ended(client, ids, PATIENCE_S)
+    with opened(gate):
+        tasks = await wait_all_ended(client, ids, PATIENCE_S)
     assert Counter(state_name(task) for task in tasks.values()) == {"completed": 1_000, "dead_letter": 1_000}
     assert {task.run for task in tasks.values()} == {1}
     assert not any(task.losses for task in tasks.values())
@@ -181,8 +182,8 @@ async def test_2_000_tasks_that_end_at_once(client: ClusterClient, tmp_path: Pat
 async def test_a_killed_supervisor_is_a_loss_and_the_task_runs_once_more(
     cluster: Cluster, client: ClusterClient, tmp_path: Path
 ) -> None:
-    gate = tmp_path / "gate"
-    task_id = (await client.submit(shell(f"echo $$; read x <{fifo(gate)}; echo done"))).id
+    gate = gate_in(tmp_path)
+    task_id = (await client.submit(shell(f"echo $$; : <{gate}; echo done"))).id
     first = int(await first_line(client, task_id))
     before = (await client.get_task(task_id)).task
     os.kill(int((cluster.nodes["n1"].data / "supervisor.pid").read_text()), signal.SIGKILL)
@@ -193,22 +194,11 @@ async def test_a_killed_supervisor_is_a_loss_and_the_task_runs_once_more(
 
     await eventually(again, PATIENCE_S)
     assert not lives(first)
-    open_gate(gate)
-    task = (await wait_all_ended(client, {task_id}, PATIENCE_S))[task_id]
+    with opened(gate):
+        task = (await wait_all_ended(client, {task_id}, PATIENCE_S))[task_id]
     events = (await client.get_task(task_id)).events
     kinds = Counter(event.type for event in events)
     assert (state_name(task), task.attempt, task.run, task.losses) == ("completed", 0, 1, 1)
     assert (kinds[types_pb2.EVENT_TYPE_LOST], kinds[types_pb2.EVENT_TYPE_COMPLETED]) == (1, 1)
     lost = next(event for event in events if event.type == types_pb2.EVENT_TYPE_LOST)
     assert "The supervisor of its node ended while it ran." in lost.detail
-
-
-def fifo(path: Path) -> Path:
-    """A gate that opens for all who wait at once."""
-    if not path.exists():
-        os.mkfifo(path)
-    return path
-
-
-def open_gate(path: Path) -> None:
-    os.close(os.open(path, os.O_WRONLY))

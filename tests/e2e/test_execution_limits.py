@@ -13,6 +13,7 @@ import pytest
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.e2e.harness import Cluster, eventually, shell, state_name, wait_all_ended
+from tests.gate import gate_in, opened
 from tui.client import ClusterClient
 
 pytestmark = pytest.mark.e2e
@@ -30,7 +31,7 @@ for _ in range(300):
             time.sleep(0.01)
         os._exit(0)
 print(os.getppid(), flush=True)
-open({gate!r}).read()
+open({gate!r})
 """
 
 
@@ -150,8 +151,7 @@ async def test_whoever_takes_all_memory_is_told_so(client: ClusterClient) -> Non
 async def test_what_a_zombie_maker_leaves_is_reaped(
     cluster: Cluster, client: ClusterClient, tmp_path: Path
 ) -> None:
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
+    gate = gate_in(tmp_path)
     request = shell("")
     request.spec.ClearField("shell_command")
     script = ZOMBIE_MAKER.format(gate=str(gate))
@@ -165,8 +165,8 @@ async def test_what_a_zombie_maker_leaves_is_reaped(
         return "yes" if state_name(task) == "running" and [dead_children(pid) for pid in family] == [300] else ""
 
     await eventually(orphans_reaped, PATIENCE_S)
-    os.close(os.open(gate, os.O_WRONLY))
-    assert state_name((await wait_all_ended(client, {task_id}, PATIENCE_S))[task_id]) == "completed"
+    with opened(gate):
+        assert state_name((await wait_all_ended(client, {task_id}, PATIENCE_S))[task_id]) == "completed"
 
     async def none_left() -> str:
         return "" if dead_children(supervisor) else "yes"
@@ -177,9 +177,7 @@ async def test_what_a_zombie_maker_leaves_is_reaped(
 async def test_a_machine_without_processes_left_starts_later_and_fails_nothing(
     cluster: Cluster, client: ClusterClient, tmp_path: Path
 ) -> None:
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
-    # Opening it to read takes until it is open to be written, without a process more.
+    gate = gate_in(tmp_path)
     request = shell(f": <{gate}")
     with cgroup("pids", {"pids.max": 4}) as folder:
         (folder / "cgroup.procs").write_text(str(supervisor_pid(cluster)))
@@ -189,9 +187,8 @@ async def test_a_machine_without_processes_left_starts_later_and_fails_nothing(
             return "yes" if int((folder / "pids.events").read_text().split()[1]) else ""
 
         await eventually(refused, PATIENCE_S)
-        opened = os.open(gate, os.O_RDWR)
-        tasks = await wait_all_ended(client, ids, PATIENCE_S)
-        os.close(opened)
+        with opened(gate):
+            tasks = await wait_all_ended(client, ids, PATIENCE_S)
     assert {state_name(task) for task in tasks.values()} == {"completed"}
     assert {(task.attempt, task.run, task.losses) for task in tasks.values()} == {(0, 1, 0)}
 

@@ -7,8 +7,8 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -140,23 +140,6 @@ async def until(look: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not look():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-
-
-def gate_in(folder: Path) -> Path:
-    """A FIFO that nobody has open: a command that runs `: <GATE` waits there, without a process more."""
-    path = folder / "gate"
-    os.mkfifo(path)
-    return path
-
-
-@contextmanager
-def opened(gate: Path) -> Iterator[None]:
-    """Lets all through who wait at the gate, or come to it meanwhile."""
-    handle = os.open(gate, os.O_RDWR)
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 
 def boot_us() -> int:

@@ -12,18 +12,8 @@ import pytest
 
 from cortex.v1.types_pb2 import Cause
 from node.worker.port import AttemptKey, AttemptResult, Lease, Returned, SpawnOrder, Started, StopOrder
-from tests.node.supervisor_kit import (
-    Watched,
-    alive,
-    boot_us,
-    family,
-    gate_in,
-    opened,
-    state_of,
-    supervised,
-    until,
-    zombies,
-)
+from tests.gate import gate_in, opened
+from tests.node.supervisor_kit import Watched, alive, boot_us, family, state_of, supervised, until, zombies
 
 CANCEL = Cause.CAUSE_CANCEL
 DEAF = "trap '' TERM; echo up; while :; do sleep 0.05; done"

@@ -14,7 +14,8 @@ import pytest
 from cortex.v1.types_pb2 import Cause
 from node.supervisor import wire
 from node.worker.port import Finished, Started
-from tests.node.supervisor_kit import Watched, family, gate_in, opened, peak_kb, supervised, until, zombies
+from tests.gate import gate_in, opened
+from tests.node.supervisor_kit import Watched, family, peak_kb, supervised, until, zombies
 
 
 @pytest.fixture

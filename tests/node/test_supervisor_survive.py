@@ -25,18 +25,8 @@ from node.worker.port import (
     HeldState,
     StopOrder,
 )
-from tests.node.supervisor_kit import (
-    Watched,
-    alive,
-    boot_us,
-    end,
-    family,
-    gate_in,
-    kill,
-    opened,
-    supervised,
-    until,
-)
+from tests.gate import gate_in, opened
+from tests.node.supervisor_kit import Watched, alive, boot_us, end, family, kill, supervised, until
 
 DAEMON = """
 import asyncio, sys

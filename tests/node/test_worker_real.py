@@ -13,8 +13,9 @@ from cortex.v1 import worker_pb2 as w
 from node.env import Env
 from node.worker.supervision import ProcessSupervisor
 from node.worker.worker import WorkerNode, WorkerSettings
+from tests.gate import gate_in, opened
 from tests.node.leader_kit import machine_node, resources
-from tests.node.supervisor_kit import alive, end, family, gate_in, kill, opened, until
+from tests.node.supervisor_kit import alive, end, family, kill, until
 from tests.node.worker_kit import HERE, FakeLink, LeaderSide, assignment, key, kinds
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
