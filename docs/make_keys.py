@@ -23,7 +23,7 @@ def page() -> str:
             continue
         parts.append(f"\n## {spot.title}\n\n| key | does |\n|---|---|\n")
         for key in keys:
-            names = ", ".join(f"`{shown(name)}`" for name in key.keys)
+            names = ", ".join(f"`{shown(name)}`" for name in key.keys) or f"palette: {key.label}"
             parts.append(f"| {names}{' *' if key.changes else ''} | {key.help} |\n")
     return "".join(parts)
 

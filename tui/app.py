@@ -32,6 +32,8 @@ from tui.screens.ask import AskScreen
 from tui.screens.base import ConsoleScreen
 from tui.screens.choose import ChooseScreen, Option
 from tui.screens.dag import DagScreen
+from tui.screens.drain import DrainScreen
+from tui.screens.drain_progress import DrainProgressScreen
 from tui.screens.events import EventsScreen
 from tui.screens.help import HelpScreen
 from tui.screens.node import NodeScreen
@@ -40,8 +42,9 @@ from tui.screens.preview import PreviewScreen
 from tui.screens.queue import LettersScreen, QueueScreen
 from tui.screens.submit import SubmitScreen
 from tui.screens.task import TaskScreen
+from tui.screens.why import WhyScreen
 from tui.screens.workflows import WorkflowsScreen
-from tui.source import LinkState, Source, SourceError
+from tui.source import LinkState, Moment, Source, SourceError
 from tui.terminal import Terminal, as_started, detect
 from tui.themes import DARK, LIGHT, Palette, palette
 from tui.view import ClusterView
@@ -239,6 +242,9 @@ class Console(App[int], inherit_bindings=False):
 
         self.push_screen(AskScreen(question), answered)
 
+    def rehearse(self, node: str, number: int, count: int, then: Callable[[Done | None], None]) -> None:
+        self.push_screen(DrainScreen(node, number, count), then)
+
     def submit_form(self, review: Review) -> SubmitScreen:
         form = SubmitScreen(review)
         self.push_screen(form)
@@ -325,14 +331,18 @@ class Console(App[int], inherit_bindings=False):
         if not isinstance(screen, ConsoleScreen):
             return
         options = [
-            Option(key.keys[0], key.label, shown(key.keys[0]), key.help)
+            Option(key.action, key.label, shown(key.keys[0]) if key.keys else "", key.help)
             for key in reachable(screen.place)
             if key.palette and not (self.read_only and key.changes)
         ]
 
+        keys = {key.action: key.keys for key in reachable(screen.place)}
+
         def press(chosen: str | None) -> None:
-            if chosen is not None:
-                self.simulate_key(chosen)
+            if chosen is not None and keys[chosen]:
+                self.simulate_key(keys[chosen][0])
+            elif chosen is not None:
+                self.call_later(self.run_action, chosen, screen)
 
         self.push_screen(ChooseScreen("What to do", options), press)
 
@@ -359,6 +369,12 @@ class Console(App[int], inherit_bindings=False):
 
     def open_node(self, key: str, pane: str = "facts") -> None:
         self.push_screen(NodeScreen(key, pane))
+
+    def open_drain(self, operation: str) -> None:
+        self.push_screen(DrainProgressScreen(operation))
+
+    def open_why(self, task: str, at: Moment | None = None) -> None:
+        self.push_screen(WhyScreen(task, at))
 
 
 def run_console(source: Source, *, read_only: bool = False) -> int:

@@ -30,6 +30,7 @@ def bindings(place: str) -> list[Binding | tuple[str, str] | tuple[str, str, str
     return [
         Binding(",".join(key.keys), key.action, key.help, show=False, priority=key.action == "quit")
         for key in keys_at(place)
+        if key.keys
     ]
 
 
@@ -81,7 +82,7 @@ def shown(name: str) -> str:
 
 
 def shown_keys(key: Key) -> str:
-    return " ".join(shown(name) for name in key.keys)
+    return " ".join(shown(name) for name in key.keys) or "palette"
 
 
 check()

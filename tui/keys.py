@@ -11,7 +11,10 @@ class KeyConflict(Exception):
 
 @dataclass(frozen=True)
 class Key:
-    """One action and its keys, as Textual names them. `place` is where it works; `app` is everywhere."""
+    """One action and its keys, as Textual names them. `place` is where it works; `app` is everywhere.
+
+    Without keys it is in the palette alone.
+    """
 
     place: str
     keys: tuple[str, ...]

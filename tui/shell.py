@@ -13,6 +13,7 @@ from tui.actions.base import Stage
 from tui.columns.base import Draw
 from tui.commands import Actions
 from tui.draw import Cell, Glyphs
+from tui.source import Moment
 from tui.themes import Palette
 from tui.view import ClusterView
 from tui.widgets.table import Table
@@ -51,4 +52,8 @@ class Shell(Stage, Protocol):
 
     def open_workflow(self, key: str, task: str = "") -> None:
         """Show its DAG, with the cursor on the task with that id."""
+        ...
+
+    def open_why(self, task: str, at: Moment | None = None) -> None:
+        """Why the task is placed where it is, or would have been as of `at`."""
         ...

@@ -71,8 +71,24 @@ class FakeMutator:
         return self._note("uncordon", node)
 
     async def drain_node(self, request: cluster_pb2.DrainRequest) -> cluster_pb2.DrainNodeReply:
-        self._note("drain_node", request)
-        return cluster_pb2.DrainNodeReply()
+        if self._source.refuse_plan is not None:
+            refusal, self._source.refuse_plan = self._source.refuse_plan, None
+            raise refusal
+        reply = self._note("drain_node", request)
+        plan = self._source.plans[request.plan_id]
+        operation = types_pb2.Operation(
+            id=reply.operation_id,
+            kind=types_pb2.OPERATION_KIND_DRAIN,
+            state=types_pb2.OPERATION_STATE_SCHEDULED,
+            node=request.node,
+            drain=plan,
+            created_at_us=NOW_US,
+            not_before_us=NOW_US + 10_000_000,
+            deadline_us=NOW_US + plan.deadline_ms * 1000 if plan.deadline_ms else 0,
+            modified_index=reply.index,
+        )
+        self._source.push(operation)
+        return cluster_pb2.DrainNodeReply(operation_id=reply.operation_id, index=reply.index, plan=plan)
 
     async def remove_node(self, node: str, message: str = "") -> cluster_pb2.MutationReply:
         return self._note("remove_node", node)
@@ -108,7 +124,12 @@ class FakeSource:
         self.resumes: dict[tuple[str, str], Sequence[str]] = {}
         self.operations: dict[str, types_pb2.Operation] = {}
         self.causes: list[cluster_pb2.DeadLetterCause] = []
-        self.rehearsal = cluster_pb2.RehearseDrainReply()
+        self.rehearsal = types_pb2.DrainPlan()
+        """What the next rehearsals say; node, id and options are those that were asked for."""
+        self.plans: dict[str, types_pb2.DrainPlan] = {}
+        self.refuse_plan: SourceError | None = None
+        """Raised once by the next drain."""
+        self.whys: dict[str, cluster_pb2.WhyReply] = {}
         self.rehearsals: list[cluster_pb2.DrainRequest] = []
         self.differences = cluster_pb2.DiffReply()
         self.index = 1500
@@ -249,11 +270,23 @@ class FakeSource:
         return cluster_pb2.ListOperationsReply(operations=self.operations.values(), index=self.index)
 
     async def get_operation(self, operation_id: str) -> cluster_pb2.GetOperationReply:
-        return cluster_pb2.GetOperationReply(operation=self.operations[operation_id], index=self.index)
+        row = self.operations.get(operation_id)
+        if row is None:
+            raise SourceError(
+                f"There is no operation {operation_id}.", "List them with `cortex operations`.", "not_found"
+            )
+        return cluster_pb2.GetOperationReply(operation=row, index=self.index)
 
     async def rehearse_drain(self, request: cluster_pb2.DrainRequest) -> cluster_pb2.RehearseDrainReply:
         self.rehearsals.append(request)
-        return self.rehearsal
+        plan = types_pb2.DrainPlan()
+        plan.CopyFrom(self.rehearsal)
+        plan.id, plan.node, plan.index = f"plan-{len(self.rehearsals)}", request.node, self.index
+        plan.deadline_ms = 0 if request.no_deadline else request.deadline_ms
+        plan.hold, plan.force, plan.keep_cordoned = request.hold, request.force, request.keep_cordoned
+        plan.max_parallel, plan.message = request.max_parallel, request.message
+        self.plans[plan.id] = plan
+        return cluster_pb2.RehearseDrainReply(plan=plan, index=self.index)
 
     async def diff(self, begin: Moment, end: Moment | None = None, limit: int = 0) -> cluster_pb2.DiffReply:
         return self.differences
@@ -265,6 +298,8 @@ class FakeSource:
         return cluster_pb2.GetSettingsReply(index=self.index)
 
     async def why(self, task_id: str, *, at: Moment | None = None) -> cluster_pb2.WhyReply:
+        if task_id in self.whys:
+            return self.whys[task_id]
         return cluster_pb2.WhyReply(
             task=self.tasks[task_id],
             nodes=[

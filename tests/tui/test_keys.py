@@ -26,6 +26,9 @@ OPENINGS: dict[str, tuple[str, ...]] = {
     "task": ("2", "enter"),
     "node": ("1", "enter"),
     "output": ("2", "o"),
+    "why": ("2", "W"),
+    "approvals": ("1", "a"),
+    "drain": ("1", "D"),
 }
 LEAVES = {"Q", "ctrl+c"}
 
@@ -58,7 +61,9 @@ def test_keys_that_break_over_ssh_are_not_used() -> None:
 def test_bindings_and_help_come_from_the_table() -> None:
     for place in PLACES:
         made = [binding for binding in bindings(place) if isinstance(binding, Binding)]
-        assert [binding.action for binding in made] == [key.action for key in KEYMAP if key.place == place]
+        assert [binding.action for binding in made] == [
+            key.action for key in KEYMAP if key.place == place and key.keys
+        ]
     for place, screen in PLACES.items():
         listed = [key for _, keys in help_groups(place, reachable(place)) for key in keys]
         own = [key for key in KEYMAP if key.place == place]
@@ -69,7 +74,10 @@ def test_bindings_and_help_come_from_the_table() -> None:
 
 def test_every_action_of_the_table_exists() -> None:
     from tui.app import Console
+    from tui.screens.approvals import ApprovalsScreen
     from tui.screens.dag import DagScreen
+    from tui.screens.drain import DrainScreen
+    from tui.screens.drain_progress import DrainProgressScreen
     from tui.screens.events import EventsScreen
     from tui.screens.help import HelpScreen
     from tui.screens.node import NodeScreen
@@ -77,6 +85,7 @@ def test_every_action_of_the_table_exists() -> None:
     from tui.screens.preview import PreviewScreen
     from tui.screens.queue import LettersScreen, QueueScreen
     from tui.screens.task import TaskScreen
+    from tui.screens.why import WhyScreen
     from tui.screens.workflows import WorkflowsScreen
     from tui.widgets.choice import Choice
     from tui.widgets.dag_table import DagTable
@@ -97,6 +106,10 @@ def test_every_action_of_the_table_exists() -> None:
         "events": [EventsScreen],
         "task": [TaskScreen],
         "node": [NodeScreen],
+        "draining": [DrainProgressScreen],
+        "why": [WhyScreen],
+        "approvals": [ApprovalsScreen],
+        "drain": [DrainScreen],
         "preview": [PreviewScreen],
         "help": [HelpScreen],
         "choice": [Choice],
@@ -132,7 +145,7 @@ async def test_each_changing_key_opens_a_preview_or_the_form() -> None:
 
     async with open_console() as session:
         for key in KEYMAP:
-            if not key.changes or key.place not in (*OPENINGS, "app"):
+            if not key.changes or not key.keys or key.place not in (*OPENINGS, "app"):
                 continue
             await session.press(*OPENINGS.get(key.place, ("1",)), key.keys[0])
             assert isinstance(session.app.screen, PreviewScreen | SubmitScreen), (key.place, key.action)
@@ -143,7 +156,7 @@ async def test_each_changing_key_opens_a_preview_or_the_form() -> None:
 
 async def test_read_only_builds_no_mutator_and_says_why() -> None:
     async with open_console(read_only=True) as session:
-        for opening, keys in (("1", "cC"), ("2", "Kr"), ("3", "Kr"), ("4", "r")):
+        for opening, keys in (("1", "cCD"), ("2", "Kr"), ("3", "Kr"), ("4", "r")):
             await session.press(opening)
             for key in (*keys, "S"):
                 await session.press(key)

@@ -65,6 +65,14 @@ class Stage(Protocol):
         """Show a dialog with one line; `then` is called with a good answer, and not at all when it is given up."""
         ...
 
+    def rehearse(self, node: str, number: int, count: int, then: Callable[[Done | None], None]) -> None:
+        """Show the sheet of a drain, the `number`th of `count`; `then` is told what was done, None for nothing."""
+        ...
+
+    def open_drain(self, operation: str) -> None:
+        """Show how the drain goes."""
+        ...
+
     def submit_form(self, review: Review) -> Form: ...
 
     def start(self, group: str, work: Coroutine[Any, Any, None]) -> None:

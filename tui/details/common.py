@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 from tui.columns.base import Draw
@@ -37,6 +38,19 @@ def wrap(text: str, width: int) -> list[str]:
 def long_text(label: str, text: str | bytes, role: str, draw: Draw, width: int, most: int = 8) -> Iterator[Cell]:
     cleaned = clean(text, ascii_only=draw.glyphs.ascii_only)
     pieces = wrap(cleaned, width - LABEL - 2)
+    for at, piece in enumerate(pieces[:most]):
+        more = draw.glyphs.ellipsis if at == most - 1 and len(pieces) > most else ""
+        yield pair(label if at == 0 else "", (piece + more, role))
+
+
+def sentence(label: str, text: str, role: str, draw: Draw, width: int, most: int = 8) -> Iterator[Cell]:
+    """As long_text, of what is read and not copied: broken between words."""
+    cleaned = clean(text, ascii_only=draw.glyphs.ascii_only)
+    pieces = textwrap.wrap(cleaned, max(1, width - LABEL - 2)) or [""]
+    if any(width_of(piece) > width - LABEL - 2 for piece in pieces):
+        # Wide characters: words are not minded.
+        yield from long_text(label, text, role, draw, width, most)
+        return
     for at, piece in enumerate(pieces[:most]):
         more = draw.glyphs.ellipsis if at == most - 1 and len(pieces) > most else ""
         yield pair(label if at == 0 else "", (piece + more, role))

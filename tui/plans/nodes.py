@@ -1,7 +1,8 @@
-"""Plans about nodes: cordon, uncordon. Pure."""
+"""Plans about nodes: cordon, uncordon, remove. Pure."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from cortex.v1 import types_pb2
@@ -10,9 +11,11 @@ from tui.draw import Cell, foreign, node_state
 from tui.plans.base import Done, Plan, command_lines, line, missing, nodes_of, tasks_of
 from tui.source import Mutator
 from tui.text import clean, fit
+from tui.view import NodeRow
 
 
-def cordon(draw: Draw, ids: Sequence[str]) -> Plan:
+def cordon(draw: Draw, ids: Sequence[str], message: str = "") -> Plan:
+    """`message` is shown beside the nodes."""
     taken: list[str] = []
     objects: list[Cell] = []
     left: list[Cell] = []
@@ -50,16 +53,25 @@ def cordon(draw: Draw, ids: Sequence[str]) -> Plan:
         consequences.append(line("bad", "No other node is open: every new task will wait."))
         harm.add("nothing left")
     consequences.append(line("dim", "Voting goes on as before. Undone by C, uncordon."))
+    if message:
+        consequences.append((("Message: ", "dim"), *foreign(message, "text", draw.glyphs)))
 
     async def call(mutator: Mutator) -> Done:
-        replies = [await mutator.cordon(node) for node in taken]
+        replies = [await mutator.cordon(node, message) for node in taken]
         said = f"Cordoned: {', '.join(taken)}."
         return Done(said, audit=tuple(reply.operation_id for reply in replies))
 
     return Plan(
         "cordon", f"Cordon {nodes_of(len(taken))}", tuple(objects), tuple(consequences), tuple(left),
-        command_lines("cordon", taken), frozenset(harm) | frozenset(taken), tuple(taken), call,
+        _with_message(command_lines("cordon", taken), message), frozenset(harm) | frozenset(taken), tuple(taken),
+        call, with_reason=lambda reason: cordon(draw, ids, reason),
     )  # fmt: skip
+
+
+def _with_message(command: str, message: str) -> str:
+    """Behind each of the commands."""
+    words = f" --message {shlex.quote(clean(message))}" if message else ""
+    return " && ".join(part + words for part in command.split(" && ")) if words else command
 
 
 def uncordon(draw: Draw, ids: Sequence[str]) -> Plan:
@@ -93,3 +105,42 @@ def uncordon(draw: Draw, ids: Sequence[str]) -> Plan:
         "uncordon", f"Uncordon {nodes_of(len(taken))}", tuple(objects), tuple(consequences), tuple(left),
         command_lines("uncordon", taken), frozenset(taken), tuple(taken), call,
     )  # fmt: skip
+
+
+def remove(draw: Draw, ids: Sequence[str], message: str = "") -> Plan:
+    """Forget workers for good."""
+    taken: list[str] = []
+    objects: list[Cell] = []
+    left: list[Cell] = []
+    for key in ids:
+        row = draw.view.nodes.get(key)
+        if row is None:
+            left.append(missing(key, draw))
+            continue
+        head = (*((fit(text, 12), role) for text, role in node_state(row.node, draw.glyphs)),)
+        shown: Cell = (*head, *foreign(key, "strong", draw.glyphs))
+        if why := _kept(row):
+            left.append((*shown, (f"  {why}", "warn")))
+        else:
+            taken.append(key)
+            objects.append(shown)
+    consequences = [line("warn", "Forgotten for good: it joins again only with a new data folder.")]
+    consequences.append(line("dim", "A removal cannot be undone."))
+
+    async def call(mutator: Mutator) -> Done:
+        replies = [await mutator.remove_node(node, message) for node in taken]
+        return Done(f"Removed: {', '.join(taken)}.", audit=tuple(reply.operation_id for reply in replies))
+
+    return Plan(
+        "remove", f"Remove {nodes_of(len(taken))}", tuple(objects), tuple(consequences), tuple(left),
+        _with_message(command_lines("remove", taken), message), frozenset(taken), tuple(taken), call, destroys=True,
+        with_reason=lambda reason: remove(draw, ids, reason),
+    )  # fmt: skip
+
+
+def _kept(row: NodeRow) -> str:
+    """Why the node cannot be removed; empty when it can."""
+    if row.node.role == types_pb2.NODE_ROLE_VOTER:
+        return "votes: drain it, it goes on voting"
+    busy = row.view is not None and bool(row.view.running or row.view.assigned)
+    return "has tasks: drain it first" if row.node.online and busy else ""

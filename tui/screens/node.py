@@ -87,6 +87,12 @@ class NodeScreen(PanesScreen):
         if event is not None and event.task:
             self.console.open_task(event.task)
 
+    def action_drain(self) -> None:
+        self.console.actions.drain([self.key])
+
+    def action_remove(self) -> None:
+        self.console.actions.remove([self.key])
+
     def action_cordon(self) -> None:
         self.console.actions.cordon([self.key])
 

@@ -12,6 +12,7 @@ from tui.columns.nodes import NODES
 from tui.keymap import bindings
 from tui.messages import Opened, Pointed
 from tui.panels import score_panel
+from tui.screens.approvals import ApprovalsScreen
 from tui.screens.base import ConsoleScreen
 from tui.widgets.lines import Lines
 from tui.widgets.table import Table
@@ -52,6 +53,19 @@ class NodesScreen(ConsoleScreen):
     def action_events_of(self) -> None:
         if key := self.main_table().cursor_key:
             self.console.open_node(key, pane="events")
+
+    def action_tasks_of(self) -> None:
+        if key := self.main_table().cursor_key:
+            self.console.open_node(key, pane="tasks")
+
+    def action_approvals(self) -> None:
+        self.console.open_screen(ApprovalsScreen())
+
+    def action_drain(self) -> None:
+        self.console.actions.drain(self.main_table().chosen())
+
+    def action_remove(self) -> None:
+        self.console.actions.remove(self.main_table().chosen())
 
     def action_cordon(self) -> None:
         self.console.actions.cordon(self.main_table().chosen())

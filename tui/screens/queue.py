@@ -48,6 +48,10 @@ class TasksScreen(ConsoleScreen):
         if key := self.main_table().cursor_key:
             self.console.open_task(key, pane="events")
 
+    def action_why(self) -> None:
+        if key := self.main_table().cursor_key:
+            self.console.open_why(key)
+
     def action_retry(self) -> None:
         self.console.actions.retry(self.main_table().chosen())
 

@@ -133,6 +133,9 @@ class TaskScreen(PanesScreen):
         pane = self.query_one("#output", OutputPane)
         pane.follow(not pane.following)
 
+    def action_why(self) -> None:
+        self.console.open_why(self.key)
+
     def action_cancel(self) -> None:
         self.console.actions.cancel([self.key])
 

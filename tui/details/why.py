@@ -1,0 +1,64 @@
+"""Why a task is on its node: the headline over the verdicts, and one of them beside the one that won. Pure."""
+
+from __future__ import annotations
+
+from cortex.v1 import cluster_pb2, types_pb2
+from tui.columns.base import Draw
+from tui.columns.nodes import TERMS, penalty_of, terms_in
+from tui.columns.verdicts import VerdictRow, winner
+from tui.details.common import pair, sentence
+from tui.draw import Cell, Span, clock, count_of, foreign, task_state
+
+
+def headline(why: cluster_pb2.WhyReply, draw: Draw) -> list[Cell]:
+    """Two lines: the task, and what was judged when."""
+    glyphs, task = draw.glyphs, why.task
+    first: list[Span] = [(" ", "text"), *task_state(task, glyphs), ("  ", "text")]
+    first += [*foreign(task.name or "task", "strong", glyphs), ("  ", "text"), *foreign(task.id, "dim", glyphs)]
+    won = winner(why)
+    second: list[Span] = [(" ", "text")]
+    if why.past:
+        placed = why.index == task.fence
+        when = f"Judged when it was placed, {clock(task.assigned_at_us)}" if placed else "Judged as of then"
+        second.append((f"{when}, index {count_of(why.index)}: ", "dim"))
+    else:
+        second.append(("Judged now: ", "dim"))
+    if won is None:
+        second.append(("no node takes it.", "warn"))
+    else:
+        second += [*foreign(won.node, "strong", glyphs), (f" with {won.score:.1f} points", "text")]
+        able = sum(verdict.eligible for verdict in why.nodes)
+        second.append((f", of {able} that {'takes' if able == 1 else 'take'} it", "dim"))
+    return [tuple(first), tuple(second)]
+
+
+def panel(why: cluster_pb2.WhyReply, row: VerdictRow, draw: Draw, width: int) -> list[Cell]:
+    """The node under the cursor in full: why not, what would change that, and its points beside the winner's."""
+    verdict, won = row.verdict, winner(why)
+    lines: list[Cell] = [()]
+    if verdict.reason:
+        lines += sentence("why not", verdict.reason, "bad", draw, width, most=2)
+    if verdict.flip:
+        lines += sentence("unless", verdict.flip, "accent", draw, width, most=2)
+    if row.scored:
+        best = won.terms if won is not None and won.HasField("terms") and won.node != verdict.node else None
+        lines.append(pair("points", *_points(verdict.terms, best)))
+    if why.note:
+        lines += sentence("note", why.note, "dim", draw, width, most=2)
+    return lines
+
+
+def _points(terms: types_pb2.ScoreTerms, best: types_pb2.ScoreTerms | None) -> list[Span]:
+    """Every term; with how far it is from the winner's."""
+    spans: list[Span] = []
+    for (name, title, _), (role, _, _) in zip(terms_in(terms), TERMS, strict=False):
+        value = float(getattr(terms, name))
+        spans += [(f"{title.lower()} ", "dim"), (f"{value:.1f}", f"term-{role}")]
+        if best is not None:
+            spans.append((f" ({value - float(getattr(best, name)):+.1f})", "dim"))
+        spans.append(("  ", "text"))
+    taken = penalty_of(terms)
+    spans.append((f"taken off {taken:.0f}", "warn" if taken < 0 else "dim"))
+    if best is not None:
+        spans.append((f" ({taken - penalty_of(best):+.0f})", "dim"))
+    return spans
