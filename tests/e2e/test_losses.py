@@ -227,8 +227,8 @@ async def test_silent_work_is_escalated_and_idle_work_goes_elsewhere(
     begun = tmp_path / "begun"
     async with short_leases(cluster) as (client, _):
         request = shell(f"test -e {begun} || {{ touch {begun}; sleep 1000; }}")
-        request.spec.idle_timeout_ms = 1_500
-        request.spec.stall_after_ms = 700
+        request.spec.idle_timeout_ms = 4_000
+        request.spec.stall_after_ms = 2_500
         request.spec.kill_timeout_ms = 500
         task_id = (await client.submit(request)).id
         task = (await wait_all_ended(client, {task_id}, 60))[task_id]
