@@ -102,7 +102,7 @@ class Terminal:
             time.sleep(0.001)
 
     def frame_of(self, keys: bytes) -> tuple[float, int]:
-        """Seconds from these keys to the end of the first frame after them, and its bytes. Nothing else may paint."""
+        """Seconds from keys to the end of the first frame after them, and its bytes. Nothing else may paint."""
         self.quiet()
         before = len(self.chunks)
         begun_s = self.type(keys)

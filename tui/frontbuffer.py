@@ -17,7 +17,10 @@ from textual.strip import Strip
 from tui.text import width_of
 
 JOIN_GAP = 4
-"""Equal cells between two changed ones that are cheaper to send again than to jump over."""
+"""Equal cells of one style between two changed ones that are cheaper to send again than to jump over."""
+
+MAX_CHANGES = 4096
+"""Steps from one style to another that are kept."""
 
 Piece = tuple[int, int, Iterable[Segment]]
 """Line, first cell, and what stands from there on."""
@@ -30,6 +33,7 @@ class FrontBuffer:
         self._characters: list[list[str]] = []
         self._codes: list[list[str]] = []
         self._width = 0
+        self._pen = Pen()
         self.broken = False
 
     def forget(self) -> None:
@@ -49,6 +53,7 @@ class FrontBuffer:
         for y, x, segments in pieces:
             if 0 <= y < len(self._characters):
                 self._line(y, x, segments, console, sent)
+        self._pen.lift(sent)
         return "".join(sent)
 
     def _line(self, y: int, x: int, segments: Iterable[Segment], console: Console, sent: list[str]) -> None:
@@ -64,12 +69,76 @@ class FrontBuffer:
         ]
         old_characters[x:end] = characters[: end - x]
         old_codes[x:end] = codes[: end - x]
-        for first, last in _runs(changed):
+        place = f"\x1b[{y + 1};{{}}H"
+        for first, last in _runs(changed, old_codes):
             # The second half of a wide character is sent with its first.
             while first > x and characters[first - x] == "":
                 first -= 1
-            sent.append(f"\x1b[{y + 1};{first + 1}H")
-            _emit(characters[first - x : last + 1 - x], codes[first - x : last + 1 - x], sent)
+            sent.append(place.format(first + 1))
+            place = "\x1b[{}G"
+            self._pen.put(characters[first - x : last + 1 - x], codes[first - x : last + 1 - x], sent)
+
+
+class Pen:
+    """Writes cells, and of their styles only what differs from the one before."""
+
+    def __init__(self) -> None:
+        self._code = ""
+        self._changes: dict[tuple[str, str], str] = {}
+
+    def put(self, characters: list[str], codes: list[str], sent: list[str]) -> None:
+        start = 0
+        for at in range(1, len(characters) + 1):
+            if at == len(characters) or codes[at] != codes[start]:
+                self._dip(codes[start], sent)
+                sent.append("".join(characters[start:at]))
+                start = at
+
+    def lift(self, sent: list[str]) -> None:
+        """Leave the terminal with no style, whoever writes to it next."""
+        self._dip("", sent)
+
+    def _dip(self, code: str, sent: list[str]) -> None:
+        if code == self._code:
+            return
+        step = (self._code, code)
+        change = self._changes.get(step)
+        if change is None:
+            if len(self._changes) >= MAX_CHANGES:
+                self._changes.clear()
+            change = self._changes[step] = _change(*step)
+        sent.append(change)
+        self._code = code
+
+
+def _change(before: str, after: str) -> str:
+    """The shortest SGR sequence from one style to the other."""
+    if not after:
+        return "\x1b[0m"
+    old, new = _parts(before), _parts(after)
+    if not set(old) <= set(new):
+        return f"\x1b[0;{after}m"
+    differing = [part for kind, part in new.items() if old.get(kind) != part]
+    return f"\x1b[{';'.join(differing)}m" if differing else ""
+
+
+def _parts(code: str) -> dict[str, str]:
+    """A style's attributes and colours, each by what it replaces."""
+    found: dict[str, str] = {}
+    words = code.split(";") if code else []
+    while words:
+        word = words.pop(0)
+        if word in ("38", "48"):
+            count = 4 if words[:1] == ["2"] else 2
+            found["fore" if word == "38" else "back"] = ";".join([word, *words[:count]])
+            del words[:count]
+        elif len(word) == 3 or (len(word) == 2 and word[0] == "4"):
+            found["back"] = word
+        elif len(word) == 2 and word[0] in "39":
+            found["fore"] = word
+        else:
+            found[word] = word
+    return found
 
 
 def _cells(segments: Iterable[Segment], console: Console) -> tuple[list[str], list[str]]:
@@ -97,26 +166,15 @@ def _cells(segments: Iterable[Segment], console: Console) -> tuple[list[str], li
     return characters, codes
 
 
-def _runs(changed: list[int]) -> Iterator[tuple[int, int]]:
+def _runs(changed: list[int], codes: list[str]) -> Iterator[tuple[int, int]]:
     """First and last cell of each stretch to send."""
-    if not changed:
-        return
     first = last = changed[0]
     for at in changed[1:]:
-        if at - last > JOIN_GAP:
+        if at - last > 1 and (at - last > JOIN_GAP or codes[last : at + 1].count(codes[last]) != at + 1 - last):
             yield first, last
             first = at
         last = at
     yield first, last
-
-
-def _emit(characters: list[str], codes: list[str], sent: list[str]) -> None:
-    start = 0
-    for at in range(1, len(characters) + 1):
-        if at == len(characters) or codes[at] != codes[start]:
-            text = "".join(characters[start:at])
-            sent.append(f"\x1b[{codes[start]}m{text}\x1b[0m" if codes[start] else text)
-            start = at
 
 
 class ChangedCells(CompositorUpdate):
