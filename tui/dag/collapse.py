@@ -11,6 +11,7 @@ from enum import Enum
 
 from tui.dag.glyphs import DagGlyphs
 from tui.dag.graph import Graph, Positions
+from tui.dag.order import depth_first
 
 LEAST = 3
 """Members of a group; fewer are not worth a fold."""
@@ -68,9 +69,15 @@ class View:
             parents[number_of[task]].update([number_of[parent] for parent in above])
         for number, above_it in enumerate(parents):
             above_it.discard(number)
+        rank = [len(shown)] * len(at)
+        for number, place in zip(number_of, folds.rank, strict=True):
+            rank[number] = min(rank[number], place)
         self._shown = shown
         self.graph = Graph.of_positions(
-            tuple(at), [tuple(sorted(above)) for above in parents], triggers=_merged(full, number_of)
+            tuple(at),
+            [tuple(sorted(above)) for above in parents],
+            triggers=_merged(full, number_of),
+            rank=tuple(rank),
         )
 
     def group(self, key: str) -> Group | None:
@@ -94,10 +101,11 @@ class View:
 class Folds:
     """All groups of a graph, by key. Nothing in it depends on states."""
 
-    __slots__ = ("_inside", "graph", "groups")
+    __slots__ = ("_inside", "graph", "groups", "rank")
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.rank = depth_first(graph)
         self.groups: Mapping[str, Group] = {group.key: group for group in _groups(graph)}
         self._inside = {member: group.key for group in self.groups.values() for member in group.members}
 

@@ -53,10 +53,11 @@ class Graph:
     """Nodes in the order given, numbered from 0. Immutable; edges to the same parent count once.
 
     All but the building is by number: `keys[i]`, `parents[i]`, `children[i]` (sorted), `levels[i]` (longest path
-    from a root). `order` is topological: parents first, otherwise as given.
+    from a root). `order` is topological: parents first, otherwise as given. `rank[i]`, where there is one, is the
+    place in a listing that others look the same in: of folded graphs, so that rows stay where they are.
     """
 
-    __slots__ = ("_triggers", "at", "children", "keys", "levels", "order", "parents", "templates")
+    __slots__ = ("_triggers", "at", "children", "keys", "levels", "order", "parents", "rank", "templates")
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         """Raises GraphError for a key given twice, an unknown parent, or a cycle."""
@@ -83,6 +84,7 @@ class Graph:
         parents: Sequence[Positions],
         templates: Sequence[str] = (),
         triggers: dict[tuple[int, int], str] | None = None,
+        rank: Positions = (),
     ) -> Graph:
         """The same from numbers, where keys are known to be unique and parents sorted, without doubles.
 
@@ -90,7 +92,7 @@ class Graph:
         """
         graph = cls.__new__(cls)
         at = {key: number for number, key in enumerate(keys)}
-        graph._fill(tuple(keys), parents, tuple(templates) or ("",) * len(keys), triggers or {}, at)
+        graph._fill(tuple(keys), parents, tuple(templates) or ("",) * len(keys), triggers or {}, at, rank)
         return graph
 
     def _fill(
@@ -100,12 +102,13 @@ class Graph:
         templates: tuple[str, ...],
         triggers: dict[tuple[int, int], str],
         at: dict[str, int],
+        rank: Positions = (),
     ) -> None:
         children: list[list[int]] = [[] for _ in keys]
         for child, of_child in enumerate(parents):
             for parent in of_child:
                 children[parent].append(child)
-        self.keys, self.at, self.templates, self._triggers = keys, at, templates, triggers
+        self.keys, self.at, self.templates, self._triggers, self.rank = keys, at, templates, triggers, rank
         self.parents = tuple(parents)
         self.children = tuple(map(tuple, children))
         self.order = self._sorted()
@@ -188,6 +191,8 @@ class Graph:
             walk.append(here)
             here = next(parent for parent in self.parents[here] if missing[parent])
         cycle = [*reversed(walk[walk.index(here) :])]
+        first = cycle.index(min(cycle))
+        cycle = cycle[first:] + cycle[:first]
         names = [repr(self.keys[number]) for number in (*cycle, cycle[0])]
         if len(names) > 8:
             names[4:-3] = ["…"]

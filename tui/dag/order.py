@@ -13,9 +13,7 @@ def rail_order(graph: Graph) -> tuple[int, ...]:
     A node's price is the lane that it opens less those that it closes. Prices only fall (it is the last child of
     a parent now), so a node is queued again with its new price and the old entry is passed over.
     """
-    rank = [0] * len(graph)
-    for place, number in enumerate(_depth_first(graph)):
-        rank[number] = place
+    rank = graph.rank or depth_first(graph)
     missing = [len(parents) for parents in graph.parents]
     waiting = [len(children) for children in graph.children]
     price = [(1 if children else 0) for children in graph.children]
@@ -46,9 +44,10 @@ def rail_order(graph: Graph) -> tuple[int, ...]:
     return tuple(order)
 
 
-def _depth_first(graph: Graph) -> list[int]:
-    """Sink after sink, each with all that it needs before it: what feeds one join stays together."""
-    order: list[int] = []
+def depth_first(graph: Graph) -> tuple[int, ...]:
+    """Each node's place when sink follows sink, each after all that it needs: what feeds a join is together."""
+    rank = [0] * len(graph)
+    place = 0
     seen = [False] * len(graph)
     for sink in _sinks(graph):
         path = [(sink, iter(graph.parents[sink]))]
@@ -59,9 +58,10 @@ def _depth_first(graph: Graph) -> list[int]:
                 seen[parent] = True
                 path.append((parent, iter(graph.parents[parent])))
             else:
-                order.append(number)
+                rank[number] = place
+                place += 1
                 path.pop()
-    return order
+    return tuple(rank)
 
 
 def _sinks(graph: Graph) -> list[int]:
