@@ -13,6 +13,16 @@ from tui.source import Moment, SourceError, WatchItem
 Row = types_pb2.Task | types_pb2.Event | types_pb2.Node | types_pb2.Workflow | types_pb2.Operation
 
 
+def lean(row: types_pb2.Operation) -> types_pb2.Operation:
+    """As the stream tells it: without the lists of its plan."""
+    told = types_pb2.Operation()
+    told.CopyFrom(row)
+    if told.WhichOneof("plan") == "drain":
+        told.drain.ClearField("moves")
+        told.drain.ClearField("stuck")
+    return told
+
+
 class FakeMutator:
     """Notes every call, and answers it."""
 
@@ -140,7 +150,7 @@ class FakeSource:
         changes = [types_pb2.Change(node=view.node) for view in self.nodes.values()]
         changes += [types_pb2.Change(task=row) for row in self.tasks.values() if not row.completed_at_us]
         changes += [types_pb2.Change(workflow=reply.status.workflow) for reply in self.workflows.values()]
-        changes += [types_pb2.Change(operation=row) for row in self.operations.values()]
+        changes += [types_pb2.Change(operation=lean(row)) for row in self.operations.values()]
         return [
             cluster_pb2.WatchReply(snapshot_begin=True, index=self.index, at_us=NOW_US, leader="anvil", term=4),
             cluster_pb2.WatchReply(
@@ -168,7 +178,7 @@ class FakeSource:
                 changes.append(types_pb2.Change(workflow=row))
             elif isinstance(row, types_pb2.Operation):
                 self.operations[row.id] = row
-                changes.append(types_pb2.Change(operation=row))
+                changes.append(types_pb2.Change(operation=lean(row)))
             else:
                 changes.append(types_pb2.Change(event=row))
         self.put(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
 from tui.draw import EMPTY, Cell, foreign, task_state
 from tui.filter import Field
+from tui.rows import Rows
 from tui.view import ENDED, ClusterView
 
 HERE, LEAVING, WAITS, LANDED, OVER, UNKNOWN = "here", "leaving", "waits", "landed", "ended", "unknown"
 LEFT_PHASES = frozenset({HERE, LEAVING})
+_NOT_BEGUN = frozenset(
+    {types_pb2.OPERATION_STATE_SCHEDULED, types_pb2.OPERATION_STATE_UNDONE, types_pb2.OPERATION_STATE_REFUSED}
+)
 _ORDER = {phase: at for at, phase in enumerate((LEAVING, HERE, WAITS, LANDED, OVER, UNKNOWN))}
 _ROLES = {HERE: "wait", LEAVING: "warn", WAITS: "wait", LANDED: "ok", OVER: "dim", UNKNOWN: "dim"}
 
@@ -32,46 +38,66 @@ class DrainRow:
     task: types_pb2.Task | None = None
 
 
-def drain_rows(operation: types_pb2.Operation, view: ClusterView) -> list[DrainRow]:
-    """Of the plan, and of what is on the node beside it."""
-    plan = operation.drain
-    rows = [_row(operation, view, move.task, move.to or "waits", move.actual, move.reason) for move in plan.moves]
-    for item in plan.stuck:
-        fate = "dead letter" if item.dead_letter else "stuck"
-        rows.append(_row(operation, view, item.task, fate, "", item.reason))
-    if operation.state == types_pb2.OPERATION_STATE_RUNNING:
-        known = {row.id for row in rows}
-        for task in view.tasks.values():
-            if task.node == operation.node and task.state not in ENDED and task.id not in known:
-                row = _row(operation, view, task.id, "", "", "It came after the rehearsal.", planned=False)
-                if row.phase in LEFT_PHASES:
-                    rows.append(row)
-    return rows
+def _row_text(row: DrainRow) -> str:
+    return "\n".join((row.name, row.id, row.forecast, row.actual, row.phase, row.reason))
 
 
-def _row(
-    operation: types_pb2.Operation,
-    view: ClusterView,
-    task_id: str,
-    forecast: str,
-    actual: str,
-    reason: str,
-    *,
-    planned: bool = True,
-) -> DrainRow:
-    task = view.tasks.get(task_id)
-    name = task.name if task is not None and task.name else task_id
-    begun = operation.state not in (
-        types_pb2.OPERATION_STATE_SCHEDULED,
-        types_pb2.OPERATION_STATE_UNDONE,
-        types_pb2.OPERATION_STATE_REFUSED,
-    )
-    phase, where = _phase(task, operation.node) if task is not None else (UNKNOWN, "")
-    if actual:
-        phase, where = LANDED if phase in (UNKNOWN, WAITS, *LEFT_PHASES) else phase, actual
-    if not begun:
-        where = ""
-    return DrainRow(task_id, name, forecast, where, phase, reason, planned, task)
+class DrainBoard:
+    """The rows of one drain, kept up task by task."""
+
+    def __init__(self) -> None:
+        self.rows: Rows[DrainRow] = Rows(_row_text)
+        self.phases: Counter[str] = Counter()
+        self._operation = types_pb2.Operation()
+        self._planned: dict[str, tuple[str, str, str]] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def left(self) -> int:
+        """Tasks that are on the node still."""
+        return sum(self.phases[phase] for phase in LEFT_PHASES)
+
+    def load(self, operation: types_pb2.Operation, view: ClusterView) -> None:
+        """Take the whole operation, with the lists of its plan, and every task of it that is known."""
+        self._operation = operation
+        self._planned = {
+            move.task: (move.to or WAITS, move.actual, move.reason) for move in operation.drain.moves
+        } | {
+            item.task: ("dead letter" if item.dead_letter else "stuck", "", item.reason)
+            for item in operation.drain.stuck
+        }
+        for task_id in self._planned:
+            self._put(task_id, view.tasks.get(task_id))
+        self.follow(view.tasks.values())
+
+    def follow(self, tasks: Iterable[types_pb2.Task]) -> None:
+        """Take in tasks that may have changed; those that are neither planned nor on the node are passed over."""
+        for task in tasks:
+            if task.id in self._planned or task.id in self.rows or self._came_later(task):
+                self._put(task.id, task)
+
+    def _came_later(self, task: types_pb2.Task) -> bool:
+        there = task.node == self._operation.node and task.state not in ENDED
+        return there and self._operation.state == types_pb2.OPERATION_STATE_RUNNING
+
+    def _put(self, task_id: str, task: types_pb2.Task | None) -> None:
+        planned = task_id in self._planned
+        forecast, actual, reason = self._planned.get(task_id, ("", "", "It came after the rehearsal."))
+        phase, where = (UNKNOWN, "") if task is None else _phase(task, self._operation.node)
+        if actual:
+            phase, where = (phase if phase == OVER else LANDED), actual
+        if self._operation.state in _NOT_BEGUN:
+            where = ""
+        name = task.name if task is not None and task.name else task_id
+        row = DrainRow(task_id, name, forecast, where, phase, reason, planned, task)
+        known = self.rows.get(task_id)
+        if known == row:
+            return
+        if known is not None:
+            self.phases[known.phase] -= 1
+        self.phases[phase] += 1
+        self.rows.put(task_id, row)
 
 
 def _phase(task: types_pb2.Task, node: str) -> tuple[str, str]:
@@ -128,8 +154,3 @@ DRAIN: TableSpec[DrainRow] = TableSpec(
     ),
     empty="The node held no task.",
 )  # fmt: skip
-
-
-def row_text(row: DrainRow) -> str:
-    """What a filter looks at."""
-    return "\n".join((row.name, row.id, row.forecast, row.actual, row.phase, row.reason))

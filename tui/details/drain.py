@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
-from tui.columns.drain import HERE, LEFT_PHASES, DrainRow
+from tui.columns.drain import HERE, DrainBoard
 from tui.columns.nodes import role_of
 from tui.details.common import pair, sentence, title
 from tui.drains import DrainOptions, DrainPlan, Fate, blocker, effect, fates, window_ms
@@ -112,17 +110,17 @@ def _task_lines(task_id: str, fate: Span, reason: str, draw: Draw, width: int) -
 # How it goes.
 
 
-def headline(operation: types_pb2.Operation, rows: Sequence[DrainRow], draw: Draw, width: int) -> list[Cell]:
+def headline(operation: types_pb2.Operation, board: DrainBoard, draw: Draw, width: int) -> list[Cell]:
     """Two lines: which drain, and how far it is."""
     glyphs = draw.glyphs
     first: list[Span] = [(" ", "text"), *operation_state(operation, draw), ("  drain of ", "dim")]
     first += [*foreign(operation.node, "strong", glyphs), ("  ", "text"), *foreign(operation.id, "dim", glyphs)]
     if operation.drain.message:
         first += [("  ", "text"), *foreign(operation.drain.message, "warn", glyphs)]
-    return [tuple(first), _progress(operation, rows, draw, width)]
+    return [tuple(first), _progress(operation, board, draw, width)]
 
 
-def _progress(operation: types_pb2.Operation, rows: Sequence[DrainRow], draw: Draw, width: int) -> Cell:
+def _progress(operation: types_pb2.Operation, board: DrainBoard, draw: Draw, width: int) -> Cell:
     plan, now_us = operation.drain, draw.now_us
     eta = duration(plan.eta_ms * 1000)
     outcome = clean(operation.outcome, ascii_only=draw.glyphs.ascii_only)
@@ -134,14 +132,13 @@ def _progress(operation: types_pb2.Operation, rows: Sequence[DrainRow], draw: Dr
                     ("u", "key"), (" undoes it and nothing has moved.", "text"))  # fmt: skip
         return ((" About to begin.", "text"),)
     if state == types_pb2.OPERATION_STATE_RUNNING:
-        left = sum(row.phase in LEFT_PHASES for row in rows)
-        total = max(1, len(rows))
+        gone, total = len(board) - board.left(), len(board)
         spans: list[Span] = [
             (" ", "text"),
-            *bar(len(rows) - left, total, min(24, max(6, width // 6)), "ok", draw.glyphs),
+            *bar(gone, max(1, total), min(24, max(6, width // 6)), "ok", draw.glyphs),
         ]
-        spans.append((f" {len(rows) - left} of {len(rows)} left it", "text"))
-        staying = sum(row.phase == HERE for row in rows)
+        spans.append((f" {gone} of {total} left it", "text"))
+        staying = board.phases[HERE]
         if staying:
             spans.append((f", {staying} run there", "wait"))
         spans.append((f"   {age(now_us - operation.begun_at_us)} of about {eta}", "dim"))

@@ -9,12 +9,12 @@ from textual import on, work
 from textual.widget import Widget
 
 from cortex.v1 import types_pb2
-from tui.columns.drain import DRAIN, DrainRow, drain_rows, row_text
+from tui.columns.drain import DRAIN, DrainBoard
 from tui.details.drain import headline
 from tui.draw import foreign
 from tui.keymap import bindings
 from tui.messages import Opened, Pointed
-from tui.rows import Rows
+from tui.rows import Changes
 from tui.screens.base import ConsoleScreen
 from tui.source import SourceError
 from tui.widgets.lines import Lines
@@ -29,30 +29,40 @@ class DrainProgressScreen(ConsoleScreen):
         super().__init__()
         self.key = operation
         self._problem = ""
-        self._rows: Rows[DrainRow] = Rows(row_text)
-        self._shown: dict[str, DrainRow] = {}
+        self._board = DrainBoard()
+        self._changes: Changes[types_pb2.Task] | None = None
+        self._whole: types_pb2.Operation | None = None
+        self._asked_index = 0
 
     @property
     def operation(self) -> types_pb2.Operation | None:
-        return self.console.view.operations.get(self.key)
+        """As the stream tells it, without the lists of its plan; what ended long ago is only known whole."""
+        return self.console.view.operations.get(self.key) or self._whole
 
     def content(self) -> Iterable[Widget]:
         yield Lines(self.palette, id="headline", ellipsis=self.console.glyphs.ellipsis)
-        yield self.table(DRAIN, self._rows, id="rows")
+        yield self.table(DRAIN, self._board.rows, id="rows")
 
     def on_mount(self) -> None:
         self.query_one("#rows").focus()
+        self._changes = Changes(self.console.view.tasks)
         self.load()
+
+    def on_unmount(self) -> None:
+        if self._changes is not None:
+            self._changes.close()
 
     @work(group="load", exclusive=True)
     async def load(self) -> None:
-        """The operation as a whole; the stream keeps it up while it lives."""
+        """The operation as a whole; asked again whenever the stream has news of it."""
         try:
             reply = await self.console.source.get_operation(self.key)
         except SourceError as error:
             self._problem = f"{error.message} {error.remedy}".strip()
             return
-        self.console.view.put_operation(reply.operation)
+        self._whole = reply.operation
+        self._asked_index = max(self._asked_index, reply.operation.modified_index)
+        self._board.load(reply.operation, self.console.view)
         self.sync()
 
     def main_table(self) -> Table[Any]:
@@ -60,23 +70,19 @@ class DrainProgressScreen(ConsoleScreen):
 
     def sync_content(self) -> None:
         operation, lines = self.operation, self.query_one("#headline", Lines)
+        if self._changes is not None:
+            self._board.follow(self._changes.take())
         if operation is None:
             text, role = (self._problem, "warn") if self._problem else ("Looking for the drain.", "dim")
             lines.show((foreign(f" {text}", role, self.console.glyphs),))
         else:
-            rows = drain_rows(operation, self.console.view)
-            self._take(rows)
-            lines.show(headline(operation, rows, self.drawing(), self.size.width))
+            if self._whole is not None and operation.modified_index > max(
+                self._asked_index, self._whole.modified_index
+            ):
+                self._asked_index = operation.modified_index
+                self.load()
+            lines.show(headline(operation, self._board, self.drawing(), self.size.width))
         self.main_table().sync()
-
-    def _take(self, rows: list[DrainRow]) -> None:
-        now = {row.id: row for row in rows}
-        for key in [key for key in self._shown if key not in now]:
-            self._rows.remove(key)
-        for key, row in now.items():
-            if self._shown.get(key) != row:
-                self._rows.put(key, row)
-        self._shown = now
 
     @on(Pointed)
     def _pointed(self) -> None:
