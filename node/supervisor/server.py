@@ -14,6 +14,7 @@ from node.supervisor.capture import Capture
 from node.supervisor.channel import Channel
 from node.supervisor.family import Family
 from node.supervisor.folders import Folders
+from node.supervisor.guests import Guests
 from node.supervisor.inventory import inventory
 from node.supervisor.journal import Journal
 from node.supervisor.log import note
@@ -29,7 +30,6 @@ _TELL_US = 5_000
 _LONGEST_POLL_S = 1.0
 _IDLE_POLL_S = 60.0
 _MAX_FAILURES = 10
-_MAX_GUESTS = 8
 _QUIT_KILL_TIMEOUT_US = 5_000_000
 
 
@@ -46,12 +46,10 @@ class Supervisor:
         greeting: bytes,
     ) -> None:
         self._data = data
-        self._listener = listener
         self._journal = journal
-        self._greeting = greeting
         self._epoll = select.epoll()
         self._channel: Channel | None = None
-        self._guests: dict[int, Channel] = {}
+        self._guests = Guests(listener, self._epoll, greeting)
         self._waiting = Waiting()
         self._attempts: dict[str, Attempt] = {}
         self._by_pid: dict[int, Attempt] = {}
@@ -75,7 +73,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Serve until told to quit."""
-        self._epoll.register(self._listener.fileno(), select.EPOLLIN)
+        self._guests.listen()
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         while not (self._quitting and not self._attempts):
             events = self._epoll.poll(self._timeout_s())
@@ -112,10 +110,10 @@ class Supervisor:
             elif fd == self._wake_fd:
                 os.read(fd, 4096)
                 reap = True
-            elif fd == self._listener.fileno():
-                self._accept()
-            elif fd in self._guests:
-                self._receive(self._guests[fd])
+            elif self._guests.listens_on(fd):
+                self._guests.accept()
+            elif (guest := self._guests.get(fd)) is not None:
+                self._receive(guest)
         if reap:
             self._reap()
         if self._quit_signals > self._quitting:
@@ -155,29 +153,14 @@ class Supervisor:
     def _on_quit_signal(self, *_: object) -> None:
         self._quit_signals += 1
 
-    def _accept(self) -> None:
-        try:
-            sock, _ = self._listener.accept()
-        except OSError:
-            return
-        while len(self._guests) >= _MAX_GUESTS:
-            self._dismiss(next(iter(self._guests.values())))
-        channel = Channel(sock, self._epoll, self._greeting)
-        self._guests[channel.fd] = channel
-        channel.flush()
-
-    def _dismiss(self, channel: Channel) -> None:
-        self._guests = {fd: each for fd, each in self._guests.items() if each is not channel}
-        channel.close()
-
     def _receive(self, channel: Channel) -> None:
         attached = channel.attached
         messages = channel.receive()
         if not channel.is_open:
-            self._dismiss(channel)
+            self._guests.dismiss(channel)
         elif channel.attached and not attached:
             if self._channel is not None:
-                self._dismiss(self._channel)
+                self._guests.dismiss(self._channel)
             self._channel = channel
             known = inventory(self._waiting, self._attempts, self._journal.results, self._lost)
             channel.push(("inventory", known))
