@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 
 from tui.dag.collapse import Folds
 from tui.dag.graph import Graph, State
@@ -58,19 +59,51 @@ class CriticalPath:
 
 
 def critical_path(graph: Graph, remaining_s: RemainingS) -> CriticalPath:
-    """The longest way through what remains. It knows nothing of how many tasks can run at once."""
+    """The longest way through what remains, as if everything could run at once."""
+    rest, below = _remaining(graph, remaining_s)
+    here = max((number for number in graph.order if not graph.parents[number]), key=below.__getitem__, default=-1)
+    keys: list[str] = []
+    total = below[here] if here >= 0 else 0.0
+    while here >= 0:
+        if rest[here] > 0:
+            keys.append(graph.keys[here])
+        here = max(graph.children[here], key=below.__getitem__, default=-1)
+    return CriticalPath(tuple(keys), total)
+
+
+def finish_s(graph: Graph, remaining_s: RemainingS, running: Collection[str], at_once: int) -> float:
+    """Seconds until all is over if at most `at_once` tasks run at a time, what `running` names first.
+
+    Plays the schedule through: whenever there is room, what has most behind it begins. Never less than the critical
+    path.
+    """
+    rest, below = _remaining(graph, remaining_s)
+    missing = [sum(1 for parent in parents if below[parent] > 0) for parents in graph.parents]
+    room = max(1, at_once)
+    ready = [
+        (graph.keys[number] not in running, -below[number], number)
+        for number in graph.order
+        if below[number] > 0 and not missing[number]
+    ]
+    heapify(ready)
+    ends: list[tuple[float, int]] = []
+    now = 0.0
+    while ready or ends:
+        while ready and len(ends) < room:
+            number = heappop(ready)[2]
+            heappush(ends, (now + rest[number], number))
+        now, ended = heappop(ends)
+        for child in graph.children[ended]:
+            missing[child] -= 1
+            if not missing[child] and below[child] > 0:
+                heappush(ready, (graph.keys[child] not in running, -below[child], child))
+    return now
+
+
+def _remaining(graph: Graph, remaining_s: RemainingS) -> tuple[list[float], list[float]]:
+    """Of each node the seconds that it still takes, and those of the longest way from it on, itself included."""
     rest = [max(0.0, remaining_s(key)) for key in graph.keys]
     below = [0.0] * len(graph)
     for number in reversed(graph.order):
-        below[number] = rest[number] + max([below[one] for one in graph.children[number]], default=0.0)
-    here = max((number for number in graph.order if not graph.parents[number]), key=below.__getitem__, default=-1)
-    if here < 0:
-        return CriticalPath((), 0.0)
-    remaining = below[here]
-    keys: list[str] = []
-    while True:
-        if rest[here] > 0:
-            keys.append(graph.keys[here])
-        if not graph.children[here]:
-            return CriticalPath(tuple(keys), remaining)
-        here = max(graph.children[here], key=below.__getitem__)
+        below[number] = rest[number] + max([below[child] for child in graph.children[number]], default=0.0)
+    return rest, below
