@@ -299,11 +299,15 @@ def _resources(row: types_pb2.Resources) -> Document:
         "tx_bytes_per_s",
     )
     gpu = ("name", "uuid", "memory_total_bytes", "memory_used_bytes", "utilisation_percent", "gaming")
+    measured = ("temperature_celsius", "power_watts")
     return {
         "sampled_at": time(row.sampled_at_us),
         **{name: getattr(row, name) for name in plain},
         "link_bits_per_s": row.link_bits_per_s or None,
-        "gpus": [{name: getattr(item, name) for name in gpu} for item in row.gpus],
+        "gpus": [
+            {name: getattr(item, name) for name in gpu} | {name: getattr(item, name) or None for name in measured}
+            for item in row.gpus
+        ],
         "gaming": row.gaming,
         "interactive_owner": row.interactive_owner,
     }

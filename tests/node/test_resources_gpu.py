@@ -28,6 +28,8 @@ RTX = {
     "memory_total_bytes": str(24 * GIB),
     "memory_used_bytes": str(6 * GIB),
     "utilisation_percent": 42.0,
+    "temperature_celsius": 72.0,
+    "power_watts": 189.0,
 }
 T4 = {"name": "Fake-T4", "uuid": "GPU-b", "memory_total_bytes": str(16 * GIB)}
 

@@ -88,6 +88,8 @@ def _gpus(view: cluster_pb2.NodeView, number: int, busy: int, chance: random.Ran
             memory_total_bytes=48 * GIB,
             memory_used_bytes=int(48 * GIB * used / 110),
             utilisation_percent=used,
+            temperature_celsius=round(32 + used / 2),
+            power_watts=round(25 + 2.7 * used),
             uuid=f"GPU-{number:08x}-{card}",
         )
     return used

@@ -77,4 +77,9 @@ def read_gpu(number: int) -> types_pb2.Gpu:
         gpu.memory_used_bytes = memory.used
     with suppress(pynvml.NVMLError_NotSupported):
         gpu.utilisation_percent = pynvml.nvmlDeviceGetUtilizationRates(device).gpu
+    # A driver may be older than these functions.
+    with suppress(pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
+        gpu.temperature_celsius = pynvml.nvmlDeviceGetTemperature(device, pynvml.NVML_TEMPERATURE_GPU)
+    with suppress(pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
+        gpu.power_watts = pynvml.nvmlDeviceGetPowerUsage(device) / 1000
     return gpu

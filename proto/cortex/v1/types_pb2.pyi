@@ -2403,6 +2403,8 @@ class Gpu(_message.Message):
     UTILISATION_PERCENT_FIELD_NUMBER: _builtins.int
     GAMING_FIELD_NUMBER: _builtins.int
     UUID_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_CELSIUS_FIELD_NUMBER: _builtins.int
+    POWER_WATTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     memory_total_bytes: _builtins.int
     memory_used_bytes: _builtins.int
@@ -2410,6 +2412,10 @@ class Gpu(_message.Message):
     gaming: _builtins.bool
     """in use by a game"""
     uuid: _builtins.str
+    temperature_celsius: _builtins.float
+    """0 = not measured"""
+    power_watts: _builtins.float
+    """drawn now; 0 = not measured"""
     def __init__(
         self,
         *,
@@ -2419,10 +2425,12 @@ class Gpu(_message.Message):
         utilisation_percent: _builtins.float = ...,
         gaming: _builtins.bool = ...,
         uuid: _builtins.str = ...,
+        temperature_celsius: _builtins.float = ...,
+        power_watts: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gaming", b"gaming", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "utilisation_percent", b"utilisation_percent", "uuid", b"uuid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gaming", b"gaming", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "power_watts", b"power_watts", "temperature_celsius", b"temperature_celsius", "utilisation_percent", b"utilisation_percent", "uuid", b"uuid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
