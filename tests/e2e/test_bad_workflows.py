@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import Cluster
-from tests.e2e.test_bad_input import refused, total, until
+from tests.e2e.refusals import refused, until
+from tests.e2e.test_bad_input import total
 
 pytestmark = pytest.mark.e2e
 
