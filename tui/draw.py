@@ -233,11 +233,14 @@ def stacked(parts: Sequence[tuple[float, str]], total: float, width: int, glyphs
 
 
 def sparkline(values: Iterable[float | None], total: float, width: int, glyphs: Glyphs) -> str:
-    """The last `width` values from the right; a value that is not known is a gap, not a zero."""
+    """The last `width` values from the right; a value that is not known (None or NaN) is a gap, not a zero."""
     tail = list(values)[-width:] if width > 0 else []
     top = len(glyphs.sparks) - 1
     drawn = "".join(
-        " " if value is None else glyphs.sparks[min(top, max(0, int(value / total * top + 0.5)))] for value in tail
+        " "
+        if value is None or value != value
+        else glyphs.sparks[int(min(1.0, max(0.0, value / total)) * top + 0.5) if total > 0 else 0]
+        for value in tail
     )
     return " " * (width - len(drawn)) + drawn
 

@@ -74,6 +74,8 @@ def test_stacked_parts_fill_their_width(values: list[float], total: float, width
 def test_unknown_values_are_gaps() -> None:
     assert sparkline([0, None, 100, 50], 100, 6, UNICODE) == "  ▁ █▅"
     assert sparkline([None] * 9, 100, 4, UNICODE) == "    "
+    assert sparkline([float("nan"), float("inf"), -5, 0], 100, 4, UNICODE) == " █▁▁"
+    assert sparkline([5, None], 0, 2, UNICODE) == "▁ "
 
 
 def test_every_state_has_a_word_and_its_own_glyph() -> None:
