@@ -36,7 +36,7 @@ VIEWS = (
     ("2", "K"),
     ("1", "c"),
 )
-SGR_OR_MOVE = re.compile(r"\x1b\[[0-9;]*[mH]")
+SGR_OR_MOVE = re.compile(r"\x1b\[[\d;]*[mHG]")
 
 
 def hostile_source(text: str) -> FakeSource:
