@@ -21,6 +21,7 @@ OPENINGS: dict[str, tuple[str, ...]] = {
     "queue": ("2",),
     "workflows": ("3",),
     "dag": ("3", "enter"),
+    "layers": ("3", "enter", "m"),
     "letters": ("4",),
     "events": ("5",),
     "task": ("2", "enter"),
@@ -88,6 +89,7 @@ def test_every_action_of_the_table_exists() -> None:
     from tui.screens.why import WhyScreen
     from tui.screens.workflows import WorkflowsScreen
     from tui.widgets.choice import Choice
+    from tui.widgets.dag_canvas import DagCanvas
     from tui.widgets.dag_table import DagTable
     from tui.widgets.facts import Facts
     from tui.widgets.output import OutputPane
@@ -102,6 +104,7 @@ def test_every_action_of_the_table_exists() -> None:
         "workflows": [WorkflowsScreen],
         "dag": [DagScreen],
         "dag_rows": [DagTable],
+        "dag_layers": [DagCanvas],
         "letters": [LettersScreen],
         "events": [EventsScreen],
         "task": [TaskScreen],

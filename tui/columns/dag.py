@@ -14,6 +14,7 @@ from tui.dag_model import STATES, DagModel, DagRow
 from tui.dag_needs import RULES
 from tui.draw import EMPTY, TASK_WORDS, Cell, Glyphs, Span, age, count_of, foreign, span_of_time, task_state
 from tui.filter import Field
+from tui.text import clean
 from tui.waiting import wait_reason
 
 Task = types_pb2.Task
@@ -200,3 +201,15 @@ def dag_spec(model: DagModel, left: Callable[[int], int]) -> TableSpec[DagRow]:
 def rail_cells(model: DagModel, width: int) -> int:
     """Cells of `width` that lanes get."""
     return min(model.rail.width, max(1, width - LEAST_LABEL)) if model.rail is not None else 1
+
+
+def layer_labels(model: DagModel, glyphs: Glyphs) -> dict[str, str]:
+    """What stands beside each node in layers: it does not change with states."""
+    drawn = dag_glyphs(glyphs)
+    labels: dict[str, str] = {}
+    for key in model.view.graph.keys:
+        group = model.view.group(key)
+        name = f"{group.title(drawn)} {drawn.times}{len(group.tasks)}" if group is not None else key
+        mark = f" {glyphs.leader}" if key in model.critical else ""
+        labels[key] = clean(name, ascii_only=glyphs.ascii_only) + mark
+    return labels

@@ -21,6 +21,8 @@ WORKFLOW_WORDS: dict[int, tuple[str, str, str]] = {
 _RANK = 10**18
 """More than any time in microseconds."""
 MIN_BAR = 4
+FIGURES = 11
+"""Cells kept for the figures, so that bars end below each other."""
 
 
 def workflow_word(row: Workflow) -> str:
@@ -60,7 +62,7 @@ def progress(row: Workflow, width: int, glyphs: Glyphs) -> Cell:
     done = done_of(row)
     failed = f" {count_of(row.failures)}{glyphs.of('failed')}" if row.failures else ""
     figures: Cell = ((f"{count_of(done)}/{count_of(row.count)}", "text"), (failed, "bad"))
-    room = width - cell_width(figures) - 1
+    room = width - max(FIGURES, cell_width(figures)) - 1
     if room < MIN_BAR:
         return figures
     parts = ((float(done - min(done, row.failures)), "ok"), (float(row.failures), "bad"))

@@ -8,10 +8,10 @@ from textual import on, work
 from textual.widget import Widget
 
 from tui.columns.base import Draw
-from tui.columns.dag import dag_spec, left_edge
+from tui.columns.dag import dag_glyphs, dag_spec, layer_labels, left_edge
 from tui.dag import walk
 from tui.dag.graph import Graph
-from tui.dag.layered import too_large
+from tui.dag.layered import Layered, too_large
 from tui.dag_estimate import Finish, finish
 from tui.dag_model import DagModel, DagRow, Mode, resume_key
 from tui.details.dag import dag_headline, dag_panel
@@ -20,6 +20,7 @@ from tui.keymap import bindings
 from tui.messages import Opened, Pointed
 from tui.screens.base import ConsoleScreen
 from tui.source import SourceError
+from tui.widgets.dag_canvas import DagCanvas, Picture, Spot
 from tui.widgets.dag_table import DagTable
 from tui.widgets.lines import Lines
 from tui.workflow_members import Members
@@ -53,10 +54,12 @@ class DagScreen(ConsoleScreen):
         yield Lines(self.palette, id="headline", ellipsis=ellipsis)
         spec = dag_spec(self.model, self._first_cell)
         yield DagTable(spec, self.model.rows, self.drawing, self.palette, self._as_list, id="rows")
+        yield DagCanvas(self.drawing, self.palette, id="layers")
         yield Lines(self.palette, id="panel", ellipsis=ellipsis)
 
     def on_mount(self) -> None:
-        self.main_table().focus()
+        self._canvas.display = False
+        self._table.focus()
         self._snapshot = self.console.view.snapshots
         self.load()
 
@@ -76,30 +79,49 @@ class DagScreen(ConsoleScreen):
         if self._members is not None:
             self._members.load(reply)
 
-    def main_table(self) -> DagTable[DagRow]:
+    @property
+    def _table(self) -> DagTable[DagRow]:
         return self.query_one("#rows", DagTable)
 
     @property
+    def _canvas(self) -> DagCanvas:
+        return self.query_one("#layers", DagCanvas)
+
+    @property
+    def _layered(self) -> bool:
+        return self.model.mode is Mode.LAYERED
+
+    def main_table(self) -> DagTable[DagRow] | None:
+        return None if self._layered else self._table
+
+    @property
+    def _key(self) -> str:
+        """Key of the row under the cursor; empty when there is none."""
+        return self._canvas.cursor_key if self._layered else self._table.cursor_key
+
+    @property
     def _row(self) -> DagRow | None:
-        return self.main_table().cursor_row
+        return self.model.rows.get(self._key)
 
     def sync_content(self) -> None:
         if self._snapshot != self.console.view.snapshots:
             # What changed between two streams may have passed unseen.
             self._snapshot = self.console.view.snapshots
             self.load()
-        model, table = self.model, self.main_table()
-        model.sync()
-        if self._wanted and len(model.keys):
+        model = self.model
+        if model.sync():
+            self._arranged(self._key, lambda: None)
+        if self._wanted and model.keys:
             wanted = [model.keys[task.member] for task in model.members.tasks.values() if task.id == self._wanted]
             self._wanted = ""
             if wanted:
-                model.reveal(wanted[0])
-                table.listing.update()
-                table.point_at(wanted[0])
+                self._go_to(wanted[0])
         self._estimate()
-        self._scroll_lanes()
-        table.sync()
+        if self._layered:
+            self._canvas.sync()
+        else:
+            self._scroll_lanes()
+            self._table.sync()
         self._sync_lines()
 
     def _sync_lines(self) -> None:
@@ -122,12 +144,14 @@ class DagScreen(ConsoleScreen):
         draw = self.drawing()
         if self._finish is None or version == self.model.version or draw.now_s - at_s < ESTIMATE_EVERY_S:
             return
+        before = self._finish.keys
         self._judge(draw)
+        if self._finish.keys != before:
+            self._arranged(self._key, lambda: None)
 
     def _judge(self, draw: Draw) -> None:
         self._finish = finish(self.model, draw.now_us)
         self._estimated = (self.model.version, draw.now_s)
-        self._mark_critical()
 
     def _mark_critical(self) -> None:
         keys = self._finish.keys if self._finish is not None else ()
@@ -139,7 +163,7 @@ class DagScreen(ConsoleScreen):
 
     def _scroll_lanes(self) -> None:
         """Keep the lane of the cursor's row in sight."""
-        table = self.main_table()
+        table = self._table
         left = left_edge(self.model, table.cursor_key, self._left, self._lanes_width)
         if left != self._left:
             self._left = left
@@ -147,28 +171,62 @@ class DagScreen(ConsoleScreen):
 
     def _as_list(self, plain: bool) -> None:
         """What is filtered or sorted is every task; the cursor stays on its task."""
-        table = self.main_table()
-        self._arranged(table.cursor_key, lambda: self.model.show(self.model.mode, flat=plain))
+        self._arranged(self._key, lambda: self.model.show(self.model.mode, flat=plain))
 
     def _arranged(self, key: str, change: Callable[[], bool | None]) -> bool:
         """Change what is folded or how it is drawn, with the cursor on the row that shows `key` then."""
-        table = self.main_table()
         if change() is False:
             return False
         self._mark_critical()
-        table.listing.update()
-        if shown := self.model.shown_as(key):
+        shown = self.model.shown_as(key)
+        if self._layered and (large := too_large(self.model.view.graph)):
+            self.console.say(large, "warn")
+            self._show_mode(Mode.RAIL)
+        elif self._layered:
+            self._canvas.show(self._picture(), shown)
+        else:
+            table = self._table
+            table.listing.update()
             table.point_at(shown)
-        self._scroll_lanes()
-        table.redraw()
+            self._scroll_lanes()
+            table.redraw()
         self._sync_lines()
         return True
 
+    def _picture(self) -> Picture:
+        glyphs, tally = self.console.glyphs, self.model.tally
+        drawn = dag_glyphs(glyphs)
+        layered = Layered(self.model.view.graph, layer_labels(self.model, glyphs))
+        spots = {
+            key: Spot(key, place.layer, place.x, place.y, place.width) for key, place in layered.places.items()
+        }
+
+        def line(y: int, left: int, width: int) -> Cell:
+            return layered.cell(y, tally.state, drawn, left=left, width=width)
+
+        return Picture(layered.width, layered.height, spots, line)
+
+    def _show_mode(self, mode: Mode) -> None:
+        key, table, canvas = self._key, self._table, self._canvas
+        layered = mode is Mode.LAYERED
+        canvas.display, table.display = layered, not layered
+        (canvas if layered else table).focus()
+        self._arranged(key, lambda: self.model.show(mode, flat=not layered and table.plain))
+        self.sync_chrome()
+
+    def _point_at(self, key: str) -> bool:
+        return self._canvas.point_at(key) if self._layered else self._table.point_at(key)
+
     def _go_to(self, key: str) -> None:
         """Put the cursor on a task, out of its fold if it is in one."""
-        self._arranged(key, lambda: self.model.reveal(key))
-        if not self.main_table().point_at(key):
+        self._arranged(self._key, lambda: self.model.reveal(key))
+        if not self._point_at(key):
             self.console.say("The filter hides it; esc clears the filter.", "warn")
+
+    def open_filter(self) -> None:
+        if self._layered:
+            self._show_mode(Mode.RAIL)
+        super().open_filter()
 
     @on(Pointed)
     def _pointed(self) -> None:
@@ -190,11 +248,13 @@ class DagScreen(ConsoleScreen):
         row = self._row
         if row is None:
             return
-        key = way(self.model.view.graph, self.model.shown, row.key)
+        spots = self._canvas.picture.spots
+        shown = sorted(spots, key=lambda name: spots[name].y) if self._layered else self.model.shown
+        key = way(self.model.view.graph, shown, row.key)
         if key == row.key:
             self.console.say(end, "dim")
-        else:
-            self._go_to(key)
+        elif not self._point_at(key):
+            self.console.say("The filter hides it; esc clears the filter.", "warn")
 
     def action_parent(self) -> None:
         self._along(walk.parent, "It depends on nothing.")
@@ -202,31 +262,30 @@ class DagScreen(ConsoleScreen):
     def action_child(self) -> None:
         self._along(walk.child, "Nothing depends on it.")
 
+    def _fold(self, change: Callable[[str], bool], otherwise: str) -> None:
+        key = self._key
+        if self.model.listed:
+            self.console.say("A list folds nothing: esc clears the filter, m goes to the rail.", "dim")
+        elif key and not self._arranged(key, lambda: change(key)):
+            self.console.say(otherwise, "dim")
+
     def action_open_fold(self) -> None:
-        row = self._row
-        if row is not None and not self._arranged(row.key, lambda: self.model.open_fold(row.key)):
-            self.console.say("Nothing is folded into this row.", "dim")
+        self._fold(self.model.open_fold, "Nothing is folded into this row.")
 
     def action_close_fold(self) -> None:
-        row = self._row
-        if row is not None and not self._arranged(row.key, lambda: self.model.close_fold(row.key)):
-            self.console.say("There is nothing around this row to fold it into.", "dim")
+        self._fold(self.model.close_fold, "There is nothing around this row to fold it into.")
 
     def action_fold_all(self) -> None:
-        row = self._row
-        if row is not None and not self._arranged(row.key, self.model.fold_all):
-            self.console.say("There is nothing to fold in this workflow.", "dim")
+        self._fold(lambda _key: self.model.fold_all(), "There is nothing to fold in this workflow.")
 
     def action_mode(self) -> None:
         """Rail, layered, list; what is too large for layers goes past them."""
-        row, model = self._row, self.model
         modes = list(Mode)
-        mode = modes[(modes.index(model.mode) + 1) % len(modes)]
-        if mode is Mode.LAYERED:
-            self.console.say(too_large(model.view.graph) or "Layers.", "dim")
+        mode = modes[(modes.index(self.model.mode) + 1) % len(modes)]
+        if mode is Mode.LAYERED and (large := too_large(self.model.view.graph)):
+            self.console.say(large, "warn")
             mode = Mode.LIST
-        if row is not None:
-            self._arranged(row.key, lambda: model.show(mode, flat=self.main_table().plain))
+        self._show_mode(mode)
 
     def action_next_failed(self) -> None:
         row = self._row
@@ -242,15 +301,13 @@ class DagScreen(ConsoleScreen):
             self._judge(self.drawing())
         else:
             self._finish = None
-            self._mark_critical()
-        self.main_table().redraw()
-        self._sync_lines()
+        self._arranged(self._key, lambda: None)
 
     def action_rerun(self) -> None:
-        row, table = self._row, self.main_table()
+        row = self._row
         if row is None:
             return
-        if len(table.marks) > 1:
+        if not self._layered and len(self._table.marks) > 1:
             self.console.say("It runs again from one task on: U unmarks all, then r.", "warn")
         elif key := resume_key(self.model, row.key):
             self.console.actions.resume_workflows([self.key], key)
@@ -259,7 +316,7 @@ class DagScreen(ConsoleScreen):
 
     def action_cancel(self) -> None:
         model = self.model
-        shown = self.main_table().chosen()
+        shown = [self._key] if self._layered and self._key else self._table.chosen()
         ids = [model.task(task).id for key in shown for task in model.view.tasks(key)]
         self.console.actions.cancel(ids)
 

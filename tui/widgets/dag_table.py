@@ -44,9 +44,13 @@ class DagTable(Table[R], inherit_bindings=False):
     def apply_filter(self, source: str) -> None:
         key = self.cursor_key
         self.spec.parse(source, self._rows)
-        self._as_list(bool(source.strip()) or self.sorted)
+        plain = bool(source.strip()) or self.sorted
+        if plain:
+            self._as_list(plain)
         super().apply_filter(source)
         self.point_at(key)
+        if not plain:
+            self._as_list(plain)
 
     def sort_by(self, column: Column[R], descending: bool) -> None:
         self._as_list(bool(self.filter_text) or descending or column.id != self.spec.sort)
