@@ -27,7 +27,7 @@ from node.consensus.port import (
 )
 from node.core import machine, reads
 from node.core.faults import Code, Fault, no_leader, outcome_unknown
-from node.core.model import Change, Key, Row, Table, weigh
+from node.core.model import Change, Key, Row, Table
 from node.core.state import ClusterState
 from node.digests import Digests
 from node.env import Env
@@ -325,7 +325,7 @@ class Replica:
         for committed, entry in zip(entries, parsed, strict=True):
             machine.check_level(entry)
             outcome = machine.apply(self.state, cold, entry, committed.index, committed.term)
-            self.state.commit(outcome, committed.index, committed.term, entry.at_us)
+            weight = self.state.commit(outcome, committed.index, committed.term, entry.at_us)
             self.time.applied(entry.at_us)
             for table, row_id, _, new in outcome.changes if cold else ():
                 key = Key(table, row_id)
@@ -334,7 +334,6 @@ class Replica:
             self.state.adopt(reads.adopted(outcome.changes, cold))
             if self._digests.wanted(committed.index):
                 self._digests.keep(committed.index, self.state.digest_bytes())
-            weight = weigh(outcome.changes)
             self.feed.publish(Batch(committed.index, entry.at_us, outcome.changes), weight)
             self.saver.add(
                 outcome.changes, committed.index, committed.term, self.state.at_us, self.state.digest, weight

@@ -63,6 +63,9 @@ class Table(StrEnum):
     OPERATIONS = "operations"
     DOUBLE_RUNS = "double_runs"
 
+    # Enum's own is Python, and every key of a row is hashed.
+    __hash__ = str.__hash__
+
 
 class Key(NamedTuple):
     table: Table
@@ -143,7 +146,12 @@ def row_digest(table: Table, key: str, row: Row) -> int:
 
 def hash_row(table: bytes, key: str, row: Row) -> int:
     """As row_digest(), for a table whose name is encoded already."""
-    data = table + b"\0" + key.encode() + b"\0" + row.SerializeToString()
+    return hash_data(table, key, row.SerializeToString())
+
+
+def hash_data(table: bytes, key: str, data: bytes) -> int:
+    """As hash_row(), of a row that is serialised already."""
+    data = b"%b\0%b\0%b" % (table, key.encode(), data)
     return int.from_bytes(blake2b(data, digest_size=DIGEST_BYTES).digest(), "big")
 
 

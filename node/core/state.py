@@ -26,6 +26,7 @@ from node.core.model import (
     Outcome,
     Row,
     Table,
+    hash_data,
     hash_row,
     member_id,
     row_digest,
@@ -46,15 +47,12 @@ class NodeUse:
         return NodeUse(dict(self.counts), self.cpu_millis, self.memory_bytes, self.gpus)
 
     def add(self, spec: types_pb2.TaskSpec, sign: int) -> None:
-        count = self.counts.get(spec.type, 0) + sign
-        if count:
-            self.counts[spec.type] = count
-        else:
-            self.counts.pop(spec.type, None)
+        _add(self.counts, spec.type, sign)
         if spec.HasField("requests"):
-            self.cpu_millis += sign * spec.requests.cpu_millis
-            self.memory_bytes += sign * spec.requests.memory_bytes
-            self.gpus += sign * spec.requests.gpus
+            requests = spec.requests
+            self.cpu_millis += sign * requests.cpu_millis
+            self.memory_bytes += sign * requests.memory_bytes
+            self.gpus += sign * requests.gpus
 
 
 @dataclass(slots=True)
@@ -120,9 +118,10 @@ class ClusterState:
             self._add_dag(workflow)
         self.index, self.term, self.at_us, self.digest = index, term, at_us, digest
 
-    def commit(self, outcome: Outcome, index: int, term: int, at_us: int) -> None:
-        """Step to `index`. What has ended stays until evict()."""
+    def commit(self, outcome: Outcome, index: int, term: int, at_us: int) -> int:
+        """Step to `index`; what the changes weigh together. What has ended stays until evict()."""
         digest = self.digest
+        weight = len(outcome.changes)
         grown: list[Workflow] = []
         tasks, events = Table.TASKS, Table.EVENTS
         for change in outcome.changes:
@@ -131,12 +130,16 @@ class ClusterState:
                 digest += hash_row(b"events", key, new)
                 continue
             if table is tasks:
-                digest += self._commit_task(key, old, new)
+                difference, size = self._commit_task(key, old, new)
+                digest += difference
+                weight += size >> 10
                 continue
             if old is not None:
                 digest -= row_digest(table, key, old)
             if new is not None:
-                digest += row_digest(table, key, new)
+                data = new.SerializeToString()
+                digest += hash_data(table.encode(), key, data)
+                weight += len(data) >> 10 if table is not events else 0
             if table is Table.NODES:
                 _swap(self.nodes, key, new if isinstance(new, Node) else None)
             elif table is Table.SETTINGS:
@@ -155,6 +158,7 @@ class ClusterState:
             self._add_dag(workflow)
         self.digest = digest & DIGEST_MASK
         self.index, self.term, self.at_us = index, term, max(self.at_us, at_us)
+        return weight
 
     def adopt(self, tasks: Iterable[Task]) -> None:
         """Take ended members of a workflow that lives again back into memory, as the store has them."""
@@ -202,8 +206,8 @@ class ClusterState:
         self._put_task(task_id, task, None)
         self._task_digests.pop(task_id, None)
 
-    def _commit_task(self, key: str, old: Row | None, new: Row | None) -> int:
-        """Swap a task in, or out; the difference that this makes to the digest."""
+    def _commit_task(self, key: str, old: Row | None, new: Row | None) -> tuple[int, int]:
+        """Swap a task in, or out; the difference that this makes to the digest, and the new one's size in bytes."""
         difference = 0
         known = self._task_digests.pop(key, None)
         if known is not None:
@@ -211,15 +215,16 @@ class ClusterState:
         elif old is not None:
             difference -= hash_row(b"tasks", key, old)
         if isinstance(new, Task):
-            self._task_digests[key] = digest = hash_row(b"tasks", key, new)
+            data = new.SerializeToString()
+            self._task_digests[key] = digest = hash_data(b"tasks", key, data)
             self._put_task(key, self.tasks.get(key), new)
             if new.workflow_id:
                 dag = self.dags.get(new.workflow_id)
                 if dag is not None:
                     dag.step(new.member, new.state in ENDED)
-            return difference + digest
+            return difference + digest, len(data)
         self._put_task(key, self.tasks.get(key), None)
-        return difference
+        return difference, 0
 
     def _put_task(self, key: str, old: Task | None, new: Task | None) -> None:
         was = old.state if old is not None else None
@@ -245,25 +250,32 @@ class ClusterState:
             self._enter_node(new)
 
     def _enter_node(self, task: Task) -> None:
-        self.by_node.setdefault(task.node, set()).add(task.id)
-        self.use.setdefault(task.node, NodeUse()).add(task.spec, 1)
-        for lock in task.spec.locks:
-            self.locks[lock] = task.id
-        if task.spec.limit_count:
-            _add(self.limit_use, task.spec.limit_key, 1)
+        node, spec = task.node, task.spec
+        ids = self.by_node.get(node)
+        if ids is None:
+            ids, self.use[node] = self.by_node.setdefault(node, set()), NodeUse()
+        ids.add(task.id)
+        self.use[node].add(spec, 1)
+        if locks := spec.locks:
+            for lock in locks:
+                self.locks[lock] = task.id
+        if spec.limit_count:
+            _add(self.limit_use, spec.limit_key, 1)
 
     def _leave_node(self, task: Task) -> None:
-        ids = self.by_node[task.node]
+        node, spec = task.node, task.spec
+        ids = self.by_node[node]
         ids.discard(task.id)
-        self.use[task.node].add(task.spec, -1)
+        self.use[node].add(spec, -1)
         if not ids:
-            del self.by_node[task.node]
-            del self.use[task.node]
-        for lock in task.spec.locks:
-            if self.locks.get(lock) == task.id:
-                del self.locks[lock]
-        if task.spec.limit_count:
-            _add(self.limit_use, task.spec.limit_key, -1)
+            del self.by_node[node]
+            del self.use[node]
+        if locks := spec.locks:
+            for lock in locks:
+                if self.locks.get(lock) == task.id:
+                    del self.locks[lock]
+        if spec.limit_count:
+            _add(self.limit_use, spec.limit_key, -1)
 
     def live_count(self) -> int:
         """Tasks that have not ended: what max_queue_depth is compared with."""

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from cortex.v1.log_pb2 import Command, TaskAssign, TaskDeadLetter
+from cortex.v1 import types_pb2
+from cortex.v1.log_pb2 import Command, TaskDeadLetter
 from cortex.v1.types_pb2 import Cause, Task, TaskState
 from node.core.faults import Fault
 from node.core.model import ON_NODE, Change, Table, queue_deadline_us
@@ -121,11 +122,7 @@ class Placement:
         planned = self._planner.plan(self._replica.state, now_us)
         late = {task.id for task in timeouts}
         commands = [_dead_letter(task) for task in timeouts]
-        commands += [
-            Command(task_assign=TaskAssign(id=task_id, placement=placement))
-            for task_id, placement in planned
-            if task_id not in late
-        ]
+        commands += [_assign(task_id, placement) for task_id, placement in planned if task_id not in late]
         if commands and not await self._propose(commands):
             # The log took nothing, but what is to go from its node needs no log.
             self._recaller.recall()
@@ -201,6 +198,15 @@ class Placement:
         deadline_us = self._deadlines[0][0] if self._deadlines else None
         soonest_us = _soonest(due_us, deadline_us)
         return None if soonest_us is None else max(1000, soonest_us - now_us)
+
+
+def _assign(task_id: str, placement: types_pb2.Placement) -> Command:
+    """In place: a message made apart would be copied."""
+    command = Command()
+    assign = command.task_assign
+    assign.id = task_id
+    assign.placement.CopyFrom(placement)
+    return command
 
 
 def _dead_letter(task: Task) -> Command:

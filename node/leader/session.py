@@ -54,7 +54,7 @@ class Session:
         full = len(tail.assignments.assignments) >= _MESSAGE_ITEMS or self._tail_bytes + size > _MESSAGE_BYTES
         if full:
             tail = self._new_tail("assignments")
-        tail.assignments.assignments.append(assignment(task, lease_ms))
+        _fill(tail.assignments.assignments.add(), task, lease_ms)
         self._tail_bytes += size
 
     def stop(self, task: Task, cause: Cause.ValueType) -> None:
@@ -102,21 +102,29 @@ class Session:
 
 def assignment(task: Task, lease_ms: int) -> Assignment:
     """What the worker needs to run `task` under its current fence."""
-    hold = task.spec.on_lost == _HOLD
-    return Assignment(
-        task=task.id,
-        name=task.name,
-        fence=task.fence,
-        attempt=task.attempt,
-        run=task.run,
-        priority=task.priority,
-        spec=task.spec,
-        created_at_us=task.created_at_us,
-        workflow_id=task.workflow_id,
-        task_key=task.task_key,
-        lease_ms=0 if hold else lease_ms_of(task, lease_ms),
-        start_before_ms=lease_ms if hold else 0,
-    )
+    made = Assignment()
+    _fill(made, task, lease_ms)
+    return made
+
+
+def _fill(made: Assignment, task: Task, lease_ms: int) -> None:
+    """In place: a message made apart would be copied."""
+    made.task = task.id
+    made.name = task.name
+    made.fence = task.fence
+    made.attempt = task.attempt
+    made.run = task.run
+    made.priority = task.priority
+    spec = task.spec
+    made.spec.CopyFrom(spec)
+    made.created_at_us = task.created_at_us
+    if task.workflow_id:
+        made.workflow_id = task.workflow_id
+        made.task_key = task.task_key
+    if spec.on_lost == _HOLD:
+        made.start_before_ms = lease_ms
+    else:
+        made.lease_ms = lease_ms_of(task, lease_ms)
 
 
 def lease_ms_of(task: Task, lease_ms: int) -> int:
@@ -124,11 +132,13 @@ def lease_ms_of(task: Task, lease_ms: int) -> int:
 
     One that was lowered since the submission leaves time to end the command in order; the worker counts so, too.
     """
-    if task.spec.on_lost == _WAIT:
-        lease_ms = task.spec.wait_ms or lease_ms
-    if task.spec.on_lost == _HOLD:
+    spec = task.spec
+    on_lost = spec.on_lost
+    if on_lost == _WAIT:
+        lease_ms = spec.wait_ms or lease_ms
+    if on_lost == _HOLD:
         return lease_ms
-    return max(lease_ms, 3 * task.spec.kill_timeout_ms)
+    return max(lease_ms, 3 * spec.kill_timeout_ms)
 
 
 def stop_if_asked(session: Session, task: Task) -> None:

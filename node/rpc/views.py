@@ -16,7 +16,9 @@ _FRAME_BYTES = 1024 * 1024
 def row_change(row: Row) -> types_pb2.Change:
     """A row as a change that puts it."""
     if isinstance(row, types_pb2.Task):
-        return types_pb2.Change(task=without_output(row))
+        change = types_pb2.Change()
+        change.task.CopyFrom(without_output(row))
+        return change
     if isinstance(row, types_pb2.Node):
         return types_pb2.Change(node=row)
     if isinstance(row, types_pb2.Event):

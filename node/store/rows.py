@@ -60,6 +60,9 @@ class Codec(Protocol):
         """Id of a row, as its Change names it."""
 
 
+_PLAIN = (int, float, str, bytes)
+
+
 class _Extra:
     """Fields of a message that have no column: kept as one message, so that a new field is never lost."""
 
@@ -75,9 +78,20 @@ class _Extra:
         present = [name for name in self._present if row.HasField(name)]
         if not present and not any(values):
             return None
-        rest = {name: value for name, value in zip(self._plain, values, strict=True) if value}
-        rest.update((name, getattr(row, name)) for name in present)
-        return self._kind(**rest).SerializeToString(deterministic=True)
+        made = self._kind()
+        for name, value in zip(self._plain, values, strict=True):
+            if value:
+                if isinstance(value, _PLAIN):
+                    setattr(made, name, value)
+                else:
+                    getattr(made, name).extend(value)
+        for name in present:
+            value = getattr(row, name)
+            if isinstance(value, _PLAIN):
+                setattr(made, name, value)
+            else:
+                getattr(made, name).CopyFrom(value)
+        return made.SerializeToString(deterministic=True)
 
 
 _SPEC = Task.SPEC_FIELD_NUMBER
@@ -148,6 +162,9 @@ _TASK_REST = (
 )
 
 
+_NO_SPEC: Values = (0, None, None, None)
+
+
 class TaskCodec:
     table = "te_tasks"
     columns = (*_TASK_SCALARS, *_TASK_REST)
@@ -160,23 +177,16 @@ class TaskCodec:
         self._fields = tuple(scalars.values())
         self._scalars = attrgetter(*self._fields)
         self._extra = _Extra(Task, (*self._fields, "unstartable_nodes", "placement", "spec", "result"))
+        # One pair, set at once: writer and readers may use it from their threads.
+        self._last: tuple[bytes | None, Values] = (None, _NO_SPEC)
 
     def encode(self, row: Task) -> Values:
-        spec = constraints = retry = None
-        if row.HasField("spec"):
-            rest = TaskSpec()
-            rest.CopyFrom(row.spec)
-            if rest.HasField("constraints"):
-                constraints = rest.constraints.SerializeToString(deterministic=True)
-                rest.ClearField("constraints")
-            if rest.HasField("retry"):
-                retry = rest.retry.SerializeToString(deterministic=True)
-                rest.ClearField("retry")
-            spec = rest.SerializeToString(deterministic=True)
+        kind, constraints, retry, spec = self._spec_values(row) if row.HasField("spec") else _NO_SPEC
+        unstartable = row.unstartable_nodes
         return (
             *self._scalars(row),
-            row.spec.type,
-            json.dumps(list(row.unstartable_nodes)) if row.unstartable_nodes else None,
+            kind,
+            json.dumps(list(unstartable)) if unstartable else None,
             row.placement.SerializeToString(deterministic=True) if row.HasField("placement") else None,
             constraints,
             retry,
@@ -184,6 +194,24 @@ class TaskCodec:
             self._extra.pack(row),
             row.result.SerializeToString(deterministic=True) if row.HasField("result") else None,
         )
+
+    def _spec_values(self, row: Task) -> Values:
+        """What a spec becomes. Tasks of a batch follow each other and often ask for the same."""
+        whole = row.spec.SerializeToString(deterministic=True)
+        known = self._last
+        if known[0] == whole:
+            return known[1]
+        constraints = retry = None
+        rest = TaskSpec.FromString(whole)
+        if rest.HasField("constraints"):
+            constraints = rest.constraints.SerializeToString(deterministic=True)
+            rest.ClearField("constraints")
+        if rest.HasField("retry"):
+            retry = rest.retry.SerializeToString(deterministic=True)
+            rest.ClearField("retry")
+        values = (rest.type, constraints, retry, rest.SerializeToString(deterministic=True))
+        self._last = (whole, values)
+        return values
 
     def decode(self, values: Sequence[Any]) -> Task:
         count = len(self._fields)

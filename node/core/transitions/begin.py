@@ -201,11 +201,13 @@ def assign(draft: Draft, task: Task, command: TaskAssign) -> Refusal | None:
         return Refusal(Code.WRONG_STATE, "An entry assigns a task once: its index is the fence.")
     if task.scheduled_after_us > draft.now_us:
         return Refusal(Code.WRONG_STATE, f"It is not due for {task.scheduled_after_us - draft.now_us} µs.")
-    node_id = command.placement.node
+    placement = command.placement
+    node_id = placement.node
     node = draft.node(node_id)
     if node is None:
         return Refusal(Code.NOT_FOUND, f"There is no node {node_id[:64]}.")
-    obstacle = _node_obstacle(draft, task.spec, node) or _shared_obstacle(draft, task.spec)
+    spec = task.spec
+    obstacle = _node_obstacle(draft, spec, node) or _shared_obstacle(draft, spec)
     if obstacle is not None:
         return Refusal(Code.WRONG_STATE, obstacle)
     new = draft.edit(task)
@@ -217,10 +219,10 @@ def assign(draft: Draft, task: Task, command: TaskAssign) -> Refusal | None:
     new.scheduled_after_us = 0
     new.escalated_at_us = 0
     new.dispatches = task.dispatches + 1
-    new.placement.CopyFrom(command.placement)
+    new.placement.CopyFrom(placement)
     draft.assigned.add(task.id)
     draft.put(task, new)
-    draft.event(types_pb2.EVENT_TYPE_ASSIGNED, new, command.placement.reason)
+    draft.event(types_pb2.EVENT_TYPE_ASSIGNED, new, placement.reason)
     return None
 
 
@@ -249,10 +251,11 @@ def _node_obstacle(draft: Draft, spec: TaskSpec, node: Node) -> str | None:
 
 
 def _shared_obstacle(draft: Draft, spec: TaskSpec) -> str | None:
-    for lock in spec.locks:
-        holder = draft.lock_holder(lock)
-        if holder is not None:
-            return f"Lock {lock} is held by task {holder}."
+    if locks := spec.locks:
+        for lock in locks:
+            holder = draft.lock_holder(lock)
+            if holder is not None:
+                return f"Lock {lock} is held by task {holder}."
     if spec.limit_count and draft.limit_use(spec.limit_key) >= spec.limit_count:
         return f"{spec.limit_count} tasks of limit key {spec.limit_key} run already."
     return None
