@@ -36,6 +36,14 @@ def test_reads_back(part: int) -> None:
             assert edges_read(rail, rows, signs) == set(graph.edges()), f"seed {seed}:\n" + "\n".join(rows)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_large_ones_read_back(seed: int) -> None:
+    graph = random_graph(Random(f"large {seed}"), most=300)
+    rail = Rail(graph)
+    for glyphs, signs in SETS:
+        assert edges_read(rail, rows_of(rail, glyphs), signs) == set(graph.edges())
+
+
 def test_states_do_not_hide_lines() -> None:
     """With the glyphs of states for nodes, and a group among them, the same edges are read."""
     for seed in range(300):
