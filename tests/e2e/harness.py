@@ -179,14 +179,18 @@ class Cluster:
 
     def cortex(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[bytes]:
         """The real command line against this cluster."""
-        addresses = ",".join(node.address for node in self.nodes.values())
         return subprocess.run(
             [sys.executable, "-m", "tui.cli", *arguments],
             capture_output=True,
             timeout=timeout_s,
             check=False,
-            env={**self._environ(), "CORTEX_CLUSTER": addresses, "CORTEX_SECRET_FILE": str(self.secret)},
+            env=self.console_environ(),
         )
+
+    def console_environ(self) -> dict[str, str]:
+        """The environment in which `cortex` speaks to this cluster."""
+        addresses = ",".join(node.address for node in self.nodes.values())
+        return {**self._environ(), "CORTEX_CLUSTER": addresses, "CORTEX_SECRET_FILE": str(self.secret)}
 
     def logs(self) -> str:
         """The end of every daemon's log, for a failed assertion."""

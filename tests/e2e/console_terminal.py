@@ -1,0 +1,73 @@
+"""The real console on a pseudo terminal: keys go in, and what a terminal emulator shows comes out."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Mapping
+
+import pyte
+
+DEADLINE_S = 60.0
+
+
+class ConsoleTerminal:
+    """`cortex console` in an emulated terminal of that size."""
+
+    def __init__(self, environ: Mapping[str, str], size: tuple[int, int] = (120, 40)) -> None:
+        self._screen = pyte.Screen(*size)
+        self._stream = pyte.ByteStream(self._screen)
+        self._master, self._slave = pty.openpty()
+        termios.tcsetwinsize(self._slave, (size[1], size[0]))
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "tui.cli", "console"],
+            stdin=self._slave,
+            stdout=self._slave,
+            stderr=self._slave,
+            env={**environ, "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"},
+            start_new_session=True,
+        )
+
+    @property
+    def text(self) -> str:
+        return "\n".join(line.rstrip() for line in self._screen.display)
+
+    def line_with(self, part: str) -> str:
+        """The first line with that text; empty when there is none."""
+        return next((line for line in self.text.splitlines() if part in line), "")
+
+    def type(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+
+    def until(self, shown: str | Callable[[], bool]) -> None:
+        """Wait until the text is on the screen, or that holds of it."""
+        deadline = time.monotonic() + DEADLINE_S
+        holds = shown if callable(shown) else lambda: shown in self.text
+        while not holds():
+            assert self._child.poll() is None, f"the console ended:\n{self.text}"
+            assert time.monotonic() < deadline, f"not seen: {shown}\n{self.text}"
+            self._read()
+
+    def wait(self) -> int:
+        """Exit status, once it has ended."""
+        deadline = time.monotonic() + DEADLINE_S
+        while self._child.poll() is None:
+            assert time.monotonic() < deadline, "the console does not end"
+            self._read()
+        return self._child.returncode
+
+    def close(self) -> None:
+        if self._child.poll() is None:
+            self._child.kill()
+            self._child.wait()
+        os.close(self._master)
+        os.close(self._slave)
+
+    def _read(self) -> None:
+        if select.select([self._master], [], [], 0.05)[0]:
+            self._stream.feed(os.read(self._master, 65536))
