@@ -7,46 +7,50 @@ import os
 import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.console import RenderableType
-from rich.segment import Segment
 from textual import work
 from textual.app import App
-from textual.color import Color
 from textual.filter import LineFilter
 from textual.screen import Screen
 
-from cortex.v1 import types_pb2
 from tui.actions.base import Question, Review
+from tui.causes import CausesFeed
 from tui.chrome import VIEWS
 from tui.columns.base import Draw
 from tui.commands import Actions
 from tui.draw import Cell, foreign
+from tui.editing import edit_aside
+from tui.editor import forget
 from tui.frontbuffer import FrontBuffer, through
-from tui.keymap import bindings, reachable, shown
+from tui.history import load_history
+from tui.keymap import bindings, reachable
+from tui.options import Option, actions_of
 from tui.plans.base import Done, Plan
 from tui.screens.ask import AskScreen
 from tui.screens.base import ConsoleScreen
-from tui.screens.choose import ChooseScreen, Option
+from tui.screens.choose import ChooseScreen
 from tui.screens.dag import DagScreen
 from tui.screens.drain import DrainScreen
 from tui.screens.drain_progress import DrainProgressScreen
 from tui.screens.events import EventsScreen
 from tui.screens.help import HelpScreen
+from tui.screens.letters import LettersScreen
 from tui.screens.node import NodeScreen
 from tui.screens.nodes import NodesScreen
+from tui.screens.operations import OperationScreen, OperationsScreen
 from tui.screens.preview import PreviewScreen
-from tui.screens.queue import LettersScreen, QueueScreen
+from tui.screens.queue import QueueScreen
 from tui.screens.submit import SubmitScreen
 from tui.screens.task import TaskScreen
 from tui.screens.why import WhyScreen
 from tui.screens.workflows import WorkflowsScreen
 from tui.source import LinkState, Moment, Source, SourceError
 from tui.terminal import Terminal, as_started, detect
-from tui.themes import DARK, LIGHT, Palette, palette
+from tui.themes import DARK, LIGHT, Palette, WithoutColor, palette
+from tui.undo import OwnOperations
 from tui.view import ClusterView
 from tui.widgets.table import Table
 
@@ -55,20 +59,6 @@ RECONNECT_S = 1.0
 NOTE_S = 6.0
 WARM_ROWS = 1000
 """Texts made per tick for a filter to come; a few milliseconds."""
-HISTORY_TASKS = 1000
-HISTORY_EVENTS = 1000
-HISTORY_WORKFLOWS = 1000
-HISTORY_SPANS_US = (3_600_000_000, 600_000_000, 60_000_000, 5_000_000)
-
-
-class WithoutColor(LineFilter):
-    """NO_COLOR: bold, reverse and underline stay, every colour goes."""
-
-    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        return [
-            Segment(text, style.without_color if style is not None else None, control)
-            for text, style, control in segments
-        ]
 
 
 class Console(App[int], inherit_bindings=False):
@@ -105,6 +95,10 @@ class Console(App[int], inherit_bindings=False):
         self.read_only = read_only
         self.palette: Palette = palette({}, no_color=True)
         self.actions = Actions(self)
+        self.causes = CausesFeed()
+        self.own = OwnOperations()
+        self.aside = False
+        """Whether the terminal is an editor's for a while."""
         self.note: Cell | None = None
         self._note_until_s = 0.0
         self._ticking = ticking
@@ -119,7 +113,8 @@ class Console(App[int], inherit_bindings=False):
     # Painting.
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
-        super()._display(screen, self.thinned(renderable))
+        if not self.aside:
+            super()._display(screen, self.thinned(renderable))
 
     def delay_update(self, delay: float = 0.05) -> None:
         """Hold painting back while a view is built for the first time; one that is there is shown at once."""
@@ -185,13 +180,13 @@ class Console(App[int], inherit_bindings=False):
         self.view.warm(WARM_ROWS)
         if self.note is not None and self.clock() >= self._note_until_s:
             self.note = None
-        if isinstance(self.screen, ConsoleScreen):
-            self.screen.sync()
-        else:
-            for screen in reversed(self.screen_stack):
-                if isinstance(screen, ConsoleScreen):
-                    screen.sync()
-                    break
+        for text, role in self.own.news(self.drawing()):
+            self.say(text, role)
+        shown = next((one for one in reversed(self.screen_stack) if isinstance(one, ConsoleScreen)), None)
+        if self.causes.due(self.view, self.clock(), shown=shown is not None and shown.shows_causes):
+            self.start("causes", self.causes.ask(self.source, self.view, self.clock))
+        if shown is not None:
+            shown.sync()
 
     @work(group="watch", exclusive=True)
     async def follow_cluster(self) -> None:
@@ -204,31 +199,10 @@ class Console(App[int], inherit_bindings=False):
                         continue
                     self.view.fold(item, self.clock())
                     if item.snapshot_end:
-                        self.load_history()
+                        self.start("history", load_history(self.source, self.view, self.clock))
             except SourceError as error:
                 self.view.fold_link(LinkState(False, detail=error.message, remedy=error.remedy))
             await asyncio.sleep(RECONNECT_S)
-
-    @work(group="history", exclusive=True)
-    async def load_history(self) -> None:
-        """What the snapshot of live rows does not hold: what ended lately, and the last events."""
-        with suppress(SourceError):
-            dead = await self.source.list_tasks((types_pb2.TASK_STATE_DEAD_LETTER,), HISTORY_TASKS)
-            for task in dead.tasks:
-                self.view.put_task(task)
-            ended = await self.source.list_tasks((), HISTORY_TASKS)
-            for task in ended.tasks:
-                self.view.put_task(task)
-            past = await self.source.list_workflows(limit=HISTORY_WORKFLOWS)
-            for workflow in past.workflows:
-                self.view.put_workflow(workflow)
-            for span_us in HISTORY_SPANS_US:
-                since_us = max(0, self.view.now_us(self.clock()) - span_us)
-                reply = await self.source.list_events(since_us=since_us, limit=HISTORY_EVENTS)
-                if not reply.next_cursor:
-                    break
-            for event in reply.events:
-                self.view.put_event(event)
 
     # Where actions show themselves.
 
@@ -245,6 +219,21 @@ class Console(App[int], inherit_bindings=False):
     def rehearse(self, node: str, number: int, count: int, then: Callable[[Done | None], None]) -> None:
         self.push_screen(DrainScreen(node, number, count), then)
 
+    def refresh_preview(self) -> None:
+        if isinstance(self.screen, PreviewScreen):
+            self.screen.remake()
+
+    async def edit(self, text: str, name: str) -> tuple[str, Path]:
+        self.aside = True
+        try:
+            return await edit_aside(self, text, name)
+        finally:
+            self.aside = False
+            self.repaint_all()
+
+    def forget_edit(self, path: Path) -> None:
+        forget(path)
+
     def submit_form(self, review: Review) -> SubmitScreen:
         form = SubmitScreen(review)
         self.push_screen(form)
@@ -255,6 +244,7 @@ class Console(App[int], inherit_bindings=False):
 
     def carried_out(self, done: Done) -> None:
         self.clear_marks()
+        self.own.add((*done.audit, done.operation))
         ids = " ".join(done.audit or ((done.operation,) if done.operation else ()))
         self.say(f"{done.said} Operation {ids}." if ids else done.said, "ok")
 
@@ -269,6 +259,9 @@ class Console(App[int], inherit_bindings=False):
 
     def clear_note(self) -> None:
         self.note = None
+
+    def undo_hint(self) -> Cell:
+        return self.own.hint(self.drawing(), short=self.note is not None)
 
     # Views.
 
@@ -319,6 +312,15 @@ class Console(App[int], inherit_bindings=False):
     def action_submit(self) -> None:
         self.actions.submit()
 
+    def action_undo(self) -> None:
+        chosen = self.screen.undo_target() if isinstance(self.screen, ConsoleScreen) else None
+        pending = self.own.pending(self.view)
+        self.actions.undo(chosen if chosen is not None else pending[0].id if pending else "")
+
+    def action_operations(self) -> None:
+        if not isinstance(self.screen, OperationsScreen):
+            self.push_screen(OperationsScreen())
+
     def action_help(self) -> None:
         screen = self.screen
         if isinstance(screen, ConsoleScreen):
@@ -330,21 +332,19 @@ class Console(App[int], inherit_bindings=False):
         screen = self.screen
         if not isinstance(screen, ConsoleScreen):
             return
-        options = [
-            Option(key.action, key.label, shown(key.keys[0]) if key.keys else "", key.help)
-            for key in reachable(screen.place)
-            if key.palette and not (self.read_only and key.changes)
-        ]
-
-        keys = {key.action: key.keys for key in reachable(screen.place)}
+        keys = {key.action: key for key in reachable(screen.place)}
 
         def press(chosen: str | None) -> None:
-            if chosen is not None and keys[chosen]:
-                self.simulate_key(keys[chosen][0])
+            if chosen is not None and keys[chosen].keys:
+                self.simulate_key(keys[chosen].keys[0])
             elif chosen is not None:
                 self.call_later(self.run_action, chosen, screen)
 
+        options = actions_of(keys.values(), read_only=self.read_only)
         self.push_screen(ChooseScreen("What to do", options), press)
+
+    def choose(self, title: str, options: Sequence[Option], current: str, then: Callable[[str], None]) -> None:
+        self.push_screen(ChooseScreen(title, options, current), lambda chosen: then(chosen) if chosen else None)
 
     def choose_sort(self, table: Table[Any]) -> None:
         options = [Option(column.id, column.title.strip() or column.id) for column in table.spec.sortable]
@@ -376,15 +376,23 @@ class Console(App[int], inherit_bindings=False):
     def open_why(self, task: str, at: Moment | None = None) -> None:
         self.push_screen(WhyScreen(task, at))
 
+    def open_operation(self, key: str) -> None:
+        self.push_screen(OperationScreen(key))
+
 
 def run_console(source: Source, *, read_only: bool = False) -> int:
     """Run the console on this terminal until it is left; returns the exit status. Always restores the terminal."""
     app = Console(source, terminal=detect(as_started(os.environ)), read_only=read_only)
 
+    def leave(number: int) -> None:
+        # Ctrl-C in an editor is the editor's.
+        if number != signal.SIGINT or not app.aside:
+            app.exit(128 + number)
+
     async def run() -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, app.exit, 128 + number)
+            loop.add_signal_handler(number, leave, number)
         status = await app.run_async()
         return app.return_code or 0 if status is None else status
 

@@ -76,7 +76,8 @@ def _tabs(current: str, draw: Draw, *, brief: bool) -> Cell:
     """`brief` leaves out the titles of the other views, and their counts where nothing is wrong."""
     view = draw.view
     missing = view.online() < len(view.nodes)
-    dead = view.states[types_pb2.TASK_STATE_DEAD_LETTER]
+    counted = view.letters.index >= 0
+    dead = view.letters.count if counted else view.states[types_pb2.TASK_STATE_DEAD_LETTER]
     counts = {
         "nodes": (f"{view.online()}/{len(view.nodes)}", "warn" if missing else ""),
         "queue": (count_of(sum(view.states[state] for state in LIVE_STATES)), ""),
@@ -125,11 +126,25 @@ def banner_line(draw: Draw) -> Cell | None:
     return ((head, "warn"), *why)
 
 
-def footer_line(place: str, draw: Draw, *, note: Cell | None, read_only: bool, width: int) -> Cell:
-    """The keys of the place, as many as fit; a note takes their room while it is shown."""
+def footer_line(
+    place: str, draw: Draw, *, note: Cell | None, read_only: bool, width: int, pending: Cell = ()
+) -> Cell:
+    """The keys of the place, as many as fit; a note takes their room while it is shown. `pending` stands right."""
+    room = width - cell_width(pending) - 2 if pending else width
     if note is not None:
-        return ((" ", "text"), *note)
-    keys = [key for key in [*keys_at("table"), *keys_at(place)] if key.footer and not (read_only and key.changes)]
+        text = fit("".join(part for part, _ in note), max(0, room - 1), ellipsis=draw.glyphs.ellipsis)
+        left: Cell = ((" ", "text"), (text, note[0][1])) if pending and note else ((" ", "text"), *note)
+    else:
+        keys = [
+            key for key in [*keys_at("table"), *keys_at(place)] if key.footer and not (read_only and key.changes)
+        ]
+        left = ((" ", "text"), *_hints(keys, draw, room))
+    if not pending:
+        return left
+    return (*left, (" " * max(1, width - cell_width(left) - cell_width(pending) - 1), "text"), *pending)
+
+
+def _hints(keys: Sequence[Key], draw: Draw, width: int) -> Cell:
     spans: list[Span] = []
     fixed = _hint("/", "filter") + _hint("?", "help")
     for key in keys:
@@ -137,7 +152,7 @@ def footer_line(place: str, draw: Draw, *, note: Cell | None, read_only: bool, w
         if cell_width((*spans, *hint, *fixed)) + 1 > width:
             break
         spans += hint
-    return ((" ", "text"), *spans, *fixed)
+    return (*spans, *fixed)
 
 
 def _hint(key: str, label: str) -> tuple[Span, ...]:

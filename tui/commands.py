@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from tui.actions.letters import LetterActions
 from tui.actions.nodes import NodeActions
+from tui.actions.operations import OperationActions
 from tui.actions.submit import SubmitActions
 from tui.actions.tasks import TaskActions
 from tui.actions.workflows import WorkflowActions
 
 
-class Actions(TaskActions, NodeActions, WorkflowActions, SubmitActions):
+class Actions(TaskActions, NodeActions, WorkflowActions, LetterActions, OperationActions, SubmitActions):
     """All that can be changed."""

@@ -5,6 +5,7 @@ It stands between them and `tui.app`, which knows every screen: so no screen nee
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from textual.screen import Screen
@@ -13,6 +14,7 @@ from tui.actions.base import Stage
 from tui.columns.base import Draw
 from tui.commands import Actions
 from tui.draw import Cell, Glyphs
+from tui.options import Option
 from tui.source import Moment
 from tui.themes import Palette
 from tui.view import ClusterView
@@ -40,6 +42,14 @@ class Shell(Stage, Protocol):
 
     def clear_note(self) -> None: ...
 
+    def undo_hint(self) -> Cell:
+        """What `u` would take back, while there is something."""
+        ...
+
+    def choose(self, title: str, options: Sequence[Option], current: str, then: Callable[[str], None]) -> None:
+        """Show a list; `then` is told the value that was chosen, and not called when none was."""
+        ...
+
     def choose_sort(self, table: Table[Any]) -> None: ...
 
     def open_screen(self, screen: Screen[None]) -> None:
@@ -57,3 +67,5 @@ class Shell(Stage, Protocol):
     def open_why(self, task: str, at: Moment | None = None) -> None:
         """Why the task is placed where it is, or would have been as of `at`."""
         ...
+
+    def open_operation(self, key: str) -> None: ...

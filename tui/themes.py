@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rich.segment import Segment
 from rich.style import Style
+from textual.color import Color
+from textual.filter import LineFilter
 from textual.theme import Theme
 
 DARK = Theme(
@@ -128,3 +131,13 @@ def _role(color: str | None, role: str, colored: bool) -> Style:
     if not colored:
         return Style(bold=True) if role in _BOLD else Style()
     return Style(color=color, bold=role == "strong" or None)
+
+
+class WithoutColor(LineFilter):
+    """NO_COLOR: bold, reverse and underline stay, every colour goes."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        return [
+            Segment(text, style.without_color if style is not None else None, control)
+            for text, style, control in segments
+        ]

@@ -6,12 +6,15 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from cortex.v1 import cluster_pb2, types_pb2
+from tui import operations
+from tui.letters import Letters
 from tui.rows import Rows
 from tui.source import LinkState
 from tui.waiting import shape_key
 
 MAX_ENDED_TASKS = 100_000
 MAX_EVENTS = 20_000
+MAX_OPERATIONS = 2000
 MAX_ENDED_WORKFLOWS = 20_000
 HISTORY_SAMPLES = 60
 STALE_AFTER_S = 1.8
@@ -98,6 +101,7 @@ class ClusterView:
     events: Rows[types_pb2.Event] = field(default_factory=lambda: Rows(_event_text))
     workflows: Rows[types_pb2.Workflow] = field(default_factory=lambda: Rows(_workflow_text))
     operations: Rows[types_pb2.Operation] = field(default_factory=lambda: Rows(_operation_text))
+    letters: Letters = field(init=False)
     link: Link = field(default_factory=Link)
     index: int = 0
     term: int = 0
@@ -119,6 +123,9 @@ class ClusterView:
     _ended: deque[str] = field(default_factory=deque)
     _event_keys: deque[str] = field(default_factory=deque)
     _ended_workflows: deque[str] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.letters = Letters(self.operations)
 
     def now_us(self, now_s: float) -> int:
         """Leader time, carried on by the local monotonic clock since the last word; 0 before the first."""
@@ -193,10 +200,12 @@ class ClusterView:
                 self._drop_workflow(self._ended_workflows.popleft(), ended=True)
 
     def put_operation(self, row: types_pb2.Operation) -> None:
-        """Keep a row unless a newer one is known."""
-        known = self.operations.get(row.id)
-        if known is None or known.modified_index <= row.modified_index:
+        """Keep a row unless more is known."""
+        if operations.replaces(row, self.operations.get(row.id)):
             self.operations.put(row.id, row)
+            self.letters.note_operation(row)
+        if len(self.operations) > MAX_OPERATIONS:
+            self.operations.remove(min(self.operations.values(), key=operations.age_order).id)
 
     def warm(self, count: int) -> None:
         """Prepare a part of what a filter will need."""
@@ -209,6 +218,7 @@ class ClusterView:
     def _change(self, change: types_pb2.Change) -> None:
         kind = change.WhichOneof("row")
         if kind == "task":
+            self.letters.note_task(change.task, self.tasks.get(change.task.id))
             self.put_task(change.task)
             if self._seen is not None:
                 self._seen.add(change.task.id)

@@ -240,3 +240,54 @@ def sample_events() -> list[types_pb2.Event]:
         event(41, types_pb2.EVENT_TYPE_NODE_CORDONED, node="dune", detail="kernel update", before_s=300,
               actor="uid:1000"),
     ]  # fmt: skip
+
+
+def operation(
+    number: int,
+    kind: types_pb2.OperationKind.ValueType,
+    state: types_pb2.OperationState.ValueType,
+    *,
+    cause: str = "",
+    canary: bool = False,
+    ids: Sequence[str] = (),
+    before_s: float = 60,
+    total: int = 0,
+    issued: int = 0,
+    succeeded: int = 0,
+    failed: int = 0,
+    reason: str = "",
+    outcome: str = "",
+) -> types_pb2.Operation:
+    """An operation that was asked for so many seconds ago."""
+    row = types_pb2.Operation(
+        id=f"01op{number:08d}",
+        kind=kind,
+        state=state,
+        bulk=types_pb2.BulkPlan(ids=ids, fingerprint=cause, canary=canary),
+        counts=types_pb2.OperationCounts(total=total, issued=issued, succeeded=succeeded, failed=failed),
+        created_at_us=NOW_US - int(before_s * SECOND_US),
+        actor="uid:1000",
+        reason=reason,
+        outcome=outcome,
+        created_index=1000 + number,
+        modified_index=1000 + number,
+    )
+    row.not_before_us = row.created_at_us + 10 * SECOND_US
+    if state != types_pb2.OPERATION_STATE_SCHEDULED:
+        row.begun_at_us = row.not_before_us
+    if state not in (types_pb2.OPERATION_STATE_SCHEDULED, types_pb2.OPERATION_STATE_RUNNING):
+        row.ended_at_us = row.begun_at_us + 5 * SECOND_US
+    return row
+
+
+def sample_operations() -> list[types_pb2.Operation]:
+    retry, discard = types_pb2.OPERATION_KIND_RETRY, types_pb2.OPERATION_KIND_DISCARD
+    return [
+        operation(1, retry, types_pb2.OPERATION_STATE_STOPPED, cause="a1b2c3d4e5f60718", canary=True, before_s=900,
+                  total=120, issued=1, failed=1, outcome="1 of 1 failed the same way again; 119 are untouched"),
+        operation(2, discard, types_pb2.OPERATION_STATE_DONE, ids=["01jx00000091", "01jx00000092"], before_s=600,
+                  total=2, issued=2, reason="the disk was replaced", outcome="2 of 2 tasks"),
+        operation(3, retry, types_pb2.OPERATION_STATE_RUNNING, cause="0123456789abcdef", canary=True, before_s=40,
+                  total=50, issued=5, succeeded=4),
+        operation(4, retry, types_pb2.OPERATION_STATE_SCHEDULED, cause="f007a9c41e77", before_s=3),
+    ]  # fmt: skip

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from cortex.v1 import cluster_pb2, types_pb2
-from tests.tui.fake import NOW_US, sample_events, sample_nodes, sample_tasks, terms
+from tests.tui.fake import NOW_US, sample_events, sample_nodes, sample_operations, sample_tasks, terms
 from tests.tui.fake_dags import reruns, sample_workflows
 from tui.source import Moment, SourceError, WatchItem
 
@@ -23,6 +24,30 @@ def lean(row: types_pb2.Operation) -> types_pb2.Operation:
     return told
 
 
+def causes_of(tasks: Iterable[types_pb2.Task], index: int) -> cluster_pb2.ListCausesReply:
+    """Dead letters by cause, as a daemon counts them."""
+    groups: dict[str, list[types_pb2.Task]] = {}
+    for row in tasks:
+        if row.state == types_pb2.TASK_STATE_DEAD_LETTER:
+            groups.setdefault(row.fingerprint, []).append(row)
+    causes = []
+    for fingerprint, rows in groups.items():
+        rows.sort(key=lambda row: (row.dead_lettered_at_us, row.id))
+        nodes = Counter(row.node for row in rows if row.node)
+        causes.append(
+            cluster_pb2.DeadLetterCause(
+                fingerprint=fingerprint,
+                count=len(rows),
+                first_at_us=rows[0].dead_lettered_at_us,
+                last_at_us=rows[-1].dead_lettered_at_us,
+                nodes=[node for node, _ in nodes.most_common(10)],
+                sample=rows[-1],
+            )
+        )
+    causes.sort(key=lambda row: (-row.count, row.fingerprint))
+    return cluster_pb2.ListCausesReply(causes=causes, index=index)
+
+
 class FakeMutator:
     """Notes every call, and answers it."""
 
@@ -34,6 +59,21 @@ class FakeMutator:
             raise self._source.refuse
         self._source.calls.append((verb, *what))
         return cluster_pb2.MutationReply(operation_id=f"op-{len(self._source.calls)}", index=2000)
+
+    def _end(self, key: str, state: types_pb2.OperationState.ValueType) -> None:
+        row = types_pb2.Operation()
+        row.CopyFrom(self._source.operations[key])
+        row.state, row.ended_at_us, row.modified_index = state, NOW_US, row.modified_index + 1
+        self._source.push(row)
+
+    def _schedule(self, reply: cluster_pb2.MutationReply, row: types_pb2.Operation) -> cluster_pb2.MutationReply:
+        """An operation that begins in 10 s, told to the stream."""
+        row.id, row.state, row.actor = reply.operation_id, types_pb2.OPERATION_STATE_SCHEDULED, "uid:1000"
+        row.created_at_us, row.not_before_us = NOW_US, NOW_US + 10_000_000
+        row.created_index = row.modified_index = 2000 + len(self._source.calls)
+        row.counts.total = len(row.bulk.ids)
+        self._source.push(row)
+        return reply
 
     async def submit(self, request: cluster_pb2.TaskRequest) -> cluster_pb2.SubmitReply:
         self._note("submit", request)
@@ -51,28 +91,41 @@ class FakeMutator:
         edited_spec: types_pb2.TaskSpec | None = None,
         undo_window_ms: int | None = None,
     ) -> cluster_pb2.MutationReply:
-        if not cause and not canary and edited_spec is None:
+        if edited_spec is not None:
+            return self._note("retry", tuple(ids), edited_spec)
+        if not cause:
             return self._note("retry", tuple(ids))
-        return self._note("retry", tuple(ids), cause, canary, edited_spec)
+        reply = self._note("canary" if canary else "retry_cause", cause)
+        bulk = types_pb2.BulkPlan(fingerprint=cause, canary=canary)
+        return self._schedule(reply, types_pb2.Operation(kind=types_pb2.OPERATION_KIND_RETRY, bulk=bulk))
 
     async def discard(
         self, ids: Sequence[str], reason: str, *, cause: str = "", undo_window_ms: int | None = None
     ) -> cluster_pb2.MutationReply:
-        return self._note("discard", tuple(ids), reason, cause)
+        reply = self._note("discard", tuple(ids) or cause, reason)
+        bulk = types_pb2.BulkPlan(fingerprint=cause, ids=ids)
+        row = types_pb2.Operation(kind=types_pb2.OPERATION_KIND_DISCARD, bulk=bulk, reason=reason)
+        return self._schedule(reply, row)
 
     async def set_priority(
         self, ids: Sequence[str], priority: int, *, undo_window_ms: int | None = None
     ) -> cluster_pb2.MutationReply:
-        return self._note("set_priority", tuple(ids), priority)
+        reply = self._note("set_priority", tuple(ids), priority)
+        bulk = types_pb2.BulkPlan(ids=ids, priority=priority)
+        return self._schedule(reply, types_pb2.Operation(kind=types_pb2.OPERATION_KIND_PRIORITY, bulk=bulk))
 
     async def annotate(self, task_id: str, text: str) -> cluster_pb2.MutationReply:
         return self._note("annotate", task_id, text)
 
     async def undo_operation(self, operation_id: str, reason: str = "") -> cluster_pb2.MutationReply:
-        return self._note("undo_operation", operation_id)
+        reply = self._note("undo_operation", operation_id)
+        self._end(operation_id, types_pb2.OPERATION_STATE_UNDONE)
+        return reply
 
     async def stop_operation(self, operation_id: str, reason: str = "") -> cluster_pb2.MutationReply:
-        return self._note("stop_operation", operation_id)
+        reply = self._note("stop_operation", operation_id)
+        self._end(operation_id, types_pb2.OPERATION_STATE_STOPPED)
+        return reply
 
     async def cordon(self, node: str, message: str = "") -> cluster_pb2.MutationReply:
         return self._note("cordon", node, message)
@@ -128,12 +181,12 @@ class FakeSource:
         self.output_requests: list[cluster_pb2.OutputRequest] = []
         self.calls: list[tuple[object, ...]] = []
         self.mutators = 0
+        self.cause_requests = 0
         self.watches = 0
         self.history_asked = False
         self.workflows = sample_workflows() if tasks is None else {}
         self.resumes: dict[tuple[str, str], Sequence[str]] = {}
-        self.operations: dict[str, types_pb2.Operation] = {}
-        self.causes: list[cluster_pb2.DeadLetterCause] = []
+        self.operations = {row.id: row for row in (sample_operations() if tasks is None else ())}
         self.rehearsal = types_pb2.DrainPlan()
         """What the next rehearsals say; node, id and options are those that were asked for."""
         self.plans: dict[str, types_pb2.DrainPlan] = {}
@@ -226,7 +279,10 @@ class FakeSource:
             row for row in self.tasks.values()
             if (not states or row.state in states) and (not node or row.node == node)
             and (not workflow or row.workflow_id == workflow) and (not cause or row.fingerprint == cause)
+            and (not operation or row.operation == operation)
         ]  # fmt: skip
+        if cause:
+            rows.sort(key=lambda row: (row.dead_lettered_at_us, row.id), reverse=True)
         return cluster_pb2.ListTasksReply(tasks=rows[:limit], total=len(rows), index=self.index, at=at)
 
     async def list_nodes(self, *, at: Moment | None = None) -> cluster_pb2.ListNodesReply:
@@ -272,7 +328,8 @@ class FakeSource:
         return reruns(await self.get_workflow(workflow_id), key)
 
     async def list_causes(self, limit: int = 0) -> cluster_pb2.ListCausesReply:
-        return cluster_pb2.ListCausesReply(causes=self.causes, index=self.index)
+        self.cause_requests += 1
+        return causes_of(self.tasks.values(), self.index)
 
     async def list_operations(
         self, *, live: bool = False, limit: int = 1000, cursor: str = ""

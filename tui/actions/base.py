@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from cortex.v1 import cluster_pb2
@@ -71,6 +72,21 @@ class Stage(Protocol):
 
     def open_drain(self, operation: str) -> None:
         """Show how the drain goes."""
+        ...
+
+    def refresh_preview(self) -> None:
+        """More is known: make the plan that is shown anew, if there is one."""
+        ...
+
+    async def edit(self, text: str, name: str) -> tuple[str, Path]:
+        """What the operator made of it in an editor, while the console stands aside; and the file that has it.
+
+        Raises SourceError.
+        """
+        ...
+
+    def forget_edit(self, path: Path) -> None:
+        """The file is not needed any more."""
         ...
 
     def submit_form(self, review: Review) -> Form: ...

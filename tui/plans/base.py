@@ -68,12 +68,16 @@ class Plan:
     @property
     def typed_count(self) -> int:
         """The number that must be typed to confirm; 0 when one key is enough."""
-        count = self.count or len(self.objects)
-        return count if count > TYPED_COUNT_ABOVE else 0
+        return self.radius if self.radius > TYPED_COUNT_ABOVE else 0
+
+    @property
+    def radius(self) -> int:
+        """How many things change at once."""
+        return self.count or len(self.objects)
 
     def still_covers(self, now: Plan) -> bool:
         """Whether carrying out `now` does nothing beyond what this one showed."""
-        return set(now.ids) <= set(self.ids) and now.harm <= self.harm
+        return set(now.ids) <= set(self.ids) and now.harm <= self.harm and now.radius <= self.radius
 
 
 def tasks_of(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Plans about tasks: cancel, retry. Pure."""
+"""Plans about tasks: cancel, retry, priority. Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from tui.format import duration
 from tui.plans.base import Done, Plan, Task, command_line, line, split, task_line, tasks_of
 from tui.source import Mutator
 from tui.view import ENDED
+
+MAX_IDS = 1000
+"""That one request names."""
 
 
 def cancel(draw: Draw, ids: Sequence[str], reason: str = "") -> Plan:
@@ -99,6 +102,47 @@ def retry(draw: Draw, ids: Sequence[str]) -> Plan:
         tuple(left),
         command_line("retry", chosen),
         frozenset(chosen) | frozenset(f"{task.id} lost" for task in lost),
+        chosen,
+        call,
+    )
+
+
+def set_priority(draw: Draw, ids: Sequence[str], priority: int) -> Plan:
+    """0 to 10, higher goes first."""
+    waiting = (types_pb2.TASK_STATE_PENDING, types_pb2.TASK_STATE_QUEUED)
+
+    def refusal(task: Task) -> str:
+        if task.state not in waiting:
+            return "has ended" if task.state in ENDED else "waits no more"
+        return f"has priority {priority} already" if task.priority == priority else ""
+
+    taken, left = split(draw, ids, refusal)
+    taken, more = taken[:MAX_IDS], taken[MAX_IDS:]
+    left += [(*task_line(task, draw), (f"  {count_of(MAX_IDS)} at once are the most", "warn")) for task in more]
+    chosen = tuple(task.id for task in taken)
+    queued = [task for task in draw.view.tasks.values() if task.state == types_pb2.TASK_STATE_QUEUED]
+    before = sum(task.priority > priority for task in queued)
+    others = sum(task.priority == priority and task.id not in chosen for task in queued)
+    consequences = [
+        line(
+            "text", f"{tasks_of(before)} in the queue would still go first; {count_of(others)} have that priority."
+        ),
+        line("dim", "It takes effect 10 s after you confirm; until then u undoes it."),
+    ]
+
+    async def call(mutator: Mutator) -> Done:
+        reply = await mutator.set_priority(chosen, priority)
+        said = f"Priority {priority} for {tasks_of(len(chosen))} in 10 s."
+        return Done(said, audit=(reply.operation_id,))
+
+    return Plan(
+        "change",
+        f"Give {tasks_of(len(taken))} priority {priority}",
+        tuple((*task_line(task, draw), (f"  priority {task.priority} now", "dim")) for task in taken),
+        tuple(consequences),
+        tuple(left),
+        f"{command_line('priority', chosen)} {priority}",
+        frozenset(chosen),
         chosen,
         call,
     )

@@ -28,6 +28,8 @@ class ConsoleScreen(Screen[None]):
     """A full screen of the console. Subclasses say their place in the key table and give the content."""
 
     place: ClassVar[str]
+    shows_causes: ClassVar[bool] = False
+    """Whether the causes of dead letters should be up to date while it is shown."""
     ALLOW_SELECT = False
     AUTO_FOCUS = None
 
@@ -64,6 +66,10 @@ class ConsoleScreen(Screen[None]):
         """What `/` filters or searches just now."""
         return self.main_table()
 
+    def undo_target(self) -> str | None:
+        """Id of the operation that `u` is about here; None: the last one that this console began."""
+        return None
+
     def sync(self) -> None:
         """Show what the store holds now. Called ten times a second at most, and only while the screen is shown."""
         if not self.is_mounted:
@@ -91,7 +97,15 @@ class ConsoleScreen(Screen[None]):
             banner.display = line is not None
         banner.show(() if line is None else (line,))
         foot = self.query_one("#foot", Lines)
-        foot.show((footer_line(self.place, draw, note=console.note, read_only=console.read_only, width=width),))
+        keys = footer_line(
+            self.place,
+            draw,
+            note=console.note,
+            read_only=console.read_only,
+            width=width,
+            pending=console.undo_hint(),
+        )
+        foot.show((keys,))
 
     def headline(self) -> Cell:
         """Right end of the second line: filter, marks and how many rows."""

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from textual import events, on
 from textual.widget import Widget
 from textual.widgets import Input
 
 from tui.draw import Cell
+from tui.options import Option
 from tui.screens.dialog import Dialog
 from tui.text import fit
 from tui.widgets.facts import Facts
 from tui.widgets.lines import Lines
 
 VISIBLE = 14
-
-
-@dataclass(frozen=True)
-class Option:
-    value: str
-    label: str
-    hint: str = ""
-    note: str = ""
 
 
 class ChooseScreen(Dialog[str | None]):

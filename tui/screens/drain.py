@@ -18,9 +18,10 @@ from tui.drains import DrainOptions, blocker
 from tui.draw import Cell, foreign
 from tui.format import duration, parse_duration_ms
 from tui.keymap import bindings
+from tui.options import Option
 from tui.plans.base import Plan
 from tui.plans.drain import drain, nothing
-from tui.screens.choose import ChooseScreen, Option
+from tui.screens.choose import ChooseScreen
 from tui.screens.preview import PreviewScreen
 from tui.source import SourceError
 from tui.widgets.choice import Choice

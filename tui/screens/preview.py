@@ -19,6 +19,10 @@ from tui.widgets.facts import Facts
 from tui.widgets.lines import Lines
 
 MAX_OBJECT_LINES = 12
+DIALOG_SHARE = 0.96
+"""Of the height of the screen that a dialog takes at most."""
+OTHER_LINES = 10
+"""Of the dialog: its frame, title, blank lines, command, what is to be typed, and the buttons."""
 MAX_REASON_CHARS = 200
 
 
@@ -67,11 +71,12 @@ class PreviewScreen(Dialog[Done | None]):
         objects: list[Cell] = [((" ", "text"), *line) for line in plan.objects]
         if plan.left_out:
             objects += [(), ((" Left out:", "dim"),), *(((" ", "text"), *line) for line in plan.left_out)]
+        said = plan.consequences if plan.objects else ()
         listed = self.query_one("#objects", Facts)
-        listed.styles.height = max(1, min(len(objects), MAX_OBJECT_LINES, self.size.height - 12))
+        room = int(self.size.height * DIALOG_SHARE) - OTHER_LINES - len(said)
+        listed.styles.height = max(1, min(len(objects), MAX_OBJECT_LINES, room))
         listed.show(objects)
         consequences = self.query_one("#consequences", Lines)
-        said = plan.consequences if plan.objects else ()
         consequences.styles.height = len(said) + 2
         consequences.show(((), *(((" ", "text"), *line) for line in said)))
         shown = short_command(plan.command, plan.ids)
@@ -129,6 +134,18 @@ class PreviewScreen(Dialog[Done | None]):
         self._busy = True
         self._say("Asking the cluster.", "dim")
         self.carry_out()
+
+    def remake(self) -> None:
+        """More is known: show it; should more be harmed than was shown, say so."""
+        if self._busy:
+            return
+        shown, self.plan = self.plan, self._planned()
+        if not self.is_mounted:
+            return
+        if not shown.still_covers(self.plan):
+            self._typed = ""
+            self._said = foreign("It has changed while it was shown. Look again.", "warn", self.console.glyphs)
+        self._show()
 
     def _planned(self) -> Plan:
         """The plan by what is known now, with the reason that was given."""

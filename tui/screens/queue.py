@@ -1,4 +1,4 @@
-"""Views 2 and 4: the queue, and the dead letters."""
+"""View 2: the queue; and what every table of tasks does."""
 
 from __future__ import annotations
 
@@ -8,16 +8,11 @@ from typing import Any
 from textual import on
 from textual.widget import Widget
 
-from cortex.v1 import types_pb2
-from tui.columns.tasks import LETTERS, QUEUE
+from tui.columns.tasks import QUEUE
 from tui.keymap import bindings
 from tui.messages import Opened, Pointed
 from tui.screens.base import ConsoleScreen
 from tui.widgets.table import Table
-
-
-def is_letter(task: types_pb2.Task) -> bool:
-    return task.state == types_pb2.TASK_STATE_DEAD_LETTER
 
 
 class TasksScreen(ConsoleScreen):
@@ -72,11 +67,3 @@ class QueueScreen(TasksScreen):
             self.console.open_workflow(task.workflow_id, task.id)
         elif task is not None:
             self.console.say("This task is of no workflow.", "warn")
-
-
-class LettersScreen(TasksScreen):
-    place = "letters"
-    BINDINGS = bindings("letters")
-
-    def content(self) -> Iterable[Widget]:
-        yield self.table(LETTERS, self.console.view.tasks, id="rows", only=is_letter)
