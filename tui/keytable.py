@@ -146,10 +146,10 @@ _KEYS: tuple[Key, ...] = (
         footer=True,
     ),
     Key("letters", ("X",), "discard", "discard", "Put the letters away, with a reason.", changes=True, footer=True),
+    Key("letters", ("t",), "group", "group", "By cause, or letter by letter.", footer=True),
     Key(
         "letters", ("E",), "edit", "edit", "Change what is run in $EDITOR, and retry it.", changes=True, footer=True
     ),
-    Key("letters", ("t",), "group", "group", "By cause, or letter by letter.", footer=True),
     Key("letters", ("a",), "annotate", "annotate", "Leave a note.", changes=True),
     Key("letters", ("o",), "output_of", "output", "Show the output of this letter, or the sample."),
     Key("letters", ("e",), "events_of", "events", "Show the events of this letter, or the sample."),
