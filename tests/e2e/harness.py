@@ -167,8 +167,10 @@ class Cluster:
 
     async def caught_up(self, client: ClusterClient) -> None:
         """Return when every daemon has saved what `client` saw: then whoever is asked by others shows it, too."""
-        for node_id in self.nodes:
-            async with self.client(node_id) as own:
+        for node in self.nodes.values():
+            if node.process is None or node.process.poll() is not None:
+                continue
+            async with self.client(node.id) as own:
                 own.saw(client.min_index)
 
                 async def saved(own: ClusterClient = own) -> str:

@@ -143,6 +143,7 @@ async def test_a_drain_undone_under_the_next_leader_has_moved_nothing(make_clust
         begun = await drain(client, node, undo_window_ms=120_000)
         assert [item.task for item in begun.plan.stuck] == [task_id]
         assert await node_state(client, node) == NodeState.NODE_STATE_CORDONED
+        await cluster.caught_up(client)
         cluster.kill(leader)
         undone = cluster.cortex("undo", begun.operation_id)
         assert undone.returncode == 0, undone.stderr

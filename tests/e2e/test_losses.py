@@ -171,7 +171,8 @@ async def test_a_killed_machine_s_tasks_begin_again_elsewhere(make_cluster: Make
 
 async def test_a_retry_goes_to_another_node(make_cluster: MakeCluster, tmp_path: Path) -> None:
     cluster = make_cluster(voters=3)
-    async with short_leases(cluster) as (client, _):
+    async with cluster.client() as client:
+        await cluster.whole(client)
         request = shell(f"test -e {tmp_path}/tried || ! touch {tmp_path}/tried")
         request.spec.retry.CopyFrom(types_pb2.RetryPolicy(max_retries=2, backoff_ms=10, retryable=True))
         task_id = (await client.submit(request)).id
@@ -186,13 +187,15 @@ async def test_a_retry_goes_to_another_node(make_cluster: MakeCluster, tmp_path:
 async def test_any_node_serves_any_task_s_output(make_cluster: MakeCluster, tmp_path: Path) -> None:
     cluster = make_cluster(voters=3)
     gate = tmp_path / "gate"
-    async with short_leases(cluster) as (client, _):
+    async with cluster.client() as client:
+        await cluster.whole(client)
         request = shell(f"printf first; until test -e {gate}; do sleep 0.1; done; printf second")
         request.spec.constraints.target_node = "n2"
         task_id = (await client.submit(request)).id
         await running_on(client, task_id)
         signal_daemon = cluster.nodes["n2"].process
         assert signal_daemon is not None
+        await cluster.caught_up(client)
         for node_id in cluster.nodes:
             async with cluster.client(node_id) as other:
                 assert await read(other, task_id, 0, 5) == b"first"
@@ -202,6 +205,7 @@ async def test_any_node_serves_any_task_s_output(make_cluster: MakeCluster, tmp_
         await online(client, "n2")
         gate.touch()
         await wait_all_ended(client, {task_id}, 60)
+        await cluster.caught_up(client)
         for node_id in cluster.nodes:
             async with cluster.client(node_id) as other:
                 assert await read(other, task_id, 3, 8) == b"stsecond"
@@ -225,7 +229,8 @@ async def test_silent_work_is_escalated_and_idle_work_goes_elsewhere(
 ) -> None:
     cluster = make_cluster(voters=3)
     begun = tmp_path / "begun"
-    async with short_leases(cluster) as (client, _):
+    async with cluster.client() as client:
+        await cluster.whole(client)
         request = shell(f"test -e {begun} || {{ touch {begun}; sleep 1000; }}")
         request.spec.idle_timeout_ms = 4_000
         request.spec.stall_after_ms = 2_500

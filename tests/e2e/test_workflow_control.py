@@ -217,6 +217,7 @@ async def test_what_was_acknowledged_survives_the_loss_of_all_daemons(
         await until(client, workflow_id, "a", "running")
         cluster.kill()
         cluster.start()
+        await cluster.leader(client)
         gate.touch()
         found = await ended(client, workflow_id)
     assert found.state == "completed"
