@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
-from tui.columns.nodes import FULL_SCORE, OLD_SAMPLE_US, TERMS, penalty_of, sample_age_us, terms_in
+from tui.columns.nodes import (
+    FULL_SCORE,
+    OLD_SAMPLE_US,
+    TERMS,
+    level_role,
+    penalty_of,
+    sample_age_us,
+    terms_in,
+)
 from tui.draw import Cell, Span, age, bar, bytes_of, foreign
 from tui.text import fit
 from tui.view import NodeRow
+
+HOT_C = 85.0
+"""GPUs slow themselves down from about there on."""
 
 
 def term_lines(score: float, terms: types_pb2.ScoreTerms, draw: Draw, width: int, columns: int) -> list[Cell]:
@@ -36,8 +47,30 @@ def term_lines(score: float, terms: types_pb2.ScoreTerms, draw: Draw, width: int
     return lines
 
 
-def score_panel(row: NodeRow, draw: Draw, width: int) -> list[Cell]:
-    """Three or four lines on the node under the cursor."""
+def gpu_line(gpu: types_pb2.Gpu, draw: Draw, width: int) -> Cell:
+    """A GPU as it was sampled: utilisation, memory, temperature and power; what it does not measure is left out."""
+    glyphs = draw.glyphs
+    length = max(4, min(20, width // 8))
+    memory, used = gpu.memory_total_bytes, gpu.memory_used_bytes
+    busy, warm = gpu.utilisation_percent, gpu.temperature_celsius
+    spans: list[Span] = [("gpu ", "dim"), (f"{busy:3.0f}% ", level_role(busy))]
+    spans += bar(busy, 100, length, "term-gpu", glyphs)
+    if memory:
+        spans += [("  mem ", "dim"), (f"{bytes_of(used)} of {bytes_of(memory)} ", "text")]
+        spans += bar(used, memory, max(4, length // 2), "term-memory", glyphs)
+    if warm:
+        unit = "C" if glyphs.ascii_only else "°C"
+        spans.append((f"  {warm:.0f} {unit}", "warn" if warm >= HOT_C else "text"))
+    if gpu.power_watts:
+        spans.append((f"  {gpu.power_watts:.0f} W", "text"))
+    spans += [("  ", "text"), *foreign(gpu.name, "dim", glyphs)]
+    if gpu.gaming:
+        spans.append(("  gaming", "warn"))
+    return tuple(spans)
+
+
+def score_panel(row: NodeRow, draw: Draw, width: int, gpus: int = 1) -> list[Cell]:
+    """Four lines on the node under the cursor, up to `gpus` more on its GPUs; the last says how many are left."""
     glyphs = draw.glyphs
     sampled = row.resources
     head: list[Span] = [(" ", "text"), *foreign(row.node.id, "strong", glyphs)]
@@ -54,10 +87,15 @@ def score_panel(row: NodeRow, draw: Draw, width: int) -> list[Cell]:
             f"io {sampled.disk_io_percent:.0f}%",
             f"rx {bytes_of(sampled.rx_bytes_per_s)}/s tx {bytes_of(sampled.tx_bytes_per_s)}/s",
         ]
-        facts += [f"{gpu.name} {gpu.utilisation_percent:.0f}%" for gpu in sampled.gpus]
         old = sample_age_us(row, draw.now_s)
         if old is not None and old >= OLD_SAMPLE_US:
             head.append((f"  sampled {age(old)} ago", "warn"))
         for fact in facts:
             head += [(f"  {glyphs.dot} ", "track"), *foreign(fact, "dim", glyphs)]
-    return [(), tuple(head), *term_lines(row.view.score, row.view.terms, draw, width, 3 if width >= 72 else 2)]
+    lines = [(), tuple(head), *term_lines(row.view.score, row.view.terms, draw, width, 3 if width >= 72 else 2)]
+    cards = list(sampled.gpus) if sampled is not None else []
+    for at, gpu in enumerate(cards[:gpus]):
+        left = len(cards) - gpus if at == gpus - 1 else 0
+        more: Cell = ((f"   and {left} more", "dim"),) if left > 0 else ()
+        lines.append(((" ", "text"), *gpu_line(gpu, draw, width), *more))
+    return lines

@@ -5,10 +5,10 @@ from __future__ import annotations
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
 from tui.columns.nodes import FRESH_SAMPLE_US, OLD_SAMPLE_US, role_of, sample_age_us
-from tui.details.common import long_text, pair, title
+from tui.details.common import long_text, pair, sentence, title
+from tui.details.drain import operation_state
 from tui.draw import Cell, Span, age, bar, bytes_of, clock, foreign, node_state
-from tui.panels import term_lines
-from tui.text import clean
+from tui.panels import gpu_line, term_lines
 from tui.view import NodeRow
 
 
@@ -24,6 +24,10 @@ def node_headline(row: NodeRow, draw: Draw) -> list[Cell]:
     first += [("  ", "text"), (role_of(row), "text")]
     if row.leader:
         first.append((f"  {glyphs.leader} leader", "accent"))
+    if node.suspect_reason:
+        first.append((f"  {glyphs.warning} suspected", "warn"))
+    if node.alarm:
+        first.append((f"  {glyphs.warning} ALARM", "bad"))
     if node.message:
         first += [("  ", "text"), *foreign(node.message, "warn", glyphs)]
     second: list[Span] = [(" ", "text"), *foreign(node.address or node.hostname, "dim", glyphs), ("   ", "text")]
@@ -41,11 +45,19 @@ def node_facts(row: NodeRow, draw: Draw, width: int) -> list[Cell]:
     """Score with its terms, resources, and what was declared."""
     lines: list[Cell] = []
     node = row.node
+    if node.alarm:
+        lines += sentence("alarm", node.alarm, "bad", draw, width)
+        for task in node.alarm_tasks:
+            lines.append(pair("", *foreign(task, "bad", draw.glyphs)))
+    if node.suspect_reason:
+        lines += sentence("suspected", f"{node.suspect_reason} It is proposed for a cordon.", "warn", draw, width)
+    lines += _drain_lines(node, draw, width)
     if row.view is not None and row.view.scored:
         lines.append(pair("score", (f"{row.view.score:.1f}", "strong"), ("   for a plain shell task", "dim")))
         lines += term_lines(row.view.score, row.view.terms, draw, width, 3 if width >= 72 else 2)
     lines += _resource_lines(row, draw, width)
     lines += title("DECLARED")
+    capacity = _amounts(node.capacity)
     slots = ", ".join(
         f"{item.count} {types_pb2.TaskType.Name(item.type)[len('TASK_TYPE_') :].lower()}" for item in node.slots
     )
@@ -54,6 +66,7 @@ def node_facts(row: NodeRow, draw: Draw, width: int) -> list[Cell]:
         ("hostname", node.hostname),
         ("address", node.address),
         ("slots", slots),
+        ("capacity", capacity),
         ("labels", labels),
         ("can", " ".join(node.capabilities)),
         ("version", node.version),
@@ -64,6 +77,33 @@ def node_facts(row: NodeRow, draw: Draw, width: int) -> list[Cell]:
         if at_us:
             lines.append(pair(label, (clock(at_us), "text"), (f"   {age(draw.now_us - at_us)} ago", "dim")))
     return lines
+
+
+def _amounts(amounts: types_pb2.Requests) -> str:
+    """What reservations are counted against."""
+    parts = []
+    if amounts.cpu_millis:
+        parts.append(f"{amounts.cpu_millis / 1000:g} cores")
+    if amounts.memory_bytes:
+        parts.append(f"{bytes_of(amounts.memory_bytes)} memory")
+    if amounts.gpus:
+        parts.append("1 GPU" if amounts.gpus == 1 else f"{amounts.gpus} GPUs")
+    return ", ".join(parts)
+
+
+def _drain_lines(node: types_pb2.Node, draw: Draw, width: int) -> list[Cell]:
+    """The drain that it is under, or the last one that is known."""
+    known = [one for one in draw.view.operations.values() if one.node == node.id and one.HasField("drain")]
+    if not known:
+        return [pair("drain", *foreign(node.operation, "warn", draw.glyphs))] if node.operation else []
+    last = max(known, key=lambda one: (one.created_at_us, one.id))
+    spans: list[Span] = [*operation_state(last, draw), ("  ", "text"), *foreign(last.id, "dim", draw.glyphs)]
+    if last.state == types_pb2.OPERATION_STATE_SCHEDULED and last.not_before_us > draw.now_us:
+        spans.append((f"  begins in {age(last.not_before_us - draw.now_us + 999_999)}", "accent"))
+    if node.operation:
+        spans += [("   D", "key"), (" shows how it goes", "dim")]
+    lines = [pair("drain", *spans)]
+    return [*lines, *sentence("", last.outcome, "text", draw, width)] if last.outcome else lines
 
 
 def _resource_lines(row: NodeRow, draw: Draw, width: int) -> list[Cell]:
@@ -91,10 +131,9 @@ def _resource_lines(row: NodeRow, draw: Draw, width: int) -> list[Cell]:
     rate = max(sampled.rx_bytes_per_s, sampled.tx_bytes_per_s)
     said = f"rx {bytes_of(sampled.rx_bytes_per_s)}/s tx {bytes_of(sampled.tx_bytes_per_s)}/s"
     lines.append(gauge("network", min(100.0, 800 * rate / link), said))
-    for gpu in sampled.gpus:
-        name = clean(gpu.name, ascii_only=draw.glyphs.ascii_only)
-        used = f"{name}, {bytes_of(gpu.memory_used_bytes)} of {bytes_of(gpu.memory_total_bytes)}"
-        lines.append(gauge("gpu", gpu.utilisation_percent, used + (", gaming" if gpu.gaming else "")))
+    if sampled.gpus:
+        lines += title(f"GPUS ({len(sampled.gpus)})")
+        lines += [((" ", "text"), *gpu_line(gpu, draw, width)) for gpu in sampled.gpus]
     if sampled.gaming or sampled.interactive_owner:
         lines.append(pair("in use", ("a game runs" if sampled.gaming else "somebody works at it", "warn")))
     return lines

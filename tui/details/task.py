@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
 from tui.columns.events import EVENT_WORDS, order
-from tui.columns.tasks import UNDER_WAY, cause_word, ended_us, exit_text, last_words, run_us, type_word, wait_us
-from tui.details.common import LABEL, long_text, pair, title
+from tui.columns.tasks import UNDER_WAY, cause_word, ended_us, exit_text, last_words, run_us, wait_us
+from tui.details.common import LABEL, long_text, pair, sentence, title
+from tui.details.spec import spec_lines
 from tui.draw import (
     Cell,
     Span,
@@ -23,13 +24,19 @@ from tui.draw import (
     span_of_time,
     task_state,
 )
-from tui.format import duration
 from tui.panels import term_lines
 from tui.text import clean, fit
 from tui.view import ENDED
 from tui.waiting import wait_reason
 
 Task = types_pb2.Task
+
+
+_BLAMED = {
+    types_pb2.BLAME_TASK: "the command: it fails wherever it runs",
+    types_pb2.BLAME_NODE: "the node: others fail there too",
+    types_pb2.BLAME_INPUT: "its input: the same command does well with another",
+}
 
 
 @dataclass
@@ -116,6 +123,7 @@ def task_facts(
     why: cluster_pb2.WhyReply,
     draw: Draw,
     width: int,
+    double_runs: Sequence[types_pb2.DoubleRun] = (),
 ) -> list[Cell]:
     """Error, placement, attempts, result and specification, what matters most first."""
     lines: list[Cell] = []
@@ -127,16 +135,23 @@ def task_facts(
         lines += long_text("because", because, "text", draw, width)
     if task.cancel_requested:
         lines += long_text("cancel", task.cancel_reason or "asked for", "warn", draw, width)
+    if task.blame in _BLAMED:
+        lines.append(pair("to blame", (_BLAMED[task.blame], "warn")))
+    if task.escalated_at_us:
+        lines.append(pair("escalated", (f"{clock(task.escalated_at_us)}: silent for too long", "warn")))
+    for note in task.annotations:
+        lines += long_text("note", f"{clock(note.at_us)} {note.actor}: {note.text}", "text", draw, width, most=3)
     lines += long_text("command", command_of(task.spec), "strong", draw, width)
     if why.nodes:
         lines += _verdict_lines(why, draw, width)
     if task.HasField("placement"):
         lines += _placement_lines(task.placement, draw, width)
-    lines += _attempt_lines(attempts(events), draw)
+    lines += _attempt_lines(attempts(events), task, draw)
+    lines += _double_run_lines(double_runs, draw, width)
     if task.HasField("result"):
         lines += _result_lines(task, draw)
     lines += _time_lines(task, draw)
-    lines += _spec_lines(task, draw, width)
+    lines += spec_lines(task, draw, width)
     return lines
 
 
@@ -171,12 +186,25 @@ def _placement_lines(placement: types_pb2.Placement, draw: Draw, width: int) -> 
     return lines + term_lines(placement.score, placement.terms, draw, width, 3 if width >= 72 else 2)
 
 
-def _attempt_lines(found: Sequence[Attempt], draw: Draw) -> list[Cell]:
+def _exit_of(attempt: Attempt, task: Task) -> str:
+    """How its command ended, as far as the row still knows."""
+    for failure in task.failures:
+        if (failure.run, failure.attempt, failure.node) == (attempt.run, attempt.attempt, attempt.node):
+            if failure.signal:
+                return f"sig{failure.signal}"
+            return str(failure.exit_code) if failure.HasField("exit_code") else ""
+    last = (attempt.run, attempt.node) == (task.run, task.node) and attempt.ended_us
+    return exit_text(task, past=True) if last and attempt.attempt == task.attempt else ""
+
+
+def _attempt_lines(found: Sequence[Attempt], task: Task, draw: Draw) -> list[Cell]:
     if not found:
         return []
     glyphs = draw.glyphs
     lines = title("ATTEMPTS")
-    lines.append(((f" {'RUN':>3} {'ATT':>3}  {'NODE':<10} {'ASSIGNED':<12}  {'RAN':>6}  OUTCOME", "dim"),))
+    lines.append(
+        ((f" {'RUN':>3} {'ATT':>3}  {'NODE':<10} {'ASSIGNED':<12}  {'RAN':>6}  {'EXIT':>5}  OUTCOME", "dim"),)
+    )
     for item in found:
         now = "running" if item.started_us else "assigned"
         word, glyph, role = EVENT_WORDS.get(item.outcome, (now, now, "busy"))
@@ -186,11 +214,23 @@ def _attempt_lines(found: Sequence[Attempt], draw: Draw) -> list[Cell]:
         lines.append(
             (
                 (f" {item.run:>3} {item.attempt:>3}  {node} {clock(item.assigned_us):<12}  {took:>6}  ", "text"),
+                (f"{_exit_of(item, task):>5}  ", "text"),
                 (f"{glyphs.of(glyph)} {word}", role),
                 ("  ", "text"),
                 *foreign(item.detail, "dim", glyphs),
             )
         )
+    return lines
+
+
+def _double_run_lines(double_runs: Sequence[types_pb2.DoubleRun], draw: Draw, width: int) -> list[Cell]:
+    if not double_runs:
+        return []
+    lines = title("BEGUN TWICE within one attempt")
+    for one in double_runs:
+        where = f"{one.first_node} and {one.node}" if one.first_node != one.node else f"twice on {one.node}"
+        said = f"{clock(one.at_us)}  run {one.run} attempt {one.attempt}, {where}: {one.reason}"
+        lines += sentence("", said, "warn", draw, width, most=3)
     return lines
 
 
@@ -234,75 +274,3 @@ def _time_lines(task: Task, draw: Draw) -> list[Cell]:
             relative = f"in {age(at_us - draw.now_us)}" if ahead else f"{age(draw.now_us - at_us)} ago"
             lines.append(pair(label, (clock(at_us), "text"), (f"   {relative}", "dim")))
     return lines
-
-
-def _spec_lines(task: Task, draw: Draw, width: int) -> list[Cell]:
-    spec, glyphs = task.spec, draw.glyphs
-    lines = title("SPECIFICATION")
-    lines.append(pair("type", (type_word(task), "text"), (f"   priority {task.priority}", "text")))
-    if spec.cwd:
-        lines += long_text("directory", spec.cwd, "text", draw, width, most=2)
-    if spec.env:
-        # Names only: values may be secrets.
-        lines += long_text("environment", " ".join(item.name for item in spec.env), "text", draw, width, most=3)
-    limits = [
-        f"{name} {duration(length_ms * 1000)}"
-        for name, length_ms in (
-            ("run", spec.timeout_ms),
-            ("queue", spec.queue_timeout_ms),
-            ("kill", spec.kill_timeout_ms),
-        )
-        if length_ms
-    ]
-    if limits:
-        lines.append(pair("time limits", (", ".join(limits), "text")))
-    retry = spec.retry
-    policy = "never"
-    if retry.retryable and retry.max_retries:
-        policy = f"{retry.max_retries} times, after {duration(retry.backoff_ms * 1000)}"
-        policy += (
-            f" × {retry.backoff_multiplier:g}" if not glyphs.ascii_only else f" x {retry.backoff_multiplier:g}"
-        )
-    lines.append(pair("retry", (policy, "text")))
-    if needs := needs_of(spec):
-        lines += long_text("needs", needs, "text", draw, width, most=3)
-    if spec.locks:
-        lines += long_text("locks", " ".join(spec.locks), "text", draw, width, most=2)
-    if task.submit_key:
-        lines += long_text("key", task.submit_key, "text", draw, width, most=1)
-    if task.actor:
-        lines += long_text("by", task.actor, "text", draw, width, most=1)
-    lines.append(pair("index", (f"{count_of(task.created_index)} to {count_of(task.modified_index)}", "dim")))
-    return lines
-
-
-def needs_of(spec: types_pb2.TaskSpec) -> str:
-    """Constraints and requests in words; empty when any node will do."""
-    asked, reserved = spec.constraints, spec.requests
-    parts = []
-    if asked.target_node:
-        parts.append(f"on {asked.target_node}")
-    if asked.requires_gpu:
-        parts.append("a GPU")
-    if asked.avoid_gaming:
-        parts.append("nobody gaming")
-    if asked.min_memory_mb:
-        parts.append(f"{asked.min_memory_mb} MB memory")
-    if asked.min_disk_gb:
-        parts.append(f"{asked.min_disk_gb} GB disk")
-    if asked.node_labels:
-        labels = " or ".join(f"{item.key}={item.value}" if item.value else item.key for item in asked.node_labels)
-        parts.append(f"label {labels}")
-    if asked.capabilities:
-        parts.append("capability " + " and ".join(asked.capabilities))
-    if asked.allowed_nodes:
-        parts.append("one of " + " ".join(asked.allowed_nodes))
-    if asked.excluded_nodes:
-        parts.append("none of " + " ".join(asked.excluded_nodes))
-    if reserved.cpu_millis:
-        parts.append(f"{reserved.cpu_millis / 1000:g} cores reserved")
-    if reserved.memory_bytes:
-        parts.append(f"{bytes_of(reserved.memory_bytes)} reserved")
-    if reserved.gpus:
-        parts.append(f"{reserved.gpus} GPUs reserved")
-    return ", ".join(parts)

@@ -6,8 +6,8 @@ from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
 from tui.columns.nodes import TERMS, penalty_of, terms_in
 from tui.columns.verdicts import VerdictRow, winner
-from tui.details.common import pair, sentence
-from tui.draw import Cell, Span, clock, count_of, foreign, task_state
+from tui.details.common import LABEL, pair, sentence
+from tui.draw import Cell, Span, cell_width, clock, count_of, foreign, task_state
 
 
 def headline(why: cluster_pb2.WhyReply, draw: Draw) -> list[Cell]:
@@ -42,23 +42,23 @@ def panel(why: cluster_pb2.WhyReply, row: VerdictRow, draw: Draw, width: int) ->
         lines += sentence("unless", verdict.flip, "accent", draw, width, most=2)
     if row.scored:
         best = won.terms if won is not None and won.HasField("terms") and won.node != verdict.node else None
-        lines.append(pair("points", *_points(verdict.terms, best)))
+        parts = _points(verdict.terms, best)
+        half = len(parts) // 2 if sum(map(cell_width, parts)) + LABEL + 1 > width else len(parts)
+        for label, some in (("points", parts[:half]), ("", parts[half:])):
+            if some:
+                lines.append(pair(label, *(span for part in some for span in part)))
     if why.note:
         lines += sentence("note", why.note, "dim", draw, width, most=2)
     return lines
 
 
-def _points(terms: types_pb2.ScoreTerms, best: types_pb2.ScoreTerms | None) -> list[Span]:
+def _points(terms: types_pb2.ScoreTerms, best: types_pb2.ScoreTerms | None) -> list[Cell]:
     """Every term; with how far it is from the winner's."""
-    spans: list[Span] = []
+    parts: list[Cell] = []
     for (name, title, _), (role, _, _) in zip(terms_in(terms), TERMS, strict=False):
         value = float(getattr(terms, name))
-        spans += [(f"{title.lower()} ", "dim"), (f"{value:.1f}", f"term-{role}")]
-        if best is not None:
-            spans.append((f" ({value - float(getattr(best, name)):+.1f})", "dim"))
-        spans.append(("  ", "text"))
+        behind = "" if best is None else f" ({value - float(getattr(best, name)):+.1f})"
+        parts.append(((f"{title.lower()} ", "dim"), (f"{value:.1f}", f"term-{role}"), (f"{behind}  ", "dim")))
     taken = penalty_of(terms)
-    spans.append((f"taken off {taken:.0f}", "warn" if taken < 0 else "dim"))
-    if best is not None:
-        spans.append((f" ({taken - penalty_of(best):+.0f})", "dim"))
-    return spans
+    behind = "" if best is None else f" ({taken - penalty_of(best):+.0f})"
+    return [*parts, ((f"taken off {taken:.0f}", "warn" if taken < 0 else "dim"), (behind, "dim"))]

@@ -17,10 +17,19 @@ from tui.screens.base import ConsoleScreen
 from tui.widgets.lines import Lines
 from tui.widgets.table import Table
 
+PANEL_LINES = 4
+MOST_GPU_LINES = 4
+TALL = 36
+"""Lines of a screen from which on a node's GPUs have a line each."""
+
 
 class NodesScreen(ConsoleScreen):
     place = "nodes"
     BINDINGS = bindings("nodes")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._panel_lines = PANEL_LINES
 
     def content(self) -> Iterable[Widget]:
         yield self.table(NODES, self.console.view.nodes, id="rows")
@@ -38,8 +47,14 @@ class NodesScreen(ConsoleScreen):
 
     def sync_panel(self) -> None:
         row = self.main_table().cursor_row
-        lines = [] if row is None else score_panel(row, self.drawing(), self.size.width)
-        self.query_one("#panel", Lines).show(lines)
+        room = MOST_GPU_LINES if self.size.height >= TALL else 1
+        lines = [] if row is None else score_panel(row, self.drawing(), self.size.width, room)
+        panel = self.query_one("#panel", Lines)
+        if len(lines) > self._panel_lines:
+            # Never lower again: rows do not jump while the cursor goes over nodes with and without GPUs.
+            self._panel_lines = len(lines)
+            panel.styles.height = len(lines)
+        panel.show(lines)
 
     @on(Pointed)
     def _pointed(self) -> None:

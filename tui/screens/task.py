@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from contextlib import suppress
 
 from textual import on, work
 from textual.widget import Widget
@@ -16,7 +17,7 @@ from tui.messages import Opened, Pointed
 from tui.output_feed import OutputFeed
 from tui.rows import Listing
 from tui.screens.panes import PanesScreen
-from tui.source import SourceError
+from tui.source import Moment, SourceError
 from tui.widgets.facts import Facts
 from tui.widgets.output import OutputPane
 from tui.widgets.table import Table
@@ -36,6 +37,7 @@ class TaskScreen(PanesScreen):
         self._judged_fence = 0
         self._asked_s = 0.0
         self._feed: OutputFeed | None = None
+        self._double_runs: Sequence[types_pb2.DoubleRun] = ()
         self._own_events: Listing[types_pb2.Event] | None = None
 
     @property
@@ -71,6 +73,8 @@ class TaskScreen(PanesScreen):
         self.console.view.put_task(reply.task)
         for event in reply.events:
             self.console.view.put_event(event)
+        with suppress(SourceError):
+            self._double_runs = (await self.console.source.list_double_runs(self.key)).double_runs
 
     @work(group="why", exclusive=True)
     async def load_why(self) -> None:
@@ -98,7 +102,8 @@ class TaskScreen(PanesScreen):
             self._sync_output(task, pane)
             facts = self.query_one("#facts", Facts)
             why = self._why_of(task, draw.now_s)
-            facts.show(task_facts(task, self._events(), why, draw, max(20, facts.size.width - 1)))
+            width = max(20, facts.size.width - 1)
+            facts.show(task_facts(task, self._events(), why, draw, width, self._double_runs))
         pane.sync()
 
     def _why_of(self, task: types_pb2.Task, now_s: float) -> cluster_pb2.WhyReply:
@@ -134,7 +139,15 @@ class TaskScreen(PanesScreen):
         pane.follow(not pane.following)
 
     def action_why(self) -> None:
-        self.console.open_why(self.key)
+        """Of the placement that the cursor is on in the events, else of the last one or of now."""
+        event = self.console.view.events.get(self.query_one("#events", Table).cursor_key)
+        placed = self.pane == "events" and event is not None and event.type == types_pb2.EVENT_TYPE_ASSIGNED
+        task = self.row
+        if placed and event is not None and task is not None and event.index != task.fence:
+            # As it stood just before: what it took itself is not in its way.
+            self.console.open_why(self.key, Moment(index=event.index - 1))
+        else:
+            self.console.open_why(self.key)
 
     def action_cancel(self) -> None:
         self.console.actions.cancel([self.key])
@@ -143,6 +156,13 @@ class TaskScreen(PanesScreen):
         self.console.actions.retry([self.key])
 
     @on(Pointed)
+    def _pointed(self) -> None:
+        self.sync_chrome()
+
     @on(Opened)
-    def _quiet(self, message: Any) -> None:
+    def _opened(self, message: Opened) -> None:
+        """From an event to the node that it happened on."""
         message.stop()
+        event = self.console.view.events.get(message.key)
+        if event is not None and event.node:
+            self.console.open_node(event.node)

@@ -210,7 +210,7 @@ def _run_time(row: types_pb2.Task, now: int) -> str:
 
 
 def _say_task(reply: cluster_pb2.GetTaskReply) -> None:
-    from tui.details.task import needs_of
+    from tui.details.spec import needs_of
     from tui.view import ENDED
 
     row = reply.task
