@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from cortex.v1 import types_pb2
 from tui.columns.tasks import run_us
-from tui.dag.walk import critical_path
+from tui.dag.walk import critical_path, finish_s
 from tui.dag_model import DagModel
-from tui.view import ENDED
+from tui.view import ENDED, ClusterView
 
 LEAST_S = 1.0
 """What a task that has not ended still takes, at least."""
@@ -25,8 +25,17 @@ class Finish:
     """Leader time, unix; 0 when nothing tells how long a task takes."""
 
 
-def finish(model: DagModel, now_us: int) -> Finish:
-    """Costs what the whole workflow has of tasks and edges."""
+def slots_at_once(model: DagModel, view: ClusterView) -> int:
+    """How many of its tasks the nodes that are open can run at once; 0 when no node says so."""
+    types = {task.spec.type for task in model.members.tasks.values()}
+    open_nodes = [
+        row.node for row in view.nodes.values() if row.node.online and row.node.state == types_pb2.NODE_STATE_ACTIVE
+    ]
+    return sum(slots.count for node in open_nodes for slots in node.slots if slots.type in types)
+
+
+def finish(model: DagModel, now_us: int, at_once: int = 0) -> Finish:
+    """`at_once`: how many tasks can run at a time, 0 = any number. Costs what the whole workflow has."""
     took_s = _took_s(model)
     mean_s = sum(took_s.values()) / len(took_s) if took_s else 0.0
 
@@ -37,9 +46,17 @@ def finish(model: DagModel, now_us: int) -> Finish:
         ran_us = run_us(task, now_us) or 0
         return max(LEAST_S, took_s.get(_kind(task), mean_s) - ran_us / 1e6)
 
-    path = critical_path(model.folds.graph, remaining_s)
-    known = bool(took_s) and bool(path.keys)
-    return Finish(path.keys, now_us + int(path.remaining_s * 1e6) if known else 0)
+    graph = model.folds.graph
+    path = critical_path(graph, remaining_s)
+    if not took_s or not path.keys:
+        return Finish(path.keys, 0)
+    running = {
+        model.keys[task.member]
+        for task in model.members.tasks.values()
+        if task.state == types_pb2.TASK_STATE_RUNNING
+    }
+    left_s = finish_s(graph, remaining_s, running, at_once) if at_once else path.remaining_s
+    return Finish(path.keys, now_us + int(left_s * 1e6))
 
 
 def _kind(task: types_pb2.Task) -> str:

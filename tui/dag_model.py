@@ -138,6 +138,7 @@ class DagModel:
         graph = self.view.graph
         self.shown: Sequence[str] = self.rail.keys if self.rail else [graph.keys[number] for number in graph.order]
         self._positions = {key: at for at, key in enumerate(self.shown)}
+        self.label_chars = max([len(key) for key in self.shown], default=0)
         for key in [row.key for row in self.rows.values() if row.key not in self._positions]:
             self.rows.remove(key)
         for key in self.shown:

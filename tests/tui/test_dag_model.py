@@ -7,7 +7,7 @@ from tests.tui import fake
 from tests.tui.fake_dags import PENDING, SKIPPED, member, release, status
 from tui.columns.base import Draw
 from tui.columns.dag import dag_spec, dag_why, left_edge, skip_word
-from tui.dag_estimate import finish
+from tui.dag_estimate import finish, slots_at_once
 from tui.dag_model import DagModel, Mode, resume_key
 from tui.dag_needs import Needs
 from tui.draw import ASCII, UNICODE, Glyphs, plain
@@ -167,6 +167,20 @@ def test_the_estimate_follows_what_took_long_before() -> None:
         model.members.load(status(KEY, "release", [ended], index=500))
     model.sync()
     assert finish(model, fake.NOW_US).keys == ()
+
+
+def test_the_estimate_knows_how_many_can_run_at_once() -> None:
+    tasks = [member(KEY, 0, "first", fake.COMPLETED, template="m", took_s=10)]
+    tasks += [member(KEY, 1 + at, f"m{at}", fake.QUEUED, 0, template="m") for at in range(6)]
+    view, model = loaded(status(KEY, "even", tasks))
+    assert slots_at_once(model, view) == 0
+    for name in ("anvil", "birch"):
+        node = fake.node_view(name).node
+        node.slots[0].count = 1
+        view.fold(cluster_pb2.WatchReply(changes=[types_pb2.Change(node=node)]), 1.0)
+    assert slots_at_once(model, view) == 2
+    assert finish(model, fake.NOW_US).end_us - fake.NOW_US == 10 * fake.SECOND_US
+    assert finish(model, fake.NOW_US, 2).end_us - fake.NOW_US == 30 * fake.SECOND_US
 
 
 def test_no_estimate_without_anything_that_ended() -> None:

@@ -15,11 +15,12 @@ from tui.dag_needs import RULES
 from tui.draw import EMPTY, TASK_WORDS, Cell, Glyphs, Span, age, count_of, foreign, span_of_time, task_state
 from tui.filter import Field
 from tui.text import clean
+from tui.view import ENDED
 from tui.waiting import wait_reason
 
 Task = types_pb2.Task
 LEAST_LABEL = 20
-"""Cells that lanes leave to the name."""
+"""Cells that lanes leave to the names, where these need as many."""
 GROUP_STATES: Mapping[State, int] = {
     State.WAITING: types_pb2.TASK_STATE_PENDING,
     State.READY: types_pb2.TASK_STATE_QUEUED,
@@ -54,7 +55,10 @@ def dag_why(model: DagModel, task: Task, draw: Draw) -> str:
         return f"{word}: {detail}" if detail else word
     if task.state == types_pb2.TASK_STATE_PENDING:
         return model.needs_of(task)
-    return wait_reason(task, draw.view.waiting, draw.now_us) or why_text(task)
+    if task.state in ENDED:
+        return why_text(task)
+    waits = wait_reason(task, draw.view.waiting, draw.now_us) or task.reason
+    return waits or (f"the attempt before: {task.error}" if task.error else "")
 
 
 def left_edge(model: DagModel, key: str, left: int, width: int) -> int:
@@ -113,8 +117,13 @@ def _draw_run(row: DagRow, draw: Draw, _width: int) -> Cell:
 
 
 def _draw_exit(row: DagRow, _draw: Draw, _width: int) -> Cell:
-    text = exit_text(row.task) if row.task is not None else ""
+    text = _exit(row)
     return ((text, "dim" if text == "0" else "bad"),) if text else EMPTY
+
+
+def _exit(row: DagRow) -> str:
+    """How it ended; nothing of what is to run again."""
+    return exit_text(row.task) if row.task is not None and row.task.state in ENDED else ""
 
 
 def _attempt(row: DagRow) -> int:
@@ -189,18 +198,19 @@ def dag_spec(model: DagModel, left: Callable[[int], int]) -> TableSpec[DagRow]:
             Column("node", "NODE", 8, _draw_node, _node, flex=1, most=16),
             Column("attempt", "ATT", 3, _draw_attempt, _attempt, True, "right"),
             Column("run", "RUN", 6, _draw_run, _started_us, True, "right"),
-            Column("exit", "EXIT", 5, _draw_exit, _of_task(exit_text), align="right", rank=4),
+            Column("exit", "EXIT", 5, _draw_exit, _exit, align="right", rank=4),
             Column("why", "WHY", 20, draw_why, _of_task(why_text), flex=6, rank=5),
         ),
         sort="task",
         fields=_FIELDS,
-        empty="This workflow has no tasks.",
+        empty="No tasks are known of it yet.",
     )  # fmt: skip
 
 
 def rail_cells(model: DagModel, width: int) -> int:
     """Cells of `width` that lanes get."""
-    return min(model.rail.width, max(1, width - LEAST_LABEL)) if model.rail is not None else 1
+    label = min(LEAST_LABEL, model.label_chars + 2)
+    return min(model.rail.width, max(1, width - label)) if model.rail is not None else 1
 
 
 def layer_labels(model: DagModel, glyphs: Glyphs) -> dict[str, str]:

@@ -41,7 +41,7 @@ def _shown_line(model: DagModel, found: Finish | None, draw: Draw) -> list[Span]
     tasks, shown = len(model.folds.graph), len(model.shown)
     mode = Mode.LIST if model.listed else model.mode
     spans: list[Span] = [(" m ", "key"), (mode.value, "text")]
-    if shown < tasks:
+    if shown < tasks and found is None:
         spans.append((f"  {count_of(tasks)} tasks in {count_of(shown)} rows", "dim"))
     if model.problem:
         spans += [("  ", "text"), *foreign(model.problem, "warn", draw.glyphs)]
@@ -59,7 +59,8 @@ def finish_words(found: Finish, draw: Draw) -> Cell:
     if not found.end_us:
         return ((said, "accent"), ("; nothing has completed yet that tells how long", "dim"))
     left_us = found.end_us - draw.now_us
-    left = f"about {age(left_us)} left, ends {clock(found.end_us)[:8]} UTC" if left_us > 0 else "ends any moment"
+    in_words = age(left_us) if left_us < 100_000_000 else span_of_time(left_us)
+    left = f"about {in_words} left, ends {clock(found.end_us)[:8]} UTC" if left_us > 0 else "ends any moment"
     return ((f"{said}, {left}", "accent"),)
 
 

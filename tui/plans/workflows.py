@@ -18,6 +18,8 @@ from tui.text import clean, fit
 from tui.view import ENDED, ENDED_WORKFLOWS, ClusterView
 
 STATE_CELLS = 14
+KEY_CELLS = 30
+"""As much as a title shows of a task's key."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def resume(draw: Draw, rehearsals: Sequence[Rehearsal], refused: Sequence[Cell])
 
     return Plan(
         "resume",
-        _resume_title(taken, len(tasks)),
+        _resume_title(taken, len(tasks), draw),
         tuple(objects),
         tuple(_consequences_of_resume(taken)),
         tuple(left),
@@ -171,9 +173,12 @@ def resume(draw: Draw, rehearsals: Sequence[Rehearsal], refused: Sequence[Cell])
     )
 
 
-def _resume_title(taken: Sequence[Rehearsal], tasks: int) -> str:
+def _resume_title(taken: Sequence[Rehearsal], tasks: int, draw: Draw) -> str:
     if len(taken) == 1 and taken[0].key:
-        return f"Run {tasks_of(tasks)} again from {clean(taken[0].key)}"
+        key = fit(
+            clean(taken[0].key, ascii_only=draw.glyphs.ascii_only), KEY_CELLS, ellipsis=draw.glyphs.ellipsis
+        ).rstrip()
+        return f"Run {tasks_of(tasks)} again from {key}"
     return f"Run {tasks_of(tasks)} again"
 
 
@@ -185,14 +190,14 @@ def _resume_command(taken: Sequence[Rehearsal]) -> str:
 
 def _consequences_of_resume(taken: Sequence[Rehearsal]) -> list[Cell]:
     tasks = [task for found in taken for task in found.tasks]
-    said = [line("text", "Each runs again as its rule and condition say; all others keep their results.")]
+    said = [line("text", "Each runs as its rule and condition say; others keep their results.")]
     done = sum(task.state == types_pb2.TASK_STATE_COMPLETED for task in tasks)
     if done:
         had = "had completed: its command runs" if done == 1 else "had completed: their commands run"
         said.append(line("warn", f"{tasks_of(done)} {had} once more."))
     for found in taken[:1]:
         more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
-        said.append(line("dim", f"This is run {found.workflow.run + 1} of the workflow{more}; K cancels it."))
+        said.append(line("dim", f"This is run {found.workflow.run + 1} of the workflow{more}; it can be cancelled."))
     return said
 
 

@@ -12,7 +12,7 @@ from tui.columns.dag import dag_glyphs, dag_spec, layer_labels, left_edge
 from tui.dag import walk
 from tui.dag.graph import Graph
 from tui.dag.layered import Layered, too_large
-from tui.dag_estimate import Finish, finish
+from tui.dag_estimate import Finish, finish, slots_at_once
 from tui.dag_model import DagModel, DagRow, Mode, resume_key
 from tui.details.dag import dag_headline, dag_panel
 from tui.draw import Cell, foreign
@@ -150,7 +150,7 @@ class DagScreen(ConsoleScreen):
             self._arranged(self._key, lambda: None)
 
     def _judge(self, draw: Draw) -> None:
-        self._finish = finish(self.model, draw.now_us)
+        self._finish = finish(self.model, draw.now_us, slots_at_once(self.model, draw.view))
         self._estimated = (self.model.version, draw.now_s)
 
     def _mark_critical(self) -> None:
