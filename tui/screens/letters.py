@@ -85,7 +85,7 @@ class LettersScreen(TasksScreen):
             message.prevent_default()
             self.console.open_screen(CauseScreen(message.key))
 
-    def _letter(self) -> str:
+    def cursor_task(self) -> str:
         """Id of the letter under the cursor, or of the sample of that cause."""
         row = self.main_table().cursor_row
         if row is None:
@@ -116,16 +116,8 @@ class LettersScreen(TasksScreen):
             self.console.actions.discard(self.main_table().chosen())
 
     def action_edit(self) -> None:
-        self.console.actions.edit(self._letter())
+        self.console.actions.edit(self.cursor_task())
 
     def action_annotate(self) -> None:
-        chosen = [self._letter()] if self.grouped else self.main_table().chosen()
+        chosen = [self.cursor_task()] if self.grouped else self.main_table().chosen()
         self.console.actions.annotate([key for key in chosen if key])
-
-    def action_output_of(self) -> None:
-        if key := self._letter():
-            self.console.open_task(key, pane="output")
-
-    def action_events_of(self) -> None:
-        if key := self._letter():
-            self.console.open_task(key, pane="events")

@@ -8,10 +8,15 @@ from typing import Any
 from textual import on
 from textual.widget import Widget
 
-from tui.columns.tasks import QUEUE
+from tui.columns.groups import groups
+from tui.columns.tasks import QUEUE, urgency
+from tui.draw import Cell
+from tui.grouping import GROUPINGS, HEAD, Grouping
 from tui.keymap import bindings
 from tui.messages import Opened, Pointed
+from tui.options import Option
 from tui.screens.base import ConsoleScreen
+from tui.widgets.grouptable import GroupTable
 from tui.widgets.table import Table
 
 
@@ -35,16 +40,20 @@ class TasksScreen(ConsoleScreen):
     def _opened(self, message: Opened) -> None:
         self.console.open_task(message.key)
 
+    def cursor_task(self) -> str:
+        """Id of the task under the cursor; empty when there is none."""
+        return self.main_table().cursor_key
+
     def action_output_of(self) -> None:
-        if key := self.main_table().cursor_key:
+        if key := self.cursor_task():
             self.console.open_task(key, pane="output")
 
     def action_events_of(self) -> None:
-        if key := self.main_table().cursor_key:
+        if key := self.cursor_task():
             self.console.open_task(key, pane="events")
 
     def action_why(self) -> None:
-        if key := self.main_table().cursor_key:
+        if key := self.cursor_task():
             self.console.open_why(key)
 
     def action_retry(self) -> None:
@@ -52,17 +61,61 @@ class TasksScreen(ConsoleScreen):
 
 
 class QueueScreen(TasksScreen):
+    """One by one, or in groups: then there is a second table, and that of all tasks waits behind it."""
+
     place = "queue"
     BINDINGS = bindings("queue")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grouped_by = ""
 
     def content(self) -> Iterable[Widget]:
         yield self.table(QUEUE, self.console.view.tasks, id="rows")
 
+    def main_table(self) -> Table[Any]:
+        return self.query_one("#groups" if self.grouped_by else "#rows", Table)
+
+    def headline(self) -> Cell:
+        if not self.grouped_by:
+            return super().headline()
+        table = self.query_one("#groups", GroupTable)
+        counting = (("counting  ", "warn"),) if table.grouping.counting else ()
+        return (*counting, (f"by {self.grouped_by}  ", "dim"), *super().headline())
+
+    def action_group(self) -> None:
+        options = [Option("none", "one by one"), *(Option(kind, kind) for kind in GROUPINGS)]
+        self.console.choose("Group by", options, self.grouped_by or "none", self._group_by)
+
+    def _group_by(self, kind: str) -> None:
+        self.run_worker(self._regroup("" if kind == "none" else kind), group="groups", exclusive=True)
+
+    async def _regroup(self, kind: str) -> None:
+        self.grouped_by = ""
+        await self.query("#groups").remove()
+        self.query_one("#rows").display = not kind
+        if kind:
+            tasks = self.console.view.tasks
+            grouping = Grouping(tasks, GROUPINGS[kind], urgency)
+            table = GroupTable(groups(kind), grouping, tasks, QUEUE, self.drawing, self.palette, id="groups")
+            await self.mount(table, after=self.query_one("#rows"))
+        self.grouped_by = kind
+        self.main_table().focus()
+        self.sync()
+
+    def cursor_task(self) -> str:
+        """Id of the task under the cursor; empty on a group."""
+        key = self.main_table().cursor_key
+        return "" if key.startswith(HEAD) else key
+
     def action_cancel(self) -> None:
         self.console.actions.cancel(self.main_table().chosen())
 
+    def action_priority(self) -> None:
+        self.console.actions.set_priority(self.main_table().chosen())
+
     def action_dag_of(self) -> None:
-        task = self.main_table().cursor_row
+        task = self.console.view.tasks.get(self.cursor_task())
         if task is not None and task.workflow_id:
             self.console.open_workflow(task.workflow_id, task.id)
         elif task is not None:
