@@ -69,11 +69,11 @@ def test_every_sign_matters() -> None:
             rows = rows_of(rail, glyphs)
             edges = read_rail(rows, signs)
             for number, row in enumerate(rows):
-                for x in range(0, len(row), 2):
-                    if row[x] in " " + signs.nodes:
+                for x in range(len(row)):
+                    if row[x] == " " or (x % 2 == 0 and row[x] in signs.nodes):
                         continue
-                    for other in {signs.lane, signs.line, signs.goes_on[-1], signs.ends[-1], " "}:
-                        if kind(other, signs) == kind(row[x], signs):
+                    for other in {signs.lane, signs.goes_on[-1], signs.ends[-1], signs.begins[-1], signs.line, " "}:
+                        if kind(other, signs) == kind(row[x], signs) or (x % 2 and other not in " " + signs.line):
                             continue
                         changed = [*rows]
                         changed[number] = row[:x] + other + row[x + 1 :]
@@ -85,9 +85,8 @@ def test_every_sign_matters() -> None:
 
 
 def kind(char: str, signs: Signs) -> int:
-    return next(
-        (at for at, chars in enumerate((signs.goes_on, signs.ends, signs.lane, signs.line)) if char in chars), -1
-    )
+    kinds = (signs.goes_on, signs.begins, signs.ends, signs.lane, signs.line)
+    return next((at for at, chars in enumerate(kinds) if char in chars), -1)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +98,13 @@ def kind(char: str, signs: Signs) -> int:
         ["●  ", "│ ●", "├─●"],
         ["├─●"],
         ["●   ", "│─●"],
+        ["●▸┤", "  ●"],
+        ["●▸╯"],
+        ["●▸ ", "  ●"],
+        ["●▸╮", "●▸╮", "  ●"],
+        ["●▸╮", "●─╮", "  ●"],
+        ["●▸╮  ", "●─┤  ", "●▸┤  ", "  ●  "],
+        ["●▸╮", "▸ ●"],
     ],
 )
 def test_the_reader_refuses(rows: list[str]) -> None:
@@ -127,11 +133,11 @@ def test_a_workflow() -> None:
     assert drawn(BUILD) == [
         "●     checkout",
         "├─●   docs",
-        "├─●   lint",
-        "├─│─● unit",
-        "● │ │ build",
-        "╰─●─╯ package",
-        "  ●   deploy",
+        "├─●▸╮ lint",
+        "├─●▸┤ unit",
+        "●──▸┤ build",
+        "    ● package",
+        "    ● deploy",
     ]
 
 
@@ -139,11 +145,11 @@ def test_a_workflow_in_ascii() -> None:
     assert drawn(BUILD, ASCII) == [
         "*     checkout",
         "+-*   docs",
-        "+-*   lint",
-        "+-|-* unit",
-        "* | | build",
-        "`-*-' package",
-        "  *   deploy",
+        "+-*>+ lint",
+        "+-*>+ unit",
+        "*-->+ build",
+        "    * package",
+        "    * deploy",
     ]
 
 
@@ -160,7 +166,22 @@ def test_a_chain_with_a_shortcut_shows_both_edges() -> None:
 def test_independent_joins_do_not_mix() -> None:
     nodes = [Node(f"in{join}{number}") for number in range(4) for join in "ab"]
     nodes += [Node(f"out{join}", tuple(Edge(f"in{join}{number}") for number in range(4))) for join in "ab"]
-    assert Rail(Graph(nodes)).lane_count == 4
+    keys = Rail(Graph(nodes)).keys
+    assert [key[-2] if key.startswith("in") else key for key in keys] == [*"aaaa", "outa", *"bbbb", "outb"]
+
+
+def test_a_barrier_costs_a_joint_per_task() -> None:
+    """20 tasks, each needed by each of 20 others, are two lanes; one lane each would be 20."""
+    nodes = [Node(f"a{number}") for number in range(20)]
+    nodes += [Node(f"b{number}", tuple(Edge(f"a{above}") for above in range(20))) for number in range(20)]
+    rail = Rail(Graph(nodes))
+    assert rail.lane_count == 2
+    assert edges_read(rail, rows_of(rail, UNICODE), dag_reader.UNICODE) == set(rail.graph.edges())
+
+
+def test_lanes_are_shared_from_three_sources_on() -> None:
+    assert drawn({"a": "", "b": "", "c": "a b"}) == ["●   a", "│ ● b", "●─╯ c"]
+    assert drawn({"a": "", "b": "", "c": "", "d": "a b c"}) == ["●▸╮ a", "●▸┤ b", "●▸┤ c", "  ● d"]
 
 
 def test_fans_and_chains_need_few_lanes() -> None:
@@ -190,6 +211,17 @@ def test_lanes_of_a_failed_source_can_be_followed() -> None:
         (("├", "bad"), ("─", "track"), ("◌  ", "dim")),
         (("│   ", "bad"), ("●", "ok")),
         (("↷", "dim"), ("───╯", "track")),
+    ]
+
+
+def test_a_shared_lane_is_as_bad_as_its_worst_source() -> None:
+    rail = Rail(Graph([*map(Node, "abc"), Node("d", tuple(map(Edge, "abc")))]))
+    states = dict(zip("abcd", (State.DONE, State.FAILED, State.RUNNING, State.SKIPPED), strict=True))
+    assert [rail.cell(row, states.__getitem__, UNICODE) for row in range(4)] == [
+        (("●", "ok"), ("▸╮", "track")),
+        (("✗▸┤", "bad"),),
+        (("▸▸┤", "busy"),),
+        (("  ", "track"), ("↷", "dim")),
     ]
 
 

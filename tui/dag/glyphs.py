@@ -40,9 +40,12 @@ class DagGlyphs:
     end_left: str
     end_both: str
     turn_right: str
-    """Goes down and right; `turn_left` and `tee_down` alike. Only in layers."""
+    """Goes down and right; `turn_left` and `tee_down` alike."""
     turn_left: str
     tee_down: str
+    feed_right: str
+    """In front of a lane on the right that the node's own edges join; `feed_left` alike. Only on the rail."""
+    feed_left: str
     cut: str
     times: str
     leads_to: str
@@ -73,6 +76,8 @@ UNICODE = DagGlyphs(
     turn_right="╭",
     turn_left="╮",
     tee_down="┬",
+    feed_right="▸",
+    feed_left="◂",
     cut="…",
     times="×",
     leads_to="→",
@@ -113,6 +118,8 @@ ASCII = DagGlyphs(
     turn_right="+",
     turn_left="+",
     tee_down="+",
+    feed_right=">",
+    feed_left="<",
     cut="~",
     times="x",
     leads_to=">",

@@ -5,19 +5,22 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 
 from tui.dag.graph import Graph
+from tui.dag.lanes import Lanes
 
 
-def rail_order(graph: Graph) -> tuple[int, ...]:
+def rail_order(graph: Graph, lanes: Lanes) -> tuple[int, ...]:
     """Topological: always the node that leaves the fewest lanes open, among equals the first depth first.
 
-    A node's price is the lane that it opens less those that it closes. Prices only fall (it is the last child of
-    a parent now), so a node is queued again with its new price and the old entry is passed over.
+    A node's price is the lane that it opens less those that it closes. Prices only fall (another source opened its
+    lane, or it is the last child of a lane now), so a node is queued again with its new price and the old entry is
+    passed over.
     """
     rank = graph.rank or depth_first(graph)
     missing = [len(parents) for parents in graph.parents]
-    waiting = [len(children) for children in graph.children]
-    price = [(1 if children else 0) for children in graph.children]
-    for children in graph.children:
+    waiting = [len(children) for children in lanes.children]
+    opened = [False] * len(waiting)
+    price = [(1 if lane >= 0 else 0) for lane in lanes.of_source]
+    for children in lanes.children:
         if len(children) == 1:
             price[children[0]] -= 1
     queue = [(price[number], rank[number], number) for number, count in enumerate(missing) if not count]
@@ -30,13 +33,19 @@ def rail_order(graph: Graph) -> tuple[int, ...]:
             continue
         placed[number] = True
         order.append(number)
-        for parent in graph.parents[number]:
-            waiting[parent] -= 1
-            if waiting[parent] == 1:
-                last = next(child for child in graph.children[parent] if not placed[child])
-                price[last] -= 1
-                if not missing[last]:
-                    heappush(queue, (price[last], rank[last], last))
+        cheaper: list[int] = []
+        own = lanes.of_source[number]
+        if own >= 0 and not opened[own]:
+            opened[own] = True
+            cheaper += [one for one in lanes.sources[own] if not placed[one]]
+        for lane in lanes.into[number]:
+            waiting[lane] -= 1
+            if waiting[lane] == 1:
+                cheaper.append(next(child for child in lanes.children[lane] if not placed[child]))
+        for one in cheaper:
+            price[one] -= 1
+            if not missing[one]:
+                heappush(queue, (price[one], rank[one], one))
         for child in graph.children[number]:
             missing[child] -= 1
             if not missing[child]:

@@ -1,45 +1,67 @@
 """The rail: one row per node, one lane per source. Laid out once from the structure; rows are drawn when asked for.
 
 A lane begins under its source and ends in the row of the source's last child; children in between join it in
-passing. So a row tells which lanes its node joins, and the drawing reads back to the exact edges: see DESIGN.md.
+passing. Sources with the same children feed one lane together. So a row tells which lanes its node joins and feeds,
+and the drawing reads back to the exact edges: see DESIGN.md.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable
+from typing import NamedTuple
 
 from tui.dag.glyphs import ROLES, Cell, DagGlyphs
 from tui.dag.graph import Graph, State
+from tui.dag.lanes import lanes_of
 from tui.dag.order import rail_order
 
 StateOf = Callable[[str], State]
 STEP = 2
-"""Cells from one lane to the next."""
+"""Cells from one column of lanes to the next."""
+ASKED = 8
+"""A lane of more sources is not coloured after them: asking all for every row would cost too much."""
+_NOBODY, _ITSELF = -1, -2
+
+
+class _Row(NamedTuple):
+    """Columns: of the node, of the lanes beside it that lead to it, and of the lane that it feeds or -1."""
+
+    here: int
+    joins: tuple[int, ...]
+    feeds: int
+
+    @property
+    def first(self) -> int:
+        return min(self.here, *self.joins, self.feeds if self.feeds >= 0 else self.here)
+
+    @property
+    def last(self) -> int:
+        return max(self.here, *self.joins, self.feeds)
 
 
 class Rail:
-    """`keys` from top to bottom; rows are numbered from 0, lanes from the left from 0."""
+    """`keys` from top to bottom; rows are numbered from 0, columns of lanes from the left from 0."""
 
-    __slots__ = ("_begins", "_joins", "_lane", "_last", "_rows", "_sources", "graph", "keys", "lane_count", "order")
+    __slots__ = ("_lanes", "_last", "_opened", "_places", "_rows", "_starts", "graph", "keys", "lane_count")
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.order = rail_order(graph)
-        self.keys = tuple(graph.keys[number] for number in self.order)
+        self._lanes = lanes_of(graph)
+        order = rail_order(graph, self._lanes)
+        self.keys = tuple(graph.keys[number] for number in order)
         self._rows = {key: row for row, key in enumerate(self.keys)}
         row_of = [0] * len(graph)
-        for row, number in enumerate(self.order):
+        for row, number in enumerate(order):
             row_of[number] = row
-        # by row: where its node's lane is, and the last row that lane reaches
-        self._last = [max((row_of[child] for child in graph.children[n]), default=row_of[n]) for n in self.order]
-        self._lane: list[int] = []
-        # by row: lanes that its node joins sideways, sorted
-        self._joins: list[tuple[int, ...]] = []
-        # by lane: rows where a node stands in it, sorted
-        self._begins: list[list[int]] = []
-        self._allot(row_of)
-        self.lane_count = len(self._begins)
+        # by lane: the last row that it reaches
+        self._last = [max([row_of[child] for child in children]) for children in self._lanes.children]
+        self._places: list[_Row] = []
+        # by column: the rows in which a lane begins there, sorted, and which lanes those are
+        self._starts: list[list[int]] = []
+        self._opened: list[list[int]] = []
+        self._allot(order)
+        self.lane_count = len(self._starts)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -54,13 +76,12 @@ class Rail:
         return self._rows[key]
 
     def lane(self, row: int) -> int:
-        return self._lane[row]
+        """The column where the node stands; its cell is the double."""
+        return self._places[row].here
 
     def text(self, row: int, glyphs: DagGlyphs, *, left: int = 0, width: int | None = None) -> str:
         """The row's characters from cell `left` on, `width` of them (to the right end if None), padded."""
-        return "".join(
-            char for char, _ in self._cells(row, glyphs, left, self.width - left if width is None else width)
-        )
+        return "".join(char for char, _ in self._cells(row, glyphs, left, width))
 
     def cell(
         self, row: int, state_of: StateOf, glyphs: DagGlyphs, *, left: int = 0, width: int | None = None,
@@ -68,113 +89,132 @@ class Rail:
     ) -> Cell:  # fmt: skip
         """The same with the roles of styles, and the node as the glyph of its state (of a `group` as its own).
 
-        Lanes and joins carry the role of their source where it failed or runs, so that it can be followed.
+        Lanes carry the role of their source where it failed or runs, so that it can be followed.
         """
-        here = self.keys[row]
-        state = state_of(here)
-        node = glyphs.group if group else glyphs.nodes[state]
-        roles = {-1: "track", row: ROLES[state]}
+        here = self._places[row].here * STEP - max(0, left)
+        state = state_of(self.keys[row])
+        roles = {_NOBODY: "track", _ITSELF: _line_role(state)}
         spans: list[list[str]] = []
-        for char, owner in self._cells(row, glyphs, left, self.width - left if width is None else width):
-            role = roles.get(owner)
-            if role is None:
-                source = state_of(self.keys[owner])
-                role = roles[owner] = ROLES[source] if source in (State.FAILED, State.RUNNING) else "track"
-            if owner == row and char == glyphs.node:
-                char = node
+        for x, (char, lane) in enumerate(self._cells(row, glyphs, left, width)):
+            if x == here:
+                char, role = glyphs.group if group else glyphs.nodes[state], ROLES[state]
+            else:
+                if lane not in roles:
+                    roles[lane] = self._lane_role(lane, state_of)
+                role = roles[lane]
             if spans and (spans[-1][1] == role or char == " "):
                 spans[-1][0] += char
             else:
                 spans.append([char, role])
         return tuple((text, role) for text, role in spans)
 
-    def owner(self, row: int, lane: int) -> int:
-        """Row of the source whose lane comes down into this row there; -1 where none does."""
-        begins = self._begins[lane]
-        at = bisect_left(begins, row) - 1
-        return begins[at] if at >= 0 and self._last[begins[at]] >= row else -1
+    def _lane_role(self, lane: int, state_of: StateOf) -> str:
+        sources = self._lanes.sources[lane]
+        if len(sources) > ASKED:
+            return "track"
+        states = {state_of(self.graph.keys[number]) for number in sources}
+        return next((ROLES[state] for state in (State.FAILED, State.RUNNING) if state in states), "track")
 
-    def _cells(self, row: int, glyphs: DagGlyphs, left: int, width: int) -> list[tuple[str, int]]:
-        """Each cell's character and the row of the source that it belongs to; -1 for none."""
-        here = self._lane[row]
-        joins = self._joins[row]
-        first = min(here, joins[0]) if joins else here
-        last = max(here, joins[-1]) if joins else here
+    def _lane_at(self, row: int, column: int) -> int:
+        """The lane that comes down into a row there; -1 if none."""
+        at = bisect_left(self._starts[column], row) - 1
+        lane = self._opened[column][at] if at >= 0 else -1
+        return lane if lane >= 0 and self._last[lane] >= row else -1
+
+    def _cells(self, row: int, glyphs: DagGlyphs, left: int, width: int | None) -> list[tuple[str, int]]:
+        """Each cell's character and the lane that it belongs to, _NOBODY's or the node's own line."""
+        left = max(0, left)
+        place = self._places[row]
+        here, joins, feeds = place
+        first, last = place.first, place.last
+        arrow = feeds * STEP + (-1 if feeds > here else 1) if feeds >= 0 else -1
         cells: list[tuple[str, int]] = []
-        for x in range(max(0, left), max(0, left) + max(0, width)):
-            lane, between = divmod(x, STEP)
-            if between or lane >= self.lane_count:
-                cells.append((glyphs.line if first <= lane < last else " ", -1))
-            elif lane == here:
-                cells.append((glyphs.node, row))
+        for x in range(left, left + max(0, self.width - left if width is None else width)):
+            column, between = divmod(x, STEP)
+            lane = -1 if between or column >= self.lane_count else self._lane_at(row, column)
+            if x == arrow:
+                cells.append((glyphs.feed_right if feeds > here else glyphs.feed_left, _ITSELF))
+            elif column == here and not between:
+                cells.append((glyphs.node, _ITSELF))
+            elif column == feeds and not between:
+                cells.append((_joint(glyphs, column, first, last, lane >= 0, True), _ITSELF))
+            elif lane < 0:
+                line = first <= column < last if between else first < column < last
+                cells.append((glyphs.line if line else " ", _NOBODY))
+            elif _holds(joins, column):
+                cells.append((_joint(glyphs, column, first, last, True, self._last[lane] > row), lane))
             else:
-                owner = self.owner(row, lane)
-                if owner < 0:
-                    cells.append((glyphs.line if first < lane < last else " ", -1))
-                elif not _holds(joins, lane):
-                    cells.append((glyphs.lane, owner))
-                else:
-                    cells.append((_joint(glyphs, lane, first, last, self._last[owner] == row), owner))
+                cells.append((glyphs.lane, lane))
         return cells
 
-    def _allot(self, row_of: list[int]) -> None:
-        """Give every node its lane, from top to bottom."""
-        graph, last = self.graph, self._last
+    def _allot(self, order: tuple[int, ...]) -> None:
+        """Give every node and every lane its column, from top to bottom."""
+        lanes = self._lanes
         free: list[int] = []
-        blocked = -1  # the lane of a sink in the row above
-        for row, number in enumerate(self.order):
-            sources = sorted((self._lane[row_of[parent]], row_of[parent]) for parent in graph.parents[number])
-            ending = [lane for lane, source in sources if last[source] == row]
-            lane = self._takeover(row, sources)
-            if lane < 0:
-                lane = self._free_lane(free, sources, blocked)
-            self._lane.append(lane)
-            self._joins.append(tuple(at for at, _ in sources if at != lane))
-            self._begins[lane].append(row)
-            for ended in ending:
-                if ended != lane:
-                    insort(free, ended)
-            blocked = -1
-            if last[row] == row:
-                insort(free, lane)
-                blocked = lane
+        at: list[int] = [-1] * len(self._last)  # column by lane
+        above = sink = -1  # column of the node in the row above, unless it feeds; the same if it is a sink
+        for row, number in enumerate(order):
+            leading = sorted((at[lane], lane) for lane in lanes.into[number])
+            ending = [column for column, lane in leading if self._last[lane] == row]
+            # Right under a node, what has a line to a lane is read as hanging on that line alone.
+            here = next((one for one in ending if one != above or len(leading) == 1), -1)
+            if here < 0:
+                here = self._free_column(free, leading[0][0] if leading else 0, -1 if leading else sink)
+            own = lanes.of_source[number]
+            feeds = -1
+            if own >= 0 and lanes.shared(own):
+                if at[own] < 0:
+                    at[own] = self._free_column(free, here + 1, above)
+                    self._start(at[own], row, own)
+                feeds = at[own]
+            elif own >= 0:
+                at[own] = here
+                self._start(here, row, own)
+            self._places.append(_Row(here, tuple(column for column, _ in leading if column != here), feeds))
+            for column in ending:
+                if column != here:
+                    insort(free, column)
+            if own < 0 or feeds >= 0:
+                insort(free, here)
+            above, sink = here if feeds < 0 else -1, here if own < 0 else -1
 
-    def _takeover(self, row: int, sources: list[tuple[int, int]]) -> int:
-        """The leftmost lane that ends here and may go straight into the node; -1 if none.
+    def _start(self, column: int, row: int, lane: int) -> None:
+        self._starts[column].append(row)
+        self._opened[column].append(lane)
 
-        Right under its source it may only where nothing joins from the side: a node with a line beside it, under a
-        node, says that it hangs on the line alone.
-        """
-        for lane, source in sources:
-            if self._last[source] == row and (source != row - 1 or len(sources) == 1):
-                return lane
-        return -1
-
-    def _free_lane(self, free: list[int], sources: list[tuple[int, int]], blocked: int) -> int:
-        """The free lane nearest to the leftmost source; a new one at the right when there is none."""
-        wanted = sources[0][0] if sources else 0
+    def _free_column(self, free: list[int], wanted: int, blocked: int) -> int:
+        """The free one nearest to the wanted one; a new one at the right when there is none."""
         at = bisect_left(free, wanted)
         best = -1
         for near in (at, at - 1, at + 1, at - 2):
-            if 0 <= near < len(free) and (sources or free[near] != blocked):
-                lane = free[near]
-                if best < 0 or abs(lane - wanted) < abs(best - wanted):
-                    best = lane
+            if 0 <= near < len(free) and free[near] != blocked:
+                column = free[near]
+                if best < 0 or abs(column - wanted) < abs(best - wanted):
+                    best = column
         if best < 0:
-            self._begins.append([])
-            return len(self._begins) - 1
+            self._starts.append([])
+            self._opened.append([])
+            return len(self._starts) - 1
         del free[bisect_left(free, best)]
         return best
 
 
-def _holds(sorted_lanes: tuple[int, ...], lane: int) -> bool:
-    at = bisect_left(sorted_lanes, lane)
-    return at < len(sorted_lanes) and sorted_lanes[at] == lane
+def _line_role(state: State) -> str:
+    return ROLES[state] if state in (State.FAILED, State.RUNNING) else "track"
 
 
-def _joint(glyphs: DagGlyphs, lane: int, first: int, last: int, ends: bool) -> str:
-    if lane == first:
-        return glyphs.end_right if ends else glyphs.tee_right
-    if lane == last:
-        return glyphs.end_left if ends else glyphs.tee_left
-    return glyphs.end_both if ends else glyphs.join
+def _holds(sorted_columns: tuple[int, ...], column: int) -> bool:
+    at = bisect_left(sorted_columns, column)
+    return at < len(sorted_columns) and sorted_columns[at] == column
+
+
+def _joint(glyphs: DagGlyphs, column: int, first: int, last: int, up: bool, down: bool) -> str:
+    """Where a row's line, from column `first` to `last`, touches a lane that leads up, down or both."""
+    if column == first:
+        right = (glyphs.turn_right, glyphs.end_right, glyphs.tee_right)
+        return right[2 if up and down else int(up)]
+    if column == last:
+        left = (glyphs.turn_left, glyphs.end_left, glyphs.tee_left)
+        return left[2 if up and down else int(up)]
+    both = (glyphs.tee_down, glyphs.end_both, glyphs.join)
+    return both[2 if up and down else int(up)]
