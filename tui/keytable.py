@@ -110,14 +110,14 @@ _KEYS: tuple[Key, ...] = (
     Key("nodes", (), "remove", "remove", "Forget drained workers for good.", changes=True),
     Key("queue", ("K",), "cancel", "cancel", "Cancel the tasks.", changes=True, footer=True),
     Key("queue", ("r",), "retry", "retry", "Queue ended tasks again.", changes=True, footer=True),
-    Key(
-        "queue", ("P",), "priority", "priority", "Another priority for tasks that wait.", changes=True, footer=True
-    ),
-    Key("queue", ("t",), "group", "group", "By state, node, workflow, name, or one by one.", footer=True),
     Key("queue", ("o",), "output_of", "output", "Show the output of this task.", footer=True),
     Key("queue", ("W",), "why", "why", "Why this task is where it is, or waits.", footer=True),
     Key("queue", ("e",), "events_of", "events", "Show the events of this task."),
     Key("queue", ("d",), "dag_of", "its DAG", "Show the workflow of this task.", footer=True),
+    Key("queue", ("t",), "group", "group", "By state, node, workflow, name, or one by one.", footer=True),
+    Key(
+        "queue", ("P",), "priority", "priority", "Another priority for tasks that wait.", changes=True, footer=True
+    ),
     Key("workflows", ("K",), "cancel", "cancel", "Cancel the workflows.", changes=True, footer=True),
     Key("workflows", ("r",), "resume", "resume", "Run again what did not complete.", changes=True, footer=True),
     Key("workflows", ("F",), "follow", "follow", "Stay on the first row."),
