@@ -12,8 +12,6 @@ from typing import Any, ClassVar
 
 from rich.console import RenderableType
 from textual import work
-from textual.app import App
-from textual.filter import LineFilter
 from textual.screen import Screen
 
 from tui.actions.base import Question, Review
@@ -26,8 +24,10 @@ from tui.editing import edit_aside
 from tui.editor import forget
 from tui.frontbuffer import FrontBuffer, through
 from tui.history import load_history
+from tui.keep import Keep
 from tui.keymap import bindings, reachable
 from tui.options import Option, actions_of
+from tui.personal import Personal
 from tui.plans.base import Done, Plan
 from tui.screens.ask import AskScreen
 from tui.screens.base import ConsoleScreen
@@ -49,7 +49,7 @@ from tui.screens.why import WhyScreen
 from tui.screens.workflows import WorkflowsScreen
 from tui.source import LinkState, Moment, Source, SourceError
 from tui.terminal import Terminal, as_started, detect
-from tui.themes import DARK, LIGHT, Palette, WithoutColor, palette
+from tui.themes import Palette, palette
 from tui.undo import OwnOperations
 from tui.view import ClusterView
 from tui.widgets.table import Table
@@ -61,7 +61,7 @@ WARM_ROWS = 1000
 """Texts made per tick for a filter to come; a few milliseconds."""
 
 
-class Console(App[int], inherit_bindings=False):
+class Console(Personal, inherit_bindings=False):
     """The operator's console over a source."""
 
     CSS_PATH = Path(__file__).with_name("app.tcss")
@@ -85,8 +85,10 @@ class Console(App[int], inherit_bindings=False):
         clock: Callable[[], float] = time.monotonic,
         read_only: bool = False,
         ticking: bool = True,
+        keep: Keep | None = None,
     ) -> None:
         self.terminal = terminal or Terminal()
+        self.keep = keep or Keep()
         super().__init__()
         self.source = source
         self.view = ClusterView()
@@ -106,9 +108,7 @@ class Console(App[int], inherit_bindings=False):
         self._previous_view = "nodes"
         self._building = False
         self.front = FrontBuffer()
-        self.register_theme(DARK)
-        self.register_theme(LIGHT)
-        self.theme = LIGHT.name if self.terminal.light else DARK.name
+        self.use_themes()
 
     # Painting.
 
@@ -145,17 +145,6 @@ class Console(App[int], inherit_bindings=False):
         self.follow_cluster()
         if self._ticking:
             self.set_interval(TICK_S, self.tick)
-
-    def restyle(self) -> None:
-        self.palette = palette(self.theme_variables, no_color=self.terminal.no_color)
-        for screen in [screen for stack in self._screen_stacks.values() for screen in stack]:
-            for table in screen.query(Table):
-                table.redraw()
-            screen.refresh(layout=False)
-
-    def get_line_filters(self) -> Sequence[LineFilter]:
-        filters = super().get_line_filters()
-        return [WithoutColor()] if self.terminal.no_color else filters
 
     def drawing(self) -> Draw:
         """What drawing needs, as of now; the same object until the next tick, so that all cells agree."""
@@ -304,10 +293,6 @@ class Console(App[int], inherit_bindings=False):
             if self.read_only
             else "Changes are possible again."
         )
-
-    def action_theme(self) -> None:
-        self.theme = LIGHT.name if self.theme == DARK.name else DARK.name
-        self.say(f"Theme {self.theme}.", "dim")
 
     def action_submit(self) -> None:
         self.actions.submit()

@@ -226,6 +226,10 @@ class Listing(Generic[R]):
         order: Iterable[int] = reversed(self._order) if self.descending else self._order
         return map(self._placed_keys.__getitem__, order)
 
+    def items(self) -> Iterator[tuple[str, R]]:
+        """Key and row, from the top."""
+        return ((self.key(at), self.row(at)) for at in range(len(self._order)))
+
     def sort_by(self, sort: SortKey[R], descending: bool) -> None:
         self.descending = descending
         if sort is not self._sort:

@@ -7,7 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tui.clipboard import Multiplexer
 from tui.draw import ASCII, UNICODE, Glyphs
+
+_NO_CLIPBOARD = frozenset({"", "dumb", "linux", "vt100", "vt220"})
+"""Values of TERM whose terminals have none."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +19,11 @@ class Terminal:
     ascii_only: bool = False
     no_color: bool = False
     light: bool = False
+    few_colors: bool = False
+    """16 at most, of the user's own choice."""
+    multiplexer: Multiplexer = ""
+    clipboard: bool = True
+    """Whether it may take OSC 52."""
 
     @property
     def glyphs(self) -> Glyphs:
@@ -25,10 +34,26 @@ def detect(environ: Mapping[str, str]) -> Terminal:
     """ASCII unless the locale is UTF-8 and TERM is not dumb; NO_COLOR as its site says; COLORFGBG for light."""
     locale = environ.get("LC_ALL") or environ.get("LC_CTYPE") or environ.get("LANG") or ""
     utf8 = "utf8" in locale.lower().replace("-", "")
-    dumb = environ.get("TERM", "") == "dumb"
+    term = environ.get("TERM", "")
+    dumb = term == "dumb"
     background = environ.get("COLORFGBG", "").rpartition(";")[2]
     light = background.isascii() and background.isdigit() and int(background) in (7, 15)
-    return Terminal(ascii_only=not utf8 or dumb, no_color=bool(environ.get("NO_COLOR")), light=light)
+    rich = "256color" in term or "direct" in term or environ.get("COLORTERM", "") in ("truecolor", "24bit")
+    return Terminal(
+        ascii_only=not utf8 or dumb,
+        no_color=bool(environ.get("NO_COLOR")),
+        light=light,
+        few_colors=not rich and term in ("linux", "xterm", "vt100", "vt220", "ansi", "screen", "tmux", "rxvt"),
+        multiplexer=_multiplexer(environ, term),
+        clipboard=term not in _NO_CLIPBOARD and environ.get("TERM_PROGRAM") != "Apple_Terminal",
+    )
+
+
+def _multiplexer(environ: Mapping[str, str], term: str) -> Multiplexer:
+    """The one that the console runs in; over SSH only its TERM is told."""
+    if environ.get("TMUX") or term.startswith("tmux"):
+        return "tmux"
+    return "screen" if environ.get("STY") or term.startswith("screen") else ""
 
 
 def as_started(environ: Mapping[str, str]) -> Mapping[str, str]:

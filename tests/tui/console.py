@@ -44,7 +44,12 @@ class EmulatedConsole(Console):
         self.emulator = pyte.Screen(*size)
         self.stream = pyte.Stream(self.emulator)
         self.sent: list[str] = []
+        self.escapes: list[str] = []
         super().__init__(source, **options)
+
+    def send(self, sequence: str) -> None:
+        """Escape sequences that show nothing, as those of the clipboard."""
+        self.escapes.append(sequence)
 
     def thinned(self, renderable: RenderableType | None) -> RenderableType | None:
         update = super().thinned(renderable)
@@ -138,11 +143,14 @@ async def open_console(
     *,
     terminal: Terminal | None = None,
     read_only: bool = False,
+    **options: Any,
 ) -> AsyncIterator[Session]:
     """A console that has folded the source's snapshot and history, at a standing clock."""
     source = source or FakeSource()
     clock = Clock()
-    app = EmulatedConsole(source, size, terminal=terminal, clock=clock, read_only=read_only, ticking=False)
+    app = EmulatedConsole(
+        source, size, terminal=terminal, clock=clock, read_only=read_only, ticking=False, **options
+    )
     async with app.run_test(size=size) as pilot:
         session = Session(app, pilot, clock, source)
         await session.until(lambda: app.view.ready and source.history_asked)

@@ -44,6 +44,8 @@ class Column(Generic[R]):
     most: int = 0
     """Most cells that flex gives; 0 = no bound."""
     rank: int = 0
+    picture: bool = False
+    """Nothing but a drawing: left out where there is only text."""
 
 
 @dataclass(frozen=True)

@@ -223,7 +223,7 @@ def _columns() -> tuple[Column[NodeRow], ...]:
         Column("state", "STATE", 10, lambda row, draw, _: node_state(row.node, draw.glyphs), state_word),
         Column("role", "ROLE", 6, lambda row, _draw, _w: ((role_of(row), "dim"),), role_of),
         Column("score", "SCORE", 5, _draw_score, _number(_score), True, "right"),
-        Column("bar", "", 5, _draw_score_bar, flex=2, most=24),
+        Column("bar", "", 5, _draw_score_bar, flex=2, most=24, picture=True),
         *(
             Column(name, title, width, _percent(get), _number(get), True, "right", rank=rank)
             for name, title, width, get, rank in usage
@@ -232,7 +232,7 @@ def _columns() -> tuple[Column[NodeRow], ...]:
         Column("gpu", "GPU", 4, _percent(_gpu), _number(_gpu), True, "right"),
         Column("run", "RUN", 5, _draw_load, lambda row: _running(row) + _assigned(row), True, "right"),
         Column("age", "AGE", 4, _draw_age, lambda row: -row.received_s, False, "right"),
-        Column("history", "CPU 60 S", 12, _draw_history, rank=10, flex=2, most=60),
+        Column("history", "CPU 60 S", 12, _draw_history, rank=10, flex=2, most=60, picture=True),
         *(
             Column(
                 f"term_{name}",

@@ -22,8 +22,9 @@ from tui.messages import Opened, Pointed, SortAsked
 from tui.rows import Listing, Rows
 from tui.text import clean
 from tui.themes import Palette
+from tui.widgets.marking import Marking
 from tui.widgets.segments import header_segments, row_segments
-from tui.widgets.virtual import THUMB, VirtualView
+from tui.widgets.virtual import THUMB
 
 R = TypeVar("R")
 
@@ -34,7 +35,7 @@ Image = tuple[bool, bool, tuple[Cell, ...]]
 """Of a row: whether the cursor is on it, whether it is marked, and its cells."""
 
 
-class Table(VirtualView, Generic[R]):
+class Table(Marking, Generic[R]):
     """A listing with a cursor that stays on its row, marks, sort and filter.
 
     Until the cursor is moved it stays on the top row; then it follows the row it is on, wherever that goes.
@@ -61,7 +62,7 @@ class Table(VirtualView, Generic[R]):
             rows, self.sort_column.sort, descending=self.sort_column.descending, only=only
         )
         self.filter_text = ""
-        self.marks: set[str] = set()
+        self.begin_marking()
         self.every_column = False
         self.following = True
         self._cursor = 0
@@ -86,19 +87,16 @@ class Table(VirtualView, Generic[R]):
     def cursor_row(self) -> R | None:
         return self.listing.row(self._cursor) if self._cursor < len(self.listing) else None
 
-    def chosen(self) -> list[str]:
-        """Keys that an action concerns: the marked rows in listed order, else the one under the cursor."""
-        if self.marks:
-            return [key for key in self.listing.keys() if key in self.marks]  # noqa: SIM118
-        return [self.cursor_key] if self.cursor_key else []
+    def shown_columns(self) -> list[Column[R]]:
+        """Columns that are not hidden, whether or not there is room for them."""
+        return list(self.spec.columns)
 
     # Changes from outside.
 
     def sync(self) -> None:
         """Take in what changed in the rows, and repaint the cells that look different now."""
         moved = self.listing.update()
-        if self.marks:
-            self.marks = {key for key in self.marks if key in self._rows}
+        self.keep_marks(self._rows.__contains__)
         if moved:
             self._settle()
         self._repaint_changed()
@@ -142,6 +140,7 @@ class Table(VirtualView, Generic[R]):
         self._cursor_key = self.listing.key(position) if last >= 0 else ""
         self.following = follow
         top = self.top
+        self.extend_range()
         if not self._scroll_into_view():
             self.repaint_line(before - top)
             self.repaint_line(position - top)
@@ -193,23 +192,6 @@ class Table(VirtualView, Generic[R]):
         if len(self.listing):
             self.move_to((self._cursor - 1) % len(self.listing))
 
-    def action_mark(self) -> None:
-        key = self.cursor_key
-        if not key:
-            return
-        self.marks ^= {key}
-        self.repaint_line(self._cursor - self.top)
-        self.move_to(self._cursor + 1)
-
-    def action_mark_all(self) -> None:
-        self.marks = set(self.listing.keys())
-        self.redraw()
-        self.post_message(Pointed(self, self.cursor_key))
-
-    def action_unmark(self) -> None:
-        self.clear_marks()
-        self.post_message(Pointed(self, self.cursor_key))
-
     def action_open(self) -> None:
         if self.cursor_key:
             self.post_message(Opened(self, self.cursor_key))
@@ -229,14 +211,6 @@ class Table(VirtualView, Generic[R]):
 
     def action_wide(self) -> None:
         self.show_every_column(not self.every_column)
-
-    def clear_marks(self) -> bool:
-        """Unmark all; False when nothing was marked."""
-        if not self.marks:
-            return False
-        self.marks.clear()
-        self.redraw()
-        return True
 
     # Geometry.
 
