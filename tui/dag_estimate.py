@@ -56,7 +56,7 @@ def finish(model: DagModel, now_us: int, at_once: int = 0) -> Finish:
         if task.state == types_pb2.TASK_STATE_RUNNING
     }
     left_s = finish_s(graph, remaining_s, running, at_once) if at_once else path.remaining_s
-    return Finish(path.keys, now_us + int(left_s * 1e6))
+    return Finish(path.keys, now_us + round(left_s * 1e6))
 
 
 def _kind(task: types_pb2.Task) -> str:

@@ -76,19 +76,27 @@ async def test_filter_and_sort() -> None:
 async def test_a_cancel_says_what_runs_what_never_will_and_what_runs_all_the_same() -> None:
     async with open_console(source_of(release()), (120, 40)) as session:
         await session.press("3", "K")
-        assert "Cancel 1 workflow" in session.text
+        assert "Cancel 1 workflow with 4 tasks" in session.text
         assert "is stopped" in session.line_with("pack[2]")
         assert "never runs" in session.line_with("publish")
         assert "runs all the same" in session.line_with("tell")
         assert "lint" not in session.text, "what has ended is not concerned"
         assert "1 task running: TERM now, KILL within 5.0s; 20s of work is lost." in session.text
-        assert "3 tasks not started: will never run" in session.text
+        assert "3 tasks not started: never run" in session.text
         assert f"cortex workflow cancel {RELEASE}" in session.text
         await session.press("enter")
         assert session.source.mutators == 0
         await session.press("K", "y")
         assert session.source.calls == [("cancel_workflow", RELEASE, "")]
         assert "Cancel of 1 workflow accepted at index 2,000" in session.text
+
+
+async def test_a_cancel_may_say_why() -> None:
+    async with open_console(source_of(release()), (120, 40)) as session:
+        await session.press("3", "K", "m", *"wrong branch", "enter")
+        assert f"cortex workflow cancel {RELEASE} --reason 'wrong branch'" in session.text
+        await session.press("y")
+        assert session.source.calls == [("cancel_workflow", RELEASE, "wrong branch")]
 
 
 async def test_a_cancel_of_many_tasks_wants_their_number() -> None:

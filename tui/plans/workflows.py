@@ -54,7 +54,7 @@ def live_members(view: ClusterView, ids: Iterable[str]) -> dict[str, list[Task]]
     return {key: sorted(tasks, key=lambda task: task.member) for key, tasks in found.items()}
 
 
-def cancel(draw: Draw, ids: Sequence[str]) -> Plan:
+def cancel(draw: Draw, ids: Sequence[str], reason: str = "") -> Plan:
     """Of workflows by id."""
     taken: list[Workflow] = []
     left: list[Cell] = []
@@ -73,23 +73,25 @@ def cancel(draw: Draw, ids: Sequence[str]) -> Plan:
     chosen = tuple(row.id for row in taken)
 
     async def call(mutator: Mutator) -> Done:
-        replies = [await mutator.cancel_workflow(key) for key in chosen]
+        replies = [await mutator.cancel_workflow(key, reason) for key in chosen]
         index = max(reply.index for reply in replies)
-        return Done(f"Cancel of {workflows_of(len(chosen))} accepted at index {count_of(index)}.")
+        said = f"Cancel of {workflows_of(len(chosen))} accepted at index {count_of(index)}."
+        return Done(said, audit=tuple(reply.operation_id for reply in replies))
 
     return Plan(
         "cancel",
-        f"Cancel {workflows_of(len(taken))}",
+        f"Cancel {workflows_of(len(taken))}" + (f" with {tasks_of(len(stopped))}" if stopped else ""),
         tuple(_lines_of_cancel(taken, live, draw)),
         tuple(_consequences_of_cancel(open_ones, draw)),
         tuple(left),
-        command_line("workflow cancel", chosen),
+        command_line("workflow cancel", chosen) + (f" --reason {shlex.quote(reason)}" if reason else ""),
         # That a task begins while this is shown is foreseen; one that was not there at all is not.
         frozenset(task.id for task in stopped),
         chosen,
         call,
         count=len(stopped) or len(taken),
         destroys=True,
+        with_reason=lambda why: cancel(draw, ids, why),
     )
 
 
@@ -122,9 +124,7 @@ def _consequences_of_cancel(open_ones: Sequence[Task], draw: Draw) -> list[Cell]
             )
         )
     if waiting := len(open_ones) - finals - len(running):
-        said.append(
-            line("text", f"{tasks_of(waiting)} not started: will never run; what begins until then is stopped.")
-        )
+        said.append(line("text", f"{tasks_of(waiting)} not started: never run; what begins until then is stopped."))
     if finals:
         goes = "runs" if finals == 1 else "run"
         said.append(line("text", f"{tasks_of(finals)} marked finally: {goes} when all others have ended."))
@@ -150,14 +150,17 @@ def resume(draw: Draw, rehearsals: Sequence[Rehearsal], refused: Sequence[Cell])
         objects += [_again_line(task, draw) for task in found.tasks]
 
     async def call(mutator: Mutator) -> Done:
-        index = 0
+        index, audit = 0, []
         for found in taken:
             if not set(await found.again()) <= {task.id for task in found.tasks}:
                 raise SourceError(
                     "By now other tasks would run again than are shown.", "Leave this and press r again."
                 )
-            index = (await mutator.resume_workflow(found.workflow.id, found.key)).index
-        return Done(f"{tasks_of(len(tasks)).capitalize()} run again since index {count_of(index)}.")
+            reply = await mutator.resume_workflow(found.workflow.id, found.key)
+            index = reply.index
+            audit.append(reply.operation_id)
+        said = f"{tasks_of(len(tasks)).capitalize()} run again since index {count_of(index)}."
+        return Done(said, audit=tuple(audit))
 
     return Plan(
         "resume",
@@ -197,7 +200,9 @@ def _consequences_of_resume(taken: Sequence[Rehearsal]) -> list[Cell]:
         said.append(line("warn", f"{tasks_of(done)} {had} once more."))
     for found in taken[:1]:
         more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
-        said.append(line("dim", f"This is run {found.workflow.run + 1} of the workflow{more}; it can be cancelled."))
+        said.append(
+            line("dim", f"This is run {found.workflow.run + 1} of the workflow{more}; it can be cancelled.")
+        )
     return said
 
 
