@@ -141,6 +141,7 @@ _KEYS: tuple[Key, ...] = (
     Key("dag", ("c",), "critical", "critical path", "Show what decides when it ends.", footer=True),
     Key("dag", ("o",), "output_of", "output", "Show the output of this task.", footer=True),
     Key("dag", ("e",), "events_of", "events", "Show the events of this task."),
+    Key("dag", ("W",), "why", "why", "Why this task is where it is, or waits."),
     Key("dag", ("K",), "cancel", "cancel", "Cancel the tasks.", changes=True),
     Key("letters", ("W",), "why", "why", "Why this task was placed where it was."),
     Key("letters", ("r",), "retry", "retry", "Retry the letters, or all of the cause.", changes=True, footer=True),
@@ -159,6 +160,7 @@ _KEYS: tuple[Key, ...] = (
         "letters", ("E",), "edit", "edit", "Change what is run in $EDITOR, and retry it.", changes=True, footer=True
     ),
     Key("letters", ("a",), "annotate", "annotate", "Leave a note.", changes=True),
+    Key("letters", ("d",), "dag_of", "its DAG", "Show the workflow of this letter, or the sample."),
     Key("letters", ("o",), "output_of", "output", "Show the output of this letter, or the sample."),
     Key("letters", ("e",), "events_of", "events", "Show the events of this letter, or the sample."),
     Key(
@@ -221,6 +223,7 @@ _KEYS: tuple[Key, ...] = (
     Key("task", ("o",), "pane('output')", "output", "Show the output.", footer=True),
     Key("task", ("e",), "pane('events')", "events", "Show the events.", footer=True),
     Key("task", ("d",), "pane('facts')", "details", "Show specification and placement.", footer=True),
+    Key("task", (), "dag_of", "its DAG", "Show the workflow of this task."),
     Key("task", ("W",), "why", "why", "Why it is where it is, or waits.", footer=True),
     Key("task", ("F",), "follow", "follow", "Follow the end of the output.", footer=True),
     Key("task", ("K",), "cancel", "cancel", "Cancel the task.", changes=True, footer=True),

@@ -13,6 +13,7 @@ from tests.tui.fake_dags import PENDING, member, release, status
 from tests.tui.test_hostile import NASTY
 from tests.tui.test_screens import SIZES
 from tests.tui.test_workflows_screen import RELEASE, source_of
+from tui.source import SourceError
 from tui.terminal import Terminal
 from tui.text import width_of
 
@@ -213,6 +214,41 @@ async def test_a_new_snapshot_brings_what_was_missed() -> None:
             session.source.put(part)
         await session.settle()
         await session.until(lambda: "✓ completed" in session.line_with("announce"))
+
+
+async def test_what_could_not_be_asked_is_asked_again() -> None:
+    source = source_of(release())
+    asked = source.get_workflow
+    async with open_console(source, (120, 30)) as session:
+
+        async def refused(workflow_id: str, *, at: object = None) -> cluster_pb2.GetWorkflowReply:
+            raise SourceError("There is no leader.", "Wait.")
+
+        source.get_workflow = refused  # type: ignore[method-assign,assignment]
+        await session.press("3", "enter")
+        assert "There is no leader. Wait." in session.lines[2]
+        source.get_workflow = asked  # type: ignore[method-assign]
+        await session.wait(1)
+        assert "There is no leader. Wait." in session.lines[2]
+        await session.wait(1.5)
+        await session.settle()
+        assert "publish" in session.text
+
+
+async def test_events_and_tasks_lead_to_the_workflow() -> None:
+    source = source_of(release())
+    ended = fake.event(90, types_pb2.EVENT_TYPE_WORKFLOW_ENDED, detail="all well")
+    ended.workflow = RELEASE
+    source.events.append(ended)
+    async with open_console(source, (120, 30)) as session:
+        await session.press("5", "enter")
+        assert "m rail" in session.text
+        await session.press("4", "d")
+        assert "test" in cursor(session)
+        await session.press("escape", "enter", "ctrl+p", *"its dag", "enter")
+        assert "test" in cursor(session)
+        await session.press("W")
+        assert "m rail" not in session.text
 
 
 async def test_a_workflow_that_is_gone_says_so() -> None:

@@ -101,11 +101,11 @@ def _task_lines(model: DagModel, task: types_pb2.Task, row: DagRow, draw: Draw, 
 def _order_lines(model: DagModel, task: types_pb2.Task, draw: Draw) -> list[Cell]:
     """What it comes after, and on which terms."""
     glyphs = draw.glyphs
-    parents = [model.keys[need] for need in task.depends_on if need in model.keys]
+    named = [model.keys.get(need, "?") for need in task.depends_on[:PARENTS_NAMED]]
     spans: list[Span] = [("  after ", "dim")]
-    if parents:
-        more = f" and {len(parents) - PARENTS_NAMED} more" if len(parents) > PARENTS_NAMED else ""
-        spans += [*foreign(", ".join(parents[:PARENTS_NAMED]), "text", glyphs), (more, "text")]
+    if named:
+        rest = len(task.depends_on) - len(named)
+        spans += [*foreign(", ".join(named), "text", glyphs), (f" and {rest} more" if rest else "", "text")]
     else:
         spans.append(("all others" if getattr(task, "finally") else "nothing", "text"))
     if task.rule:

@@ -26,6 +26,7 @@ from tui.widgets.lines import Lines
 from tui.workflow_members import Members
 
 ESTIMATE_EVERY_S = 1.0
+ASK_AGAIN_AFTER_S = 2.0
 
 
 class DagScreen(ConsoleScreen):
@@ -40,6 +41,8 @@ class DagScreen(ConsoleScreen):
         self._wanted = task
         self._problem = ""
         self._snapshot = -1
+        """Of the stream, after which the tasks were asked for."""
+        self._asked_s = 0.0
         self._left = self._lanes_width = 0
         """Which cells of the rail are shown."""
         self._members: Members | None = None
@@ -60,12 +63,15 @@ class DagScreen(ConsoleScreen):
     def on_mount(self) -> None:
         self._canvas.display = False
         self._table.focus()
-        self._snapshot = self.console.view.snapshots
-        self.load()
+        self._ask()
 
     def on_unmount(self) -> None:
         if self._members is not None:
             self._members.close()
+
+    def _ask(self) -> None:
+        self._snapshot, self._asked_s = self.console.view.snapshots, self.drawing().now_s
+        self.load()
 
     @work(group="load", exclusive=True)
     async def load(self) -> None:
@@ -74,6 +80,7 @@ class DagScreen(ConsoleScreen):
             reply = await self.console.source.get_workflow(self.key)
         except SourceError as error:
             self._problem = f"{error.message} {error.remedy}".strip()
+            self._snapshot = -1
             return
         self._problem = ""
         if self._members is not None:
@@ -104,10 +111,10 @@ class DagScreen(ConsoleScreen):
         return self.model.rows.get(self._key)
 
     def sync_content(self) -> None:
-        if self._snapshot != self.console.view.snapshots:
-            # What changed between two streams may have passed unseen.
-            self._snapshot = self.console.view.snapshots
-            self.load()
+        # What changed between two streams may have passed unseen; and what failed is tried again.
+        waited_s = self.drawing().now_s - self._asked_s
+        if self._snapshot != self.console.view.snapshots and (self._snapshot >= 0 or waited_s >= ASK_AGAIN_AFTER_S):
+            self._ask()
         model = self.model
         if model.sync():
             self._arranged(self._key, lambda: None)
@@ -325,6 +332,10 @@ class DagScreen(ConsoleScreen):
 
     def action_events_of(self) -> None:
         self._open("events")
+
+    def action_why(self) -> None:
+        if (row := self._row) is not None and row.task is not None:
+            self.console.open_why(row.task.id)
 
     def _open(self, pane: str) -> None:
         row = self._row

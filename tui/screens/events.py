@@ -42,5 +42,7 @@ class EventsScreen(ConsoleScreen):
             return
         if event.task:
             self.console.open_task(event.task)
+        elif event.workflow:
+            self.console.open_workflow(event.workflow)
         elif event.node:
             self.console.open_node(event.node)

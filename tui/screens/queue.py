@@ -56,6 +56,13 @@ class TasksScreen(ConsoleScreen):
         if key := self.cursor_task():
             self.console.open_why(key)
 
+    def action_dag_of(self) -> None:
+        task = self.console.view.tasks.get(self.cursor_task())
+        if task is not None and task.workflow_id:
+            self.console.open_workflow(task.workflow_id, task.id)
+        elif task is not None:
+            self.console.say("This task is of no workflow.", "warn")
+
     def action_retry(self) -> None:
         self.console.actions.retry(self.main_table().chosen())
 
@@ -113,10 +120,3 @@ class QueueScreen(TasksScreen):
 
     def action_priority(self) -> None:
         self.console.actions.set_priority(self.main_table().chosen())
-
-    def action_dag_of(self) -> None:
-        task = self.console.view.tasks.get(self.cursor_task())
-        if task is not None and task.workflow_id:
-            self.console.open_workflow(task.workflow_id, task.id)
-        elif task is not None:
-            self.console.say("This task is of no workflow.", "warn")

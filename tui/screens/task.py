@@ -149,6 +149,13 @@ class TaskScreen(PanesScreen):
         else:
             self.console.open_why(self.key)
 
+    def action_dag_of(self) -> None:
+        task = self.row
+        if task is not None and task.workflow_id:
+            self.console.open_workflow(task.workflow_id, task.id)
+        elif task is not None:
+            self.console.say("This task is of no workflow.", "warn")
+
     def action_cancel(self) -> None:
         self.console.actions.cancel([self.key])
 
