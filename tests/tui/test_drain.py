@@ -37,7 +37,7 @@ def drained(up_without: int = 2) -> FakeSource:
 
 def told(session: Session, state: types_pb2.OperationState.ValueType, **fields: object) -> types_pb2.Operation:
     """The drain goes on to `state`."""
-    (known,) = session.source.operations.values()
+    known = session.source.operations[f"op-{len(session.source.calls)}"]
     row = types_pb2.Operation()
     row.CopyFrom(known)
     row.state, row.modified_index = state, known.modified_index + 1

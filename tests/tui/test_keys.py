@@ -31,6 +31,7 @@ OPENINGS: dict[str, tuple[str, ...]] = {
     "node": ("1", "enter"),
     "output": ("2", "o"),
     "why": ("2", "W"),
+    "heat": ("1", "m"),
     "approvals": ("1", "a"),
     "drain": ("1", "D"),
 }
@@ -100,6 +101,7 @@ def test_every_action_of_the_table_exists() -> None:
     from tui.widgets.dag_canvas import DagCanvas
     from tui.widgets.dag_table import DagTable
     from tui.widgets.facts import Facts
+    from tui.widgets.heatfield import HeatField
     from tui.widgets.output import OutputPane
     from tui.widgets.table import Table
 
@@ -123,6 +125,7 @@ def test_every_action_of_the_table_exists() -> None:
         "draining": [DrainProgressScreen],
         "why": [WhyScreen],
         "approvals": [ApprovalsScreen],
+        "heat": [HeatField],
         "drain": [DrainScreen],
         "preview": [PreviewScreen],
         "help": [HelpScreen],

@@ -48,11 +48,11 @@ def _score(row: NodeRow) -> float | None:
     return row.view.score if row.view is not None and row.view.scored else None
 
 
-def _cpu(row: NodeRow) -> float | None:
+def cpu_percent(row: NodeRow) -> float | None:
     return row.resources.cpu_percent if row.resources else None
 
 
-def _memory(row: NodeRow) -> float | None:
+def memory_percent(row: NodeRow) -> float | None:
     sampled = row.resources
     if sampled is None or sampled.memory_total_bytes <= 0:
         return None
@@ -74,7 +74,7 @@ def _rate(row: NodeRow) -> float | None:
     return max(row.resources.rx_bytes_per_s, row.resources.tx_bytes_per_s) if row.resources else None
 
 
-def _gpu(row: NodeRow) -> float | None:
+def gpu_percent(row: NodeRow) -> float | None:
     if row.resources is None or not row.resources.gpus:
         return None
     return min(gpu.utilisation_percent for gpu in row.resources.gpus)
@@ -213,8 +213,8 @@ def _term_points(name: str) -> Callable[[NodeRow], float]:
 
 def _columns() -> tuple[Column[NodeRow], ...]:
     usage: tuple[tuple[str, str, int, Callable[[NodeRow], float | None], int], ...] = (
-        ("cpu", "CPU", 4, _cpu, 0),
-        ("mem", "MEM", 4, _memory, 0),
+        ("cpu", "CPU", 4, cpu_percent, 0),
+        ("mem", "MEM", 4, memory_percent, 0),
         ("disk", "DISK", 4, _disk, 0),
         ("io", "IO", 4, _io, 6),
     )
@@ -229,7 +229,7 @@ def _columns() -> tuple[Column[NodeRow], ...]:
             for name, title, width, get, rank in usage
         ),
         Column("net", "NET/S", 5, _draw_rate, _number(_rate), True, "right"),
-        Column("gpu", "GPU", 4, _percent(_gpu), _number(_gpu), True, "right"),
+        Column("gpu", "GPU", 4, _percent(gpu_percent), _number(gpu_percent), True, "right"),
         Column("run", "RUN", 5, _draw_load, lambda row: _running(row) + _assigned(row), True, "right"),
         Column("age", "AGE", 4, _draw_age, lambda row: -row.received_s, False, "right"),
         Column("history", "CPU 60 S", 12, _draw_history, rank=10, flex=2, most=60, picture=True),
@@ -267,12 +267,12 @@ NODES: TableSpec[NodeRow] = TableSpec(
         Field("label", _labels),
         Field("leader", lambda row: "yes" if row.leader else "no"),
         Field("score", _score, numeric=True),
-        Field("cpu", _cpu, numeric=True),
-        Field("mem", _memory, numeric=True),
+        Field("cpu", cpu_percent, numeric=True),
+        Field("mem", memory_percent, numeric=True),
         Field("disk", _disk, numeric=True),
         Field("io", _io, numeric=True),
         Field("net", _rate, numeric=True),
-        Field("gpu", _gpu, numeric=True),
+        Field("gpu", gpu_percent, numeric=True),
         Field("running", lambda row: float(_running(row)), numeric=True),
         Field("assigned", lambda row: float(_assigned(row)), numeric=True),
     ),

@@ -66,6 +66,11 @@ class ConsoleScreen(Screen[None]):
         """What `/` filters or searches just now."""
         return self.main_table()
 
+    def focus_rows(self) -> None:
+        """Put the focus back where rows are walked, after the filter was asked for."""
+        if (searched := self.searched()) is not None:
+            searched.focus()
+
     def undo_target(self) -> str | None:
         """Id of the operation that `u` is about here; None: the last one that this console began."""
         return None
@@ -153,7 +158,7 @@ class ConsoleScreen(Screen[None]):
             self.console.clear_note()
         if message.done or message.cleared:
             self.query_one(FilterBar).close()
-            searched.focus()
+            self.focus_rows()
         self.sync_chrome()
 
     @on(SortAsked)

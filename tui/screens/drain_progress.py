@@ -65,6 +65,9 @@ class DrainProgressScreen(ConsoleScreen):
         self._board.load(reply.operation, self.console.view)
         self.sync()
 
+    def undo_target(self) -> str:
+        return self.key
+
     def main_table(self) -> Table[Any]:
         return self.query_one("#rows", Table)
 

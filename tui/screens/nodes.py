@@ -9,11 +9,13 @@ from textual import on
 from textual.widget import Widget
 
 from tui.columns.nodes import NODES
+from tui.columns.shades import NODE_SHADES
 from tui.keymap import bindings
 from tui.messages import Opened, Pointed
 from tui.panels import score_panel
 from tui.screens.approvals import ApprovalsScreen
 from tui.screens.base import ConsoleScreen
+from tui.widgets.heatfield import HeatField
 from tui.widgets.lines import Lines
 from tui.widgets.table import Table
 
@@ -30,9 +32,15 @@ class NodesScreen(ConsoleScreen):
     def __init__(self) -> None:
         super().__init__()
         self._panel_lines = PANEL_LINES
+        self._shade: int | None = None
+        """Which of the shades the heatmap shows; None while the table is shown."""
 
     def content(self) -> Iterable[Widget]:
-        yield self.table(NODES, self.console.view.nodes, id="rows")
+        table = self.table(NODES, self.console.view.nodes, id="rows")
+        heat = HeatField(table, NODE_SHADES[0], self.drawing, self.palette, id="heat")
+        heat.display = False
+        yield table
+        yield heat
         yield Lines(self.palette, id="panel", ellipsis=self.console.glyphs.ellipsis)
 
     def on_mount(self) -> None:
@@ -43,6 +51,8 @@ class NodesScreen(ConsoleScreen):
 
     def sync_content(self) -> None:
         self.main_table().sync()
+        if self._shade is not None:
+            self.heat.sync()
         self.sync_panel()
 
     def sync_panel(self) -> None:
@@ -58,6 +68,8 @@ class NodesScreen(ConsoleScreen):
 
     @on(Pointed)
     def _pointed(self) -> None:
+        if self._shade is not None:
+            self.heat.sync()
         self.sync_panel()
         self.sync_chrome()
 
@@ -68,6 +80,37 @@ class NodesScreen(ConsoleScreen):
     def action_events_of(self) -> None:
         if key := self.main_table().cursor_key:
             self.console.open_node(key, pane="events")
+
+    @property
+    def heat(self) -> HeatField:
+        return self.query_one("#heat", HeatField)
+
+    def action_heatmap(self) -> None:
+        """From the table to each of the shades in turn, and back to the table."""
+        wanted = 0 if self._shade is None else self._shade + 1
+        self._show_shade(wanted if wanted < len(NODE_SHADES) else None)
+
+    def _show_shade(self, number: int | None) -> None:
+        self._shade = number
+        self.main_table().display = number is None
+        self.heat.display = number is not None
+        self.focus_rows()
+        if number is not None:
+            self.heat.show(NODE_SHADES[number])
+
+    def focus_rows(self) -> None:
+        if self._shade is None:
+            super().focus_rows()
+        else:
+            self.heat.focus()
+
+    def step_back(self) -> bool:
+        if super().step_back():
+            return True
+        if self._shade is None:
+            return False
+        self._show_shade(None)
+        return True
 
     def action_tasks_of(self) -> None:
         if key := self.main_table().cursor_key:
