@@ -2,7 +2,8 @@
 
 Lines run to the right. A `│` in a line is a crossing. Vertical pieces between joints make a trunk; it carries the
 line that ends in it (coming from the left, not going on), or else the only one that comes from the left; any other
-line from the left only meets what leaves the trunk there, and goes on.
+line from the left only meets what leaves the trunk there, and goes on. Where an arrow leads into a trunk, it
+carries the lines with arrows and no other.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Spot = tuple[int, int]
 
 @dataclass(frozen=True)
 class Trunk:
-    entry: Spot
+    entries: tuple[Spot, ...]
     exits: tuple[Spot, ...]
 
 
@@ -56,7 +57,7 @@ class Drawing:
         char = self.at(spot)
         if char in "+`'":
             found = {arm for arm in (UP, DOWN) if self.at(moved(spot, arm)) in "|+`'"}
-            found |= {arm for arm in (LEFT, RIGHT) if self.at(moved(spot, arm)) == "-"}
+            found |= {arm for arm in (LEFT, RIGHT) if self.at(moved(spot, arm)) in "->"}
             if char in "`'":
                 found.discard(DOWN)
             return found
@@ -69,7 +70,7 @@ class Drawing:
                 found |= {(name, child) for child in self.follow((x + 1, y), 0)}
         for y, row in enumerate(self.rows):
             for x, char in enumerate(row):
-                if char in "─│|-" or self.arms((x, y)):
+                if char in "─│|-▸>" or self.arms((x, y)):
                     assert (x, y) in self.used, f"{char} at {x}, {y} belongs to nothing"
         return found
 
@@ -83,17 +84,20 @@ class Drawing:
             if spot in self.names:
                 return {self.names[spot]}
             if char in "│|":
-                if self.at(moved(spot, RIGHT)) not in "─-":
+                if self.at(moved(spot, RIGHT)) not in "─-▸>":
                     raise Unreadable(f"a line ends in a crossing at {spot}")
             elif arms := self.arms(spot):
                 trunk = self.trunk(spot)
-                if trunk.entry == spot:
+                if spot in trunk.entries:
                     found: set[str] = set()
                     for leaving in trunk.exits:
                         found |= self.follow(moved(leaving, RIGHT), depth + 1)
                     return found
                 if RIGHT not in arms:
                     raise Unreadable(f"two lines end in the trunk of {spot}")
+            elif char in "▸>":
+                if LEFT not in self.arms(moved(spot, RIGHT)):
+                    raise Unreadable(f"an arrow leads nowhere at {spot}")
             elif char not in "─-":
                 raise Unreadable(f"a line ends in {char!r} at {spot}")
             spot = moved(spot, RIGHT)
@@ -112,10 +116,11 @@ class Drawing:
                 elif self.at(here) not in "│|":
                     raise Unreadable(f"a trunk ends in {self.at(here)!r} at {here}")
         ending = [one for one in joints if LEFT in self.arms(one) and RIGHT not in self.arms(one)]
-        entries = ending or [one for one in joints if LEFT in self.arms(one)]
-        if len(entries) != 1:
+        marked = [one for one in joints if self.at(moved(one, LEFT)) in "▸>"]
+        entries = marked or ending or [one for one in joints if LEFT in self.arms(one)]
+        if (len(entries) != 1) != bool(marked) or (marked and not set(ending) <= set(marked)):
             raise Unreadable(f"the trunk of {spot} has {len(entries)} sources")
-        return Trunk(entries[0], tuple(one for one in joints if RIGHT in self.arms(one)))
+        return Trunk(tuple(entries), tuple(one for one in joints if RIGHT in self.arms(one)))
 
 
 def moved(spot: Spot, arm: Spot) -> Spot:

@@ -53,9 +53,9 @@ BUILD = {
 
 def test_a_workflow() -> None:
     assert drawn(BUILD) == [
-        "            ╭──● lint ────╮",
-        "● checkout ─┼──● unit ──┬─┴──● package ───● deploy",
-        "            ├──● build ─╯",
+        "            ╭──● lint ──▸╮",
+        "● checkout ─┼──● unit ──▸┼──● package ───● deploy",
+        "            ├──● build ─▸╯",
         "            ╰──● docs",
     ]
 
@@ -63,9 +63,9 @@ def test_a_workflow() -> None:
 def test_a_workflow_in_ascii() -> None:
     rows = drawn(BUILD, ASCII)
     assert rows == [
-        "            +--* lint ----+",
-        "* checkout -+--* unit --+-'--* package ---* deploy",
-        "            +--* build -'",
+        "            +--* lint -->+",
+        "* checkout -+--* unit -->+--* package ---* deploy",
+        "            +--* build ->'",
         "            `--* docs",
     ]
     assert all(row.isascii() for row in rows)
@@ -77,6 +77,15 @@ def test_what_would_read_two_ways_is_bent() -> None:
         "● n2 ─╮ ╰─┼──● n4",
         "      ╰───╯",
     ]
+
+
+def test_a_barrier_is_one_trunk() -> None:
+    assert drawn({"a": "", "b": "", "c": "", "d": "a b c", "e": "a b c", "f": "a b c"}) == [
+        "● a ─▸┬──● d",
+        "● b ─▸┼──● e",
+        "● c ─▸┴──● f",
+    ]
+    assert drawn({"a": "", "b": "", "c": "a b"}) == ["● a ─┬──● c", "● b ─╯"]
 
 
 def test_long_edges_pass_between() -> None:
@@ -138,6 +147,9 @@ def test_nothing_to_draw() -> None:
         ["● n1 ─┬─● n3", "      ├─● n4", "● n2 ─┴─● n5"],
         ["● n1 ─╮ ● n3", "● n2 ─╯"],
         ["● n1 ───● n2", "   ╰──"],
+        ["● n1 ─▸╮", "● n2 ──┴─● n3"],
+        ["● n1 ─▸╮", "● n2 ──┤", "● n3 ─▸┴─● n4"],
+        ["● n1 ─▸─● n2"],
     ],
 )
 def test_the_reader_refuses(rows: list[str]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tui.dag.channel import Net, Routed, routed
 from tui.dag.glyphs import ROLES, Cell, DagGlyphs
 from tui.dag.graph import Graph, State
+from tui.dag.lanes import SHARED_BY
 from tui.dag.layers import Item, arranged
 from tui.dag.rail import StateOf
 from tui.text import fit, width_of
@@ -18,6 +19,7 @@ EDGES = 1000
 LABEL_CELLS = 32
 """Longer labels are cut."""
 UP, DOWN, LEFT, RIGHT = 1, 2, 4, 8
+_NOBODY = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class Layered:
         self._runs: dict[int, list[_Run]] = {}
         self._trunks: dict[int, list[tuple[int, int, int]]] = {}
         self._joints: dict[tuple[int, int], tuple[int, int]] = {}
+        # where a line leads into a trunk that several feed, and whose line it is
+        self._arrows: dict[tuple[int, int], int] = {}
         self._draw(arranged(graph))
 
     def text(self, y: int, glyphs: DagGlyphs, *, left: int = 0, width: int | None = None) -> str:
@@ -84,7 +88,7 @@ class Layered:
         """
         spans: list[list[str]] = []
         for char, owner, kind in self._cells(y, glyphs, left, width):
-            role = "text"
+            role = "text" if kind == "label" else "track"
             if kind != "label" and owner >= 0:
                 state = state_of(self.graph.keys[owner])
                 role = ROLES[state]
@@ -112,6 +116,8 @@ class Layered:
                 joint = self._joints.get((y, x))
                 char = _joint(glyphs, joint) if joint else glyphs.lane
                 cells[x - left] = (char, trunk[2], "line")
+            elif (y, x) in self._arrows:
+                cells[x - left] = (glyphs.feed_right, self._arrows[y, x], "line")
         for place in self._by_row.get(y, ()):
             number = self.graph.at[place.key]
             text = fit(self._labels[place.key], place.width - 2, ellipsis=glyphs.cut)
@@ -151,41 +157,42 @@ class Layered:
         source_of = {2 * item.row: item for item in layer if item.into}
         if not source_of:
             return right
-        nets = [
-            Net(row, tuple(sorted(2 * one.row for one in item.into))) for row, item in sorted(source_of.items())
-        ]
-        routes, columns = routed(nets)
-        after = right + max(4, 2 * columns + 3)
-        at = [right + 2 + 2 * column for column in range(columns)]
+        routes, columns = routed(_nets(source_of))
+        lead = 3 if any(route.net.shared for route in routes) else 2
+        after = right + max(4, 2 * columns + lead + 1)
+        at = [right + lead + 2 * column for column in range(columns)]
         starts: dict[int, int] = {}
         for route in routes:
             for target in route.net.targets:
                 start = at[route.trunks[-1].column] if route.trunks else 0
                 starts[target] = min(start, starts.get(target, start))
         for route in routes:
-            item = source_of[route.net.source]
-            begin = left if item.passing else left + self._label_width(item) + 3
-            self._lines(route, item.node, begin, after - 1, at, starts)
+            first = at[route.trunks[0].column] if route.trunks else after - 1
+            for row in route.net.sources:
+                item = source_of[row]
+                self._run(row, left if item.passing else left + self._label_width(item) + 3, first, item.node)
+                if route.net.shared:
+                    self._arrows[row, first - 1] = item.node
+            self._lines(
+                route, _NOBODY if route.net.shared else source_of[route.net.name].node, after - 1, at, starts
+            )
         return after
 
-    def _lines(
-        self, route: Routed, owner: int, begin: int, end: int, at: list[int], starts: Mapping[int, int]
-    ) -> None:
-        """One net: what leads to its trunk, the trunk, and from it to the targets at `end`.
+    def _lines(self, route: Routed, owner: int, end: int, at: list[int], starts: Mapping[int, int]) -> None:
+        """The trunks of one net, what is between them, and the lines to the targets at `end`.
 
         `starts` has the leftmost trunk that leads to each target, 0 where a straight line does.
         """
-        row = route.net.source
-        if route.net.plain:
-            self._run(row, begin, end, owner)
+        begin = 0
         for trunk in route.trunks:
             x = at[trunk.column]
-            self._run(trunk.entry, begin, x, owner)
+            if begin:
+                self._run(trunk.entries[0], begin, x, owner)
             self._trunks.setdefault(x, []).append((trunk.top, trunk.bottom, owner))
             last = trunk is route.trunks[-1]
-            for y in {trunk.entry, *trunk.exits}:
+            for y in {*trunk.entries, *trunk.exits}:
                 arms = (UP if y > trunk.top else 0) | (DOWN if y < trunk.bottom else 0)
-                if y == trunk.entry or (last and starts[y] < x):
+                if y in trunk.entries or (last and starts[y] < x):
                     arms |= LEFT
                 if y in trunk.exits:
                     arms |= RIGHT
@@ -210,9 +217,22 @@ class Layered:
             for x, trunks in self._trunks.items()
         }
         self._joints = {(y_of[row], x): joint for (row, x), joint in self._joints.items()}
+        self._arrows = {(y_of[row], x): owner for (row, x), owner in self._arrows.items()}
 
     def _label_width(self, item: Item) -> int:
         return min(LABEL_CELLS, width_of(self._labels[self.graph.keys[item.node]]))
+
+
+def _nets(source_of: Mapping[int, Item]) -> list[Net]:
+    """Of the sources of a layer by row; at least three with the same targets make one net."""
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for row, item in sorted(source_of.items()):
+        alike.setdefault(tuple(sorted(2 * one.row for one in item.into)), []).append(row)
+    nets: list[Net] = []
+    for targets, rows in alike.items():
+        together = [tuple(rows)] if len(rows) >= SHARED_BY else [(row,) for row in rows]
+        nets += [Net(sources, targets) for sources in together]
+    return nets
 
 
 def _joint(glyphs: DagGlyphs, joint: tuple[int, int]) -> str:
