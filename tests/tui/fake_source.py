@@ -367,6 +367,8 @@ class FakeSource:
     async def why(self, task_id: str, *, at: Moment | None = None) -> cluster_pb2.WhyReply:
         if task_id in self.whys:
             return self.whys[task_id]
+        if task_id not in self.tasks:
+            raise SourceError(f"no task {task_id}")
         return cluster_pb2.WhyReply(
             task=self.tasks[task_id],
             nodes=[

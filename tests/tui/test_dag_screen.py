@@ -174,6 +174,21 @@ async def test_layers_are_walked_and_folded() -> None:
         assert "publish ★" in session.text
 
 
+async def test_layers_wider_than_the_screen_scroll_with_the_cursor() -> None:
+    tasks = [member(RELEASE, 0, "begin-of-all", fake.COMPLETED)]
+    for number in range(1, 9):
+        tasks += [member(RELEASE, 2 * number - 1, f"left-{number}-of-the-chain", PENDING, *((2 * number - 2,)))]
+        tasks += [member(RELEASE, 2 * number, f"right-{number}-of-it", PENDING, 2 * number - 1)]
+    async with open_console(source_of(status(RELEASE, "long", tasks))) as session:
+        await session.press("3", "enter", "m")
+        assert session.lines[4].startswith("● begin-of-all"), "from its left edge"
+        await session.press(*"llllllll")
+        assert "begin-of-all" not in session.text
+        assert "right-4-of-it" in session.lines[4]
+        await session.press(*"hhhhhhhh")
+        assert "begin-of-all" in session.lines[4]
+
+
 async def test_what_is_too_large_for_layers_says_so() -> None:
     tasks = [member(RELEASE, number, f"t{number}", fake.RUNNING) for number in range(201)]
     async with open_console(source_of(status(RELEASE, "wide", tasks))) as session:

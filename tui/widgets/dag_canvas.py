@@ -62,6 +62,7 @@ class DagCanvas(VirtualView):
     def show(self, picture: Picture, key: str) -> None:
         """Show another picture with the cursor on that spot, or on its first."""
         self.picture = picture
+        self.scroll_to(x=0, y=0, animate=False, force=True, immediate=True)
         if key not in picture.spots:
             key = next(iter(picture.spots), "")
         self.redraw()
@@ -93,6 +94,9 @@ class DagCanvas(VirtualView):
         return True
 
     def scroll_to_spot(self, spot: Spot) -> None:
+        """Scroll as little as shows it; before there is a size there is nothing to scroll."""
+        if not self.size:
+            return
         if spot.y < self.top or spot.y >= self.top + self.body_height:
             self.scroll_lines_to(spot.y - self.body_height // 2)
         left, inner = self.scroll_offset.x, self.size.width - THUMB
