@@ -93,7 +93,7 @@ CAUSES: TableSpec[Cause] = TableSpec(
                rank=5),
         Column("exit", "EXIT", 5, lambda row, _d, _w: ((exit_word(row), "bad"),), exit_word, align="right"),
         Column("blame", "BLAME", 5, _draw_blame, blame_word),
-        Column("error", "ERROR", 24, _draw_error, lambda row: why_text(row.sample), flex=6),
+        Column("error", "ERROR", 34, _draw_error, lambda row: why_text(row.sample), flex=6),
         Column("sample", "SAMPLE", 9, _draw_sample, lambda row: row.sample.name.lower(), rank=4, flex=1, most=20),
         Column("nodes", "NODES", 10, _draw_nodes, lambda row: " ".join(row.nodes), rank=6, flex=2, most=40),
         Column("fingerprint", "CAUSE", 8, lambda row, draw, _w: foreign(row.fingerprint or "-", "dim", draw.glyphs),

@@ -51,8 +51,12 @@ def cause_facts(row: Cause, sample: Task, draw: Draw, width: int) -> list[Cell]:
     lines += long_text("command", command_of(sample.spec), "strong", draw, width, most=3)
     if row.nodes:
         lines += long_text("nodes", " ".join(row.nodes), "text", draw, width, most=2)
-    lines += _excerpt(sample, draw, width)
+    result = sample.result
+    lines += _excerpt("STDERR", result.stderr, draw)
+    if not result.stderr.total_bytes and (said := last_words(sample)):
+        lines += long_text("last words", said, "bad", draw, width, most=3)
     lines += _attempts(sample.failures, draw)
+    lines += _excerpt("STDOUT", result.stdout, draw)
     if sample.annotations:
         lines += title("NOTES")
         for note in reversed(sample.annotations):
@@ -67,23 +71,17 @@ def cause_facts(row: Cause, sample: Task, draw: Draw, width: int) -> list[Cell]:
     return lines
 
 
-def _excerpt(sample: Task, draw: Draw, width: int) -> list[Cell]:
-    """The last lines of what the sample wrote, stderr first."""
-    lines: list[Cell] = []
-    for name, stream in (("STDERR", sample.result.stderr), ("STDOUT", sample.result.stdout)):
-        whole = stream.total_bytes <= len(stream.head) + len(stream.tail)
-        kept = stream.head + stream.tail if whole else stream.tail or stream.head
-        text = kept.decode("utf-8", "backslashreplace").rstrip("\n")
-        if not text:
-            continue
-        shown = text.split("\n")[-EXCERPT_LINES:]
-        rest = "" if len(shown) == text.count("\n") + 1 else f", its last {len(shown)} lines"
-        lines += title(f"{name} OF THE SAMPLE{rest}")
-        role = "bad" if name == "STDERR" else "text"
-        lines += [((" ", "text"), *foreign(part, role, draw.glyphs)) for part in shown]
-    if not lines and (said := last_words(sample)):
-        lines += long_text("last words", said, "bad", draw, width, most=3)
-    return lines
+def _excerpt(name: str, stream: types_pb2.StreamSummary, draw: Draw) -> list[Cell]:
+    """The last lines that the sample wrote there."""
+    whole = stream.total_bytes <= len(stream.head) + len(stream.tail)
+    kept = stream.head + stream.tail if whole else stream.tail or stream.head
+    lines = kept.decode("utf-8", "backslashreplace").rstrip("\n").split("\n")
+    if not any(lines):
+        return []
+    rest = f", the last {EXCERPT_LINES} lines" if len(lines) > EXCERPT_LINES else ""
+    role = "bad" if name == "STDERR" else "text"
+    shown: list[Cell] = [((" ", "text"), *foreign(part, role, draw.glyphs)) for part in lines[-EXCERPT_LINES:]]
+    return [*title(f"{name} OF THE SAMPLE{rest}"), *shown]
 
 
 def _attempts(failures: Sequence[types_pb2.Failure], draw: Draw) -> list[Cell]:

@@ -40,7 +40,7 @@ def retry_causes(draw: Draw, keys: Sequence[str], found: Found) -> Plan:
     count = sum(row.count for row in taken)
     said = [
         line("text", "Queued again with all their retries, as a new run of the same tasks."),
-        line("dim", "Letters that come after you confirm are not meant. b tries one of them first."),
+        line("dim", "Letters that come later are not meant. b tries one of them first."),
         line("dim", UNDO_SAID),
     ]
     prints = _prints(taken)
@@ -68,13 +68,13 @@ def canary(draw: Draw, keys: Sequence[str]) -> Plan:
             if row.count > 1
             else "1 letter"
         )
-        said.append((("Steps: ", "dim"), (steps, "text"), ("  of ", "dim"), *_error(row, draw)))
+        of: Cell = (("  of ", "dim"), *_error(row, draw)) if len(taken) > 1 else ()
+        said.append((("Steps: ", "dim"), (steps, "text"), *of))
     said += [
-        line(
-            "text",
-            "Each step waits for the ends of the one before; if one fails the same way it stops by itself.",
-        ),
-        line("dim", f"{UNDO_SAID} Later K in the operations (L) stops it."),
+        line("text", "Each step waits until what the one before retried has ended."),
+        line("text", "It stops by itself when a letter fails the same way again."),
+        line("dim", UNDO_SAID),
+        line("dim", "Once it has begun, K in the operations (L) stops it."),
     ]
 
     async def call(mutator: Mutator) -> Done:
