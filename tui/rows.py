@@ -206,10 +206,10 @@ class Listing(Generic[R]):
     def key(self, position: int) -> str:
         return self._placed_keys[self._slot(position)]
 
-    def row(self, position: int) -> R:
-        row = self._rows.rows[self._slot(position)]
-        assert row is not None
-        return row
+    def row(self, position: int) -> R | None:
+        """None when it was removed since the last update()."""
+        slot = self._slot(position)
+        return self._rows.rows[slot] if self._rows.keys[slot] == self._placed_keys[slot] else None
 
     def get(self, key: str) -> R | None:
         return self._rows.get(key)
@@ -228,7 +228,7 @@ class Listing(Generic[R]):
 
     def items(self) -> Iterator[tuple[str, R]]:
         """Key and row, from the top."""
-        return ((self.key(at), self.row(at)) for at in range(len(self._order)))
+        return ((self.key(at), row) for at in range(len(self._order)) if (row := self.row(at)) is not None)
 
     def sort_by(self, sort: SortKey[R], descending: bool) -> None:
         self.descending = descending

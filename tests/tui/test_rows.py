@@ -98,3 +98,17 @@ def test_a_slot_is_used_again_for_another_row() -> None:
     assert listing.update()
     assert list(listing.keys()) == ["b"]
     assert rows.text(0) == "b"
+
+
+def test_a_row_that_was_removed_is_none_until_the_listing_takes_it_in() -> None:
+    rows: Rows[int] = Rows(str)
+    for number in range(3):
+        rows.put(f"k{number}", number)
+    listing = Listing(rows, lambda row: row)
+    rows.remove("k1")
+    assert [listing.row(position) for position in range(3)] == [0, None, 2]
+    rows.put("new", 7)  # takes the slot that became free
+    assert [listing.row(position) for position in range(3)] == [0, None, 2]
+    assert list(listing.items()) == [("k0", 0), ("k2", 2)]
+    listing.update()
+    assert list(listing.items()) == [("k0", 0), ("k2", 2), ("new", 7)]

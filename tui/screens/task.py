@@ -123,7 +123,7 @@ class TaskScreen(PanesScreen):
         if listing is None:
             return []
         listing.update()
-        return [listing.row(position) for position in range(len(listing))]
+        return [row for position in range(len(listing)) if (row := listing.row(position)) is not None]
 
     def _sync_output(self, task: types_pb2.Task, pane: OutputPane) -> None:
         feed = self._feed

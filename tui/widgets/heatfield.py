@@ -68,10 +68,10 @@ class HeatField(VirtualView):
     def _made(self) -> Heatmap:
         listing, shade = self._table.listing, self.shade
         rows = [listing.row(position) for position in range(len(listing))]
-        found = ((at, shade.mark(row)) for at, row in enumerate(rows))
+        found = ((at, shade.mark(row)) for at, row in enumerate(rows) if row is not None)
         marks = {at: mark for at, mark in found if mark is not None}
         width = max(1, self.size.width - THUMB)
-        values = [shade.value(row) for row in rows]
+        values = [None if row is None else shade.value(row) for row in rows]
         return heatmap(values, width, self.draw().glyphs, height=self.body_height, marks=marks, levels=shade.levels)
 
     def _line(self, y: int) -> Cell:

@@ -16,7 +16,7 @@ from textual import events
 from textual.geometry import Region
 
 from tui.columns.base import Column, Draw, Placed, TableSpec, place
-from tui.draw import Cell
+from tui.draw import EMPTY, Cell
 from tui.keymap import bindings
 from tui.messages import Opened, Pointed, SortAsked
 from tui.rows import Listing, Rows
@@ -283,7 +283,10 @@ class Table(Marking, Generic[R]):
     def _image(self, position: int, draw: Draw) -> Image:
         """All that decides how a row looks, but for the theme and the focus."""
         row, key = self.listing.row(position), self.listing.key(position)
-        cells = tuple(placed.column.draw(row, draw, placed.width) for placed in self._columns())
+        # One that was removed keeps its line until the next sync.
+        cells = tuple(
+            placed.column.draw(row, draw, placed.width) if row is not None else EMPTY for placed in self._columns()
+        )
         return (position == self._cursor, key in self.marks, cells)
 
     def _repaint_changed(self) -> None:
