@@ -8,13 +8,13 @@ from typing import Any
 from unittest.mock import patch
 
 from cortex.v1 import types_pb2 as t
-from cortex.v1.log_pb2 import Entry, OperationAdvance, OperationStop
-from node.core import machine, reads
+from cortex.v1.log_pb2 import Entry, OperationAdvance, OperationStop, TaskComplete, WorkflowAdvance
+from node.core import machine, reads, rules
 from node.core.blame import Ends
 from node.core.dag import Dag
-from node.core.model import ENDED, PENDING, SKIPPED, Key, Table
+from node.core.model import ASSIGNED, ENDED, PENDING, RUNNING, SKIPPED, Key, Table, member_id
 from node.core.state import ClusterState
-from node.core.transitions import advance, drains, end, fail, operations, restarts
+from node.core.transitions import advance, drains, end, fail, operations, restarts, workflows
 from node.core.transitions.draft import Cold, Draft, Refusal
 from node.leader.operations import Operations
 from node.store import moment, slow
@@ -72,6 +72,18 @@ def skip_without_cascade() -> Bug:
         return None
 
     return patch.object(advance.Play, "take", take)
+
+
+def take_stale_verdicts() -> Bug:
+    """A verdict counts whatever became of the dependencies that it was based on."""
+
+    def advance_(draft: Draft, task: t.Task, command: WorkflowAdvance) -> Refusal | None:
+        parents = [draft.task(member_id(task.workflow_id, member)) for member in task.depends_on]
+        sha256 = rules.input_sha256([parent for parent in parents if parent is not None])
+        return workflows.advance(draft, task, _copy(command, input_sha256=sha256))
+
+    rule = machine.TASK_TABLE[PENDING, "workflow_advance"]
+    return patch.dict(machine.TASK_TABLE, {(PENDING, "workflow_advance"): rule._replace(step=advance_)})
 
 
 def live_again_in_the_same_run() -> Bug:
@@ -166,6 +178,20 @@ def tell_of_every_restart() -> Bug:
     return patch.object(restarts, "over", lambda _new: None)
 
 
+def cancel_beats_completion() -> Bug:
+    """What was to be cancelled is, also when it completed before that reached it."""
+
+    def complete(draft: Draft, task: t.Task, command: TaskComplete) -> Refusal | None:
+        if not task.cancel_requested:
+            return end.complete(draft, task, command)
+        end.cancelled(draft, task, task.cancel_reason, command.result)
+        return None
+
+    states = (ASSIGNED, RUNNING)
+    table = {(state, "task_complete"): machine.TASK_TABLE[state, "task_complete"] for state in states}
+    return patch.dict(machine.TASK_TABLE, {key: rule._replace(step=complete) for key, rule in table.items()})
+
+
 def share_locks() -> Bug:
     """Nobody remembers who holds a lock."""
     sound = ClusterState._enter_node
@@ -220,6 +246,7 @@ BUGS: Mapping[str, Callable[[], Bug]] = {
     for bug in (
         release_at_the_first_end,
         skip_without_cascade,
+        take_stale_verdicts,
         live_again_in_the_same_run,
         fail_slowly,
         repeat_steps,
@@ -230,6 +257,7 @@ BUGS: Mapping[str, Callable[[], Bug]] = {
         count_what_was_moved,
         believe_every_blame,
         tell_of_every_restart,
+        cancel_beats_completion,
         share_locks,
         forget_members_of_live_workflows,
         load_no_members,

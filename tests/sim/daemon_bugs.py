@@ -18,6 +18,7 @@ from node.leader import reports
 from node.leader.leases import Leases
 from node.leader.reports import attempt_of
 from node.link import Caller
+from node.replica import Replica
 from node.rpc.watch import Watcher
 from node.store.store import Saved, Store
 from node.worker.ledger import Ledger
@@ -66,6 +67,15 @@ def requeue_before_the_lease_ends() -> AbstractContextManager[Any]:
     return patch.object(Leases, "_term_us", term_us)
 
 
+def renew_without_a_quorum() -> AbstractContextManager[Any]:
+    """A leader acknowledges renewals without asking whether it still leads."""
+
+    async def confirm(_self: Replica) -> None:
+        return
+
+    return patch.object(Replica, "confirm", confirm)
+
+
 def accept_without_a_ledger() -> AbstractContextManager[Any]:
     """A restarted worker does not know what it accepted."""
     return patch.object(Ledger, "accept", lambda self, assignment, boot_id: None)
@@ -97,6 +107,7 @@ BUGS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = {
         replay_what_is_saved,
         answer_requests_anew,
         requeue_before_the_lease_ends,
+        renew_without_a_quorum,
         accept_without_a_ledger,
         forget_where_it_ran_before,
         resume_watches_at_the_end,

@@ -77,6 +77,19 @@ def _request_id(request: Message) -> str:
     return mutation.request_id
 
 
+def rough_task(rng: random.Random) -> pb.TaskRequest:
+    """As some_task(), of commands that may end well after TERM, or are silent for longer than they may."""
+    task = some_task(rng)
+    spec = task.spec
+    if len(spec.argv) == 3 and rng.random() < 0.3:
+        spec.argv.append(b"obliging")
+    if rng.random() < 0.2:
+        spec.stall_after_ms = 300
+    if rng.random() < 0.05:
+        spec.idle_timeout_ms = 600
+    return task
+
+
 def some_task(rng: random.Random) -> pb.TaskRequest:
     """Mostly short, sometimes failing, stubborn, locked, held or under a key; what is long may not move."""
     if rng.random() < 0.1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import aclosing
 
 from cortex.v1 import cluster_pb2 as pb
@@ -10,7 +11,7 @@ from cortex.v1 import types_pb2
 from node.core.faults import Code, Fault
 from node.core.model import Table
 from node.link import Caller, LinkClosed
-from tests.sim.daemon_client import Client, some_task
+from tests.sim.daemon_client import Client, rough_task, some_task
 from tests.sim.daemon_deeds import Deeds
 from tests.sim.daemon_world import World
 
@@ -37,7 +38,7 @@ class Load:
             self.operations += 1
             deed = rng.choices(_DEEDS, _WEIGHTS)[0]
             if deed == "submit" or not own:
-                request = pb.SubmitRequest(mutation=client.mutation(), task=some_task(rng))
+                request = pb.SubmitRequest(mutation=client.mutation(), task=self._task(rng))
                 self._name(request.mutation, [request.task])
                 reply = await client.change("Submit", request)
                 if isinstance(reply, pb.SubmitReply):
@@ -47,7 +48,9 @@ class Load:
             elif deed == "batch":
                 await self._batch(client, own)
             elif deed == "cancel":
-                cancel = pb.CancelTaskRequest(mutation=client.mutation(), ids=[rng.choice(own)], reason="sim")
+                # What was submitted last may still run.
+                chosen = rng.choice(own[-2:] if self.world.rough and rng.random() < 0.7 else own)
+                cancel = pb.CancelTaskRequest(mutation=client.mutation(), ids=[chosen], reason="sim")
                 await client.change("CancelTask", cancel)
             elif deed == "retry":
                 retry = pb.RetryTaskRequest(mutation=client.mutation(), ids=[rng.choice(own)])
@@ -57,9 +60,12 @@ class Load:
             else:
                 await client.ask("GetTask", pb.GetTaskRequest(id=rng.choice(own)), patience=3)
 
+    def _task(self, rng: random.Random) -> pb.TaskRequest:
+        return rough_task(rng) if self.world.rough else some_task(rng)
+
     async def _batch(self, client: Client, own: list[str]) -> None:
         rng = client.random
-        request = pb.SubmitBatchRequest(mutation=client.mutation(), tasks=[some_task(rng) for _ in range(6)])
+        request = pb.SubmitBatchRequest(mutation=client.mutation(), tasks=[self._task(rng) for _ in range(6)])
         tasks = list(request.tasks)
         self._name(request.mutation, tasks)
         reply = await client.change("SubmitBatch", request)

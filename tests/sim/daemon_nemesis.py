@@ -8,9 +8,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 
 from cortex.v1 import cluster_pb2 as pb
-from cortex.v1.log_pb2 import Command, Entry, SettingsChange
-from node.core import machine
+from cortex.v1.log_pb2 import Command, Entry, SettingsChange, WorkflowAdvance, WorkflowResume
+from node.core import machine, rules
 from node.core.faults import Fault
+from node.core.model import ENDED, PENDING, member_id
+from node.core.state import ClusterState
 from node.link import Caller, LinkClosed
 from tests.sim.daemon_client import Client
 from tests.sim.daemon_world import Host, World
@@ -50,6 +52,8 @@ class Nemesis:
             (2, self._sicken),
             (3, self._propose_again),
         ]
+        if self.world.rough:
+            deeds.append((3, self._lose_power_at_a_start))
         weights = [weight for weight, _ in deeds]
         while not self.over:
             await asyncio.sleep(rng.choice([0.5, 2.0, 5.0]) * rng.uniform(0.5, 1.5))
@@ -88,6 +92,16 @@ class Nemesis:
     def _lose_all_power(self) -> None:
         for host in self.world.hosts:
             self._down(host, power=True)
+
+    def _lose_power_at_a_start(self) -> None:
+        """So soon that nobody may have heard of it."""
+        host, delay_s = self._random.choice(self.world.hosts), self._random.choice([0.0001, 0.001, 0.004])
+
+        def fall() -> None:
+            if not self.over:
+                self._down(host, power=True)
+
+        host.processes.at_start = lambda: self.world.at(delay_s, fall)
 
     def _cut_one_way(self) -> None:
         one, other = self._random.sample(self.world.hosts, 2)
@@ -132,6 +146,33 @@ class Nemesis:
             ]
             for commands in filter(None, self._random.sample(reports, len(reports) // 4)):
                 self.spawn(self._propose(commands))
+
+    async def stale(self) -> None:
+        """What waited for a verdict is run again, and gets the old one as soon as it waits for another."""
+        verdicts: dict[str, Command] = {}
+        said: set[tuple[str, bytes]] = set()
+        keys: dict[str, str] = {}  # of what each depends on, until its workflow was resumed from there
+        seen = 0
+        while not self.over:
+            await asyncio.sleep(0.01)
+            replica = self.world.serving()
+            if replica is None or replica.state.index <= seen:
+                continue
+            state = replica.state
+            for one in replica.consensus.entries(max(seen, state.index - _LATE), _LATE):
+                for command in Entry.FromString(one.data).commands:
+                    verdict = command.workflow_advance
+                    task = state.tasks.get(verdict.task)
+                    if task is not None and task.depends_on and (task.id, verdict.input_sha256) not in said:
+                        verdicts[task.id], keys[task.id] = command, f"k{task.depends_on[0]}"
+            seen = state.index
+            for task_id in [one for one in keys if one.partition(".")[0] not in state.workflows]:
+                resume = WorkflowResume(id=task_id.partition(".")[0], key=keys.pop(task_id))
+                self.spawn(self._propose([Command(workflow_resume=resume)]))
+            for task_id in [key for key, one in verdicts.items() if _is_stale(one.workflow_advance, state)]:
+                self.world.counts["stale verdicts"] += 1
+                said.add((task_id, verdicts[task_id].workflow_advance.input_sha256))
+                self.spawn(self._propose([verdicts.pop(task_id)]))
 
     async def echo(self) -> None:
         """Steps of operations and verdicts are proposed a second time, at once or later."""
@@ -190,3 +231,14 @@ class Nemesis:
         foul = self._random.choice([0.0, 0.0, 0.05, 0.2])
         slow = self._random.choice([0.001, 0.001, 0.02])
         return Weather(loss=foul, duplicate=foul / 2, reorder=foul, delay_s=(0.0002, slow))
+
+
+def _is_stale(verdict: WorkflowAdvance, state: ClusterState) -> bool:
+    """Whether the task could take a verdict now, and this one is of something else."""
+    task = state.tasks.get(verdict.task)
+    if task is None or task.state != PENDING:
+        return False
+    parents = [state.tasks.get(member_id(task.workflow_id, member)) for member in task.depends_on]
+    if any(parent is None or parent.state not in ENDED for parent in parents):
+        return False
+    return rules.input_sha256([parent for parent in parents if parent is not None]) != verdict.input_sha256

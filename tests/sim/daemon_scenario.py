@@ -31,6 +31,7 @@ _SETTLE_S = 240.0
 _CLIENTS = 3
 MUST_REACH = (
     "kill leader",
+    "lose power at a start",
     "lose all power",
     "saves forgotten",
     "isolate somebody",
@@ -45,6 +46,10 @@ MUST_REACH = (
     "events: dead_lettered",
     "events: node_offline",
     "events: rejected",
+    "events: escalated",
+    "given up as idle",
+    "stale verdicts",
+    "renewals acknowledged",
     "events: migrated",
     "events: history_trimmed",
     "batch parts",
@@ -120,6 +125,8 @@ class Scenario:
         if random.Random(f"{world.seed}/history").random() < 0.5:
             nemesis.spawn(nemesis.keep_little())
         nemesis.spawn(nemesis.echo())
+        if world.rough:
+            nemesis.spawn(nemesis.stale())
         clients = [client.life.spawn(self.load.run(client)) for client in self._clients]
         watcher = Client(world, 99)
         watching = watcher.life.spawn(self.load.watch(watcher))
@@ -229,6 +236,7 @@ class Scenario:
         world.counts["double runs"] = executions.ledger(some.store, checker.runs)
         checker.requests()
         world.counts.update(checker.reached)
+        world.counts.update(world.renewals.reached)
         world.counts["batch parts"] = checker.parts
         world.counts["tasks trimmed"] = sum(key.table is Table.TASKS for key in checker.gone)
         world.counts["commands started"] = len(world.executions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from node.daemon import Daemon, Machine
 from node.replica import Replica
 from node.store.store import Store
 from tests.sim.env import SimMachine
+from tests.sim.lease_checks import RenewalChecker
 from tests.sim.loop import SimLoop
 from tests.sim.net import Network
 from tests.sim.processes import Execution, Processes, SimSupervisor
@@ -173,6 +174,9 @@ class World:
     def __init__(self, loop: SimLoop, seed: int, voters: int, workers: int, keep_trace: bool = False) -> None:
         self.loop = loop
         self.seed = seed
+        # A third of the seeds that CI runs; on the others the known seeds of bugs were found.
+        self.rough = seed // 10 % 10 in (1, 3, 7, 9)
+        """Whether commands have bad manners, and old verdicts come when they fit."""
         self.counts: Counter[str] = Counter()
         self.trace = Trace(keep_trace)
         self.violations = Violations()
@@ -180,6 +184,8 @@ class World:
         self.checker = TaskChecker(self.report)
         self.network = Network(loop, SimMachine(loop, "network", seed).random)
         addresses = {f"n{i}": f"10.0.0.{i}:7001" for i in range(1, voters + 1)}
+        self.renewals = RenewalChecker(self.report, loop.time, list(addresses.values()))
+        self.network.watcher = self.renewals
         self.voters = [Host(self, name, address, addresses) for name, address in addresses.items()]
         self.workers = [Host(self, f"w{i}", f"10.0.1.{i}:7001", addresses) for i in range(1, workers + 1)]
         self.hosts = [*self.voters, *self.workers]
@@ -195,6 +201,10 @@ class World:
         self.note(f"{level} {sorted(event.items(), key=lambda item: item[0])}")
         self.counts["errors logged"] += level in ("error", "exception")
         raise structlog.DropEvent
+
+    def at(self, delay_s: float, work: Callable[[], None]) -> None:
+        """Do `work` later, whoever lives then."""
+        self.loop.call_later(delay_s, work, context=self.loop.neutral)
 
     @property
     def up(self) -> list[Host]:

@@ -50,6 +50,16 @@ class Handlers(Protocol):
     def session(self) -> SessionHandler: ...
 
 
+class Watcher(Protocol):
+    """Who looks on: see lease_checks."""
+
+    def heard(self, source: str, target: str, sent_s: float) -> None: ...
+
+    def arrived(self, worker: str, leader: str, message: Message) -> None: ...
+
+    def said(self, leader: str, worker: str, message: Message) -> None: ...
+
+
 class RaftOnly:
     """Handlers of an engine without a daemon around it."""
 
@@ -82,6 +92,7 @@ class Network:
         self.weather = weather or Weather()
         self.counts: Counter[str] = Counter()
         """How many datagrams were sent, lost, doubled, reordered, cut; how many streams broke."""
+        self.watcher: Watcher | None = None
         self._hosts: dict[str, _Host] = {}
         self._cuts: dict[tuple[str, str], None] = {}
         self._last_arrival: dict[tuple[str, str], float] = {}
@@ -152,13 +163,16 @@ class Network:
                 # Timers of one instant fire in no particular order, so each gets an instant of its own.
                 arrival = max(arrival, self._last_arrival.get((source, target), 0.0) + _INSTANT_S)
                 self._last_arrival[source, target] = arrival
-            self._loop.call_at(arrival, self._deliver, source, target, message, context=self._loop.neutral)
+            sent_s = self._loop.time()
+            self._loop.call_at(arrival, self._deliver, source, target, message, sent_s, context=self._loop.neutral)
 
-    def _deliver(self, source: str, target: str, message: raft_pb2.RaftMessage) -> None:
+    def _deliver(self, source: str, target: str, message: raft_pb2.RaftMessage, sent_s: float) -> None:
         host = self._hosts.get(target)
         if host is None or not host.life.alive or self.is_cut(source, target):
             self.counts["cut"] += 1
             return
+        if self.watcher is not None:
+            self.watcher.heard(source, target, sent_s)
         if host.life.paused:
             host.life.hold(host.life.context.copy(), host.handlers.raft, message)
         else:
@@ -204,6 +218,8 @@ class _Pipe:
         await self._room.wait()
         if self.broken:
             raise LinkClosed(self._target)
+        if self._network.watcher is not None:
+            self._network.watcher.said(self._source, self._target, message)
         copy = type(message)()
         copy.CopyFrom(message)
         self._under_way.append(copy)
@@ -220,6 +236,9 @@ class _Pipe:
                 self._network.counts["broken"] += 1
                 self.fail()
                 return
+            if self._network.watcher is not None:
+                for message in self._under_way:
+                    self._network.watcher.arrived(self._source, self._target, message)
             self._arrived.extend(self._under_way)
             self._under_way.clear()
             self._wake.set()

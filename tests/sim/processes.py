@@ -1,7 +1,7 @@
 """A machine's commands and its supervisor, simulated: what node.worker.port.SupervisorPort asks for.
 
-A command is `["sim", milliseconds, exit code]`; with a fourth word it ignores TERM. It outlives the daemon and dies
-with the machine, as under the real supervisor.
+A command is `["sim", milliseconds, exit code]`. A fourth word makes it `stubborn`, so that it ignores TERM, or
+`obliging`, so that it ends with 0 after it. It writes nothing, outlives the daemon, and dies with the machine.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cortex.v1.types_pb2 import Cause
 from node.env import Clock
@@ -24,6 +24,7 @@ from node.worker.port import (
     HeldState,
     Lease,
     Listener,
+    Quiet,
     Returned,
     SpawnOrder,
     Started,
@@ -63,6 +64,7 @@ class _Command:
     result: AttemptResult | None = None
     timer: asyncio.TimerHandle | None = None
     lease_timer: asyncio.TimerHandle | None = None
+    quiet_timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
 
 class Processes:
@@ -80,6 +82,8 @@ class Processes:
         self._boot_id = "boot-0"
         self.sick = False
         """Whether whatever begins here fails."""
+        self.at_start: Callable[[], None] | None = None
+        """Called once, by the next command that begins."""
 
     def machine_crashed(self) -> None:
         """All commands die, all is forgotten, and the machine comes up with another boot id."""
@@ -111,6 +115,16 @@ class Processes:
             for key, command in self._commands.items()
         ]
         listener([Connected(self._boot_id, 1, held)])
+        for command in self._commands.values():
+            if command.state == HeldState.RUNNING:
+                self.outside(self._watch_silence, command)
+
+    @staticmethod
+    def outside(request: Callable[..., None], *arguments: object) -> None:
+        """Timers of commands must outlast the daemon's life."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        loop.neutral.copy().run(request, *arguments)
 
     def configure(self, slots: Mapping[int, int]) -> None:
         self._slots = dict(slots)
@@ -206,6 +220,10 @@ class Processes:
             exit_code = 1 if self.sick else int(command.order.argv[2])
             command.timer = loop.call_later(duration_s, self._end, command, exit_code, 0)
         self._watch_lease(command)
+        self._watch_silence(command)
+        if self.at_start is not None:
+            at_start, self.at_start = self.at_start, None
+            at_start()
         self._tell(Started(command.order.key, 1, command.started_us))
 
     def _watch_lease(self, command: _Command) -> None:
@@ -218,16 +236,33 @@ class Processes:
             max(wait_us, 0) / 1e6, self._terminate, command, int(Cause.CAUSE_LEASE), command.order.kill_timeout_us
         )
 
+    def _watch_silence(self, command: _Command) -> None:
+        """Tell once in each connection that it wrote nothing for so long."""
+        assert command.execution is not None
+        for timer in command.quiet_timers:
+            timer.cancel()
+        loop = asyncio.get_running_loop()
+        silent_s = loop.time() - command.execution.started_s
+        command.quiet_timers = [
+            loop.call_later(
+                max(0.0, limit_us / 1e6 - silent_s), self._tell, Quiet(command.order.key, limit_us, idle)
+            )
+            for limit_us, idle in ((command.order.stall_us, False), (command.order.idle_us, True))
+            if limit_us
+        ]
+
     def _terminate(self, command: _Command, cause: int, kill_timeout_us: int) -> None:
         if command.state != HeldState.RUNNING or command.cause:
             return
         command.cause = cause
         self._cancel(command)
-        stubborn = len(command.order.argv) > 3
-        delay_s = kill_timeout_us / 1e6 if stubborn else _TERM_DELAY_S
-        command.timer = asyncio.get_running_loop().call_later(
-            delay_s, self._end, command, -1, 9 if stubborn else 15
-        )
+        loop, manner = asyncio.get_running_loop(), bytes(b"".join(command.order.argv[3:]))
+        if manner == b"stubborn":
+            command.timer = loop.call_later(kill_timeout_us / 1e6, self._end, command, -1, 9)
+        elif manner == b"obliging":
+            command.timer = loop.call_later(_TERM_DELAY_S, self._end, command, 0, 0)
+        else:
+            command.timer = loop.call_later(_TERM_DELAY_S, self._end, command, -1, 15)
 
     def _end(self, command: _Command, exit_code: int, signal: int) -> None:
         assert command.execution is not None
@@ -258,7 +293,7 @@ class Processes:
 
     @staticmethod
     def _cancel(command: _Command) -> None:
-        for timer in (command.timer, command.lease_timer):
+        for timer in (command.timer, command.lease_timer, *command.quiet_timers):
             if timer is not None:
                 timer.cancel()
 
@@ -278,12 +313,6 @@ class SimSupervisor:
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
 
-    def _outside(self, request: Callable[..., None], *arguments: object) -> None:
-        """Timers of commands must outlast the daemon's life."""
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, SimLoop)
-        loop.neutral.copy().run(request, *arguments)
-
     @property
     def pid(self) -> int:
         return 1
@@ -292,22 +321,22 @@ class SimSupervisor:
         self._processes.connect(listener)
 
     def configure(self, slots: Mapping[int, int], cap_bytes: int) -> None:
-        self._outside(self._processes.configure, slots)
+        self._processes.outside(self._processes.configure, slots)
 
     def spawn(self, orders: Sequence[SpawnOrder]) -> None:
-        self._outside(self._processes.spawn, orders)
+        self._processes.outside(self._processes.spawn, orders)
 
     def recall(self, keys: Sequence[AttemptKey]) -> None:
-        self._outside(self._processes.recall, keys)
+        self._processes.outside(self._processes.recall, keys)
 
     def stop(self, orders: Sequence[StopOrder]) -> None:
-        self._outside(self._processes.stop, orders)
+        self._processes.outside(self._processes.stop, orders)
 
     def renew(self, leases: Mapping[AttemptKey, Lease]) -> None:
-        self._outside(self._processes.renew, leases)
+        self._processes.outside(self._processes.renew, leases)
 
     def forget(self, keys: Sequence[AttemptKey]) -> None:
-        self._outside(self._processes.forget, keys)
+        self._processes.outside(self._processes.forget, keys)
 
     async def close(self) -> None:
         self._processes.daemon_crashed()

@@ -87,6 +87,8 @@ class RunChecker:
                 self._report(f"{where} has a second result of run {new.run}")
         if new.state in ON_NODE and new.fence != old.fence:
             self._assigned(step, old, new)
+        self.reached["given up as idle"] += "task_stopped" in accepted and new.cause == t.CAUSE_IDLE
+        self.reached["completed although cancelled"] += "task_complete" in accepted and old.cancel_requested
         if "task_complete" in accepted and new.state != t.TASK_STATE_COMPLETED:
             self._report(f"{where} completed, and is in state {new.state} all the same")
         if new.state == t.TASK_STATE_COMPLETED and old.state != new.state and "task_complete" not in accepted:
@@ -98,7 +100,7 @@ class RunChecker:
         """Only failures use up attempts, and hardly one of them is excused."""
         if new.attempt != old.attempt:
             self.reached["attempts used up"] += 1
-            idle = "task_stopped" in accepted and new.cause == t.CAUSE_IDLE
+            idle = bool(accepted & {"task_stopped", "task_lost"}) and new.cause == t.CAUSE_IDLE
             if new.attempt != old.attempt + 1 or not ("task_failed" in accepted or idle):
                 self._report(f"{where} went from attempt {old.attempt} to {new.attempt} by {sorted(accepted)}")
         elif "task_failed" in accepted and new.state == t.TASK_STATE_QUEUED and new.cause not in _NOT_COUNTED:
