@@ -25,7 +25,8 @@ class FilterBar(Horizontal):
         self.display = True
         self.input.value = text
         self.input.cursor_position = len(text)
-        self.input.focus()
+        # At once: what is typed in the same moment belongs to the filter, and is no key of the view.
+        self.screen.set_focus(self.input, scroll_visible=False)
 
     def close(self) -> None:
         self.display = False
