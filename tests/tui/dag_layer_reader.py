@@ -70,7 +70,7 @@ class Drawing:
                 found |= {(name, child) for child in self.follow((x + 1, y), 0)}
         for y, row in enumerate(self.rows):
             for x, char in enumerate(row):
-                if char in "─│|-▸>" or self.arms((x, y)):
+                if char in "─│|-→>" or self.arms((x, y)):
                     assert (x, y) in self.used, f"{char} at {x}, {y} belongs to nothing"
         return found
 
@@ -84,7 +84,7 @@ class Drawing:
             if spot in self.names:
                 return {self.names[spot]}
             if char in "│|":
-                if self.at(moved(spot, RIGHT)) not in "─-▸>":
+                if self.at(moved(spot, RIGHT)) not in "─-→>":
                     raise Unreadable(f"a line ends in a crossing at {spot}")
             elif arms := self.arms(spot):
                 trunk = self.trunk(spot)
@@ -95,7 +95,7 @@ class Drawing:
                     return found
                 if RIGHT not in arms:
                     raise Unreadable(f"two lines end in the trunk of {spot}")
-            elif char in "▸>":
+            elif char in "→>":
                 if LEFT not in self.arms(moved(spot, RIGHT)):
                     raise Unreadable(f"an arrow leads nowhere at {spot}")
             elif char not in "─-":
@@ -116,7 +116,7 @@ class Drawing:
                 elif self.at(here) not in "│|":
                     raise Unreadable(f"a trunk ends in {self.at(here)!r} at {here}")
         ending = [one for one in joints if LEFT in self.arms(one) and RIGHT not in self.arms(one)]
-        marked = [one for one in joints if self.at(moved(one, LEFT)) in "▸>"]
+        marked = [one for one in joints if self.at(moved(one, LEFT)) in "→>"]
         entries = marked or ending or [one for one in joints if LEFT in self.arms(one)]
         if (len(entries) != 1) != bool(marked) or (marked and not set(ending) <= set(marked)):
             raise Unreadable(f"the trunk of {spot} has {len(entries)} sources")

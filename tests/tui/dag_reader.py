@@ -21,7 +21,7 @@ class Signs:
     """Before the joint where a node feeds a lane: to the right, to the left."""
 
 
-UNICODE = Signs("●◌○▸✗↷⊘⊞", lane="│", line="─", goes_on="├┤┼", ends="╰╯┴", begins="╮╭┬", feeds="▸◂")
+UNICODE = Signs("●◌○▸✗↷⊘⊞", lane="│", line="─", goes_on="├┤┼", ends="╰╯┴", begins="╮╭┬", feeds="→←")
 ASCII = Signs("*.o>x~/#", lane="|", line="-", goes_on="+", ends="`'", begins="+", feeds="><")
 """Nodes and lanes stand in even cells, what is between them in odd ones."""
 

@@ -53,9 +53,9 @@ BUILD = {
 
 def test_a_workflow() -> None:
     assert drawn(BUILD) == [
-        "            ╭──● lint ──▸╮",
-        "● checkout ─┼──● unit ──▸┼──● package ───● deploy",
-        "            ├──● build ─▸╯",
+        "            ╭──● lint ──→╮",
+        "● checkout ─┼──● unit ──→┼──● package ───● deploy",
+        "            ├──● build ─→╯",
         "            ╰──● docs",
     ]
 
@@ -81,9 +81,9 @@ def test_what_would_read_two_ways_is_bent() -> None:
 
 def test_a_barrier_is_one_trunk() -> None:
     assert drawn({"a": "", "b": "", "c": "", "d": "a b c", "e": "a b c", "f": "a b c"}) == [
-        "● a ─▸┬──● d",
-        "● b ─▸┼──● e",
-        "● c ─▸┴──● f",
+        "● a ─→┬──● d",
+        "● b ─→┼──● e",
+        "● c ─→┴──● f",
     ]
     assert drawn({"a": "", "b": "", "c": "a b"}) == ["● a ─┬──● c", "● b ─╯"]
 
@@ -147,9 +147,9 @@ def test_nothing_to_draw() -> None:
         ["● n1 ─┬─● n3", "      ├─● n4", "● n2 ─┴─● n5"],
         ["● n1 ─╮ ● n3", "● n2 ─╯"],
         ["● n1 ───● n2", "   ╰──"],
-        ["● n1 ─▸╮", "● n2 ──┴─● n3"],
-        ["● n1 ─▸╮", "● n2 ──┤", "● n3 ─▸┴─● n4"],
-        ["● n1 ─▸─● n2"],
+        ["● n1 ─→╮", "● n2 ──┴─● n3"],
+        ["● n1 ─→╮", "● n2 ──┤", "● n3 ─→┴─● n4"],
+        ["● n1 ─→─● n2"],
     ],
 )
 def test_the_reader_refuses(rows: list[str]) -> None:

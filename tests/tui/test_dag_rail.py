@@ -98,13 +98,13 @@ def kind(char: str, signs: Signs) -> int:
         ["●  ", "│ ●", "├─●"],
         ["├─●"],
         ["●   ", "│─●"],
-        ["●▸┤", "  ●"],
-        ["●▸╯"],
-        ["●▸ ", "  ●"],
-        ["●▸╮", "●▸╮", "  ●"],
-        ["●▸╮", "●─╮", "  ●"],
-        ["●▸╮  ", "●─┤  ", "●▸┤  ", "  ●  "],
-        ["●▸╮", "▸ ●"],
+        ["●→┤", "  ●"],
+        ["●→╯"],
+        ["●→ ", "  ●"],
+        ["●→╮", "●→╮", "  ●"],
+        ["●→╮", "●─╮", "  ●"],
+        ["●→╮  ", "●─┤  ", "●→┤  ", "  ●  "],
+        ["●→╮", "→ ●"],
     ],
 )
 def test_the_reader_refuses(rows: list[str]) -> None:
@@ -133,9 +133,9 @@ def test_a_workflow() -> None:
     assert drawn(BUILD) == [
         "●     checkout",
         "├─●   docs",
-        "├─●▸╮ lint",
-        "├─●▸┤ unit",
-        "●──▸┤ build",
+        "├─●→╮ lint",
+        "├─●→┤ unit",
+        "●──→┤ build",
         "    ● package",
         "    ● deploy",
     ]
@@ -181,7 +181,7 @@ def test_a_barrier_costs_a_joint_per_task() -> None:
 
 def test_lanes_are_shared_from_three_sources_on() -> None:
     assert drawn({"a": "", "b": "", "c": "a b"}) == ["●   a", "│ ● b", "●─╯ c"]
-    assert drawn({"a": "", "b": "", "c": "", "d": "a b c"}) == ["●▸╮ a", "●▸┤ b", "●▸┤ c", "  ● d"]
+    assert drawn({"a": "", "b": "", "c": "", "d": "a b c"}) == ["●→╮ a", "●→┤ b", "●→┤ c", "  ● d"]
 
 
 def test_fans_and_chains_need_few_lanes() -> None:
@@ -218,9 +218,9 @@ def test_a_shared_lane_is_as_bad_as_its_worst_source() -> None:
     rail = Rail(Graph([*map(Node, "abc"), Node("d", tuple(map(Edge, "abc")))]))
     states = dict(zip("abcd", (State.DONE, State.FAILED, State.RUNNING, State.SKIPPED), strict=True))
     assert [rail.cell(row, states.__getitem__, UNICODE) for row in range(4)] == [
-        (("●", "ok"), ("▸╮", "track")),
-        (("✗▸┤", "bad"),),
-        (("▸▸┤", "busy"),),
+        (("●", "ok"), ("→╮", "track")),
+        (("✗→┤", "bad"),),
+        (("▸→┤", "busy"),),
         (("  ", "track"), ("↷", "dim")),
     ]
 
