@@ -58,7 +58,7 @@ async def test_the_sheet_says_all_and_is_carried_out_by_its_plan() -> None:
         await session.press("D")
         for said in ("1 task lands elsewhere", "1 waits in the queue", "becomes a dead letter at the deadline",
                      "2 needed; 2 with it off: enough", "leadership is handed over", "about 12s", "1h at most",
-                     "for 10s, while nothing has moved", "DEAD LETTER", "to cedar", "plan-1",
+                     "for 10s, before anything moves", "DEAD LETTER", "to cedar", "plan-1",
                      "$ cortex drain anvil --plan plan-1"):  # fmt: skip
             assert said in session.text, said
         assert "[ esc  do nothing ]" in session.text, "the focus is on doing nothing"

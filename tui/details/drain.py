@@ -43,7 +43,7 @@ def sheet(plan: DrainPlan, options: DrainOptions, draw: Draw, width: int) -> lis
     most = f"{duration(plan.deadline_ms * 1000)} at most" if plan.deadline_ms else "no deadline"
     lines.append(pair("time", (f"about {duration(plan.eta_ms * 1000)} until it is empty, {most}", "text")))
     begins = duration(window_ms(plan) * 1000)
-    lines.append(pair("undo", (f"for {begins}, while nothing has moved; later C, uncordon, ends it", "text")))
+    lines.append(pair("undo", (f"for {begins}, before anything moves; later C ends it", "text")))
     spans: list[Span] = [(f" {draw.glyphs.dot} ".join(options.words()), "text"), ("   e changes", "key")]
     lines.append(pair("options", *spans))
     if plan.message:
