@@ -6,13 +6,14 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
 from random import Random
 
 from tui.dag.collapse import Folds
 from tui.dag.glyphs import UNICODE
 from tui.dag.graph import Edge, Graph, Node, State
 from tui.dag.layered import Layered
-from tui.dag.rail import Rail
+from tui.dag.rail import Rail, StateOf
 from tui.dag.tally import Tally
 
 ROUNDS = 15
@@ -23,10 +24,10 @@ def edges(*keys: str) -> tuple[Edge, ...]:
     return tuple(Edge(key) for key in keys)
 
 
-def map_reduce(count: int) -> list[Node]:
+def map_reduce(tasks: int) -> list[Node]:
     """A split, six stages of equally many instances, a reduce, and what checks and ships its result."""
     stages = ("fetch", "decode", "clean", "join", "score", "write")
-    width = (count - 11) // len(stages)
+    width = (tasks - 11) // len(stages)
     nodes = [Node("config"), Node("split", edges("config"))]
     before: Sequence[str] = ("split",)
     for stage in stages:
@@ -46,7 +47,7 @@ def map_reduce(count: int) -> list[Node]:
     return nodes
 
 
-def layers(count: int, width: int) -> list[Node]:
+def layers(tasks: int, width: int) -> list[Node]:
     """Nothing to fold: each of a layer depends on two of the layer before."""
     random = Random(1)
     return [
@@ -56,7 +57,7 @@ def layers(count: int, width: int) -> list[Node]:
             if number >= width
             else (),
         )
-        for number in range(count)
+        for number in range(tasks)
     ]
 
 
@@ -72,6 +73,11 @@ def measured(name: str, action: Callable[[], object], note: str = "") -> None:
         cpus.append((time.process_time() - began_cpu) * 1000)
     passed = f"{statistics.median(walls):8.2f} ms ({min(walls):.2f}-{max(walls):.2f})"
     print(f"{name:54} {passed:32} CPU {statistics.median(cpus):7.2f} ms  {note}", flush=True)
+
+
+def screen(rail: Rail, states: StateOf, top: int, left: int) -> None:
+    for row in range(top, top + SCREEN):
+        rail.cell(row, states, UNICODE, left=left, width=100)
 
 
 def main() -> None:
@@ -93,11 +99,14 @@ def main() -> None:
         measured(f"{name}: rail, all open", lambda graph=graph: Rail(graph), f"{full.lane_count:,} lanes")
         states = Tally(folds, dict.fromkeys(graph.keys, State.RUNNING)).state
         middle = len(full) // 2
+        lefts = count()
         measured(
             f"{name}: {SCREEN} rows drawn, 100 cells",
-            lambda full=full, states=states, middle=middle: [
-                full.cell(row, states, UNICODE, width=100) for row in range(middle, middle + SCREEN)
-            ],
+            lambda full=full, states=states, middle=middle, lefts=lefts: screen(full, states, middle, next(lefts)),
+        )
+        measured(
+            f"{name}: {SCREEN} rows drawn again",
+            lambda full=full, states=states, middle=middle: screen(full, states, middle, 0),
         )
     layered = Graph(layers(200, 10))
     measured("200 nodes, layers of 10: layered", lambda: Layered(layered), f"{layered.edge_count} edges")

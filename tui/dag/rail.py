@@ -21,7 +21,9 @@ STEP = 2
 """Cells from one column of lanes to the next."""
 ASKED = 8
 """A lane of more sources is not coloured after them: asking all for every row would cost too much."""
-_NOBODY, _ITSELF = -1, -2
+KEPT = 512
+"""Rows that are kept as they were drawn, but for states."""
+_NOBODY, _LINE, _NODE = -1, -2, -3
 
 
 class _Row(NamedTuple):
@@ -43,7 +45,18 @@ class _Row(NamedTuple):
 class Rail:
     """`keys` from top to bottom; rows are numbered from 0, columns of lanes from the left from 0."""
 
-    __slots__ = ("_lanes", "_last", "_opened", "_places", "_rows", "_starts", "graph", "keys", "lane_count")
+    __slots__ = (
+        "_drawn",
+        "_lanes",
+        "_last",
+        "_opened",
+        "_places",
+        "_rows",
+        "_starts",
+        "graph",
+        "keys",
+        "lane_count",
+    )
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -60,6 +73,7 @@ class Rail:
         # by column: the rows in which a lane begins there, sorted, and which lanes those are
         self._starts: list[list[int]] = []
         self._opened: list[list[int]] = []
+        self._drawn: dict[tuple[int, int, int | None, bool], list[tuple[str, int]]] = {}
         self._allot(order)
         self.lane_count = len(self._starts)
 
@@ -91,25 +105,40 @@ class Rail:
 
         Lanes carry the role of their source where it failed or runs, so that it can be followed.
         """
-        here = self._places[row].here * STEP - max(0, left)
         state = state_of(self.keys[row])
-        roles = {_NOBODY: "track", _ITSELF: _line_role(state)}
-        spans: list[list[str]] = []
-        for x, (char, lane) in enumerate(self._cells(row, glyphs, left, width)):
-            if x == here:
-                char, role = glyphs.group if group else glyphs.nodes[state], ROLES[state]
+        roles = {_NOBODY: "track", _LINE: _line_role(state), _NODE: ROLES[state]}
+        spans: list[tuple[str, str]] = []
+        for text, lane in self._parts(row, glyphs, left, width):
+            if lane == _NODE:
+                text = (glyphs.group if group else glyphs.nodes[state]) + text[1:]
+            elif lane not in roles:
+                roles[lane] = self._lane_role(lane, state_of)
+            role = roles[lane]
+            if spans and spans[-1][1] == role:
+                spans[-1] = (spans[-1][0] + text, role)
             else:
-                if lane not in roles:
-                    roles[lane] = self._lane_role(lane, state_of)
-                role = roles[lane]
-            if spans and (spans[-1][1] == role or char == " "):
-                spans[-1][0] += char
-            else:
-                spans.append([char, role])
-        return tuple((text, role) for text, role in spans)
+                spans.append((text, role))
+        return tuple(spans)
+
+    def _parts(self, row: int, glyphs: DagGlyphs, left: int, width: int | None) -> list[tuple[str, int]]:
+        """Cells of the same lane as one, blanks with what is before them; kept, since a screen draws them again."""
+        key = (row, left, width, glyphs.ascii_only)
+        parts = self._drawn.get(key)
+        if parts is None:
+            if len(self._drawn) >= KEPT:
+                self._drawn.clear()
+            parts = self._drawn[key] = []
+            for char, lane in self._cells(row, glyphs, left, width):
+                if parts and (parts[-1][1] == lane or char == " "):
+                    parts[-1] = (parts[-1][0] + char, parts[-1][1])
+                else:
+                    parts.append((char, lane))
+        return parts
 
     def _lane_role(self, lane: int, state_of: StateOf) -> str:
         sources = self._lanes.sources[lane]
+        if len(sources) == 1:
+            return _line_role(state_of(self.graph.keys[sources[0]]))
         if len(sources) > ASKED:
             return "track"
         states = {state_of(self.graph.keys[number]) for number in sources}
@@ -122,7 +151,7 @@ class Rail:
         return lane if lane >= 0 and self._last[lane] >= row else -1
 
     def _cells(self, row: int, glyphs: DagGlyphs, left: int, width: int | None) -> list[tuple[str, int]]:
-        """Each cell's character and the lane that it belongs to, _NOBODY's or the node's own line."""
+        """Each cell's character and the lane that it belongs to, or _NODE, _LINE (what it feeds) or _NOBODY."""
         left = max(0, left)
         place = self._places[row]
         here, joins, feeds = place
@@ -133,11 +162,11 @@ class Rail:
             column, between = divmod(x, STEP)
             lane = -1 if between or column >= self.lane_count else self._lane_at(row, column)
             if x == arrow:
-                cells.append((glyphs.feed_right if feeds > here else glyphs.feed_left, _ITSELF))
+                cells.append((glyphs.feed_right if feeds > here else glyphs.feed_left, _LINE))
             elif column == here and not between:
-                cells.append((glyphs.node, _ITSELF))
+                cells.append((glyphs.node, _NODE))
             elif column == feeds and not between:
-                cells.append((_joint(glyphs, column, first, last, lane >= 0, True), _ITSELF))
+                cells.append((_joint(glyphs, column, first, last, lane >= 0, True), _LINE))
             elif lane < 0:
                 line = first <= column < last if between else first < column < last
                 cells.append((glyphs.line if line else " ", _NOBODY))
