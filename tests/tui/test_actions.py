@@ -147,6 +147,15 @@ async def test_cordon_counts_what_runs_and_what_stays_open() -> None:
         assert session.source.calls[-1] == ("uncordon", "dune")
 
 
+async def test_a_message_goes_with_a_cordon() -> None:
+    async with open_console() as session:
+        await session.press("c", "m", *"new disk", "enter")
+        assert "Message: new disk" in session.text
+        assert "$ cortex cordon anvil --message 'new disk'" in session.text
+        await session.press("y")
+        assert session.source.calls == [("cordon", "anvil", "new disk")]
+
+
 async def test_cordoning_the_last_open_node_is_said() -> None:
     nodes = [fake.node_view("only"), fake.node_view("away", online=False)]
     async with open_console(FakeSource(nodes=nodes)) as session:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.tui import fake
 from tests.tui.console import Session, check_golden, open_console
@@ -9,8 +11,10 @@ from tests.tui.fake_source import FakeSource
 from tui.screens.drain import DrainScreen
 from tui.screens.drain_progress import DrainProgressScreen
 from tui.source import SourceError
+from tui.terminal import Terminal
 
 RENDER, BACKUP, INDEX = "01jx00000001", "01jx00000002", "01jx00000003"
+COLOUR = re.compile(r"\x1b\[[\d;]*\b(3[0-8]|4[0-8])[;m]")
 BROKEN = SourceError("The plan does not hold any more. Task x has nowhere to go.", "Rehearse again.", "wrong_state")
 
 
@@ -262,6 +266,16 @@ async def test_names_from_outside_are_text() -> None:
         assert "[red]" in session.line_with("$ cortex drain")
         await session.press("y")
         assert not any("\x1b[2J" in text or "\x1b]52" in text for text in session.app.sent)
+
+
+async def test_without_colour_and_beyond_ascii_a_drain_can_be_read() -> None:
+    async with open_console(drained(), terminal=Terminal(ascii_only=True, no_color=True)) as session:
+        for keys in (("D",), ("y",), ("escape", "2", "W")):
+            await session.press(*keys)
+            assert session.text.isascii()
+            assert not [
+                text for text in session.app.sent if re.search(r"\x1b\[[\d;]*(3[0-7]|38|4[0-7]|48)[;m]", text)
+            ]
 
 
 SIZES = {"80x24": (80, 24), "200x50": (200, 50)}

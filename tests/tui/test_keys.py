@@ -161,17 +161,13 @@ async def test_each_changing_key_opens_a_preview_or_the_form() -> None:
     from tui.screens.preview import PreviewScreen
     from tui.screens.submit import SubmitScreen
 
-    async with open_console() as session:
-        for key in KEYMAP:
-            if not key.changes or not key.keys or key.place not in (*OPENINGS, "app"):
-                continue
-            if key.action in ELSEWHERE:
-                continue
+    for key in KEYMAP:
+        if not key.changes or not key.keys or key.place not in (*OPENINGS, "app") or key.action in ELSEWHERE:
+            continue
+        # A console for each: some openings are toggles.
+        async with open_console() as session:
             await session.press(*OPENINGS.get(key.place, ("1",)), key.keys[0])
             assert isinstance(session.app.screen, PreviewScreen | SubmitScreen | AskScreen), (key.place, key.action)
-            while len(session.app.screen_stack) > 1:
-                await session.app.pop_screen()
-                await session.settle()
 
 
 async def test_read_only_builds_no_mutator_and_says_why() -> None:
