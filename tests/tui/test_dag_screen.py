@@ -124,6 +124,13 @@ async def test_cancel_of_what_is_folded_and_marked() -> None:
         assert session.source.calls == [("cancel", (f"{RELEASE}.4", f"{RELEASE}.5", f"{RELEASE}.7"), "")]
 
 
+async def test_what_ended_before_the_console_began_is_left_out_of_a_cancel() -> None:
+    async with open_console(size=(120, 40)) as session:
+        await session.press("3", "enter", "j", "j", "K")
+        assert "Nothing to cancel" in session.text
+        assert "lint" in session.line_with("has ended")
+
+
 async def test_enter_output_and_events_lead_to_the_task() -> None:
     for key, shown in (("enter", "Details"), ("o", "OUTPUT"), ("e", "Events")):
         async with open_console(source_of(release())) as session:

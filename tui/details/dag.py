@@ -18,6 +18,8 @@ from tui.view import ENDED_WORKFLOWS
 
 PROGRESS_CELLS = 24
 PARENTS_NAMED = 6
+MOST_LINES = 4
+"""Of the reason."""
 KINDS = {"template": "one map", "chain": "a chain", "twins": "alike: the same before and after them"}
 
 
@@ -93,7 +95,7 @@ def _task_lines(model: DagModel, task: types_pb2.Task, row: DagRow, draw: Draw, 
         head.append((f"  run {task.run}", "warn"))
     lines = [tuple(head)]
     role = "bad" if task.state in FAILED_STATES else "text"
-    why = clean(dag_why(model, task, draw), ascii_only=glyphs.ascii_only)
+    why = clean(dag_why(model, task, draw)[: MOST_LINES * width], ascii_only=glyphs.ascii_only)
     lines += [((f"  {piece}", role),) for piece in wrap(why, width - 3)] if why else []
     return [*lines, *_order_lines(model, task, draw)]
 

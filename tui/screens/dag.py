@@ -217,7 +217,7 @@ class DagScreen(ConsoleScreen):
         key, table, canvas = self._key, self._table, self._canvas
         layered = mode is Mode.LAYERED
         canvas.display, table.display = layered, not layered
-        (canvas if layered else table).focus()
+        self.set_focus(canvas if layered else table, scroll_visible=False)
         self._arranged(key, lambda: self.model.show(mode, flat=not layered and table.plain))
         self.sync_chrome()
 
@@ -324,8 +324,11 @@ class DagScreen(ConsoleScreen):
     def action_cancel(self) -> None:
         model = self.model
         shown = [self._key] if self._layered and self._key else self._table.chosen()
-        ids = [model.task(task).id for key in shown for task in model.view.tasks(key)]
-        self.console.actions.cancel(ids)
+        chosen = [model.task(task) for key in shown for task in model.view.tasks(key)]
+        for task in chosen:
+            # Those that ended long ago are known here alone.
+            self.console.view.put_task(task)
+        self.console.actions.cancel([task.id for task in chosen])
 
     def action_output_of(self) -> None:
         self._open("output")
