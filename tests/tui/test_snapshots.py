@@ -19,6 +19,7 @@ PICTURES: dict[str, tuple[tuple[int, int], bool, tuple[str, ...]]] = {
     "queue_light": ((120, 30), True, ("2", "j", "space", "j")),
     "task": ((160, 44), False, ("2", "j", "enter")),
     "cancel": ((100, 28), False, ("2", "j", "K")),
+    "dag": ((120, 30), False, ("3", "enter", "c")),
 }
 
 
