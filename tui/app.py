@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rich.console import RenderableType
 from textual import work
 from textual.screen import Screen
 
@@ -20,13 +19,14 @@ from tui.chrome import VIEWS
 from tui.columns.base import Draw
 from tui.commands import Actions
 from tui.draw import Cell, foreign
+from tui.driver import PacedDriver
 from tui.editing import edit_aside
 from tui.editor import forget
-from tui.frontbuffer import FrontBuffer, through
 from tui.history import load_history
 from tui.keep import Keep
 from tui.keymap import bindings, reachable
 from tui.options import Option, actions_of
+from tui.painting import Painting
 from tui.personal import Personal
 from tui.plans.base import Done, Plan
 from tui.screens.ask import AskScreen
@@ -61,7 +61,7 @@ WARM_ROWS = 1000
 """Texts made per tick for a filter to come; a few milliseconds."""
 
 
-class Console(Personal, inherit_bindings=False):
+class Console(Painting, Personal, inherit_bindings=False):
     """The operator's console over a source."""
 
     CSS_PATH = Path(__file__).with_name("app.tcss")
@@ -89,7 +89,8 @@ class Console(Personal, inherit_bindings=False):
     ) -> None:
         self.terminal = terminal or Terminal()
         self.keep = keep or Keep()
-        super().__init__()
+        self.begin_painting()
+        super().__init__(driver_class=PacedDriver)
         self.source = source
         self.view = ClusterView()
         self.glyphs = self.terminal.glyphs
@@ -99,42 +100,12 @@ class Console(Personal, inherit_bindings=False):
         self.actions = Actions(self)
         self.causes = CausesFeed()
         self.own = OwnOperations()
-        self.aside = False
-        """Whether the terminal is an editor's for a while."""
         self.note: Cell | None = None
         self._note_until_s = 0.0
         self._ticking = ticking
         self._drawn: Draw | None = None
         self._previous_view = "nodes"
-        self._building = False
-        self.front = FrontBuffer()
         self.use_themes()
-
-    # Painting.
-
-    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
-        if not self.aside:
-            super()._display(screen, self.thinned(renderable))
-
-    def delay_update(self, delay: float = 0.05) -> None:
-        """Hold painting back while a view is built for the first time; one that is there is shown at once."""
-        if self._building:
-            super().delay_update(delay)
-
-    def thinned(self, renderable: RenderableType | None) -> RenderableType | None:
-        """The update with only the cells that the terminal does not show already."""
-        self.front.fit(*self.size)
-        return through(renderable, self.front)
-
-    def repaint_all(self) -> None:
-        """Send every cell again: the terminal was resized, resumed, or written to by something else."""
-        self.front.forget()
-        self.screen.refresh(layout=True)
-        for widget in self.screen.walk_children():
-            widget.refresh()
-
-    def action_redraw(self) -> None:
-        self.repaint_all()
 
     # Life.
 
@@ -174,7 +145,7 @@ class Console(Personal, inherit_bindings=False):
         shown = next((one for one in reversed(self.screen_stack) if isinstance(one, ConsoleScreen)), None)
         if self.causes.due(self.view, self.clock(), shown=shown is not None and shown.shows_causes):
             self.start("causes", self.causes.ask(self.source, self.view, self.clock))
-        if shown is not None:
+        if shown is not None and self.pace.due(time.monotonic()):
             shown.sync()
 
     @work(group="watch", exclusive=True)
@@ -262,7 +233,7 @@ class Console(Personal, inherit_bindings=False):
         if name not in {place for place, _, _ in VIEWS} or name == self.view_name:
             return
         self._previous_view = self.view_name
-        self._building = name not in self._screen_stacks
+        self.building = name not in self._screen_stacks
         self.switch_mode(name)
 
     def action_last_view(self) -> None:

@@ -35,6 +35,11 @@ class FrontBuffer:
         self._width = 0
         self._pen = Pen()
         self.broken = False
+        self.budget_bytes = 0
+        """Most that one update sends, give or take a line; 0 = no bound."""
+        self.cut = False
+        """Whether the last update left lines out, which differ until they are written again."""
+        self._next_line = 0
 
     def forget(self) -> None:
         """The terminal may show anything: send every cell with the next update."""
@@ -50,11 +55,20 @@ class FrontBuffer:
     def write(self, pieces: Iterable[Piece], console: Console) -> str:
         """Take the pieces over; returns what brings the terminal from the former picture to this one."""
         sent: list[str] = []
-        for y, x, segments in pieces:
-            if 0 <= y < len(self._characters):
-                self._line(y, x, segments, console, sent)
+        self.cut = False
+        for y, x, segments in self._from_where_it_was_cut(pieces) if self.budget_bytes else pieces:
+            if self.cut or not 0 <= y < len(self._characters):
+                continue
+            self._line(y, x, segments, console, sent)
+            if self.budget_bytes and sum(map(len, sent)) > self.budget_bytes:
+                self.cut, self._next_line = True, y + 1
         self._pen.lift(sent)
         return "".join(sent)
+
+    def _from_where_it_was_cut(self, pieces: Iterable[Piece]) -> list[Piece]:
+        """Every line gets its turn, however often those above it change."""
+        first = self._next_line
+        return sorted(pieces, key=lambda piece: (piece[0] < first, piece[0]))
 
     def _line(self, y: int, x: int, segments: Iterable[Segment], console: Console, sent: list[str]) -> None:
         characters, codes = _cells(segments, console)

@@ -1,0 +1,114 @@
+"""How the console paints: only cells that changed, and never more than the terminal takes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import RenderableType
+from textual import events
+from textual.app import App
+from textual.screen import Screen
+
+from tui.draw import Cell
+from tui.driver import HeldKey, PacedDriver
+from tui.frontbuffer import FrontBuffer, through
+from tui.pace import Pace
+from tui.paste import MAX_PASTE_CHARS
+from tui.widgets.virtual import VirtualView
+
+TERMINAL_GONE = 129
+"""Exit status, as after a SIGHUP."""
+
+
+class Painting(App[int], inherit_bindings=False):
+    """Over what the console itself has. Implements tui.driver.Owner."""
+
+    def begin_painting(self) -> None:
+        self.front = FrontBuffer()
+        self.pace = Pace()
+        self.aside = False
+        """Whether the terminal is an editor's for a while."""
+        self.building = False
+        """Whether a view is built for the first time."""
+        self._owed = False
+        self._said_pace = ""
+
+    def say(self, text: str, role: str = "text") -> None:
+        raise NotImplementedError
+
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        if self.aside or renderable is None:
+            return
+        if not self.pace.may_paint(time.monotonic()):
+            # What is left out now is sent when there is room, as far as it differs by then.
+            self._owed = True
+            self.post_display_hook()
+            return
+        driver = self._driver
+        if not isinstance(driver, PacedDriver) or self._batch_count:
+            super()._display(screen, self.thinned(renderable))
+            return
+        driver.begin_frame()
+        self.front.budget_bytes = self.pace.budget_bytes
+        try:
+            super()._display(screen, self.thinned(renderable))
+        finally:
+            driver.end_frame()
+            self._owed = self._owed or self.front.cut
+
+    def line_moved(self) -> None:
+        if not self._owed or self.aside or not self.is_running or not self.pace.may_paint(time.monotonic()):
+            return
+        self._owed = False
+        with self._context():
+            screen = self.screen
+            whole = screen._compositor.render_update(full=True, screen_stack=self._background_screens)
+            self._display(screen, whole)
+
+    def link_hint(self) -> Cell:
+        """How fast the terminal takes what is painted, while that slows the console down."""
+        said = self.pace.said()
+        return ((said, "warn"),) if said else ()
+
+    def delay_update(self, delay: float = 0.05) -> None:
+        """Hold painting back while a view is built for the first time; one that is there is shown at once."""
+        if self.building:
+            super().delay_update(delay)
+
+    def thinned(self, renderable: RenderableType | None) -> RenderableType | None:
+        """The update with only the cells that the terminal does not show already."""
+        self.front.fit(*self.size)
+        return through(renderable, self.front)
+
+    def repaint_all(self) -> None:
+        """Send every cell again: the terminal was resized, resumed, or written to by something else."""
+        self.front.forget()
+        self.screen.refresh(layout=True)
+        for widget in self.screen.walk_children():
+            widget.refresh()
+
+    def action_redraw(self) -> None:
+        self.repaint_all()
+
+    # What comes of the terminal.
+
+    def terminal_gone(self) -> None:
+        self.exit(TERMINAL_GONE)
+
+    def paste_cut(self) -> None:
+        self.say(f"The paste was cut to {MAX_PASTE_CHARS:,} characters.", "warn")
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, HeldKey) and not event.is_forwarded and not isinstance(self.focused, VirtualView):
+            for _ in range(event.count):
+                key = events.Key(event.key, event.character)
+                key.set_sender(self)
+                await super().on_event(key)
+            return
+        await super().on_event(event)
+
+    async def _on_key(self, event: events.Key) -> None:
+        # Textual runs what a key is bound to once, after this.
+        for _ in range(event.count - 1 if isinstance(event, HeldKey) else 0):
+            await self._check_bindings(event.key)
