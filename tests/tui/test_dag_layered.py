@@ -104,6 +104,23 @@ def test_states_colour_nodes_and_the_lines_of_failed_ones() -> None:
     )  # fmt: skip
 
 
+def test_cells_follow_states_and_say_what_the_text_says() -> None:
+    for seed in range(60):
+        random = Random(seed)
+        layered = Layered(random_graph(random))
+        for _ in range(3):
+            states = {key: random.choice(list(State)) for key in layered.places}
+            left, width = random.choice((0, 0, 1, 7)), random.choice((None, 9))
+            for glyphs in (UNICODE, ASCII):
+                for y in range(layered.height):
+                    text = list(layered.text(y, glyphs, left=left, width=width))
+                    for key, place in layered.places.items():
+                        if place.y == y and 0 <= place.x - left < len(text):
+                            text[place.x - left] = glyphs.nodes[states[key]]
+                    cell = layered.cell(y, states.__getitem__, glyphs, left=left, width=width)
+                    assert "".join(part for part, _ in cell) == "".join(text)
+
+
 def test_labels_take_cells_and_are_cut() -> None:
     labels = {"a": "数据", "b": "x" * 50}
     layered = Layered(graph_of({"a": "", "b": "a"}), labels)

@@ -202,6 +202,23 @@ def test_a_window_is_a_part_of_the_row() -> None:
             assert rail.text(row, UNICODE, left=left, width=width) == whole[left : left + width].ljust(width)
 
 
+def test_cells_follow_states_and_say_what_the_text_says() -> None:
+    for seed in range(60):
+        random = Random(seed)
+        rail = Rail(random_graph(random, most=20))
+        for _ in range(4):
+            states = {key: random.choice(list(State)) for key in rail.keys}
+            left, width = random.choice((0, 0, 1, 3)), random.choice((None, 5))
+            for glyphs, _ in SETS:
+                for row, key in enumerate(rail.keys):
+                    text = list(rail.text(row, glyphs, left=left, width=width))
+                    at = rail.lane(row) * 2 - left
+                    if 0 <= at < len(text):
+                        text[at] = glyphs.nodes[states[key]]
+                    cell = rail.cell(row, states.__getitem__, glyphs, left=left, width=width)
+                    assert "".join(part for part, _ in cell) == "".join(text)
+
+
 def test_lanes_of_a_failed_source_can_be_followed() -> None:
     graph = Graph([Node("a"), Node("b", (Edge("a"),)), Node("x"), Node("c", (Edge("a"), Edge("x")))])
     rail = Rail(graph)

@@ -10,7 +10,7 @@ from tui.dag.glyphs import ROLES, Cell, DagGlyphs
 from tui.dag.graph import Graph, State
 from tui.dag.lanes import SHARED_BY
 from tui.dag.layers import Item, arranged
-from tui.dag.rail import StateOf
+from tui.dag.rail import KEPT, StateOf
 from tui.text import fit, width_of
 
 NODES = 200
@@ -73,6 +73,7 @@ class Layered:
         self._joints: dict[tuple[int, int], tuple[int, int]] = {}
         # where a line leads into a trunk that several feed, and whose line it is
         self._arrows: dict[tuple[int, int], int] = {}
+        self._drawn: dict[tuple[int, int, int | None, bool], list[tuple[str, int, str]]] = {}
         self._draw(arranged(graph))
 
     def text(self, y: int, glyphs: DagGlyphs, *, left: int = 0, width: int | None = None) -> str:
@@ -86,21 +87,35 @@ class Layered:
 
         Lines carry the role of their source where it failed or runs; labels are `text`.
         """
-        spans: list[list[str]] = []
-        for char, owner, kind in self._cells(y, glyphs, left, width):
+        spans: list[tuple[str, str]] = []
+        for text, owner, kind in self._parts(y, glyphs, left, width):
             role = "text" if kind == "label" else "track"
             if kind != "label" and owner >= 0:
                 state = state_of(self.graph.keys[owner])
-                role = ROLES[state]
                 if kind == "node":
-                    char = glyphs.nodes[state]
-                elif state not in (State.FAILED, State.RUNNING):
-                    role = "track"
-            if spans and (spans[-1][1] == role or char == " "):
-                spans[-1][0] += char
+                    text, role = glyphs.nodes[state] + text[1:], ROLES[state]
+                elif state in (State.FAILED, State.RUNNING):
+                    role = ROLES[state]
+            if spans and spans[-1][1] == role:
+                spans[-1] = (spans[-1][0] + text, role)
             else:
-                spans.append([char, role])
-        return tuple((text, role) for text, role in spans)
+                spans.append((text, role))
+        return tuple(spans)
+
+    def _parts(self, y: int, glyphs: DagGlyphs, left: int, width: int | None) -> list[tuple[str, int, str]]:
+        """Cells of the same as one, blanks with what is before them; kept, since a screen draws them again."""
+        key = (y, left, width, glyphs.ascii_only)
+        parts = self._drawn.get(key)
+        if parts is None:
+            if len(self._drawn) >= KEPT:
+                self._drawn.clear()
+            parts = self._drawn[key] = []
+            for char, owner, kind in self._cells(y, glyphs, left, width):
+                if parts and (char == " " or (parts[-1][1:] == (owner, kind) and kind != "node")):
+                    parts[-1] = (parts[-1][0] + char, parts[-1][1], parts[-1][2])
+                else:
+                    parts.append((char, owner, kind))
+        return parts
 
     def _cells(self, y: int, glyphs: DagGlyphs, left: int, width: int | None) -> list[tuple[str, int, str]]:
         """Of each cell what it shows, the node that it belongs to, and as what: line, node or label."""
