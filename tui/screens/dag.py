@@ -26,6 +26,7 @@ from tui.widgets.lines import Lines
 from tui.workflow_members import Members
 
 ESTIMATE_EVERY_S = 1.0
+"""For each thousand tasks or part of it, since it costs what there is of them."""
 ASK_AGAIN_AFTER_S = 2.0
 
 
@@ -146,10 +147,11 @@ class DagScreen(ConsoleScreen):
         return dag_headline(row, self.model, self._finish, draw)
 
     def _estimate(self) -> None:
-        """Judge the critical path anew when something changed, once a second at most."""
+        """Judge the critical path anew when something changed, but not too often."""
         version, at_s = self._estimated
         draw = self.drawing()
-        if self._finish is None or version == self.model.version or draw.now_s - at_s < ESTIMATE_EVERY_S:
+        every_s = ESTIMATE_EVERY_S * (1 + len(self.model.tasks) // 1000)
+        if self._finish is None or version == self.model.version or draw.now_s - at_s < every_s:
             return
         before = self._finish.keys
         self._judge(draw)
