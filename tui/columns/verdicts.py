@@ -66,6 +66,11 @@ def rank(row: VerdictRow) -> tuple[int, float, str]:
     return (_ORDER[row.word], -row.verdict.score, row.verdict.node)
 
 
+def signed(points: float) -> str:
+    """With one decimal place; what rounds to nothing is `0.0`, not below it."""
+    return f"{points:+.1f}" if abs(points) >= 0.05 else "0.0"
+
+
 def _draw_word(row: VerdictRow, draw: Draw, _width: int) -> Cell:
     glyph, role = _LOOKS[row.word]
     return ((f"{draw.glyphs.of(glyph)} {row.word}", role),)
@@ -78,7 +83,7 @@ def _draw_score(row: VerdictRow, draw: Draw, _width: int) -> Cell:
 def _draw_behind(row: VerdictRow, draw: Draw, _width: int) -> Cell:
     if row.behind is None or row.word in (PLACED, BEST):
         return ((draw.glyphs.none, "dim"),)
-    return ((f"{-row.behind:+.1f}", "dim"),)
+    return ((signed(-row.behind), "dim"),)
 
 
 def _term(name: str) -> Callable[[VerdictRow, Draw, int], Cell]:

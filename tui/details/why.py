@@ -5,7 +5,7 @@ from __future__ import annotations
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
 from tui.columns.nodes import TERMS, penalty_of, terms_in
-from tui.columns.verdicts import VerdictRow, winner
+from tui.columns.verdicts import VerdictRow, signed, winner
 from tui.details.common import LABEL, pair, sentence
 from tui.draw import Cell, Span, cell_width, clock, count_of, foreign, task_state
 
@@ -57,7 +57,7 @@ def _points(terms: types_pb2.ScoreTerms, best: types_pb2.ScoreTerms | None) -> l
     parts: list[Cell] = []
     for (name, title, _), (role, _, _) in zip(terms_in(terms), TERMS, strict=False):
         value = float(getattr(terms, name))
-        behind = "" if best is None else f" ({value - float(getattr(best, name)):+.1f})"
+        behind = "" if best is None else f" ({signed(value - float(getattr(best, name)))})"
         parts.append(((f"{title.lower()} ", "dim"), (f"{value:.1f}", f"term-{role}"), (f"{behind}  ", "dim")))
     taken = penalty_of(terms)
     behind = "" if best is None else f" ({taken - penalty_of(best):+.0f})"
