@@ -65,7 +65,8 @@ def progress(row: Workflow, width: int, glyphs: Glyphs) -> Cell:
     room = width - max(FIGURES, cell_width(figures)) - 1
     if room < MIN_BAR:
         return figures
-    parts = ((float(done - min(done, row.failures)), "ok"), (float(row.failures), "bad"))
+    role = "dim" if row.state == types_pb2.WORKFLOW_STATE_CANCELLED else "ok"
+    parts = ((float(done - min(done, row.failures)), role), (float(row.failures), "bad"))
     return (*stacked(parts, float(row.count), room, glyphs), (" ", "text"), *figures)
 
 

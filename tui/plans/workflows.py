@@ -147,7 +147,9 @@ def resume(draw: Draw, rehearsals: Sequence[Rehearsal], refused: Sequence[Cell])
     for found in taken:
         if len(taken) > 1:
             objects.append(_workflow_line(found.workflow, draw))
-        objects += [_again_line(task, draw) for task in found.tasks]
+        # First what had come to a good end, for it is that which one might not want.
+        order = sorted(found.tasks, key=lambda task: task.state != types_pb2.TASK_STATE_COMPLETED)
+        objects += [_again_line(task, draw) for task in order]
 
     async def call(mutator: Mutator) -> Done:
         index, audit = 0, []
