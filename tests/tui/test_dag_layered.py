@@ -132,6 +132,11 @@ def test_labels_take_cells_and_are_cut() -> None:
             assert width_of(layered.text(0, UNICODE, left=left, width=width)) == width
 
 
+def test_keys_are_data() -> None:
+    layered = Layered(graph_of({"\x1b[31ma": "", "b\u202e": "\x1b[31ma"}))
+    assert layered.text(0, UNICODE) == "● ^[[31ma ───● b\\u202e"
+
+
 def test_places_say_where_the_nodes_are() -> None:
     for seed in range(100):
         layered = Layered(random_graph(Random(seed)))

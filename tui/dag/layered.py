@@ -11,7 +11,7 @@ from tui.dag.graph import Graph, State
 from tui.dag.lanes import SHARED_BY
 from tui.dag.layers import Item, arranged
 from tui.dag.rail import KEPT, StateOf
-from tui.text import fit, width_of
+from tui.text import clean, fit, width_of
 
 NODES = 200
 """As many as it draws; above, the rail is shown."""
@@ -54,15 +54,16 @@ def too_large(graph: Graph) -> str:
 class Layered:
     """`width` x `height` cells; `places[key]` says where a node is. Laid out once from structure and labels.
 
-    A label is what stands beside the node's glyph: clean text that does not change with states; keys stand for
-    labels that are not given. Raises ValueError for a graph that is too large.
+    A label is what stands beside the node's glyph: clean text that does not change with states; the cleaned key
+    where none is given. Raises ValueError for a graph that is too large.
     """
 
     def __init__(self, graph: Graph, labels: Mapping[str, str] | None = None) -> None:
         if reason := too_large(graph):
             raise ValueError(reason)
         self.graph = graph
-        self._labels = {key: (labels or {}).get(key, key) for key in graph.keys}
+        given = labels or {}
+        self._labels = {key: given[key] if key in given else clean(key) for key in graph.keys}
         self.places: dict[str, Place] = {}
         self.width = 0
         self.height = 0
