@@ -9,7 +9,7 @@ import pytest
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.tui import fake
 from tests.tui.console import Session, check_golden, open_console
-from tests.tui.fake_dags import PENDING, member, release, status
+from tests.tui.fake_dags import PENDING, member, nightly, release, status
 from tests.tui.test_hostile import NASTY
 from tests.tui.test_screens import SIZES
 from tests.tui.test_workflows_screen import RELEASE, source_of
@@ -236,6 +236,30 @@ async def test_a_new_snapshot_brings_what_was_missed() -> None:
             session.source.put(part)
         await session.settle()
         await session.until(lambda: "✓ completed" in session.line_with("announce"))
+
+
+async def test_what_was_missed_while_it_was_covered_is_asked_for() -> None:
+    async with open_console(source_of(release()), (120, 30)) as session:
+        await session.press("3", "enter", "enter")
+        reply = release()
+        reply.status.tasks[8].state, reply.status.tasks[8].modified_index = fake.COMPLETED, 900
+        session.source.workflows[RELEASE] = reply
+        await session.press("escape")
+        assert "✓ completed" in session.line_with("announce")
+
+
+async def test_what_stands_still_sends_nothing() -> None:
+    async with open_console(source_of(nightly()), (120, 30)) as session:
+        await session.press("3", "enter", "c")
+        session.app.sent.clear()
+        for second in range(1, 61):
+            session.clock.now_s += 1
+            at_us = fake.NOW_US + second * fake.SECOND_US
+            session.source.put(
+                cluster_pb2.WatchReply(index=session.source.index, at_us=at_us, leader="anvil", term=4)
+            )
+            await session.settle()
+        assert session.app.sent == []
 
 
 async def test_what_could_not_be_asked_is_asked_again() -> None:

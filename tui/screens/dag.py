@@ -66,6 +66,11 @@ class DagScreen(ConsoleScreen):
         self._table.focus()
         self._ask()
 
+    def on_screen_resume(self) -> None:
+        # While it was covered more may have changed than the console keeps.
+        if self._members is not None and self._members.loaded:
+            self._ask()
+
     def on_unmount(self) -> None:
         if self._members is not None:
             self._members.close()
