@@ -24,11 +24,12 @@ from tui.editing import edit_aside
 from tui.editor import forget
 from tui.history import load_history
 from tui.keep import Keep
-from tui.keymap import bindings, reachable
-from tui.options import Option, actions_of
+from tui.keymap import bindings
+from tui.options import Option
 from tui.painting import Painting
 from tui.personal import Personal
 from tui.plans.base import Done, Plan
+from tui.preferences import Preferences
 from tui.screens.ask import AskScreen
 from tui.screens.base import ConsoleScreen
 from tui.screens.choose import ChooseScreen
@@ -52,7 +53,6 @@ from tui.terminal import Terminal, as_started, detect
 from tui.themes import Palette, palette
 from tui.undo import OwnOperations
 from tui.view import ClusterView
-from tui.widgets.table import Table
 
 TICK_S = 0.1
 RECONNECT_S = 1.0
@@ -86,9 +86,12 @@ class Console(Painting, Personal, inherit_bindings=False):
         read_only: bool = False,
         ticking: bool = True,
         keep: Keep | None = None,
+        preferences: Preferences | None = None,
     ) -> None:
         self.terminal = terminal or Terminal()
         self.keep = keep or Keep()
+        self.preferences = preferences or Preferences()
+        self.key_table = self.preferences.keys
         self.begin_painting()
         super().__init__(driver_class=PacedDriver)
         self.source = source
@@ -105,7 +108,7 @@ class Console(Painting, Personal, inherit_bindings=False):
         self._ticking = ticking
         self._drawn: Draw | None = None
         self._previous_view = "nodes"
-        self.use_themes()
+        self.use_preferences()
 
     # Life.
 
@@ -284,35 +287,8 @@ class Console(Painting, Personal, inherit_bindings=False):
             fields = tuple(field.name for field in table.spec.fields) if table is not None else ()
             self.push_screen(HelpScreen(screen.place, fields))
 
-    def action_palette(self) -> None:
-        screen = self.screen
-        if not isinstance(screen, ConsoleScreen):
-            return
-        keys = {key.action: key for key in reachable(screen.place)}
-
-        def press(chosen: str | None) -> None:
-            if chosen is not None and keys[chosen].keys:
-                self.simulate_key(keys[chosen].keys[0])
-            elif chosen is not None:
-                self.call_later(self.run_action, chosen, screen)
-
-        options = actions_of(keys.values(), read_only=self.read_only)
-        self.push_screen(ChooseScreen("What to do", options), press)
-
     def choose(self, title: str, options: Sequence[Option], current: str, then: Callable[[str], None]) -> None:
         self.push_screen(ChooseScreen(title, options, current), lambda chosen: then(chosen) if chosen else None)
-
-    def choose_sort(self, table: Table[Any]) -> None:
-        options = [Option(column.id, column.title.strip() or column.id) for column in table.spec.sortable]
-
-        def sort(chosen: str | None) -> None:
-            if chosen is None:
-                return
-            column = table.spec.column(chosen)
-            same = column is table.sort_column
-            table.sort_by(column, not table.listing.descending if same else column.descending)
-
-        self.push_screen(ChooseScreen("Sort by", options, table.sort_column.id), sort)
 
     def open_screen(self, screen: Screen[None]) -> None:
         self.push_screen(screen)
@@ -336,9 +312,21 @@ class Console(Painting, Personal, inherit_bindings=False):
         self.push_screen(OperationScreen(key))
 
 
-def run_console(source: Source, *, read_only: bool = False) -> int:
+def run_console(
+    source: Source,
+    *,
+    read_only: bool = False,
+    preferences: Preferences | None = None,
+    keep: Keep | None = None,
+) -> int:
     """Run the console on this terminal until it is left; returns the exit status. Always restores the terminal."""
-    app = Console(source, terminal=detect(as_started(os.environ)), read_only=read_only)
+    app = Console(
+        source,
+        terminal=detect(as_started(os.environ)),
+        read_only=read_only,
+        preferences=preferences,
+        keep=keep,
+    )
 
     def leave(number: int) -> None:
         # Ctrl-C in an editor is the editor's.
@@ -349,7 +337,7 @@ def run_console(source: Source, *, read_only: bool = False) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, leave, number)
-        status = await app.run_async()
+        status = await app.run_async(mouse=app.preferences.mouse)
         return app.return_code or 0 if status is None else status
 
     return asyncio.run(run())

@@ -7,18 +7,20 @@ from collections.abc import Sequence
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
 from tui.draw import Cell, Span, age, cell_width, count_of, foreign
-from tui.keymap import keys_at
+from tui.keymap import key_of, keys_at
 from tui.keymap import shown as shown_key
 from tui.keys import Key
+from tui.keytable import KEYMAP
 from tui.text import clean, fit, width_of
 
 VIEWS: tuple[tuple[str, str, str], ...] = (
-    ("nodes", "1", "Nodes"),
-    ("queue", "2", "Queue"),
-    ("workflows", "3", "Workflows"),
-    ("letters", "4", "Dead letters"),
-    ("events", "5", "Events"),
+    ("nodes", "nodes", "Nodes"),
+    ("queue", "queue", "Queue"),
+    ("workflows", "workflows", "Workflows"),
+    ("letters", "dead_letters", "Dead letters"),
+    ("events", "events", "Events"),
 )
+"""Place, name of the action that goes there, title."""
 LIVE_STATES = (
     types_pb2.TASK_STATE_RUNNING,
     types_pb2.TASK_STATE_ASSIGNED,
@@ -61,18 +63,18 @@ def _parts_width(parts: Sequence[Sequence[Span]]) -> int:
     return sum(cell_width(tuple(part)) + 3 for part in parts)
 
 
-def tabs_line(current: str, draw: Draw, *, right: Cell, width: int) -> Cell:
-    """The views with their counts, and what concerns the shown one."""
-    left = _tabs(current, draw, brief=False)
+def tabs_line(current: str, draw: Draw, *, right: Cell, width: int, table: Sequence[Key] = KEYMAP) -> Cell:
+    """The views with their keys and counts, and what concerns the shown one."""
+    left = _tabs(current, draw, table, brief=False)
     if cell_width(left) + cell_width(right) + 1 > width:
-        left = _tabs(current, draw, brief=True)
+        left = _tabs(current, draw, table, brief=True)
     room = width - cell_width(left) - cell_width(right) - 1
     if room < 0:
         return left
     return (*left, (" " * room, "text"), *right, (" ", "text"))
 
 
-def _tabs(current: str, draw: Draw, *, brief: bool) -> Cell:
+def _tabs(current: str, draw: Draw, table: Sequence[Key], *, brief: bool) -> Cell:
     """`brief` leaves out the titles of the other views, and their counts where nothing is wrong."""
     view = draw.view
     missing = view.online() < len(view.nodes)
@@ -86,9 +88,9 @@ def _tabs(current: str, draw: Draw, *, brief: bool) -> Cell:
         "events": ("", ""),
     }
     spans: list[Span] = []
-    for place, key, title in VIEWS:
+    for place, name, title in VIEWS:
         here = place == current
-        spans += [(draw.glyphs.cursor if here else " ", "accent"), (key, "key")]
+        spans += [(draw.glyphs.cursor if here else " ", "accent"), (key_of("app", name, table), "key")]
         if here or not brief:
             spans.append((f" {title}", "strong" if here else "dim"))
         count, alarm = counts[place]
@@ -127,7 +129,14 @@ def banner_line(draw: Draw) -> Cell | None:
 
 
 def footer_line(
-    place: str, draw: Draw, *, note: Cell | None, read_only: bool, width: int, pending: Cell = ()
+    place: str,
+    draw: Draw,
+    *,
+    note: Cell | None,
+    read_only: bool,
+    width: int,
+    pending: Cell = (),
+    table: Sequence[Key] = KEYMAP,
 ) -> Cell:
     """The keys of the place, as many as fit; a note takes their room while it is shown. `pending` stands right."""
     room = width - cell_width(pending) - 2 if pending else width
@@ -135,18 +144,17 @@ def footer_line(
         text = fit("".join(part for part, _ in note), max(0, room - 1), ellipsis=draw.glyphs.ellipsis)
         left: Cell = ((" ", "text"), (text, note[0][1])) if pending and note else ((" ", "text"), *note)
     else:
-        keys = [
-            key for key in [*keys_at("table"), *keys_at(place)] if key.footer and not (read_only and key.changes)
-        ]
-        left = ((" ", "text"), *_hints(keys, draw, room))
+        here = [*keys_at("table", table), *keys_at(place, table)]
+        keys = [key for key in here if key.footer and key.keys and not (read_only and key.changes)]
+        left = ((" ", "text"), *_hints(keys, draw, room, table))
     if not pending:
         return left
     return (*left, (" " * max(1, width - cell_width(left) - cell_width(pending) - 1), "text"), *pending)
 
 
-def _hints(keys: Sequence[Key], draw: Draw, width: int) -> Cell:
+def _hints(keys: Sequence[Key], draw: Draw, width: int, table: Sequence[Key]) -> Cell:
     spans: list[Span] = []
-    fixed = _hint("/", "filter") + _hint("?", "help")
+    fixed = _hint(key_of("app", "filter", table), "filter") + _hint(key_of("app", "help", table), "help")
     for key in keys:
         hint = _hint(draw.glyphs.enter if key.keys[0] == "enter" else shown_key(key.keys[0]), key.label)
         if cell_width((*spans, *hint, *fixed)) + 1 > width:
@@ -156,7 +164,7 @@ def _hints(keys: Sequence[Key], draw: Draw, width: int) -> Cell:
 
 
 def _hint(key: str, label: str) -> tuple[Span, ...]:
-    return ((key, "key"), (f" {label}   ", "dim"))
+    return ((key, "key"), (f" {label}   ", "dim")) if key else ()
 
 
 def help_groups(place: str, keys: Sequence[Key]) -> list[tuple[str, list[Key]]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from textual.binding import Binding
+from textual.binding import Binding, BindingsMap
+from textual.dom import DOMNode
 
 from tui.keys import FORBIDDEN, Key, KeyConflict
 from tui.keytable import KEYMAP, PLACES
@@ -25,23 +26,54 @@ def reachable(place: str, table: Sequence[Key] = KEYMAP) -> list[Key]:
     return list(found.values())
 
 
-def bindings(place: str) -> list[Binding | tuple[str, str] | tuple[str, str, str]]:
-    """The place's keys as Textual wants them."""
+def bindings(place: str, table: Sequence[Key] = KEYMAP) -> list[Binding | tuple[str, str] | tuple[str, str, str]]:
+    """The place's keys as Textual wants them; the id of each begins with the place."""
     return [
-        Binding(",".join(key.keys), key.action, key.help, show=False, priority=key.action == "quit")
-        for key in keys_at(place)
+        Binding(
+            ",".join(key.keys),
+            key.action,
+            key.help,
+            show=False,
+            priority=key.action == "quit",
+            id=f"{place}:{key.name}",
+        )
+        for key in keys_at(place, table)
         if key.keys
     ]
+
+
+def rebind(node: DOMNode, table: Sequence[Key]) -> None:
+    """Give a widget, screen or app the keys of this table in the stead of those that its class has of ours."""
+    if table is KEYMAP:
+        return
+    kept: dict[str, list[Binding]] = {}
+    places: dict[str, None] = {}
+    for name, binding in node._bindings:
+        if binding.id and binding.id.partition(":")[0] in PLACES:
+            places[binding.id.partition(":")[0]] = None
+        else:
+            kept.setdefault(name, []).append(binding)
+    # Ours go before what Textual's own classes have on the same key.
+    own = BindingsMap([binding for place in places for binding in bindings(place, table)])
+    node._bindings = BindingsMap.from_keys(kept | own.key_to_bindings)
+
+
+class Rebound:
+    """Mixed into what has keys: takes the operator's own when it is mounted."""
+
+    def on_mount(self) -> None:
+        if isinstance(self, DOMNode):
+            rebind(self, getattr(self.app, "key_table", KEYMAP))
 
 
 def check(table: Sequence[Key] = KEYMAP) -> None:
     """Raise KeyConflict when a key means two things at once, or must not be used at all."""
     for key in table:
         if key.place not in PLACES:
-            raise KeyConflict(f"{key.action}: there is no place {key.place}")
+            raise KeyConflict(f"{key.name}: there is no place {key.place}", key)
         for name in key.keys:
             if name in FORBIDDEN or name.startswith("alt+"):
-                raise KeyConflict(f"{key.place} {key.action}: {name} does not work everywhere")
+                raise KeyConflict(f"{key.place} {key.name}: {name} does not work everywhere", key)
     for place, spot in PLACES.items():
         screen = keys_at(place, table)
         if spot.everywhere and place != "app":
@@ -56,12 +88,13 @@ def _unique(place: str, keys: Sequence[Key]) -> None:
     for key in keys:
         for name in key.keys:
             if (other := taken.setdefault(name, key)) is not key:
-                raise KeyConflict(f"{place}: {name} is both {other.action} and {key.action}")
+                raise KeyConflict(f"{place}: {shown(name)} is both {other.name} and {key.name}", key, other)
 
 
 _NAMES = {
     "question_mark": "?",
     "slash": "/",
+    "colon": ":",
     "minus": "-",
     "plus": "+",
     "underscore": "_",
@@ -79,6 +112,11 @@ _NAMES = {
 def shown(name: str) -> str:
     """A key as people write it."""
     return _NAMES.get(name, name.replace("ctrl+", "ctrl-"))
+
+
+def key_of(place: str, name: str, table: Sequence[Key] = KEYMAP) -> str:
+    """The first key of an action as people write it; empty when it has none."""
+    return next((shown(key.keys[0]) for key in table if key.place == place and key.name == name and key.keys), "")
 
 
 def shown_keys(key: Key) -> str:

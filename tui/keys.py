@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
 class KeyConflict(Exception):
-    """Two actions of one place on one key."""
+    """Two actions of one place on one key, or a key that must not be used. `keys` are those that it is about."""
+
+    def __init__(self, message: str, *keys: Key) -> None:
+        super().__init__(message)
+        self.keys = keys
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,11 @@ class Key:
     """Whether it changes the cluster; then it opens a preview and does nothing itself."""
     footer: bool = False
     palette: bool = True
+
+    @property
+    def name(self) -> str:
+        """Of the action, unique in its place; for files and the command line."""
+        return re.sub(r"\W+", "_", self.label) if "(" in self.action else self.action
 
 
 # Not used, for they break over SSH, in tmux or are other keys' control codes.

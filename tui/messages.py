@@ -57,3 +57,26 @@ class FollowChanged(Message):
 
     def can_replace(self, message: Message) -> bool:
         return isinstance(message, FollowChanged)
+
+
+class CommandTyped(Message):
+    """The text of the command line, while it is written."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, CommandTyped)
+
+
+class CommandGiven(Message):
+    """A line of the command line was accepted."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+class CommandClosed(Message):
+    """The command line was given up."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from textual.app import App
 from textual.filter import LineFilter
@@ -13,13 +13,20 @@ from textual.filter import LineFilter
 from tui.actions.base import Question
 from tui.clipboard import osc52
 from tui.columns.base import Draw
+from tui.commanding import Commanded, Commands
 from tui.draw import count_of
 from tui.export import FORMATS, Sheet, csv_line, json_line, tab_separated
 from tui.keep import Keep, KeepError
+from tui.keymap import reachable, rebind
+from tui.keys import Key
+from tui.options import Option, actions_of
+from tui.preferences import Preferences
 from tui.screens.base import ConsoleScreen
+from tui.screens.choose import ChooseScreen
 from tui.source import Source
 from tui.terminal import Terminal
-from tui.themes import DARK, LIGHT, Palette, WithoutColor, palette
+from tui.theme_list import THEME_NOTES, THEMES
+from tui.themes import Palette, WithoutColor, palette
 from tui.widgets.table import Table
 
 _EXPORT_ROWS = 500
@@ -32,7 +39,12 @@ class Personal(App[int], inherit_bindings=False):
     source: Source
     terminal: Terminal
     keep: Keep
+    preferences: Preferences
+    key_table: Sequence[Key]
     palette: Palette
+    read_only: bool
+    commands: Commands
+    _to_say = ""
 
     # What the console has.
 
@@ -45,6 +57,9 @@ class Personal(App[int], inherit_bindings=False):
     def fresh_drawing(self) -> Draw:
         raise NotImplementedError
 
+    def choose(self, title: str, options: Sequence[Option], current: str, then: Callable[[str], None]) -> None:
+        raise NotImplementedError
+
     def start(self, group: str, work: Coroutine[Any, Any, None]) -> None:
         raise NotImplementedError
 
@@ -52,27 +67,101 @@ class Personal(App[int], inherit_bindings=False):
     def view_name(self) -> str:
         raise NotImplementedError
 
+    @property
+    def place(self) -> str:
+        """Of the screen with the keys of the console that is on top, below all dialogs."""
+        shown = [screen for screen in self.screen_stack if isinstance(screen, ConsoleScreen)]
+        return shown[-1].place if shown else "app"
+
     # Theme.
 
-    def use_themes(self) -> None:
-        self.register_theme(DARK)
-        self.register_theme(LIGHT)
-        self.theme = LIGHT.name if self.terminal.light else DARK.name
+    def use_preferences(self) -> None:
+        rebind(self, self.key_table)
+        self.commands = Commands(cast(Commanded, self))
+        for theme in THEMES.values():
+            self.register_theme(theme)
+        usual = "ansi" if self.terminal.few_colors else "light" if self.terminal.light else "dark"
+        self._choices: dict[str, Any] = {}
+        try:
+            self._choices = self.keep.read(self.keep.choices)
+        except KeepError as error:
+            self._to_say = str(error)
+        chosen = str(self._choices.get("theme") or self.preferences.theme)
+        self.theme = THEMES.get(chosen, THEMES[usual]).name
+
+    def on_mount(self) -> None:
+        if self._to_say:
+            self.say(self._to_say, "warn")
 
     def restyle(self) -> None:
         self.palette = palette(self.theme_variables, no_color=self.terminal.no_color)
         for screen in [screen for stack in self._screen_stacks.values() for screen in stack]:
-            for table in screen.query(Table):
-                table.redraw()
+            for widget in screen.walk_children():
+                if isinstance(widget, Table):
+                    widget.redraw()
+                else:
+                    widget.refresh()
             screen.refresh(layout=False)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         filters = super().get_line_filters()
         return [WithoutColor()] if self.terminal.no_color else filters
 
+    def theme_names(self) -> Sequence[str]:
+        return list(THEMES)
+
+    def use_theme(self, name: str) -> None:
+        """Paint in it from now on, also after the next start."""
+        self.theme = THEMES[name].name
+        self._choices = {**self._choices, "theme": name}
+        try:
+            self.keep.write(self.keep.choices, self._choices)
+        except KeepError as error:
+            self.say(f"{error}", "warn")
+
     def action_theme(self) -> None:
-        self.theme = LIGHT.name if self.theme == DARK.name else DARK.name
-        self.say(f"Theme {self.theme}.", "dim")
+        current = next((name for name, theme in THEMES.items() if theme.name == self.theme), "")
+        options = [Option(name, name, note=THEME_NOTES[name]) for name in THEMES]
+        self.choose("Theme", options, current, self.use_theme)
+
+    # What there is to choose.
+
+    def action_palette(self) -> None:
+        screen = self.screen
+        if not isinstance(screen, ConsoleScreen):
+            return
+        keys = {key.action: key for key in reachable(screen.place, self.key_table)}
+
+        def press(chosen: str | None) -> None:
+            if chosen is not None:
+                self.perform(keys[chosen])
+
+        options = actions_of(keys.values(), read_only=self.read_only)
+        self.push_screen(ChooseScreen("What to do", options), press)
+
+    def choose_sort(self, table: Table[Any]) -> None:
+        options = [Option(column.id, column.title.strip() or column.id) for column in table.spec.sortable]
+
+        def sort(chosen: str | None) -> None:
+            if chosen is None:
+                return
+            column = table.spec.column(chosen)
+            same = column is table.sort_column
+            table.sort_by(column, not table.listing.descending if same else column.descending)
+
+        self.push_screen(ChooseScreen("Sort by", options, table.sort_column.id), sort)
+
+    def perform(self, key: Key) -> None:
+        """Do what a key of the shown screen does, also one that has no key."""
+        if key.keys:
+            # Later, for a key that a screen sends does not come to the console's own bindings.
+            self.call_later(self.simulate_key, key.keys[0])
+        else:
+            self.call_later(self.run_action, key.action, self if key.place == "app" else self.screen)
+
+    def action_command(self) -> None:
+        if isinstance(self.screen, ConsoleScreen):
+            self.screen.open_command()
 
     # Copies.
 
@@ -84,7 +173,7 @@ class Personal(App[int], inherit_bindings=False):
 
     def action_copy_cell(self) -> None:
         """Copies the id of the row under the cursor, or of what the screen is about."""
-        table = self._table()
+        table = self.table()
         key = table.cursor_key if table is not None else str(getattr(self.screen, "key", ""))
         if key:
             self.copy(key, key)
@@ -92,7 +181,7 @@ class Personal(App[int], inherit_bindings=False):
             self.say("There is nothing to copy here.", "warn")
 
     def action_copy_rows(self) -> None:
-        table = self._table()
+        table = self.table()
         keys = table.chosen() if table is not None else []
         if table is None or not keys:
             self.say("There are no rows to copy here.", "warn")
@@ -134,7 +223,7 @@ class Personal(App[int], inherit_bindings=False):
             # When the dialog is gone.
             self.call_after_refresh(self._export_screen, path)
             return
-        table = self._table()
+        table = self.table()
         if table is None:
             self.say("There is no table here; .svg exports the screen.", "warn")
             return
@@ -155,6 +244,9 @@ class Personal(App[int], inherit_bindings=False):
             lines = ["[\n", ",\n".join(lines), "\n]\n"]
         self._exported(path, iter(lines), f"{count_of(len(rows))} rows")
 
+    def saved_names(self) -> Sequence[str]:
+        return ()
+
     def _exported(self, path: Path, parts: Iterator[str], what: str) -> None:
         try:
             with open(path, "x", encoding="utf-8", errors="replace") as file:
@@ -166,7 +258,7 @@ class Personal(App[int], inherit_bindings=False):
         else:
             self.say(f"Wrote {what} to {path.absolute()}.", "ok")
 
-    def _table(self) -> Table[Any] | None:
+    def table(self) -> Table[Any] | None:
         screen = self.screen
         return screen.main_table() if isinstance(screen, ConsoleScreen) else None
 

@@ -11,14 +11,34 @@ from typing import Any, Protocol
 from textual.screen import Screen
 
 from tui.actions.base import Stage
+from tui.cmdline import History
 from tui.columns.base import Draw
 from tui.commands import Actions
 from tui.draw import Cell, Glyphs
+from tui.keys import Key
 from tui.options import Option
 from tui.source import Moment
 from tui.themes import Palette
 from tui.view import ClusterView
 from tui.widgets.table import Table
+
+
+class CommandLine(Protocol):
+    """What stands behind the line `:`."""
+
+    history: History
+
+    def run(self, text: str) -> None:
+        """Do what the line says, or say what is wrong with it."""
+        ...
+
+    def hint(self, text: str) -> str:
+        """What the line would do, or how it may go on."""
+        ...
+
+    def complete(self, text: str) -> Sequence[str]:
+        """Lines that it may become."""
+        ...
 
 
 class Shell(Stage, Protocol):
@@ -28,6 +48,9 @@ class Shell(Stage, Protocol):
     glyphs: Glyphs
     palette: Palette
     actions: Actions
+    key_table: Sequence[Key]
+    """The keys as the operator has them."""
+    commands: CommandLine
     note: Cell | None
     """A sentence in the footer, while it is shown."""
 

@@ -43,6 +43,16 @@ class Folders:
     def context(self) -> Path:
         return self.config / "context.json"
 
+    @property
+    def keymap(self) -> Path:
+        """Keys of the console."""
+        return self.config / "keymap.toml"
+
+    @property
+    def console(self) -> Path:
+        """How the console behaves."""
+        return self.config / "console.toml"
+
 
 def folders(environ: Mapping[str, str] | None = None) -> Folders:
     environ = os.environ if environ is None else environ

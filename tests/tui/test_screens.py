@@ -82,7 +82,7 @@ async def looks(keys: tuple[str, ...], terminal: Terminal) -> list[tuple[str, st
 
 
 async def test_changing_the_theme_repaints_every_cell() -> None:
-    switched = await looks(("2", "j", "T"), Terminal())
+    switched = await looks(("2", "j", "colon", *"theme light", "enter"), Terminal())
     started = await looks(("2", "j"), Terminal(light=True))
     assert switched == started
     assert switched != await looks(("2", "j"), Terminal())

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 
 from textual import on
 from textual.app import ComposeResult
+from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -14,17 +15,19 @@ from tui.chrome import banner_line, footer_line, tabs_line, title_line
 from tui.columns.base import Draw, TableSpec
 from tui.draw import Cell, count_of, foreign
 from tui.grammar import FilterError
-from tui.messages import FilterChanged, SortAsked
+from tui.keymap import Rebound
+from tui.messages import CommandClosed, CommandGiven, CommandTyped, FilterChanged, SortAsked
 from tui.rows import Rows
 from tui.shell import Shell
 from tui.themes import Palette
+from tui.widgets.commandbar import CommandBar
 from tui.widgets.filterbar import FilterBar
 from tui.widgets.lines import Lines
 from tui.widgets.output import OutputPane
 from tui.widgets.table import Table
 
 
-class ConsoleScreen(Screen[None]):
+class ConsoleScreen(Rebound, Screen[None]):
     """A full screen of the console. Subclasses say their place in the key table and give the content."""
 
     place: ClassVar[str]
@@ -32,6 +35,7 @@ class ConsoleScreen(Screen[None]):
     """Whether the causes of dead letters should be up to date while it is shown."""
     ALLOW_SELECT = False
     AUTO_FOCUS = None
+    _focused_before: Widget | None = None
 
     @property
     def console(self) -> Shell:
@@ -49,6 +53,7 @@ class ConsoleScreen(Screen[None]):
         yield Lines(self.palette, id="banner", ellipsis=glyphs.ellipsis)
         yield from self.content()
         yield FilterBar(id="filter")
+        yield CommandBar(self.console.commands.history, self.console.commands.complete, id="commandbar")
         yield Lines(self.palette, id="foot", ellipsis=glyphs.ellipsis)
 
     def content(self) -> Iterable[Widget]:
@@ -93,7 +98,7 @@ class ConsoleScreen(Screen[None]):
         top.show(
             (
                 title_line(console.source.name, draw, read_only=console.read_only, width=width),
-                tabs_line(console.view_name, draw, right=self.headline(), width=width),
+                tabs_line(console.view_name, draw, right=self.headline(), width=width, table=console.key_table),
             )
         )
         banner = self.query_one("#banner", Lines)
@@ -109,6 +114,7 @@ class ConsoleScreen(Screen[None]):
             read_only=console.read_only,
             width=width,
             pending=console.undo_hint(),
+            table=console.key_table,
         )
         foot.show((keys,))
 
@@ -159,6 +165,32 @@ class ConsoleScreen(Screen[None]):
         if message.done or message.cleared:
             self.query_one(FilterBar).close()
             self.focus_rows()
+        self.sync_chrome()
+
+    # Command line.
+
+    def open_command(self, text: str = "") -> None:
+        self._focused_before = self.focused
+        self.query_one(CommandBar).open(text)
+
+    @on(CommandTyped)
+    def _command_typed(self, message: CommandTyped) -> None:
+        message.stop()
+        self.console.say(self.console.commands.hint(message.text), "dim")
+
+    @on(CommandGiven)
+    def _command_given(self, message: CommandGiven) -> None:
+        self._command_closed(message)
+        self.console.commands.run(message.text)
+        self.sync_chrome()
+
+    @on(CommandClosed)
+    def _command_closed(self, message: Message) -> None:
+        message.stop()
+        self.query_one(CommandBar).close()
+        self.console.clear_note()
+        # At once: the line may press a key.
+        self.set_focus(self._focused_before)
         self.sync_chrome()
 
     @on(SortAsked)

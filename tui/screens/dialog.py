@@ -11,6 +11,7 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 
 from tui.columns.base import Draw
+from tui.keymap import Rebound
 from tui.shell import Shell
 from tui.themes import Palette
 from tui.widgets.lines import Lines
@@ -18,7 +19,7 @@ from tui.widgets.lines import Lines
 T = TypeVar("T")
 
 
-class Dialog(ModalScreen[T], Generic[T]):
+class Dialog(Rebound, ModalScreen[T], Generic[T]):
     """Subclasses give the content of the frame."""
 
     ALLOW_SELECT = False

@@ -69,7 +69,10 @@ class HelpScreen(Dialog[None]):
     def on_resize(self) -> None:
         wide = self.size.width >= TWO_COLUMNS
         self.set_class(wide, "wide")
-        groups = [self._group(place, keys) for place, keys in help_groups(self._place, reachable(self._place))]
+        groups = [
+            self._group(place, keys)
+            for place, keys in help_groups(self._place, reachable(self._place, self.console.key_table))
+        ]
         last = self._filter_lines(60 if wide else max(20, self.size.width - 40))
         if wide:
             left = [line for group in groups[:-1] for line in group]

@@ -22,7 +22,7 @@ from tui.widgets.table import Table
 class NodeScreen(PanesScreen):
     place = "node"
     BINDINGS = bindings("node")
-    panes = (("facts", "Details", "d"), ("events", "Events", "e"), ("tasks", "Tasks", "t"))
+    panes = (("facts", "Details", "details"), ("events", "Events", "events"), ("tasks", "Tasks", "tasks"))
 
     def __init__(self, key: str, pane: str) -> None:
         super().__init__(key, pane)

@@ -9,6 +9,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
 from tui.draw import Cell, Span
+from tui.keymap import key_of
 from tui.screens.base import ConsoleScreen
 from tui.widgets.lines import Lines
 from tui.widgets.output import OutputPane
@@ -19,7 +20,7 @@ SPLIT_WIDTH = 140
 
 
 class PanesScreen(ConsoleScreen):
-    """Subclasses name their panes: (id, title, key) with the first ones stacked left and the last one right."""
+    """Subclasses name their panes, (id, title, name of the action): the last one stands right, the others left."""
 
     panes: ClassVar[tuple[tuple[str, str, str], ...]]
 
@@ -58,7 +59,7 @@ class PanesScreen(ConsoleScreen):
         split = self.split
         self.set_class(split, "split")
         right = self.panes[-1][0]
-        for name, _title, _key in self.panes:
+        for name, _title, _action in self.panes:
             self.query_one(f"#{name}").display = split or name == self.pane
         self.query_one("#left").display = split or self.pane != right
         self.query_one("#tabs").display = not split
@@ -94,8 +95,9 @@ class PanesScreen(ConsoleScreen):
         headline = self.query_one("#headline", Lines)
         headline.show(self.sync_headline())
         tabs: list[Span] = []
-        for name, title, key in self.panes:
+        for name, title, action in self.panes:
             here = name == self.pane
+            key = key_of(self.place, action, self.console.key_table)
             tabs += [(self.console.glyphs.cursor if here else " ", "accent"), (key, "key")]
             tabs.append((f" {title}  ", "strong" if here else "dim"))
         self.query_one("#tabs", Lines).show((tuple(tabs),))

@@ -28,7 +28,7 @@ WHY_EVERY_S = 2.0
 class TaskScreen(PanesScreen):
     place = "task"
     BINDINGS = bindings("task")
-    panes = (("facts", "Details", "d"), ("events", "Events", "e"), ("output", "Output", "o"))
+    panes = (("facts", "Details", "details"), ("events", "Events", "events"), ("output", "Output", "output"))
 
     def __init__(self, key: str, pane: str) -> None:
         super().__init__(key, pane)

@@ -1,4 +1,4 @@
-"""console and completion."""
+"""console, keymap and completion."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from click.shell_completion import get_completion_class
 
 from tui.errors import usage
 from tui.verbs.base import say, settings, verb
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tui.preferences import Preferences
 
 
 @verb()
@@ -30,11 +34,14 @@ def open_demo(size: str) -> None:
     from tui.demo.size import parse_size
 
     wanted = parse_size(size)
+    own = _preferences()
     _needs_terminal()
     from tui.app import run_console
     from tui.demo.source import DemoSource
+    from tui.keep import Keep
+    from tui.target import folders
 
-    if status := run_console(DemoSource(wanted)):
+    if status := run_console(DemoSource(wanted), preferences=own, keep=Keep(folders().state, "demo")):
         click.get_current_context().exit(status)
 
 
@@ -44,18 +51,30 @@ def open_console() -> None:
 
     chosen = settings()
     cluster = resolve(chosen.data, chosen.cluster)
+    own = _preferences()
     _needs_terminal()
     from tui.app import run_console
     from tui.client import ClusterClient
     from tui.cluster_source import ClusterSource
+    from tui.keep import Keep
     from tui.state import LastIndex
 
     last = LastIndex(folders().state, cluster.key)
     client = ClusterClient(cluster.targets, cluster.secret, min_index=last.read())
-    status = run_console(ClusterSource(client, cluster.name))
+    status = run_console(
+        ClusterSource(client, cluster.name), preferences=own, keep=Keep(folders().state, cluster.key)
+    )
     last.raise_to(client.min_index)
     if status:
         click.get_current_context().exit(status)
+
+
+def _preferences() -> Preferences:
+    """What the operator's files say. Raises ClusterError, before the terminal is taken."""
+    from tui.preferences import load
+    from tui.target import folders
+
+    return load(folders())
 
 
 def _needs_terminal() -> None:
@@ -64,6 +83,19 @@ def _needs_terminal() -> None:
             "The console needs a terminal.",
             "Use `cortex tasks`, `cortex nodes` or `cortex status`, with --json for scripts.",
         )
+
+
+@verb()
+@click.option("--default", "as_shipped", is_flag=True, help="As they are without keymap.toml.")
+def keymap(as_shipped: bool) -> None:
+    """Print the keys of the console in the form of keymap.toml, which may change them."""
+    from tui.keyfile import load, written
+    from tui.keytable import KEYMAP
+    from tui.target import folders
+
+    if settings().json:
+        raise usage("The keys are printed as TOML alone.", "Leave --json out.")
+    say(written(KEYMAP if as_shipped else load(folders().keymap)).rstrip())
 
 
 @verb()

@@ -42,6 +42,7 @@ VERBS = {
     "status": "tui.verbs.cluster:status",
     "voters": "tui.verbs.cluster:voters",
     "leader": "tui.verbs.cluster:leader",
+    "keymap": "tui.verbs.console:keymap",
     "completion": "tui.verbs.console:completion",
 }
 

@@ -10,12 +10,12 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.keymap import bindings
+from tui.keymap import Rebound, bindings
 from tui.text import width_of
 from tui.themes import Palette
 
 
-class Choice(Widget, can_focus=True):
+class Choice(Rebound, Widget, can_focus=True):
     """Enter, space or a click press it."""
 
     ALLOW_SELECT = False

@@ -13,13 +13,14 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.columns.base import Draw
+from tui.keymap import Rebound
 from tui.themes import Palette
 
 THUMB = 1
 """Cells at the right edge, for the scroll position."""
 
 
-class VirtualView(ScrollView, can_focus=True):
+class VirtualView(Rebound, ScrollView, can_focus=True):
     """Lines under a header line, of which any number may exist; scrolls itself, with its own thumb."""
 
     HEADER = 1
