@@ -57,6 +57,8 @@ from tui.view import ClusterView
 TICK_S = 0.1
 RECONNECT_S = 1.0
 NOTE_S = 6.0
+SHORT_ID = 12
+"""Characters of an operation's id that a note has; enough to name it."""
 WARM_ROWS = 1000
 """Texts made per tick for a filter to come; a few milliseconds."""
 
@@ -208,7 +210,7 @@ class Console(Painting, Personal, inherit_bindings=False):
     def carried_out(self, done: Done) -> None:
         self.clear_marks()
         self.own.add((*done.audit, done.operation))
-        ids = " ".join(done.audit or ((done.operation,) if done.operation else ()))
+        ids = " ".join(key[:SHORT_ID] for key in done.audit or ((done.operation,) if done.operation else ()))
         self.say(f"{done.said} Operation {ids}." if ids else done.said, "ok")
 
     # Notes.

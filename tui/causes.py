@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cortex.v1 import cluster_pb2
+from tui.columns.tasks import last_words
 from tui.source import Source, SourceError
 from tui.view import ClusterView
 
@@ -12,6 +14,8 @@ SHOWN_EVERY_S = 1.0
 UNSEEN_EVERY_S = 10.0
 ANYWAY_EVERY_S = 30.0
 """Letters that are trimmed are not told of."""
+MAX_SAMPLES = 50
+"""Read at a time, to say what the letters of a cause said."""
 SHARE = 10.0
 """An answer that took long is not asked for again before ten times as long."""
 
@@ -39,8 +43,22 @@ class CausesFeed:
         """A failure is told by the link; it is tried again later."""
         self._busy, self._asked_s = True, clock()
         try:
-            view.letters.put(await source.list_causes(LIMIT))
+            reply = await source.list_causes(LIMIT)
+            view.letters.put(reply)
+            await _read_words(source, view, reply)
         except SourceError:
             return
         finally:
             self._busy, self._took_s = False, clock() - self._asked_s
+
+
+async def _read_words(source: Source, view: ClusterView, reply: cluster_pb2.ListCausesReply) -> None:
+    """Once for each cause."""
+    words = view.letters.words
+    fresh = [row for row in reply.causes if row.fingerprint and row.fingerprint not in words]
+    for row in fresh[:MAX_SAMPLES]:
+        sample = (await source.get_task(row.sample.id)).task
+        words[row.fingerprint] = last_words(sample) or sample.error
+    if len(words) > LIMIT:
+        for fingerprint in set(words) - {row.fingerprint for row in reply.causes}:
+            del words[fingerprint]

@@ -40,6 +40,8 @@ class Letters:
     """Log index of the last word of a task that became a letter, or ceased to be one."""
     count: int = 0
     """Of the whole cluster; changes between two counts are reckoned in."""
+    words: dict[str, str] = field(default_factory=dict)
+    """What a letter of each cause said last, by fingerprint, where it was read: counts come without output."""
     _last: dict[str, str] = field(default_factory=dict)
 
     def note_task(self, task: Task, known: Task | None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
-from tui.columns.operations import begins_s, brief, progress
+from tui.columns.operations import about, begins_s, brief, progress
 from tui.draw import EMPTY, Cell, foreign, plain
 from tui.operations import settled
 from tui.view import ClusterView
@@ -53,7 +53,8 @@ class OwnOperations:
             self._untold[key] = False
             if row.state == types_pb2.OPERATION_STATE_DONE and not row.begun_at_us > row.created_at_us:
                 continue  # it was done when it was asked for, and that was said
-            told.append((f"{brief(row)[0].upper()}{brief(row)[1:]}: {plain(progress(row, draw))}.", _role(row)))
+            what = about(row)
+            told.append((f"{what[0].upper()}{what[1:]}: {plain(progress(row, draw))}.", _role(row)))
         return told
 
 

@@ -24,6 +24,15 @@ def lean(row: types_pb2.Operation) -> types_pb2.Operation:
     return told
 
 
+def without_output(row: types_pb2.Task) -> types_pb2.Task:
+    lean = types_pb2.Task()
+    lean.CopyFrom(row)
+    for stream in (lean.result.stdout, lean.result.stderr):
+        stream.ClearField("head")
+        stream.ClearField("tail")
+    return lean
+
+
 def causes_of(tasks: Iterable[types_pb2.Task], index: int) -> cluster_pb2.ListCausesReply:
     """Dead letters by cause, as a daemon counts them."""
     groups: dict[str, list[types_pb2.Task]] = {}
@@ -41,7 +50,7 @@ def causes_of(tasks: Iterable[types_pb2.Task], index: int) -> cluster_pb2.ListCa
                 first_at_us=rows[0].dead_lettered_at_us,
                 last_at_us=rows[-1].dead_lettered_at_us,
                 nodes=[node for node, _ in nodes.most_common(10)],
-                sample=rows[-1],
+                sample=without_output(rows[-1]),
             )
         )
     causes.sort(key=lambda row: (-row.count, row.fingerprint))

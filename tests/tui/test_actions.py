@@ -217,7 +217,7 @@ def test_a_long_list_of_ids_is_shortened_on_the_command_line() -> None:
     tasks = [fake.task(number, "x", fake.QUEUED) for number in range(1, 9)]
     plan = plans.cancel(drawing(*tasks), [task.id for task in tasks])
     assert plan.command == " ".join(["cortex cancel", *(task.id for task in tasks)])
-    assert short_command(plan.command, plan.ids).endswith("and 4 more")
+    assert short_command(plan.command, plan.ids).endswith("and 6 more")
     assert len(plan.ids) == 8
 
 

@@ -8,12 +8,13 @@ import pytest
 from textual.binding import Binding
 from textual.widgets import Input
 
-from tests.tui.console import open_console
+from tests.tui.console import Session, open_console
 from tests.tui.fake_source import FakeSource
 from tui.chrome import help_groups
 from tui.keymap import bindings, check, reachable, shown_keys
 from tui.keys import FORBIDDEN, Key, KeyConflict
 from tui.keytable import KEYMAP, PLACES
+from tui.screens.cause import CauseScreen
 from tui.screens.dialog import Dialog
 
 OPENINGS: dict[str, tuple[str, ...]] = {
@@ -38,6 +39,22 @@ OPENINGS: dict[str, tuple[str, ...]] = {
 LEAVES = {"Q", "ctrl+c"}
 ELSEWHERE = {"undo", "edit"}
 """Tested with what they need: something to undo, and an editor."""
+
+
+async def open_place(session: Session, place: str, *, read_only: bool = False) -> None:
+    """Go where the keys of a place work, whatever was pressed before."""
+    session.app.read_only = read_only
+    await session.press(*OPENINGS.get(place, ("1",)))
+    if place == "cause" and not isinstance(session.app.screen, CauseScreen):
+        await leave(session)
+        await session.press("t", "enter")  # it stays as it was chosen last time
+
+
+async def leave(session: Session) -> None:
+    """Close every screen above the view."""
+    while len(session.app.screen_stack) > 1:
+        await session.app.pop_screen()
+        await session.settle()
 
 
 def test_the_table_has_no_conflicts() -> None:
@@ -82,7 +99,6 @@ def test_bindings_and_help_come_from_the_table() -> None:
 def test_every_action_of_the_table_exists() -> None:
     from tui.app import Console
     from tui.screens.approvals import ApprovalsScreen
-    from tui.screens.cause import CauseScreen
     from tui.screens.dag import DagScreen
     from tui.screens.drain import DrainScreen
     from tui.screens.drain_progress import DrainProgressScreen
@@ -144,7 +160,7 @@ async def test_no_key_changes_anything_without_a_preview(place: str) -> None:
     async with open_console(source) as session:
         names = sorted({name for key in KEYMAP for name in key.keys} - LEAVES - {"y"})
         for name in names:
-            await session.press(*OPENINGS[place])
+            await open_place(session, place)
             await session.press(name)
             if isinstance(session.app.screen, Dialog):
                 await session.press("enter")
@@ -152,8 +168,7 @@ async def test_no_key_changes_anything_without_a_preview(place: str) -> None:
             assert source.calls == []
             if isinstance(session.app.focused, Input):
                 await session.press("escape")
-            while len(session.app.screen_stack) > 1:
-                await session.app.pop_screen()
+            await leave(session)
 
 
 async def test_each_changing_key_opens_a_preview_or_the_form() -> None:
@@ -166,7 +181,8 @@ async def test_each_changing_key_opens_a_preview_or_the_form() -> None:
             continue
         # A console for each: some openings are toggles.
         async with open_console() as session:
-            await session.press(*OPENINGS.get(key.place, ("1",)), key.keys[0])
+            await open_place(session, key.place)
+            await session.press(key.keys[0])
             assert isinstance(session.app.screen, PreviewScreen | SubmitScreen | AskScreen), (key.place, key.action)
 
 

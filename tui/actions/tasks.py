@@ -35,6 +35,6 @@ def _flaw(text: str) -> str:
     """What is wrong with a priority, in a sentence."""
     try:
         parsed(text)
-    except ValueError as error:
-        return f"{error}: it is 0 to 10, or P0, P1 or P2."
+    except ValueError:
+        return "It is a whole number from 0 to 10, or P0, P1 or P2."
     return ""

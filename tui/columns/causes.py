@@ -20,7 +20,7 @@ BLAME_WORDS: dict[int, tuple[str, str]] = {
     types_pb2.BLAME_NODE: ("node", "warn"),
     types_pb2.BLAME_INPUT: ("input", "busy"),
 }
-KEEPS_US = 600_000_000
+KEEPS_US = 120_000_000
 """How long a cause shows how the last operation on it ended."""
 
 
@@ -44,9 +44,15 @@ def operation_line(key: str, draw: Draw) -> Cell:
     return progress(operation, draw)
 
 
+def error_of(row: Cause, draw: Draw) -> Cell:
+    """What its letters said, else how they ended."""
+    text = draw.view.letters.words.get(row.fingerprint) or why_text(row.sample)
+    return foreign(text or "no error was kept", "bad", draw.glyphs)
+
+
 def _draw_error(row: Cause, draw: Draw, _width: int) -> Cell:
     news = operation_line(row.fingerprint, draw) if row.fingerprint else EMPTY
-    error = foreign(why_text(row.sample) or "no error was kept", "bad", draw.glyphs)
+    error = error_of(row, draw)
     return (*news, ("  ", "text"), *error) if news else error
 
 

@@ -68,7 +68,7 @@ def _counts(row: Operation, draw: Draw, width: int) -> list[Cell]:
 
 
 def _plan(row: Operation, draw: Draw, width: int) -> list[Cell]:
-    lines = title("PLAN")
+    lines = title("WHAT WAS ASKED FOR")
     lines.append(pair("kind", (KIND_WORDS.get(row.kind, "operation"), "text")))
     bulk = row.bulk
     if bulk.fingerprint:

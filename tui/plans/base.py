@@ -20,7 +20,7 @@ from tui.view import ENDED
 
 TYPED_COUNT_ABOVE = 10
 """More objects than this are confirmed by typing their number."""
-MAX_SHOWN_IDS = 4
+MAX_SHOWN_IDS = 2
 
 Task = types_pb2.Task
 

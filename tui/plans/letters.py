@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
-from tui.columns.causes import blame_word, exit_word
-from tui.columns.tasks import ended_us, why_text
+from tui.columns.causes import blame_word, error_of, exit_word
+from tui.columns.tasks import ended_us
 from tui.draw import Cell, Span, age, count_of, foreign
 from tui.letters import NO_CAUSE
 from tui.plans.base import Done, Plan, Task, command_line, line, missing, split, task_line, tasks_of
@@ -68,7 +68,7 @@ def canary(draw: Draw, keys: Sequence[str]) -> Plan:
             if row.count > 1
             else "1 letter"
         )
-        of: Cell = (("  of ", "dim"), *_error(row, draw)) if len(taken) > 1 else ()
+        of: Cell = (("  of ", "dim"), *error_of(row, draw)) if len(taken) > 1 else ()
         said.append((("Steps: ", "dim"), (steps, "text"), *of))
     said += [
         line("text", "Each step waits until what the one before retried has ended."),
@@ -199,10 +199,6 @@ def _causes_of(count: int) -> str:
     return "1 cause" if count == 1 else f"{count_of(count)} causes"
 
 
-def _error(row: Cause, draw: Draw) -> Cell:
-    return foreign(why_text(row.sample) or "no error was kept", "bad", draw.glyphs)
-
-
 def _cause_line(row: Cause, draw: Draw) -> Cell:
     facts = [
         f"exit {exit_word(row)}" if exit_word(row) else "",
@@ -212,7 +208,7 @@ def _cause_line(row: Cause, draw: Draw) -> Cell:
     return (
         (fit(letters_of(row.count), 14), "strong"),
         *foreign(f"{said}  ", "dim", draw.glyphs),
-        *_error(row, draw),
+        *error_of(row, draw),
     )
 
 

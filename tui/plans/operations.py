@@ -19,7 +19,7 @@ def undo(draw: Draw, key: str, reason: str = "") -> Plan:
     """Take back an operation that has not begun."""
     row = draw.view.operations.get(key)
     waits = row is not None and row.state == types_pb2.OPERATION_STATE_SCHEDULED
-    left = () if waits else (_left(row, key, draw, "has begun: K in the operations (L) stops it"),)
+    left = () if waits else (_left(row, key, draw, "has begun: K in L stops it"),)
     said: list[Cell] = []
     if row is not None and waits:
         left_s = begins_s(row, draw)
@@ -85,7 +85,7 @@ def _left(row: Operation | None, key: str, draw: Draw, why: str) -> Cell:
     if row is None:
         return missing(key, draw)
     said = why if row.state in LIVE else f"is {state_word(row)} already"
-    return (*operation_line(row, draw), (f"  {said}", "warn"))
+    return (*foreign(row.id, "strong", draw.glyphs), (f"  {said}  ", "warn"), *progress(row, draw))
 
 
 def _reason(reason: str) -> str:

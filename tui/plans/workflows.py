@@ -84,7 +84,7 @@ def cancel(draw: Draw, ids: Sequence[str], reason: str = "") -> Plan:
         tuple(_lines_of_cancel(taken, live, draw)),
         tuple(_consequences_of_cancel(open_ones, draw)),
         tuple(left),
-        command_line("workflow cancel", chosen) + (f" --reason {shlex.quote(reason)}" if reason else ""),
+        _per_workflow("cancel", chosen, f" --reason {shlex.quote(reason)}" if reason else ""),
         # That a task begins while this is shown is foreseen; one that was not there at all is not.
         frozenset(task.id for task in stopped),
         chosen,
@@ -190,7 +190,12 @@ def _resume_title(taken: Sequence[Rehearsal], tasks: int, draw: Draw) -> str:
 def _resume_command(taken: Sequence[Rehearsal]) -> str:
     if len(taken) == 1 and (key := taken[0].key):
         return f"{command_line('workflow resume', [taken[0].workflow.id])} --from {shlex.quote(clean(key))}"
-    return command_line("workflow resume", [found.workflow.id for found in taken])
+    return _per_workflow("resume", [found.workflow.id for found in taken])
+
+
+def _per_workflow(verb: str, ids: Sequence[str], options: str = "") -> str:
+    """One command for each: the verb takes one workflow."""
+    return " && ".join(f"{command_line(f'workflow {verb}', [key])}{options}" for key in ids)
 
 
 def _consequences_of_resume(taken: Sequence[Rehearsal]) -> list[Cell]:
@@ -202,9 +207,8 @@ def _consequences_of_resume(taken: Sequence[Rehearsal]) -> list[Cell]:
         said.append(line("warn", f"{tasks_of(done)} {had} once more."))
     for found in taken[:1]:
         more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
-        said.append(
-            line("dim", f"This is run {found.workflow.run + 1} of the workflow{more}; it can be cancelled.")
-        )
+        said.append(line("dim", f"It is run {found.workflow.run + 1} of the workflow{more}."))
+        said.append(line("dim", "This cannot be undone; a workflow can be cancelled while it runs."))
     return said
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from textual import on, work
@@ -21,6 +22,7 @@ from tui.source import SourceError
 from tui.widgets.table import Table
 
 MAX_TASKS = 1000
+TASKS = replace(QUEUE, empty="No task of it is known.")
 
 
 class OperationsScreen(ConsoleScreen):
@@ -82,10 +84,10 @@ class OperationScreen(TwofoldScreen):
         self._problem = ""
 
     def facts_title(self) -> str:
-        return "PLAN"
+        return "OPERATION"
 
     def members(self) -> Table[Any]:
-        return self.table(QUEUE, self.console.view.tasks, id="rows", only=self._is_mine)
+        return self.table(TASKS, self.console.view.tasks, id="rows", only=self._is_mine)
 
     def _is_mine(self, task: types_pb2.Task) -> bool:
         return task.operation == self.key or task.id in self._named
