@@ -30,6 +30,8 @@ async def list_matching(
     sentence when there were more.
     """
     if _PLAIN.fullmatch(expression) and expression.lower() not in ("and", "or", "not"):
+        if limit > PAGE:
+            return await list_all(client, cursor=cursor, told=told, text=expression, **choice)
         return await client.list_tasks(text=expression, limit=limit, cursor=cursor, **choice)
     wanted = _compile(expression)
     skipped = int(cursor) if cursor.isdecimal() else 0
@@ -57,6 +59,27 @@ async def list_matching(
     if skipped + len(found.tasks) < found.total:
         found.next_cursor = str(skipped + len(found.tasks))
     return found
+
+
+async def list_all(
+    client: ClusterClient, *, cursor: str, told: Callable[[str], None], **choice: Any
+) -> cluster_pb2.ListTasksReply:
+    """All pages as one, of at most 200,000 tasks; `told` gets a sentence when there were more."""
+    found = cluster_pb2.ListTasksReply()
+    while True:
+        page = await client.list_tasks(limit=PAGE, cursor=cursor, **choice)
+        found.tasks.extend(page.tasks)
+        if not found.index:
+            found.index, found.total = page.index, page.total
+        if page.HasField("at"):
+            found.at.CopyFrom(page.at)
+            choice["at"] = page.at
+        cursor = page.next_cursor
+        if not cursor:
+            return found
+        if len(found.tasks) >= MAX_SCANNED:
+            told(f"only the newest {len(found.tasks)} of {page.total} tasks were looked at")
+            return found
 
 
 def _compile(expression: str) -> Filter[types_pb2.Task]:

@@ -83,7 +83,7 @@ async def test_dry_run_says_where(cortex: CommandLine, cluster: FakeCluster) -> 
         (("events", "--since", "soon"), "--since: 'soon' is no time"),
         (("drian", "n1"), "There is no command 'cortex drian'."),
         (("leader", "elect"), "There is no command 'cortex leader elect'."),
-        (("tasks", "--sort", "x"), "No such option '--sort'."),
+        (("tasks", "--bogus", "x"), "No such option '--bogus'."),
         (("task",), "Missing argument 'ID'."),
         (("console",), "The console needs a terminal."),
         (("--data", "x", "--cluster", "h:1", "nodes"), "--data and --cluster both name a cluster."),
@@ -100,7 +100,7 @@ async def test_usage_is_one_sentence_and_exit_2(
 
 
 async def test_an_unknown_command_lists_what_exists(cortex: CommandLine) -> None:
-    assert "Commands: console, up, down, submit, " in (await cortex("workflows", "list")).err
+    assert "Commands: console, up, down, submit, " in (await cortex("works", "list")).err
 
 
 async def test_errors_as_json(cortex: CommandLine) -> None:

@@ -45,7 +45,12 @@ class Settings:
 
     data: str | None = None
     cluster: str | None = None
-    json: bool = False
+    form: str = "table"
+    """table, json, or where a verb has it wide or csv."""
+
+    @property
+    def json(self) -> bool:
+        return self.form == "json"
 
 
 class Interrupted(ClusterError):
@@ -73,7 +78,7 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
     elif parameter.name == "cluster" and value is not None:
         chosen.cluster = value
     elif parameter.name in ("json", "output") and value:
-        chosen.json = value is True or value == "json"
+        chosen.form = "json" if value is True else value
 
 
 def target_options() -> list[click.Parameter]:
@@ -84,7 +89,10 @@ def target_options() -> list[click.Parameter]:
         click.Option(["--cluster"], metavar="ADDR[,ADDR]", help="Addresses of daemons.", **common),
         click.Option(["--json"], is_flag=True, help="Print JSON.", **common),
         click.Option(
-            ["-o", "--output"], type=click.Choice(["table", "json"]), help="Form of the output.", **common
+            ["-o", "--output"],
+            type=click.Choice(["table", "json", "wide", "csv"]),
+            help="Form of the output; wide and csv are for lists.",
+            **common,
         ),
     ]
 
@@ -127,6 +135,11 @@ class Verb(click.Command):
         return rest
 
     def invoke(self, ctx: click.Context) -> Any:
+        form = settings().form
+        if form in ("wide", "csv") and not getattr(self.callback, "lists", False):
+            raise usage(
+                f"`{ctx.command_path}` has no form {form}.", "Use -o table or -o json; wide and csv are for lists."
+            )
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -229,14 +242,14 @@ def note(line: str) -> None:
     click.echo(line, err=True)
 
 
-def say_table(columns: Any, rows: Any) -> None:
-    """Prints a table: cut to the terminal and coloured there, whole and plain elsewhere."""
+def say_table(columns: Any, rows: Any, *, whole: bool = False) -> None:
+    """Prints a table: cut to the terminal unless `whole` and coloured there, whole and plain elsewhere."""
     from tui.format import table
     from tui.target import colour_wanted
 
     terminal = sys.stdout is not None and sys.stdout.isatty()
     coloured = terminal and colour_wanted()
-    width = shutil.get_terminal_size().columns if terminal else None
+    width = shutil.get_terminal_size().columns if terminal and not whole else None
 
     def paint(title: str, cell: str) -> str:
         colour = STATE_COLOURS.get(cell.strip()) if title == "STATE" and coloured else None

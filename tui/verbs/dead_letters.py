@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tui import operations_view
 from tui.errors import usage
 from tui.format import Column, age
-from tui.verbs.base import now_us, run, say_table, settings, verb
+from tui.verbs.base import note, now_us, run, say_table, settings, verb
+from tui.verbs.listed import Shape, Shown, chosen_keys, shape_options
 from tui.verbs.past import at_option, emit_as_of, say_moment
 from tui.verbs.tasks import PAGE, say_tasks
 
@@ -33,20 +34,31 @@ COLUMNS = (
 @click.option("--cause", metavar="FP", default="", help="Only those of one cause.")
 @click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
 @click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
+@shape_options()
 @at_option("List them as they were")
-def dead_letters(group: bool, cause: str, limit: int, cursor: str, at: cluster_pb2.Moment | None) -> None:
+def dead_letters(
+    group: bool, cause: str, limit: int, cursor: str, at: cluster_pb2.Moment | None, shape: Shape
+) -> None:
     """List the tasks whose retries are used up, newest first."""
     if cause and group:
         raise usage("--cause and --group exclude each other.", "Leave one of them out.")
 
     async def work(client: ClusterClient) -> None:
         from cortex.v1 import types_pb2
+        from tui.columns.tasks import LETTERS
+        from tui.taskfilter import list_all
 
         if not group:
-            states = [types_pb2.TASK_STATE_DEAD_LETTER]
-            say_tasks(await client.list_tasks(states=states, limit=limit, cursor=cursor, cause=cause, at=at))
+            choice: dict[str, Any] = {"states": [types_pb2.TASK_STATE_DEAD_LETTER], "cause": cause, "at": at}
+            if shape.picks:
+                found = await list_all(client, cursor=cursor, told=lambda text: note(f"cortex: {text}"), **choice)
+            else:
+                found = await client.list_tasks(limit=limit, cursor=cursor, **choice)
+            say_tasks(found, LETTERS, shape, limit)
             return
-        reply = await client.list_causes(limit, at=at)
+        reply = await client.list_causes(0 if shape.picks else limit, at=at)
+        if shape.asked and _shaped(reply, shape, limit):
+            return
         if settings().json:
             emit_as_of(operations_view.causes(reply), reply)
             return
@@ -55,6 +67,24 @@ def dead_letters(group: bool, cause: str, limit: int, cursor: str, at: cluster_p
         say_table(COLUMNS, [_row(cause, now) for cause in reply.causes])
 
     run(work)
+
+
+def _shaped(reply: cluster_pb2.ListCausesReply, shape: Shape, limit: int) -> bool:
+    """Leaves in the reply what was asked for; returns whether it has been printed."""
+    from tui.columns.causes import CAUSES
+    from tui.letters import key_of
+    from tui.view import ClusterView
+
+    view = ClusterView()
+    by_key = {key_of(row): row for row in reply.causes}
+    view.letters.put(reply)
+    keys = chosen_keys(CAUSES, view.letters.causes, list(by_key), shape)[:limit]
+    if not settings().json:
+        Shown(CAUSES, view, view.letters.causes, reply.at.at_us).say(keys, shape)
+        return True
+    del reply.causes[:]
+    reply.causes.extend(by_key[key] for key in keys)
+    return False
 
 
 def _row(cause: cluster_pb2.DeadLetterCause, now: int) -> tuple[str, ...]:

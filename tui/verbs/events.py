@@ -14,6 +14,7 @@ from tui.errors import usage
 from tui.format import parse_time_us
 from tui.text import clean
 from tui.verbs.base import emit, note, now_us, run, say, settings, verb
+from tui.verbs.listed import Shape, Shown, chosen_keys, shape_options
 from tui.verbs.past import as_of, at_option, say_moment
 from tui.verbs.tasks import event_line
 
@@ -62,6 +63,7 @@ class _Choice:
 @click.option("--actor", metavar="WHO", default="", help="Only what this one caused.")
 @click.option("--audit", is_flag=True, help="Only what somebody asked for: who did what.")
 @click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=None, help="Only the last so many.")
+@shape_options()
 @at_option("Nothing later than that")
 def events(
     follow: bool,
@@ -75,19 +77,27 @@ def events(
     audit: bool,
     limit: int | None,
     at: cluster_pb2.Moment | None,
+    shape: Shape,
 ) -> None:
     """List events, oldest first. With -f and --json, one line each."""
     if follow and at is not None:
         raise usage("--at and -f exclude each other.", "Leave one of them out.")
+    if follow and shape.asked:
+        raise usage("-f takes no --filter, --sort, --columns, wide and csv.", "Leave out -f, or those.")
     choice = _Choice(task, node, workflow, operation, actor, audit, tuple(map(_type, types)))
     since_us = _since_us(since, follow=follow, last=limit is not None, past=at is not None)
     as_json = settings().json
 
     async def work(client: ClusterClient) -> None:
         history = _History(client, choice, since_us, at, limit)
-        found = [row async for row in history.rows()] if limit is not None or (as_json and not follow) else None
+        whole = limit is not None or shape.asked or (as_json and not follow)
+        found = [row async for row in history.rows()] if whole else None
         if found is not None and limit is not None:
             found.reverse()
+        if found is not None and shape.asked:
+            found = _shaped(found, history.moment, shape)
+            if not as_json:
+                return
         if as_json and not follow:
             document = {"events": [json_view.event(row) for row in found or ()], "index": history.index}
             moment = history.moment
@@ -106,6 +116,21 @@ def events(
             await _follow(client, history.index, shown, choice)
 
     run(work)
+
+
+def _shaped(rows: list[types_pb2.Event], moment: cluster_pb2.Moment | None, shape: Shape) -> list[types_pb2.Event]:
+    """What was asked for of the rows; it is printed unless JSON is wanted."""
+    from tui.columns.events import EVENTS
+    from tui.view import ClusterView
+
+    view = ClusterView()
+    by_key = {row.id: row for row in rows}
+    for key, row in by_key.items():
+        view.events.put(key, row)
+    keys = chosen_keys(EVENTS, view.events, list(by_key), shape)
+    if not settings().json:
+        Shown(EVENTS, view, view.events, moment.at_us if moment is not None else 0).say(keys, shape)
+    return [by_key[key] for key in keys]
 
 
 def _type(name: str) -> types_pb2.EventType.ValueType:

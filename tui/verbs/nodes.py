@@ -11,6 +11,7 @@ from tui.errors import ClusterError
 from tui.format import Column, rfc3339, size
 from tui.text import clean
 from tui.verbs.base import run, say, say_table, settings, verb
+from tui.verbs.listed import Shape, Shown, chosen_keys, shape_options
 from tui.verbs.outcome import say_mutation
 from tui.verbs.past import at_option, emit_as_of, say_moment
 from tui.verbs.tasks import event_line
@@ -39,12 +40,15 @@ NOTE = Column("NOTE", shrinks=True)
 
 
 @verb()
+@shape_options()
 @at_option("List them as they were, without samples and scores")
-def nodes(at: cluster_pb2.Moment | None) -> None:
+def nodes(at: cluster_pb2.Moment | None, shape: Shape) -> None:
     """List the nodes with their scores for a plain shell task."""
 
     async def work(client: ClusterClient) -> None:
         reply = await client.list_nodes(at=at)
+        if shape.asked and _shaped(reply, shape):
+            return
         if settings().json:
             emit_as_of(json_view.nodes(reply), reply)
         else:
@@ -102,6 +106,25 @@ def uncordon(node_id: str, message: str) -> None:
         say_mutation(await client.uncordon(node_id, message))
 
     run(work)
+
+
+def _shaped(reply: cluster_pb2.ListNodesReply, shape: Shape) -> bool:
+    """Leaves in the reply what was asked for; returns whether it has been printed."""
+    from tui.columns.nodes import NODES
+    from tui.view import ClusterView, NodeRow
+
+    view = ClusterView()
+    shown = Shown(NODES, view, view.nodes, reply.at.at_us)
+    by_key = {item.node.id: item for item in reply.nodes}
+    for key, item in by_key.items():
+        view.nodes.put(key, NodeRow(item.node, item, shown.now_s, leader=item.leader))
+    keys = chosen_keys(NODES, view.nodes, list(by_key), shape)
+    if not settings().json:
+        shown.say(keys, shape)
+        return True
+    del reply.nodes[:]
+    reply.nodes.extend(by_key[key] for key in keys)
+    return False
 
 
 async def _events_of(client: ClusterClient, node_id: str, at: cluster_pb2.Moment | None) -> list[types_pb2.Event]:

@@ -12,6 +12,7 @@ from tui.errors import ClusterError
 from tui.format import Column, age, rfc3339
 from tui.text import clean
 from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, verb
+from tui.verbs.listed import Shape, Shown, chosen_keys, shape_options
 from tui.verbs.outcome import say_mutation
 from tui.verbs.past import at_option, emit_as_of, say_moment
 
@@ -42,9 +43,10 @@ PATIENCE_S = 60.0
 @click.option("--live", is_flag=True, help="Only those that have not ended.")
 @click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
 @click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
+@shape_options()
 @at_option("List them, or show one, as they were")
 def operations(
-    operation_id: str | None, live: bool, limit: int, cursor: str, at: cluster_pb2.Moment | None
+    operation_id: str | None, live: bool, limit: int, cursor: str, at: cluster_pb2.Moment | None, shape: Shape
 ) -> None:
     """List operations, newest first, or show one: retries, discards, priorities, runs on nodes and drains.
 
@@ -55,7 +57,9 @@ def operations(
         if operation_id is not None:
             _say_reply(await client.get_operation(operation_id, at=at))
             return
-        reply = await client.list_operations(live=live, limit=limit, cursor=cursor, at=at)
+        reply = await client.list_operations(live=live, limit=PAGE if shape.picks else limit, cursor=cursor, at=at)
+        if shape.asked and _shaped(reply, shape, limit):
+            return
         if settings().json:
             emit_as_of(operations_view.operations(reply), reply)
             return
@@ -80,6 +84,26 @@ def undo(operation_id: str, stop: bool, reason: str) -> None:
         say_mutation(await call(operation_id, reason))
 
     run(work)
+
+
+def _shaped(reply: cluster_pb2.ListOperationsReply, shape: Shape, limit: int) -> bool:
+    """Leaves in the reply what was asked for; returns whether it has been printed."""
+    from tui.columns.operations import OPERATIONS
+    from tui.view import ClusterView
+
+    view = ClusterView()
+    by_key = {row.id: row for row in reply.operations}
+    for row in by_key.values():
+        view.operations.put(row.id, row)
+    keys = chosen_keys(OPERATIONS, view.operations, list(by_key), shape)[:limit]
+    if not settings().json:
+        Shown(OPERATIONS, view, view.operations, reply.at.at_us).say(keys, shape)
+        if reply.next_cursor:
+            note(f"cortex: the next with --cursor {clean(reply.next_cursor)}")
+        return True
+    del reply.operations[:]
+    reply.operations.extend(by_key[key] for key in keys)
+    return False
 
 
 def _say_reply(reply: cluster_pb2.GetOperationReply) -> None:

@@ -38,6 +38,7 @@ VERBS = {
     "drain": "tui.verbs.drain:drain",
     "remove": "tui.verbs.drain:remove",
     "workflow": "tui.verbs.workflow:workflow",
+    "workflows": "tui.verbs.workflows:workflows",
     "settings": "tui.verbs.settings:settings",
     "status": "tui.verbs.cluster:status",
     "voters": "tui.verbs.cluster:voters",

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tui import json_view
+from tui.errors import usage
 from tui.format import Column, age, duration, rfc3339, size
 from tui.text import clean
 from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, verb
+from tui.verbs.listed import Shape, Shown, chosen_keys, shape_options
 from tui.verbs.past import at_option, emit_as_of, say_moment
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2
     from tui.client import ClusterClient
+    from tui.columns.base import TableSpec
 
 PAGE = 1000
+MAX_SCANNED = 200_000
 # Of nearly all types of events; longer ones move what follows.
 EVENT_WIDTH = 18
 
@@ -54,6 +58,7 @@ VERDICT_COLUMNS = (
 @click.option("--filter", "text", metavar="EXPR", default="", help="Only what matches.")
 @click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
 @click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
+@shape_options(own_filter=True)
 @at_option("List them as they were")
 def tasks(
     states: tuple[str, ...],
@@ -64,19 +69,24 @@ def tasks(
     limit: int,
     cursor: str,
     at: cluster_pb2.Moment | None,
+    shape: Shape,
 ) -> None:
     """List tasks in all states, newest first.
 
     A filter is a word of the name, id or command, or an expression as in the console: state=running node!=n2,
     /^deploy/ or attempt>0. Regular expressions are those of RE2, without look-ahead and back-references.
     """
+    from tui.columns.tasks import QUEUE
     from tui.taskfilter import list_matching
+
+    if shape.sort and cursor:
+        raise usage("--sort and --cursor exclude each other.", "Leave out --cursor, and raise --limit.")
 
     async def work(client: ClusterClient) -> None:
         reply = await list_matching(
             client,
             text,
-            limit=limit,
+            limit=MAX_SCANNED if shape.sort else limit,
             cursor=cursor,
             told=lambda sentence: note(f"cortex: {sentence}"),
             states=[_state(name) for name in states],
@@ -85,7 +95,7 @@ def tasks(
             operation=operation,
             at=at,
         )
-        say_tasks(reply)
+        say_tasks(reply, QUEUE, shape, limit)
 
     run(work)
 
@@ -140,7 +150,12 @@ def _say_why(reply: cluster_pb2.WhyReply) -> None:
         note(f"cortex: {clean(reply.note)}")
 
 
-def say_tasks(reply: cluster_pb2.ListTasksReply) -> None:
+def say_tasks(
+    reply: cluster_pb2.ListTasksReply, spec: TableSpec[Any], shape: Shape, limit: int = MAX_SCANNED
+) -> None:
+    """Prints a page of tasks, of which `shape` leaves `limit` at most."""
+    if shape.asked and _shaped(reply, spec, shape, limit):
+        return
     if settings().json:
         emit_as_of(json_view.tasks(reply), reply)
         return
@@ -154,6 +169,27 @@ def say_tasks(reply: cluster_pb2.ListTasksReply) -> None:
         say_table(TASK_COLUMNS, rows)
     if reply.next_cursor:
         note(f"cortex: {len(reply.tasks)} of {reply.total}; the next with --cursor {clean(reply.next_cursor)}")
+
+
+def _shaped(reply: cluster_pb2.ListTasksReply, spec: TableSpec[Any], shape: Shape, limit: int) -> bool:
+    """Leaves in the reply what was asked for; returns whether it has been printed."""
+    from tui.view import ClusterView
+
+    view = ClusterView()
+    by_key = {row.id: row for row in reply.tasks}
+    for row in by_key.values():
+        view.tasks.put(row.id, row)
+    keys = chosen_keys(spec, view.tasks, list(by_key), shape)[:limit]
+    if not settings().json:
+        Shown(spec, view, view.tasks, reply.at.at_us).say(keys, shape)
+        if reply.next_cursor:
+            note(f"cortex: {len(keys)} of {reply.total}; the next with --cursor {clean(reply.next_cursor)}")
+        elif len(keys) < len(by_key) and not shape.expression:
+            note(f"cortex: {len(keys)} of {reply.total}; more with --limit")
+        return True
+    del reply.tasks[:]
+    reply.tasks.extend(by_key[key] for key in keys)
+    return False
 
 
 def command_text(row: types_pb2.Task) -> str:

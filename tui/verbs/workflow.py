@@ -9,7 +9,7 @@ import click
 
 from tui import json_view, workflow_view
 from tui.errors import ClusterError, usage
-from tui.format import Column, age, duration
+from tui.format import Column, duration
 from tui.text import clean
 from tui.verbs.base import Interrupted, VerbGroup, emit, note, now_us, run, say, say_table, settings, verb
 from tui.verbs.outcome import say_mutation
@@ -20,19 +20,6 @@ if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2
     from tui.client import ClusterClient
 
-PAGE = 1000
-LIST_COLUMNS = (
-    Column("ID"),
-    Column("STATE"),
-    Column("RUN", "right", optional=True),
-    Column("TASKS", "right"),
-    Column("LEFT", "right"),
-    Column("FAILED", "right", optional=True),
-    Column("AGE", "right"),
-    Column("TIME", "right", optional=True),
-    Column("NAME", shrinks=True),
-    Column("REASON", shrinks=True),
-)
 TASK_COLUMNS = (
     Column("TASK", shrinks=True),
     Column("STATE"),
@@ -51,7 +38,7 @@ TASK_COLUMNS = (
     cls=VerbGroup,
     verbs={
         "submit": "tui.verbs.workflow:submit",
-        "list": "tui.verbs.workflow:list_workflows",
+        "list": "tui.verbs.workflows:list_workflows",
         "show": "tui.verbs.workflow:show",
         "cancel": "tui.verbs.workflow:cancel",
         "resume": "tui.verbs.workflow:resume",
@@ -145,41 +132,6 @@ def _goes_on(accepted: list[str]) -> Interrupted:
     )
 
 
-@verb("list")
-@click.option(
-    "--state",
-    "states",
-    multiple=True,
-    type=click.Choice(workflow_view.workflow_states()),
-    help="May be repeated.",
-)
-@click.option("--filter", "text", metavar="TEXT", default="", help="Part of the name or id.")
-@click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
-@click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
-@at_option("List them as they were")
-def list_workflows(
-    states: tuple[str, ...], text: str, limit: int, cursor: str, at: cluster_pb2.Moment | None
-) -> None:
-    """List workflows in all states, newest first."""
-    from cortex.v1 import types_pb2
-
-    wanted = [types_pb2.WorkflowState.Value(f"WORKFLOW_STATE_{name.upper()}") for name in states]
-
-    async def work(client: ClusterClient) -> None:
-        reply = await client.list_workflows(states=wanted, text=text, limit=limit, cursor=cursor, at=at)
-        if settings().json:
-            emit_as_of(workflow_view.listing(reply), reply)
-            return
-        say_moment(reply)
-        now = reply.at.at_us if reply.HasField("at") else now_us()
-        say_table(LIST_COLUMNS, [_list_row(row, now) for row in reply.workflows])
-        if reply.next_cursor:
-            shown = f"{len(reply.workflows)} of {reply.total}"
-            note(f"cortex: {shown}; the next with --cursor {clean(reply.next_cursor)}")
-
-    run(work)
-
-
 @verb()
 @click.argument("workflow_id", metavar="ID")
 @at_option()
@@ -228,21 +180,6 @@ def resume(workflow_id: str, key: str, dry_run: bool) -> None:
     run(work)
 
 
-def _list_row(row: types_pb2.Workflow, now: int) -> tuple[str, ...]:
-    return (
-        row.id,
-        workflow_view.workflow_state(row.state),
-        str(row.run),
-        str(row.count),
-        str(row.remaining),
-        str(row.failures),
-        age(row.created_at_us, now),
-        _time(row.started_at_us, row.completed_at_us, now),
-        row.name,
-        row.reason or row.cancel_reason,
-    )
-
-
 def _say_workflow(status: cluster_pb2.WorkflowStatus, now: int) -> None:
     if settings().json:
         emit(workflow_view.show(status))
@@ -259,7 +196,7 @@ def _say_workflow(status: cluster_pb2.WorkflowStatus, now: int) -> None:
         "tasks": f"{ended} of {row.count} ended" + (f", {row.failures} failed" if row.failures else ""),
         "policy": workflow_view.policy_name(row),
         "context": ", ".join(f"{key}={json_text(value)}" for key, value in document["context"].items()),
-        "time": _time(row.started_at_us, row.completed_at_us, now).replace("-", ""),
+        "time": time_of(row.started_at_us, row.completed_at_us, now).replace("-", ""),
     }
     for name, value in fields.items():
         if value:
@@ -286,11 +223,11 @@ def _task_row(depth: int, row: types_pb2.Task, by_member: dict[int, types_pb2.Ta
         row.node or "-",
         workflow_view.exit_text(row),
         str(row.attempt),
-        _time(row.started_at_us, row.completed_at_us, now),
+        time_of(row.started_at_us, row.completed_at_us, now),
         workflow_view.reason_text(row),
     )
 
 
-def _time(started_at_us: int, completed_at_us: int, now: int) -> str:
+def time_of(started_at_us: int, completed_at_us: int, now: int) -> str:
     """How long it ran, or has been running."""
     return duration((completed_at_us or now) - started_at_us) if started_at_us else "-"
