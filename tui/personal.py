@@ -9,8 +9,12 @@ from typing import Any, cast
 
 from textual.app import App
 from textual.filter import LineFilter
+from textual.screen import Screen
+from textual.widgets import Input
 
 from tui.actions.base import Question
+from tui.arrange import Arrangement, Arrangements, Columns
+from tui.chrome import VIEWS
 from tui.clipboard import osc52
 from tui.columns.base import Draw
 from tui.commanding import Commanded, Commands
@@ -23,12 +27,14 @@ from tui.options import Option, actions_of
 from tui.preferences import Preferences
 from tui.screens.base import ConsoleScreen
 from tui.screens.choose import ChooseScreen
+from tui.screens.columns import ColumnsScreen
 from tui.source import Source
 from tui.terminal import Terminal
 from tui.theme_list import THEME_NOTES, THEMES
 from tui.themes import Palette, WithoutColor, palette
 from tui.widgets.table import Table
 
+VIEW_PLACES = frozenset(place for place, _, _ in VIEWS)
 _EXPORT_ROWS = 500
 """Rows written before something else may run."""
 
@@ -81,11 +87,14 @@ class Personal(App[int], inherit_bindings=False):
         for theme in THEMES.values():
             self.register_theme(theme)
         usual = "ansi" if self.terminal.few_colors else "light" if self.terminal.light else "dark"
+        self.arrangements = Arrangements(self.keep)
+        self._to_say = self.arrangements.problem
+        self._arranged: set[str] = set()
         self._choices: dict[str, Any] = {}
         try:
             self._choices = self.keep.read(self.keep.choices)
         except KeepError as error:
-            self._to_say = str(error)
+            self._to_say = self._to_say or str(error)
         chosen = str(self._choices.get("theme") or self.preferences.theme)
         self.theme = THEMES.get(chosen, THEMES[usual]).name
 
@@ -163,6 +172,85 @@ class Personal(App[int], inherit_bindings=False):
         if isinstance(self.screen, ConsoleScreen):
             self.screen.open_command()
 
+    # How views are arranged.
+
+    def arrange(self, screen: Screen[None]) -> None:
+        view, table = _view(screen)
+        if table is None or view in self._arranged:
+            return
+        self._arranged.add(view)
+        wanted = self.arrangements.of(view)
+        if wanted is None:
+            return
+        if problem := table.rearrange(wanted):
+            self.say(problem, "warn")
+        elif wanted.filter:
+            self.say("The filter of last time is on; esc clears it.", "dim")
+
+    def remember(self) -> None:
+        """Keep how the shown view is arranged now; not while a line is being written."""
+        view, table = _view(self.screen)
+        if table is None or view not in self._arranged or isinstance(self.focused, Input):
+            return
+        self.arrangements.remember(view, table.arrangement())
+        self._keep_arrangements()
+
+    def _keep_arrangements(self) -> None:
+        try:
+            self.arrangements.flush()
+        except KeepError as error:
+            self.say(f"{error}", "warn")
+
+    def saved_names(self) -> Sequence[str]:
+        return self.arrangements.names(_view(self.screen)[0])
+
+    def save_view(self, name: str) -> None:
+        view, table = _view(self.screen)
+        if table is None:
+            self.say("Only the numbered views can be saved.", "warn")
+            return
+        wrong = self.arrangements.save(view, name, table.arrangement())
+        self.say(wrong or f"Saved as {name}; :load {name} brings it back.", "warn" if wrong else "ok")
+        self._keep_arrangements()
+
+    def load_view(self, name: str) -> None:
+        view, table = _view(self.screen)
+        if table is not None:
+            problem = table.rearrange(self.arrangements.saved(view, name))
+            self.say(problem or f"Arranged as {name}.", "warn" if problem else "dim")
+
+    def forget_view(self, name: str) -> None:
+        self.arrangements.forget(_view(self.screen)[0], name)
+        self.say(f"{name} is forgotten.", "dim")
+        self._keep_arrangements()
+
+    def action_reset(self) -> None:
+        table = self.table()
+        if table is not None:
+            table.rearrange(Arrangement())
+            self.say("Arranged as usual.", "dim")
+
+    def action_columns(self) -> None:
+        table = self.table()
+        if table is None:
+            self.say("There is no table here.", "warn")
+            return
+
+        def chosen(columns: Columns | None) -> None:
+            if columns is not None:
+                table.show_columns(columns)
+
+        self.push_screen(ColumnsScreen(table.spec.columns, table.columns), chosen)
+
+    def action_pause(self) -> None:
+        table = self.table()
+        if table is None:
+            self.say("There is no table here.", "warn")
+            return
+        table.pause(not table.paused)
+        if isinstance(self.screen, ConsoleScreen):
+            self.screen.sync_chrome()
+
     # Copies.
 
     def send(self, sequence: str) -> None:
@@ -186,7 +274,8 @@ class Personal(App[int], inherit_bindings=False):
         if table is None or not keys:
             self.say("There are no rows to copy here.", "warn")
             return
-        rows = [row for key in keys if (row := table.listing.get(key)) is not None]
+        places = [at for key in keys if (at := table.listing.position(key)) is not None]
+        rows = [row for at in places if (row := table.listing.row(at)) is not None]
         what = "1 row" if len(rows) == 1 else f"{count_of(len(rows))} rows"
         self.copy(tab_separated(self._sheet(table), rows), what)
 
@@ -244,9 +333,6 @@ class Personal(App[int], inherit_bindings=False):
             lines = ["[\n", ",\n".join(lines), "\n]\n"]
         self._exported(path, iter(lines), f"{count_of(len(rows))} rows")
 
-    def saved_names(self) -> Sequence[str]:
-        return ()
-
     def _exported(self, path: Path, parts: Iterator[str], what: str) -> None:
         try:
             with open(path, "x", encoding="utf-8", errors="replace") as file:
@@ -264,6 +350,16 @@ class Personal(App[int], inherit_bindings=False):
 
     def _sheet(self, table: Table[Any]) -> Sheet:
         return Sheet(table.spec, table.shown_columns(), self.fresh_drawing())
+
+
+def _view(screen: Screen[Any]) -> tuple[str, Table[Any] | None]:
+    """Name and table of a numbered view; no table elsewhere."""
+    if not isinstance(screen, ConsoleScreen) or screen.place not in VIEW_PLACES:
+        return "", None
+    table = screen.main_table()
+    if table is None:
+        return screen.place, None
+    return (screen.place if table.id == "rows" else f"{screen.place}/{table.id}"), table
 
 
 def _wrong_path(answer: str) -> str:

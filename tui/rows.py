@@ -178,6 +178,7 @@ class Listing(Generic[R]):
         self._placed_keys: list[str] = []
         self._listed = bytearray()
         self._closed = False
+        self._still: list[R | None] | None = None
         self.descending = descending
         self.filter: Filter[int] | None = None
         self.pending: set[int] = set()
@@ -195,6 +196,17 @@ class Listing(Generic[R]):
         return len(self._order)
 
     @property
+    def paused(self) -> bool:
+        return self._still is not None
+
+    def pause(self) -> None:
+        """Keep the order and the rows as they are; changes gather in `pending`."""
+        self._still = self._rows.rows.copy()
+
+    def go_on(self) -> None:
+        self._still = None
+
+    @property
     def unfiltered(self) -> int:
         """How many rows there are before the filter; counts when a filter is set, so ask seldom."""
         if self.filter is None:
@@ -209,6 +221,8 @@ class Listing(Generic[R]):
     def row(self, position: int) -> R | None:
         """None when it was removed since the last update()."""
         slot = self._slot(position)
+        if self._still is not None:
+            return self._still[slot]
         return self._rows.rows[slot] if self._rows.keys[slot] == self._placed_keys[slot] else None
 
     def get(self, key: str) -> R | None:
@@ -246,6 +260,8 @@ class Listing(Generic[R]):
     def rebuild(self) -> None:
         """Order everything anew."""
         self.pending.clear()
+        if self._still is not None:
+            self._still = self._rows.rows.copy()
         rows, only = self._rows.rows, self._only
         slots = self._rows.slots()
         if only is not None:
@@ -262,7 +278,7 @@ class Listing(Generic[R]):
 
     def update(self) -> bool:
         """Take in what changed since the last call; returns whether any row moved, came or went."""
-        if not self.pending:
+        if self._still is not None or not self.pending:
             return False
         if len(self.pending) > 64 and len(self.pending) * 8 > len(self._order):
             before = list(map(self._placed_keys.__getitem__, self._order))

@@ -63,6 +63,15 @@ class Shell(Stage, Protocol):
         """What drawing needs; the same object until the next tick, so that all cells agree."""
         ...
 
+    @property
+    def moment(self) -> str:
+        """Which past moment is shown, in words; empty for now."""
+        ...
+
+    def scrub_line(self, width: int) -> Cell:
+        """Where that lies among all that are kept."""
+        ...
+
     def clear_note(self) -> None: ...
 
     def undo_hint(self) -> Cell:
@@ -74,6 +83,10 @@ class Shell(Stage, Protocol):
         ...
 
     def choose_sort(self, table: Table[Any]) -> None: ...
+
+    def arrange(self, screen: Screen[None]) -> None:
+        """Arrange its table as it was left, when it is seen for the first time."""
+        ...
 
     def open_screen(self, screen: Screen[None]) -> None:
         """Put a screen on top."""

@@ -99,6 +99,7 @@ def test_bindings_and_help_come_from_the_table() -> None:
 def test_every_action_of_the_table_exists() -> None:
     from tui.app import Console
     from tui.screens.approvals import ApprovalsScreen
+    from tui.screens.columns import ColumnsScreen
     from tui.screens.dag import DagScreen
     from tui.screens.drain import DrainScreen
     from tui.screens.drain_progress import DrainProgressScreen
@@ -145,6 +146,7 @@ def test_every_action_of_the_table_exists() -> None:
         "drain": [DrainScreen],
         "preview": [PreviewScreen],
         "help": [HelpScreen],
+        "columns": [ColumnsScreen],
         "choice": [Choice],
     }
     for key in KEYMAP:

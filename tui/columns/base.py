@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -90,14 +90,22 @@ def _over_slots(fields: Sequence[Field[R]], rows: Rows[R]) -> Mapping[str, Field
     return {field.name: Field(field.name, at_slot(field.get), field.numeric) for field in fields}
 
 
-def place(columns: Sequence[Column[R]], width: int, *, every: bool = False, gap: int = 1) -> list[Placed[R]]:
+def place(
+    columns: Sequence[Column[R]],
+    width: int,
+    *,
+    every: bool = False,
+    gap: int = 1,
+    pinned: Container[str] = (),
+) -> list[Placed[R]]:
     """Where each column goes within `width` cells. `every` keeps all of them, however wide that becomes, and
-    cuts no text that is not very long.
+    cuts no text that is not very long; `pinned` ones stay as if their rank were 0.
     """
     kept = list(columns)
     while not every and len(kept) > 1 and _least(kept, gap) > width:
-        worst = max(range(len(kept)), key=lambda at: (kept[at].rank, at))
-        if kept[worst].rank == 0:
+        ranks = [0 if column.id in pinned else column.rank for column in kept]
+        worst = max(range(len(kept)), key=lambda at: (ranks[at], at))
+        if ranks[worst] == 0:
             break
         del kept[worst]
     widths = _shared(kept, max(0, width - _least(kept, gap)))

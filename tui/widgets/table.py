@@ -15,6 +15,7 @@ from rich.style import Style
 from textual import events
 from textual.geometry import Region
 
+from tui.arrange import Columns
 from tui.columns.base import Column, Draw, Placed, TableSpec, place
 from tui.draw import EMPTY, Cell
 from tui.keymap import bindings
@@ -22,7 +23,7 @@ from tui.messages import Opened, Pointed, SortAsked
 from tui.rows import Listing, Rows
 from tui.text import clean
 from tui.themes import Palette
-from tui.widgets.marking import Marking
+from tui.widgets.arranging import Arranging
 from tui.widgets.segments import header_segments, row_segments
 from tui.widgets.virtual import THUMB
 
@@ -35,7 +36,7 @@ Image = tuple[bool, bool, tuple[Cell, ...]]
 """Of a row: whether the cursor is on it, whether it is marked, and its cells."""
 
 
-class Table(Marking, Generic[R]):
+class Table(Arranging, Generic[R]):
     """A listing with a cursor that stays on its row, marks, sort and filter.
 
     Until the cursor is moved it stays on the top row; then it follows the row it is on, wherever that goes.
@@ -62,6 +63,7 @@ class Table(Marking, Generic[R]):
             rows, self.sort_column.sort, descending=self.sort_column.descending, only=only
         )
         self.filter_text = ""
+        self.columns = Columns()
         self.begin_marking()
         self.every_column = False
         self.following = True
@@ -87,14 +89,12 @@ class Table(Marking, Generic[R]):
     def cursor_row(self) -> R | None:
         return self.listing.row(self._cursor) if self._cursor < len(self.listing) else None
 
-    def shown_columns(self) -> list[Column[R]]:
-        """Columns that are not hidden, whether or not there is room for them."""
-        return list(self.spec.columns)
-
     # Changes from outside.
 
     def sync(self) -> None:
         """Take in what changed in the rows, and repaint the cells that look different now."""
+        if self.paused:
+            return
         moved = self.listing.update()
         self.keep_marks(self._rows.__contains__)
         if moved:
@@ -276,7 +276,9 @@ class Table(Marking, Generic[R]):
     def _columns(self) -> list[Placed[R]]:
         width = self.size.width - GUTTER - THUMB
         if self._placed_for != (width, self.every_column):
-            self._placed = place(self.spec.columns, max(1, width), every=self.every_column)
+            self._placed = place(
+                self.shown_columns(), max(1, width), every=self.every_column, pinned=self.columns.pinned
+            )
             self._placed_for = (width, self.every_column)
         return self._placed
 
@@ -359,5 +361,6 @@ class Table(Marking, Generic[R]):
         if not draw.view.ready:
             remedy = draw.view.link.remedy or "If it does not run, start it with `cortex up`; Q leaves."
             text = f"Waiting for the cluster. {clean(remedy, ascii_only=draw.glyphs.ascii_only)}"
+            text = draw.view.awaiting or text
         lines = wrap(text, max(1, self.size.width - GUTTER))
         return [Segment(" " * GUTTER + lines[y - 1], palette.style("dim"))] if 0 < y <= len(lines) else []
