@@ -51,7 +51,6 @@ from tui.screens.workflows import WorkflowsScreen
 from tui.source import LinkState, Moment, Source, SourceError
 from tui.terminal import Terminal, as_started, detect
 from tui.themes import Palette, palette
-from tui.travel import PAST, Traveling
 from tui.undo import OwnOperations
 from tui.view import ClusterView
 
@@ -64,7 +63,7 @@ WARM_ROWS = 1000
 """Texts made per tick for a filter to come; a few milliseconds."""
 
 
-class Console(Painting, Traveling, Personal, inherit_bindings=False):
+class Console(Painting, Personal, inherit_bindings=False):
     """The operator's console over a source."""
 
     CSS_PATH = Path(__file__).with_name("app.tcss")
@@ -234,15 +233,14 @@ class Console(Painting, Traveling, Personal, inherit_bindings=False):
 
     @property
     def view_name(self) -> str:
-        return str(self.current_mode).removeprefix(PAST)
+        return str(self.current_mode)
 
     def action_view(self, name: str) -> None:
         if name not in {place for place, _, _ in VIEWS} or name == self.view_name:
             return
         self._previous_view = self.view_name
-        mode = self.mode_of(name)
-        self.building = mode not in self._screen_stacks
-        self.switch_mode(mode)
+        self.building = name not in self._screen_stacks
+        self.switch_mode(name)
 
     def action_last_view(self) -> None:
         self.action_view(self._previous_view)
@@ -259,8 +257,6 @@ class Console(Painting, Traveling, Personal, inherit_bindings=False):
     def action_close(self) -> None:
         if len(self.screen_stack) > 1:
             self.pop_screen()
-        elif self.in_past:
-            self.return_to_now()
         else:
             self.say("Press Q to quit; the cluster goes on without the console.", "dim")
 
