@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from random import Random
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.tui import fake
 from tests.tui.console import Session, check_golden, open_console
 from tests.tui.fake_source import FakeSource
+from tui.columns.drain import DrainBoard
 from tui.screens.drain import DrainScreen
 from tui.screens.drain_progress import DrainProgressScreen
 from tui.source import SourceError
 from tui.terminal import Terminal
+from tui.view import ClusterView
 
 RENDER, BACKUP, INDEX = "01jx00000001", "01jx00000002", "01jx00000003"
 COLOUR = re.compile(r"\x1b\[[\d;]*\b(3[0-8]|4[0-8])[;m]")
@@ -171,6 +175,67 @@ async def test_a_rehearsal_that_fails_says_why() -> None:
         assert "drained already" in session.text
         await session.press("y", "e", "escape")
         assert source.mutators == 0
+
+
+async def test_a_long_sheet_is_scrolled_while_the_focus_stays_on_doing_nothing() -> None:
+    source = drained()
+    for number in range(40):
+        source.rehearsal.moves.add(task=f"more{number}", to="cedar", reason="Best.")
+    async with open_console(source) as session:
+        await session.press("D")
+        assert "more39" not in session.text
+        await session.press("G")
+        assert "more39" in session.text
+        await session.press("g", "j", "k", "pagedown", "pageup", "ctrl+d", "ctrl+u")
+        assert "quorum" in session.text
+        assert "[ esc  do nothing ]" in session.text
+
+
+async def test_a_slow_rehearsal_can_be_left() -> None:
+    source = drained()
+    asked, never = asyncio.Event(), asyncio.Event()
+
+    async def slow(_request: cluster_pb2.DrainRequest) -> cluster_pb2.RehearseDrainReply:
+        asked.set()
+        await never.wait()
+        raise AssertionError
+
+    source.rehearse_drain = slow  # type: ignore[method-assign]
+    async with open_console(source) as session:
+        await session.press("D")
+        await asked.wait()
+        assert "Rehearsing" in session.text
+        await session.press("y", "e", "escape")
+        assert len(session.app.screen_stack) == 1
+        assert source.mutators == 0
+
+
+def test_a_board_that_follows_each_change_equals_one_that_is_made_anew() -> None:
+    for seed in range(50):
+        random = Random(seed)
+        view = ClusterView()
+        keys = [f"t{number}" for number in range(12)]
+        plan = types_pb2.DrainPlan(
+            moves=[types_pb2.DrainMove(task=key, to=random.choice(["a", "b", ""])) for key in keys[:8]],
+            stuck=[types_pb2.DrainStuck(task=key, dead_letter=random.random() < 0.5) for key in keys[8:]],
+        )
+        operation = types_pb2.Operation(
+            id="op", node="a", state=random.choice(types_pb2.OperationState.values()[1:]), drain=plan
+        )
+        board = DrainBoard()
+        board.load(operation, view)
+        for index in range(60):
+            task = types_pb2.Task(
+                id=random.choice(keys), name="x", node=random.choice("abc"), modified_index=index,
+                state=random.choice(types_pb2.TaskState.values()[1:]), migrate_requested=random.random() < 0.3,
+            )  # fmt: skip
+            view.put_task(task)
+            board.follow([task])
+        fresh = DrainBoard()
+        fresh.load(operation, view)
+        assert {row.id: row for row in board.rows.values()} == {row.id: row for row in fresh.rows.values()}
+        assert +board.phases == +fresh.phases
+        assert len(board) == 12
 
 
 async def test_marked_nodes_have_a_sheet_each() -> None:

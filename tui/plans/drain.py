@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
 from tui.drains import window_ms
@@ -24,9 +26,10 @@ def drain(draw: Draw, plan: types_pb2.DrainPlan) -> Plan:
         reply = await mutator.drain_node(cluster_pb2.DrainRequest(node=node, plan_id=plan_id))
         return Done(f"{name} is cordoned; its drain begins in {begins}.", reply.operation_id)
 
+    command = f"cortex drain {shlex.quote(name)} --plan {shlex.quote(clean(plan_id, ascii_only=ascii_only))}"
     return Plan(
         "drain", f"Drain {name}", (foreign(plan.node, "strong", draw.glyphs),), (), (),
-        f"cortex drain {name} --plan {clean(plan_id, ascii_only=ascii_only)}", frozenset(), (node,), call,
+        command, frozenset(), (node,), call,
         count=max(1, len(leaving)), destroys=any(item.dead_letter for item in plan.stuck),
     )  # fmt: skip
 

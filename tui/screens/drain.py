@@ -49,6 +49,7 @@ class DrainScreen(PreviewScreen):
         self._rehearsed: types_pb2.DrainPlan | None = None
         self._former: types_pb2.DrainPlan | None = None
         self._refusal = ""
+        self._rehearsing = False
         self.options = DrainOptions()
         super().__init__(self._drained, lambda: self.console.source.mutator())
 
@@ -78,7 +79,7 @@ class DrainScreen(PreviewScreen):
     def _rehearse(self) -> None:
         self._rehearsed = None
         self._typed = ""
-        self._busy = True
+        self._busy = self._rehearsing = True
         self.plan = self._drained()
         self._say("Rehearsing.", "dim")
         self.rehearse()
@@ -89,10 +90,10 @@ class DrainScreen(PreviewScreen):
         try:
             reply = await self.console.source.rehearse_drain(self.options.request(self._node))
         except SourceError as error:
-            self._busy = False
+            self._busy = self._rehearsing = False
             self._say(f"{self._refusal} {error.message} {error.remedy}".strip(), "bad")
             return
-        self._busy = False
+        self._busy = self._rehearsing = False
         self._rehearsed = reply.plan
         self.plan = self._drained()
         self._said = ()
@@ -111,6 +112,11 @@ class DrainScreen(PreviewScreen):
             self._rehearse()
             return
         self.dismiss(done)
+
+    def action_give_up(self) -> None:
+        """Also while it is rehearsed, for that changes nothing."""
+        if self._rehearsing or not self._busy:
+            self.dismiss(None)
 
     def action_confirm(self) -> None:
         if self._busy or self._rehearsed is None:
