@@ -36,6 +36,7 @@ EVENT_WORDS: dict[int, tuple[str, str, str]] = {
     types_pb2.EVENT_TYPE_SETTING_CHANGED: ("setting", "active", "dim"),
     types_pb2.EVENT_TYPE_HISTORY_TRIMMED: ("trimmed", "skipped", "dim"),
     types_pb2.EVENT_TYPE_RELEASED: ("released", "queued", "wait"),
+    types_pb2.EVENT_TYPE_CONDITION_UNANSWERED: ("no verdict", "lost", "warn"),
     types_pb2.EVENT_TYPE_REASSIGNED: ("reassigned", "queued", "warn"),
     types_pb2.EVENT_TYPE_ANNOTATED: ("annotated", "active", "dim"),
     types_pb2.EVENT_TYPE_PRIORITY_CHANGED: ("priority", "active", "dim"),
