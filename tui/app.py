@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import work
 from textual.screen import Screen
 
 from tui.actions.base import Question, Review
@@ -18,17 +17,18 @@ from tui.causes import CausesFeed
 from tui.chrome import VIEWS
 from tui.columns.base import Draw
 from tui.commands import Actions
+from tui.contexts import Context
 from tui.draw import Cell, foreign
 from tui.driver import PacedDriver
 from tui.editing import edit_aside
 from tui.editor import forget
-from tui.history import load_history
 from tui.keep import Keep
 from tui.keymap import bindings
+from tui.linked import Linked
 from tui.options import Option
 from tui.painting import Painting
 from tui.personal import Personal
-from tui.plans.base import Done, Plan
+from tui.plans.base import Done
 from tui.preferences import Preferences
 from tui.screens.ask import AskScreen
 from tui.screens.base import ConsoleScreen
@@ -48,7 +48,7 @@ from tui.screens.submit import SubmitScreen
 from tui.screens.task import TaskScreen
 from tui.screens.why import WhyScreen
 from tui.screens.workflows import WorkflowsScreen
-from tui.source import LinkState, Moment, Source, SourceError
+from tui.source import Moment, Source
 from tui.terminal import Terminal, as_started, detect
 from tui.themes import Palette, palette
 from tui.undo import OwnOperations
@@ -63,7 +63,7 @@ WARM_ROWS = 1000
 """Texts made per tick for a filter to come; a few milliseconds."""
 
 
-class Console(Painting, Personal, inherit_bindings=False):
+class Console(Painting, Linked, Personal, inherit_bindings=False):
     """The operator's console over a source."""
 
     CSS_PATH = Path(__file__).with_name("app.tcss")
@@ -89,12 +89,15 @@ class Console(Painting, Personal, inherit_bindings=False):
         ticking: bool = True,
         keep: Keep | None = None,
         preferences: Preferences | None = None,
+        contexts: Sequence[Context] = (),
+        context: str = "",
     ) -> None:
         self.terminal = terminal or Terminal()
         self.keep = keep or Keep()
         self.preferences = preferences or Preferences()
         self.key_table = self.preferences.keys
         self.begin_painting()
+        self.begin_links(contexts, context)
         super().__init__(driver_class=PacedDriver)
         self.source = source
         self.view = ClusterView()
@@ -109,7 +112,6 @@ class Console(Painting, Personal, inherit_bindings=False):
         self._note_until_s = 0.0
         self._ticking = ticking
         self._drawn: Draw | None = None
-        self._previous_view = "nodes"
         self.use_preferences()
 
     # Life.
@@ -147,6 +149,7 @@ class Console(Painting, Personal, inherit_bindings=False):
             self.note = None
         for text, role in self.own.news(self.drawing()):
             self.say(text, role)
+        self.look_at_intents()
         shown = next((one for one in reversed(self.screen_stack) if isinstance(one, ConsoleScreen)), None)
         if self.causes.due(self.view, self.clock(), shown=shown is not None and shown.shows_causes):
             self.start("causes", self.causes.ask(self.source, self.view, self.clock))
@@ -154,26 +157,7 @@ class Console(Painting, Personal, inherit_bindings=False):
             shown.sync()
         self.remember()
 
-    @work(group="watch", exclusive=True)
-    async def follow_cluster(self) -> None:
-        """Fold the stream into the store for as long as the console runs."""
-        while True:
-            try:
-                async for item in self.source.watch():
-                    if isinstance(item, LinkState):
-                        self.view.fold_link(item)
-                        continue
-                    self.view.fold(item, self.clock())
-                    if item.snapshot_end:
-                        self.start("history", load_history(self.source, self.view, self.clock))
-            except SourceError as error:
-                self.view.fold_link(LinkState(False, detail=error.message, remedy=error.remedy))
-            await asyncio.sleep(RECONNECT_S)
-
     # Where actions show themselves.
-
-    def preview(self, make: Callable[[], Plan], then: Callable[[Done | None], None]) -> None:
-        self.push_screen(PreviewScreen(make, self.source.mutator), then)
 
     def ask(self, question: Question, then: Callable[[str], None]) -> None:
         def answered(answer: str | None) -> None:
@@ -233,13 +217,12 @@ class Console(Painting, Personal, inherit_bindings=False):
 
     @property
     def view_name(self) -> str:
-        return str(self.current_mode)
+        return str(self.current_mode).partition("@")[0]
 
     def action_view(self, name: str) -> None:
         if name not in {place for place, _, _ in VIEWS} or name == self.view_name:
             return
         self._previous_view = self.view_name
-        self.building = name not in self._screen_stacks
         self.switch_mode(name)
 
     def action_last_view(self) -> None:
@@ -321,6 +304,8 @@ def run_console(
     read_only: bool = False,
     preferences: Preferences | None = None,
     keep: Keep | None = None,
+    contexts: Sequence[Context] = (),
+    context: str = "",
 ) -> int:
     """Run the console on this terminal until it is left; returns the exit status. Always restores the terminal."""
     app = Console(
@@ -329,6 +314,8 @@ def run_console(
         read_only=read_only,
         preferences=preferences,
         keep=keep,
+        contexts=contexts,
+        context=context,
     )
 
     def leave(number: int) -> None:

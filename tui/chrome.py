@@ -29,12 +29,14 @@ LIVE_STATES = (
 )
 
 
-def title_line(name: str, draw: Draw, *, read_only: bool, width: int) -> Cell:
-    """Which cluster, who leads, how far, and whether word comes."""
+def title_line(
+    name: str, draw: Draw, *, read_only: bool, width: int, role: str = "strong", notes: Cell = ()
+) -> Cell:
+    """Which cluster, drawn in `role`, who leads, how far, and whether word comes. `notes` stand before that."""
     view, glyphs = draw.view, draw.glyphs
     shown = clean(name, ascii_only=glyphs.ascii_only)
     shown = fit(shown, min(width_of(shown), max(8, width // 2)), ellipsis=glyphs.ellipsis)
-    left: list[Span] = [(" cortex ", "accent"), (shown, "strong")]
+    left: list[Span] = [(" cortex ", "accent"), (shown, role)]
     if read_only:
         left.append(("  read-only", "warn"))
     lost = view.link.lost(draw.now_s)
@@ -44,6 +46,7 @@ def title_line(name: str, draw: Draw, *, read_only: bool, width: int) -> Cell:
         right = [(f"{glyphs.of('lost')} {age(int(view.link.silence_s(draw.now_s) * 1e6))} old ", "bad")]
     else:
         right = [(f"{glyphs.of('live')} live ", "ok")]
+    right = [*notes, *right]
     leader: list[Span] = [("leader ", "dim")]
     leader += foreign(view.leader, "text", glyphs) if view.leader else (("none", "bad"),)
     middle = [

@@ -42,6 +42,10 @@ class Commanded(Shell, Protocol):
 
     def forget_view(self, name: str) -> None: ...
 
+    def context_names(self) -> Sequence[str]: ...
+
+    def use_context(self, name: str) -> None: ...
+
 
 class Commands:
     """One console's command line."""
@@ -65,13 +69,15 @@ class Commands:
             "remove": lambda text: console.actions.remove([self._node(text)]),
             "cancel": lambda text: console.actions.cancel([self._task(text)]),
             "retry": lambda text: console.actions.retry([self._task(text)]),
+            "ctx": lambda text: console.use_context(_one_of(text, console.context_names(), "cluster")),
             "save": lambda text: console.save_view(text),
             "load": lambda text: console.load_view(_one_of(text, console.saved_names(), "saved arrangement")),
             "forget": lambda text: console.forget_view(_one_of(text, console.saved_names(), "saved arrangement")),
         }
 
     def words(self) -> dict[str, Word]:
-        return words(self._console.place, self._console.key_table)
+        several = len(self._console.context_names()) > 1
+        return words(self._console.place, self._console.key_table, contexts=several)
 
     def run(self, text: str) -> None:
         """Do what the line says, or say what is wrong with it."""
@@ -119,6 +125,8 @@ class Commands:
                 return [column.id for column in table.spec.sortable] if table is not None else ()
             case "theme":
                 return console.theme_names()
+            case "context":
+                return console.context_names()
             case "saved":
                 return console.saved_names()
         return ()

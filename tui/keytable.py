@@ -54,6 +54,8 @@ _KEYS: tuple[Key, ...] = (
     Key("app", ("S",), "submit", "submit", "Submit a task.", changes=True),
     Key("app", ("u",), "undo", "undo", "Take back what was last asked for and has not begun.", changes=True),
     Key("app", ("L",), "operations", "operations", "List retries, discards, priorities and drains."),
+    Key("app", ("at",), "ctx", "clusters", "Look at another cluster."),
+    Key("app", (), "intents", "intents", "List what was confirmed while the cluster was away."),
     Key("app", ("ctrl+p",), "palette", "palette", "Find an action by name.", palette=False),
     Key("app", ("ctrl+l",), "redraw", "redraw", "Paint the whole screen again."),
     Key("app", ("y",), "copy_cell", "copy id", "Copy the id of the row."),

@@ -65,6 +65,14 @@ class Shell(Stage, Protocol):
 
     def clear_note(self) -> None: ...
 
+    def name_role(self) -> str:
+        """Role that the cluster's name is drawn in."""
+        ...
+
+    def title_notes(self) -> Cell:
+        """What the top line says of what waits, and of the line to the terminal."""
+        ...
+
     def undo_hint(self) -> Cell:
         """What `u` would take back, while there is something."""
         ...

@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,8 @@ def resolve(data: str | None, cluster: str | None, environ: Mapping[str, str] | 
         return from_folder(Path(data))
     secret_file = environ.get("CORTEX_SECRET_FILE", "")
     addresses = cluster or environ.get("CORTEX_CLUSTER", "")
+    if addresses and ":" not in addresses:
+        return from_context(addresses, read_context(folders(environ).context))
     if addresses:
         return from_addresses(addresses, secret_file)
     context = read_context(folders(environ).context)
@@ -116,6 +118,33 @@ def resolve(data: str | None, cluster: str | None, environ: Mapping[str, str] | 
         "No cluster is named.",
         "Start one with `cortex up`, or name one with --data DIR, --cluster or CORTEX_CLUSTER.",
     )
+
+
+def context_names(context: Mapping[str, Any]) -> list[str]:
+    """The clusters that the context file has names for. Raises ClusterError when it is damaged."""
+    named = context.get("contexts", {})
+    if not isinstance(named, dict) or not all(isinstance(entry, dict) for entry in named.values()):
+        raise usage("`contexts` of the context file is no map of names.", "Write {NAME: {data} or {cluster}}.")
+    return list(named)
+
+
+def from_context(name: str, context: Mapping[str, Any]) -> Cluster:
+    """The cluster that the context file has under this name. Raises ClusterError."""
+    known = context_names(context)
+    if name not in known:
+        some = f"It has {', '.join(known)}." if known else "Write HOST:PORT or unix:PATH, separated by commas."
+        raise usage(f"{name!r} is no address of a daemon and no name in the context file.", some)
+    entry = context["contexts"][name]
+    if entry.get("data"):
+        return replace(from_folder(Path(str(entry["data"]))), name=name)
+    secret_file = str(entry.get("secret_file") or "")
+    return replace(from_addresses(str(entry.get("cluster") or ""), secret_file), name=name)
+
+
+def where_of(name: str, context: Mapping[str, Any]) -> str:
+    """Folder or addresses of a named cluster."""
+    entry = context["contexts"][name]
+    return str(entry.get("data") or entry.get("cluster") or "")
 
 
 def from_folder(folder: Path) -> Cluster:

@@ -98,7 +98,14 @@ class ConsoleScreen(Rebound, Screen[None]):
         console = self.console
         top.show(
             (
-                title_line(console.source.name, draw, read_only=console.read_only, width=width),
+                title_line(
+                    console.source.name,
+                    draw,
+                    read_only=console.read_only,
+                    width=width,
+                    role=console.name_role(),
+                    notes=console.title_notes(),
+                ),
                 tabs_line(console.view_name, draw, right=self.headline(), width=width, table=console.key_table),
             )
         )

@@ -26,6 +26,7 @@ class ChooseScreen(Dialog[str | None]):
         self._title = title
         self._options = options
         self._found = list(options)
+        self._words: list[str] = []
         self._at = next((at for at, option in enumerate(options) if option.value == current), 0)
 
     def content(self) -> Iterable[Widget]:
@@ -62,14 +63,21 @@ class ChooseScreen(Dialog[str | None]):
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
-        words = event.value.lower().split()
+        self._words = event.value.lower().split()
+        self._at = 0
+        self.offer(self._options)
+
+    def offer(self, options: Sequence[Option]) -> None:
+        """Other options, or the same with other notes; the cursor stays."""
+        self._options = options
         self._found = [
             option
-            for option in self._options
-            if all(word in f"{option.label} {option.note} {option.hint}".lower() for word in words)
+            for option in options
+            if all(word in f"{option.label} {option.note} {option.hint}".lower() for word in self._words)
         ]
-        self._at = 0
-        self._show()
+        self._at = max(0, min(self._at, len(self._found) - 1))
+        if self.is_mounted:
+            self._show()
 
     @on(Input.Submitted)
     def _accepted(self, event: Input.Submitted) -> None:

@@ -10,6 +10,7 @@ from textual.widget import Widget
 
 from tui.actions.base import Question
 from tui.draw import Cell, Span, foreign
+from tui.intents import AWAY_CODES
 from tui.keymap import bindings
 from tui.plans.base import Done, Plan, short_command
 from tui.screens.dialog import Dialog
@@ -34,10 +35,19 @@ class PreviewScreen(Dialog[Done | None]):
 
     BINDINGS = bindings("preview")
 
-    def __init__(self, make: Callable[[], Plan], mutator: Callable[[], Mutator]) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Plan],
+        mutator: Callable[[], Mutator],
+        keep: Callable[[Plan], None] | None = None,
+        away: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`keep` takes a confirmed plan that the cluster could not take; `away` tells that beforehand."""
         super().__init__()
         self._make = make
         self._mutator = mutator
+        self._keep = keep
+        self._away = away
         self.plan = make()
         self._reason = ""
         self._typed = ""
@@ -131,6 +141,8 @@ class PreviewScreen(Dialog[Done | None]):
             self._say("It has changed while it was shown. Look again.", "warn")
             return
         self.plan = now
+        if self._away() and self._put_off():
+            return
         self._busy = True
         self._say("Asking the cluster.", "dim")
         self.carry_out()
@@ -177,9 +189,19 @@ class PreviewScreen(Dialog[Done | None]):
             done = await self.plan.call(self._mutator())
         except SourceError as error:
             self._busy = False
+            if error.code in AWAY_CODES and self._put_off():
+                return
             self._say(f"{error.message} {error.remedy}".strip(), "bad")
             return
         self.dismiss(done)
+
+    def _put_off(self) -> bool:
+        """Have the plan kept until the cluster is back, if somebody keeps it."""
+        if self._keep is None:
+            return False
+        self.dismiss(None)
+        self._keep(self.plan)
+        return True
 
     def _say(self, text: str, role: str) -> None:
         self._said = foreign(text, role, self.console.glyphs)

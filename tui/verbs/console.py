@@ -54,17 +54,12 @@ def open_console() -> None:
     own = _preferences()
     _needs_terminal()
     from tui.app import run_console
-    from tui.client import ClusterClient
-    from tui.cluster_source import ClusterSource
-    from tui.keep import Keep
-    from tui.state import LastIndex
+    from tui.clusters import Clusters
 
-    last = LastIndex(folders().state, cluster.key)
-    client = ClusterClient(cluster.targets, cluster.secret, min_index=last.read())
-    status = run_console(
-        ClusterSource(client, cluster.name), preferences=own, keep=Keep(folders().state, cluster.key)
-    )
-    last.raise_to(client.min_index)
+    clusters = Clusters(cluster, folders())
+    source, keep = clusters.open()
+    status = run_console(source, preferences=own, keep=keep, contexts=clusters.contexts, context=clusters.current)
+    clusters.remember()
     if status:
         click.get_current_context().exit(status)
 

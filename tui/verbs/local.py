@@ -8,7 +8,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -195,16 +195,30 @@ def _remember(folder: Path) -> None:
         pass
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(path, json.dumps({"data": str(folder)}) + "\n")
+        named = _contexts(path)
+        write_private(path, json.dumps({"data": str(folder), **named}) + "\n")
     except OSError:
         # Only a convenience: flags name the cluster too.
         return
 
 
 def _forget(folder: Path) -> None:
+    from tui.local import write_private
     from tui.target import folders, read_context
 
     path = folders().context
     with suppress(ClusterError, OSError):
         if read_context(path).get("data") == str(folder):
-            path.unlink()
+            if named := _contexts(path):
+                write_private(path, json.dumps(named) + "\n")
+            else:
+                path.unlink()
+
+
+def _contexts(path: Path) -> dict[str, Any]:
+    """What the file says of named clusters, which the default does not touch."""
+    from tui.target import read_context
+
+    with suppress(ClusterError):
+        return {"contexts": known} if (known := read_context(path).get("contexts")) else {}
+    return {}
