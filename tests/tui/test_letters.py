@@ -163,6 +163,9 @@ async def test_a_canary_is_confirmed_by_one_key_and_shown_until_it_stops() -> No
         changed(session, "op-1", state=stopped, counts=counts, outcome=why, ended_at_us=fake.NOW_US)
         await session.settle()
         assert f"canary stopped: {why}" in session.lines[-1], "it is said when it happens"
+        assert "canary stopped, 9 failed" in session.line_with("psql")
+        await session.press("enter")
+        assert f"canary stopped: {why}" in session.lines[3]
 
 
 async def test_a_cause_without_letters_stays_until_what_was_retried_has_ended() -> None:

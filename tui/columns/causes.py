@@ -33,7 +33,7 @@ def exit_word(row: Cause) -> str:
     return exit_text(row.sample)
 
 
-def operation_line(key: str, draw: Draw) -> Cell:
+def operation_line(key: str, draw: Draw, *, short: bool = False) -> Cell:
     """How the last operation on a cause goes, while it is news."""
     operation = draw.view.letters.operation(key)
     if operation is None:
@@ -41,7 +41,7 @@ def operation_line(key: str, draw: Draw) -> Cell:
     old = operation.state not in LIVE and settled(operation)
     if old and draw.now_us - operation.ended_at_us > KEEPS_US:
         return EMPTY
-    return progress(operation, draw)
+    return progress(operation, draw, short=short)
 
 
 def error_of(row: Cause, draw: Draw) -> Cell:
@@ -51,7 +51,7 @@ def error_of(row: Cause, draw: Draw) -> Cell:
 
 
 def _draw_error(row: Cause, draw: Draw, _width: int) -> Cell:
-    news = operation_line(row.fingerprint, draw) if row.fingerprint else EMPTY
+    news = operation_line(row.fingerprint, draw, short=True) if row.fingerprint else EMPTY
     error = error_of(row, draw)
     return (*news, ("  ", "text"), *error) if news else error
 

@@ -67,8 +67,8 @@ def begins_s(row: Operation, draw: Draw) -> int | None:
     return max(0, -(-(row.not_before_us - draw.now_us) // 1_000_000))
 
 
-def progress(row: Operation, draw: Draw) -> Cell:
-    """How far it is, or how it ended, in one line."""
+def progress(row: Operation, draw: Draw, *, short: bool = False) -> Cell:
+    """How far it is, or how it ended, in one line; `short` leaves out the sentence of why it was stopped."""
     counts = row.counts
     left_s = begins_s(row, draw)
     if left_s is not None:
@@ -85,6 +85,9 @@ def progress(row: Operation, draw: Draw) -> Cell:
     else:
         word, _, role = STATE_WORDS.get(row.state, ("unknown", "?", "dim"))
         said = f"{kind_word(row)} {word}"
+        if short:
+            failed = f", {count_of(counts.failed)} failed" if counts.failed else ""
+            return ((said + failed, role),)
         why: Cell = ((": ", role), *foreign(row.outcome, role, draw.glyphs)) if row.outcome else ()
         return ((said, role), *why)
     if ended or row.kind in (types_pb2.OPERATION_KIND_RETRY, types_pb2.OPERATION_KIND_RUN):
