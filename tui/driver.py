@@ -47,6 +47,10 @@ class HeldKey(events.Key):
         self.count = count
 
 
+HeldKey.handler_name = events.Key.handler_name
+# Textual names a message's handlers after its class: without this nobody would handle it.
+
+
 class Owner(Protocol):
     """What the driver asks of the app."""
 

@@ -11,6 +11,7 @@ from textual.widgets import Input
 from tests.tui.console import Session, open_console
 from tests.tui.fake_source import FakeSource
 from tui.chrome import help_groups
+from tui.driver import HeldKey
 from tui.keymap import bindings, check, reachable, shown_keys
 from tui.keys import FORBIDDEN, Key, KeyConflict
 from tui.keytable import KEYMAP, PLACES
@@ -242,3 +243,13 @@ async def test_quit_by_control_c_from_anywhere() -> None:
             await session.press("ctrl+c")
             assert session.app.return_code == 0
             assert session.app.return_value == 0
+
+
+async def test_a_held_key_moves_as_often_as_it_came() -> None:
+    async with open_console() as session:
+        await session.press("2")
+        held = HeldKey("j", "j", 4)
+        held.set_sender(session.app)
+        session.app.post_message(held)
+        await session.settle()
+        assert session.lines[1].rstrip().endswith("5/10")
