@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from textual.binding import Binding
@@ -56,6 +57,12 @@ async def leave(session: Session) -> None:
     while len(session.app.screen_stack) > 1:
         await session.app.pop_screen()
         await session.settle()
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some keys write a file where the console was started."""
+    monkeypatch.chdir(tmp_path)
 
 
 def test_the_table_has_no_conflicts() -> None:
