@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.format import duration
+from tui.view import ClusterView
 
 DEADLINE_MS = 3_600_000
 WINDOW_MS = 10_000
@@ -86,6 +87,23 @@ def fates(plan: DrainPlan) -> Mapping[str, Fate]:
     """What becomes of each task, by id."""
     found = {move.task: ("lands" if move.to else "waits", move.to) for move in plan.moves}
     return found | {item.task: ("dead letter" if item.dead_letter else "stuck", "") for item in plan.stuck}
+
+
+def drain_of(view: ClusterView, node_id: str) -> str:
+    """Id of the drain that the node is under, or that emptied it; empty when there is none, or none is known."""
+    row = view.nodes.get(node_id)
+    if row is None or row.node.operation:
+        return row.node.operation if row is not None else ""
+    if row.node.state != types_pb2.NODE_STATE_DRAINED:
+        return ""
+    last = last_drain(view, node_id)
+    return last.id if last is not None and last.state == types_pb2.OPERATION_STATE_DONE else ""
+
+
+def last_drain(view: ClusterView, node_id: str) -> types_pb2.Operation | None:
+    """Of those that are known."""
+    known = (one for one in view.operations.values() if one.node == node_id and one.HasField("drain"))
+    return max(known, key=lambda one: (one.created_at_us, one.id), default=None)
 
 
 def _tasks(count: int) -> str:

@@ -301,6 +301,26 @@ async def test_a_node_under_a_drain_shows_how_that_goes() -> None:
         assert isinstance(session.app.screen, DrainProgressScreen)
 
 
+async def test_a_drained_node_shows_how_that_went() -> None:
+    source = drained()
+    source.nodes["anvil"].node.state = types_pb2.NODE_STATE_DRAINED
+    async with open_console(source, (120, 30)) as session:
+        await session.press("D")
+        assert isinstance(session.app.screen, DrainScreen), "of a drain that is forgotten nothing can be shown"
+        await session.press("escape")
+        done = types_pb2.Operation(
+            id="op-9", kind=types_pb2.OPERATION_KIND_DRAIN, state=types_pb2.OPERATION_STATE_DONE, node="anvil",
+            drain=source.rehearsal, outcome="All landed where they were forecast",
+        )  # fmt: skip
+        source.push(done)
+        await session.settle()
+        await session.press("D")
+        assert isinstance(session.app.screen, DrainProgressScreen)
+        assert "All landed where they were forecast" in session.text
+        await session.press("escape", "enter")
+        assert "D shows how it went" in session.text
+
+
 async def test_the_progress_of_a_forgotten_drain_says_so() -> None:
     async with open_console(drained()) as session:
         session.app.open_drain("gone")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tui.actions.base import ActionsBase
+from tui.drains import drain_of
 from tui.plans import nodes
 from tui.plans.base import Done
 
@@ -24,11 +25,12 @@ class NodeActions(ActionsBase):
     def drain(self, ids: Sequence[str]) -> None:
         """A sheet for each node, one after the other: each is rehearsed after the one before was decided.
 
-        Giving one up gives up those after it. A node that is being drained shows how that goes instead.
+        Giving one up gives up those after it. A node that is being drained, or is drained, shows how that goes or
+        went instead.
         """
-        view = self._stage.fresh_drawing().view
-        if len(ids) == 1 and (row := view.nodes.get(ids[0])) is not None and row.node.operation:
-            self._stage.open_drain(row.node.operation)
+        known = drain_of(self._stage.fresh_drawing().view, ids[0]) if len(ids) == 1 else ""
+        if known:
+            self._stage.open_drain(known)
         elif ids and not self._refused():
             self._drain_from(tuple(ids), 0)
 

@@ -7,6 +7,7 @@ from tui.columns.base import Draw
 from tui.columns.nodes import FRESH_SAMPLE_US, OLD_SAMPLE_US, role_of, sample_age_us
 from tui.details.common import long_text, pair, sentence, title
 from tui.details.drain import operation_state
+from tui.drains import drain_of, last_drain
 from tui.draw import Cell, Span, age, bar, bytes_of, clock, foreign, node_state
 from tui.panels import gpu_line, term_lines
 from tui.view import NodeRow
@@ -93,15 +94,14 @@ def _amounts(amounts: types_pb2.Requests) -> str:
 
 def _drain_lines(node: types_pb2.Node, draw: Draw, width: int) -> list[Cell]:
     """The drain that it is under, or the last one that is known."""
-    known = [one for one in draw.view.operations.values() if one.node == node.id and one.HasField("drain")]
-    if not known:
+    last = last_drain(draw.view, node.id)
+    if last is None:
         return [pair("drain", *foreign(node.operation, "warn", draw.glyphs))] if node.operation else []
-    last = max(known, key=lambda one: (one.created_at_us, one.id))
     spans: list[Span] = [*operation_state(last, draw), ("  ", "text"), *foreign(last.id, "dim", draw.glyphs)]
     if last.state == types_pb2.OPERATION_STATE_SCHEDULED and last.not_before_us > draw.now_us:
         spans.append((f"  begins in {age(last.not_before_us - draw.now_us + 999_999)}", "accent"))
-    if node.operation:
-        spans += [("   D", "key"), (" shows how it goes", "dim")]
+    if drain_of(draw.view, node.id):
+        spans += [("   D", "key"), (" shows how it goes" if node.operation else " shows how it went", "dim")]
     lines = [pair("drain", *spans)]
     return [*lines, *sentence("", last.outcome, "text", draw, width)] if last.outcome else lines
 
