@@ -158,7 +158,8 @@ class Placement:
 
     def _refused(self, command: Command) -> None:
         task_id = command.task_assign.id or command.task_dead_letter.id
-        if task_id not in self._replica.state.tasks:
+        task = self._replica.state.tasks.get(task_id)
+        if task is None or task.state != _QUEUED:
             return
         self._refusals[task_id] = count = self._refusals.get(task_id, 0) + 1
         due_us = self._replica.now_us() + _backoff_us(count, _REFUSED_LONGEST_US)
@@ -171,7 +172,7 @@ class Placement:
         return bool(self._deadlines) and self._deadlines[0][0] <= self._replica.now_us()
 
     def _timed_out(self, now_us: int) -> list[Task]:
-        late: list[Task] = []
+        late: dict[str, Task] = {}  # each change in the queue left a deadline
         while self._deadlines and self._deadlines[0][0] <= now_us:
             _, task_id = heapq.heappop(self._deadlines)
             task = self._replica.state.tasks.get(task_id)
@@ -179,12 +180,12 @@ class Placement:
             if task is None or deadline_us is None:
                 continue
             if deadline_us <= now_us:
-                late.append(task)
+                late[task_id] = task
             else:
                 heapq.heappush(self._deadlines, (deadline_us, task_id))
             if len(late) >= self._settings.placements_per_entry:
                 break
-        return late
+        return list(late.values())
 
     def _watch_deadline(self, task: Task) -> None:
         deadline_us = queue_deadline_us(task) if task.state == _QUEUED else None

@@ -140,3 +140,25 @@ def test_what_the_log_does_not_take_is_tried_again() -> None:
         await cluster.stop()
 
     virtual(main)
+
+
+def test_a_task_that_changed_in_the_queue_times_out_once() -> None:
+    async def main() -> None:
+        cluster = Lasting(FakeReplica())
+        cluster.begin()
+        await cluster.worker()
+        await cluster.submit(shell("t1", queue_timeout_ms=1000, constraints={"target_node": "n9"}))
+        await cluster.replica.execute([Command(task_priority=log_pb2.TaskPriority(id="t1", priority=9))])
+        told: list[Command] = []
+        sound = cluster.replica.execute
+
+        async def execute(commands: Sequence[Command], **more: Any) -> log_pb2.Reply:
+            told.extend(commands)
+            return await sound(commands, **more)
+
+        cluster.replica.execute = execute  # type: ignore[method-assign]
+        await asyncio.sleep(60)
+        assert [command.WhichOneof("kind") for command in told] == ["task_dead_letter"]
+        await cluster.stop()
+
+    virtual(main)
