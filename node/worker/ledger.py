@@ -31,6 +31,8 @@ _RECORD = struct.Struct("<BI")  # kind, length
 _STEP_BYTES = 1024 * 1024
 _REWRITE_BYTES = 8 * 1024 * 1024
 _NUMBERS_SKIPPED = 1_000
+_BUFFER_BYTES = 1024 * 1024
+_BUFFER_RECORDS = _NUMBERS_SKIPPED // 2
 _FULL_RETRY_S = 1.0
 
 
@@ -97,8 +99,7 @@ class Ledger:
         self._writes = 0
         self._boot_id = ""
         self._buffer: list[bytes] = []
-        self.buffered_bytes = 0
-        """Of records that no write has taken yet."""
+        self._buffered_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._failure: OSError | None = None
@@ -127,6 +128,11 @@ class Ledger:
             raise Fault(
                 Code.INTERNAL, f"The worker's ledger cannot be written: {full}.", "Free some space and start again."
             ) from None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits to be written that it should be, though nothing depends on it."""
+        return len(self._buffer) > _BUFFER_RECORDS or self._buffered_bytes > _BUFFER_BYTES
 
     async def flush(self) -> None:
         """Make everything durable. Raises OSError."""
@@ -194,14 +200,14 @@ class Ledger:
     def _append(self, kind: _Kind, body: bytes) -> None:
         record = _encode(kind, body)
         self._buffer.append(record)
-        self.buffered_bytes += len(record)
+        self._buffered_bytes += len(record)
 
     async def _write_all(self) -> None:
         """Write what waits until nothing waits; what comes meanwhile shares the next fsync."""
         while self._waiter is not None:
             data = b"".join(self._buffer)
             self._buffer.clear()
-            self.buffered_bytes = 0
+            self._buffered_bytes = 0
             waiter, self._waiter = self._waiter, None
             try:
                 await self._store(data)

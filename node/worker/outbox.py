@@ -15,7 +15,6 @@ _BATCH_REPORTS = 2_000
 _BATCH_BYTES = 1024 * 1024
 # The leader's acknowledgement most often comes sooner, and saves the fsync.
 _DURABLE_S = 0.05
-_BUFFER_BYTES = 1024 * 1024
 
 
 class Outbox:
@@ -110,7 +109,7 @@ class Outbox:
     async def _make_durable(self, batches: list[Reports], *, at_once: bool) -> None:
         if not at_once:
             await asyncio.sleep(_DURABLE_S)
-        if at_once or self._ledger.buffered_bytes > _BUFFER_BYTES or not all(map(self._is_settled, batches)):
+        if at_once or self._ledger.is_behind or not all(map(self._is_settled, batches)):
             try:
                 await self._ledger.sync()
             except OSError as error:
