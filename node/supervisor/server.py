@@ -268,9 +268,9 @@ class Supervisor:
             self._waiting.ended(order)
             self._record(order.key, unstarted(wire.CAUSE_CANNOT_START, why))
             return
-        # It began, but nobody reads what it says.
+        # It began, and nobody reads what it says.
         attempt.error = why
-        self._stop(order.key, wire.CAUSE_CANNOT_START, 0)
+        self._stop(order.key, wire.CAUSE_SUPERVISOR, 0)
 
     def _spawn(self, order: Order) -> None:
         """Raises Busy, CannotStart and what nobody foresaw."""

@@ -45,6 +45,7 @@ CAUSE_CANNOT_START = 5
 CAUSE_CANCEL = 6
 CAUSE_MIGRATE = 7
 CAUSE_LEASE = 8
+CAUSE_SUPERVISOR = 12
 
 ORDER_FIELDS = (
     "key",
@@ -66,7 +67,7 @@ ORDER_FIELDS = (
 
 RESULT_FIELDS = (
     "cause",
-    "error",  # for CAUSE_CANNOT_START: what and what to do
+    "error",  # for CAUSE_CANNOT_START and CAUSE_SUPERVISOR: what and what to do
     "exit_code",  # -1 = none
     "signal",  # 0 = none
     "started_us",  # unix, 0 = never started
