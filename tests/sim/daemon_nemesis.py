@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from typing import Any
+from unittest.mock import patch
 
 from cortex.v1 import cluster_pb2 as pb
-from cortex.v1.log_pb2 import Command, Entry, SettingsChange, WorkflowAdvance, WorkflowResume
+from cortex.v1.log_pb2 import Command, Entry, Reply, SettingsChange, WorkflowAdvance, WorkflowResume
 from node.core import machine, rules
 from node.core.faults import Fault
 from node.core.model import ENDED, PENDING, member_id
 from node.core.state import ClusterState
 from node.link import Caller, LinkClosed
+from node.replica import Replica
 from tests.sim.daemon_client import Client
 from tests.sim.daemon_world import Host, World
 from tests.sim.net import Weather
@@ -173,6 +176,26 @@ class Nemesis:
                 self.world.counts["stale verdicts"] += 1
                 said.add((task_id, verdicts[task_id].workflow_advance.input_sha256))
                 self.spawn(self._propose([verdicts.pop(task_id)]))
+
+    def late_steps(self) -> AbstractContextManager[object]:
+        """As soon as an operation takes a step, the one before that comes a second time."""
+        sound = Replica.execute
+        last: dict[str, Command] = {}
+
+        async def execute(replica: Replica, commands: Sequence[Command], **more: Any) -> Reply:
+            reply = await sound(replica, commands, **more)
+            for command in commands:
+                step = command.operation_advance
+                if not step.id or step.begin or self.over:
+                    continue
+                before, last[step.id] = last.get(step.id), command
+                if before is not None:
+                    self.world.counts["late steps"] += 1
+                    with suppress(Fault):
+                        await sound(replica, [before])
+            return reply
+
+        return patch.object(Replica, "execute", execute)
 
     async def echo(self) -> None:
         """Steps of operations and verdicts are proposed a second time, at once or later."""

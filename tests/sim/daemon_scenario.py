@@ -49,6 +49,7 @@ MUST_REACH = (
     "events: escalated",
     "given up as idle",
     "stale verdicts",
+    "late steps",
     "renewals acknowledged",
     "events: migrated",
     "events: history_trimmed",
@@ -83,7 +84,8 @@ def run_seed(seed: int, keep_trace: bool = False, duration_s: float = DURATION_S
         world = World(loop, seed, rng.choice([3, 3, 3, 5]), rng.choice([0, 1]), keep_trace)
         structlog.configure(processors=[world.log])
         scenario = Scenario(world, duration_s)
-        await scenario.play()
+        with scenario.nemesis.late_steps():
+            await scenario.play()
         result.virtual_s, result.operations = loop.time(), scenario.load.operations
         result.violations, result.trace = world.violations.found, world.trace.digest()
         result.reached = world.counts + world.network.counts
@@ -112,13 +114,13 @@ class Scenario:
     def __init__(self, world: World, duration_s: float) -> None:
         self.world = world
         self._duration_s = duration_s
-        self._nemesis = Nemesis(world)
+        self.nemesis = Nemesis(world)
         self._clients = [Client(world, number) for number in range(1, _CLIENTS + 1)]
         self.load = Load(world)
 
     async def play(self) -> None:
         world = self.world
-        nemesis = self._nemesis
+        nemesis = self.nemesis
         world.network.weather = nemesis.weather()
         for host in world.hosts:
             host.boot()
