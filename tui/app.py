@@ -51,6 +51,7 @@ from tui.screens.workflows import WorkflowsScreen
 from tui.source import Moment, Source
 from tui.terminal import Terminal, as_started, detect
 from tui.themes import Palette, palette
+from tui.travel import PAST, Traveling
 from tui.undo import OwnOperations
 from tui.view import ClusterView
 
@@ -63,7 +64,7 @@ WARM_ROWS = 1000
 """Texts made per tick for a filter to come; a few milliseconds."""
 
 
-class Console(Painting, Linked, Personal, inherit_bindings=False):
+class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
     """The operator's console over a source."""
 
     CSS_PATH = Path(__file__).with_name("app.tcss")
@@ -217,13 +218,13 @@ class Console(Painting, Linked, Personal, inherit_bindings=False):
 
     @property
     def view_name(self) -> str:
-        return str(self.current_mode).partition("@")[0]
+        return str(self.current_mode).removeprefix(PAST).partition("@")[0]
 
     def action_view(self, name: str) -> None:
         if name not in {place for place, _, _ in VIEWS} or name == self.view_name:
             return
         self._previous_view = self.view_name
-        self.switch_mode(name)
+        self.switch_mode(self.mode_of(name))
 
     def action_last_view(self) -> None:
         self.action_view(self._previous_view)
@@ -240,6 +241,8 @@ class Console(Painting, Linked, Personal, inherit_bindings=False):
     def action_close(self) -> None:
         if len(self.screen_stack) > 1:
             self.pop_screen()
+        elif self.in_past:
+            self.return_to_now()
         else:
             self.say("Press Q to quit; the cluster goes on without the console.", "dim")
 

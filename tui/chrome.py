@@ -21,24 +21,28 @@ VIEWS: tuple[tuple[str, str, str], ...] = (
     ("events", "events", "Events"),
 )
 """Place, name of the action that goes there, title."""
-LIVE_STATES = (
-    types_pb2.TASK_STATE_RUNNING,
-    types_pb2.TASK_STATE_ASSIGNED,
-    types_pb2.TASK_STATE_QUEUED,
-    types_pb2.TASK_STATE_PENDING,
-)
+PAST_KEYS = frozenset({"earlier", "later", "past_ask", "past_differences"})
+"""Names of the actions that the footer offers while a past moment is shown."""
 
 
 def title_line(
-    name: str, draw: Draw, *, read_only: bool, width: int, role: str = "strong", notes: Cell = ()
+    name: str, draw: Draw, *, read_only: bool, width: int, moment: str = "", role: str = "strong", notes: Cell = ()
 ) -> Cell:
-    """Which cluster, drawn in `role`, who leads, how far, and whether word comes. `notes` stand before that."""
+    """Which cluster, drawn in `role`, who leads, how far, and whether word comes; or which past `moment` of it is
+    shown. `notes` stand before the state of the link.
+    """
     view, glyphs = draw.view, draw.glyphs
     shown = clean(name, ascii_only=glyphs.ascii_only)
     shown = fit(shown, min(width_of(shown), max(8, width // 2)), ellipsis=glyphs.ellipsis)
     left: list[Span] = [(" cortex ", "accent"), (shown, role)]
     if read_only:
         left.append(("  read-only", "warn"))
+    if moment:
+        room = max(8, width - cell_width(tuple(left)) - 11)
+        left += [("  ", "text"), ("PAST ", "bad"), (fit(moment, min(room, width_of(moment))), "warn")]
+        back: list[Span] = [("T", "key"), (" now ", "dim")]
+        rest = width - cell_width(tuple(left)) - cell_width(tuple(back))
+        return (*left, (" " * max(1, rest), "text"), *back)
     lost = view.link.lost(draw.now_s)
     if not view.link.ever:
         right: list[Span] = [(f"{glyphs.of('pending')} connecting ", "wait")]
@@ -85,7 +89,7 @@ def _tabs(current: str, draw: Draw, table: Sequence[Key], *, brief: bool) -> Cel
     dead = view.letters.count if counted else view.states[types_pb2.TASK_STATE_DEAD_LETTER]
     counts = {
         "nodes": (f"{view.online()}/{len(view.nodes)}", "warn" if missing else ""),
-        "queue": (count_of(sum(view.states[state] for state in LIVE_STATES)), ""),
+        "queue": (count_of(view.live_count()), ""),
         "workflows": _workflows_tab(draw),
         "letters": (count_of(dead), "bad" if dead else ""),
         "events": ("", ""),
@@ -140,15 +144,21 @@ def footer_line(
     width: int,
     pending: Cell = (),
     table: Sequence[Key] = KEYMAP,
+    past: bool = False,
 ) -> Cell:
-    """The keys of the place, as many as fit; a note takes their room while it is shown. `pending` stands right."""
+    """The keys of the place, as many as fit; a note takes their room while it is shown. `pending` stands right.
+
+    `past`: first those that move along the line of moments, and none that change anything.
+    """
     room = width - cell_width(pending) - 2 if pending else width
     if note is not None:
         text = fit("".join(part for part, _ in note), max(0, room - 1), ellipsis=draw.glyphs.ellipsis)
         left: Cell = ((" ", "text"), (text, note[0][1])) if pending and note else ((" ", "text"), *note)
     else:
         here = [*keys_at("table", table), *keys_at(place, table)]
-        keys = [key for key in here if key.footer and key.keys and not (read_only and key.changes)]
+        keys = [key for key in here if key.footer and key.keys and not ((read_only or past) and key.changes)]
+        if past:
+            keys = [key for key in keys_at("app", table) if key.name in PAST_KEYS and key.keys] + keys
         left = ((" ", "text"), *_hints(keys, draw, room, table))
     if not pending:
         return left

@@ -103,6 +103,7 @@ class ClusterSource:
         limit: int = 1000,
         cursor: str = "",
         at: Moment | None = None,
+        oldest: bool = False,
     ) -> cluster_pb2.ListEventsReply:
         reply = await _told(
             self._client.list_events(
@@ -113,7 +114,7 @@ class ClusterSource:
                 actor=actor,
                 audit=audit,
                 since_us=since_us,
-                newest_first=True,
+                newest_first=not oldest,
                 limit=limit,
                 cursor=cursor,
                 at=at,
@@ -135,16 +136,16 @@ class ClusterSource:
     async def rehearse_resume(self, workflow_id: str, key: str = "") -> Sequence[str]:
         return (await _told(self._client.resume_workflow(workflow_id, key, dry_run=True))).ids
 
-    async def list_causes(self, limit: int = 0) -> cluster_pb2.ListCausesReply:
-        return await _told(self._client.list_causes(limit))
+    async def list_causes(self, limit: int = 0, *, at: Moment | None = None) -> cluster_pb2.ListCausesReply:
+        return await _told(self._client.list_causes(limit, at=at))
 
     async def list_operations(
-        self, *, live: bool = False, limit: int = 1000, cursor: str = ""
+        self, *, live: bool = False, limit: int = 1000, cursor: str = "", at: Moment | None = None
     ) -> cluster_pb2.ListOperationsReply:
-        return await _told(self._client.list_operations(live=live, limit=limit, cursor=cursor))
+        return await _told(self._client.list_operations(live=live, limit=limit, cursor=cursor, at=at))
 
-    async def get_operation(self, operation_id: str) -> cluster_pb2.GetOperationReply:
-        return await _told(self._client.get_operation(operation_id))
+    async def get_operation(self, operation_id: str, *, at: Moment | None = None) -> cluster_pb2.GetOperationReply:
+        return await _told(self._client.get_operation(operation_id, at=at))
 
     async def rehearse_drain(self, request: cluster_pb2.DrainRequest) -> cluster_pb2.RehearseDrainReply:
         return await _told(self._client.rehearse_drain(request))

@@ -104,6 +104,12 @@ _NAMES = {
     "asterisk": "*",
     "less_than_sign": "<",
     "greater_than_sign": ">",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "left_curly_bracket": "{",
+    "right_curly_bracket": "}",
+    "percent_sign": "%",
+    "ampersand": "&",
     "pagedown": "pgdn",
     "pageup": "pgup",
 }

@@ -68,6 +68,11 @@ class Linked(App[int], inherit_bindings=False):
     def view_name(self) -> str:
         raise NotImplementedError
 
+    @property
+    def moment(self) -> str:
+        """Which past moment is shown, in words; empty for now."""
+        raise NotImplementedError
+
     # The stream.
 
     @work(group="watch", exclusive=True)
@@ -118,7 +123,9 @@ class Linked(App[int], inherit_bindings=False):
 
     def look_at_intents(self) -> None:
         """At a tick: what waited is shown again as soon as the cluster can take it."""
-        if not self.intents.waiting or self.away or self.read_only or not isinstance(self.screen, ConsoleScreen):
+        if not self.intents.waiting or self.away or self.read_only or self.moment:
+            return
+        if not isinstance(self.screen, ConsoleScreen):
             return
         self._ask_again(0)
 

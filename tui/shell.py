@@ -63,6 +63,15 @@ class Shell(Stage, Protocol):
         """What drawing needs; the same object until the next tick, so that all cells agree."""
         ...
 
+    @property
+    def moment(self) -> str:
+        """Which past moment is shown, in words; empty for now."""
+        ...
+
+    def scrub_line(self, width: int) -> Cell:
+        """Where that lies among all that are kept."""
+        ...
+
     def clear_note(self) -> None: ...
 
     def name_role(self) -> str:

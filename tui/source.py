@@ -137,8 +137,9 @@ class Source(Protocol):
         limit: int = 1000,
         cursor: str = "",
         at: Moment | None = None,
+        oldest: bool = False,
     ) -> cluster_pb2.ListEventsReply:
-        """The last of them, oldest first; next_cursor leads to earlier ones."""
+        """The last of them, oldest first; next_cursor leads to earlier ones. `oldest`: the first ones instead."""
         ...
 
     async def list_workflows(
@@ -151,13 +152,15 @@ class Source(Protocol):
         """Ids of the tasks that a resume would run again."""
         ...
 
-    async def list_causes(self, limit: int = 0) -> cluster_pb2.ListCausesReply: ...
+    async def list_causes(self, limit: int = 0, *, at: Moment | None = None) -> cluster_pb2.ListCausesReply: ...
 
     async def list_operations(
-        self, *, live: bool = False, limit: int = 1000, cursor: str = ""
+        self, *, live: bool = False, limit: int = 1000, cursor: str = "", at: Moment | None = None
     ) -> cluster_pb2.ListOperationsReply: ...
 
-    async def get_operation(self, operation_id: str) -> cluster_pb2.GetOperationReply: ...
+    async def get_operation(
+        self, operation_id: str, *, at: Moment | None = None
+    ) -> cluster_pb2.GetOperationReply: ...
 
     async def rehearse_drain(self, request: cluster_pb2.DrainRequest) -> cluster_pb2.RehearseDrainReply: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tui import operations
@@ -96,6 +97,8 @@ def _event_text(event: types_pb2.Event) -> str:
 class ClusterView:
     """All that the console shows, folded out of the stream. Not thread-safe; no clock of its own."""
 
+    past: ClassVar[bool] = False
+    """Whether rows may be older than those that they replace."""
     tasks: Rows[types_pb2.Task] = field(default_factory=lambda: Rows(_task_text))
     nodes: Rows[NodeRow] = field(default_factory=lambda: Rows(_node_text))
     events: Rows[types_pb2.Event] = field(default_factory=lambda: Rows(_event_text))
@@ -108,6 +111,8 @@ class ClusterView:
     leader: str = ""
     ready: bool = False
     """A whole snapshot has been seen."""
+    awaiting: str = ""
+    """What to say while it is not ready; empty = that the cluster is waited for."""
     snapshots: int = 0
     states: Counter[int] = field(default_factory=Counter)
     """Known tasks by state."""
@@ -130,6 +135,11 @@ class ClusterView:
     def now_us(self, now_s: float) -> int:
         """Leader time, carried on by the local monotonic clock since the last word; 0 before the first."""
         return self._at_us + int(max(0.0, now_s - self.link.heard_s) * 1_000_000) if self._at_us else 0
+
+    @property
+    def heard_us(self) -> int:
+        """Leader time of the last word; 0 before the first."""
+        return self._at_us
 
     def fold_link(self, state: LinkState) -> None:
         self.link.connected = state.up
@@ -211,6 +221,10 @@ class ClusterView:
         """Prepare a part of what a filter will need."""
         for rows in (self.nodes, self.tasks, self.events, self.workflows):
             rows.warm(count)
+
+    def live_count(self) -> int:
+        """Tasks that have not ended."""
+        return sum(count for state, count in self.states.items() if state not in ENDED)
 
     def online(self) -> int:
         return sum(1 for row in self.nodes.values() if row.node.online)

@@ -48,7 +48,8 @@ class Members:
     def _put(self, task: Task) -> None:
         known = self.tasks.get(task.member)
         if known is not None:
-            if known.modified_index > task.modified_index or known is task:
+            older = known.modified_index > task.modified_index
+            if known is task or (older and not self._view.past):
                 return
             self.states[known.state] -= 1
         self.states[task.state] += 1

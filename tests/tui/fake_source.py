@@ -310,6 +310,7 @@ class FakeSource:
         limit: int = 1000,
         cursor: str = "",
         at: Moment | None = None,
+        oldest: bool = False,
     ) -> cluster_pb2.ListEventsReply:
         rows = [
             entry for entry in self.events
@@ -336,16 +337,16 @@ class FakeSource:
             return said
         return reruns(await self.get_workflow(workflow_id), key)
 
-    async def list_causes(self, limit: int = 0) -> cluster_pb2.ListCausesReply:
+    async def list_causes(self, limit: int = 0, *, at: Moment | None = None) -> cluster_pb2.ListCausesReply:
         self.cause_requests += 1
         return causes_of(self.tasks.values(), self.index)
 
     async def list_operations(
-        self, *, live: bool = False, limit: int = 1000, cursor: str = ""
+        self, *, live: bool = False, limit: int = 1000, cursor: str = "", at: Moment | None = None
     ) -> cluster_pb2.ListOperationsReply:
         return cluster_pb2.ListOperationsReply(operations=self.operations.values(), index=self.index)
 
-    async def get_operation(self, operation_id: str) -> cluster_pb2.GetOperationReply:
+    async def get_operation(self, operation_id: str, *, at: Moment | None = None) -> cluster_pb2.GetOperationReply:
         row = self.operations.get(operation_id)
         if row is None:
             raise SourceError(

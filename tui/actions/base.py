@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from cortex.v1 import cluster_pb2
 from tui.columns.base import Draw
+from tui.past import REFUSED
 from tui.plans.base import Done, Plan
 from tui.source import Source
 
@@ -49,6 +50,11 @@ class Stage(Protocol):
 
     @property
     def read_only(self) -> bool: ...
+
+    @property
+    def in_past(self) -> bool:
+        """Whether a past moment is shown: nothing can be changed there."""
+        ...
 
     def fresh_drawing(self) -> Draw: ...
 
@@ -120,6 +126,9 @@ class ActionsBase:
             self._stage.carried_out(done)
 
     def _refused(self) -> bool:
+        if self._stage.in_past:
+            self._stage.say(REFUSED, "warn")
+            return True
         if self._stage.read_only:
             self._stage.say("Read-only: R turns it off.", "warn")
         return self._stage.read_only

@@ -115,6 +115,7 @@ class DemoSource:
         limit: int = 1000,
         cursor: str = "",
         at: Moment | None = None,
+        oldest: bool = False,
     ) -> cluster_pb2.ListEventsReply:
         _only_now(at)
         wanted = {"task": task, "node": node, "workflow": workflow, "operation": operation, "actor": actor}
@@ -154,7 +155,7 @@ class DemoSource:
                 again.add(row.member)
         return [row.id for row in rows if row.member in again]
 
-    async def list_causes(self, limit: int = 0) -> cluster_pb2.ListCausesReply:
+    async def list_causes(self, limit: int = 0, *, at: Moment | None = None) -> cluster_pb2.ListCausesReply:
         letters = self.cluster.letters()
         counts = Counter(row.fingerprint for row in letters)
         reply = cluster_pb2.ListCausesReply(index=self.cluster.index)
@@ -169,11 +170,11 @@ class DemoSource:
         return reply
 
     async def list_operations(
-        self, *, live: bool = False, limit: int = 1000, cursor: str = ""
+        self, *, live: bool = False, limit: int = 1000, cursor: str = "", at: Moment | None = None
     ) -> cluster_pb2.ListOperationsReply:
         return cluster_pb2.ListOperationsReply(index=self.cluster.index)
 
-    async def get_operation(self, operation_id: str) -> cluster_pb2.GetOperationReply:
+    async def get_operation(self, operation_id: str, *, at: Moment | None = None) -> cluster_pb2.GetOperationReply:
         raise SourceError(f"There is no operation {operation_id}.")
 
     async def rehearse_drain(self, request: cluster_pb2.DrainRequest) -> cluster_pb2.RehearseDrainReply:

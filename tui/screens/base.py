@@ -35,11 +35,13 @@ class ConsoleScreen(Rebound, Screen[None]):
     """Whether the causes of dead letters should be up to date while it is shown."""
     ALLOW_SELECT = False
     AUTO_FOCUS = None
+    past: Shell | None = None
+    """The console as of a past moment, where the screen shows that."""
     _focused_before: Widget | None = None
 
     @property
     def console(self) -> Shell:
-        return cast(Shell, self.app)
+        return self.past or cast(Shell, self.app)
 
     def drawing(self) -> Draw:
         return self.console.drawing()
@@ -54,6 +56,9 @@ class ConsoleScreen(Rebound, Screen[None]):
         yield from self.content()
         yield FilterBar(id="filter")
         yield CommandBar(self.console.commands.history, self.console.commands.complete, id="commandbar")
+        if self.past is not None:
+            yield Lines(self.palette, id="scrub", ellipsis=glyphs.ellipsis)
+            self.add_class("past")
         yield Lines(self.palette, id="foot", ellipsis=glyphs.ellipsis)
 
     def content(self) -> Iterable[Widget]:
@@ -96,13 +101,18 @@ class ConsoleScreen(Rebound, Screen[None]):
         width = self.size.width
         top = self.query_one("#top", Lines)
         console = self.console
+        # Of the link, the leader and the cluster's name there is no past.
+        live = cast(Shell, self.app).drawing()
+        if self.past is not None:
+            self.query_one("#scrub", Lines).show((self.past.scrub_line(width),))
         top.show(
             (
                 title_line(
                     console.source.name,
-                    draw,
+                    live,
                     read_only=console.read_only,
                     width=width,
+                    moment=console.moment,
                     role=console.name_role(),
                     notes=console.title_notes(),
                 ),
@@ -110,7 +120,7 @@ class ConsoleScreen(Rebound, Screen[None]):
             )
         )
         banner = self.query_one("#banner", Lines)
-        line = banner_line(draw)
+        line = banner_line(live)
         if banner.display != (line is not None):
             banner.display = line is not None
         banner.show(() if line is None else (line,))
@@ -123,6 +133,7 @@ class ConsoleScreen(Rebound, Screen[None]):
             width=width,
             pending=console.undo_hint(),
             table=console.key_table,
+            past=self.past is not None,
         )
         foot.show((keys,))
 
@@ -216,6 +227,17 @@ class ConsoleScreen(Rebound, Screen[None]):
         table = self.main_table()
         if table is not None:
             table.action_top()
+
+    def again(self) -> ConsoleScreen | None:
+        """Another screen of the same object; None of a view."""
+        key = getattr(self, "key", "")
+        return type(self)(key) if key else None
+
+    def moment_changed(self) -> None:
+        """Another past moment is shown: ask anew for what is not in the store."""
+        load = getattr(self, "load", None)
+        if load is not None and self.is_mounted:
+            load()
 
     def step_back(self) -> bool:
         """Undo one thing on the way back: marks, then the filter. False when there was none."""

@@ -36,6 +36,9 @@ class PanesScreen(ConsoleScreen):
         widgets = self.pane_widgets()
         yield Horizontal(Vertical(*widgets[:-1], id="left"), widgets[-1], id="panes")
 
+    def again(self) -> PanesScreen:
+        return type(self)(self.key, self.pane)
+
     def pane_widgets(self) -> list[Widget]:
         """One widget per pane, in the order of `panes`, each with the pane's id."""
         raise NotImplementedError

@@ -361,5 +361,6 @@ class Table(Arranging, Generic[R]):
         if not draw.view.ready:
             remedy = draw.view.link.remedy or "If it does not run, start it with `cortex up`; Q leaves."
             text = f"Waiting for the cluster. {clean(remedy, ascii_only=draw.glyphs.ascii_only)}"
+            text = draw.view.awaiting or text
         lines = wrap(text, max(1, self.size.width - GUTTER))
         return [Segment(" " * GUTTER + lines[y - 1], palette.style("dim"))] if 0 < y <= len(lines) else []

@@ -1,0 +1,76 @@
+"""Reads one past moment from the source, in pages; the first ones are enough to show it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from cortex.v1 import types_pb2
+from tui.moments import Moment
+from tui.past import Loaded
+from tui.source import Source
+from tui.view import ENDED
+
+PAGE = 1000
+FIRST_PAGE = 200
+CAUSES = 1000
+OPERATIONS = 200
+MAX_TASKS = 20_000
+"""Tasks of a moment that are read at most; `/` finds among those."""
+_LIVE = tuple(state for state in types_pb2.TaskState.values() if state and state not in ENDED)
+_DEAD = (types_pb2.TASK_STATE_DEAD_LETTER,)
+
+
+async def load_moment(source: Source, wanted: Moment) -> Loaded:
+    """The nodes, and the first page of everything else. Raises SourceError, as for a moment that is not kept."""
+    nodes = await source.list_nodes(at=wanted)
+    at = Moment(index=nodes.at.index, at_us=nodes.at.at_us)
+    here = Moment(index=at.index) if at.index else at
+    (live, dead, newest, events), (workflows, causes, operations) = await asyncio.gather(
+        asyncio.gather(
+            source.list_tasks(_LIVE, PAGE, at=here),
+            source.list_tasks(_DEAD, FIRST_PAGE, at=here),
+            source.list_tasks((), FIRST_PAGE, at=here),
+            source.list_events(limit=FIRST_PAGE, at=here),
+        ),
+        asyncio.gather(
+            source.list_workflows(limit=FIRST_PAGE, at=here),
+            source.list_causes(CAUSES, at=here),
+            source.list_operations(limit=OPERATIONS, at=here),
+        ),
+    )
+    return Loaded(
+        at,
+        nodes.nodes,
+        {task.id: task for reply in (newest, dead, live) for task in reply.tasks},
+        workflows.workflows,
+        operations.operations,
+        events.events,
+        causes,
+        live.total,
+        newest.total,
+        newest.next_cursor,
+    )
+
+
+async def load_rest(source: Source, loaded: Loaded, put: Callable[[types_pb2.Task], None]) -> None:
+    """All other tasks of the moment, up to MAX_TASKS, page by page. Raises SourceError."""
+    cursor, read = loaded.cursor, len(loaded.tasks)
+    while cursor and read < MAX_TASKS:
+        reply = await source.list_tasks((), PAGE, cursor, at=Moment(index=loaded.at.index))
+        for task in reply.tasks:
+            put(task)
+        cursor, read = reply.next_cursor, read + len(reply.tasks)
+
+
+async def oldest_moment(source: Source) -> Moment | None:
+    """The first moment that is kept; None when nothing has happened yet. Raises SourceError."""
+    reply = await source.list_events(limit=1, oldest=True)
+    if not reply.events:
+        return None
+    return Moment(index=reply.events[0].index, at_us=reply.events[0].at_us)
+
+
+async def index_at(source: Source, at_us: int) -> int:
+    """Log index of the last event up to a time. Raises SourceError."""
+    return (await source.list_events(limit=1, at=Moment(at_us=at_us))).at.index
