@@ -27,8 +27,12 @@ SHARE = 2.0
 TELLING_BYTES = 1400
 """From this size on a frame tells the rate."""
 LEAST_DRAIN_S = 0.004
+SILENT_S = 3.0
+"""Without an answer for so long, live data waits: a link that froze must fall silent for sshd to find it dead."""
 GIVE_UP_S = 10.0
-"""A terminal that took everything and does not answer for so long will not."""
+"""A terminal that took everything and does not answer for so long may have lost the question: it is asked again."""
+MOST_PATIENCE_S = 320.0
+"""Each time in vain it is left alone for twice as long, up to here."""
 MAX_FRAMES = 1000
 
 
@@ -50,6 +54,7 @@ class Pace:
         self._drain_s = 0.0
         self._trip_s = math.inf
         self._moved_s = 0.0
+        self._patience_s = GIVE_UP_S
         self._refreshed_s = -math.inf
         self._level = 0
 
@@ -70,11 +75,16 @@ class Pace:
 
     def taken(self, now_s: float) -> None:
         """The terminal has the oldest frame that is on its way."""
+        self._patience_s = GIVE_UP_S
         if not self._frames:
             return
         frame = self._frames.popleft()
         self.outstanding_bytes -= frame.size_bytes
         whole_s = max(0.0, now_s - frame.sent_s)
+        if whole_s > SILENT_S and frame.size_bytes < TELLING_BYTES:
+            # The line stood still, which is not the same as being slow.
+            self._moved_s = now_s
+            return
         behind = self._moved_s > frame.sent_s
         if frame.size_bytes < TELLING_BYTES and not behind:
             self._trip_s = min(self._trip_s * 1.05, whole_s)
@@ -108,7 +118,8 @@ class Pace:
 
     def may_paint(self, now_s: float) -> bool:
         """Whether a frame may be begun: what a key changed, or what was put off."""
-        if self._frames and now_s - max(self._moved_s, self._frames[-1].sent_s) > GIVE_UP_S:
+        if self._frames and now_s - max(self._moved_s, self._frames[-1].sent_s) > self._patience_s:
+            self._patience_s = min(MOST_PATIENCE_S, 2 * self._patience_s)
             self.forget()
         if self.rate_bytes_per_s is None:
             return self.outstanding_bytes <= FIRST_AHEAD_BYTES
@@ -126,6 +137,8 @@ class Pace:
         """Whether live data may be refreshed now; if so, it counts as done."""
         thin = self._level > 0
         if not self.may_paint(now_s) or (thin and self._frames):
+            return False
+        if self._frames and now_s - max(self._moved_s, self._frames[0].sent_s) > SILENT_S:
             return False
         if thin and now_s - self._refreshed_s < self.interval_s * 0.95:
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from itertools import pairwise
 
 import pytest
 
@@ -98,3 +99,37 @@ def test_a_terminal_that_stops_answering_is_painted_all_the_same() -> None:
     assert pace.may_paint(21.0)
     pace.taken(30.0)  # a late answer is no harm
     assert pace.outstanding_bytes == 0
+
+
+def test_live_data_leaves_a_frozen_line_alone_for_longer_and_longer() -> None:
+    """sshd asks whether the other end lives only while nothing is written; as long as we write, it never ends."""
+    line = Line(1_000_000, 0.05)
+    line.go_on(10, wanted_bytes=500)
+    frozen_s, sent_s = line.now_s, list[float]()
+    line.answers.clear()
+    while line.now_s < frozen_s + 600:
+        line.now_s += 0.1
+        if line.pace.due(line.now_s):
+            line.pace.sent(500, line.now_s)
+            sent_s.append(line.now_s)
+    pauses = [round(later - earlier) for earlier, later in pairwise(sent_s) if later - earlier > 5]
+    assert pauses[:4] == [10, 20, 40, 80]
+    assert len([at_s for at_s in sent_s if at_s > frozen_s + 60]) < 150, "a few seconds' worth each time"
+
+
+def test_a_frozen_line_that_answers_again_is_as_before() -> None:
+    line = Line(1_000_000, 0.05)
+    line.go_on(10, wanted_bytes=500)
+    held = list(line.answers)
+    line.answers.clear()
+    for _ in range(400):
+        line.now_s += 0.1
+        if line.pace.due(line.now_s):
+            held.append(line.now_s)
+            line.pace.sent(500, line.now_s)
+    for _ in held:
+        line.pace.taken(line.now_s)
+    line.free_s, before = line.now_s, line.frames
+    line.go_on(5, wanted_bytes=500)
+    assert line.frames - before > 40
+    assert line.pace.outstanding_bytes <= 500
