@@ -224,6 +224,9 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         if name not in {place for place, _, _ in VIEWS} or name == self.view_name:
             return
         self._previous_view = self.view_name
+        if self.note and all(role == "dim" for _, role in self.note):
+            # What a key had to say was about the view that is left; what became of a change stays.
+            self.note = None
         self.switch_mode(self.mode_of(name))
 
     def action_last_view(self) -> None:

@@ -104,3 +104,14 @@ async def test_the_events_of_a_node_name_their_tasks() -> None:
         await session.press("1", "enter", "e")
         assert "TASK" in session.lines[5]
         assert "render" in session.text
+
+
+async def test_a_hint_of_one_view_is_not_said_of_the_next() -> None:
+    """'Nothing has failed.' of a DAG must not stand below the dead letters."""
+    async with open_console() as session:
+        await session.press("q")
+        assert "Press Q to quit" in session.lines[-1]
+        await session.press("4")
+        assert "Press Q to quit" not in session.text
+        await session.press("1", "c", "y", "2")
+        assert "Operation" in session.lines[-1], "what became of a change stays"
