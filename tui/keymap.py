@@ -110,6 +110,7 @@ _NAMES = {
     "right_curly_bracket": "}",
     "percent_sign": "%",
     "ampersand": "&",
+    "at": "@",
     "pagedown": "pgdn",
     "pageup": "pgup",
 }
