@@ -59,7 +59,9 @@ TICK_S = 0.1
 RECONNECT_S = 1.0
 NOTE_S = 6.0
 SHORT_ID = 12
-"""Characters of an operation's id that a note has; enough to name it."""
+"""Characters of an operation's id that a note has where there is no room for all; enough to name it."""
+ROOM_BESIDE = 30
+"""Cells of a note that are not its sentence or an id: the countdown, and a word."""
 WARM_ROWS = 1000
 """Texts made per tick for a filter to come; a few milliseconds."""
 
@@ -196,8 +198,11 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
     def carried_out(self, done: Done) -> None:
         self.clear_marks()
         self.own.add((*done.audit, done.operation))
-        ids = " ".join(key[:SHORT_ID] for key in done.audit or ((done.operation,) if done.operation else ()))
-        self.say(f"{done.said} Operation {ids}." if ids else done.said, "ok")
+        ids = done.audit or ((done.operation,) if done.operation else ())
+        room = self.size.width - len(done.said) - ROOM_BESIDE
+        short = sum(len(key) + 1 for key in ids) > room
+        shown = " ".join(key[:SHORT_ID] if short else key for key in ids)
+        self.say(f"{done.said} Operation {shown}." if ids else done.said, "ok")
 
     # Notes.
 

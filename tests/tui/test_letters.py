@@ -75,6 +75,23 @@ async def test_many_letters_are_shown_by_cause_few_one_by_one() -> None:
         assert "by cause" not in session.lines[1], "it stays as it was chosen"
 
 
+async def test_the_way_they_are_shown_changes_only_when_the_view_is_opened() -> None:
+    async with open_console(FakeSource(tasks=letters(21))) as session:
+        await session.press("4", "b", "escape")
+        gone = types_pb2.Task()
+        for number in range(1, 11):
+            gone.CopyFrom(session.source.tasks[f"01jx{number:08d}"])
+            gone.state, gone.modified_index = fake.CANCELLED, 9000 + number
+            session.source.push(gone)
+        session.source.index = 9100
+        await session.wait(2)
+        assert "Dead letters 11" in session.lines[1]
+        await session.press("b", "escape", "enter", "q")
+        assert "by cause" in session.lines[1]
+        await session.press("2", "4")
+        assert "by cause" not in session.lines[1]
+
+
 async def test_a_cause_shows_its_sample_and_its_letters() -> None:
     source = burst(10)
     source.tasks["01jx00000010"].result.stderr.CopyFrom(
@@ -131,6 +148,8 @@ async def test_letters_that_come_while_the_plan_is_shown_are_not_taken_along() -
         session.source.push(late)
         await session.settle()
         await session.wait(2)
+        session.source.push()  # the link is alive
+        await session.settle()
         await session.press("y")
         assert session.source.calls == []
         assert "Look again" in session.text

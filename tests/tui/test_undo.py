@@ -15,6 +15,8 @@ async def test_the_footer_counts_down_and_u_takes_it_back_after_a_preview() -> N
         assert "u undo 10s" in session.lines[-1]
         await session.wait(7)
         assert "u undo canary of cause 002a9c41 3s" in session.lines[-1]
+        session.source.push(at_us=fake.NOW_US + 7_000_000)  # the link is alive
+        await session.settle()
         await session.press("u")
         assert session.source.calls == [("canary", "002a9c41e77")], "nothing without the preview"
         assert "Undo canary of cause 002a9c41" in session.text

@@ -46,9 +46,10 @@ class LettersScreen(TasksScreen):
     def on_mount(self) -> None:
         self._arrange()
 
-    def on_screen_resume(self) -> None:
-        self._judged = False
-        super().on_screen_resume()
+    def on_screen_suspend(self) -> None:
+        """Judged again after another view, not after a dialog: nothing changes under the operator's hands."""
+        if self.console.view_name != self.place:
+            self._judged = False
 
     def main_table(self) -> Table[Any]:
         return self.query_one("#causes" if self.grouped else "#rows", Table)
