@@ -83,6 +83,7 @@ class Personal(App[int], inherit_bindings=False):
 
     def use_preferences(self) -> None:
         rebind(self, self.key_table)
+        self.set_class(self.terminal.ascii_only, "ascii")
         self.commands = Commands(cast(Commanded, self))
         for theme in THEMES.values():
             self.register_theme(theme)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 DARK = Theme(
     name="cortex-dark",
@@ -177,6 +177,8 @@ ANSI = Theme(
     dark=True,
     ansi=True,
     variables={
+        # What Textual's own style sheets ask of a theme of this kind.
+        **BUILTIN_THEMES["ansi-dark"].variables,
         "role-text": "ansi_default",
         "role-strong": "ansi_default",
         "role-dim": "ansi_bright_black",

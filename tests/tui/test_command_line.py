@@ -9,6 +9,7 @@ import pytest
 from tests.tui.console import Session, open_console
 from tui.cmdline import CommandError, History, completions, find, longer, words
 from tui.keep import Keep
+from tui.keymap import reachable
 from tui.keytable import KEYMAP
 from tui.screens.dag import DagScreen
 from tui.screens.preview import PreviewScreen
@@ -24,13 +25,14 @@ def written(session: Session) -> str:
 
 
 def test_every_action_of_the_palette_is_a_word() -> None:
-    known = words("queue", KEYMAP)
-    assert {"nodes", "queue", "workflows", "dead-letters", "events", "operations", "cancel", "quit"} <= set(known)
-    assert known["cancel"].takes == "task"
-    assert known["mark-all"].key is not None
-    assert "cordon" in known, "with a node behind it"
-    assert known["cordon"].key is None, "without one only where nodes are"
-    assert known["ctx" if "ctx" in known else "node"].takes == "node"
+    for place in ("nodes", "queue", "dag", "task"):
+        known = words(place, KEYMAP)
+        offered = {key.name.replace("_", "-") for key in reachable(place) if key.palette}
+        assert offered <= set(known)
+        assert {"nodes", "dead-letters", "operations", "quit", "node", "task", "theme"} <= set(known)
+    assert words("queue", KEYMAP)["cancel"].key is not None, "what is marked"
+    assert words("nodes", KEYMAP)["cancel"].key is None, "only with a task behind it"
+    assert words("nodes", KEYMAP)["cancel"].takes == "task"
 
 
 def test_a_wrong_word_is_told_the_nearest() -> None:

@@ -46,12 +46,12 @@ class ColumnsScreen(Dialog[Columns | None]):
         keys = ", ".join(
             f"{key_of('columns', name, table)} {said}"
             for name, said in (
-                ("toggle", "shows or hides"),
+                ("show_or_hide", "shows or hides"),
                 ("accept", "keeps it"),
                 ("give_up", "leaves it as it was"),
             )
         )
-        self.query_one("#title", Lines).show(((("  Columns   ", "accent"), (keys, "dim")),))
+        self.query_one("#title", Lines).show((((" Columns   ", "accent"), (keys, "dim")),))
         listed = self.query_one("#columns", Facts)
         height = max(1, min(len(self._columns), self.size.height - 4))
         listed.styles.height = height

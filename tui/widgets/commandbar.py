@@ -37,7 +37,8 @@ class CommandBar(Horizontal):
         self._history.leave()
         self._offered = ()
         self._put(text)
-        self.input.focus()
+        # At once, not after other messages: what is typed ahead is for this line.
+        self.screen.set_focus(self.input)
 
     def close(self) -> None:
         self.display = False
