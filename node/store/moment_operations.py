@@ -60,11 +60,11 @@ def list_operations(
 def operation(db: sqlite3.Connection, codecs: Codecs, operation_id: str, at: At) -> Operation | None:
     """One operation as it was; None when it was not there, or is not any more."""
     codec = codecs[Table.OPERATIONS]
-    rows = operations_by_id(codec, [operation_id]).rows(db)
+    rows = operations_by_id(codec, [operation_id], at).rows(db)
     if not rows:
         return None
     row = _operation(codec, rows[0])
-    return None if row.created_index > at.index else operation_as_of(row, _first_events(db, at).get(row.id), at)
+    return operation_as_of(row, _first_events(db, at).get(row.id), at)
 
 
 def operation_page(codec: Codec, after: tuple[int, str], count: int) -> Statement:
@@ -75,10 +75,12 @@ def operation_page(codec: Codec, after: tuple[int, str], count: int) -> Statemen
     return Statement(sql, (*after, count))
 
 
-def operations_by_id(codec: Codec, ids: Iterable[str]) -> Statement:
+def operations_by_id(codec: Codec, ids: Iterable[str], at: At) -> Statement:
+    """Those of them that were there."""
     wanted = tuple(ids)
     marks = ",".join("?" * len(wanted))
-    return Statement(f"SELECT {', '.join(codec.columns)} FROM operations WHERE id IN ({marks})", wanted)
+    sql = f"SELECT {', '.join(codec.columns)} FROM operations WHERE id IN ({marks}) AND created_index <= ?"
+    return Statement(sql, (*wanted, at.index))
 
 
 def live_operations(codec: Codec) -> Statement:
@@ -111,7 +113,7 @@ def _were_live(
     rows = {row.id: row for values in live_operations(codec).rows(db) if (row := _operation(codec, values))}
     changed = sorted(set(later) - set(rows))
     for start in range(0, len(changed), moment.CHUNK):
-        for values in operations_by_id(codec, changed[start : start + moment.CHUNK]).rows(db):
+        for values in operations_by_id(codec, changed[start : start + moment.CHUNK], at).rows(db):
             row = _operation(codec, values)
             rows[row.id] = row
     ordered = sorted(rows.values(), key=lambda row: (row.created_index, row.id), reverse=True)
