@@ -174,7 +174,7 @@ class World:
     def __init__(self, loop: SimLoop, seed: int, voters: int, workers: int, keep_trace: bool = False) -> None:
         self.loop = loop
         self.seed = seed
-        # A third of the seeds that CI runs; on the others the known seeds of bugs were found.
+        # A third of the seeds that CI runs.
         self.rough = seed // 10 % 10 in (1, 3, 7, 9)
         """Whether commands have bad manners, and old verdicts come when they fit."""
         self.counts: Counter[str] = Counter()
