@@ -51,14 +51,16 @@ def syntax(expression: str) -> tuple[int, str]:
     context.set_max_stack_size(STACK_LIMIT_BYTES)
     context.set_memory_limit(context.memory()["malloc_size"] + MEMORY_LIMIT_BYTES)
     context.set_time_limit(TIME_LIMIT_S)
-    try:
-        # The same source as evaluate() has, but for a first statement that ends it.
-        context.eval(f'"use strict";throw 0;!!(\n{expression}\n)')
-    except JSException as error:
-        if str(error).startswith("SyntaxError: "):
-            return _ERROR, _flaw(str(error), expression)
-    except (ValueError, TypeError, MemoryError) as error:
-        return _ERROR, str(error)[:ERROR_LIMIT_CHARS] or type(error).__name__
+    # The same source as evaluate() has, but for a first statement that ends it. What closes one kind of bracket and
+    # opens it again, to say more than an expression, cannot be read in the other.
+    for opening, closing in ("!!(", ")"), ("[", "]"):
+        try:
+            context.eval(f'"use strict";throw 0;{opening}\n{expression}\n{closing}')
+        except JSException as error:
+            if str(error).startswith("SyntaxError: "):
+                return _ERROR, _flaw(str(error), expression)
+        except (ValueError, TypeError, MemoryError) as error:
+            return _ERROR, str(error)[:ERROR_LIMIT_CHARS] or type(error).__name__
     return _TRUE, ""
 
 

@@ -52,6 +52,9 @@ async def test_what_can_be_read_is_not_run(expression: str) -> None:
         ("parent.a.test(", "it ends too early"),
         ("1)}); while (true) {} (() => { (2", "at line 1, column 3"),
         ("/(/.test('x')", "expecting ')'"),
+        ("1);\nthrow (2", "at line 1, column 2"),
+        ("true) || (false", "at line 1, column 5"),
+        ("true], [false", "at line 1, column 5"),
         ("if (true) {}", "'if' at line 1, column 1"),
     ],
 )
