@@ -158,7 +158,7 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
             self.start("causes", self.causes.ask(self.source, self.view, self.clock))
         if shown is not None and self.pace.due(time.monotonic()):
             shown.sync()
-        self.remember()
+        self.looked_after()
 
     # Where actions show themselves.
 

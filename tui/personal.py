@@ -13,9 +13,10 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from tui.actions.base import Question
+from tui.alerts import Alerts
 from tui.arrange import Arrangement, Arrangements, Columns
 from tui.chrome import VIEWS
-from tui.clipboard import osc52
+from tui.clipboard import osc52, wrapped
 from tui.columns.base import Draw
 from tui.commanding import Commanded, Commands
 from tui.draw import count_of
@@ -30,8 +31,10 @@ from tui.screens.choose import ChooseScreen
 from tui.screens.columns import ColumnsScreen
 from tui.source import Source
 from tui.terminal import Terminal
+from tui.text import clean
 from tui.theme_list import THEME_NOTES, THEMES
 from tui.themes import Palette, WithoutColor, palette
+from tui.view import ClusterView
 from tui.widgets.table import Table
 
 VIEW_PLACES = frozenset(place for place, _, _ in VIEWS)
@@ -50,7 +53,10 @@ class Personal(App[int], inherit_bindings=False):
     palette: Palette
     read_only: bool
     commands: Commands
+    view: ClusterView
+    clock: Callable[[], float]
     _to_say = ""
+    _alerts: Alerts | None = None
 
     # What the console has.
 
@@ -100,6 +106,8 @@ class Personal(App[int], inherit_bindings=False):
         self.theme = THEMES.get(chosen, THEMES[usual]).name
 
     def on_mount(self) -> None:
+        if self.preferences.bell or self.preferences.notify:
+            self._alerts = Alerts(self.view, self.preferences.actor)
         if self._to_say:
             self.say(self._to_say, "warn")
 
@@ -188,7 +196,18 @@ class Personal(App[int], inherit_bindings=False):
         elif wanted.filter:
             self.say("The filter of last time is on; esc clears it.", "dim")
 
-    def remember(self) -> None:
+    def looked_after(self) -> None:
+        """What is to be done ten times a second at most."""
+        self._remember()
+        if self._alerts is not None and (text := self._alerts.news(self.clock())):
+            if self.preferences.bell:
+                self.send("\x07")
+            if self.preferences.notify:
+                self.send(
+                    wrapped(f"\x1b]9;cortex {clean(self.source.name)}: {text}\x07", self.terminal.multiplexer)
+                )
+
+    def _remember(self) -> None:
         """Keep how the shown view is arranged now; not while a line is being written."""
         view, table = _view(self.screen)
         if table is None or view not in self._arranged or isinstance(self.focused, Input):
@@ -354,8 +373,8 @@ class Personal(App[int], inherit_bindings=False):
 
 
 def _view(screen: Screen[Any]) -> tuple[str, Table[Any] | None]:
-    """Name and table of a numbered view; no table elsewhere."""
-    if not isinstance(screen, ConsoleScreen) or screen.place not in VIEW_PLACES:
+    """Name and table of a numbered view of now; no table elsewhere."""
+    if not isinstance(screen, ConsoleScreen) or screen.place not in VIEW_PLACES or screen.past is not None:
         return "", None
     table = screen.main_table()
     if table is None:

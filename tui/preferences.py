@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -32,11 +33,13 @@ class Preferences:
     """Ring on what an operator should look at."""
     notify: bool = False
     """Tell the desktop the same, by OSC 9."""
+    actor: str = ""
+    """Who the operator is to the cluster, as `uid:1000`; not in a file."""
 
 
 def load(folders: Folders) -> Preferences:
     """Both files. Raises ClusterError that names file and entry."""
-    return Preferences(keyfile.load(folders.keymap), **_console(folders.console))
+    return Preferences(keyfile.load(folders.keymap), actor=f"uid:{os.getuid()}", **_console(folders.console))
 
 
 def _console(path: Path) -> dict[str, Any]:
@@ -50,7 +53,9 @@ def _console(path: Path) -> dict[str, Any]:
         raise usage(f"{path} cannot be read: {error.strerror}.", "Check its permissions, or remove it.") from None
     except tomllib.TOMLDecodeError as error:
         raise usage(f"{path} is no TOML: {error}.", "Correct it there, or remove it.") from None
-    known = {field.name: type(field.default) for field in fields(Preferences) if field.name != "keys"}
+    known = {
+        field.name: type(field.default) for field in fields(Preferences) if field.name not in ("keys", "actor")
+    }
     for name, value in document.items():
         kind = known.get(name)
         if kind is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import click
 from click.shell_completion import get_completion_class
@@ -21,20 +22,21 @@ if TYPE_CHECKING:
     metavar="SIZE",
     help="A made-up cluster instead of a real one, as nodes=1000,tasks=100000,rate=1 (or just: small).",
 )
-def console(demo: str | None) -> None:
+@click.option("--mouse", is_flag=True, help="Let the console have the mouse; without it the terminal selects text.")
+def console(demo: str | None, mouse: bool) -> None:
     """Open the console (what `cortex` alone does)."""
     if demo is None:
-        open_console()
+        open_console(mouse=mouse)
     else:
-        open_demo("" if demo == "small" else demo)
+        open_demo("" if demo == "small" else demo, mouse=mouse)
 
 
-def open_demo(size: str) -> None:
+def open_demo(size: str, *, mouse: bool = False) -> None:
     """Runs the console over a made-up cluster until it is left. Raises ClusterError."""
     from tui.demo.size import parse_size
 
     wanted = parse_size(size)
-    own = _preferences()
+    own = _preferences(mouse)
     _needs_terminal()
     from tui.app import run_console
     from tui.demo.source import DemoSource
@@ -45,13 +47,13 @@ def open_demo(size: str) -> None:
         click.get_current_context().exit(status)
 
 
-def open_console() -> None:
+def open_console(*, mouse: bool = False) -> None:
     """Runs the console until it is left. Raises ClusterError."""
     from tui.target import folders, resolve
 
     chosen = settings()
     cluster = resolve(chosen.data, chosen.cluster)
-    own = _preferences()
+    own = _preferences(mouse)
     _needs_terminal()
     from tui.app import run_console
     from tui.clusters import Clusters
@@ -64,12 +66,13 @@ def open_console() -> None:
         click.get_current_context().exit(status)
 
 
-def _preferences() -> Preferences:
-    """What the operator's files say. Raises ClusterError, before the terminal is taken."""
+def _preferences(mouse: bool) -> Preferences:
+    """What the operator's files say, and the flag. Raises ClusterError, before the terminal is taken."""
     from tui.preferences import load
     from tui.target import folders
 
-    return load(folders())
+    own = load(folders())
+    return replace(own, mouse=True) if mouse else own
 
 
 def _needs_terminal() -> None:
