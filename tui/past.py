@@ -84,8 +84,7 @@ class PastView(ClusterView):
         _replace(self.workflows, {row.id: row for row in loaded.workflows})
         _replace(self.operations, {row.id: row for row in loaded.operations})
         _replace(self.events, {row.id: row for row in loaded.events})
-        self._event_keys.clear()
-        self._event_keys.extend(row.id for row in loaded.events)
+        self._event_keys[:] = sorted((row.index, row.id) for row in loaded.events)
         self.states.clear()
         self.running_in.clear()
         for task in loaded.tasks.values():

@@ -13,6 +13,7 @@ from textual.widget import AwaitMount
 
 from cortex.v1 import types_pb2
 from tui.actions.base import Question
+from tui.arrange import Arrangements
 from tui.columns.base import Draw
 from tui.draw import Cell, age, count_of
 from tui.moments import Moment, MomentError, clock_of, read_moment
@@ -24,6 +25,7 @@ from tui.shell import Shell
 from tui.source import Source, SourceError
 from tui.timeline import Timeline, scrub_line
 from tui.view import ClusterView
+from tui.widgets.table import Table
 
 PAST = "past:"
 """What the names of views over the past begin with."""
@@ -63,6 +65,8 @@ class PastConsole:
         self.view = view
         self.source = PastSource(shell.source, view)
         self._drawn: tuple[Draw, Draw] | None = None
+        self._arrangements: Arrangements = self.arrangements
+        self._arranged: set[Table[Any]] = set()
 
     def drawing(self) -> Draw:
         """As of the moment; the same object as long as the live one is the same."""
@@ -74,6 +78,17 @@ class PastConsole:
 
     def fresh_drawing(self) -> Draw:
         return self.drawing()
+
+    def arrange(self, screen: Screen[None]) -> None:
+        """Once for each table: as that of now is arranged."""
+        table = screen.main_table() if isinstance(screen, ConsoleScreen) else None
+        if table is None or table in self._arranged or not isinstance(screen, ConsoleScreen):
+            return
+        self._arranged.add(table)
+        view = screen.place if table.id == "rows" else f"{screen.place}/{table.id}"
+        wanted = self._arrangements.of(view) if screen.again() is None else None
+        if wanted is not None:
+            table.rearrange(wanted)
 
     @property
     def moment(self) -> str:

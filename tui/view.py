@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import ClassVar
 
 from cortex.v1 import cluster_pb2, types_pb2
@@ -126,7 +127,7 @@ class ClusterView:
     _at_us: int = 0
     _seen: set[str] | None = None
     _ended: deque[str] = field(default_factory=deque)
-    _event_keys: deque[str] = field(default_factory=deque)
+    _event_keys: list[tuple[int, str]] = field(default_factory=list)
     _ended_workflows: deque[str] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
@@ -191,9 +192,10 @@ class ClusterView:
         if event.id in self.events:
             return
         self.events.put(event.id, event)
-        self._event_keys.append(event.id)
+        heappush(self._event_keys, (event.index, event.id))
         if len(self._event_keys) > MAX_EVENTS:
-            self.events.remove(self._event_keys.popleft())
+            # The earliest, whenever it came: so no gap is left between those that are kept.
+            self.events.remove(heappop(self._event_keys)[1])
 
     def put_workflow(self, row: types_pb2.Workflow) -> None:
         """Keep a row unless a newer one is known."""

@@ -104,6 +104,32 @@ def _draw_actor(event: Event, draw: Draw, _width: int) -> Cell:
     return ((clean(event.actor or "cluster", ascii_only=draw.glyphs.ascii_only), "dim"),)
 
 
+OF_OPERATIONS = frozenset(
+    {
+        types_pb2.EVENT_TYPE_OPERATION_SCHEDULED,
+        types_pb2.EVENT_TYPE_OPERATION_BEGUN,
+        types_pb2.EVENT_TYPE_OPERATION_ENDED,
+        types_pb2.EVENT_TYPE_OPERATION_UNDONE,
+    }
+)
+"""Events of an operation itself."""
+
+
+def object_of(event: Event) -> str:
+    """Id of what it was done to."""
+    return event.task or event.workflow or event.node or (event.operation if event.type in OF_OPERATIONS else "")
+
+
+def _draw_object(event: Event, draw: Draw, width: int) -> Cell:
+    if event.task:
+        return _draw_task(event, draw, width)
+    return foreign(object_of(event), "strong", draw.glyphs) if object_of(event) else EMPTY
+
+
+def _draw_operation(event: Event, draw: Draw, _width: int) -> Cell:
+    return foreign(event.operation, "dim", draw.glyphs) if event.operation else EMPTY
+
+
 _TIME: Column[Event] = Column(
     "time", "TIME (UTC)", 12, lambda event, _d, _w: ((clock(event.at_us), "dim"),), order, True
 )
@@ -144,6 +170,23 @@ EVENTS: TableSpec[Event] = TableSpec(
     sort="time",
     fields=_FIELDS,
     empty="No events yet.",
+)  # fmt: skip
+
+AUDIT: TableSpec[Event] = TableSpec(
+    columns=(
+        _TIME,
+        Column("actor", "WHO", 12, _draw_actor, lambda event: event.actor, flex=1, most=24),
+        Column("type", "DID", 13, _draw_type, word),
+        Column("object", "TO", 14, _draw_object, object_of, flex=2, most=32),
+        Column("detail", "DETAIL, RESULT", 16, _draw_detail, lambda event: event.detail, flex=4, rank=4),
+        Column(
+            "operation", "OPERATION", 14, _draw_operation, lambda event: event.operation, flex=1, most=28, rank=5
+        ),
+        Column("index", "INDEX", 9, _draw_index, order, True, "right", rank=7),
+    ),
+    sort="time",
+    fields=_FIELDS,
+    empty="Nobody has asked for anything yet.",
 )  # fmt: skip
 
 TASK_HISTORY: TableSpec[Event] = TableSpec(
