@@ -166,6 +166,37 @@ def test_an_end_does_not_wait_for_the_disk_but_a_return_does(tmp_path: Path) -> 
     play(tmp_path, scene)
 
 
+@pytest.mark.parametrize("lease_ms", [30_000, 0], ids=["leased", "held"])
+def test_an_acknowledged_end_that_the_ledger_lost_begins_nothing_again(tmp_path: Path, lease_ms: int) -> None:
+    """Killed before the fsync that it was spared: it knows only that it accepted, and its supervisor knows nothing."""
+    given = assignment("t1", 10, lease_ms, on_lost=t.ON_LOST_REQUEUE if lease_ms else t.ON_LOST_HOLD)
+
+    async def first() -> None:
+        kit = Kit(tmp_path)
+        await kit.worker.start()
+        side = await kit.session()
+        await side.assign(given)
+        await kit.ordered(key("t1", 10))
+        kit.supervisor.start_and_finish(key("t1", 10))
+        assert await side.reports(2) == [("started", key("t1", 10)), ("ended", key("t1", 10))]
+        await kit.until(lambda: kit.supervisor.forgotten == [key("t1", 10)])
+
+    async def second() -> None:
+        async with working(tmp_path) as kit:
+            side = await kit.link.accept()
+            assert [item.state for item in side.hello.inventory] == [w.ATTEMPT_STATE_ACCEPTED]
+            await asyncio.sleep(5)
+            assert list(kit.supervisor.ends.values()) == [0], "it has no lease to start under"
+            await side.welcome([verdict(w.VERDICT_KIND_KILL, "t1", 10)])
+            await side.ack(0)
+            await kit.until(lambda: kit.supervisor.forgotten == [key("t1", 10)])
+            await asyncio.sleep(5)
+            assert kit.supervisor.leases == {}
+
+    virtual(first)
+    virtual(second)
+
+
 def test_reconnected_supervisor_is_told_again_what_it_may_have_missed(tmp_path: Path) -> None:
     async def scene(kit: Kit) -> None:
         side = await kit.session()
