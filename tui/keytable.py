@@ -244,6 +244,7 @@ _KEYS: tuple[Key, ...] = (
     Key("nodes", ("F",), "follow", "follow", "Stay on the first row."),
     Key("queue", ("F",), "follow", "follow", "Stay on the first row."),
     Key("letters", ("F",), "follow", "follow", "Stay on the first row."),
+    Key("events", ("a",), "audit", "audit", "Only what somebody asked for: who, what, and how.", footer=True),
     Key("events", ("F",), "follow", "follow", "Stay on the newest event.", footer=True),
     Key("task", ("tab",), "next_pane", "next pane", "Go to the next pane.", palette=False),
     Key("task", ("o",), "pane('output')", "output", "Show the output.", footer=True),
