@@ -168,7 +168,7 @@ def test_an_end_does_not_wait_for_the_disk_but_a_return_does(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("lease_ms", [30_000, 0], ids=["leased", "held"])
 def test_an_acknowledged_end_that_the_ledger_lost_begins_nothing_again(tmp_path: Path, lease_ms: int) -> None:
-    """Killed before the fsync that it was spared: it knows only that it accepted, and its supervisor knows nothing."""
+    """Killed before the fsync that it was spared, it knows only that it accepted; its supervisor knows nothing."""
     given = assignment("t1", 10, lease_ms, on_lost=t.ON_LOST_REQUEUE if lease_ms else t.ON_LOST_HOLD)
 
     async def first() -> None:
