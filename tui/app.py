@@ -141,7 +141,9 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
 
     def clear_marks(self) -> None:
         for screen in self.screen_stack:
-            if isinstance(screen, ConsoleScreen) and (table := screen.main_table()) is not None:
+            if not isinstance(screen, ConsoleScreen) or not screen.is_mounted:
+                continue
+            if (table := screen.main_table()) is not None:
                 table.clear_marks()
 
     def tick(self) -> None:

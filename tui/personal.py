@@ -251,8 +251,13 @@ class Personal(TakingAway, inherit_bindings=False):
 
 
 def _view(screen: Screen[Any]) -> tuple[str, Table[Any] | None]:
-    """Name and table of a numbered view of now; no table elsewhere."""
-    if not isinstance(screen, ConsoleScreen) or screen.place not in VIEW_PLACES or screen.past is not None:
+    """Name and table of a numbered view of now; no table elsewhere, nor before it is built."""
+    if (
+        not isinstance(screen, ConsoleScreen)
+        or not screen.is_mounted
+        or screen.place not in VIEW_PLACES
+        or screen.past is not None
+    ):
         return "", None
     table = screen.main_table()
     if table is None:

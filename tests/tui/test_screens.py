@@ -115,3 +115,13 @@ async def test_a_hint_of_one_view_is_not_said_of_the_next() -> None:
         assert "Press Q to quit" not in session.text
         await session.press("1", "c", "y", "2")
         assert "Operation" in session.lines[-1], "what became of a change stays"
+
+
+@pytest.mark.parametrize("view", ["queue", "workflows", "letters", "events"])
+async def test_a_tick_before_a_view_is_built(view: str) -> None:
+    async with open_console() as session:
+        session.app.action_view(view)
+        session.app.tick()
+        session.app.clear_marks()
+        await session.until(lambda: session.app.screen.is_mounted)
+        assert session.app.return_code is None
