@@ -121,6 +121,16 @@ async def test_columns_are_chosen() -> None:
         assert len(table.shown_columns()) == 1, "one stays"
 
 
+async def test_a_pause_takes_in_what_came_just_before() -> None:
+    async with open_console(size=(120, 30)) as session:
+        await session.press("2")
+        table = session.app.screen.main_table()
+        session.app.view.put_task(fake.task(1, "render", fake.CANCELLED, ended_s=0.5, index=2000))
+        table.pause(True)
+        assert next(row.state for _, row in table.listing.items()) == fake.RUNNING
+        assert table.listing.pending == set()
+
+
 async def test_a_paused_table_stands_still() -> None:
     async with open_console(size=(120, 30)) as session:
         await session.press("2", "p")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tui.command_line import CommandLine
 from tests.tui.console import open_console
 from tui.errors import ClusterError
 from tui.keyfile import canonical, load, merged, written
@@ -114,6 +115,22 @@ async def test_the_console_does_and_shows_the_keys_of_the_file() -> None:
         assert session.line_with("Cancel the tasks.").split()[2:4] == ["X", "cancel"]
         await session.press("escape", "slash", *"HX0")
         assert table.filter_text == "HX0", "in a line of text they are letters"
+
+
+async def test_the_command_line_prints_and_checks_it(tmp_path: Path) -> None:
+    cortex = CommandLine(tmp_path)
+    printed = await cortex("keymap")
+    assert merged(printed.text, "keymap.toml") == KEYMAP
+    file = tmp_path / ".config" / "cortex" / "keymap.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text("[queue]\ncancel = ['X']\n")
+    assert key_of("queue", "cancel", merged((await cortex("keymap")).text, "keymap.toml")) == "X"
+    assert (await cortex("keymap", "--default")).text == printed.text
+    file.write_text("[queue]\ncancel = ['j']\n")
+    for arguments in (("keymap",), ("console", "--demo", "small")):
+        ran = await cortex(*arguments)
+        assert ran.code == 2
+        assert "keymap.toml, line 2: queue: j is both" in ran.err
 
 
 async def test_an_action_without_a_key_can_be_given_one() -> None:

@@ -168,8 +168,11 @@ def test_every_action_of_the_table_exists() -> None:
 
 
 @pytest.mark.parametrize("place", OPENINGS)
-async def test_no_key_changes_anything_without_a_preview(place: str) -> None:
+async def test_no_key_changes_anything_without_a_preview(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every key, then enter, in every view: only a preview that is confirmed may build a mutator."""
+    monkeypatch.chdir(tmp_path)  # for what is exported
     source = FakeSource()
     async with open_console(source) as session:
         names = sorted({name for key in KEYMAP for name in key.keys} - LEAVES - {"y"})

@@ -84,6 +84,8 @@ class Arranging(Marking):
         if paused == self.paused:
             return
         if paused:
+            # What the rows have by now and the order has not would show as rows in wrong places.
+            self.sync()
             self.listing.pause()
             still, self._moving = self.draw(), self.draw
             self.draw = lambda: still
