@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from cortex.v1 import types_pb2
 from tests.tui import fake
 from tests.tui.console import Session, open_console
 from tests.tui.fake_letters import letters
@@ -32,14 +33,11 @@ NOT_HERE = {"submit", "drain", "undo", "edit", "remove"}
 
 def changing() -> Iterator[Key]:
     for key in KEYMAP:
-        if (
-            key.changes
-            and key.keys
-            and key.place in OPENINGS
-            and key.action not in NOT_HERE
-            and key.place != "drain"
-        ):
-            yield key
+        if not key.changes or not key.keys or key.action in NOT_HERE or key.place not in OPENINGS:
+            continue
+        if key.place == "drain" or (key.place, key.action) == ("dag", "cancel"):
+            continue  # the sheet has tests of its own, and the sample's DAG has nothing to cancel at its first task
+        yield key
 
 
 async def preview(session: Session, key: Key) -> PreviewScreen:
@@ -58,6 +56,8 @@ def source_for(key: Key) -> FakeSource:
     """With something to act on under the cursor."""
     if key.place == "queue" and key.action == "priority":
         return FakeSource(tasks=[fake.task(1, "waits", fake.QUEUED)])
+    if key.action == "uncordon":
+        return FakeSource(nodes=[fake.node_view("anvil", state=types_pb2.NODE_STATE_CORDONED)])
     if key.place in ("queue", "task") and key.action == "retry":
         return FakeSource(tasks=[fake.task(1, "lint", fake.FAILED, started_s=9, ended_s=5, exit_code=1)])
     return FakeSource()
@@ -98,8 +98,7 @@ async def test_a_preview_is_exact_repeatable_and_asks_for_more_than_enter(key: K
     """Exact objects, the same as a command line, a word on undoing it, the focus on doing nothing."""
     async with open_console(source_for(key), (120, 40)) as session:
         screen = await preview(session, key)
-        if not screen.plan.objects:
-            pytest.skip("nothing of the sample can be meant")
+        assert screen.plan.objects, f"nothing of the sample can be meant by {key.place} {key.action}"
         assert_safe(screen.plan)
         focused = session.app.focused
         assert isinstance(focused, Choice)
@@ -113,8 +112,7 @@ async def test_a_preview_is_exact_repeatable_and_asks_for_more_than_enter(key: K
 async def test_what_was_asked_is_named_by_its_id(key: Key) -> None:
     async with open_console(source_for(key), (160, 40)) as session:
         screen = await preview(session, key)
-        if not screen.plan.objects:
-            pytest.skip("nothing of the sample can be meant")
+        assert screen.plan.objects, f"nothing of the sample can be meant by {key.place} {key.action}"
         await session.press("y")
         assert session.source.mutators == 1
         assert len(session.source.calls) == 1
