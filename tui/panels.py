@@ -75,7 +75,9 @@ def score_panel(row: NodeRow, draw: Draw, width: int, gpus: int = 1) -> list[Cel
     sampled = row.resources
     head: list[Span] = [(" ", "text"), *foreign(row.node.id, "strong", glyphs)]
     if row.view is None or not row.view.scored:
-        head.append(("  no score: nothing is known of its resources", "dim"))
+        old = sample_age_us(row, draw.now_s)
+        why = "nothing is known of its resources" if old is None else f"the leader last heard of it {age(old)} ago"
+        head.append((f"  no score: {why}", "dim"))
         return [(), tuple(head)]
     head += [("  score ", "dim"), (f"{row.view.score:.1f}", "strong"), (f" of {FULL_SCORE:.0f}", "dim")]
     if sampled is not None:

@@ -161,7 +161,7 @@ class ClusterView:
         for change in reply.changes:
             self._change(change)
         for sample in reply.samples:
-            self._sample(sample, now_s)
+            self._sample(sample, now_s, led=bool(reply.leader))
         for item in reply.waiting:
             if item.reason:
                 self.waiting[shape_key(item.shape)] = item.reason
@@ -289,12 +289,17 @@ class ClusterView:
                 node.id, NodeRow(node, known.view, known.received_s, known.history, node.id == self.leader)
             )
 
-    def _sample(self, view: cluster_pb2.NodeView, now_s: float) -> None:
+    def _sample(self, view: cluster_pb2.NodeView, now_s: float, *, led: bool) -> None:
         key = view.node.id
         known = self.nodes.get(key)
         node = view.node
         if known is not None and known.node.modified_index > node.modified_index:
             node = known.node
+        if known is not None and known.resources is not None and not view.HasField("resources"):
+            # Without a leader, or before the next one has heard it: what is known grows old, it does not go away.
+            leads = key == (self.leader or key if view.leader else "")
+            self.nodes.put(key, NodeRow(node, _kept(known, view, led), known.received_s, known.history, leads))
+            return
         cpu = view.resources.cpu_percent if view.HasField("resources") else None
         history = _extended(known, cpu, now_s) if known is not None else (cpu,)
         self.nodes.put(key, NodeRow(node, view, now_s, history, key == (self.leader or key if view.leader else "")))
@@ -329,6 +334,16 @@ class ClusterView:
 
 def _id_of_task(task: types_pb2.Task) -> str:
     return task.id
+
+
+def _kept(known: NodeRow, view: cluster_pb2.NodeView, led: bool) -> cluster_pb2.NodeView:
+    """The last sample, with what the leader says now; whoever does not lead counts no tasks."""
+    kept = cluster_pb2.NodeView()
+    if known.view is not None:
+        kept.CopyFrom(known.view)
+    if led:
+        kept.running, kept.assigned, kept.scored = view.running, view.assigned, False
+    return kept
 
 
 def _extended(known: NodeRow, cpu: float | None, now_s: float) -> tuple[float | None, ...]:

@@ -72,6 +72,24 @@ def test_seconds_without_a_sample_are_gaps() -> None:
     assert row.history == (10.0, 20.0, None, None, None, 30.0)
 
 
+def test_what_is_known_of_a_node_grows_old_when_nobody_leads() -> None:
+    view = ClusterView()
+    view.fold(reply(leader="anvil", samples=[fake.node_view("birch", cpu=50, running=2)]), 10.0)
+    unheard = cluster_pb2.NodeView(node=fake.node_view("birch").node, age_us=-1)
+    view.fold(reply(leader="", samples=[unheard]), 15.0)
+    row = view.nodes.get("birch")
+    assert row is not None
+    assert row.view is not None
+    assert (row.received_s, row.view.running, row.view.scored) == (10.0, 2, True)
+    assert row.resources is not None
+    view.fold(reply(leader="cedar", samples=[unheard]), 16.0)
+    row = view.nodes.get("birch")
+    assert row is not None
+    assert row.view is not None
+    assert (row.received_s, row.view.running, row.view.scored) == (10.0, 0, False), "the leader counts"
+    assert row.resources is not None, "and has not heard it yet"
+
+
 def test_the_leader_mark_moves() -> None:
     view = ClusterView()
     view.fold(reply(samples=[fake.node_view("anvil", leader=True), fake.node_view("birch")]), 1.0)
