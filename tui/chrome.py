@@ -33,12 +33,14 @@ def title_line(
     """
     view, glyphs = draw.view, draw.glyphs
     shown = clean(name, ascii_only=glyphs.ascii_only)
-    shown = fit(shown, min(width_of(shown), max(8, width // 2)), ellipsis=glyphs.ellipsis)
+    # The moment is never cut while there is something of the name to cut.
+    most = max(8, width - width_of(moment) - (33 if read_only else 22)) if moment else max(8, width // 2)
+    shown = fit(shown, min(width_of(shown), most), ellipsis=glyphs.ellipsis)
     left: list[Span] = [(" cortex ", "accent"), (shown, role)]
     if read_only:
         left.append(("  read-only", "warn"))
     if moment:
-        room = max(8, width - cell_width(tuple(left)) - 11)
+        room = max(8, width - cell_width(tuple(left)) - 14)
         left += [("  ", "text"), ("PAST ", "bad"), (fit(moment, min(room, width_of(moment))), "warn")]
         back: list[Span] = [("T", "key"), (" now ", "dim")]
         rest = width - cell_width(tuple(left)) - cell_width(tuple(back))
@@ -87,9 +89,10 @@ def _tabs(current: str, draw: Draw, table: Sequence[Key], *, brief: bool) -> Cel
     missing = view.online() < len(view.nodes)
     counted = view.letters.index >= 0
     dead = view.letters.count if counted else view.states[types_pb2.TASK_STATE_DEAD_LETTER]
+    live = view.live_count()
     counts = {
         "nodes": (f"{view.online()}/{len(view.nodes)}", "warn" if missing else ""),
-        "queue": (count_of(view.live_count()), ""),
+        "queue": (count_of(live) if live is not None else "", ""),
         "workflows": _workflows_tab(draw),
         "letters": (count_of(dead), "bad" if dead else ""),
         "events": ("", ""),

@@ -34,8 +34,6 @@ class Loaded:
     operations: Sequence[types_pb2.Operation] = ()
     events: Sequence[types_pb2.Event] = ()
     causes: cluster_pb2.ListCausesReply = field(default_factory=cluster_pb2.ListCausesReply)
-    live: int = 0
-    """Tasks of the cluster that had not ended."""
     total: int = 0
     """Tasks of the cluster."""
     cursor: str = ""
@@ -48,13 +46,13 @@ class PastView(ClusterView):
 
     past: ClassVar[bool] = True
     at: Moment = field(default_factory=Moment)
-    live_total: int = 0
+    live_total: int | None = None
     total: int = 0
 
     def now_us(self, now_s: float) -> int:
         return self.at.at_us
 
-    def live_count(self) -> int:
+    def live_count(self) -> int | None:
         return self.live_total
 
     def put_task(self, task: types_pb2.Task) -> None:
@@ -78,7 +76,7 @@ class PastView(ClusterView):
     def show(self, loaded: Loaded) -> None:
         """Take over another moment."""
         self.at, self.index = loaded.at, loaded.at.index
-        self.live_total, self.total = loaded.live, loaded.total
+        self.live_total, self.total = None, loaded.total
         _replace(self.nodes, {row.node.id: NodeRow(row.node, row) for row in loaded.nodes}, _same_node)
         _replace(self.tasks, loaded.tasks)
         _replace(self.workflows, {row.id: row for row in loaded.workflows})

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from cortex.v1 import types_pb2
 from tui.moments import Moment
-from tui.past import Loaded
+from tui.past import Loaded, PastView
 from tui.source import Source
 from tui.view import ENDED
 
@@ -22,15 +21,17 @@ _DEAD = (types_pb2.TASK_STATE_DEAD_LETTER,)
 
 
 async def load_moment(source: Source, wanted: Moment) -> Loaded:
-    """The nodes, and the first page of everything else. Raises SourceError, as for a moment that is not kept."""
+    """The nodes, and the first page of everything else: enough to show it, and quick to find.
+
+    Raises SourceError.
+    """
     nodes = await source.list_nodes(at=wanted)
     at = Moment(index=nodes.at.index, at_us=nodes.at.at_us)
     here = Moment(index=at.index) if at.index else at
-    (live, dead, newest, events), (workflows, causes, operations) = await asyncio.gather(
+    (dead, newest, events), (workflows, causes, operations) = await asyncio.gather(
         asyncio.gather(
-            source.list_tasks(_LIVE, PAGE, at=here),
             source.list_tasks(_DEAD, FIRST_PAGE, at=here),
-            source.list_tasks((), FIRST_PAGE, at=here),
+            source.list_tasks((), PAGE, at=here),
             source.list_events(limit=FIRST_PAGE, at=here),
         ),
         asyncio.gather(
@@ -42,24 +43,34 @@ async def load_moment(source: Source, wanted: Moment) -> Loaded:
     return Loaded(
         at,
         nodes.nodes,
-        {task.id: task for reply in (newest, dead, live) for task in reply.tasks},
+        {task.id: task for reply in (newest, dead) for task in reply.tasks},
         workflows.workflows,
         operations.operations,
         events.events,
         causes,
-        live.total,
         newest.total,
         newest.next_cursor,
     )
 
 
-async def load_rest(source: Source, loaded: Loaded, put: Callable[[types_pb2.Task], None]) -> None:
-    """All other tasks of the moment, up to MAX_TASKS, page by page. Raises SourceError."""
+async def load_rest(source: Source, loaded: Loaded, view: PastView) -> None:
+    """The tasks that had not ended, then all others, up to MAX_TASKS, page by page. Raises SourceError.
+
+    Which had not ended is what the cluster takes longest to find: it walks the events since then.
+    """
+    here = Moment(index=loaded.at.index)
+    if not loaded.cursor:
+        view.live_total = sum(task.state not in ENDED for task in loaded.tasks.values())
+        return
+    live = await source.list_tasks(_LIVE, PAGE, at=here)
+    view.live_total = live.total
+    for task in live.tasks:
+        view.put_task(task)
     cursor, read = loaded.cursor, len(loaded.tasks)
     while cursor and read < MAX_TASKS:
-        reply = await source.list_tasks((), PAGE, cursor, at=Moment(index=loaded.at.index))
+        reply = await source.list_tasks((), PAGE, cursor, at=here)
         for task in reply.tasks:
-            put(task)
+            view.put_task(task)
         cursor, read = reply.next_cursor, read + len(reply.tasks)
 
 

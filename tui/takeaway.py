@@ -147,7 +147,9 @@ class TakingAway(App[int], inherit_bindings=False):
             self.say(f"Wrote {what} to {path.absolute()}.", "ok")
 
     def _sheet(self, table: Table[Any]) -> Sheet:
-        return Sheet(table.spec, table.shown_columns(), self.fresh_drawing())
+        screen = self.screen
+        draw = screen.drawing() if isinstance(screen, ConsoleScreen) and screen.past else self.fresh_drawing()
+        return Sheet(table.spec, table.shown_columns(), draw)
 
 
 def _wrong_path(answer: str) -> str:

@@ -17,7 +17,7 @@ from tui.arrange import Arrangements
 from tui.columns.base import Draw
 from tui.draw import Cell, age, count_of
 from tui.moments import Moment, MomentError, clock_of, read_moment
-from tui.past import PastSource, PastView
+from tui.past import Loaded, PastSource, PastView
 from tui.past_load import index_at, load_moment, load_rest, oldest_moment
 from tui.screens.base import ConsoleScreen
 from tui.screens.differences import DifferencesScreen
@@ -350,9 +350,9 @@ class Traveling(App[int], inherit_bindings=False):
             self.return_to_now()
         self.say(f"{error.message} {error.remedy}".strip(), "bad")
 
-    async def _read_on(self, travel: Travel, loaded: Any) -> None:
+    async def _read_on(self, travel: Travel, loaded: Loaded) -> None:
         try:
-            await load_rest(self.source, loaded, travel.view.put_task)
+            await load_rest(self.source, loaded, travel.view)
         except SourceError as error:
             self.say(f"Not all tasks of that moment could be read. {error.message}", "warn")
         travel.reading_on = False

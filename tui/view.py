@@ -224,8 +224,8 @@ class ClusterView:
         for rows in (self.nodes, self.tasks, self.events, self.workflows):
             rows.warm(count)
 
-    def live_count(self) -> int:
-        """Tasks that have not ended."""
+    def live_count(self) -> int | None:
+        """Tasks that have not ended; None where that is not known yet."""
         return sum(count for state, count in self.states.items() if state not in ENDED)
 
     def online(self) -> int:

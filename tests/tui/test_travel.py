@@ -8,6 +8,7 @@ from tests.tui.console import Session, check_golden, open_console
 from tests.tui.fake_past import GONE, PastSource, with_past
 from tui.past import REFUSED
 from tui.source import Moment
+from tui.theme_list import THEMES
 
 
 async def go_to(session: Session, text: str) -> None:
@@ -109,6 +110,28 @@ async def test_a_moment_that_is_not_kept() -> None:
         assert "index 31" in session.lines[0], "what was shown stays"
         await session.press("ampersand", *"yesterday", "enter")
         assert "no moment" in session.text
+
+
+@pytest.mark.parametrize("name", sorted(THEMES))
+async def test_its_top_line_looks_different_in_every_theme(name: str) -> None:
+    async with open_console(with_past()) as session:
+        session.app.use_theme(name)
+        await session.settle()
+        live = session.app.screen.query_one("#top").styles.background
+        await session.press("T")
+        assert session.app.screen.query_one("#top").styles.background != live
+        assert session.app.screen.query_one("#scrub").styles.background != live
+
+
+async def test_a_cause_and_a_copy_are_of_then() -> None:
+    async with open_console(with_past(), (120, 40)) as session:
+        await go_to(session, "31")
+        await session.press("4", "t", "enter")
+        assert "flaky" in session.text or "fetch" in session.text
+        await go_to(session, "41")
+        assert "index 41" in session.lines[0]
+        await session.press("escape", "2", "Y")
+        assert session.app.escapes, "rows of the past can be copied"
 
 
 async def test_steps_end_at_both_ends() -> None:

@@ -53,6 +53,10 @@ class CauseScreen(TwofoldScreen):
         self.sync()
         self.load_page()
 
+    def moment_changed(self) -> None:
+        self._row, self._sample, self._cursor = cluster_pb2.DeadLetterCause(), types_pb2.Task(), ""
+        self.load_page()
+
     @work(group="letters", exclusive=True)
     async def load_page(self) -> None:
         """The next letters of the cause."""
