@@ -26,7 +26,7 @@ class Alerts:
     """Follows the view for one operator, who is `actor` there. Times are monotonic seconds."""
 
     def __init__(self, view: ClusterView, actor: str) -> None:
-        self._view = view
+        self.view = view
         self._actor = actor
         self._changes = Changes(view.tasks)
         self._told: OrderedDict[tuple[str, int], None] = OrderedDict()
@@ -36,12 +36,16 @@ class Alerts:
         self._waiting: list[str] = []
         self._next_s = 0.0
 
+    def close(self) -> None:
+        """Follow the view no longer."""
+        self._changes.close()
+
     def news(self, now_s: float) -> str:
         """One sentence for all that happened since the last; empty when nothing did, or it is too soon."""
         changed = self._changes.take()
-        if self._view.ready:
+        if self.view.ready:
             self._leader(now_s)
-            now_us = self._view.now_us(now_s)
+            now_us = self.view.now_us(now_s)
             for task in changed:
                 if task.state in _BAD:
                     self._ended(task, now_us)
@@ -70,7 +74,7 @@ class Alerts:
                 self._waiting.append(f"{BURST} dead letters within {BURST_US // 1_000_000} s.")
 
     def _leader(self, now_s: float) -> None:
-        if self._view.leader and not self._view.link.lost(now_s):
+        if self.view.leader and not self.view.link.lost(now_s):
             self._without_leader_s, self._leader_told = None, False
             return
         if self._without_leader_s is None:

@@ -177,6 +177,10 @@ class Personal(TakingAway, inherit_bindings=False):
     def looked_after(self) -> None:
         """What is to be done ten times a second at most."""
         self._remember()
+        if self._alerts is not None and self._alerts.view is not self.view:
+            # Another cluster is looked at.
+            self._alerts.close()
+            self._alerts = Alerts(self.view, self.preferences.actor)
         if self._alerts is not None and (text := self._alerts.news(self.clock())):
             if self.preferences.bell:
                 self.send("\x07")
