@@ -15,7 +15,7 @@ from cortex.v1 import types_pb2
 from tui.actions.base import Question
 from tui.arrange import Arrangements
 from tui.columns.base import Draw
-from tui.draw import Cell, age, count_of
+from tui.draw import Cell, age, clock, count_of
 from tui.moments import Moment, MomentError, clock_of, read_moment
 from tui.past import Loaded, PastSource, PastView
 from tui.past_load import index_at, load_moment, load_rest, oldest_moment
@@ -29,6 +29,7 @@ from tui.widgets.table import Table
 
 PAST = "past:"
 """What the names of views over the past begin with."""
+SECOND_US = 1_000_000
 REPAINT_EVERY = 8
 """Answers about the line after which it is painted again."""
 
@@ -98,7 +99,9 @@ class PastConsole:
         live = self._shell.drawing()
         at = self.view.at
         more = "  reading more" if travel.reading_on else ""
-        return f"as of {clock_of(at.at_us)}, index {count_of(at.index)}, {age(live.now_us - at.at_us)} ago{more}"
+        brief = travel.line is not None and travel.line.step_us < SECOND_US
+        time = clock(at.at_us)[:10] if brief else clock_of(at.at_us)
+        return f"as of {time}, index {count_of(at.index)}, {age(live.now_us - at.at_us)} ago{more}"
 
     def scrub_line(self, width: int) -> Cell:
         travel = self._travel()
@@ -264,7 +267,9 @@ class Traveling(App[int], inherit_bindings=False):
     def action_past_zoom(self) -> None:
         travel = self._traveling()
         if travel is not None and travel.line is not None:
-            travel.line = travel.line.zoomed(travel.position_us)
+            before, travel.line = travel.line, travel.line.zoomed(travel.position_us)
+            if travel.line.begin_us == before.begin_us and travel.line.end_us == before.end_us:
+                self.say("All that is kept is shorter than the shortest line.", "dim")
             self._repaint()
             self.start("past-line", self._survey(travel))
 

@@ -70,6 +70,13 @@ async def test_keys_that_lead_back(key: str) -> None:
         assert session.app.in_past, "one can go again"
 
 
+async def test_back_to_a_view_that_was_not_open_before() -> None:
+    async with open_console(with_past()) as session:
+        await session.press("T", "2", "T")
+        assert session.app.view_name == "queue"
+        assert "live" in session.lines[0]
+
+
 async def test_nothing_can_be_changed_there() -> None:
     source = with_past()
     async with open_console(source, (120, 30)) as session:

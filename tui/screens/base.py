@@ -97,6 +97,8 @@ class ConsoleScreen(Rebound, Screen[None]):
         raise NotImplementedError
 
     def sync_chrome(self) -> None:
+        if not self.is_mounted:
+            return
         draw = self.drawing()
         width = self.size.width
         top = self.query_one("#top", Lines)
