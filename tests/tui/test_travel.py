@@ -8,6 +8,7 @@ from tests.tui.console import Session, check_golden, open_console
 from tests.tui.fake_past import GONE, PastSource, with_past
 from tui.past import REFUSED
 from tui.source import Moment
+from tui.terminal import Terminal
 from tui.theme_list import THEMES
 
 
@@ -216,3 +217,15 @@ async def test_no_past_yet() -> None:
         assert GONE[:60] in session.lines[-1]
         await session.press("left_square_bracket")
         assert "T goes there" in session.lines[-1]
+
+
+async def test_ascii_and_the_smallest_terminals() -> None:
+    async with open_console(with_past(), terminal=Terminal(ascii_only=True)) as session:
+        await go_to(session, "31")
+        assert session.text.isascii()
+        assert "PAST" in session.lines[0]
+        for size in ((1, 1), (20, 4), (300, 9), (80, 24)):
+            await session.resize(*size)
+            await session.press("left_square_bracket", "percent_sign", "escape")
+            await arrived(session)
+        assert "PAST" in session.lines[0]

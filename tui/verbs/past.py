@@ -9,7 +9,7 @@ import click
 
 from tui import json_view
 from tui.errors import usage
-from tui.format import parse_time_us, rfc3339
+from tui.format import rfc3339
 from tui.verbs.base import emit, now_us, say
 
 if TYPE_CHECKING:
@@ -20,19 +20,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def parse_moment(text: str, option: str = "--at") -> cluster_pb2.Moment:
     """An index, a time, or how long ago, as a Moment. Raises ClusterError."""
-    from cortex.v1 import cluster_pb2
+    from tui.moments import MomentError, read_moment
 
-    said = text.strip()
-    if said.isdecimal() and 0 < len(said) <= 18 and int(said):
-        return cluster_pb2.Moment(index=int(said))
     try:
-        at_us = parse_time_us(said.removesuffix("ago").strip(), now_us())
-    except ValueError:
-        remedy = "Write an index as 1234, a time as 2026-01-31T12:00:00Z, or 30m for half an hour ago."
-        raise usage(f"{option}: {json_view.text(text.encode())!r} is no moment.", remedy) from None
-    if at_us <= 0:
-        raise usage(f"{option} lies before 1970.", "Name a moment of the last 24 hours.")
-    return cluster_pb2.Moment(at_us=at_us)
+        return read_moment(text, now_us())
+    except MomentError as error:
+        raise usage(f"{option}: {error.message}", error.remedy) from None
 
 
 def _moment(context: click.Context, parameter: click.Parameter, value: str | None) -> cluster_pb2.Moment | None:
