@@ -235,6 +235,9 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
             # What a key had to say was about the view that is left; what became of a change stays.
             self.note = None
         self.switch_mode(self.mode_of(name))
+        if isinstance(self.screen, ConsoleScreen):
+            # At once: the next key may have been typed already, and means what is there now.
+            self.screen.sync()
 
     def action_last_view(self) -> None:
         self.action_view(self._previous_view)

@@ -31,7 +31,7 @@ def term_lines(score: float, terms: types_pb2.ScoreTerms, draw: Draw, width: int
         line = bar(max(0.0, value), most, max(2, each - 5 - len(points) - 1), f"term-{role}", draw.glyphs)
         cells.append(((fit(title.lower(), 5), "dim"), *line, (f" {points}", "text")))
     penalty = penalty_of(terms)
-    taken = f"tasks {terms.tasks:.0f}" + "".join(
+    taken = f"tasks {terms.tasks + 0.0:.0f}" + "".join(
         f"  {name} {getattr(terms, name):.0f}" for name in ("gaming", "suspect") if getattr(terms, name)
     )
     cells.append(((fit(taken, each), "warn" if penalty < 0 else "dim"),))

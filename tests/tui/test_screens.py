@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from textual import events
 
 from cortex.v1 import cluster_pb2
 from tests.tui import fake
@@ -125,3 +126,17 @@ async def test_a_tick_before_a_view_is_built(view: str) -> None:
         session.app.clear_marks()
         await session.until(lambda: session.app.screen.is_mounted)
         assert session.app.return_code is None
+
+
+async def test_a_key_typed_behind_that_of_a_view_means_what_is_there_now() -> None:
+    async with open_console() as session:
+        await session.press("5")
+        session.source.push(fake.node_view("zelkova").node)
+        await session.settle()
+        for key in ("1", "G", "enter"):
+            event = events.Key(key, None)
+            event.set_sender(session.app)
+            session.app.post_message(event)
+        await session.until(lambda: len(session.app.screen_stack) == 2)
+        await session.settle()
+        assert "zelkova" in session.lines[2]
