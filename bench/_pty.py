@@ -20,9 +20,11 @@ WIDTH, HEIGHT = 200, 50
 QUIET_S = 0.06
 _ASKS_SYNC = b"\x1b[?2026$p"
 _HAS_SYNC = b"\x1b[?2026;2$y"
+_ASKS_PLACE = b"\x1b[6n"
+_IS_AT = b"\x1b[1;1R"
 FRAME_END = b"\x1b[?2026l"
 # What pyte does not know and would print: modes that are asked for, and answers of the keyboard protocol.
-_UNKNOWN = re.compile(rb"\x1b\[[>=<][0-9;]*[a-zA-Z]|\x1b\[\?[0-9;]*\$[a-z]|\x1b\[\?2026[hl]")
+_UNKNOWN = re.compile(rb"\x1b\[[>=<][0-9;]*[a-zA-Z]|\x1b\[\?[0-9;]*\$[a-z]|\x1b\[\?2026[hl]|\x1b\[6n")
 
 
 class Terminal:
@@ -68,6 +70,7 @@ class Terminal:
             self.chunks.append((time.monotonic(), data))
             if _ASKS_SYNC in data:
                 os.write(self.master, _HAS_SYNC)
+            os.write(self.master, _IS_AT * data.count(_ASKS_PLACE))
 
     def type(self, keys: bytes) -> float:
         """Returns the second at which they were sent."""

@@ -14,6 +14,7 @@ from itertools import pairwise
 from bench._meter import cost, memory_mb
 from bench._pty import Terminal, python
 from bench._table import Goal, head, line, percentile
+from bench._thin import ThinTerminal
 from cortex.v1 import types_pb2
 from tui.columns.tasks import QUEUE
 from tui.demo.size import DemoSize
@@ -136,6 +137,16 @@ def running_costs() -> None:
         line("  RSS with 100,000 tasks", [memory_mb(terminal.child.pid)], "MB")
 
 
+def slow_link() -> None:
+    """64 kbit/s and 300 ms there and back: how long the last byte of a frame waits for its turn."""
+    argv = python("-m", "tui.cli", "console", "--demo", "nodes=1000,tasks=10000,rate=1")
+    with ThinTerminal(argv, 8000, 0.3) as terminal:
+        terminal.run(40.0, keys_every_s=3.0)
+        line("64 kbit/s + 300 ms, live: queue before the line", terminal.waits_s, "s", Goal(floor=1.0))
+        line("  key to the first byte after it", terminal.answers_s, "s")
+        line("  to the terminal", [terminal.written / 40.0], "bytes/s")
+
+
 def listings() -> None:
     """Filter and sort of 100,000 rows, as the table does it."""
     view = ClusterView()
@@ -169,7 +180,7 @@ def listings() -> None:
 def main() -> None:
     head("The console through a pseudo terminal of 200×50")
     wanted = sys.argv[1:]
-    for part in (first_screens, keys_at_rest, live_keys, running_costs, listings):
+    for part in (first_screens, keys_at_rest, live_keys, running_costs, slow_link, listings):
         if not wanted or part.__name__ in wanted:
             part()
 

@@ -16,7 +16,7 @@ LEAST_AHEAD_BYTES = 1500
 """On their way at most when another frame is begun, so that keys are echoed although the way is long."""
 FIRST_AHEAD_BYTES = 3000
 """The same before anything is known of the terminal: a first screen."""
-FIRST_FRAME_BYTES = 6000
+FIRST_FRAME_BYTES = 4500
 FRAME_S = 0.4
 """Of a thin line's time for one frame; what does not fit comes with the next."""
 FAST_BYTES_PER_S = 200_000.0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import deque
 from typing import Any
 
 from rich.console import RenderableType
 from textual import events
 from textual.app import App
+from textual.message_pump import MessagePump
 from textual.screen import Screen
 
 from tui.draw import Cell
@@ -17,6 +20,8 @@ from tui.pace import Pace
 from tui.paste import MAX_PASTE_CHARS
 from tui.widgets.virtual import VirtualView
 
+KEY_S = 0.5
+"""Longest that a key keeps those typed after it waiting."""
 TERMINAL_GONE = 129
 """Exit status, as after a SIGHUP."""
 
@@ -32,6 +37,10 @@ class Painting(App[int], inherit_bindings=False):
         self.building = False
         """Whether a view is built for the first time."""
         self._owed = False
+        self._keys: deque[events.Key] = deque()
+        """Typed while another key is being handled."""
+        self._busy_with_key = False
+        self._key_alarm: asyncio.TimerHandle | None = None
         self._said_pace = ""
 
     def say(self, text: str, role: str = "text") -> None:
@@ -100,13 +109,51 @@ class Painting(App[int], inherit_bindings=False):
         self.say(f"The paste was cut to {MAX_PASTE_CHARS:,} characters.", "warn")
 
     async def on_event(self, event: events.Event) -> None:
-        if isinstance(event, HeldKey) and not event.is_forwarded and not isinstance(self.focused, VirtualView):
-            for _ in range(event.count):
-                key = events.Key(event.key, event.character)
-                key.set_sender(self)
-                await super().on_event(key)
-            return
+        """Keys are handled one after the other: what one opens has the focus before the next comes."""
+        if isinstance(event, events.Resize):
+            # A terminal that was small for a moment has lost what it showed, also when it is as large as before.
+            self.front.forget()
+            self.call_later(self.repaint_all)
+        if not isinstance(event, events.Key) or event.is_forwarded:
+            await super().on_event(event)
+        elif self._busy_with_key:
+            self._keys.append(event)
+        else:
+            await self._hand_out(event)
+
+    async def _hand_out(self, event: events.Key) -> None:
+        self._busy_with_key = True
+        if isinstance(event, HeldKey) and not isinstance(self.focused, VirtualView):
+            singles = [events.Key(event.key, event.character) for _ in range(event.count)]
+            for single in singles:
+                single.set_sender(self)
+            event = singles[0]
+            self._keys.extendleft(reversed(singles[1:]))
+        way: list[MessagePump] = []
+        pump: MessagePump | None = self.focused or self.screen
+        while pump is not None and pump is not self:
+            way.append(pump)
+            pump = pump._parent
         await super().on_event(event)
+        # A widget that goes away on the way takes the way with it.
+        self._key_alarm = asyncio.get_running_loop().call_later(KEY_S, self._next_key)
+        # What a key's action asks for is done by the console, too: a second round lets that happen.
+        self._follow_key([*way, self, self])
+
+    def _follow_key(self, way: list[MessagePump]) -> None:
+        """Go the way of a key, behind it; the next one comes when it has been handled everywhere."""
+        for at, pump in enumerate(way):
+            if pump.call_later(self._follow_key, way[at + 1 :]):
+                return
+        self._next_key()
+
+    def _next_key(self) -> None:
+        if self._key_alarm is not None:
+            self._key_alarm.cancel()
+            self._key_alarm = None
+        self._busy_with_key = bool(self._keys)
+        if self._keys:
+            self.call_later(self._hand_out, self._keys.popleft())
 
     async def _on_key(self, event: events.Key) -> None:
         # Textual runs what a key is bound to once, after this.
