@@ -17,6 +17,7 @@ OPERATIONS = 200
 MAX_TASKS = 20_000
 """Tasks of a moment that are read at most; `/` finds among those."""
 _LIVE = tuple(state for state in types_pb2.TaskState.values() if state and state not in ENDED)
+_ON_NODES = (types_pb2.TASK_STATE_RUNNING, types_pb2.TASK_STATE_ASSIGNED)
 _DEAD = (types_pb2.TASK_STATE_DEAD_LETTER,)
 
 
@@ -54,7 +55,7 @@ async def load_moment(source: Source, wanted: Moment) -> Loaded:
 
 
 async def load_rest(source: Source, loaded: Loaded, view: PastView) -> None:
-    """The tasks that had not ended, then all others, up to MAX_TASKS, page by page. Raises SourceError.
+    """What ran, then what waited, then all other tasks, up to MAX_TASKS, page by page. Raises SourceError.
 
     Which had not ended is what the cluster takes longest to find: it walks the events since then.
     """
@@ -62,16 +63,14 @@ async def load_rest(source: Source, loaded: Loaded, view: PastView) -> None:
     if not loaded.cursor:
         view.live_total = sum(task.state not in ENDED for task in loaded.tasks.values())
         return
-    live = await source.list_tasks(_LIVE, PAGE, at=here)
-    view.live_total = live.total
-    for task in live.tasks:
-        view.put_task(task)
-    cursor, read = loaded.cursor, len(loaded.tasks)
-    while cursor and read < MAX_TASKS:
-        reply = await source.list_tasks((), PAGE, cursor, at=here)
-        for task in reply.tasks:
-            view.put_task(task)
-        cursor, read = reply.next_cursor, read + len(reply.tasks)
+    view.live_total = (await source.list_tasks(_LIVE, 1, at=here)).total
+    for states, first in ((_ON_NODES, ""), (_LIVE, ""), ((), loaded.cursor)):
+        cursor: str | None = first or None
+        while cursor != "" and len(view.tasks) < MAX_TASKS:
+            reply = await source.list_tasks(states, PAGE, cursor or "", at=here)
+            for task in reply.tasks:
+                view.put_task(task)
+            cursor = reply.next_cursor
 
 
 async def oldest_moment(source: Source) -> Moment | None:

@@ -98,17 +98,21 @@ class PastConsole:
             return "reading it"
         live = self._shell.drawing()
         at = self.view.at
-        more = "  reading more" if travel.reading_on else ""
         brief = travel.line is not None and travel.line.step_us < SECOND_US
         time = clock(at.at_us)[:10] if brief else clock_of(at.at_us)
-        return f"as of {time}, index {count_of(at.index)}, {age(live.now_us - at.at_us)} ago{more}"
+        return f"as of {time}, index {count_of(at.index)}, {age(live.now_us - at.at_us)} ago"
 
     def scrub_line(self, width: int) -> Cell:
         travel = self._travel()
         if travel is None or travel.line is None:
             return ((" Asking how far back the past is kept.", "dim"),)
         held_us = travel.held.at_us if travel.held is not None else 0
-        going = f"reading {clock_of(travel.position_us)}" if travel.loading else ""
+        known, total = len(self.view.tasks), self.view.total
+        going = f"{count_of(known)} of {count_of(total)} tasks" if known < total else ""
+        if travel.loading:
+            going = f"reading {clock_of(travel.position_us)}"
+        elif travel.reading_on:
+            going = "reading more"
         return scrub_line(travel.line, travel.position_us, held_us, going, self._shell.glyphs, width)
 
     def __getattr__(self, name: str) -> Any:

@@ -92,7 +92,11 @@ class PastSource(FakeSource):
     ) -> cluster_pb2.ListTasksReply:
         at = named.pop("at", None)
         source = self if at is None else await self.at(at)
-        return await FakeSource.list_tasks(source, states, limit, cursor, **named)
+        reply = await FakeSource.list_tasks(source, states, len(source.tasks), **named)
+        begin = int(cursor or 0)
+        after = str(begin + limit) if begin + limit < len(reply.tasks) else ""
+        page = reply.tasks[begin : begin + limit]
+        return cluster_pb2.ListTasksReply(tasks=page, total=reply.total, next_cursor=after, index=reply.index)
 
     async def list_events(self, **named: Any) -> cluster_pb2.ListEventsReply:
         at = named.pop("at", None)

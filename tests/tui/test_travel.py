@@ -6,6 +6,7 @@ import pytest
 
 from tests.tui.console import Session, check_golden, open_console
 from tests.tui.fake_past import GONE, PastSource, with_past
+from tui import past_load
 from tui.past import REFUSED
 from tui.source import Moment
 from tui.terminal import Terminal
@@ -207,6 +208,21 @@ async def test_a_held_moment_is_compared_with_another() -> None:
         await session.press("escape", "escape", "M", "M", "percent_sign")
         assert asked[-1][1] is None
         assert "$ cortex diff --from 31" in session.text
+
+
+async def test_what_ran_is_read_first_and_what_is_not_read_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(past_load, "PAGE", 2)
+    monkeypatch.setattr(past_load, "FIRST_PAGE", 2)
+    monkeypatch.setattr(past_load, "MAX_TASKS", 9)
+    source = with_past()
+    async with open_console(source, (120, 30)) as session:
+        await go_to(session, "31")
+        await session.until(lambda: session.app.travel is not None and not session.app.travel.reading_on)
+        await session.press("2")
+        for name in ("hello", "lint", "render", "sync", "backup"):
+            assert "running" in session.line_with(name)
+        assert "9 of 10 tasks" in session.lines[-2]
+        assert "Queue 8" in session.lines[1]
 
 
 async def test_no_past_yet() -> None:
