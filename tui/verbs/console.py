@@ -9,10 +9,12 @@ import click
 from click.shell_completion import get_completion_class
 
 from tui.errors import usage
-from tui.verbs.base import say, settings, verb
+from tui.verbs.base import note, say, settings, verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from tui.preferences import Preferences
 
 
@@ -23,12 +25,41 @@ if TYPE_CHECKING:
     help="A made-up cluster instead of a real one, as nodes=1000,tasks=100000,rate=1 (or just: small).",
 )
 @click.option("--mouse", is_flag=True, help="Let the console have the mouse; without it the terminal selects text.")
-def console(demo: str | None, mouse: bool) -> None:
+@click.option("--record", metavar="FILE", help="Keep what the console receives in a new file.")
+@click.option("--replay", metavar="FILE", help="Show a recording instead of a cluster.")
+@click.option(
+    "--speed",
+    metavar="N",
+    type=click.FloatRange(0.1, 1000.0),
+    default=1.0,
+    show_default=True,
+    help="Of the replay.",
+)
+def console(demo: str | None, mouse: bool, record: str | None, replay: str | None, speed: float) -> None:
     """Open the console (what `cortex` alone does)."""
-    if demo is None:
-        open_console(mouse=mouse)
+    if len([one for one in (demo, record, replay) if one is not None]) > 1:
+        raise usage("--demo, --record and --replay exclude each other.", "Give one of them.")
+    if replay is not None:
+        open_replay(replay, speed, mouse=mouse)
+    elif demo is None:
+        open_console(mouse=mouse, record=record)
     else:
         open_demo("" if demo == "small" else demo, mouse=mouse)
+
+
+def open_replay(file: str, speed: float, *, mouse: bool = False) -> None:
+    """Runs the console over a recording until it is left. Raises ClusterError."""
+    from pathlib import Path
+
+    from tui.recording import ReplayedSource
+
+    source: Any = ReplayedSource(Path(file), speed)
+    own = _preferences(mouse)
+    _needs_terminal()
+    from tui.app import run_console
+
+    if status := run_console(source, read_only=True, preferences=own):
+        click.get_current_context().exit(status)
 
 
 def open_demo(size: str, *, mouse: bool = False) -> None:
@@ -47,7 +78,7 @@ def open_demo(size: str, *, mouse: bool = False) -> None:
         click.get_current_context().exit(status)
 
 
-def open_console(*, mouse: bool = False) -> None:
+def open_console(*, mouse: bool = False, record: str | None = None) -> None:
     """Runs the console until it is left. Raises ClusterError."""
     from tui.target import folders, resolve
 
@@ -60,7 +91,20 @@ def open_console(*, mouse: bool = False) -> None:
 
     clusters = Clusters(cluster, folders())
     source, keep = clusters.open()
-    status = run_console(source, preferences=own, keep=keep, contexts=clusters.contexts, context=clusters.current)
+    contexts = clusters.contexts
+    if record is None:
+        status = run_console(source, preferences=own, keep=keep, contexts=contexts, context=clusters.current)
+    else:
+        from pathlib import Path
+
+        from tui.recording import RecordedSource, Recording
+
+        recording = Recording(Path(record))
+        recorded: Any = RecordedSource(source, recording)
+        status = run_console(recorded, preferences=own, keep=keep)
+        recording.close()
+        if recording.problem:
+            note(f"cortex: {recording.problem}")
     clusters.remember()
     if status:
         click.get_current_context().exit(status)

@@ -1,0 +1,202 @@
+"""What a console received, in a file, and a source that plays it again.
+
+A file is MAGIC and records: length, seconds since the begin, kind, content. Values of environment variables are
+left out of it; the cluster's secret never is in what is received.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import struct
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from google.protobuf.message import Message
+
+from cortex.v1 import cluster_pb2, types_pb2
+from tui.errors import usage
+from tui.source import LinkState, Mutator, Source, SourceError, WatchItem
+
+MAGIC = b"CORTEXR1"
+HEAD = struct.Struct(">Idc")
+MAX_RECORD_BYTES = 64 << 20
+MAX_FILE_BYTES = 4 << 30
+LEFT_OUT = b"left out of the recording"
+WATCH, LINK, REPLY = b"W", b"L", b"R"
+
+
+class Recording:
+    """Writes records; a full disk ends the recording, not the console."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._begun_s = clock, clock()
+        self._written = len(MAGIC)
+        self.problem = ""
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise usage(f"{path} cannot be written: {error.strerror}.", "Name a new file.") from None
+        self._file: BinaryIO | None = os.fdopen(handle, "wb")
+        self._file.write(MAGIC)
+
+    def add(self, kind: bytes, content: bytes) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(HEAD.pack(len(content), self._clock() - self._begun_s, kind) + content)
+            self._written += HEAD.size + len(content)
+            if self._written > MAX_FILE_BYTES:
+                raise OSError(0, "it has 4 GiB")
+        except OSError as error:
+            self.problem = f"The recording ended: {error.strerror}."
+            self.close()
+
+    def close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except OSError as error:
+                self.problem = f"The recording ended: {error.strerror}."
+
+
+def records(path: Path) -> Iterator[tuple[float, bytes, bytes]]:
+    """Second, kind and content of each; a torn end is left out. Raises ClusterError."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise usage(
+                    f"{path} is no recording of this version.", "Make one with `cortex console --record FILE`."
+                )
+            while len(head := file.read(HEAD.size)) == HEAD.size:
+                size, at_s, kind = HEAD.unpack(head)
+                if size > MAX_RECORD_BYTES or len(content := file.read(size)) < size:
+                    return
+                yield at_s, kind, content
+    except OSError as error:
+        raise usage(f"{path} cannot be read: {error.strerror}.", "Name a recording.") from None
+
+
+def without_secrets(message: Message) -> Message:
+    """A copy whose environment variables have names, but no values."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    _strip(copy)
+    return copy
+
+
+def _strip(message: Message) -> None:
+    if isinstance(message, types_pb2.TaskSpec):
+        for variable in message.env:
+            variable.value = LEFT_OUT if isinstance(variable.value, bytes) else LEFT_OUT.decode()
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for inner in [value] if isinstance(value, Message) else value:
+            _strip(inner)
+
+
+def _call_key(method: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> str:
+    """Names a question, the same when it is played."""
+    told = [_plain(one) for one in arguments] + [f"{name}={_plain(options[name])}" for name in sorted(options)]
+    return hashlib.sha256("\0".join([method, *told]).encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> str:
+    return value.SerializeToString(deterministic=True).hex() if isinstance(value, Message) else repr(value)
+
+
+class RecordedSource:
+    """A source whose every answer is recorded. Implements tui.source.Source."""
+
+    def __init__(self, source: Source, recording: Recording) -> None:
+        self._source, self._recording = source, recording
+
+    async def watch(self) -> AsyncGenerator[WatchItem, None]:
+        async for item in self._source.watch():
+            if isinstance(item, LinkState):
+                self._recording.add(LINK, json.dumps(asdict(item)).encode())
+            else:
+                self._recording.add(WATCH, without_secrets(item).SerializeToString())
+            yield item
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._source, name)
+        if name == "output" or not asyncio.iscoroutinefunction(found):
+            return found
+
+        async def asked(*arguments: Any, **options: Any) -> Any:
+            reply = await found(*arguments, **options)
+            if isinstance(reply, Message):
+                head = json.dumps([name, _call_key(name, arguments, options), type(reply).__name__]).encode()
+                self._recording.add(REPLY, head + b"\n" + without_secrets(reply).SerializeToString())
+            return reply
+
+        return asked
+
+
+class ReplayedSource:
+    """Plays a recording, `speed` times as fast as it was. Implements tui.source.Source; nothing can be changed."""
+
+    def __init__(self, path: Path, speed: float = 1.0) -> None:
+        self.name = f"recording {path.name}"
+        self.speed = speed
+        self._path = path
+        self._answers: dict[str, Message] = {}
+        # An answer is played a moment after its question; the first ones are there from the begin.
+        for _, kind, content in records(path):
+            if kind == REPLY:
+                self._learn(content, first=True)
+
+    async def watch(self) -> AsyncGenerator[WatchItem, None]:
+        before_s = 0.0
+        for at_s, kind, content in records(self._path):
+            await asyncio.sleep(max(0.0, at_s - before_s) / self.speed)
+            before_s = at_s
+            if kind == WATCH:
+                yield cluster_pb2.WatchReply.FromString(content)
+            elif kind == LINK:
+                yield LinkState(**json.loads(content))
+            elif kind == REPLY:
+                self._learn(content)
+        yield LinkState(False, self.name, "The recording ends here.")
+        await asyncio.Event().wait()
+
+    def _learn(self, content: bytes, *, first: bool = False) -> None:
+        head, _, body = content.partition(b"\n")
+        method, key, kind = json.loads(head)
+        made = getattr(cluster_pb2, str(kind), None)
+        if made is None:
+            return
+        for name in (key, method):
+            if not first or name not in self._answers:
+                self._answers[name] = made.FromString(body)
+
+    def _like(self, method: str) -> Message | None:
+        """Of lists, whose questions hold a time, the last one does; an answer about one object is of that one."""
+        return self._answers.get(method) if method.startswith("list_") else None
+
+    def mutator(self) -> Mutator:
+        raise SourceError("A recording cannot be changed.", "Open the console without --replay.")
+
+    async def output(self, request: cluster_pb2.OutputRequest) -> AsyncGenerator[cluster_pb2.OutputReply, None]:
+        raise SourceError("Output is not recorded.", "Look at it in the cluster.")
+        yield cluster_pb2.OutputReply()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        async def answered(*arguments: Any, **options: Any) -> Any:
+            reply = self._answers.get(_call_key(name, arguments, options)) or self._like(name)
+            if reply is None:
+                raise SourceError("That was not asked for while it was recorded.", "Look elsewhere.")
+            return reply
+
+        return answered
