@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from cortex.v1 import types_pb2
 from tests.tui.console import Session, check_golden, open_console
 from tests.tui.fake_past import GONE, PastSource, with_past
 from tui import past_load
+from tui.contexts import Context
+from tui.keep import Keep
 from tui.past import REFUSED
-from tui.source import Moment
+from tui.source import LinkState, Moment
 from tui.terminal import Terminal
 from tui.theme_list import THEMES
 
@@ -245,3 +248,41 @@ async def test_ascii_and_the_smallest_terminals() -> None:
             await session.press("left_square_bracket", "percent_sign", "escape")
             await arrived(session)
         assert "PAST" in session.lines[0]
+
+
+async def test_the_stream_goes_on_meanwhile() -> None:
+    source = with_past()
+    async with open_console(source) as session:
+        await session.press("T")
+        row = source.nodes["cedar"].node
+        row.state, row.modified_index = types_pb2.NODE_STATE_CORDONED, row.modified_index + 1
+        source.push(row)
+        await session.settle()
+        assert "active" in session.line_with(" cedar ")
+        await session.press("T")
+        assert "cordoned" in session.line_with(" cedar ")
+        await session.press("T")
+        source.put(LinkState(False, "127.0.0.1:7001", "connection refused"))
+        await session.settle()
+        assert "Link lost" in session.text, "also said over the past"
+
+
+async def test_another_cluster_is_looked_at_as_it_is_now() -> None:
+    first, second = with_past(), with_past()
+    first.name, second.name = "prod", "lab"  # type: ignore[misc]
+    contexts = [Context(one.name, "here", lambda one=one: (one, Keep())) for one in (first, second)]  # type: ignore[misc]
+    async with open_console(first, contexts=contexts, context="prod") as session:
+        await go_to(session, "31")
+        session.app.use_context("lab")
+        await session.until(lambda: session.app.view.ready)
+        await session.settle()
+        assert not session.app.in_past
+        assert " cortex lab" in session.lines[0]
+        await go_to(session, "31")
+        assert "active" in session.line_with(" dune ")
+        await session.press("2", "T")
+        assert " cortex lab" in session.lines[0]
+        assert "failed" in session.line_with("lint")
+        session.app.use_context("prod")
+        await session.settle()
+        assert "cordoned" in session.line_with(" dune ")
