@@ -46,6 +46,7 @@ _TAKING: tuple[tuple[str, str, str], ...] = (
     ("filter", "filter", "Show only the rows that match."),
     ("sort", "column", "Sort by a column; the same again inverts."),
     ("theme", "theme", "Paint in another theme."),
+    ("at", "moment", "Show the cluster as it was: an index, a time, or how long ago."),
     ("export", "path", "Write the table to a .csv or .json file, or the screen to an .svg."),
     ("cordon", "node", "Give a node no new tasks."),
     ("uncordon", "node", "Give a node new tasks again."),

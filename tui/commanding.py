@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from tui.cmdline import CommandError, History, Word, completions, find, words
 from tui.grammar import FilterError
 from tui.keys import Key
+from tui.moments import MomentError
 from tui.rows import Rows
 from tui.shell import Shell
 from tui.widgets.table import Table
@@ -33,6 +34,10 @@ class Commanded(Shell, Protocol):
     def export(self, path: Path) -> None: ...
 
     def perform(self, key: Key) -> None: ...
+
+    def travel_to(self, text: str) -> None:
+        """Show a past moment. Raises MomentError."""
+        ...
 
     def saved_names(self) -> Sequence[str]: ...
 
@@ -62,6 +67,7 @@ class Commands:
             "filter": self._filter,
             "sort": self._sort,
             "theme": self._theme,
+            "at": self._at,
             "export": self._export,
             "cordon": lambda text: console.actions.cordon([self._node(text)]),
             "uncordon": lambda text: console.actions.uncordon([self._node(text)]),
@@ -152,6 +158,12 @@ class Commands:
 
     def _theme(self, text: str) -> None:
         self._console.use_theme(_one_of(text, self._console.theme_names(), "theme"))
+
+    def _at(self, text: str) -> None:
+        try:
+            self._console.travel_to(text)
+        except MomentError as error:
+            raise CommandError(f"{error.message} {error.remedy}") from None
 
     def _export(self, text: str) -> None:
         self._console.export(Path(text).expanduser())

@@ -254,7 +254,7 @@ class Traveling(App[int], inherit_bindings=False):
         self.ask(question, self.travel_to)
 
     def travel_to(self, text: str) -> None:
-        """Show the moment that a text names."""
+        """Show the moment that a text names. Raises MomentError."""
         moment = read_moment(text, self.view.heard_us)
         if self.in_past:
             self._go(moment)

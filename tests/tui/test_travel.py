@@ -146,6 +146,18 @@ async def test_a_cause_and_a_copy_are_of_then() -> None:
         assert session.app.escapes, "rows of the past can be copied"
 
 
+async def test_a_moment_by_the_command_line() -> None:
+    async with open_console(with_past()) as session:
+        await session.press("colon", *"at 31", "enter")
+        await arrived(session)
+        assert "index 31" in session.lines[0]
+        await session.press("colon", *"at 9m ago", "enter")
+        await arrived(session)
+        assert "index 11" in session.lines[0]
+        await session.press("colon", *"at noon", "enter")
+        assert "no moment" in session.lines[-1]
+
+
 async def test_steps_end_at_both_ends() -> None:
     async with open_console(with_past()) as session:
         await session.press("T")
