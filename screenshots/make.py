@@ -1,21 +1,32 @@
-"""Draw the console's pictures for the README: a real cluster, real work, the real console without a terminal."""
+"""Draw the console's pictures: a real cluster, real work, the real console without a terminal.
+
+`python screenshots/make.py [NAME…]` draws all that documents show into this folder, or only those; `--all FOLDER`
+draws every view there, to be looked at.
+"""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from textual.pilot import Pilot
+from work import FLOW, WORK
 
 from cortex.v1 import types_pb2
-from tui.app import Console
+from tui.app import NOTE_S, Console
 from tui.client import ClusterClient
 from tui.cluster_source import ClusterSource
+from tui.demo.size import DemoSize
+from tui.demo.source import DemoSource
+from tui.source import Source
 from tui.target import resolve
 from tui.terminal import Terminal
 
@@ -23,29 +34,10 @@ HERE = Path(__file__).resolve().parent
 CORTEX = Path(sys.executable).parent / "cortex"
 NODES = 5
 SIZE = (112, 28)
-PATIENCE_S = 60.0
-
-WORK = [
-    {
-        "name": "nightly-backup",
-        "priority": 8,
-        "command": "for i in $(seq 90); do echo part $i of 90; sleep 1; done",
-    },
-    {"name": "render", "priority": 6, "command": "for i in $(seq 200); do echo frame $i; sleep 0.4; done"},
-    {"name": "index-photos", "priority": 4, "command": "sleep 120", "retries": 5, "timeout": "10m"},
-    {"name": "train-small", "priority": 5, "command": "sleep 90", "gpu": True},
-    {"name": "fetch-feeds", "priority": 3, "command": "echo 14 feeds, 3 new", "key": "feeds-today"},
-    *(
-        {
-            "name": f"sync-{place}",
-            "priority": 9,
-            "command": f"echo 'rsync: connect to {place} failed: Connection refused (111)' >&2; exit 10",
-            "retry_policy": {"max_retries": 1, "backoff_ms": 200},
-        }
-        for place in ("attic", "cellar")
-    ),
-    *({"name": f"thumbs-{number:02}", "priority": 2, "command": f"sleep {5 + number}"} for number in range(24)),
-]
+DEMO = DemoSize(nodes=180, tasks=2000, members=300)
+PATIENCE_S = 90.0
+SHOWN = frozenset(["nodes", "heatmap", "queue", "why", "dag", "letters", "canary", "drain", "leader-lost", "past"])
+"""Those that documents show, and are kept with them."""
 
 
 def cortex(data: Path, *arguments: str) -> str:
@@ -56,64 +48,217 @@ def cortex(data: Path, *arguments: str) -> str:
 
 def begin_work(data: Path) -> None:
     cortex(data, "cordon", f"n{NODES}", "--message", "new disk")
-    work = data / "work.jsonl"
+    work, flow = data / "work.jsonl", data / "flow.yaml"
     work.write_text("".join(json.dumps(item) + "\n" for item in WORK))
+    flow.write_text(FLOW)
     cortex(data, "submit", "--file", str(work))
+    cortex(data, "workflow", "submit", str(flow))
 
 
-async def until(pilot: Pilot[int], condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await pilot.pause(0.1)
-    # two ticks later everything has been drawn
-    await pilot.pause(0.3)
+class Studio:
+    """A console in front of a camera."""
+
+    def __init__(self, app: Console, pilot: Pilot[int], folder: Path, wanted: frozenset[str] | None) -> None:
+        self.app, self._pilot, self._folder, self._wanted = app, pilot, folder, wanted
+
+    async def press(self, *keys: str) -> None:
+        await self._pilot.press(*keys)
+        await self._pilot.pause(0.3)
+
+    async def pause(self, seconds: float) -> None:
+        await self._pilot.pause(seconds)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not holds():
+                await self._pilot.pause(0.1)
+        # two ticks later everything has been drawn
+        await self._pilot.pause(0.3)
+
+    async def shows(self, text: str) -> None:
+        """Wait until that can be read."""
+        await self.until(lambda: text in self.text())
+
+    def text(self) -> str:
+        """What the screen shows, without colours."""
+        screen = self.app.screen
+        rows = screen._compositor.render_strips()
+        return "\n".join(row.text for row in rows)
+
+    def take(self, name: str) -> None:
+        if self._wanted is None or name in self._wanted:
+            (self._folder / f"{name}.svg").write_text(self.app.export_screenshot(title="cortex"))
+
+    async def home(self, view: str) -> None:
+        while len(self.app.screen_stack) > 1:
+            await self.press("escape")
+        await self.press(view)
+
+    async def point_at(self, row: str) -> None:
+        """Put the cursor on the first row that a filter finds, and clear the filter."""
+        await self.press("slash", *row, "enter")
+        await self.press("escape")
 
 
-async def draw(data: Path) -> None:
+def state_of(app: Console, name: str) -> int:
+    return next((task.state for task in app.view.tasks.values() if task.name == name), 0)
+
+
+async def day(studio: Studio, data: Path) -> None:
+    """Nodes, queue, a task, its placement and output, workflows."""
+    app = studio.app
+    await studio.until(lambda: len(app.view.nodes) == NODES)
+    await asyncio.to_thread(begin_work, data)
+    await studio.until(lambda: state_of(app, "sync-cellar") == types_pb2.TASK_STATE_DEAD_LETTER)
+    await studio.until(lambda: state_of(app, "render") == types_pb2.TASK_STATE_RUNNING)
+    # sparklines need some history
+    await studio.pause(12)
+    studio.take("nodes")
+    await studio.press("enter")
+    await studio.pause(0.5)
+    studio.take("node")
+    await studio.home("2")
+    studio.take("queue")
+    await studio.press("t", *"state", "enter")
+    await studio.pause(0.5)
+    studio.take("groups")
+    await studio.press("t", *"one by", "enter")
+    task_id = next(task.id for task in app.view.tasks.values() if task.name == "render")
+    app.open_task(task_id)
+    await studio.pause(1.5)
+    studio.take("task")
+    await studio.press("o")
+    await studio.pause(1.5)
+    studio.take("output")
+    await studio.press("K")
+    await studio.shows("do nothing")
+    studio.take("cancel")
+    await studio.press("escape", "W")
+    await studio.pause(1.5)
+    studio.take("why")
+    await studio.home("5")
+    studio.take("events")
+    await studio.press("question_mark")
+    studio.take("help")
+    await studio.press("escape")
+
+
+async def flows(studio: Studio) -> None:
+    await studio.home("3")
+    await studio.until(lambda: state_of(studio.app, "unit") == types_pb2.TASK_STATE_DEAD_LETTER)
+    studio.take("workflows")
+    await studio.press("enter")
+    await studio.shows("unit")
+    await studio.press("f")
+    studio.take("dag")
+    await studio.press("m")
+    await studio.pause(0.5)
+    studio.take("dag-layers")
+    await studio.press("m", "m")
+
+
+async def night(studio: Studio) -> None:
+    """Letters by cause, a canary, a drain."""
+    await studio.home("4")
+    await studio.shows("by cause")
+    await studio.until(lambda: bool(studio.app.view.letters.count))
+    studio.take("letters")
+    await studio.press("enter")
+    await studio.pause(1)
+    studio.take("cause")
+    await studio.press("b")
+    await studio.shows("Steps:")
+    studio.take("canary")
+    await studio.press("y", "L")
+    await studio.shows("canary")
+    studio.take("operations")
+    await studio.home("1")
+    await studio.press("g", "j", "D")
+    await studio.shows("$ cortex drain")
+    studio.take("drain")
+    await studio.press("y")
+    await studio.until(lambda: "Begins in" not in studio.text() and "landed" in studio.text().lower())
+    studio.take("drain-progress")
+
+
+async def past(studio: Studio) -> None:
+    await studio.home("2")
+    await studio.press("T")
+    await studio.pause(2)
+    await studio.press("left_curly_bracket")
+    await studio.pause(2)
+    studio.take("past")
+    await studio.press("T")
+
+
+async def loss(studio: Studio, data: Path) -> None:
+    """Two of three voters are killed: nobody leads, and what is shown grows old."""
+    await studio.home("1")
+    status = json.loads(cortex(data, "status", "--json"))
+    nodes = json.loads((data / "cluster.json").read_text())["nodes"]
+    voters = [node for node in nodes if node["role"] == "voter"]
+    doomed = [node for node in voters if node["id"] != status["leader"]][:1]
+    doomed += [node for node in voters if node["id"] == status["leader"]]
+    for node in doomed:
+        os.kill(node["pid"], signal.SIGKILL)
+    await studio.shows("No leader")
+    # until samples show their age, and no note hides the keys
+    await studio.pause(NOTE_S + 1)
+    studio.take("leader-lost")
+
+
+Scene = Callable[[Studio], Awaitable[None]]
+
+
+async def on(source: Source, folder: Path, wanted: frozenset[str] | None, *scenes: Scene) -> None:
+    app = Console(source, terminal=Terminal())
+    async with app.run_test(size=SIZE) as pilot:
+        studio = Studio(app, pilot, folder, wanted)
+        for scene in scenes:
+            await scene(studio)
+
+
+async def large(studio: Studio) -> None:
+    """A made-up cluster of 180 nodes, which no machine here is."""
+    await studio.until(lambda: len(studio.app.view.nodes) == DEMO.nodes)
+    await studio.pause(3)
+    await studio.press("m")
+    studio.take("heatmap")
+
+
+async def draw(data: Path, folder: Path, wanted: frozenset[str] | None) -> None:
     cluster = resolve(str(data), None)
     client = ClusterClient(cluster.targets, cluster.secret)
-    app = Console(ClusterSource(client, "demo"), terminal=Terminal())
-    async with app.run_test(size=SIZE) as pilot:
-
-        def state_of(name: str) -> int:
-            return next((task.state for task in app.view.tasks.values() if task.name == name), 0)
-
-        await until(pilot, lambda: len(app.view.nodes) == NODES)
-        await asyncio.to_thread(begin_work, data)
-        await until(pilot, lambda: state_of("sync-cellar") == types_pb2.TASK_STATE_DEAD_LETTER)
-        await until(pilot, lambda: state_of("render") == types_pb2.TASK_STATE_RUNNING)
-        # sparklines need some history
-        await pilot.pause(12)
-        save(app, "nodes")
-        await pilot.press("2")
-        await until(pilot, lambda: app.view_name == "queue")
-        save(app, "queue")
-        task_id = next(task.id for task in app.view.tasks.values() if task.name == "render")
-        app.open_task(task_id)
-        await pilot.pause(1.5)
-        save(app, "task")
-        await pilot.press("o")
-        await pilot.pause(1.5)
-        save(app, "output")
-        await pilot.press("K")
-        await pilot.pause(1)
-        save(app, "cancel")
-        await pilot.press("q", "q", "4")
-        await until(pilot, lambda: app.view_name == "letters")
-        save(app, "dead-letters")
-    await client.close()
-
-
-def save(app: Console, name: str) -> None:
-    (HERE / f"{name}.svg").write_text(app.export_screenshot(title="cortex"))
+    try:
+        await on(
+            ClusterSource(client, "demo"),
+            folder,
+            wanted,
+            lambda studio: day(studio, data),
+            flows,
+            night,
+            past,
+            lambda studio: loss(studio, data),
+        )
+    finally:
+        await client.close()
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="cortex-demo-") as folder:
-        data = Path(folder) / "demo"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--all", type=Path, metavar="FOLDER")
+    chosen = parser.parse_args()
+    folder: Path = chosen.all or HERE
+    wanted = None if chosen.all else frozenset(chosen.names) or SHOWN
+    asyncio.run(on(DemoSource(DEMO), folder, wanted, large))
+    if wanted == frozenset(("heatmap",)):
+        return
+    with tempfile.TemporaryDirectory(prefix="cortex-demo-") as temporary:
+        data = Path(temporary) / "demo"
         try:
             cortex(data, "up", "--voters", "3", "--workers", str(NODES - 3), "--headless", "--no-sample")
-            asyncio.run(draw(data))
+            asyncio.run(draw(data, folder, wanted))
         finally:
             cortex(data, "down")
 
