@@ -35,8 +35,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of the replay.",
 )
-def console(demo: str | None, mouse: bool, record: str | None, replay: str | None, speed: float) -> None:
+@click.option("--accessible", is_flag=True, help="Line by line, for screen readers and simple terminals.")
+def console(
+    demo: str | None, mouse: bool, record: str | None, replay: str | None, speed: float, accessible: bool
+) -> None:
     """Open the console (what `cortex` alone does)."""
+    if accessible:
+        converse(demo)
+        return
     if len([one for one in (demo, record, replay) if one is not None]) > 1:
         raise usage("--demo, --record and --replay exclude each other.", "Give one of them.")
     if replay is not None:
@@ -45,6 +51,33 @@ def console(demo: str | None, mouse: bool, record: str | None, replay: str | Non
         open_console(mouse=mouse, record=record)
     else:
         open_demo("" if demo == "small" else demo, mouse=mouse)
+
+
+def converse(demo: str | None) -> None:
+    """Runs the console as a conversation until it is left. Raises ClusterError."""
+    import asyncio
+    import time
+
+    from tui.clusters import Clusters
+    from tui.demo.size import parse_size
+    from tui.demo.source import DemoSource
+    from tui.linear import Linear
+    from tui.lines_in import typed_lines
+    from tui.target import folders, resolve
+
+    async def talk() -> None:
+        clusters = None
+        if demo is not None:
+            source: Any = DemoSource(parse_size("" if demo == "small" else demo))
+        else:
+            chosen = settings()
+            clusters = Clusters(resolve(chosen.data, chosen.cluster), folders())
+            source, _ = clusters.open()
+        await Linear(source, say, typed_lines(0), time.monotonic).run()
+        if clusters is not None:
+            clusters.remember()
+
+    asyncio.run(talk())
 
 
 def open_replay(file: str, speed: float, *, mouse: bool = False) -> None:
