@@ -40,6 +40,8 @@ class Painting(App[int], inherit_bindings=False):
         self._keys: deque[events.Key] = deque()
         """Typed while another key is being handled."""
         self._busy_with_key = False
+        self.typed_ahead = False
+        """Whether the key that is handled now was typed before the one before it had done its work."""
         self._key_alarm: asyncio.TimerHandle | None = None
         self._said_pace = ""
 
@@ -119,6 +121,7 @@ class Painting(App[int], inherit_bindings=False):
         elif self._busy_with_key:
             self._keys.append(event)
         else:
+            self.typed_ahead = False
             await self._hand_out(event)
 
     async def _hand_out(self, event: events.Key) -> None:
@@ -153,6 +156,7 @@ class Painting(App[int], inherit_bindings=False):
             self._key_alarm = None
         self._busy_with_key = bool(self._keys)
         if self._keys:
+            self.typed_ahead = True
             self.call_later(self._hand_out, self._keys.popleft())
 
     async def _on_key(self, event: events.Key) -> None:

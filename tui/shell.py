@@ -51,6 +51,8 @@ class Shell(Stage, Protocol):
     key_table: Sequence[Key]
     """The keys as the operator has them."""
     commands: CommandLine
+    typed_ahead: bool
+    """Whether the key that is handled now was typed before the one before it had done its work."""
     note: Cell | None
     """A sentence in the footer, while it is shown."""
 

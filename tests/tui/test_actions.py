@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textual import events
+
 from cortex.v1 import types_pb2
 from tests.tui import fake
 from tests.tui.console import open_console
@@ -32,6 +34,20 @@ async def test_cancel_is_previewed_and_confirmed_by_one_key() -> None:
         await session.press("y")
         assert session.source.calls == [("cancel", ("01jx00000002",), "")]
         assert "Cancel of 1 task accepted at index 2,000" in session.lines[-1]
+
+
+async def test_a_key_typed_before_the_preview_was_seen_confirms_nothing() -> None:
+    async with open_console() as session:
+        await session.press("2")
+        for name in ("K", "y"):
+            event = events.Key(name, name)
+            event.set_sender(session.app)
+            session.app.post_message(event)
+        await session.settle()
+        assert "came before this was shown" in session.text
+        assert session.source.calls == []
+        await session.press("y")
+        assert len(session.source.calls) == 1
 
 
 async def test_enter_escape_and_q_do_nothing() -> None:

@@ -53,6 +53,7 @@ class PreviewScreen(Dialog[Done | None]):
         self._typed = ""
         self._said: Cell = ()
         self._busy = False
+        self._painted = False
 
     def content(self) -> Iterable[Widget]:
         yield self.lines("title")
@@ -69,9 +70,13 @@ class PreviewScreen(Dialog[Done | None]):
     def on_mount(self) -> None:
         self._show()
         self.query_one("#keep").focus()
+        self.call_after_refresh(self._was_painted)
 
     def on_resize(self) -> None:
         self._show()
+
+    def _was_painted(self) -> None:
+        self._painted = True
 
     def _show(self) -> None:
         plan, glyphs = self.plan, self.console.glyphs
@@ -131,6 +136,9 @@ class PreviewScreen(Dialog[Done | None]):
     def action_confirm(self) -> None:
         """Judge the plan again by what is known now, and carry it out if it still holds."""
         if self._busy or not self.plan.objects:
+            return
+        if not self._painted or self.console.typed_ahead:
+            self._say("That key came before this was shown. Look, then press it again.", "warn")
             return
         if self.plan.typed_count and self._typed != str(self.plan.typed_count):
             self._say(f"Type {self.plan.typed_count} first.", "warn")
