@@ -18,6 +18,7 @@ from tui.driver import HeldKey, PacedDriver
 from tui.frontbuffer import FrontBuffer, through
 from tui.pace import Pace
 from tui.paste import MAX_PASTE_CHARS
+from tui.screens.dialog import Dialog
 from tui.widgets.virtual import VirtualView
 
 KEY_S = 0.5
@@ -40,8 +41,8 @@ class Painting(App[int], inherit_bindings=False):
         self._keys: deque[events.Key] = deque()
         """Typed while another key is being handled."""
         self._busy_with_key = False
-        self.typed_ahead = False
-        """Whether the key that is handled now was typed before the one before it had done its work."""
+        self.typed_s = 0.0
+        """Monotonic second at which the key that is handled now was typed."""
         self._key_alarm: asyncio.TimerHandle | None = None
         self._said_pace = ""
 
@@ -56,6 +57,8 @@ class Painting(App[int], inherit_bindings=False):
             self._owed = True
             self.post_display_hook()
             return
+        if isinstance(screen, Dialog):
+            screen.painted_s = min(screen.painted_s, time.monotonic())
         driver = self._driver
         if not isinstance(driver, PacedDriver) or self._batch_count:
             super()._display(screen, self.thinned(renderable))
@@ -121,11 +124,11 @@ class Painting(App[int], inherit_bindings=False):
         elif self._busy_with_key:
             self._keys.append(event)
         else:
-            self.typed_ahead = False
             await self._hand_out(event)
 
     async def _hand_out(self, event: events.Key) -> None:
         self._busy_with_key = True
+        self.typed_s = event.time
         if isinstance(event, HeldKey) and not isinstance(self.focused, VirtualView):
             singles = [events.Key(event.key, event.character) for _ in range(event.count)]
             for single in singles:
@@ -156,7 +159,6 @@ class Painting(App[int], inherit_bindings=False):
             self._key_alarm = None
         self._busy_with_key = bool(self._keys)
         if self._keys:
-            self.typed_ahead = True
             self.call_later(self._hand_out, self._keys.popleft())
 
     async def _on_key(self, event: events.Key) -> None:

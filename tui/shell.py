@@ -51,8 +51,8 @@ class Shell(Stage, Protocol):
     key_table: Sequence[Key]
     """The keys as the operator has them."""
     commands: CommandLine
-    typed_ahead: bool
-    """Whether the key that is handled now was typed before the one before it had done its work."""
+    typed_s: float
+    """Monotonic second at which the key that is handled now was typed."""
     note: Cell | None
     """A sentence in the footer, while it is shown."""
 

@@ -73,7 +73,12 @@ def total(cluster: Cluster) -> int:
         (["tasks", "--filter", "attempt>>"], 2, "at column 9", "comparisons"),
         (["leader", "transfer", "n9"], 3, "There is no node 'n9'.", "cortex nodes"),
         (["status", "--data", ""], 2, "--data is empty.", "leave --data out"),
-        (["status", "--cluster", "here"], 2, "'here' is no address of a daemon.", "HOST:PORT"),
+        (
+            ["status", "--cluster", "here"],
+            2,
+            "'here' is no address of a daemon and no name in the context file.",
+            "HOST:PORT",
+        ),
         (["status", "--cluster", "127.0.0.1:1"], 4, "No daemon answers at 127.0.0.1:1", "cortex up"),
         (["status", "--data", "/nowhere"], 4, "There is no cluster in /nowhere.", "cortex up --data /nowhere"),
         (["down", "--data", "/nowhere"], 4, "There is no cluster in /nowhere.", "cortex up --data /nowhere"),

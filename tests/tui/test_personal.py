@@ -90,9 +90,9 @@ async def test_exports_what_is_shown(tmp_path: Path) -> None:
         assert [row["NAME"] for row in rows] == ["flaky", "fetch"]
         assert rows[0]["STATE"] == "dead_letter"
         await session.press("x", "ctrl+u", *str(tmp_path / "dead.csv"), "enter")
-        assert "exists already" in session.text
+        await session.until(lambda: "exists already" in session.text)
         await session.press("ctrl+u", *str(tmp_path / "dead.txt"), "enter")
-        assert "does not end in" in session.text
+        await session.until(lambda: "does not end in" in session.text)
         await session.press("ctrl+u", *str(tmp_path / "none" / "dead.json"), "enter")
         assert "There is no folder" in session.text
         await session.press("ctrl+u", *str(tmp_path / "dead.json"), "enter")

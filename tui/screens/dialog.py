@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Generic, TypeVar, cast
 
@@ -22,6 +23,8 @@ T = TypeVar("T")
 class Dialog(Rebound, ModalScreen[T], Generic[T]):
     """Subclasses give the content of the frame."""
 
+    painted_s = math.inf
+    """Monotonic second at which it was first sent to the terminal."""
     ALLOW_SELECT = False
     AUTO_FOCUS = None
 

@@ -53,7 +53,6 @@ class PreviewScreen(Dialog[Done | None]):
         self._typed = ""
         self._said: Cell = ()
         self._busy = False
-        self._painted = False
 
     def content(self) -> Iterable[Widget]:
         yield self.lines("title")
@@ -70,13 +69,9 @@ class PreviewScreen(Dialog[Done | None]):
     def on_mount(self) -> None:
         self._show()
         self.query_one("#keep").focus()
-        self.call_after_refresh(self._was_painted)
 
     def on_resize(self) -> None:
         self._show()
-
-    def _was_painted(self) -> None:
-        self._painted = True
 
     def _show(self) -> None:
         plan, glyphs = self.plan, self.console.glyphs
@@ -137,7 +132,7 @@ class PreviewScreen(Dialog[Done | None]):
         """Judge the plan again by what is known now, and carry it out if it still holds."""
         if self._busy or not self.plan.objects:
             return
-        if not self._painted or self.console.typed_ahead:
+        if self.console.typed_s < self.painted_s:
             self._say("That key came before this was shown. Look, then press it again.", "warn")
             return
         if self.plan.typed_count and self._typed != str(self.plan.typed_count):
