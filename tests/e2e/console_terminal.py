@@ -29,7 +29,7 @@ class ConsoleTerminal:
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,
-            env={**environ, "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"},
+            env={name: value for name, value in {**environ.items() if name not in ("COLUMNS", "LINES")}, "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"},
             start_new_session=True,
         )
 

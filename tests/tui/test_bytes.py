@@ -160,7 +160,6 @@ def test_a_paste_of_a_megabyte_into_the_filter(terminals: list[BadTerminal]) -> 
     terminal.type(b"2/")
     terminal.until_shown("/")
     paste(terminal, b"\x1b[200~job-0007 " + b"x" * 1_000_000 + b"\x1b[201~")
-    terminal.until_shown("The paste was cut")
     terminal.until_shown("job-0007 xxx")
     terminal.type(b"\x1b")
     terminal.until_gone("job-0007 xxx")

@@ -7,6 +7,8 @@ import csv
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.tui.console import open_console
 from tui.clipboard import MAX_BASE64_BYTES, osc52, wrapped
 from tui.keep import Keep
@@ -81,26 +83,27 @@ async def test_a_range_is_marked_by_moving() -> None:
         assert table.marks == set(), "escape ended the range"
 
 
-async def test_exports_what_is_shown(tmp_path: Path) -> None:
+async def test_exports_what_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a short name leaves room for what is said of it
     async with open_console(size=(120, 30)) as session:
         await session.press("2", "slash", *"flaky or fetch", "enter", "x")
-        await session.press("ctrl+u", *str(tmp_path / "dead.csv"), "enter")
+        await session.press("ctrl+u", *"dead.csv", "enter")
         await session.until(lambda: "Wrote 2 rows" in session.lines[-1])
         rows = list(csv.DictReader((tmp_path / "dead.csv").open()))
         assert [row["NAME"] for row in rows] == ["flaky", "fetch"]
         assert rows[0]["STATE"] == "dead_letter"
-        await session.press("x", "ctrl+u", *str(tmp_path / "dead.csv"), "enter")
+        await session.press("x", "ctrl+u", *"dead.csv", "enter")
         await session.until(lambda: "exists already" in session.text)
-        await session.press("ctrl+u", *str(tmp_path / "dead.txt"), "enter")
+        await session.press("ctrl+u", *"dead.txt", "enter")
         await session.until(lambda: "does not end in" in session.text)
-        await session.press("ctrl+u", *str(tmp_path / "none" / "dead.json"), "enter")
+        await session.press("ctrl+u", *"none/dead.json", "enter")
         assert "There is no folder" in session.text
-        await session.press("ctrl+u", *str(tmp_path / "dead.json"), "enter")
+        await session.press("ctrl+u", *"dead.json", "enter")
         await session.until(lambda: (tmp_path / "dead.json").exists())
         document = json.loads((tmp_path / "dead.json").read_text())
         assert [row["id"] for row in document] == ["01jx00000009", "01jx00000010"]
         assert document[0]["attempt"] == 3
-        await session.press("x", "ctrl+u", *str(tmp_path / "dead.svg"), "enter")
+        await session.press("x", "ctrl+u", *"dead.svg", "enter")
         await session.until(lambda: (tmp_path / "dead.svg").exists())
         assert "flaky" in (tmp_path / "dead.svg").read_text()
 
