@@ -24,12 +24,14 @@ class ConsoleTerminal:
         self._stream = pyte.ByteStream(self._screen)
         self._master, self._slave = pty.openpty()
         termios.tcsetwinsize(self._slave, (size[1], size[0]))
+        # pytest's workers say 80×24 there, which would count more than the terminal itself.
+        kept = {name: value for name, value in environ.items() if name not in ("COLUMNS", "LINES")}
         self._child = subprocess.Popen(
             [sys.executable, "-m", "tui.cli", "console"],
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,
-            env={name: value for name, value in {**environ.items() if name not in ("COLUMNS", "LINES")}, "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"},
+            env={**kept, "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"},
             start_new_session=True,
         )
 
