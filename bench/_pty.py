@@ -88,7 +88,7 @@ class Terminal:
         while self.chunks and time.monotonic() - self.chunks[-1][0] < quiet_s:
             if time.monotonic() > end:
                 raise TimeoutError("the program does not come to rest")
-            time.sleep(quiet_s / 4)
+            time.sleep(quiet_s / 4)  # what is timed are the arrivals, which the reader notes
 
     def shown_at(self, shows: Callable[[list[str]], bool], timeout_s: float = 60.0) -> float:
         """The second at which the screen first shows something, as of the chunks not looked at yet."""
@@ -102,7 +102,7 @@ class Terminal:
                     return at_s
             if time.monotonic() > end:
                 raise TimeoutError("it is never shown:\n" + "\n".join(self._screen.display))
-            time.sleep(0.001)
+            time.sleep(0.001)  # the arrivals are timed by the reader, not here
 
     def frame_of(self, keys: bytes) -> tuple[float, int]:
         """Seconds from keys to the end of the first frame after them, and its bytes. Nothing else may paint."""
@@ -112,7 +112,7 @@ class Terminal:
         while len(self.chunks) == before:
             if time.monotonic() - begun_s > 10:
                 raise TimeoutError(f"nothing follows {keys!r}")
-            time.sleep(0.0005)
+            time.sleep(0.0005)  # likewise
         self.quiet()
         at_s = next((at for at, data in self.chunks[before:] if FRAME_END in data), self.chunks[-1][0])
         return at_s - begun_s, self.written(before)

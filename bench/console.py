@@ -117,7 +117,7 @@ def running_costs() -> None:
             time.sleep(18)  # the demo's samples are made by then
             goals = (Goal(floor=2500), Goal(floor=2.0)) if name == "console" else (Goal(), Goal())
             before, used = len(terminal.chunks), cost(terminal.child.pid)
-            time.sleep(LIVE_S)
+            time.sleep(LIVE_S)  # what it costs in that time is measured
             spent = (cost(terminal.child.pid) - used).cpu_s
             line(
                 f"1,000 nodes at 1 Hz, {name}: to the terminal",
@@ -130,7 +130,7 @@ def running_costs() -> None:
         loaded(terminal)
         terminal.quiet(2.0)
         before, used = len(terminal.chunks), cost(terminal.child.pid)
-        time.sleep(IDLE_S)
+        time.sleep(IDLE_S)  # likewise
         line(f"idle for {IDLE_S:.0f} s: to the terminal", [terminal.written(before)], "bytes", Goal(floor=0))
         spent = (cost(terminal.child.pid) - used).cpu_s
         line("  CPU", [spent / IDLE_S * 100], "% of a core")

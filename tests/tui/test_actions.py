@@ -50,6 +50,14 @@ async def test_a_key_typed_before_the_preview_was_seen_confirms_nothing() -> Non
         assert len(session.source.calls) == 1
 
 
+async def test_a_click_on_the_button_confirms() -> None:
+    async with open_console() as session:
+        await session.press("2", "K")
+        await session.pilot.click("#do")
+        await session.settle()
+        assert len(session.source.calls) == 1
+
+
 async def test_enter_escape_and_q_do_nothing() -> None:
     for key in ("enter", "escape", "q", "space"):
         async with open_console() as session:

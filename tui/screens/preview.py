@@ -53,6 +53,7 @@ class PreviewScreen(Dialog[Done | None]):
         self._typed = ""
         self._said: Cell = ()
         self._busy = False
+        self._clicked_s = 0.0
 
     def content(self) -> Iterable[Widget]:
         yield self.lines("title")
@@ -124,6 +125,9 @@ class PreviewScreen(Dialog[Done | None]):
         self._said = ()
         self._show()
 
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        self._clicked_s = event.time
+
     def action_give_up(self) -> None:
         if not self._busy:
             self.dismiss(None)
@@ -132,7 +136,7 @@ class PreviewScreen(Dialog[Done | None]):
         """Judge the plan again by what is known now, and carry it out if it still holds."""
         if self._busy or not self.plan.objects:
             return
-        if self.console.typed_s < self.painted_s:
+        if max(self.console.typed_s, self._clicked_s) < self.painted_s:
             self._say("That key came before this was shown. Look, then press it again.", "warn")
             return
         if self.plan.typed_count and self._typed != str(self.plan.typed_count):
