@@ -43,6 +43,10 @@ class ConsoleTerminal:
         """The first line with that text; empty when there is none."""
         return next((line for line in self.text.splitlines() if part in line), "")
 
+    def row_of(self, node: str) -> str:
+        """The node's row of the nodes view; empty when there is none. The headline may name a node too."""
+        return next((line for line in self.text.splitlines()[2:] if line[4:].startswith(f"{node} ")), "")
+
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 

@@ -17,7 +17,7 @@ ESCAPE = "\x1b"
 
 def point_at(console: ConsoleTerminal, cluster: Cluster, node: str) -> None:
     """Put the cursor of the nodes on one of them."""
-    console.type("j" * list(cluster.nodes).index(node))
+    console.type("g" + "j" * list(cluster.nodes).index(node))
     console.until(lambda: f" {node} " in console.line_with("▌ "))
 
 

@@ -88,7 +88,7 @@ async def drain(console: ConsoleTerminal, client: ClusterClient, cluster: Cluste
     console.until("Empty after")
     await until_node(client, node, NodeState.NODE_STATE_DRAINED)
     console.type(ESCAPE)
-    console.until(lambda: "drained" in console.line_with(f" {node} "))
+    console.until(lambda: "drained" in console.row_of(node))
 
 
 async def lose_the_leader(console: ConsoleTerminal, cluster: Cluster, kept: str) -> None:
@@ -115,10 +115,10 @@ async def back(console: ConsoleTerminal, cluster: Cluster, old: str, node: str) 
         await cluster.whole(client)
         console.type("1")
         console.until("▌1 Nodes 3/3")
-        console.until(lambda: "active" in console.line_with(f" {old} "))
+        console.until(lambda: "active" in console.row_of(old))
         point_at(console, cluster, node)
         console.type("C")
         console.until("do nothing")
         console.type("y")
         await until_node(client, node, NodeState.NODE_STATE_ACTIVE)
-        console.until(lambda: "active" in console.line_with(f" {node} "))
+        console.until(lambda: "active" in console.row_of(node))
