@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SEEDS ?= 0..59
-JOBS ?= 2
+JOBS ?= 4
 DATA ?= $(HOME)/.local/share/cortex/local
 
 .PHONY: setup up test lint types proto docs sim screenshots bench verify
@@ -20,7 +20,7 @@ up: setup
 	$(BIN)/cortex up --voters 3 --data '$(DATA)'
 
 test: setup
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .

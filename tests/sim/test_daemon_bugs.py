@@ -29,7 +29,7 @@ FOUND = {
     "answer_requests_anew": Found(100, r"was answered in two ways"),
     "requeue_before_the_lease_ends": Found(109, r"at once"),
     "renew_without_a_quorum": Found(100, r"voters had spoken to it since"),
-    "accept_without_a_ledger": Found(105, r"was started 2 times"),
+    "accept_without_a_ledger": Found(115, r"was started 2 times"),
     "forget_where_it_ran_before": Found(102, r"no line says so"),
     "resume_watches_at_the_end": Found(102, r"a watch(er)? "),
     "release_at_the_first_end": Found(100, r"left pending"),
