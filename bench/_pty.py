@@ -95,14 +95,25 @@ class Terminal:
         end = time.monotonic() + timeout_s
         while True:
             while self._emulated < len(self.chunks):
-                at_s, data = self.chunks[self._emulated]
-                self._emulated += 1
-                self._stream.feed(_UNKNOWN.sub(b"", data))
+                at_s = self._emulate()
                 if shows(self._screen.display):
                     return at_s
             if time.monotonic() > end:
                 raise TimeoutError("it is never shown:\n" + "\n".join(self._screen.display))
             time.sleep(0.001)  # the arrivals are timed by the reader, not here
+
+    def lines(self) -> list[str]:
+        """What the screen shows of all that has arrived."""
+        while self._emulated < len(self.chunks):
+            self._emulate()
+        return list(self._screen.display)
+
+    def _emulate(self) -> float:
+        """One more chunk; returns the second at which it arrived."""
+        at_s, data = self.chunks[self._emulated]
+        self._emulated += 1
+        self._stream.feed(_UNKNOWN.sub(b"", data))
+        return at_s
 
     def frame_of(self, keys: bytes) -> tuple[float, int]:
         """Seconds from keys to the end of the first frame after them, and its bytes. Nothing else may paint."""

@@ -87,24 +87,31 @@ def keys_at_rest() -> None:
 
 def live_keys() -> None:
     """Key to the screen that shows it, while 1,000 nodes and 20 tasks a second change."""
-    for where, view, title in (("nodes", b"1", "Nodes"), ("queue", b"2", "Queue")):
+    for where, view, names in (("nodes", b"1", r"n\d{4}"), ("queue", b"2", r"\S+$")):
         found: list[float] = []
         with console(SIZE + ",rate=1") as terminal:
             loaded(terminal)
             terminal.type(view)
-            terminal.shown_at(_stands(title, 1))
-            for number in range(2, KEYS + 2):
+            terminal.shown_at(has(f"▌{view.decode()} "))
+            for _ in range(KEYS):
+                before = _under_cursor(terminal.lines(), names)
                 begun_s = terminal.type(b"j")
-                found.append((terminal.shown_at(_stands(title, number)) - begun_s) * 1000)
+                moved = _on_another(before, names)
+                found.append((terminal.shown_at(moved) - begun_s) * 1000)
                 time.sleep(0.037)  # not in step with the ticks
         line(f"key to painted, live, {where}: p50", [percentile(found, 50)], "ms", Goal(floor=5))
         line(f"key to painted, live, {where}: p99", [percentile(found, 99)], "ms", Goal(floor=25))
 
 
-def _stands(title: str, position: int) -> Callable[[list[str]], bool]:
-    """Whether this view is shown with the cursor on that row."""
-    found = re.compile(rf"▌\d {title} .*\s{position}/[\d,]+\s*$")
-    return lambda lines: found.search(lines[1]) is not None
+def _under_cursor(lines: list[str], names: str) -> str:
+    """What names the row that the cursor is on; rows that change under it keep their names."""
+    row = next((shown for shown in lines[3:] if shown.startswith("▌")), "")
+    found = re.search(names, row.rstrip(" ┃│"))
+    return found[0] if found else ""
+
+
+def _on_another(before: str, names: str) -> Callable[[list[str]], bool]:
+    return lambda lines: _under_cursor(lines, names) not in ("", before)
 
 
 def running_costs() -> None:
