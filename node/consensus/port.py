@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,16 +21,19 @@ class Committed:
     index: int
     term: int
     data: bytes
+    membership: bytes = b""
+    """An encoded Membership that is in force from this entry on, committed or not; empty when it stays."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A voter as the leader sees it; elsewhere `up` and `match_index` mean nothing."""
+    """A member as the leader sees it; elsewhere `up` and `match_index` mean nothing."""
 
     id: str
     address: str
     up: bool
     match_index: int
+    voter: bool = True
 
 
 class ProposalError(Exception):
@@ -55,6 +58,37 @@ class Superseded(ProposalError):
 
 class OutcomeUnknown(ProposalError):
     """It may or may not be committed. Try again under the same request id."""
+
+
+class ChangeInProgress(ProposalError):
+    """Nothing was appended: the membership change before this one is not committed yet. Safe to try again."""
+
+
+class StateCopy(Protocol):
+    """A consistent copy of the whole state, made without stopping applies. Its methods block."""
+
+    @property
+    def index(self) -> int:
+        """The last entry in it."""
+
+    @property
+    def term(self) -> int:
+        """Of that entry."""
+
+    @property
+    def at_us(self) -> int:
+        """Leader time of that entry, unix."""
+
+    @property
+    def level(self) -> int: ...
+
+    @property
+    def recovery_epoch(self) -> int: ...
+
+    def chunks(self) -> Iterator[bytes]: ...
+
+    def close(self) -> None:
+        """Remove it."""
 
 
 class Host(Protocol):
@@ -112,7 +146,7 @@ class Consensus(Protocol):
 
     @property
     def peers(self) -> Sequence[Peer]:
-        """All voters, this one included, by id."""
+        """All members, this one included, by id."""
 
     async def start(self) -> None:
         """Recover what the disk has and take part. Raises JournalDamaged when it cannot be trusted."""

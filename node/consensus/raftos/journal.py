@@ -27,7 +27,8 @@ _SEGMENT = struct.Struct("<4s4sQQQHI")
 _MAGIC = b"CXJ1"
 _FRAME = struct.Struct("<4sIQII4s")  # salt, payload length, sequence, payload crc, header crc, salt
 _RECORD = struct.Struct("<BIQQ")  # kind, length, index, term
-_ENTRY, _HARD = 1, 2
+_ENTRY, _HARD, _MEMBERS = 1, 2, 3
+_MEMBERS_LENGTH = struct.Struct("<I")  # of the membership, which stands before the data
 _MAX_VOTE = 255
 
 
@@ -82,8 +83,10 @@ def encode_entries(entries: Sequence[Committed]) -> bytes:
     parts: list[bytes] = []
     pack = _RECORD.pack
     for entry in entries:
-        data = entry.data
-        parts.append(pack(_ENTRY, len(data), entry.index, entry.term))
+        kind, data = _ENTRY, entry.data
+        if entry.membership:
+            kind, data = _MEMBERS, _MEMBERS_LENGTH.pack(len(entry.membership)) + entry.membership + data
+        parts.append(pack(kind, len(data), entry.index, entry.term))
         parts.append(data)
     return b"".join(parts)
 
@@ -354,10 +357,14 @@ def _replay(found: Recovered, payload: bytes, where: str) -> None:
         position += _RECORD.size
         data = payload[position : position + length]
         position += length
-        if kind == _ENTRY and 0 < index <= len(entries) + 1:
+        if kind in (_ENTRY, _MEMBERS) and 0 < index <= len(entries) + 1:
             if index <= len(entries):
                 del entries[index - 1 :]
-            entries.append(Committed(index, term, data))
+            membership = b""
+            if kind == _MEMBERS:
+                split = _MEMBERS_LENGTH.size + _MEMBERS_LENGTH.unpack_from(data)[0]
+                membership, data = data[_MEMBERS_LENGTH.size : split], data[split:]
+            entries.append(Committed(index, term, data, membership))
         elif kind == _HARD:
             found.term, found.vote = term, data.decode()
         else:

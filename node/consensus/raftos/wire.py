@@ -39,7 +39,7 @@ class Codec:
                 body = raft_pb2.AppendEntries()
                 add = body.entries.add
                 for entry in entries:
-                    add(term=entry.term, data=entry.data)
+                    add(term=entry.term, data=entry.data, membership=entry.membership)
                 self._cached = (entries, body)
             append.CopyFrom(self._cached[1])
         append.prev_log_index = data["prev_log_index"]
@@ -125,7 +125,7 @@ def _decode_append_entries(message: raft_pb2.RaftMessage, data: Data) -> None:
         index += 1
         data["sound"] = data.get("sound", True) and entry.term >= term
         term = entry.term
-        entries.append(Committed(index, term, entry.data))
+        entries.append(Committed(index, term, entry.data, entry.membership))
     data["sound"] = data.get("sound", True) and term <= message.term
     data["leader_id"], data["entries"] = data["sender"], entries
     data["prev_log_index"], data["prev_log_term"] = append.prev_log_index, append.prev_log_term

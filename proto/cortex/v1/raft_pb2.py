@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63ortex/v1/raft.proto\x12\tcortex.v1\"&\n\x08LogEntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x80\x04\n\x0bRaftMessage\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0c\n\x04\x66rom\x18\x02 \x01(\t\x12\n\n\x02to\x18\x03 \x01(\t\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12.\n\x0crequest_vote\x18\n \x01(\x0b\x32\x16.cortex.v1.RequestVoteH\x00\x12?\n\x15request_vote_response\x18\x0b \x01(\x0b\x32\x1e.cortex.v1.RequestVoteResponseH\x00\x12\x32\n\x0e\x61ppend_entries\x18\x0c \x01(\x0b\x32\x18.cortex.v1.AppendEntriesH\x00\x12\x43\n\x17\x61ppend_entries_response\x18\r \x01(\x0b\x32 .cortex.v1.AppendEntriesResponseH\x00\x12,\n\x0btimeout_now\x18\x0e \x01(\x0b\x32\x15.cortex.v1.TimeoutNowH\x00\x12%\n\x07\x66orward\x18\x0f \x01(\x0b\x32\x12.cortex.v1.ForwardH\x00\x12\x36\n\x10\x66orward_response\x18\x10 \x01(\x0b\x32\x1a.cortex.v1.ForwardResponseH\x00\x12\x36\n\x10install_snapshot\x18\x11 \x01(\x0b\x32\x1a.cortex.v1.InstallSnapshotH\x00\x42\x06\n\x04kind\"`\n\x0bRequestVote\x12\x16\n\x0elast_log_index\x18\x01 \x01(\x04\x12\x15\n\rlast_log_term\x18\x02 \x01(\x04\x12\x10\n\x08pre_vote\x18\x03 \x01(\x08\x12\x10\n\x08transfer\x18\x04 \x01(\x08\"=\n\x13RequestVoteResponse\x12\x14\n\x0cvote_granted\x18\x01 \x01(\x08\x12\x10\n\x08pre_vote\x18\x02 \x01(\x08\"\xc0\x01\n\rAppendEntries\x12\x16\n\x0eprev_log_index\x18\x01 \x01(\x04\x12\x15\n\rprev_log_term\x18\x02 \x01(\x04\x12$\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x13.cortex.v1.LogEntry\x12\x14\n\x0c\x63ommit_index\x18\x04 \x01(\x04\x12\r\n\x05round\x18\x05 \x01(\x04\x12\x0f\n\x07wall_us\x18\x06 \x01(\x03\x12\x14\n\x0c\x64igest_index\x18\x07 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x08 \x01(\x0c\"\xf0\x01\n\x15\x41ppendEntriesResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x13\n\x0bmatch_index\x18\x02 \x01(\x04\x12\r\n\x05round\x18\x03 \x01(\x04\x12\x16\n\x0e\x63onflict_index\x18\x04 \x01(\x04\x12\x15\n\rconflict_term\x18\x05 \x01(\x04\x12\x0f\n\x07wall_us\x18\x06 \x01(\x03\x12\x15\n\rapplied_index\x18\x07 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x08 \x01(\x0c\x12\x14\n\x0c\x64igest_index\x18\t \x01(\x04\x12\r\n\x05level\x18\n \x01(\r\x12\x16\n\x0eprev_log_index\x18\x0b \x01(\x04\"\x0c\n\nTimeoutNow\",\n\x07\x46orward\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x11\n\tproposals\x18\x02 \x03(\x0c\"j\n\x0f\x46orwardResponse\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x13\n\x0b\x66irst_index\x18\x04 \x01(\x04\x12\x12\n\nentry_term\x18\x05 \x01(\x04\"\x11\n\x0fInstallSnapshot2D\n\x04Raft\x12<\n\x06Stream\x12\x16.cortex.v1.RaftMessage\x1a\x16.cortex.v1.RaftMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63ortex/v1/raft.proto\x12\tcortex.v1\":\n\x08LogEntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x12\n\nmembership\x18\x03 \x01(\x0c\"4\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05voter\x18\x03 \x01(\x08\"A\n\nMembership\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\"\n\x07members\x18\x02 \x03(\x0b\x32\x11.cortex.v1.Member\"\xc8\x05\n\x0bRaftMessage\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x0c\n\x04\x66rom\x18\x02 \x01(\t\x12\n\n\x02to\x18\x03 \x01(\t\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12\x14\n\x0c\x66rom_address\x18\x05 \x01(\t\x12.\n\x0crequest_vote\x18\n \x01(\x0b\x32\x16.cortex.v1.RequestVoteH\x00\x12?\n\x15request_vote_response\x18\x0b \x01(\x0b\x32\x1e.cortex.v1.RequestVoteResponseH\x00\x12\x32\n\x0e\x61ppend_entries\x18\x0c \x01(\x0b\x32\x18.cortex.v1.AppendEntriesH\x00\x12\x43\n\x17\x61ppend_entries_response\x18\r \x01(\x0b\x32 .cortex.v1.AppendEntriesResponseH\x00\x12,\n\x0btimeout_now\x18\x0e \x01(\x0b\x32\x15.cortex.v1.TimeoutNowH\x00\x12%\n\x07\x66orward\x18\x0f \x01(\x0b\x32\x12.cortex.v1.ForwardH\x00\x12\x36\n\x10\x66orward_response\x18\x10 \x01(\x0b\x32\x1a.cortex.v1.ForwardResponseH\x00\x12\x36\n\x10install_snapshot\x18\x11 \x01(\x0b\x32\x1a.cortex.v1.InstallSnapshotH\x00\x12G\n\x19install_snapshot_response\x18\x12 \x01(\x0b\x32\".cortex.v1.InstallSnapshotResponseH\x00\x12*\n\nread_index\x18\x13 \x01(\x0b\x32\x14.cortex.v1.ReadIndexH\x00\x12;\n\x13read_index_response\x18\x14 \x01(\x0b\x32\x1c.cortex.v1.ReadIndexResponseH\x00\x42\x06\n\x04kind\"`\n\x0bRequestVote\x12\x16\n\x0elast_log_index\x18\x01 \x01(\x04\x12\x15\n\rlast_log_term\x18\x02 \x01(\x04\x12\x10\n\x08pre_vote\x18\x03 \x01(\x08\x12\x10\n\x08transfer\x18\x04 \x01(\x08\"=\n\x13RequestVoteResponse\x12\x14\n\x0cvote_granted\x18\x01 \x01(\x08\x12\x10\n\x08pre_vote\x18\x02 \x01(\x08\"\xc0\x01\n\rAppendEntries\x12\x16\n\x0eprev_log_index\x18\x01 \x01(\x04\x12\x15\n\rprev_log_term\x18\x02 \x01(\x04\x12$\n\x07\x65ntries\x18\x03 \x03(\x0b\x32\x13.cortex.v1.LogEntry\x12\x14\n\x0c\x63ommit_index\x18\x04 \x01(\x04\x12\r\n\x05round\x18\x05 \x01(\x04\x12\x0f\n\x07wall_us\x18\x06 \x01(\x03\x12\x14\n\x0c\x64igest_index\x18\x07 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x08 \x01(\x0c\"\xf0\x01\n\x15\x41ppendEntriesResponse\x12\x0f\n\x07success\x18\x01 \x01(\x08\x12\x13\n\x0bmatch_index\x18\x02 \x01(\x04\x12\r\n\x05round\x18\x03 \x01(\x04\x12\x16\n\x0e\x63onflict_index\x18\x04 \x01(\x04\x12\x15\n\rconflict_term\x18\x05 \x01(\x04\x12\x0f\n\x07wall_us\x18\x06 \x01(\x03\x12\x15\n\rapplied_index\x18\x07 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x08 \x01(\x0c\x12\x14\n\x0c\x64igest_index\x18\t \x01(\x04\x12\r\n\x05level\x18\n \x01(\r\x12\x16\n\x0eprev_log_index\x18\x0b \x01(\x04\"\x0c\n\nTimeoutNow\",\n\x07\x46orward\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x11\n\tproposals\x18\x02 \x03(\x0c\"j\n\x0f\x46orwardResponse\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x13\n\x0b\x66irst_index\x18\x04 \x01(\x04\x12\x12\n\nentry_term\x18\x05 \x01(\x04\"\xad\x01\n\x0cSnapshotMeta\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\x12\n\nmembership\x18\x04 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12\x0e\n\x06sha256\x18\x06 \x01(\x0c\x12\r\n\x05level\x18\x07 \x01(\r\x12\x16\n\x0erecovery_epoch\x18\x08 \x01(\x04\x12\r\n\x05\x61t_us\x18\t \x01(\x03\"e\n\x0fInstallSnapshot\x12%\n\x04meta\x18\x01 \x01(\x0b\x32\x17.cortex.v1.SnapshotMeta\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\r\n\x05round\x18\x04 \x01(\x04\"_\n\x17InstallSnapshotResponse\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x13\n\x0bnext_offset\x18\x02 \x01(\x04\x12\x11\n\tinstalled\x18\x03 \x01(\x08\x12\r\n\x05round\x18\x04 \x01(\x04\"\x1b\n\tReadIndex\x12\x0e\n\x06number\x18\x01 \x01(\x04\"E\n\x11ReadIndexResponse\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x11\n\tconfirmed\x18\x02 \x01(\x08\x12\r\n\x05index\x18\x03 \x01(\x04\x32\x44\n\x04Raft\x12<\n\x06Stream\x12\x16.cortex.v1.RaftMessage\x1a\x16.cortex.v1.RaftMessage(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,25 +32,37 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cortex.v1.raft_pb2', _globa
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LOGENTRY']._serialized_start=35
-  _globals['_LOGENTRY']._serialized_end=73
-  _globals['_RAFTMESSAGE']._serialized_start=76
-  _globals['_RAFTMESSAGE']._serialized_end=588
-  _globals['_REQUESTVOTE']._serialized_start=590
-  _globals['_REQUESTVOTE']._serialized_end=686
-  _globals['_REQUESTVOTERESPONSE']._serialized_start=688
-  _globals['_REQUESTVOTERESPONSE']._serialized_end=749
-  _globals['_APPENDENTRIES']._serialized_start=752
-  _globals['_APPENDENTRIES']._serialized_end=944
-  _globals['_APPENDENTRIESRESPONSE']._serialized_start=947
-  _globals['_APPENDENTRIESRESPONSE']._serialized_end=1187
-  _globals['_TIMEOUTNOW']._serialized_start=1189
-  _globals['_TIMEOUTNOW']._serialized_end=1201
-  _globals['_FORWARD']._serialized_start=1203
-  _globals['_FORWARD']._serialized_end=1247
-  _globals['_FORWARDRESPONSE']._serialized_start=1249
-  _globals['_FORWARDRESPONSE']._serialized_end=1355
-  _globals['_INSTALLSNAPSHOT']._serialized_start=1357
-  _globals['_INSTALLSNAPSHOT']._serialized_end=1374
-  _globals['_RAFT']._serialized_start=1376
-  _globals['_RAFT']._serialized_end=1444
+  _globals['_LOGENTRY']._serialized_end=93
+  _globals['_MEMBER']._serialized_start=95
+  _globals['_MEMBER']._serialized_end=147
+  _globals['_MEMBERSHIP']._serialized_start=149
+  _globals['_MEMBERSHIP']._serialized_end=214
+  _globals['_RAFTMESSAGE']._serialized_start=217
+  _globals['_RAFTMESSAGE']._serialized_end=929
+  _globals['_REQUESTVOTE']._serialized_start=931
+  _globals['_REQUESTVOTE']._serialized_end=1027
+  _globals['_REQUESTVOTERESPONSE']._serialized_start=1029
+  _globals['_REQUESTVOTERESPONSE']._serialized_end=1090
+  _globals['_APPENDENTRIES']._serialized_start=1093
+  _globals['_APPENDENTRIES']._serialized_end=1285
+  _globals['_APPENDENTRIESRESPONSE']._serialized_start=1288
+  _globals['_APPENDENTRIESRESPONSE']._serialized_end=1528
+  _globals['_TIMEOUTNOW']._serialized_start=1530
+  _globals['_TIMEOUTNOW']._serialized_end=1542
+  _globals['_FORWARD']._serialized_start=1544
+  _globals['_FORWARD']._serialized_end=1588
+  _globals['_FORWARDRESPONSE']._serialized_start=1590
+  _globals['_FORWARDRESPONSE']._serialized_end=1696
+  _globals['_SNAPSHOTMETA']._serialized_start=1699
+  _globals['_SNAPSHOTMETA']._serialized_end=1872
+  _globals['_INSTALLSNAPSHOT']._serialized_start=1874
+  _globals['_INSTALLSNAPSHOT']._serialized_end=1975
+  _globals['_INSTALLSNAPSHOTRESPONSE']._serialized_start=1977
+  _globals['_INSTALLSNAPSHOTRESPONSE']._serialized_end=2072
+  _globals['_READINDEX']._serialized_start=2074
+  _globals['_READINDEX']._serialized_end=2101
+  _globals['_READINDEXRESPONSE']._serialized_start=2103
+  _globals['_READINDEXRESPONSE']._serialized_end=2172
+  _globals['_RAFT']._serialized_start=2174
+  _globals['_RAFT']._serialized_end=2242
 # @@protoc_insertion_point(module_scope)

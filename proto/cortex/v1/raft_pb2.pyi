@@ -24,22 +24,80 @@ class LogEntry(_message.Message):
 
     TERM_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_FIELD_NUMBER: _builtins.int
     term: _builtins.int
     data: _builtins.bytes
     """serialised cortex.v1.Entry; empty only for the no-op of a term"""
+    membership: _builtins.bytes
+    """serialised Membership that is in force from this entry on; empty = unchanged"""
     def __init__(
         self,
         *,
         term: _builtins.int = ...,
         data: _builtins.bytes = ...,
+        membership: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "membership", b"membership", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LogEntry: _TypeAlias = LogEntry  # noqa: Y015
+
+@_typing.final
+class Member(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    VOTER_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """node id"""
+    address: _builtins.str
+    """host:port"""
+    voter: _builtins.bool
+    """false: a learner, which gets the log and has no vote"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        address: _builtins.str = ...,
+        voter: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "id", b"id", "voter", b"voter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Member: _TypeAlias = Member  # noqa: Y015
+
+@_typing.final
+class Membership(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """of this message; 1"""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]:
+        """by id"""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        members: _abc.Iterable[Global___Member] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Membership: _TypeAlias = Membership  # noqa: Y015
 
 @_typing.final
 class RaftMessage(_message.Message):
@@ -51,6 +109,7 @@ class RaftMessage(_message.Message):
     FROM_FIELD_NUMBER: _builtins.int
     TO_FIELD_NUMBER: _builtins.int
     TERM_FIELD_NUMBER: _builtins.int
+    FROM_ADDRESS_FIELD_NUMBER: _builtins.int
     REQUEST_VOTE_FIELD_NUMBER: _builtins.int
     REQUEST_VOTE_RESPONSE_FIELD_NUMBER: _builtins.int
     APPEND_ENTRIES_FIELD_NUMBER: _builtins.int
@@ -59,12 +118,17 @@ class RaftMessage(_message.Message):
     FORWARD_FIELD_NUMBER: _builtins.int
     FORWARD_RESPONSE_FIELD_NUMBER: _builtins.int
     INSTALL_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    INSTALL_SNAPSHOT_RESPONSE_FIELD_NUMBER: _builtins.int
+    READ_INDEX_FIELD_NUMBER: _builtins.int
+    READ_INDEX_RESPONSE_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     """messages of another cluster are dropped"""
     to: _builtins.str
     """node id"""
     term: _builtins.int
     """sender's, or the one asked about in a pre-vote"""
+    from_address: _builtins.str
+    """sender's host:port, for those who do not know it as a member yet"""
     @_builtins.property
     def request_vote(self) -> Global___RequestVote: ...
     @_builtins.property
@@ -81,12 +145,19 @@ class RaftMessage(_message.Message):
     def forward_response(self) -> Global___ForwardResponse: ...
     @_builtins.property
     def install_snapshot(self) -> Global___InstallSnapshot: ...
+    @_builtins.property
+    def install_snapshot_response(self) -> Global___InstallSnapshotResponse: ...
+    @_builtins.property
+    def read_index(self) -> Global___ReadIndex: ...
+    @_builtins.property
+    def read_index_response(self) -> Global___ReadIndexResponse: ...
     def __init__(
         self,
         *,
         cluster_id: _builtins.str = ...,
         to: _builtins.str = ...,
         term: _builtins.int = ...,
+        from_address: _builtins.str = ...,
         request_vote: Global___RequestVote | None = ...,
         request_vote_response: Global___RequestVoteResponse | None = ...,
         append_entries: Global___AppendEntries | None = ...,
@@ -95,12 +166,15 @@ class RaftMessage(_message.Message):
         forward: Global___Forward | None = ...,
         forward_response: Global___ForwardResponse | None = ...,
         install_snapshot: Global___InstallSnapshot | None = ...,
+        install_snapshot_response: Global___InstallSnapshotResponse | None = ...,
+        read_index: Global___ReadIndex | None = ...,
+        read_index_response: Global___ReadIndexResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_entries_response", b"append_entries_response", "forward", b"forward", "forward_response", b"forward_response", "install_snapshot", b"install_snapshot", "kind", b"kind", "request_vote", b"request_vote", "request_vote_response", b"request_vote_response", "timeout_now", b"timeout_now"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_entries_response", b"append_entries_response", "forward", b"forward", "forward_response", b"forward_response", "install_snapshot", b"install_snapshot", "install_snapshot_response", b"install_snapshot_response", "kind", b"kind", "read_index", b"read_index", "read_index_response", b"read_index_response", "request_vote", b"request_vote", "request_vote_response", b"request_vote_response", "timeout_now", b"timeout_now"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_entries_response", b"append_entries_response", "cluster_id", b"cluster_id", "forward", b"forward", "forward_response", b"forward_response", "from", b"from", "install_snapshot", b"install_snapshot", "kind", b"kind", "request_vote", b"request_vote", "request_vote_response", b"request_vote_response", "term", b"term", "timeout_now", b"timeout_now", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_entries_response", b"append_entries_response", "cluster_id", b"cluster_id", "forward", b"forward", "forward_response", b"forward_response", "from", b"from", "from_address", b"from_address", "install_snapshot", b"install_snapshot", "install_snapshot_response", b"install_snapshot_response", "kind", b"kind", "read_index", b"read_index", "read_index_response", b"read_index_response", "request_vote", b"request_vote", "request_vote_response", b"request_vote_response", "term", b"term", "timeout_now", b"timeout_now", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["request_vote", "request_vote_response", "append_entries", "append_entries_response", "timeout_now", "forward", "forward_response", "install_snapshot"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["request_vote", "request_vote_response", "append_entries", "append_entries_response", "timeout_now", "forward", "forward_response", "install_snapshot", "install_snapshot_response", "read_index", "read_index_response"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -342,18 +416,170 @@ class ForwardResponse(_message.Message):
 Global___ForwardResponse: _TypeAlias = ForwardResponse  # noqa: Y015
 
 @_typing.final
-class InstallSnapshot(_message.Message):
-    """Kept for the feature level that brings snapshots."""
+class SnapshotMeta(_message.Message):
+    """What a snapshot holds, and how to tell that it is whole. Also the head of its file."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    RECOVERY_EPOCH_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    cluster_id: _builtins.str
+    index: _builtins.int
+    """last entry in it"""
+    term: _builtins.int
+    """of that entry"""
+    membership: _builtins.bytes
+    """serialised Membership in force at index"""
+    size_bytes: _builtins.int
+    """of the state"""
+    sha256: _builtins.bytes
+    """of the state"""
+    level: _builtins.int
+    """feature level of the state"""
+    recovery_epoch: _builtins.int
+    """in which index counts"""
+    at_us: _builtins.int
+    """leader time of the last entry, unix"""
     def __init__(
         self,
+        *,
+        cluster_id: _builtins.str = ...,
+        index: _builtins.int = ...,
+        term: _builtins.int = ...,
+        membership: _builtins.bytes = ...,
+        size_bytes: _builtins.int = ...,
+        sha256: _builtins.bytes = ...,
+        level: _builtins.int = ...,
+        recovery_epoch: _builtins.int = ...,
+        at_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "cluster_id", b"cluster_id", "index", b"index", "level", b"level", "membership", b"membership", "recovery_epoch", b"recovery_epoch", "sha256", b"sha256", "size_bytes", b"size_bytes", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SnapshotMeta: _TypeAlias = SnapshotMeta  # noqa: Y015
+
+@_typing.final
+class InstallSnapshot(_message.Message):
+    """A piece of a snapshot, for a peer whose next entry the leader's log no longer holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    META_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """of data in the state"""
+    data: _builtins.bytes
+    """may be empty: asks how much the peer has"""
+    round: _builtins.int
+    """heartbeat round, as in AppendEntries"""
+    @_builtins.property
+    def meta(self) -> Global___SnapshotMeta: ...
+    def __init__(
+        self,
+        *,
+        meta: Global___SnapshotMeta | None = ...,
+        offset: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+        round: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "meta", b"meta", "offset", b"offset", "round", b"round"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InstallSnapshot: _TypeAlias = InstallSnapshot  # noqa: Y015
+
+@_typing.final
+class InstallSnapshotResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    NEXT_OFFSET_FIELD_NUMBER: _builtins.int
+    INSTALLED_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """meta.index of the request"""
+    next_offset: _builtins.int
+    """bytes from the start that the peer has written"""
+    installed: _builtins.bool
+    """it holds everything up to index now"""
+    round: _builtins.int
+    """the request's"""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        next_offset: _builtins.int = ...,
+        installed: _builtins.bool = ...,
+        round: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "installed", b"installed", "next_offset", b"next_offset", "round", b"round"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstallSnapshotResponse: _TypeAlias = InstallSnapshotResponse  # noqa: Y015
+
+@_typing.final
+class ReadIndex(_message.Message):
+    """A follower asks the leader which index a linearizable read must wait for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """counts up within the sender's life"""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadIndex: _TypeAlias = ReadIndex  # noqa: Y015
+
+@_typing.final
+class ReadIndexResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    CONFIRMED_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """the request's"""
+    confirmed: _builtins.bool
+    """false: not the leader, or no quorum answered in time"""
+    index: _builtins.int
+    """commit index when the request came"""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        confirmed: _builtins.bool = ...,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "index", b"index", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadIndexResponse: _TypeAlias = ReadIndexResponse  # noqa: Y015
