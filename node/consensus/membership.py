@@ -1,4 +1,4 @@
-"""Who keeps the log: voters, and learners on their way to become voters. One member changes at a time (Raft, 4.1)."""
+"""Who keeps the log: voters, and learners on their way to become one. One member changes at a time (Raft, 4.1)."""
 
 from __future__ import annotations
 
