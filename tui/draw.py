@@ -245,6 +245,22 @@ def sparkline(values: Iterable[float | None], total: float, width: int, glyphs: 
     return " " * (width - len(drawn)) + drawn
 
 
+def averaged(values: Sequence[float | None], end: int, span: int) -> list[float | None]:
+    """The mean of each `span` values that belong together, of which the last is number `end` - 1 of all there were.
+
+    Means stand still while values come: only the last, which is not whole, changes. What is half unknown is a gap;
+    a first part of which more was known once is left out.
+    """
+    first = end - len(values)
+    cells: list[float | None] = []
+    for start in range(first - first % span, end, span):
+        part = values[max(0, start - first) : start - first + span]
+        known = [value for value in part if value is not None and value == value]
+        if start >= first:
+            cells.append(sum(known) / len(known) if 2 * len(known) > len(part) else None)
+    return cells
+
+
 def task_state(task: types_pb2.Task, glyphs: Glyphs) -> Cell:
     """Glyph and word; a cancel or migration that is asked for but not done is said."""
     word, glyph, role = TASK_WORDS.get(task.state, ("unknown", "?", "dim"))

@@ -14,13 +14,14 @@ from rich.segment import Segment
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.strip import Strip
 
+from tui.pen import Pen, Run
 from tui.text import width_of
 
-JOIN_GAP = 4
-"""Equal cells of one style between two changed ones that are cheaper to send again than to jump over."""
+JUMP_BYTES = 4
+"""What it takes to jump over some cells."""
 
-MAX_CHANGES = 4096
-"""Steps from one style to another that are kept."""
+RUN_BYTES = 8
+"""About what it takes to go to a run and to change the style for it."""
 
 Piece = tuple[int, int, Iterable[Segment]]
 """Line, first cell, and what stands from there on."""
@@ -54,105 +55,49 @@ class FrontBuffer:
 
     def write(self, pieces: Iterable[Piece], console: Console) -> str:
         """Take the pieces over; returns what brings the terminal from the former picture to this one."""
-        sent: list[str] = []
+        runs: list[Run] = []
+        size_bytes = 0
         self.cut = False
         for y, x, segments in self._from_where_it_was_cut(pieces) if self.budget_bytes else pieces:
             if self.cut or not 0 <= y < len(self._characters):
                 continue
-            self._line(y, x, segments, console, sent)
-            if self.budget_bytes and sum(map(len, sent)) > self.budget_bytes:
+            size_bytes += self._line(y, x, segments, console, runs)
+            if self.budget_bytes and size_bytes > self.budget_bytes:
                 self.cut, self._next_line = True, y + 1
-        self._pen.lift(sent)
-        return "".join(sent)
+        return self._pen.draw(runs, self._width)
 
     def _from_where_it_was_cut(self, pieces: Iterable[Piece]) -> list[Piece]:
         """Every line gets its turn, however often those above it change."""
         first = self._next_line
         return sorted(pieces, key=lambda piece: (piece[0] < first, piece[0]))
 
-    def _line(self, y: int, x: int, segments: Iterable[Segment], console: Console, sent: list[str]) -> None:
+    def _line(self, y: int, x: int, segments: Iterable[Segment], console: Console, runs: list[Run]) -> int:
+        """Adds what to send of a line; returns about how many bytes that takes."""
         characters, codes = _cells(segments, console)
         if x < 0:
             characters, codes, x = characters[-x:], codes[-x:], 0
         end = min(self._width, x + len(characters))
         old_characters, old_codes = self._characters[y], self._codes[y]
         if old_characters[x:end] == characters[: end - x] and old_codes[x:end] == codes[: end - x]:
-            return
+            return 0
         changed = [
             at for at in range(x, end) if characters[at - x] != old_characters[at] or codes[at - x] != old_codes[at]
         ]
         old_characters[x:end] = characters[: end - x]
         old_codes[x:end] = codes[: end - x]
-        place = f"\x1b[{y + 1};{{}}H"
-        for first, last in _runs(changed, old_codes):
+        size_bytes = 0
+        for first, last in _stretches(changed, old_characters, old_codes):
             # The second half of a wide character is sent with its first.
-            while first > x and characters[first - x] == "":
+            while first > x and old_characters[first] == "":
                 first -= 1
-            sent.append(place.format(first + 1))
-            place = "\x1b[{}G"
-            self._pen.put(characters[first - x : last + 1 - x], codes[first - x : last + 1 - x], sent)
-
-
-class Pen:
-    """Writes cells, and of their styles only what differs from the one before."""
-
-    def __init__(self) -> None:
-        self._code = ""
-        self._changes: dict[tuple[str, str], str] = {}
-
-    def put(self, characters: list[str], codes: list[str], sent: list[str]) -> None:
-        start = 0
-        for at in range(1, len(characters) + 1):
-            if at == len(characters) or codes[at] != codes[start]:
-                self._dip(codes[start], sent)
-                sent.append("".join(characters[start:at]))
-                start = at
-
-    def lift(self, sent: list[str]) -> None:
-        """Leave the terminal with no style, whoever writes to it next."""
-        self._dip("", sent)
-
-    def _dip(self, code: str, sent: list[str]) -> None:
-        if code == self._code:
-            return
-        step = (self._code, code)
-        change = self._changes.get(step)
-        if change is None:
-            if len(self._changes) >= MAX_CHANGES:
-                self._changes.clear()
-            change = self._changes[step] = _change(*step)
-        sent.append(change)
-        self._code = code
-
-
-def _change(before: str, after: str) -> str:
-    """The shortest SGR sequence from one style to the other."""
-    if not after:
-        return "\x1b[0m"
-    old, new = _parts(before), _parts(after)
-    if not set(old) <= set(new):
-        return f"\x1b[0;{after}m"
-    differing = [part for kind, part in new.items() if old.get(kind) != part]
-    return f"\x1b[{';'.join(differing)}m" if differing else ""
-
-
-def _parts(code: str) -> dict[str, str]:
-    """A style's attributes and colours, each by what it replaces."""
-    found: dict[str, str] = {}
-    words = code.split(";") if code else []
-    while words:
-        word = words.pop(0)
-        if word in ("38", "48"):
-            count = 4 if words[:1] == ["2"] else 2
-            found["fore" if word == "38" else "back"] = ";".join([word, *words[:count]])
-            del words[:count]
-        elif len(word) == 3 or (len(word) == 2 and word[0] == "4"):
-            found["back"] = word
-        elif len(word) == 2 and word[0] in "39":
-            found["fore"] = word
-        else:
-            found[word] = word
-    return found
+            start = first
+            for at in range(first + 1, last + 2):
+                if at > last or old_codes[at] != old_codes[start]:
+                    text = "".join(old_characters[start:at])
+                    runs.append(Run(old_codes[start], y, start, at, text))
+                    size_bytes += len(text) + RUN_BYTES
+                    start = at
+        return size_bytes
 
 
 def _cells(segments: Iterable[Segment], console: Console) -> tuple[list[str], list[str]]:
@@ -180,15 +125,24 @@ def _cells(segments: Iterable[Segment], console: Console) -> tuple[list[str], li
     return characters, codes
 
 
-def _runs(changed: list[int], codes: list[str]) -> Iterator[tuple[int, int]]:
+def _stretches(changed: list[int], characters: list[str], codes: list[str]) -> Iterator[tuple[int, int]]:
     """First and last cell of each stretch to send."""
     first = last = changed[0]
     for at in changed[1:]:
-        if at - last > 1 and (at - last > JOIN_GAP or codes[last : at + 1].count(codes[last]) != at + 1 - last):
+        if at - last > 1 and not _cheaper_again(characters[last + 1 : at], codes[last : at + 1]):
             yield first, last
             first = at
         last = at
     yield first, last
+
+
+def _cheaper_again(between: list[str], codes: list[str]) -> bool:
+    """Whether equal cells are cheaper to send again than to jump over."""
+    return (
+        len(between) <= JUMP_BYTES
+        and codes.count(codes[0]) == len(codes)
+        and len("".join(between).encode()) <= JUMP_BYTES
+    )
 
 
 class ChangedCells(CompositorUpdate):

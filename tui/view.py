@@ -46,6 +46,8 @@ class NodeRow:
     history: tuple[float | None, ...] = ()
     """CPU percent per second, oldest first; None where no sample came."""
     leader: bool = False
+    seconds: int = 0
+    """How many the history ever had."""
 
     @property
     def resources(self) -> types_pb2.Resources | None:
@@ -286,7 +288,8 @@ class ClusterView:
             self.nodes.put(node.id, NodeRow(node, leader=node.id == self.leader))
         elif known.node.modified_index <= node.modified_index:
             self.nodes.put(
-                node.id, NodeRow(node, known.view, known.received_s, known.history, node.id == self.leader)
+                node.id,
+                NodeRow(node, known.view, known.received_s, known.history, node.id == self.leader, known.seconds),
             )
 
     def _sample(self, view: cluster_pb2.NodeView, now_s: float, *, led: bool) -> None:
@@ -298,11 +301,15 @@ class ClusterView:
         if known is not None and known.resources is not None and not view.HasField("resources"):
             # Without a leader, or before the next one has heard it: what is known grows old, it does not go away.
             leads = key == (self.leader or key if view.leader else "")
-            self.nodes.put(key, NodeRow(node, _kept(known, view, led), known.received_s, known.history, leads))
+            self.nodes.put(
+                key, NodeRow(node, _kept(known, view, led), known.received_s, known.history, leads, known.seconds)
+            )
             return
         cpu = view.resources.cpu_percent if view.HasField("resources") else None
-        history = _extended(known, cpu, now_s) if known is not None else (cpu,)
-        self.nodes.put(key, NodeRow(node, view, now_s, history, key == (self.leader or key if view.leader else "")))
+        leads = key == (self.leader or key if view.leader else "")
+        history, more = _extended(known, cpu, now_s) if known is not None else ((cpu,), 1)
+        seconds = more + (known.seconds if known is not None else 0)
+        self.nodes.put(key, NodeRow(node, view, now_s, history, leads, seconds))
 
     def _lead(self, leader: str) -> None:
         if leader == self.leader:
@@ -311,7 +318,8 @@ class ClusterView:
         for row in list(self.nodes.values()):
             if row.leader != (row.node.id == leader):
                 self.nodes.put(
-                    row.node.id, NodeRow(row.node, row.view, row.received_s, row.history, row.node.id == leader)
+                    row.node.id,
+                    NodeRow(row.node, row.view, row.received_s, row.history, row.node.id == leader, row.seconds),
                 )
 
     def _end_snapshot(self) -> None:
@@ -346,8 +354,9 @@ def _kept(known: NodeRow, view: cluster_pb2.NodeView, led: bool) -> cluster_pb2.
     return kept
 
 
-def _extended(known: NodeRow, cpu: float | None, now_s: float) -> tuple[float | None, ...]:
-    """The history with the new value; seconds that brought no sample become gaps."""
+def _extended(known: NodeRow, cpu: float | None, now_s: float) -> tuple[tuple[float | None, ...], int]:
+    """The history with the new value, and by how many seconds it grew; those that brought no sample are gaps."""
     missed = int(now_s - known.received_s + 0.5) - 1 if known.received_s else 0
-    gaps: tuple[float | None, ...] = (None,) * max(0, min(HISTORY_SAMPLES, missed))
-    return (*known.history, *gaps, cpu)[-HISTORY_SAMPLES:]
+    missed = max(0, min(HISTORY_SAMPLES, missed))
+    gaps: tuple[float | None, ...] = (None,) * missed
+    return (*known.history, *gaps, cpu)[-HISTORY_SAMPLES:], missed + 1

@@ -14,6 +14,7 @@ from tui.draw import (
     TASK_WORDS,
     UNICODE,
     age,
+    averaged,
     bar,
     bytes_of,
     cell_width,
@@ -126,3 +127,18 @@ def test_columns_never_overlap(shapes: list[tuple[int, int, int]], width: int) -
     assert end <= max(width, least)
     kept = {item.column.id for item in placed}
     assert all(f"c{at}" in kept for at, shape in enumerate(shapes) if shape[1] == 0)
+
+
+def test_means_stand_still_while_values_come() -> None:
+    values: list[float | None] = [float(number) for number in range(60)]
+    whole = averaged(values[:20], 20, 4)
+    assert whole == [1.5, 5.5, 9.5, 13.5, 17.5]
+    for more in range(1, 4):
+        assert averaged(values[: 20 + more], 20 + more, 4)[:5] == whole
+    # One of the oldest is dropped: what is no longer whole is left out, the others stand.
+    assert averaged(values[1:21], 21, 4) == [5.5, 9.5, 13.5, 17.5, 20.0]
+
+
+def test_a_mean_of_what_is_half_unknown_is_a_gap() -> None:
+    assert averaged([1.0, None, 3.0, 5.0, None, None, 1.0, 1.0, None], 9, 4) == [3.0, None, None]
+    assert averaged([1.0, None, 3.0], 3, 1) == [1.0, None, 3.0]

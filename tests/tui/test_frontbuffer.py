@@ -87,7 +87,7 @@ def test_what_is_shown_already_costs_nothing() -> None:
 def test_a_style_is_said_once_and_then_only_what_differs() -> None:
     screen = Screen()
     sent = screen.write(0, 0, [Segment("a", STYLES[3]), Segment("b", STYLES[4]), Segment("c", STYLES[5])])
-    assert sent == "\x1b[1;1H\x1b[38;2;0;255;0;48;2;0;0;32ma\x1b[1mb\x1b[0;37;48;2;0;0;32mc\x1b[0m"
+    assert sent == "\x1b[1;1H\x1b[38;2;0;255;0;48;2;0;0;32ma\x1b[1mb\x1b[22;37mc\x1b[0m"
 
 
 def test_a_forgotten_picture_is_sent_whole() -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
-from tui.draw import EMPTY, NODE_WORDS, Cell, age, bar, bytes_of, foreign, node_state, sparkline, stacked
+from tui.draw import EMPTY, NODE_WORDS, Cell, age, averaged, bar, bytes_of, foreign, node_state, sparkline, stacked
 from tui.filter import Field
 from tui.text import clean, fit
-from tui.view import NodeRow
+from tui.view import HISTORY_SAMPLES, NodeRow
 
 FULL_SCORE = 85.0
 """Of an idle node for a plain shell task; the GPU term counts only where one is asked for."""
@@ -191,8 +191,10 @@ def _draw_age(row: NodeRow, draw: Draw, _width: int) -> Cell:
 
 def _draw_history(row: NodeRow, draw: Draw, width: int) -> Cell:
     gaps = int(draw.now_s - row.received_s) if row.received_s else 0
-    values = (*row.history, *([None] * max(0, min(width, gaps - 1))))
-    return ((sparkline(values, 100.0, width, draw.glyphs), "term-cpu"),)
+    missed = max(0, min(HISTORY_SAMPLES, gaps - 1))
+    span = -(-HISTORY_SAMPLES // max(1, width))
+    cells = averaged((*row.history, *([None] * missed)), row.seconds + missed, span)
+    return ((sparkline(cells, 100.0, width, draw.glyphs), "term-cpu"),)
 
 
 def _draw_address(row: NodeRow, draw: Draw, _width: int) -> Cell:
