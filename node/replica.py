@@ -22,6 +22,7 @@ from node.consensus.port import (
     Overloaded,
     Peer,
     Role,
+    StateCopy,
     Superseded,
     TooLarge,
 )
@@ -34,6 +35,7 @@ from node.env import Env
 from node.feed import Batch, Feed
 from node.leader_time import LeaderTime
 from node.saver import Saver
+from node.store.errors import StoreError
 from node.store.slow import SlowReads
 from node.store.store import Store
 
@@ -67,10 +69,12 @@ class Replica:
         self._stopped = False
         self.observers: list[Observer] = []
         self.on_serving: Callable[[bool], None] = lambda _serving: None
+        self.on_installed: Callable[[], None] = self._needs_restart
         self.serving = False
         self.time = LeaderTime(env.clock, voters)
         self.store = store
         self._read_offload = env.make_offload("reads")
+        self._copy_offload = env.make_offload("copies")
         self._reading = 0
         self.state = ClusterState()
         saved = store.saved()
@@ -294,6 +298,20 @@ class Replica:
                     f"({mine.hex()} against {digest.hex()}): move its data folder away and let it join anew."
                 )
             )
+
+    async def copy_state(self) -> StateCopy:
+        try:
+            return await self._copy_offload(self.store.copy)
+        except StoreError as error:
+            raise OSError(str(error)) from error
+
+    def installed(self) -> None:
+        self._stopped = True
+        self._set_serving(False)
+        self.on_installed()
+
+    def _needs_restart(self) -> None:
+        self._stop(RuntimeError("A snapshot was installed; the next start goes on from it."))
 
     def fatal(self, error: Exception) -> None:
         if not self._stopped:

@@ -121,6 +121,12 @@ class Host(Protocol):
     def check_digest(self, index: int, digest: bytes) -> None:
         """What a majority has at an index that is applied here; stops the process when this replica has another."""
 
+    async def copy_state(self) -> StateCopy:
+        """For a snapshot: as of the last saved entry. Raises OSError."""
+
+    def installed(self) -> None:
+        """A snapshot of what this log lacks is on the disk: stop this engine and begin anew with its state."""
+
     def fatal(self, error: Exception) -> None:
         """The disk or the log cannot be trusted any more: the process must stop."""
 

@@ -15,6 +15,7 @@ from cortex.v1.types_pb2 import Event, Workflow
 from node.core.model import LIVE, LIVE_OPERATION, LIVE_WORKFLOW, Change, Key, Row, Table, row_digest
 from node.store import double_runs, events, operations, past, queries, workflows
 from node.store.connect import MEMORY, Connection, open_writer
+from node.store.copy import COPY_SUFFIX, StoreCopy, copy_of_file, copy_of_memory, remove_leftovers
 from node.store.moment_workflows import WorkflowPage, WorkflowQuery
 from node.store.past import Aged
 from node.store.rows import Codec, codecs
@@ -55,9 +56,12 @@ class Store:
         self._history: Connection | None = None
         self._slow: Connection | None = None
         self._reads: SlowReads | None = None
+        self._copies = 0
 
     def open(self) -> None:
         """Create or migrate the database. Raises StoreDamaged, StoreTooNew or StoreUnavailable."""
+        if str(self._path) != MEMORY:
+            remove_leftovers(Path(self._path))
         self._begin(open_writer(self._path))
 
     def _begin(self, writer: Connection) -> None:
@@ -303,6 +307,15 @@ class Store:
                     total += row_digest(table, codec.key_of(row), row)
             return _saved(db), total & _DIGEST_MASK
 
+    def copy(self) -> StoreCopy:
+        """A consistent copy as of the saved index, made beside saves and reads. Blocks. Raises StoreError."""
+        writer = _opened(self._writer_connection)
+        if str(self._path) == MEMORY:
+            return copy_of_memory(writer)
+        self._copies += 1
+        to = Path(f"{self._path}{COPY_SUFFIX}{self._copies}")
+        return copy_of_file(Path(self._path), to, lambda: self._writer_connection is writer)
+
     def image(self) -> bytes:
         """The whole database of a store in memory, for a simulated disk that forgets its last saves."""
         with _opened(self._writer_connection).transaction() as db:
@@ -310,10 +323,11 @@ class Store:
 
     @classmethod
     def from_image(cls, image: bytes, *, failpoint: Callable[[str], None] | None = None) -> Store:
-        """An open store in memory that holds what image() returned."""
+        """An open store in memory that holds what image() or a copy returned."""
         store = cls(MEMORY, failpoint=failpoint)
         writer = Connection(MEMORY, cache_kib=8_192)
-        writer.raw.deserialize(image)
+        # A copy of a file says that there is a write-ahead log beside it, which memory has not.
+        writer.raw.deserialize(image[:18] + b"\1\1" + image[20:])
         store._begin(writer)
         return store
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from node.consensus.port import Committed
+from node.consensus.port import Committed, StateCopy
 from node.consensus.raftos.engine import RaftosEngine
 from node.consensus.raftos.journal import Journal, encode_entries
 from node.consensus.raftos.settings import RaftSettings
@@ -283,6 +283,12 @@ class Host:
         return 0, b""
 
     def check_digest(self, index: int, digest: bytes) -> None:
+        pass
+
+    async def copy_state(self) -> StateCopy:
+        raise OSError("nothing is applied here")
+
+    def installed(self) -> None:
         pass
 
     def fatal(self, error: Exception) -> None:

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from node.consensus.port import Committed, Role
+from node.consensus.port import Committed, Role, StateCopy
 from node.consensus.raftos import roles
 from node.consensus.raftos.engine import RaftosEngine
 from node.consensus.raftos.journal import DiskFull, JournalDamaged, JournalUnusable
@@ -187,6 +187,12 @@ class Voter:
         return 0, b""
 
     def check_digest(self, index: int, digest: bytes) -> None:
+        pass
+
+    async def copy_state(self) -> StateCopy:
+        raise OSError("nothing is applied here")
+
+    def installed(self) -> None:
         pass
 
     def fatal(self, error: Exception) -> None:
