@@ -6,6 +6,7 @@ import asyncio
 import random
 
 import pytest
+from google.protobuf.message import Message
 
 from cortex.v1 import raft_pb2
 from tests.consensus.rigs import CLUSTER, ME, Ours
@@ -19,6 +20,23 @@ def number(rng: random.Random) -> int:
     return rng.choice([0, 1, 1, 2, 2, 3, rng.randint(0, 12), rng.getrandbits(31), 2**63])
 
 
+def fill(body: Message, rng: random.Random) -> None:
+    """Arbitrary values for every field that is not a list."""
+    for field in body.DESCRIPTOR.fields:
+        if field.is_repeated:
+            continue
+        if field.type == field.TYPE_MESSAGE:
+            fill(getattr(body, field.name), rng)
+        elif field.type == field.TYPE_BOOL:
+            setattr(body, field.name, rng.random() < 0.5)
+        elif field.type == field.TYPE_BYTES:
+            setattr(body, field.name, rng.randbytes(rng.randint(0, 20)))
+        elif field.type == field.TYPE_STRING:
+            setattr(body, field.name, rng.choice(["", "overloaded", "nonsense"]))
+        else:
+            setattr(body, field.name, number(rng) % (1 << 31 if field.type == field.TYPE_UINT32 else 1 << 63))
+
+
 def some_message(rng: random.Random, voter: Ours) -> raft_pb2.RaftMessage:
     """Well-formed bytes, arbitrary contents; mostly near what the voter is at."""
     message = raft_pb2.RaftMessage(cluster_id=CLUSTER, to=ME)
@@ -27,17 +45,7 @@ def some_message(rng: random.Random, voter: Ours) -> raft_pb2.RaftMessage:
     kind = rng.choice([*KINDS, "append_entries", "append_entries", "append_entries_response"])
     body = getattr(message, kind)
     body.SetInParent()
-    for field in body.DESCRIPTOR.fields:
-        if field.is_repeated:
-            continue
-        if field.type == field.TYPE_BOOL:
-            setattr(body, field.name, rng.random() < 0.5)
-        elif field.type == field.TYPE_BYTES:
-            setattr(body, field.name, rng.randbytes(rng.randint(0, 20)))
-        elif field.type == field.TYPE_STRING:
-            setattr(body, field.name, rng.choice(["", "overloaded", "nonsense"]))
-        else:
-            setattr(body, field.name, number(rng) % (1 << 31 if field.type == field.TYPE_UINT32 else 1 << 63))
+    fill(body, rng)
     if kind == "append_entries":
         body.prev_log_index = max(0, len(voter.log) - rng.choice([0, 0, 0, 1, 2, 5]))
         # A valid voter of this term never contradicts what is committed; that is another voter's bug, not input.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from cortex.v1 import raft_pb2
 from node.consensus.port import Committed, Host, NotLeader, Overloaded, Peer, Role, TooLarge
 from node.consensus.raftos import library
+from node.consensus.raftos.handover import Handover
 from node.consensus.raftos.journal import Journal, JournalDamaged, JournalUnusable
 from node.consensus.raftos.leader import Leader
 from node.consensus.raftos.log import Log
@@ -57,7 +58,7 @@ class RaftosEngine:
         self._running = False
         self._may_campaign = True
         self._ticker: asyncio.TimerHandle | None = None
-        self._left: list[asyncio.Future[None]] = []
+        self._handover = Handover(self._settings)
         self.cut_bytes = 0
         """Length of the torn tail that start() cut from the journal."""
         # raftos' "server": see roles.Server.
@@ -163,7 +164,7 @@ class RaftosEngine:
         self._refuse_queue("this voter stops")
         self._forwarder.close()
         self._waiters.close()
-        self._release_left()
+        self._handover.stop()
 
     async def propose(self, proposal: bytes) -> int:
         if len(proposal) > self._settings.max_proposal_bytes:
@@ -196,30 +197,9 @@ class RaftosEngine:
 
     async def transfer(self, to: str | None = None) -> str:
         """Hand over. While it lasts no proposal is accepted; when it fails this voter goes on leading."""
-        role = self._state.state if self._running else None
-        if not isinstance(role, Leader) or not self.cluster:
-            raise NotLeader("this voter does not lead, or there is nobody to hand over to")
-        if to is not None and to not in role.progress:
-            raise ValueError(f"{to} is not another voter")
-        deadline = self._loop.time() + self._settings.transfer_timeout_s
-        role.transferring = True
-        try:
-            await asyncio.wait_for(self._hand_over(role, to), deadline - self._loop.time())
-        finally:
-            role.transferring = False
-        return self._state.leader or ""
-
-    async def _hand_over(self, role: Leader, to: str | None) -> None:
-        while self._running and (self._state.state is role or self._state.leader is None):
-            if self._state.state is role:
-                best = to or max(self.cluster, key=lambda peer: role.progress[peer].match_index)
-                if role.progress[best].match_index == self._log.last_log_index:
-                    role.hand_over(best)
-            step: asyncio.Future[None] = self._loop.create_future()
-            self._left.append(step)
-            retry = self._loop.call_later(self._settings.heartbeat_s / 2, _release, step)
-            await step
-            retry.cancel()
+        if not self._running:
+            raise NotLeader("this voter has stopped")
+        return await self._handover.run(self._state, to)
 
     def allow_campaign(self, allowed: bool) -> None:
         self._may_campaign = allowed
@@ -313,14 +293,9 @@ class RaftosEngine:
         now = (self.role, self.term, self.leader)
         if now != self._told:
             self._told = now
-            self._release_left()
+            self._handover.look_again()
             self._forwarder.tick(self.leader, self.term, self._loop.time())
             self._host.role_changed()
-
-    def _release_left(self) -> None:
-        left, self._left = self._left, []
-        for step in left:
-            _release(step)
 
     def _durable(self) -> None:
         if self._running:
@@ -337,8 +312,3 @@ class RaftosEngine:
         if self._running:
             self._halt()
             self._host.fatal(error)
-
-
-def _release(step: asyncio.Future[None]) -> None:
-    if not step.done():
-        step.set_result(None)

@@ -4,50 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from node.consensus.port import Committed, NotLeader
 from node.consensus.raftos import library
+from node.consensus.raftos.progress import Progress
 from node.consensus.raftos.proposals import LIFE_SHIFT, NO_LEADER, OVERLOADED, AnsweredForwards
 from node.consensus.raftos.roles import Role
 from node.consensus.raftos.state import RaftState
 from node.consensus.raftos.wire import Data
-
-
-@dataclass(slots=True)
-class Progress:
-    """What the leader knows of one peer."""
-
-    id: str
-    next_index: int
-    match_index: int = 0
-    pipelined: bool = False
-    """False: one message at a time until the peer's log is known to fit."""
-    probing: bool = False
-    heard_at: float = -math.inf
-    acked_round: int = 0
-    sent_commit: int = 0
-    forwarded_index: int = 0
-    """The last entry that this peer passed on as a proposal."""
-    inflight: deque[tuple[int, int]] = field(default_factory=deque)
-    """Last index and bytes of each unanswered message with entries."""
-    inflight_bytes: int = 0
-
-    def matched(self, index: int) -> None:
-        """The peer has everything up to `index` on its disk."""
-        self.match_index = max(self.match_index, index)
-        self.next_index = max(self.next_index, self.match_index + 1)
-        while self.inflight and self.inflight[0][0] <= self.match_index:
-            self.inflight_bytes -= self.inflight.popleft()[1]
-
-    def rewind(self, next_index: int) -> None:
-        self.next_index = max(next_index, self.match_index + 1)
-        self.pipelined = self.probing = False
-        self.inflight.clear()
-        self.inflight_bytes = 0
 
 
 class _Slice(NamedTuple):
@@ -121,6 +87,10 @@ class Leader(Role, library.Leader):
                 self.hand_over(progress.id)
                 break
         self.state.to_follower()
+
+    def best_heir(self) -> str | None:
+        """The other voter with the longest log."""
+        return max(self.state.cluster, key=lambda peer: self.progress[peer].match_index, default=None)
 
     def hand_over(self, peer: str) -> None:
         self.state.server.send({"type": "timeout_now", "term": self.storage.term}, peer)
