@@ -52,7 +52,8 @@ class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCa
 
     Every call raises ClusterError. `on_link` is told each change of the link, from within the loop.
     `min_index` (log index) is sent with every read, so that it shows at least what was written before it; it
-    follows this client's own writes, and what single rows showed, which lists may lag behind.
+    follows this client's own writes, and what single rows showed, which lists may lag behind. `linearizable` reads
+    show what was committed before them by whomever, and are refused where no quorum says so.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCa
         secret: str = "",
         *,
         min_index: int = 0,
+        linearizable: bool = False,
         on_link: Callable[[Link], None] | None = None,
         timeout_s: float = CALL_TIMEOUT_S,
     ) -> None:
@@ -74,6 +76,7 @@ class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCa
         self._watching = 0
         self.leader = ""
         self.min_index = min_index
+        self.linearizable = linearizable
         self.link = Link(up=False, since=time.monotonic(), address=self.targets[0].address, reason="connecting")
 
     @property
@@ -183,7 +186,7 @@ class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCa
         return cluster_pb2.Mutation(client=self._client_id, request_id=uuid.uuid4().hex)
 
     def _freshness(self) -> cluster_pb2.Freshness:
-        return cluster_pb2.Freshness(min_index=self.min_index)
+        return cluster_pb2.Freshness(min_index=self.min_index, linearizable=self.linearizable)
 
     async def _write(self, method: str, request: Any, timeout_s: float | None = None) -> Any:
         reply = await self._call(method, request, self._timeout_s if timeout_s is None else timeout_s, writes=True)

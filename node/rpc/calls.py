@@ -5,6 +5,7 @@ The service has no transport: gRPC and the simulator both call it. Each area of 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -32,6 +33,7 @@ Handler = Callable[[Any, Caller], Awaitable[Message]]
 Handlers = Mapping[str, Handler]
 
 _FORWARD_S = 8.0
+_CONFIRM_S = 5.0
 _MAX_HOPS = 2
 
 
@@ -122,9 +124,27 @@ class Calls:
         return await self._ask_leader(method, request, Message, caller)
 
     async def _fresh(self, freshness: pb.Freshness, *, saved: bool = False) -> None:
-        if freshness.min_index:
+        """Wait until what is read here is as new as the caller asks for. Raises Fault."""
+        index = freshness.min_index
+        if freshness.linearizable:
+            index = max(index, await self._read_index())
+        if index:
             wait = self._replica.saved_through if saved else self._replica.applied_through
-            await wait(freshness.min_index)
+            await wait(index)
+
+    async def _read_index(self) -> int:
+        """Whatever was acknowledged before the call stands at or before it: a quorum says so. Raises Fault."""
+        if not self._replica.serving:
+            raise no_leader()
+        index = self._replica.consensus.commit_index
+        try:
+            async with asyncio.timeout(_CONFIRM_S):
+                await self._replica.confirm()
+        except TimeoutError:
+            message = "No majority of the voters confirmed in time who leads, so nothing is shown."
+            remedy = "Try again, or ask without --linearizable for what this daemon has."
+            raise Fault(Code.DEADLINE, message, remedy) from None
+        return index
 
     async def _moment(self, at: pb.Moment) -> Moment | None:
         """The moment that a read asks for, with everything up to it saved; None for now. Raises Fault."""

@@ -111,6 +111,7 @@ class NodeCalls(Calls):
                 # Who is up only the leader knows; what is applied here only this daemon does.
                 reply.node, reply.applied = self._parts.node_id, self._state.index
                 reply.digest = self._state.digest_bytes().hex()
+                reply.age_us = self._age_us()
                 return reply
         voters = [
             pb.VoterStatus(id=peer.id, address=peer.address, up=peer.up, match_index=peer.match_index)
@@ -131,6 +132,7 @@ class NodeCalls(Calls):
             digest=self._state.digest_bytes().hex(),
             cluster_id=self._parts.cluster_id,
             tasks=_live_counts(self._state),
+            age_us=self._age_us(),
         )
 
     async def _cordon(self, request: pb.CordonNodeRequest, caller: Caller, *, cordoned: bool) -> pb.MutationReply:

@@ -51,7 +51,7 @@ class WhyCalls(Calls):
             return await self._placement(task)
         note = "" if task.state in LIVE else "It was never placed; this is how it would be judged now."
         verdicts = self._parts.leadership.why(task)
-        return pb.WhyReply(task=task, nodes=verdicts, index=self._state.index, note=note)
+        return pb.WhyReply(task=task, nodes=verdicts, index=self._state.index, note=note, age_us=self._age_us())
 
     async def _placement(self, task: Task) -> pb.WhyReply:
         """As its last placement was judged."""
@@ -63,11 +63,15 @@ class WhyCalls(Calls):
             if fault.code != Code.GONE:
                 raise
             note = "What stood then is not kept any more: only the placement itself is known."
-            return pb.WhyReply(task=task, nodes=[placed(task)], index=task.fence, past=True, note=note)
+            return self._of_past(task, [placed(task)], task.fence, task.assigned_at_us, note)
         others = before(past.tasks, task, past.order)
         scene = self._scene(past, others, task.assigned_at_us, task.placement.profile)
         verdicts = await self._replica.read(lambda _: judge_placement(scene, task))
-        return pb.WhyReply(task=task, nodes=verdicts, index=task.fence, past=True, note=_note(scene, past))
+        return self._of_past(task, verdicts, task.fence, task.assigned_at_us, _note(scene, past))
+
+    def _of_past(self, task: Task, nodes: list[pb.NodeVerdict], index: int, at_us: int, note: str) -> pb.WhyReply:
+        age_us = max(0, self._replica.now_us() - at_us)
+        return pb.WhyReply(task=task, nodes=nodes, index=index, past=True, note=note, age_us=age_us)
 
     async def _at(self, task_id: str, moment: Moment) -> pb.WhyReply:
         """As it would have been judged then."""
@@ -80,7 +84,7 @@ class WhyCalls(Calls):
         row = self._state.settings.get(settings.PROFILE)
         scene = self._scene(past, past.tasks, at.at_us, settings.choice(row, settings.PROFILE))
         verdicts = await self._replica.read(lambda _: judge(scene, task, at.at_us))
-        return pb.WhyReply(task=task, nodes=verdicts, index=at.index, past=True, note=_note(scene, past))
+        return self._of_past(task, verdicts, at.index, at.at_us, _note(scene, past))
 
     def _scene(self, past: _Past, tasks: Sequence[Task], at_us: int, profile: str) -> Scene:
         then = self._parts.leadership.samples_at(at_us)

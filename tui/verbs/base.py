@@ -47,6 +47,7 @@ class Settings:
     cluster: str | None = None
     form: str = "table"
     """table, json, or where a verb has it wide or csv."""
+    linearizable: bool = False
 
     @property
     def json(self) -> bool:
@@ -79,6 +80,20 @@ def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> Non
         chosen.cluster = value
     elif parameter.name in ("json", "output") and value:
         chosen.form = "json" if value is True else value
+
+
+def _keep_linearizable(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    context.find_root().ensure_object(Settings).linearizable |= value
+
+
+linearizable_option = click.option(
+    "--linearizable",
+    is_flag=True,
+    expose_value=False,
+    callback=_keep_linearizable,
+    help="Ask a majority first: show all that anybody was told is done.",
+)
+"""Decorator for verbs that read."""
 
 
 def target_options() -> list[click.Parameter]:
@@ -212,7 +227,9 @@ def run(
 
     async def connected() -> int | None:
         known = last.read()
-        async with ClusterClient(cluster.targets, cluster.secret, min_index=known) as client:
+        async with ClusterClient(
+            cluster.targets, cluster.secret, min_index=known, linearizable=chosen.linearizable
+        ) as client:
             try:
                 return await work(client)
             finally:

@@ -10,7 +10,7 @@ from tui import history_view
 from tui.errors import usage
 from tui.format import Column, rfc3339
 from tui.text import clean
-from tui.verbs.base import emit, note, run, say, say_table, settings, verb
+from tui.verbs.base import emit, linearizable_option, note, run, say, say_table, settings, verb
 from tui.verbs.past import parse_moment
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def _say_diff(reply: cluster_pb2.DiffReply) -> None:
 @click.argument("task_id", metavar="[TASK]", default="")
 @click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
 @click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
+@linearizable_option
 def double_runs(task_id: str, limit: int, cursor: str) -> None:
     """List commands that ran, or may have run, more than once within one attempt, newest first."""
 

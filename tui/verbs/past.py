@@ -1,4 +1,4 @@
-"""`--at` of list and show verbs: which moment is meant, and which one is shown."""
+"""Options of list and show verbs: `--at`, which moment is meant and which one is shown, and `--linearizable`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from tui import json_view
 from tui.errors import usage
 from tui.format import rfc3339
-from tui.verbs.base import emit, now_us, say
+from tui.verbs.base import emit, linearizable_option, now_us, say
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2
@@ -33,10 +33,11 @@ def _moment(context: click.Context, parameter: click.Parameter, value: str | Non
 
 
 def at_option(what: str = "Show it as it was") -> Callable[[F], F]:
-    """Decorator: adds --at, whose value is a Moment or None."""
-    return click.option(
+    """Decorator: adds --at, whose value is a Moment or None, and --linearizable."""
+    option = click.option(
         "--at", metavar="TIME|INDEX", callback=_moment, help=f"{what}: a time, 10m ago, or an index."
     )
+    return lambda function: option(linearizable_option(function))
 
 
 def say_moment(reply: Any) -> None:

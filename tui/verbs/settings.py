@@ -11,7 +11,7 @@ from tui import history_view
 from tui.errors import ClusterError
 from tui.format import Column
 from tui.text import clean
-from tui.verbs.base import VerbGroup, emit, run, say, say_table, verb
+from tui.verbs.base import VerbGroup, emit, linearizable_option, run, say, say_table, verb
 from tui.verbs.base import settings as flags
 from tui.verbs.outcome import say_mutation
 
@@ -38,6 +38,7 @@ def settings(context: click.Context) -> None:
 
 @verb()
 @click.argument("name", metavar="[NAME]", default="")
+@linearizable_option
 def get(name: str) -> None:
     """Show one setting, or all."""
     _show(name)

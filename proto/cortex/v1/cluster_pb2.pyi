@@ -72,16 +72,20 @@ class Freshness(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MIN_INDEX_FIELD_NUMBER: _builtins.int
+    LINEARIZABLE_FIELD_NUMBER: _builtins.int
     min_index: _builtins.int
     """wait until this log index is applied; 0 = do not wait"""
+    linearizable: _builtins.bool
+    """show all that was committed before the call, at the price of a quorum round trip"""
     def __init__(
         self,
         *,
         min_index: _builtins.int = ...,
+        linearizable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_index", b"min_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["linearizable", b"linearizable", "min_index", b"min_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -925,6 +929,8 @@ class StatusReply(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
+    LEARNERS_FIELD_NUMBER: _builtins.int
+    AGE_US_FIELD_NUMBER: _builtins.int
     leader: _builtins.str
     """node id; empty = none"""
     term: _builtins.int
@@ -943,11 +949,17 @@ class StatusReply(_message.Message):
     digest: _builtins.str
     """hex, of the state at applied"""
     cluster_id: _builtins.str
+    age_us: _builtins.int
+    """how old index and applied are"""
     @_builtins.property
     def voters(self) -> _containers.RepeatedCompositeFieldContainer[Global___VoterStatus]: ...
     @_builtins.property
     def tasks(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """live tasks by state name"""
+
+    @_builtins.property
+    def learners(self) -> _containers.RepeatedCompositeFieldContainer[Global___VoterStatus]:
+        """sent the log, without a vote"""
 
     def __init__(
         self,
@@ -965,10 +977,12 @@ class StatusReply(_message.Message):
         digest: _builtins.str = ...,
         cluster_id: _builtins.str = ...,
         tasks: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        learners: _abc.Iterable[Global___VoterStatus] | None = ...,
+        age_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "cluster_id", b"cluster_id", "digest", b"digest", "healthy", b"healthy", "index", b"index", "leader", b"leader", "level", b"level", "node", b"node", "tasks", b"tasks", "term", b"term", "version", b"version", "voters", b"voters", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "applied", b"applied", "cluster_id", b"cluster_id", "digest", b"digest", "healthy", b"healthy", "index", b"index", "leader", b"leader", "learners", b"learners", "level", b"level", "node", b"node", "tasks", b"tasks", "term", b"term", "version", b"version", "voters", b"voters", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1050,12 +1064,15 @@ class WhyReply(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     PAST_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    AGE_US_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """log index that was judged at"""
     past: _builtins.bool
     """of a placement, not of now"""
     note: _builtins.str
     """what could not be judged, in one sentence; empty = nothing"""
+    age_us: _builtins.int
+    """how old that is"""
     @_builtins.property
     def task(self) -> _types_pb2.Task: ...
     @_builtins.property
@@ -1068,10 +1085,11 @@ class WhyReply(_message.Message):
         index: _builtins.int = ...,
         past: _builtins.bool = ...,
         note: _builtins.str = ...,
+        age_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "nodes", b"nodes", "note", b"note", "past", b"past", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "index", b"index", "nodes", b"nodes", "note", b"note", "past", b"past", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1102,20 +1120,225 @@ class TransferLeaderReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LEADER_FIELD_NUMBER: _builtins.int
+    TOOK_US_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
     leader: _builtins.str
     """node id"""
+    took_us: _builtins.int
+    """from the call until it led"""
+    term: _builtins.int
+    """of the new leader"""
     def __init__(
         self,
         *,
         leader: _builtins.str = ...,
+        took_us: _builtins.int = ...,
+        term: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leader", b"leader"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leader", b"leader", "term", b"term", "took_us", b"took_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransferLeaderReply: _TypeAlias = TransferLeaderReply  # noqa: Y015
+
+@_typing.final
+class ListVotersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRESHNESS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def freshness(self) -> Global___Freshness: ...
+    def __init__(
+        self,
+        *,
+        freshness: Global___Freshness | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListVotersRequest: _TypeAlias = ListVotersRequest  # noqa: Y015
+
+@_typing.final
+class VoterView(_message.Message):
+    """A member of the log's quorum, as the leader sees it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    VOTER_FIELD_NUMBER: _builtins.int
+    LEADER_FIELD_NUMBER: _builtins.int
+    UP_FIELD_NUMBER: _builtins.int
+    MATCH_INDEX_FIELD_NUMBER: _builtins.int
+    LAG_FIELD_NUMBER: _builtins.int
+    CATCHING_UP_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_SENT_BYTES_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_BYTES_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    address: _builtins.str
+    voter: _builtins.bool
+    """false: a learner, which is sent the log and has no vote"""
+    leader: _builtins.bool
+    up: _builtins.bool
+    """answered the leader within an election timeout"""
+    match_index: _builtins.int
+    """log entries it has, as the leader knows"""
+    lag: _builtins.int
+    """entries that it lacks of what is committed"""
+    catching_up: _builtins.bool
+    """a learner that may not vote yet"""
+    snapshot_sent_bytes: _builtins.int
+    """of the snapshot that it is sent"""
+    snapshot_bytes: _builtins.int
+    """length of that; 0 = it is sent none"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        address: _builtins.str = ...,
+        voter: _builtins.bool = ...,
+        leader: _builtins.bool = ...,
+        up: _builtins.bool = ...,
+        match_index: _builtins.int = ...,
+        lag: _builtins.int = ...,
+        catching_up: _builtins.bool = ...,
+        snapshot_sent_bytes: _builtins.int = ...,
+        snapshot_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "catching_up", b"catching_up", "id", b"id", "lag", b"lag", "leader", b"leader", "match_index", b"match_index", "snapshot_bytes", b"snapshot_bytes", "snapshot_sent_bytes", b"snapshot_sent_bytes", "up", b"up", "voter", b"voter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoterView: _TypeAlias = VoterView  # noqa: Y015
+
+@_typing.final
+class ListVotersReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOTERS_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    AGE_US_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """last committed log index"""
+    term: _builtins.int
+    age_us: _builtins.int
+    known: _builtins.bool
+    """false: no leader answered, only ids and addresses mean something"""
+    @_builtins.property
+    def voters(self) -> _containers.RepeatedCompositeFieldContainer[Global___VoterView]:
+        """learners too, by id"""
+
+    def __init__(
+        self,
+        *,
+        voters: _abc.Iterable[Global___VoterView] | None = ...,
+        index: _builtins.int = ...,
+        term: _builtins.int = ...,
+        age_us: _builtins.int = ...,
+        known: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "index", b"index", "known", b"known", "term", b"term", "voters", b"voters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListVotersReply: _TypeAlias = ListVotersReply  # noqa: Y015
+
+@_typing.final
+class AddVoterRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUTATION_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    WAIT_MS_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """id, unique prefix or hostname"""
+    wait_ms: _builtins.int
+    """how long to wait until it votes, 0-5,000"""
+    @_builtins.property
+    def mutation(self) -> Global___Mutation: ...
+    def __init__(
+        self,
+        *,
+        mutation: Global___Mutation | None = ...,
+        node: _builtins.str = ...,
+        wait_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation", "node", b"node", "wait_ms", b"wait_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddVoterRequest: _TypeAlias = AddVoterRequest  # noqa: Y015
+
+@_typing.final
+class RemoveVoterRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUTATION_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """id or unique prefix"""
+    @_builtins.property
+    def mutation(self) -> Global___Mutation: ...
+    def __init__(
+        self,
+        *,
+        mutation: Global___Mutation | None = ...,
+        node: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveVoterRequest: _TypeAlias = RemoveVoterRequest  # noqa: Y015
+
+@_typing.final
+class ChangeVoterReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    VOTER_FIELD_NUMBER: _builtins.int
+    operation_id: _builtins.str
+    """the request id"""
+    index: _builtins.int
+    """log index of the change"""
+    voter: _builtins.bool
+    """it votes now; false after an addition: it still catches up, and is promoted then"""
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """node ids"""
+
+    def __init__(
+        self,
+        *,
+        operation_id: _builtins.str = ...,
+        index: _builtins.int = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        voter: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids", "index", b"index", "operation_id", b"operation_id", "voter", b"voter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeVoterReply: _TypeAlias = ChangeVoterReply  # noqa: Y015
 
 @_typing.final
 class QuiesceRequest(_message.Message):

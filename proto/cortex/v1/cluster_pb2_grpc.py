@@ -104,6 +104,21 @@ class ClusterStub:
                 request_serializer=cortex_dot_v1_dot_cluster__pb2.TransferLeaderRequest.SerializeToString,
                 response_deserializer=cortex_dot_v1_dot_cluster__pb2.TransferLeaderReply.FromString,
                 _registered_method=True)
+        self.ListVoters = channel.unary_unary(
+                '/cortex.v1.Cluster/ListVoters',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.ListVotersRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.ListVotersReply.FromString,
+                _registered_method=True)
+        self.AddVoter = channel.unary_unary(
+                '/cortex.v1.Cluster/AddVoter',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.AddVoterRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.ChangeVoterReply.FromString,
+                _registered_method=True)
+        self.RemoveVoter = channel.unary_unary(
+                '/cortex.v1.Cluster/RemoveVoter',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.RemoveVoterRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.ChangeVoterReply.FromString,
+                _registered_method=True)
         self.Quiesce = channel.unary_unary(
                 '/cortex.v1.Cluster/Quiesce',
                 request_serializer=cortex_dot_v1_dot_cluster__pb2.QuiesceRequest.SerializeToString,
@@ -308,6 +323,24 @@ class ClusterServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TransferLeader(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListVoters(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddVoter(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveVoter(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -529,6 +562,21 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.TransferLeader,
                     request_deserializer=cortex_dot_v1_dot_cluster__pb2.TransferLeaderRequest.FromString,
                     response_serializer=cortex_dot_v1_dot_cluster__pb2.TransferLeaderReply.SerializeToString,
+            ),
+            'ListVoters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVoters,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.ListVotersRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.ListVotersReply.SerializeToString,
+            ),
+            'AddVoter': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddVoter,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.AddVoterRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.ChangeVoterReply.SerializeToString,
+            ),
+            'RemoveVoter': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveVoter,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.RemoveVoterRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.ChangeVoterReply.SerializeToString,
             ),
             'Quiesce': grpc.unary_unary_rpc_method_handler(
                     servicer.Quiesce,
@@ -1029,6 +1077,87 @@ class Cluster:
             '/cortex.v1.Cluster/TransferLeader',
             cortex_dot_v1_dot_cluster__pb2.TransferLeaderRequest.SerializeToString,
             cortex_dot_v1_dot_cluster__pb2.TransferLeaderReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVoters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/ListVoters',
+            cortex_dot_v1_dot_cluster__pb2.ListVotersRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.ListVotersReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddVoter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/AddVoter',
+            cortex_dot_v1_dot_cluster__pb2.AddVoterRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.ChangeVoterReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveVoter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/RemoveVoter',
+            cortex_dot_v1_dot_cluster__pb2.RemoveVoterRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.ChangeVoterReply.FromString,
             options,
             channel_credentials,
             insecure,

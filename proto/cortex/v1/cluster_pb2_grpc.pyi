@@ -45,6 +45,9 @@ class ClusterStub:
     Status: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.StatusRequest, _cluster_pb2.StatusReply]
     Why: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.WhyRequest, _cluster_pb2.WhyReply]
     TransferLeader: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.TransferLeaderRequest, _cluster_pb2.TransferLeaderReply]
+    ListVoters: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListVotersRequest, _cluster_pb2.ListVotersReply]
+    AddVoter: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.AddVoterRequest, _cluster_pb2.ChangeVoterReply]
+    RemoveVoter: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.RemoveVoterRequest, _cluster_pb2.ChangeVoterReply]
     Quiesce: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.QuiesceRequest, _cluster_pb2.QuiesceReply]
     Watch: _grpc.UnaryStreamMultiCallable[_cluster_pb2.WatchRequest, _cluster_pb2.WatchReply]
     Output: _grpc.UnaryStreamMultiCallable[_cluster_pb2.OutputRequest, _cluster_pb2.OutputReply]
@@ -87,6 +90,9 @@ class ClusterAsyncStub(ClusterStub):
     Status: _aio.UnaryUnaryMultiCallable[_cluster_pb2.StatusRequest, _cluster_pb2.StatusReply]  # type: ignore[assignment]
     Why: _aio.UnaryUnaryMultiCallable[_cluster_pb2.WhyRequest, _cluster_pb2.WhyReply]  # type: ignore[assignment]
     TransferLeader: _aio.UnaryUnaryMultiCallable[_cluster_pb2.TransferLeaderRequest, _cluster_pb2.TransferLeaderReply]  # type: ignore[assignment]
+    ListVoters: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListVotersRequest, _cluster_pb2.ListVotersReply]  # type: ignore[assignment]
+    AddVoter: _aio.UnaryUnaryMultiCallable[_cluster_pb2.AddVoterRequest, _cluster_pb2.ChangeVoterReply]  # type: ignore[assignment]
+    RemoveVoter: _aio.UnaryUnaryMultiCallable[_cluster_pb2.RemoveVoterRequest, _cluster_pb2.ChangeVoterReply]  # type: ignore[assignment]
     Quiesce: _aio.UnaryUnaryMultiCallable[_cluster_pb2.QuiesceRequest, _cluster_pb2.QuiesceReply]  # type: ignore[assignment]
     Watch: _aio.UnaryStreamMultiCallable[_cluster_pb2.WatchRequest, _cluster_pb2.WatchReply]  # type: ignore[assignment]
     Output: _aio.UnaryStreamMultiCallable[_cluster_pb2.OutputRequest, _cluster_pb2.OutputReply]  # type: ignore[assignment]
@@ -210,6 +216,27 @@ class ClusterServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.TransferLeaderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.TransferLeaderReply, _abc.Awaitable[_cluster_pb2.TransferLeaderReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ListVoters(
+        self,
+        request: _cluster_pb2.ListVotersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ListVotersReply, _abc.Awaitable[_cluster_pb2.ListVotersReply]]: ...
+
+    @_abc_1.abstractmethod
+    def AddVoter(
+        self,
+        request: _cluster_pb2.AddVoterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ChangeVoterReply, _abc.Awaitable[_cluster_pb2.ChangeVoterReply]]: ...
+
+    @_abc_1.abstractmethod
+    def RemoveVoter(
+        self,
+        request: _cluster_pb2.RemoveVoterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ChangeVoterReply, _abc.Awaitable[_cluster_pb2.ChangeVoterReply]]: ...
 
     @_abc_1.abstractmethod
     def Quiesce(

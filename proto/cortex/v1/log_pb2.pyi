@@ -8,6 +8,7 @@ from cortex.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,31 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MemberChange:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MemberChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MemberChange.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MEMBER_CHANGE_UNSPECIFIED: _MemberChange.ValueType  # 0
+    MEMBER_CHANGE_LEARNER: _MemberChange.ValueType  # 1
+    """it is sent the log, and votes once it has it"""
+    MEMBER_CHANGE_VOTER: _MemberChange.ValueType  # 2
+    """from learner to voter"""
+    MEMBER_CHANGE_REMOVED: _MemberChange.ValueType  # 3
+    """neither any more; as a worker it stays"""
+
+class MemberChange(_MemberChange, metaclass=_MemberChangeEnumTypeWrapper): ...
+
+MEMBER_CHANGE_UNSPECIFIED: MemberChange.ValueType  # 0
+MEMBER_CHANGE_LEARNER: MemberChange.ValueType  # 1
+"""it is sent the log, and votes once it has it"""
+MEMBER_CHANGE_VOTER: MemberChange.ValueType  # 2
+"""from learner to voter"""
+MEMBER_CHANGE_REMOVED: MemberChange.ValueType  # 3
+"""neither any more; as a worker it stays"""
+Global___MemberChange: _TypeAlias = MemberChange  # noqa: Y015
 
 @_typing.final
 class Entry(_message.Message):
@@ -320,16 +346,28 @@ Global___Noop: _TypeAlias = Noop  # noqa: Y015
 
 @_typing.final
 class ConfigChange(_message.Message):
-    """Kept for the feature level that brings it; never proposed below it."""
+    """The record of a change of the log's quorum. The entry that brings it carries the new membership, too."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ID_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """node"""
+    change: Global___MemberChange.ValueType
+    address: _builtins.str
+    """host:port, of a learner"""
     def __init__(
         self,
+        *,
+        id: _builtins.str = ...,
+        change: Global___MemberChange.ValueType = ...,
+        address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "change", b"change", "id", b"id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -337,6 +375,8 @@ Global___ConfigChange: _TypeAlias = ConfigChange  # noqa: Y015
 
 @_typing.final
 class ContextUpdate(_message.Message):
+    """Kept for the feature level that brings it; never proposed below it."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(

@@ -138,6 +138,8 @@ class _NodeRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NodeRole.Val
     """replicates the log, executes too"""
     NODE_ROLE_WORKER: _NodeRole.ValueType  # 2
     """executes only"""
+    NODE_ROLE_LEARNER: _NodeRole.ValueType  # 3
+    """executes, and is sent the log until it may vote"""
 
 class NodeRole(_NodeRole, metaclass=_NodeRoleEnumTypeWrapper): ...
 
@@ -146,6 +148,8 @@ NODE_ROLE_VOTER: NodeRole.ValueType  # 1
 """replicates the log, executes too"""
 NODE_ROLE_WORKER: NodeRole.ValueType  # 2
 """executes only"""
+NODE_ROLE_LEARNER: NodeRole.ValueType  # 3
+"""executes, and is sent the log until it may vote"""
 Global___NodeRole: _TypeAlias = NodeRole  # noqa: Y015
 
 class _EventType:
@@ -205,6 +209,12 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     EVENT_TYPE_WORKFLOW_CANCEL_REQUESTED: _EventType.ValueType  # 40
     EVENT_TYPE_CONDITION_UNANSWERED: _EventType.ValueType  # 41
     """no verdict came: it is judged again"""
+    EVENT_TYPE_LEARNER_ADDED: _EventType.ValueType  # 42
+    """a node is sent the log"""
+    EVENT_TYPE_VOTER_ADDED: _EventType.ValueType  # 43
+    """a node votes"""
+    EVENT_TYPE_VOTER_REMOVED: _EventType.ValueType  # 44
+    """a node votes no more, or is no learner any more"""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper): ...
 
@@ -259,6 +269,12 @@ EVENT_TYPE_RELEASED: EventType.ValueType  # 39
 EVENT_TYPE_WORKFLOW_CANCEL_REQUESTED: EventType.ValueType  # 40
 EVENT_TYPE_CONDITION_UNANSWERED: EventType.ValueType  # 41
 """no verdict came: it is judged again"""
+EVENT_TYPE_LEARNER_ADDED: EventType.ValueType  # 42
+"""a node is sent the log"""
+EVENT_TYPE_VOTER_ADDED: EventType.ValueType  # 43
+"""a node votes"""
+EVENT_TYPE_VOTER_REMOVED: EventType.ValueType  # 44
+"""a node votes no more, or is no learner any more"""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 class _WorkflowState:
