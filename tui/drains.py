@@ -12,6 +12,8 @@ from tui.view import ClusterView
 DEADLINE_MS = 3_600_000
 WINDOW_MS = 10_000
 DrainPlan = types_pb2.DrainPlan
+PLAN_CODES = frozenset({"wrong_state", "not_found"})
+"""A plan that is refused so was not carried out, and another rehearsal may be."""
 Fate = tuple[str, str]
 """Dead letter, stuck, waits or lands, and on which node."""
 
@@ -59,11 +61,12 @@ def window_ms(plan: DrainPlan) -> int:
     return min(WINDOW_MS, plan.deadline_ms // 4) if plan.deadline_ms else WINDOW_MS
 
 
-def blocker(plan: DrainPlan) -> str:
-    """Why the daemon would refuse the plan as it stands, with the remedy; empty when nothing is in its way."""
-    if plan.quorum.ok or plan.force:
-        return ""
-    return "Too few voters would be left: bring one up first, or choose force with e."
+def blocker(plan: DrainPlan, force: str = "force it") -> str:
+    """Why the daemon would refuse the plan as it stands, with the remedy; empty when nothing is in its way.
+
+    `force` says how it is forced here.
+    """
+    return "" if plan.quorum.ok or plan.force else f"Too few voters would be left: bring one up first, or {force}."
 
 
 def effect(plan: DrainPlan) -> str:

@@ -9,6 +9,9 @@ from textual.dom import DOMNode
 
 from tui.keys import FORBIDDEN, Key, KeyConflict
 from tui.keytable import KEYMAP, PLACES
+from tui.wording import key_of, shown
+
+__all__ = ["Rebound", "bindings", "check", "key_of", "keys_at", "reachable", "rebind", "shown", "shown_keys"]
 
 
 def keys_at(place: str, table: Iterable[Key] = KEYMAP) -> list[Key]:
@@ -89,41 +92,6 @@ def _unique(place: str, keys: Sequence[Key]) -> None:
         for name in key.keys:
             if (other := taken.setdefault(name, key)) is not key:
                 raise KeyConflict(f"{place}: {shown(name)} is both {other.name} and {key.name}", key, other)
-
-
-_NAMES = {
-    "question_mark": "?",
-    "slash": "/",
-    "colon": ":",
-    "minus": "-",
-    "plus": "+",
-    "underscore": "_",
-    "equals_sign": "=",
-    "escape": "esc",
-    "space": "space",
-    "asterisk": "*",
-    "less_than_sign": "<",
-    "greater_than_sign": ">",
-    "left_square_bracket": "[",
-    "right_square_bracket": "]",
-    "left_curly_bracket": "{",
-    "right_curly_bracket": "}",
-    "percent_sign": "%",
-    "ampersand": "&",
-    "at": "@",
-    "pagedown": "pgdn",
-    "pageup": "pgup",
-}
-
-
-def shown(name: str) -> str:
-    """A key as people write it."""
-    return _NAMES.get(name, name.replace("ctrl+", "ctrl-"))
-
-
-def key_of(place: str, name: str, table: Sequence[Key] = KEYMAP) -> str:
-    """The first key of an action as people write it; empty when it has none."""
-    return next((shown(key.keys[0]) for key in table if key.place == place and key.name == name and key.keys), "")
 
 
 def shown_keys(key: Key) -> str:

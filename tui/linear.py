@@ -7,32 +7,41 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+from tui.causes import CausesFeed
 from tui.columns.base import Draw, TableSpec
+from tui.columns.causes import CAUSES
 from tui.columns.events import EVENTS
 from tui.columns.nodes import NODES
 from tui.columns.operations import OPERATIONS
 from tui.columns.tasks import LETTERS, QUEUE
 from tui.columns.workflows import WORKFLOWS
+from tui.commands import Actions
 from tui.draw import ASCII, Cell
 from tui.grammar import FilterError
 from tui.history import load_history
 from tui.letters import DEAD
-from tui.plans import nodes as node_plans
-from tui.plans import tasks as task_plans
-from tui.plans.base import Plan
+from tui.linear_acts import ACTIONS
+from tui.linear_stage import LineStage
 from tui.rows import Listing, Rows
 from tui.source import LinkState, Source, SourceError
 from tui.text import clean
 from tui.view import ClusterView
+from tui.wording import spoken
 
 PAGE = 20
 NEWS_S = 1.0
 _DRAWN = frozenset({*ASCII.bar_full, *ASCII.bar_half, *ASCII.bar_rest, *ASCII.sparks})
 RECONNECT_S = 1.0
 _HELP = (
-    "nodes, queue, workflows, letters, operations, events: list them, with a filter behind the word if you like.",
+    "nodes, queue, workflows, letters, causes, operations, events: list them; a filter may follow the word.",
     "more: the next lines. open 3: everything about line 3.",
-    "cancel 3 5, retry 3, cordon 1, uncordon 1: say what would be done, and ask before it is done.",
+    "What follows says what would be done first, and does it only when that is confirmed in words:",
+    "cancel 3 5, retry 3, priority 3, annotate 3, discard 3: of lines of the queue or of letters.",
+    "retry 1, canary 1, discard 1: of causes, all their letters. cancel 1, resume 1: of workflows.",
+    "cordon 1, uncordon 1, remove 1, drain 1: of nodes. A drain is rehearsed; options go behind the lines:",
+    "deadline=30m or deadline=none, parallel=2, hold, force, keep-cordoned, message=text without blanks.",
+    "undo: take back what was asked last, while it has not begun. undo 1, stop 1: of operations.",
+    "submit COMMAND, or with options: submit name=hello on=anvil -- COMMAND.",
     "status: link and leader. quit: leave; the cluster goes on.",
 )
 _COLUMNS = {
@@ -61,6 +70,9 @@ class Linear:
         self._shown = 0
         self._place = "nodes"
         self._told: dict[str, str] = {}
+        self._causes = CausesFeed()
+        self._stage = LineStage(source, self.view, self._draw, self._say, read_only=read_only)
+        self._actions = Actions(self._stage)
 
     async def run(self) -> None:
         """Converse until `quit`, or the end of the lines."""
@@ -69,12 +81,15 @@ class Linear:
         news = asyncio.create_task(self._tell_news())
         try:
             async for line in self._lines:
-                words = line.split()
-                if words and words[0].lower() in ("quit", "q", "exit"):
+                word, _, text = line.strip().partition(" ")
+                if word.lower() in ("quit", "q", "exit"):
                     return
-                if words:
-                    await self._obey(words[0].lower(), words[1:])
+                if self._stage.waits:
+                    await self._stage.answer(line)
+                elif word:
+                    await self._obey(word.lower(), text)
         finally:
+            self._stage.close()
             for task in (following, news):
                 task.cancel()
             await asyncio.gather(following, news, return_exceptions=True)
@@ -84,7 +99,7 @@ class Linear:
 
     def _draw(self) -> Draw:
         now_s = self._clock()
-        return Draw(self.view.now_us(now_s), now_s, ASCII, self.view)
+        return Draw(self.view.now_us(now_s), now_s, ASCII, self.view, spoken)
 
     # The stream, and what of it is told unasked.
 
@@ -124,12 +139,17 @@ class Linear:
             if self._told.get(name) != text and (self._told or name in ("link", "leader")):
                 self._say(text)
         self._told = now
+        for text in self._stage.news():
+            self._say(text)
 
     # Words.
 
-    async def _obey(self, word: str, rest: list[str]) -> None:
+    async def _obey(self, word: str, text: str) -> None:
+        rest = text.split()
         if word in _VIEWS:
-            self._list(word, " ".join(rest))
+            if word == "causes" and not await self._read_causes():
+                return
+            self._list(word, text.strip())
         elif word == "more":
             self._page()
         elif word == "open":
@@ -137,11 +157,17 @@ class Linear:
         elif word == "status":
             self._told = {}
             self.tell_news()
-        elif word in _ACTIONS:
-            await self._act(word, rest)
+        elif word in ACTIONS or word == "submit":
+            await self._act(word, text)
         else:
             for line in _HELP if word == "help" else (f"There is no word {word}. Type help for those there are.",):
                 self._say(line)
+
+    async def _read_causes(self) -> bool:
+        await self._causes.ask(self._source, self.view, self._clock)
+        if self.view.letters.index < 0:
+            self._say("The causes could not be read: nobody answers. Try again.")
+        return self.view.letters.index >= 0
 
     def _list(self, place: str, expression: str) -> None:
         spec, rows = self._of(place)
@@ -196,42 +222,34 @@ class Linear:
             return []
         return [self._listed[int(one) - 1] for one in numbers]
 
-    async def _act(self, word: str, rest: list[str]) -> None:
+    async def _act(self, word: str, text: str) -> None:
         if self._read_only:
             self._say("Read-only: nothing can be changed.")
             return
-        wanted, make = _ACTIONS[word]
-        if self._place not in wanted:
-            self._say(f"{word} is for lines of {' or '.join(wanted)}. List them first.")
-            return
-        ids = self._keys(rest)
-        if not ids:
-            return
-        plan = make(self._draw(), ids)
-        self._say_plan(plan)
-        if not plan.objects:
-            return
-        phrase = f"{word} {plan.radius}"
-        self._say(f"To do it, type: {phrase}. Anything else does nothing.")
-        if (await anext(self._lines, "")).strip().lower() != phrase:
-            self._say("Nothing was done.")
-            return
-        now = make(self._draw(), ids)
-        if not now.objects or not plan.still_covers(now):
-            self._say("It has changed meanwhile, and nothing was done. Ask again.")
-            return
+        stage, rest = self._stage, text.split()
         try:
-            done = await now.call(self._source.mutator())
-        except SourceError as error:
-            self._say(f"{error.message} {error.remedy}".strip())
-        else:
-            self._say(done.said)
+            if word == "submit":
+                stage.fill_in(text)
+                self._actions.submit()
+            elif word == "undo" and not rest:
+                self._actions.undo(stage.undoable())
+            else:
+                self._act_on_lines(word, rest)
+        except ValueError as error:
+            self._say(f"{error}.")
+            return
+        await stage.settle()
 
-    def _say_plan(self, plan: Plan) -> None:
-        self._say(plan.title if plan.objects else f"There is nothing to {plan.verb}.")
-        for head, cells in (("", plan.objects), ("Left out: ", plan.left_out), ("", plan.consequences)):
-            for cell in cells:
-                self._say(head + _text(cell))
+    def _act_on_lines(self, word: str, rest: list[str]) -> None:
+        """Raises ValueError for options that make no sense."""
+        places = ACTIONS[word]
+        if self._place not in places:
+            self._say(f"{word} is for lines of {' or '.join(places)}. List them first.")
+            return
+        if word == "drain":
+            rest = self._stage.choose_options(rest)
+        if ids := self._keys(rest):
+            places[self._place](self._actions, ids)
 
     def _of(self, place: str) -> tuple[TableSpec[Any], Rows[Any]]:
         spec, rows = _VIEWS[place]
@@ -249,21 +267,12 @@ def _words(cell: Cell) -> str:
     return re.sub(r"^[^\w\s]\s+", "", "".join(parts).strip())
 
 
-def _text(cell: Cell) -> str:
-    return " ".join("".join(text for text, _ in cell).split())
-
-
 _VIEWS: dict[str, tuple[TableSpec[Any], Callable[[ClusterView], Rows[Any]]]] = {
     "nodes": (NODES, lambda view: view.nodes),
     "queue": (QUEUE, lambda view: view.tasks),
     "workflows": (WORKFLOWS, lambda view: view.workflows),
     "letters": (LETTERS, lambda view: view.tasks),
+    "causes": (CAUSES, lambda view: view.letters.causes),
     "operations": (OPERATIONS, lambda view: view.operations),
     "events": (EVENTS, lambda view: view.events),
-}
-_ACTIONS: dict[str, tuple[tuple[str, ...], Callable[[Draw, Sequence[str]], Plan]]] = {
-    "cancel": (("queue",), task_plans.cancel),
-    "retry": (("queue", "letters"), task_plans.retry),
-    "cordon": (("nodes",), node_plans.cordon),
-    "uncordon": (("nodes",), node_plans.uncordon),
 }

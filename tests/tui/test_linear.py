@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
 from tests.tui import fake
 from tests.tui.console import Clock
 from tests.tui.fake_source import FakeSource
 from tui.linear import Linear
+from tui.recording import RecordedSource, Recording, ReplayedSource
 from tui.source import LinkState
 
 
@@ -21,8 +24,8 @@ async def until(condition: Callable[[], bool]) -> None:
 class Talk:
     """Types lines, one after the other, and keeps what is said."""
 
-    def __init__(self, **options: bool) -> None:
-        self.source, self.said = FakeSource(), list[str]()
+    def __init__(self, source: FakeSource | None = None, **options: bool) -> None:
+        self.source, self.said = source or FakeSource(), list[str]()
         self._typed: asyncio.Queue[str | None] = asyncio.Queue()
         self.linear = Linear(self.source, self.said.append, self._lines(), Clock(), **options)
 
@@ -90,3 +93,19 @@ async def test_what_changes_is_said() -> None:
         await until(lambda: talk.linear.view.link.connected)
         talk.linear.tell_news()
         assert talk.said[-1] == "The link is there."
+
+
+async def test_a_recording_is_read_out_and_cannot_be_changed(tmp_path: Path) -> None:
+    path = tmp_path / "night.rec"
+    recording, source = Recording(path), FakeSource()
+    wrapped: Any = RecordedSource(source, recording)
+    async with Talk(wrapped) as talk:
+        await talk.say("queue", "1: ")
+    recording.close()
+    played: Any = ReplayedSource(path, speed=1000.0)
+    played.history_asked = True
+    async with Talk(played, read_only=True) as talk:
+        await talk.say("queue render", "render")
+        await talk.say("cancel 1", "Read-only")
+        talk.linear.tell_news()
+        assert any("recording" in line for line in talk.said)

@@ -11,6 +11,7 @@ from tui.filter import Field, Filter, parse
 from tui.rows import Rows, SortKey
 from tui.text import Align
 from tui.view import ClusterView
+from tui.wording import KeyWord, shipped
 
 R = TypeVar("R")
 _FULL_WIDTH = 60
@@ -24,6 +25,8 @@ class Draw:
     now_s: float
     glyphs: Glyphs
     view: ClusterView
+    word: KeyWord = shipped
+    """What an action's key is called where this is read."""
 
 
 @dataclass(frozen=True)

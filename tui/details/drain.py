@@ -43,8 +43,15 @@ def sheet(plan: DrainPlan, options: DrainOptions, draw: Draw, width: int) -> lis
     most = f"{duration(plan.deadline_ms * 1000)} at most" if plan.deadline_ms else "no deadline"
     lines.append(pair("time", (f"about {duration(plan.eta_ms * 1000)} until it is empty, {most}", "text")))
     begins = duration(window_ms(plan) * 1000)
-    lines.append(pair("undo", (f"for {begins}, before anything moves; later C ends it", "text")))
-    spans: list[Span] = [(f" {draw.glyphs.dot} ".join(options.words()), "text"), ("   e changes", "key")]
+    lines.append(
+        pair(
+            "undo", (f"for {begins}, before anything moves; later {draw.word('nodes', 'uncordon')} ends it", "text")
+        )
+    )
+    spans: list[Span] = [
+        (f" {draw.glyphs.dot} ".join(options.words()), "text"),
+        (f"   {draw.word('drain', 'options')} changes", "key"),
+    ]
     lines.append(pair("options", *spans))
     if plan.message:
         lines += sentence("message", plan.message, "text", draw, width, most=2)
@@ -61,6 +68,11 @@ def sheet(plan: DrainPlan, options: DrainOptions, draw: Draw, width: int) -> lis
             where: Cell = foreign(f"to {move.to}", "ok", draw.glyphs) if move.to else (("waits", "wait"),)
             lines += _task_lines(move.task, where[0], move.reason, draw, width)
     return lines
+
+
+def force_said(draw: Draw) -> str:
+    """How a plan is forced on its sheet."""
+    return f"choose force with {draw.word('drain', 'options')}"
 
 
 def _node_line(row: NodeRow, draw: Draw) -> Cell:
@@ -88,7 +100,7 @@ def _quorum_lines(plan: DrainPlan, row: NodeRow | None, draw: Draw, width: int) 
         lines.append(pair("quorum", ("it is a worker: no vote is lost", "text")))
     if row is not None and row.leader:
         lines.append(pair("leader", ("It leads: leadership is handed over before anything moves.", "warn")))
-    if why := blocker(plan):
+    if why := blocker(plan, force_said(draw)):
         lines += sentence("blocked", why, "bad", draw, width)
     elif not quorum.ok:
         lines.append(pair("forced", ("Switched off, it would take the cluster's majority with it.", "bad")))
@@ -129,7 +141,7 @@ def _progress(operation: types_pb2.Operation, board: DrainBoard, draw: Draw, wid
         left_us = operation.not_before_us - now_us
         if left_us > 0:
             return ((" Begins in ", "text"), (age(left_us + 999_999), "accent"), ("; until then ", "text"),
-                    ("u", "key"), (" undoes it and nothing has moved.", "text"))  # fmt: skip
+                    (draw.word("app", "undo"), "key"), (" undoes it and nothing has moved.", "text"))  # fmt: skip
         return ((" About to begin.", "text"),)
     if state == types_pb2.OPERATION_STATE_RUNNING:
         gone, total = len(board) - board.left(), len(board)

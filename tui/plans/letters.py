@@ -20,13 +20,17 @@ Cause = cluster_pb2.DeadLetterCause
 Found = Mapping[str, Sequence[str]]
 """Ids of letters by cause, as far as they were read, newest first."""
 
-UNDO_SAID = "It begins 10 s after you confirm; until then u undoes it."
 CANARY_SHARE = 10
 
 
 def letters_of(count: int) -> str:
     """`1 letter`, `12 letters`."""
     return "1 letter" if count == 1 else f"{count_of(count)} letters"
+
+
+def undo_said(draw: Draw) -> str:
+    """Until when it can be undone, and how."""
+    return f"It begins 10 s after you confirm; until then {draw.word('app', 'undo')} undoes it."
 
 
 def is_letter(task: Task) -> str:
@@ -38,10 +42,14 @@ def retry_causes(draw: Draw, keys: Sequence[str], found: Found) -> Plan:
     """All letters of each cause, at once."""
     taken, left = _causes(draw, keys)
     count = sum(row.count for row in taken)
+    one = draw.word("letters", "canary")
     said = [
         line("text", "Queued again with all their retries, as a new run of the same tasks."),
-        line("dim", "Letters that come later are not meant. b tries one of them first."),
-        line("dim", UNDO_SAID),
+        line(
+            "dim",
+            f"Letters that come later are not meant. {one} tries one of them first.",
+        ),
+        line("dim", undo_said(draw)),
     ]
     prints = _prints(taken)
     title = f"Retry {letters_of(count)} of {_causes_of(len(taken))}"
@@ -60,6 +68,7 @@ def canary(draw: Draw, keys: Sequence[str]) -> Plan:
     """One letter of each cause first, then a tenth, then all."""
     taken, left = _causes(draw, keys)
     prints = _prints(taken)
+    listed = draw.word("app", "operations")
     said: list[Cell] = []
     for row in taken[:3]:
         tenth = min(max(2, -(-row.count // CANARY_SHARE)), row.count)
@@ -73,8 +82,8 @@ def canary(draw: Draw, keys: Sequence[str]) -> Plan:
     said += [
         line("text", "Each step waits until what the one before retried has ended."),
         line("text", "It stops by itself when a letter fails the same way again."),
-        line("dim", UNDO_SAID),
-        line("dim", "Once it has begun, K in the operations (L) stops it."),
+        line("dim", undo_said(draw)),
+        line("dim", f"Once it has begun, {draw.word('operations', 'stop')} in the operations ({listed}) stops it."),
     ]
 
     async def call(mutator: Mutator) -> Done:
@@ -245,7 +254,7 @@ def _discard_said(reason: str, draw: Draw) -> tuple[Cell, ...]:
     return (
         (("Reason: ", "dim"), *foreign(reason, "strong", draw.glyphs)),
         line("warn", "Put away as cancelled: they will not run, and leave this view."),
-        line("dim", UNDO_SAID),
+        line("dim", undo_said(draw)),
     )
 
 

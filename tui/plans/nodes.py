@@ -52,7 +52,7 @@ def cordon(draw: Draw, ids: Sequence[str], message: str = "") -> Plan:
     else:
         consequences.append(line("bad", "No other node is open: every new task will wait."))
         harm.add("nothing left")
-    consequences.append(line("dim", "Voting goes on as before. Undone by C, uncordon."))
+    consequences.append(line("dim", f"Voting goes on as before. Undone by {_named(draw, 'uncordon')}."))
     if message:
         consequences.append((("Message: ", "dim"), *foreign(message, "text", draw.glyphs)))
 
@@ -94,7 +94,7 @@ def uncordon(draw: Draw, ids: Sequence[str]) -> Plan:
             left.append((*shown, ("  is open already", "warn")))
     queued = draw.view.states[types_pb2.TASK_STATE_QUEUED]
     consequences = [line("text", f"Open for new tasks at once; {tasks_of(queued)} queued now.")]
-    consequences.append(line("dim", "Undone by c, cordon."))
+    consequences.append(line("dim", f"Undone by {_named(draw, 'cordon')}."))
 
     async def call(mutator: Mutator) -> Done:
         replies = [await mutator.uncordon(node) for node in taken]
@@ -144,3 +144,9 @@ def _kept(row: NodeRow) -> str:
         return "votes: drain it, it goes on voting"
     busy = row.view is not None and bool(row.view.running or row.view.assigned)
     return "has tasks: drain it first" if row.node.online and busy else ""
+
+
+def _named(draw: Draw, action: str) -> str:
+    """The key of an action on nodes, and the action."""
+    word = draw.word("nodes", action)
+    return word if word == action else f"{word}, {action}"

@@ -19,7 +19,7 @@ def undo(draw: Draw, key: str, reason: str = "") -> Plan:
     """Take back an operation that has not begun."""
     row = draw.view.operations.get(key)
     waits = row is not None and row.state == types_pb2.OPERATION_STATE_SCHEDULED
-    left = () if waits else (_left(row, key, draw, "has begun: K in L stops it"),)
+    left = () if waits else (_left(row, key, draw, f"has begun: {_stops(draw)} stops it"),)
     said: list[Cell] = []
     if row is not None and waits:
         left_s = begins_s(row, draw)
@@ -53,6 +53,10 @@ def stop(draw: Draw, key: str, reason: str = "") -> Plan:
         f"{command_line('undo', [key])} --stop{_reason(reason)}", frozenset([key]), (key,), call, destroys=True,
         with_reason=lambda why: stop(draw, key, why),
     )  # fmt: skip
+
+
+def _stops(draw: Draw) -> str:
+    return f"{draw.word('operations', 'stop')} in {draw.word('app', 'operations')}"
 
 
 def operation_line(row: Operation, draw: Draw) -> Cell:

@@ -127,7 +127,7 @@ def set_priority(draw: Draw, ids: Sequence[str], priority: int) -> Plan:
         line(
             "text", f"{tasks_of(before)} in the queue would still go first; {count_of(others)} have that priority."
         ),
-        line("dim", "It takes effect 10 s after you confirm; until then u undoes it."),
+        line("dim", f"It takes effect 10 s after you confirm; until then {draw.word('app', 'undo')} undoes it."),
     ]
 
     async def call(mutator: Mutator) -> Done:

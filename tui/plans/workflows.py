@@ -155,9 +155,7 @@ def resume(draw: Draw, rehearsals: Sequence[Rehearsal], refused: Sequence[Cell])
         index, audit = 0, []
         for found in taken:
             if not set(await found.again()) <= {task.id for task in found.tasks}:
-                raise SourceError(
-                    "By now other tasks would run again than are shown.", "Leave this and press r again."
-                )
+                raise SourceError("By now other tasks would run again than are shown.", "Leave this and ask again.")
             reply = await mutator.resume_workflow(found.workflow.id, found.key)
             index = reply.index
             audit.append(reply.operation_id)

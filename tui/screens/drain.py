@@ -13,8 +13,8 @@ from textual.widget import Widget
 from cortex.v1 import types_pb2
 from tui.actions.base import Question
 from tui.details.common import sentence
-from tui.details.drain import differences, sheet
-from tui.drains import DrainOptions, blocker
+from tui.details.drain import differences, force_said, sheet
+from tui.drains import PLAN_CODES, DrainOptions, blocker
 from tui.draw import Cell, foreign
 from tui.format import duration, parse_duration_ms
 from tui.keymap import bindings
@@ -30,8 +30,6 @@ from tui.widgets.lines import Lines
 
 MESSAGE_CHARACTERS = 200
 NO_DEADLINE = "none"
-# A plan that is refused so was not carried out, and another rehearsal may be.
-_PLAN_CODES = frozenset({"wrong_state", "not_found"})
 
 
 class DrainScreen(PreviewScreen):
@@ -105,7 +103,7 @@ class DrainScreen(PreviewScreen):
             done = await self.plan.call(self._mutator())
         except SourceError as error:
             self._busy = False
-            if error.code not in _PLAN_CODES:
+            if error.code not in PLAN_CODES:
                 self._say(f"{error.message} {error.remedy}".strip(), "bad")
                 return
             self._former, self._refusal = self._rehearsed, error.message
@@ -123,7 +121,7 @@ class DrainScreen(PreviewScreen):
             return
         if self.console.read_only:
             self._say("Read-only: R turns it off.", "warn")
-        elif why := blocker(self._rehearsed):
+        elif why := blocker(self._rehearsed, force_said(self.drawing())):
             self._say(why, "bad")
         else:
             super().action_confirm()

@@ -40,12 +40,11 @@ def console(
     demo: str | None, mouse: bool, record: str | None, replay: str | None, speed: float, accessible: bool
 ) -> None:
     """Open the console (what `cortex` alone does)."""
-    if accessible:
-        converse(demo)
-        return
     if len([one for one in (demo, record, replay) if one is not None]) > 1:
         raise usage("--demo, --record and --replay exclude each other.", "Give one of them.")
-    if replay is not None:
+    if accessible:
+        converse(demo, record, replay, speed)
+    elif replay is not None:
         open_replay(replay, speed, mouse=mouse)
     elif demo is None:
         open_console(mouse=mouse, record=record)
@@ -53,27 +52,38 @@ def console(
         open_demo("" if demo == "small" else demo, mouse=mouse)
 
 
-def converse(demo: str | None) -> None:
+def converse(demo: str | None, record: str | None, replay: str | None, speed: float) -> None:
     """Runs the console as a conversation until it is left. Raises ClusterError."""
     import asyncio
     import time
+    from pathlib import Path
 
     from tui.clusters import Clusters
     from tui.demo.size import parse_size
     from tui.demo.source import DemoSource
     from tui.linear import Linear
     from tui.lines_in import typed_lines
+    from tui.recording import RecordedSource, Recording, ReplayedSource
     from tui.target import folders, resolve
 
     async def talk() -> None:
-        clusters = None
+        clusters = recording = None
         if demo is not None:
             source: Any = DemoSource(parse_size("" if demo == "small" else demo))
+        elif replay is not None:
+            source = ReplayedSource(Path(replay), speed)
         else:
             chosen = settings()
             clusters = Clusters(resolve(chosen.data, chosen.cluster), folders())
             source, _ = clusters.open()
-        await Linear(source, say, typed_lines(0), time.monotonic).run()
+        if record is not None:
+            recording = Recording(Path(record))
+            source = RecordedSource(source, recording)
+        await Linear(source, say, typed_lines(0), time.monotonic, read_only=replay is not None).run()
+        if recording is not None:
+            recording.close()
+            if recording.problem:
+                note(f"cortex: {recording.problem}")
         if clusters is not None:
             clusters.remember()
 
