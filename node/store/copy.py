@@ -15,6 +15,7 @@ from node.store.connect import Connection
 from node.store.errors import StoreUnavailable, translated
 
 COPY_SUFFIX = ".copy-"
+NEW_SUFFIX = ".new"
 CHUNK_BYTES = 1 << 20
 # Between two steps a copy can be given up.
 _STEP_PAGES = 2048
@@ -84,13 +85,6 @@ def copy_of_memory(connection: Connection) -> StoreCopy:
     with connection.transaction() as db:
         position = _position(db)
         return StoreCopy(db.serialize(), *position)
-
-
-def remove_leftovers(path: Path) -> None:
-    """Remove what copies of the database at `path` left behind when the process ended. Raises StoreUnavailable."""
-    with translated(str(path)):
-        for file in path.parent.glob(f"{path.name}{COPY_SUFFIX}*"):
-            file.unlink(missing_ok=True)
 
 
 def _position(db: sqlite3.Connection) -> tuple[int, int, int, int]:

@@ -14,10 +14,12 @@ from pathlib import Path
 from cortex.v1.types_pb2 import Event, Workflow
 from node.core.model import LIVE, LIVE_OPERATION, LIVE_WORKFLOW, Change, Key, Row, Table, row_digest
 from node.store import double_runs, events, operations, past, queries, workflows
-from node.store.connect import MEMORY, Connection, open_writer
-from node.store.copy import COPY_SUFFIX, StoreCopy, copy_of_file, copy_of_memory, remove_leftovers
+from node.store.connect import MEMORY, Connection, open_writer, prepare
+from node.store.copy import COPY_SUFFIX, StoreCopy, copy_of_file, copy_of_memory
+from node.store.errors import StoreDamaged, translated
 from node.store.moment_workflows import WorkflowPage, WorkflowQuery
 from node.store.past import Aged
+from node.store.replace import check_structure, remove_leftovers, replace_file, set_aside
 from node.store.rows import Codec, codecs
 from node.store.slow import SlowReads
 from node.store.writer import Writer
@@ -299,13 +301,16 @@ class Store:
 
     def recount_digest(self) -> tuple[Saved, int]:
         """What was saved last, and the digest of all rows counted anew; they differ only if rows were lost."""
-        total = 0
         with _opened(self._history).transaction() as db:
-            for table, codec in self._codecs.items():
-                for values in db.execute(f"SELECT {', '.join(codec.columns)} FROM {codec.table}"):
-                    row = codec.decode(values)
-                    total += row_digest(table, codec.key_of(row), row)
-            return _saved(db), total & _DIGEST_MASK
+            return _saved(db), self._count(db)
+
+    def _count(self, db: sqlite3.Connection) -> int:
+        total = 0
+        for table, codec in self._codecs.items():
+            for values in db.execute(f"SELECT {', '.join(codec.columns)} FROM {codec.table}"):
+                row = codec.decode(values)
+                total += row_digest(table, codec.key_of(row), row)
+        return total & _DIGEST_MASK
 
     def copy(self) -> StoreCopy:
         """A consistent copy as of the saved index, made beside saves and reads. Blocks. Raises StoreError."""
@@ -316,6 +321,38 @@ class Store:
         to = Path(f"{self._path}{COPY_SUFFIX}{self._copies}")
         return copy_of_file(Path(self._path), to, lambda: self._writer_connection is writer)
 
+    def replace(self, chunks: Iterable[bytes]) -> None:
+        """Make a copy's bytes, once they are checked, this store's rows; it is open afterwards.
+
+        A crash leaves the former rows or these. Raises StoreError, and then the former ones stand.
+        """
+        if str(self._path) == MEMORY:
+            writer = _in_memory(b"".join(chunks))
+            self._check_copy(writer)
+            self.close()
+            self._begin(writer)
+            return
+        self.close()
+        replace_file(Path(self._path), chunks, self._check_copy, self._failpoint)
+        self.open()
+
+    def set_aside(self) -> None:
+        """Begin anew without rows, and keep the former file beside it; open afterwards. Raises StoreError."""
+        self.close()
+        if str(self._path) != MEMORY:
+            set_aside(Path(self._path))
+        self.open()
+
+    def _check_copy(self, connection: Connection) -> None:
+        check_structure(connection)
+        with connection.transaction() as db:
+            saved, digest = _saved(db), self._count(db)
+        if saved.digest != digest:
+            raise StoreDamaged(
+                f"The copy as of index {saved.index} has other rows than those that its digest was made of.",
+                "Take another copy, from another daemon.",
+            )
+
     def image(self) -> bytes:
         """The whole database of a store in memory, for a simulated disk that forgets its last saves."""
         with _opened(self._writer_connection).transaction() as db:
@@ -325,11 +362,17 @@ class Store:
     def from_image(cls, image: bytes, *, failpoint: Callable[[str], None] | None = None) -> Store:
         """An open store in memory that holds what image() or a copy returned."""
         store = cls(MEMORY, failpoint=failpoint)
-        writer = Connection(MEMORY, cache_kib=8_192)
-        # A copy of a file says that there is a write-ahead log beside it, which memory has not.
-        writer.raw.deserialize(image[:18] + b"\1\1" + image[20:])
-        store._begin(writer)
+        store._begin(_in_memory(image))
         return store
+
+
+def _in_memory(image: bytes) -> Connection:
+    connection = Connection(MEMORY, cache_kib=8_192)
+    with translated(MEMORY):
+        # A copy of a file says that there is a write-ahead log beside it, which memory has not.
+        connection.raw.deserialize(image[:18] + b"\1\1" + image[20:])
+    prepare(connection)
+    return connection
 
 
 def _opened(connection: Connection | None) -> Connection:
