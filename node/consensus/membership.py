@@ -6,6 +6,8 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from google.protobuf.message import DecodeError
+
 from cortex.v1 import raft_pb2
 
 
@@ -101,3 +103,11 @@ class Membership:
     def decode(data: bytes) -> Membership:
         message = raft_pb2.Membership.FromString(data)
         return Membership.of(Member(item.id, item.address, item.voter) for item in message.members)
+
+
+def is_membership(data: bytes) -> bool:
+    """Whether these are the bytes of a membership with a voter in it."""
+    try:
+        return bool(Membership.decode(data).voters)
+    except DecodeError:
+        return False

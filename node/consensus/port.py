@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from node.consensus.membership import Change, Membership
+
 
 class Role(enum.Enum):
     FOLLOWER = "follower"
@@ -104,7 +106,7 @@ class Host(Protocol):
         """commit_index has grown: fetch with entries() when ready."""
 
     def role_changed(self) -> None:
-        """role, term or leader changed."""
+        """role, term, leader or membership changed."""
 
     def observe_clock(self, peer: str, wall_us: int) -> None:
         """A voter's wall clock, as carried by heartbeats."""
@@ -151,6 +153,10 @@ class Consensus(Protocol):
     def last_index(self) -> int: ...
 
     @property
+    def membership(self) -> Membership:
+        """In force here: of the last entry that has one, committed or not. Empty before anybody added this node."""
+
+    @property
     def peers(self) -> Sequence[Peer]:
         """All members, this one included, by id."""
 
@@ -162,6 +168,13 @@ class Consensus(Protocol):
 
     async def propose(self, proposal: bytes) -> int:
         """Index of the proposal once it is committed, from any voter. Raises a ProposalError."""
+
+    async def change_membership(self, change: Change, proposal: bytes) -> int:
+        """Add, promote or remove one member, on the leader; index of the entry once it is committed.
+
+        The entry carries `proposal` and the new membership, which is in force as soon as it is in a log.
+        Raises ChangeRefused, ChangeInProgress or another ProposalError.
+        """
 
     def entries(self, after: int, limit: int) -> Sequence[Committed]:
         """Committed entries from after + 1 on, at most `limit`."""

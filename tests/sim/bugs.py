@@ -57,10 +57,11 @@ def count_doubled_votes() -> AbstractContextManager[None]:
 
     def make(sound: Callable[..., None]) -> Callable[..., None]:
         def on_receive(self: Candidate, data: Data) -> None:
-            doubled = dict(data)
-            while data["vote_granted"] and doubled["sender"] in self._votes:
-                doubled["sender"] += "'"
-            sound(self, doubled)
+            due = (True, self.pre_vote, self.storage.term + self.pre_vote)
+            granted = (data["vote_granted"], data["pre_vote"], data["term"]) == due
+            if granted and data["sender"] in self._votes:
+                self._votes[f"{data['sender']} {len(self._votes)}"] = True
+            sound(self, data)
 
         return on_receive
 
@@ -120,7 +121,7 @@ def commit_older_term_by_count() -> AbstractContextManager[None]:
     def make(_sound: Callable[[Leader], None]) -> Callable[[Leader], None]:
         def update_commit_index(self: Leader) -> None:
             durable = self.state.writer.durable_index
-            matches = sorted([durable, *(peer.match_index for peer in self.progress.values())], reverse=True)
+            matches = sorted([durable, *(peer.match_index for peer in self._voting)], reverse=True)
             majority = min(matches[len(matches) // 2], durable)
             if majority > self.log.commit_index:
                 self.log.commit(majority)
@@ -160,7 +161,7 @@ def majority_of_half() -> AbstractContextManager[None]:
 
     def make(_sound: Callable[..., bool]) -> Callable[..., bool]:
         def is_majority(self: RaftState, count: int) -> bool:
-            return 2 * count >= self.server.cluster_count + 1
+            return 2 * count >= len(self.memberships.current.voters)
 
         return is_majority
 

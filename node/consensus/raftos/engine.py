@@ -6,12 +6,16 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from cortex.v1 import raft_pb2
+from node.consensus.membership import Change, Membership
 from node.consensus.port import Committed, Host, NotLeader, Overloaded, Peer, Role, TooLarge
 from node.consensus.raftos import library
+from node.consensus.raftos.addresses import Addresses
+from node.consensus.raftos.changes import planned
 from node.consensus.raftos.handover import Handover
 from node.consensus.raftos.journal import Journal, JournalDamaged, JournalUnusable
 from node.consensus.raftos.leader import Leader
 from node.consensus.raftos.log import Log
+from node.consensus.raftos.memberships import Memberships
 from node.consensus.raftos.proposals import Forwarder, Proposal, Waiters, fail
 from node.consensus.raftos.roles import Candidate, Follower
 from node.consensus.raftos.settings import RaftSettings
@@ -37,23 +41,28 @@ class RaftosEngine:
         send: Send,
         settings: RaftSettings | None = None,
         roles: Mapping[str, type[library.BaseState]] = ROLES,
+        address: str = "",
     ) -> None:
-        """`voters` maps every voter's id, `id` included, to its address."""
-        if id not in voters or not cluster_id:
-            raise ValueError("need a cluster id, and this voter among the voters")
+        """`voters` maps every voter's id, `id` included, to its address, and counts only while the log is empty.
+
+        It is empty for a daemon that others will add to their cluster, which needs its own `address`.
+        """
+        if not cluster_id or (voters and id not in voters) or not (voters or address):
+            raise ValueError("need a cluster id, and this voter among the voters or its address")
         self._env, self._host, self._id, self._roles = env, host, id, roles
-        self._voters = dict(sorted(voters.items()))
+        self._memberships = Memberships(Membership.of_voters(voters))
+        self._addresses = Addresses()
         self._cluster_id = cluster_id
         self._send_message = send
         self._settings = settings or RaftSettings()
-        self._codec = Codec(cluster_id, id)
+        self._codec = Codec(cluster_id, id, address or voters[id])
         self._log = Log()
         self._waiters = Waiters(self._log)
         self._forwarder = Forwarder(self._settings, env.random.getrandbits(31), self.send, self._waiters)
         self._queue: list[Proposal] = []
         self._queue_bytes = 0
         self._exposed_commit = 0
-        self._told: tuple[Role, int, str | None] = (Role.FOLLOWER, 0, None)
+        self._told: tuple[Role, int, str | None, int] = (Role.FOLLOWER, 0, None, 0)
         self._flush_due = False
         self._running = False
         self._may_campaign = True
@@ -61,9 +70,9 @@ class RaftosEngine:
         self._handover = Handover(self._settings)
         self.cut_bytes = 0
         """Length of the torn tail that start() cut from the journal."""
-        # raftos' "server": see roles.Server.
-        self.cluster = [voter for voter in self._voters if voter != id]
-        self.cluster_count = len(self.cluster)
+        self.cluster: list[str] = []
+        """raftos' word for the other voters: see state.Server."""
+        self._adopt_membership()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -101,12 +110,17 @@ class RaftosEngine:
     def peers(self) -> Sequence[Peer]:
         role = self._state.state if self._running else None
         found: list[Peer] = []
-        for voter, address in self._voters.items():
-            up, match = voter == self._id, self._log.last_log_index if voter == self._id else 0
-            if isinstance(role, Leader) and voter != self._id:
-                up, match = role.active(voter), role.progress[voter].match_index
-            found.append(Peer(voter, address, up, match))
+        for member in self.membership.members:
+            own = member.id == self._id
+            up, match = own, self._log.last_log_index if own else 0
+            if isinstance(role, Leader) and not own:
+                up, match = role.active(member.id), role.progress[member.id].match_index
+            found.append(Peer(member.id, member.address, up, match, member.voter))
         return found
+
+    @property
+    def membership(self) -> Membership:
+        return self._memberships.current
 
     async def start(self) -> None:
         """Recover and take part. Raises JournalDamaged, DiskFull or JournalUnusable, which are Faults."""
@@ -123,6 +137,8 @@ class RaftosEngine:
         except OSError as error:
             raise JournalUnusable(error) from error
         self._log.append(recovered.entries)
+        if self._memberships.append(recovered.entries):
+            self._adopt_membership()
         self.cut_bytes = recovered.cut_bytes
         applied = self._host.applied()[0]
         if applied > self._log.last_log_index:
@@ -138,6 +154,7 @@ class RaftosEngine:
             self._env.random,
             self._settings,
             self._log,
+            self._memberships,
             self._storage,
             self._writer,
             self._roles,
@@ -179,6 +196,19 @@ class RaftosEngine:
         self.log_changed()
         return await future
 
+    async def change_membership(self, change: Change, proposal: bytes) -> int:
+        """Append `proposal` with the membership after `change`; its index once it is committed."""
+        role = self._state.state if self._running else None
+        if not isinstance(role, Leader) or role.transferring:
+            raise NotLeader("this voter does not lead, or is handing over")
+        membership = planned(role, change)
+        if len(proposal) > self._settings.max_proposal_bytes:
+            raise TooLarge(f"{len(proposal)} bytes; the limit is {self._settings.max_proposal_bytes}")
+        future: asyncio.Future[int] = self._loop.create_future()
+        deadline = self._loop.time() + self._settings.proposal_timeout_s
+        self._waiters.add(role.change(membership, proposal), self._storage.term, [future], deadline)
+        return await future
+
     def _crowded(self, more_bytes: int) -> bool:
         settings, role = self._settings, self._state.state
         if len(self._queue) >= settings.max_pending or self._queue_bytes + more_bytes > settings.max_pending_bytes:
@@ -213,8 +243,10 @@ class RaftosEngine:
         if not self._running or message.cluster_id != self._cluster_id or message.to != self._id:
             return
         data = decode(message)
-        if data is None or data["sender"] not in self._voters or data["sender"] == self._id:
+        if data is None or data["sender"] in ("", self._id):
             return
+        # Not only of members: a voter that lags does not know who was added since, its leader perhaps.
+        self._addresses.heard(data["sender"], message.from_address)
         try:
             self._state.request_handler(data)
         except Exception as error:
@@ -223,8 +255,9 @@ class RaftosEngine:
     # raftos' server
 
     def send(self, data: Data, destination: str) -> None:
-        if self._running:
-            self._send_message(self._voters[destination], self._codec.encode(data, destination))
+        address = self._addresses.find(destination)
+        if self._running and address is not None:
+            self._send_message(address, self._codec.encode(data, destination))
 
     def broadcast(self, data: Data) -> None:
         for peer in self.cluster:
@@ -232,6 +265,14 @@ class RaftosEngine:
 
     def role_changed(self) -> None:
         self._flush_soon()
+
+    def membership_changed(self) -> None:
+        self._adopt_membership()
+        self._flush_soon()
+
+    def _adopt_membership(self) -> None:
+        self._addresses.adopt(self.membership)
+        self.cluster[:] = [voter for voter in self.membership.voters if voter != self._id]
 
     def log_changed(self) -> None:
         self._flush_soon()
@@ -290,7 +331,7 @@ class RaftosEngine:
             self._waiters.resolve(commit)
 
     def _tell_role(self) -> None:
-        now = (self.role, self.term, self.leader)
+        now = (self.role, self.term, self.leader, self._memberships.index)
         if now != self._told:
             self._told = now
             self._handover.look_again()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from node.consensus.membership import Membership
 from node.consensus.port import Committed, NotLeader
 from node.consensus.raftos import library
 from node.consensus.raftos.progress import Progress
@@ -31,8 +33,14 @@ class Leader(Role, library.Leader):
         self.heartbeat_timer = library.Timer(settings.heartbeat_s, self.heartbeat)
         self.step_down_timer = library.Timer(settings.step_down_s, self._lost_quorum)
         self.progress: dict[str, Progress] = {}
+        """Of everybody who is sent the log: members, and who was removed and is yet to be told."""
+        self._voting: list[Progress] = []
+        """Of the other voters: they alone count."""
+        self._votes = True
         self.confirmed_round = 0
         self.transferring = False
+        self._commits: deque[tuple[float, int]] = deque([(-math.inf, 0)], maxlen=2)
+        """When the last two rounds began, and what was committed then."""
         self._confirms: list[tuple[int, asyncio.Future[None]]] = []
         self._round_asked = False
         self._slice: _Slice | None = None
@@ -40,12 +48,16 @@ class Leader(Role, library.Leader):
         self._forwarded: dict[tuple[str, int], AnsweredForwards] = {}
 
     def start(self) -> None:
-        next_index = self.log.last_log_index + 1
-        self.progress = {peer: Progress(peer, next_index) for peer in self.state.cluster}
+        memberships = self.state.memberships
+        # Whoever was removed last may not have heard of it from the leader before.
+        self._send_to(memberships.former)
+        self._adopt()
         self.heartbeat_timer.start()
         self.step_down_timer.start()
         self.request_id = 1
-        self.execute_command([self.state.host.noop()])
+        # The first entry of a log says who bootstrapped it, so that the log alone tells the members.
+        membership = b"" if memberships.index else memberships.current.encode()
+        self._append([self.state.host.noop()], membership)
         self.append_entries()
 
     def stop(self) -> None:
@@ -59,10 +71,22 @@ class Leader(Role, library.Leader):
 
     def execute_command(self, command: Sequence[bytes]) -> int:
         """Stamp and append proposals; index of the first. They travel at the next append_entries()."""
+        return self._append(command)
+
+    def change(self, membership: Membership, proposal: bytes) -> int:
+        """Append an entry from which on `membership` is in force; its index."""
+        index = self._append([proposal], membership.encode())
+        self._adopt()
+        return index
+
+    def _append(self, command: Sequence[bytes], membership: bytes = b"") -> int:
         log, term, stamp = self.log, self.storage.term, self.state.host.stamp
         first = log.last_log_index + 1
-        entries = [Committed(index, term, stamp(data)) for index, data in enumerate(command, first)]
+        entries = [Committed(index, term, stamp(data), membership) for index, data in enumerate(command, first)]
         log.append(entries)
+        if membership:
+            self.state.memberships.append(entries)
+            self.state.server.membership_changed()
         self.state.writer.put_entries(entries)
         self.state.server.log_changed()
         return first
@@ -74,15 +98,18 @@ class Leader(Role, library.Leader):
             return
         self._round_asked = False
         self.request_id += 1
-        for progress in self.progress.values():
+        self._note_commit()
+        for progress in [*self.progress.values()]:
+            if progress.leaves_at and self._seen_off(progress):
+                continue
             self._send(progress, [], wall_us=self.state.clock.wall_us())
             progress.probing = not progress.pipelined
-        if not self.progress:
+        if not self._voting:
             self._confirm(self.request_id)
 
     def abdicate(self) -> None:
         """Step down; whoever has the whole log may take over without waiting."""
-        for progress in self.progress.values():
+        for progress in self._voting:
             if progress.match_index == self.log.last_log_index:
                 self.hand_over(progress.id)
                 break
@@ -90,14 +117,55 @@ class Leader(Role, library.Leader):
 
     def best_heir(self) -> str | None:
         """The other voter with the longest log."""
-        return max(self.state.cluster, key=lambda peer: self.progress[peer].match_index, default=None)
+        best = max(self._voting, key=lambda peer: peer.match_index, default=None)
+        return None if best is None else best.id
 
     def hand_over(self, peer: str) -> None:
         self.state.server.send({"type": "timeout_now", "term": self.storage.term}, peer)
 
     def _lost_quorum(self) -> None:
-        if self.progress:
+        if self._voting:
             self.state.to_follower()
+
+    # Members
+
+    def _send_to(self, membership: Membership) -> None:
+        for member in membership.members:
+            known = self.progress.get(member.id)
+            if member.id != self.id and (known is None or known.leaves_at):
+                self.progress[member.id] = Progress(member.id, self.log.last_log_index + 1)
+
+    def _adopt(self) -> None:
+        """Send the log to the members in force, and count their voters."""
+        memberships = self.state.memberships
+        self._send_to(memberships.current)
+        for progress in self.progress.values():
+            if not progress.leaves_at and memberships.current.find(progress.id) is None:
+                progress.leaves_at = memberships.index
+        self._voting = [self.progress[voter] for voter in self.state.cluster]
+        self._votes = memberships.current.is_voter(self.id)
+
+    def _seen_off(self, progress: Progress) -> bool:
+        """Whether a removed member has been told of it, or was out of reach for long enough."""
+        if self.log.commit_index < progress.leaves_at:
+            return False
+        now = self.state.loop.time()
+        progress.leave_by = min(progress.leave_by, now + self.state.settings.farewell_s)
+        if 0 < progress.told_round <= progress.acked_round or now >= progress.leave_by:
+            del self.progress[progress.id]
+            return True
+        if not progress.told_round and progress.match_index >= progress.leaves_at:
+            progress.told_round = self.request_id
+        return False
+
+    def _note_commit(self) -> None:
+        now = self.state.loop.time()
+        if now - self._commits[-1][0] >= self.state.settings.heartbeat_s / 2:
+            self._commits.append((now, self.log.commit_index))
+
+    def caught_up(self, peer: str) -> bool:
+        """Whether the peer answers, and has what was committed one round of heartbeats ago (Raft, 4.2.1)."""
+        return self.active(peer) and self.progress[peer].match_index >= max(self._commits[0][1], 1)
 
     def append_entries(self, destination: str | None = None) -> None:
         """Send what is due to one peer or to all: entries, else the commit index if it has grown."""
@@ -106,7 +174,8 @@ class Leader(Role, library.Leader):
                 self._fill(progress)
 
     def _fill(self, progress: Progress) -> None:
-        settings, last = self.state.settings, self.log.last_log_index
+        settings, log = self.state.settings, self.log
+        last = log.last_log_index if not progress.leaves_at else progress.last(log.last_log_index, log.commit_index)
         while progress.next_index <= last:
             if progress.pipelined:
                 full = len(progress.inflight) >= settings.max_inflight
@@ -114,7 +183,7 @@ class Leader(Role, library.Leader):
                     break
             elif progress.probing:
                 break
-            self._send_entries(progress)
+            self._send_entries(progress, last)
         if not self._lacks_commit(progress):
             return
         if progress.sent_commit < progress.forwarded_index:
@@ -133,9 +202,11 @@ class Leader(Role, library.Leader):
             if self._lacks_commit(progress):
                 self._send(progress, [])
 
-    def _send_entries(self, progress: Progress) -> None:
+    def _send_entries(self, progress: Progress, last: int) -> None:
         after = progress.next_index - 1
         entries, size = self._batch(after)
+        if progress.leaves_at:
+            entries = entries[: last - after]
         if progress.pipelined:
             progress.inflight.append((after + len(entries), size))
             progress.inflight_bytes += size
@@ -177,7 +248,9 @@ class Leader(Role, library.Leader):
         if data["term"] != self.storage.term:
             super().on_receive_append_entries_response(data)
             return
-        progress = self.progress[self.state.get_sender_id(data["sender"])]
+        progress = self.progress.get(data["sender"])
+        if progress is None:
+            return
         progress.heard_at = self.state.loop.time()
         if "wall_us" in data:
             self.state.host.observe_clock(progress.id, data["wall_us"])
@@ -219,11 +292,16 @@ class Leader(Role, library.Leader):
         This voter is one of the majority: no follower may tell of a commit that its own leader cannot read back.
         """
         durable = self.state.writer.durable_index
-        matches = [durable, *(peer.match_index for peer in self.progress.values())]
+        matches = [peer.match_index for peer in self._voting]
+        if self._votes:
+            matches.append(durable)
         majority = min(sorted(matches, reverse=True)[len(matches) // 2], durable)
         if majority > self.log.commit_index and self.log.term_at(majority) == self.storage.term:
+            before = self.log.commit_index
             self.log.commit(majority)
             self.state.server.log_changed()
+            if before < self.state.memberships.index <= majority and not self._votes:
+                self.abdicate()
 
     def on_receive_forward(self, data: Data) -> None:
         """Append a follower's proposals, once however often they arrive."""
@@ -247,7 +325,8 @@ class Leader(Role, library.Leader):
             code = OVERLOADED
         else:
             first_index = self.execute_command(data["proposals"])
-            self.progress[data["sender"]].forwarded_index = self.log.last_log_index
+            if (progress := self.progress.get(data["sender"])) is not None:
+                progress.forwarded_index = self.log.last_log_index
         return {
             "type": "forward_response",
             "term": self.storage.term,
@@ -268,7 +347,10 @@ class Leader(Role, library.Leader):
         self.update_commit_index()
 
     def _count_round(self) -> None:
-        rounds = sorted((self.request_id, *(peer.acked_round for peer in self.progress.values())), reverse=True)
+        rounds = [peer.acked_round for peer in self._voting]
+        if self._votes:
+            rounds.append(self.request_id)
+        rounds.sort(reverse=True)
         self._confirm(rounds[len(rounds) // 2])
 
     def _confirm(self, reached: int) -> None:
@@ -305,7 +387,8 @@ class Leader(Role, library.Leader):
 
     def active(self, peer: str) -> bool:
         """Whether the peer has answered within the last election time-out."""
-        return self.state.loop.time() - self.progress[peer].heard_at < self.state.settings.election_max_s
+        known = self.progress.get(peer)
+        return known is not None and self.state.loop.time() - known.heard_at < self.state.settings.election_max_s
 
     def follow(self, data: Data) -> None:
         """Two leaders in one term cannot be; whoever says so is not believed."""

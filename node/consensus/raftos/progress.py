@@ -25,6 +25,18 @@ class Progress:
     inflight: deque[tuple[int, int]] = field(default_factory=deque)
     """Last index and bytes of each unanswered message with entries."""
     inflight_bytes: int = 0
+    leaves_at: int = 0
+    """Index of the entry that removes this peer; 0 for a member."""
+    told_round: int = 0
+    """The first round that told a removed peer so."""
+    leave_by: float = math.inf
+
+    def last(self, last_index: int, commit_index: int) -> int:
+        """What it is sent at most. The entry that removes it only when committed: until then its vote may be needed
+        by those who do not have that entry."""
+        if not self.leaves_at:
+            return last_index
+        return self.leaves_at if commit_index >= self.leaves_at else self.leaves_at - 1
 
     def matched(self, index: int) -> None:
         """The peer has everything up to `index` on its disk."""

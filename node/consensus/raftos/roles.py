@@ -118,6 +118,7 @@ class Follower(Role, library.Follower):
         self.election_timer.start()
 
     def start_election(self) -> None:
+        self.state.set_leader(None)
         self.state.campaign()
 
     def grant_vote(self, data: Data) -> None:
@@ -169,14 +170,16 @@ class Follower(Role, library.Follower):
 
     def _take(self, entries: list[Committed]) -> None:
         """Append what is not there yet; only an entry of another term at the same index replaces anything."""
-        log = self.log
+        log, memberships = self.log, self.state.memberships
         known = 0
+        changed = False
         for entry in entries:
             if entry.index > log.last_log_index:
                 break
             if entry.index > log.commit_index and log.term_at(entry.index) != entry.term:
                 log.erase_from(entry.index)
                 self.state.writer.replace_from(entry.index)
+                changed = memberships.cut(entry.index)
                 break
             known += 1
         new = entries[known:]
@@ -184,6 +187,8 @@ class Follower(Role, library.Follower):
             log.append(new)
             self.state.writer.put_entries(new)
             self.state.server.log_changed()
+            if memberships.append(new) or changed:
+                self.state.server.membership_changed()
 
     def _accept(self, data: Data) -> None:
         response: Data = {
@@ -288,12 +293,13 @@ class Candidate(Role, library.Candidate):
 
     def on_receive_request_vote_response(self, data: Data) -> None:
         asked = self.storage.term + self.pre_vote
-        if data["pre_vote"] == self.pre_vote and data["vote_granted"] and data["term"] == asked:
+        votes = self.state.memberships.current.is_voter(data["sender"])
+        if votes and data["pre_vote"] == self.pre_vote and data["vote_granted"] and data["term"] == asked:
             self._votes[data["sender"]] = True
             self._count()
         elif data["term"] > self.storage.term and not (data["pre_vote"] and data["vote_granted"]):
             self.state.raise_term(data["term"])
-        elif not data["pre_vote"] and not self.pre_vote and data["term"] == asked:
+        elif votes and not data["pre_vote"] and not self.pre_vote and data["term"] == asked:
             self._votes.setdefault(data["sender"], False)
 
     def _count(self) -> None:

@@ -22,6 +22,8 @@ class RaftSettings:
     """A proposal that is not committed by then ends as OutcomeUnknown."""
     forward_retry_s: float = 0.2
     transfer_timeout_s: float = 1.2
+    farewell_s: float = 5.0
+    """How long a leader tries to tell a removed member so, once that is committed."""
     disk_stall_s: float = 5.0
     """A leader whose own write takes longer steps down, and does not campaign until it is through."""
     disk_full_retry_s: float = 1.0

@@ -11,6 +11,7 @@ from typing import Protocol
 from node.consensus.port import Host
 from node.consensus.raftos import library
 from node.consensus.raftos.log import Log
+from node.consensus.raftos.memberships import Memberships
 from node.consensus.raftos.settings import RaftSettings
 from node.consensus.raftos.wire import Data
 from node.consensus.raftos.writer import HardState, Writer
@@ -21,8 +22,7 @@ class Server(Protocol):
     """What raftos calls the server: who else votes, how to reach them, whom to tell."""
 
     cluster: list[str]
-    """Ids of the other voters, in order."""
-    cluster_count: int
+    """Ids of the other voters, in order, by the membership in force."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
@@ -35,6 +35,9 @@ class Server(Protocol):
 
     def log_changed(self) -> None:
         """The log, the commit index or what the peers should know has changed."""
+
+    def membership_changed(self) -> None:
+        """Another membership is in force."""
 
     def forwarded(self, data: Data) -> None: ...
 
@@ -78,6 +81,7 @@ class RaftState(library.State):
         rng: random.Random,
         settings: RaftSettings,
         log: Log,
+        memberships: Memberships,
         storage: HardState,
         writer: Writer,
         roles: Mapping[str, type[library.BaseState]],
@@ -85,7 +89,7 @@ class RaftState(library.State):
         # Not super().__init__: it opens files of its own and writes the loop into the class.
         self.server, self.id, self.loop = server, own_id, server.loop
         self.host, self.clock, self.random, self.settings = host, clock, rng, settings
-        self.log, self.storage, self.writer = log, storage, writer
+        self.log, self.memberships, self.storage, self.writer = log, memberships, storage, writer
         self.state_machine = None
         self.leader: str | None = None
         self.leader_heard_at = -math.inf
@@ -112,7 +116,7 @@ class RaftState(library.State):
             self.server.role_changed()
 
     def is_majority(self, count: int) -> bool:
-        return 2 * count > self.server.cluster_count + 1
+        return self.memberships.current.is_majority(count)
 
     @property
     def cluster(self) -> list[str]:
@@ -133,12 +137,17 @@ class RaftState(library.State):
         )
 
     def can_campaign(self) -> bool:
+        """Whether it may lead, as far as that depends on its own replica and disk."""
         stalled = self.writer.full or self.writer.stalled_s > self.settings.disk_stall_s
         return self.may_campaign and not stalled
 
     def campaign(self, transfer: bool = False) -> None:
-        """Stand for election. With `transfer`, at the leader's own wish, nobody is asked beforehand."""
-        if self.can_campaign() and not isinstance(self.state, library.Leader):
+        """Stand for election. With `transfer`, at the leader's own wish, nobody is asked beforehand.
+
+        Who is no voter never stands: added to no cluster yet, learning, or removed.
+        """
+        votes = self.memberships.current.is_voter(self.id)
+        if votes and self.can_campaign() and not isinstance(self.state, library.Leader):
             self.transfer_asked = transfer
             self.to_candidate()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cortex.v1 import raft_pb2
+from node.consensus.membership import is_membership
 from node.consensus.port import Committed
 
 MAX_TERM = 1 << 48
@@ -17,14 +18,17 @@ Data = dict[str, Any]
 class Codec:
     """Translates for one voter. Entries that go to several peers are encoded once."""
 
-    def __init__(self, cluster_id: str, own_id: str) -> None:
+    def __init__(self, cluster_id: str, own_id: str, own_address: str = "") -> None:
         self._cluster_id = cluster_id
         self._id = own_id
+        self._address = own_address
         self._cached: tuple[Sequence[Committed], raft_pb2.AppendEntries] | None = None
 
     def encode(self, data: Data, to: str) -> raft_pb2.RaftMessage:
         kind = data["type"]
-        message = raft_pb2.RaftMessage(cluster_id=self._cluster_id, to=to, term=data["term"])
+        message = raft_pb2.RaftMessage(
+            cluster_id=self._cluster_id, to=to, term=data["term"], from_address=self._address
+        )
         setattr(message, "from", self._id)
         if kind == "append_entries":
             self._encode_append(data, message.append_entries)
@@ -126,6 +130,8 @@ def _decode_append_entries(message: raft_pb2.RaftMessage, data: Data) -> None:
         data["sound"] = data.get("sound", True) and entry.term >= term
         term = entry.term
         entries.append(Committed(index, term, entry.data, entry.membership))
+        if entry.membership and not is_membership(entry.membership):
+            data["sound"] = False
     data["sound"] = data.get("sound", True) and term <= message.term
     data["leader_id"], data["entries"] = data["sender"], entries
     data["prev_log_index"], data["prev_log_term"] = append.prev_log_index, append.prev_log_term
