@@ -10,7 +10,7 @@ import re
 
 from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import TaskSubmit
-from cortex.v1.types_pb2 import Node, TaskSpec, TaskType
+from cortex.v1.types_pb2 import Node, NodeRole, TaskSpec, TaskType
 
 SPEC_LIMIT_BYTES = 256 * 1024
 NODE_LIMIT_BYTES = 64 * 1024
@@ -108,7 +108,7 @@ def node_flaw(node: Node) -> str | None:
     types = [offer.type for offer in node.slots]
     if len(set(types)) != len(types) or any(not 0 <= offer.count <= 100_000 for offer in node.slots):
         return "slots names each type once, with a count from 0 to 100000."
-    if node.role not in (0, 1, 2):
+    if node.role not in NodeRole.values():
         return f"There is no node role {node.role}."
     for name in ("cpu_millis", "memory_bytes", "gpus"):
         if not 0 <= getattr(node.capacity, name) <= AMOUNT_LIMIT:

@@ -34,7 +34,7 @@ from node.core.model import (
     reply_key,
 )
 from node.core.state import ClusterState
-from node.core.transitions import alarms, begin, cluster, end, fail, notes, operations, workflows
+from node.core.transitions import alarms, begin, cluster, end, fail, members, notes, operations, workflows
 from node.core.transitions.advance import react
 from node.core.transitions.begin import Submitted
 from node.core.transitions.draft import Cold, Draft, Refusal
@@ -157,6 +157,7 @@ def _act(draft: Draft, kind: str, command: Any) -> Refusal | None:
 
 
 CLUSTER_TABLE: Mapping[str, Callable[[Draft, Any], Answer]] = {
+    "config_change": members.config_change,
     "node_join": cluster.node_join,
     "node_leave": cluster.node_leave,
     "node_cordon": cluster.node_cordon,
@@ -327,7 +328,7 @@ def _cluster_command(draft: Draft, kind: str | None, command: Command) -> Comman
         return CommandReply(accepted=True, id=answer.id, deduplicated=answer.deduplicated)
     if not isinstance(answer, Refusal):
         return CommandReply(accepted=True, id=subject, items=answer or ())
-    node = subject if kind and kind.startswith("node_") and checks.is_id(subject) else ""
+    node = subject if kind and kind.startswith(("node_", "config_")) and checks.is_id(subject) else ""
     draft.cluster_event(types_pb2.EVENT_TYPE_REJECTED, f"{kind} refused: {answer.message}", node=node)
     return _reply(subject, answer)
 

@@ -26,6 +26,7 @@ _REMOVED = NodeState.NODE_STATE_REMOVED
 # What a machine does not say of itself.
 _LEADER_FIELDS = (
     "state",
+    "role",
     "online",
     "message",
     "joined_at_us",
@@ -274,7 +275,6 @@ def needs_join(row: Node | None, offered: Node) -> bool:
     wanted, known = Node(), Node()
     wanted.CopyFrom(offered)
     known.CopyFrom(row)
-    wanted.role = offered.role or row.role
     for name in _LEADER_FIELDS:
         wanted.ClearField(name)  # type: ignore[arg-type]
         known.ClearField(name)  # type: ignore[arg-type]

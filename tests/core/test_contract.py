@@ -97,7 +97,6 @@ def test_states_and_types() -> None:
 
 def test_kinds_that_this_level_applies() -> None:
     later = {
-        "config_change",
         "context_update",
         "memory_write",
         "node_approve",

@@ -8,7 +8,18 @@ from random import Random
 import pytest
 
 from cortex.v1 import types_pb2
-from cortex.v1.log_pb2 import Command, Entry, HistoryTrim, NodeCordon, NodeLeave, TaskAssign, TaskCancel, TaskRetry
+from cortex.v1.log_pb2 import (
+    Command,
+    ConfigChange,
+    Entry,
+    HistoryTrim,
+    MemberChange,
+    NodeCordon,
+    NodeLeave,
+    TaskAssign,
+    TaskCancel,
+    TaskRetry,
+)
 from cortex.v1.types_pb2 import Event, Placement, Requests, Task
 from node.core import machine
 from node.core.model import DEAD_LETTER, ENDED, FAILED, ON_NODE, QUEUED, Key, Table, recount
@@ -136,6 +147,9 @@ class Walk:
             return Command(node_cordon=NodeCordon(id=node_id, cordoned=self.random.random() < 0.4))
         if which < 0.6:
             return Command(node_leave=NodeLeave(id=node_id))
+        if which < 0.65:
+            change = self.random.choice(MemberChange.values())
+            return Command(config_change=ConfigChange(id=node_id, change=change))
         node = types_pb2.Node()
         node.CopyFrom(self.machine.node(node_id))
         return Command(node_join={"node": node})
@@ -264,6 +278,7 @@ def test_walks_reach_what_they_are_for() -> None:
             walk.step()
         reached += walk.reached
     kinds = {kind for _, kind in machine.TASK_TABLE} | {"task_submit", "history_trim", "node_join", "node_cordon"}
+    kinds.add("config_change")
     kinds |= {"operation_start", "operation_advance", "operation_stop"}
     kinds -= {"workflow_advance"}  # workflows have walks of their own
     missing = {f"{kind} accepted" for kind in kinds} - set(reached)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tui.client import ClusterClient
 
 LAST_EVENTS = 20
+_OF_NODES = ("node_", "alarm", "learner_", "voter_")
 NODE_COLUMNS = (
     Column("ID"),
     Column("STATE"),
@@ -130,7 +131,7 @@ def _shaped(reply: cluster_pb2.ListNodesReply, shape: Shape) -> bool:
 async def _events_of(client: ClusterClient, node_id: str, at: cluster_pb2.Moment | None) -> list[types_pb2.Event]:
     """The last events of the node itself, oldest first."""
     kinds = json_view.event_types()
-    types = [kind for name, kind in kinds.items() if name.startswith("node_") or name == "alarm"]
+    types = [kind for name, kind in kinds.items() if name.startswith(_OF_NODES)]
     reply = await client.list_events(node=node_id, types=types, newest_first=True, limit=LAST_EVENTS, at=at)
     return list(reversed(reply.events))
 

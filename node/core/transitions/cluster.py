@@ -45,6 +45,7 @@ def node_join(draft: Draft, command: NodeJoin) -> Refusal | None:
     detail = "joined"
     if old is not None and not removed:
         new.state = old.state
+        new.role = old.role or new.role
         new.MergeFrom(_decided(old))
         new.joined_at_us = old.joined_at_us
         if old.incarnation == new.incarnation:
