@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,27 +14,18 @@ from cortex.v1 import raft_pb2, types_pb2, worker_pb2
 from node import __version__
 from node.conditions.port import Judge
 from node.config import Config, hostname
-from node.consensus.port import NotLeader, Role
-from node.consensus.raftos.engine import RaftosEngine
 from node.core import checks
 from node.core.faults import Code, Fault, no_leader
-from node.core.model import LEVEL, Change
+from node.core.model import LEVEL
 from node.env import Env
-from node.leader.leadership import Leadership
-from node.leader.port import Settings
 from node.link import Caller, LeaderStream, Link, LinkClosed, SessionHandler
 from node.replica import Replica
-from node.rpc.calls import Parts
 from node.rpc.output import OutputRelay
 from node.rpc.proxy import Proxy
-from node.rpc.service import ClusterService
-from node.rpc.watch import Watcher
 from node.store.store import Store
+from node.voter import Seat, Voter, begins_anew
 from node.worker.port import SupervisorPort
 from node.worker.worker import WorkerNode, WorkerSettings
-
-# Leadership is handed over before a clean stop; a cluster without another voter must not hold it up.
-_TRANSFER_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +57,8 @@ class Daemon:
         self._machine = machine
         self._log = structlog.get_logger(node=config.id)
         self._joined = [*config.voters.values(), *config.join]
-        self.voter = Voter(config, env, machine, cluster_id, open_store(), on_fatal) if config.is_voter else None
+        seat = Seat(config, env, machine.link, machine.judge, cluster_id, open_store, on_fatal)
+        self.seat = seat if config.is_voter else None
         self._proxy = Proxy(machine.link, lambda: self._joined)
         self.worker = WorkerNode(
             env,
@@ -84,43 +75,49 @@ class Daemon:
             ),
             on_fatal,
         )
-        replica = self.voter.replica if self.voter else None
-        self.output = OutputRelay(config.id, self.worker.output, machine.link, replica, self._address_of)
+        self.output = OutputRelay(config.id, self.worker.output, machine.link, self._replica, self._address_of)
         self._running = False
 
     async def start(self) -> None:
         """Raises JournalDamaged, StoreError or Fault."""
-        if self.voter is not None:
-            await self.voter.start()
+        if self.seat is not None:
+            await self.seat.start()
         await self.worker.start()
         self._running = True
 
     async def stop(self) -> None:
         """Hand over leadership, then stop; commands run on under the supervisor."""
         self._running = False
-        if self.voter is not None:
-            await self.voter.hand_over()
+        if self.seat is not None:
+            await self.seat.hand_over()
         await self.worker.stop()
-        if self.voter is not None:
-            await self.voter.stop()
+        if self.seat is not None:
+            await self.seat.stop()
+
+    @property
+    def voter(self) -> Voter | None:
+        """None on a daemon that keeps no log, and on any other while it begins anew."""
+        return self.seat.voter if self.seat is not None else None
 
     # rpc.server.Handlers
 
     async def call(self, method: str, request: Message, caller: Caller) -> Message:
         if not self._running:
             raise no_leader()
-        if self.voter is None:
+        if self.seat is None:
             # A daemon that never leads has nothing to hold back.
             if method == "Quiesce":
                 return pb.QuiesceReply()
             return await self._proxy.call(method, request, caller)
-        return await self.voter.call(method, request, caller)
+        return await self.seat.call(method, request, caller)
 
     def stream(self, method: str, request: Message, caller: Caller) -> AsyncIterator[Message]:
         if isinstance(request, pb.OutputRequest) and (request.local or self.voter is not None):
             return self.output.stream(request, caller)
-        if self.voter is None:
+        if self.seat is None:
             return self._proxy.stream(method, request, caller)
+        if self.voter is None:
+            raise begins_anew()
         if isinstance(request, pb.WatchRequest):
             return self.voter.watcher.watch(request, caller)
         raise Fault(Code.UNSUPPORTED, f"This release has no {method}.", "Upgrade the daemon.")
@@ -134,10 +131,14 @@ class Daemon:
         return self.voter.leadership.session if self.voter is not None else self._refuse_session
 
     async def _refuse_session(self, stream: LeaderStream) -> None:
-        hint = worker_pb2.NotLeader(address=self._joined[0])
+        # While a voter begins anew it knows of no better place than where the worker looks anyway.
+        hint = worker_pb2.NotLeader(address=self._joined[0] if self.seat is None else "")
         with suppress(LinkClosed):
             await stream.send(worker_pb2.LeaderMessage(not_leader=hint))
         await stream.close()
+
+    def _replica(self) -> Replica | None:
+        return self.voter.replica if self.voter is not None else None
 
     def _address_of(self, node_id: str) -> str | None:
         node = self.voter.replica.state.nodes.get(node_id) if self.voter is not None else None
@@ -149,71 +150,6 @@ class Daemon:
         leader = self.voter.replica.leader if self.voter is not None else None
         first = [known[leader]] if leader in known else []
         return list(dict.fromkeys([*first, *self._joined]))
-
-
-class Voter:
-    """The parts that only a voter has."""
-
-    def __init__(
-        self,
-        config: Config,
-        env: Env,
-        machine: Machine,
-        cluster_id: str,
-        store: Store,
-        on_fatal: Callable[[Exception], None],
-    ) -> None:
-        self.replica = Replica(env, config.id, len(config.voters), store, on_fatal)
-        self.engine = RaftosEngine(
-            env,
-            self.replica,
-            id=config.id,
-            voters=config.voters,
-            cluster_id=cluster_id,
-            send=machine.link.send_raft,
-        )
-        self.replica.attach(self.engine)
-        self.leadership = Leadership(env, self.replica, leader_settings(config, cluster_id), machine.judge)
-        parts = Parts(
-            env=env,
-            node_id=config.id,
-            cluster_id=cluster_id,
-            replica=self.replica,
-            leadership=self.leadership,
-            link=machine.link,
-            address_of=config.voters.get,
-        )
-        self.service = ClusterService(parts)
-        self.watcher = Watcher(self.replica, self.service.nodes)
-        self.replica.on_serving = self._serving
-        self.replica.observers.append(self._observe)
-
-    async def start(self) -> None:
-        await self.replica.start()
-
-    async def hand_over(self) -> None:
-        """Let another voter lead, if there is one that can."""
-        if self.engine.role is not Role.LEADER or len(self.engine.peers) == 1:
-            return
-        with suppress(NotLeader, TimeoutError):
-            async with asyncio.timeout(_TRANSFER_S):
-                await self.engine.transfer()
-
-    async def stop(self) -> None:
-        await self.replica.stop()
-
-    async def call(self, method: str, request: Message, caller: Caller) -> Message:
-        return await self.service.call(method, request, caller)
-
-    def _serving(self, serving: bool) -> None:
-        if serving:
-            self.leadership.begin(self.replica.term)
-        else:
-            self.leadership.end()
-
-    def _observe(self, changes: Sequence[Change], index: int) -> None:
-        if self.replica.serving:
-            self.leadership.observe(changes, index)
 
 
 def describe(config: Config, machine: types_pb2.Node) -> types_pb2.Node:
@@ -244,16 +180,3 @@ def unserved(config: Config, node: types_pb2.Node) -> list[str]:
     """Task types that the configuration gives slots, and this daemon has no executor for."""
     known = {checks.type_name(slot.type) for slot in node.slots}
     return sorted(kind for kind, count in config.slots.items() if count and kind not in known)
-
-
-def leader_settings(config: Config, cluster_id: str) -> Settings:
-    return Settings(
-        node_id=config.id,
-        cluster_id=cluster_id,
-        addresses=dict(config.voters),
-        lease_ms=config.lease_ms,
-        renew_ms=config.renew_ms,
-        lease_margin_ms=config.lease_margin_ms,
-        heartbeat_ms=config.heartbeat_ms,
-        offline_ms=config.offline_ms,
-    )

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from node.core.faults import Code, Fault
 from node.core.model import Change, weigh
 
 
@@ -39,6 +40,7 @@ class Feed:
         self._weight = 0
         self._capacity = capacity
         self._waiters: list[asyncio.Future[None]] = []
+        self._closed = False
 
     @property
     def last_index(self) -> int:
@@ -60,6 +62,14 @@ class Feed:
         if self._head > 1024 and self._head * 2 > len(self._batches):
             del self._batches[: self._head], self._weights[: self._head]
             self._head = 0
+        self._wake()
+
+    def close(self) -> None:
+        """Nothing is published any more: whoever waits, or is about to, is told so."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -73,7 +83,14 @@ class Feed:
         return self._batches[start : start + limit]
 
     async def wait(self) -> None:
-        """Return when something was published after the call."""
+        """Return when something was published after the call. Raises Fault once the feed is closed."""
+        if not self._closed:
+            await self._next()
+        if self._closed:
+            message = "This daemon begins anew, or ends."
+            raise Fault(Code.NO_LEADER, message, "Ask it again in a second, or another daemon.")
+
+    async def _next(self) -> None:
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:

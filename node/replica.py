@@ -124,9 +124,11 @@ class Replica:
         """Apply no more, save what is applied, and close the store."""
         self._stopped = True
         self._set_serving(False)
+        self.feed.close()
         await self.consensus.stop()
         for waiter in self._waiters.values():
-            waiter.cancel()
+            if not waiter.done():
+                waiter.set_exception(OutcomeUnknown("this replica stops"))
         await self.saver.stop()
         self.store.close()
 
@@ -162,12 +164,14 @@ class Replica:
                     Code.OVERLOADED, "The leader has too many proposals waiting.", "Try again in a second."
                 ) from None
             except (NotLeader, Superseded):
-                if not client or asyncio.get_running_loop().time() + _RETRY_S > deadline:
+                late = asyncio.get_running_loop().time() + _RETRY_S > deadline
+                if not client or late or self._stopped:
                     # An earlier proposal of the same request may be in the log all the same.
                     raise outcome_unknown() if unknown else no_leader() from None
             except OutcomeUnknown:
                 unknown = True
-                if not request_id or asyncio.get_running_loop().time() + _RETRY_S > deadline:
+                late = asyncio.get_running_loop().time() + _RETRY_S > deadline
+                if not request_id or late or self._stopped:
                     raise outcome_unknown() from None
             except TimeoutError:
                 raise outcome_unknown() from None

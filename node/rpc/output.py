@@ -55,34 +55,34 @@ class _Reader:
 
 
 class OutputRelay:
-    """Serves Output on any daemon; `replica` is None on one that does not vote."""
+    """Serves Output on any daemon; `replica` is None on one that does not vote, and while a voter begins anew."""
 
     def __init__(
         self,
         node_id: str,
         store: OutputStore,
         link: Link,
-        replica: Replica | None,
+        replica: Callable[[], Replica | None],
         address_of: Callable[[str], str | None],
     ) -> None:
         self._node_id = node_id
         self._store = store
         self._link = link
         self._replica = replica
-        self._lookup = Lookup(replica) if replica is not None else None
         self._address_of = address_of
 
     async def stream(self, request: pb.OutputRequest, caller: Caller) -> AsyncIterator[pb.OutputReply]:
         """Raises Fault. Ends with a message that says `ended` when the attempt has ended and all was sent."""
         if request.offset < 0 or request.stderr_offset < 0:
             raise Fault(Code.INVALID, "An offset is negative.", "Begin at 0.")
-        if request.local or self._lookup is None or self._replica is None:
+        replica = self._replica()
+        if request.local or replica is None:
             async for reply in self._local(request.id, _Reader.of(request, request.fence), request.follow):
                 yield reply
             return
-        task = self._lookup.task(request.id)
+        task = Lookup(replica).task(request.id)
         if request.follow and request.fence in (0, task.fence):
-            task = await self._begun(task)
+            task = await self._begun(task, replica)
         reader = _Reader.of(request, request.fence or task.fence)
         if not reader.fence:
             yield pb.OutputReply(ended=task.state in ENDED)
@@ -94,12 +94,11 @@ class OutputRelay:
         async for reply in self._remote(task, reader, request, caller):
             yield reply
 
-    async def _begun(self, task: Task) -> Task:
+    async def _begun(self, task: Task, replica: Replica) -> Task:
         """The task once its attempt has begun, for the worker knows nothing of one before, or has ended."""
-        assert self._replica is not None
         while task.state != RUNNING and task.state not in ENDED:
-            await self._replica.feed.wait()
-            task = self._replica.task(task.id) or task
+            await replica.feed.wait()
+            task = replica.task(task.id) or task
         return task
 
     async def _local(self, task_id: str, reader: _Reader, follow: bool) -> AsyncIterator[pb.OutputReply]:

@@ -18,6 +18,7 @@ from node.config import Config
 from node.daemon import Daemon, Machine
 from node.replica import Replica
 from node.store.store import Store
+from node.voter import Voter
 from tests.sim.env import SimMachine
 from tests.sim.lease_checks import RenewalChecker
 from tests.sim.loop import SimLoop
@@ -92,8 +93,8 @@ class Host:
             judge=_Judge(random.Random(env.random.getrandbits(64))),
         )
         self.daemon = life.call(Daemon, self._config, env, machine, CLUSTER_ID, self._open_store, self._fatal)
-        if self.daemon.voter is not None:
-            self.daemon.voter.replica.observers.append(self._observe)
+        if self.daemon.seat is not None:
+            self.daemon.seat.built = self._built
         self._world.network.attach(self.address, self.daemon, life)
         life.spawn(self._start(self.daemon))
 
@@ -156,10 +157,11 @@ class Host:
             disk_free_bytes=1 << 37,
         )
 
-    def _observe(self, _changes: object, index: int) -> None:
-        assert self.daemon is not None
-        assert self.daemon.voter is not None
-        digest = self.daemon.voter.replica.state.digest_bytes()
+    def _built(self, voter: Voter) -> None:
+        voter.replica.observers.append(lambda _changes, index: self._observe(voter.replica, index))
+
+    def _observe(self, replica: Replica, index: int) -> None:
+        digest = replica.state.digest_bytes()
         self._world.note(f"{self.id} applied {index} {digest.hex()}")
         self._world.checker.applied(self.id, index, digest)
 

@@ -1,0 +1,206 @@
+"""Voter: the parts that only a daemon that keeps the log has. Seat: builds it from the disk, and anew at need."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import structlog
+from google.protobuf.message import Message
+
+from node.conditions.port import Judge
+from node.config import Config
+from node.consensus.port import NotLeader, Role
+from node.consensus.raftos.engine import RaftosEngine
+from node.core.faults import Code, Fault
+from node.core.model import Change
+from node.env import Env
+from node.leader.leadership import Leadership
+from node.leader.port import Settings
+from node.link import Caller, Link
+from node.replica import Replica
+from node.rpc.calls import Parts
+from node.rpc.service import ClusterService
+from node.rpc.watch import Watcher
+from node.store.store import Store
+
+# Leadership is handed over before a clean stop; a cluster without another voter must not hold it up.
+_TRANSFER_S = 3.0
+
+
+class Voter:
+    """Lives from one start to the next, of which there may be several in the life of a daemon."""
+
+    def __init__(
+        self,
+        config: Config,
+        env: Env,
+        link: Link,
+        judge: Judge,
+        cluster_id: str,
+        store: Store,
+        on_fatal: Callable[[Exception], None],
+    ) -> None:
+        self.replica = Replica(env, config.id, len(config.voters), store, on_fatal)
+        self.engine = RaftosEngine(
+            env,
+            self.replica,
+            id=config.id,
+            voters=config.voters,
+            cluster_id=cluster_id,
+            send=link.send_raft,
+        )
+        self.replica.attach(self.engine)
+        self.leadership = Leadership(env, self.replica, leader_settings(config, cluster_id), judge)
+        parts = Parts(
+            env=env,
+            node_id=config.id,
+            cluster_id=cluster_id,
+            replica=self.replica,
+            leadership=self.leadership,
+            link=link,
+            address_of=config.voters.get,
+        )
+        self.service = ClusterService(parts)
+        self.watcher = Watcher(self.replica, self.service.nodes)
+        self.replica.on_serving = self._serving
+        self.replica.observers.append(self._observe)
+
+    async def start(self) -> None:
+        """Raises JournalDamaged, JournalUnusable or DiskFull, which are Faults."""
+        await self.replica.start()
+
+    async def hand_over(self) -> None:
+        """Let another voter lead, if there is one that can."""
+        if self.engine.role is not Role.LEADER or len(self.engine.peers) == 1:
+            return
+        with suppress(NotLeader, TimeoutError):
+            async with asyncio.timeout(_TRANSFER_S):
+                await self.engine.transfer()
+
+    async def stop(self) -> None:
+        await self.replica.stop()
+
+    async def call(self, method: str, request: Message, caller: Caller) -> Message:
+        return await self.service.call(method, request, caller)
+
+    def _serving(self, serving: bool) -> None:
+        if serving:
+            self.leadership.begin(self.replica.term)
+        else:
+            self.leadership.end()
+
+    def _observe(self, changes: Sequence[Change], index: int) -> None:
+        if self.replica.serving:
+            self.leadership.observe(changes, index)
+
+
+class Seat:
+    """Where a daemon's voter is. It is built from what is on the disk, and built anew from a snapshot that came.
+
+    `voter` is None before start() is through and while it is being replaced. `built` is told of each new voter
+    before it takes part.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        env: Env,
+        link: Link,
+        judge: Judge,
+        cluster_id: str,
+        open_store: Callable[[], Store],
+        on_fatal: Callable[[Exception], None],
+    ) -> None:
+        self._config = config
+        self._env = env
+        self._link = link
+        self._judge = judge
+        self._cluster_id = cluster_id
+        self._open_store = open_store
+        self._on_fatal = on_fatal
+        self._log = structlog.get_logger(node=config.id)
+        self._lock = asyncio.Lock()
+        self._renewal: asyncio.Task[None] | None = None
+        self._stopping = False
+        self.built: Callable[[Voter], None] = lambda _voter: None
+        self.voter: Voter | None = None
+
+    async def start(self) -> None:
+        """Raises JournalDamaged, StoreError or Fault."""
+        async with self._lock:
+            await self._build()
+
+    async def stop(self) -> None:
+        """Ends the voter, and first what is building another one."""
+        self._stopping = True
+        async with self._lock:
+            voter, self.voter = self.voter, None
+            if voter is not None:
+                await voter.stop()
+
+    async def hand_over(self) -> None:
+        if self.voter is not None:
+            await self.voter.hand_over()
+
+    async def call(self, method: str, request: Message, caller: Caller) -> Message:
+        """Raises Fault."""
+        voter = self.voter
+        if voter is None:
+            raise begins_anew()
+        try:
+            return await voter.call(method, request, caller)
+        except Fault:
+            raise
+        except Exception:
+            if voter is self.voter:
+                raise
+            # It lost its store under this call.
+            raise begins_anew() from None
+
+    async def _build(self) -> None:
+        store = await self._env.make_offload("store")(self._open_store)
+        voter = Voter(self._config, self._env, self._link, self._judge, self._cluster_id, store, self._on_fatal)
+        voter.replica.on_installed = self._installed
+        self.built(voter)
+        self.voter = voter
+        await voter.start()
+
+    def _installed(self) -> None:
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.get_running_loop().create_task(self._begin_anew())
+
+    async def _begin_anew(self) -> None:
+        async with self._lock:
+            old, self.voter = self.voter, None
+            if old is None or self._stopping:
+                return
+            self._log.info("begins anew from a snapshot", index=old.replica.state.index)
+            try:
+                await old.stop()
+                await self._build()
+            except Exception as error:
+                self._on_fatal(error)
+
+
+def begins_anew() -> Fault:
+    """What calls meet while there is no voter."""
+    return Fault(
+        Code.NO_LEADER,
+        "This daemon is taking over the state from a snapshot.",
+        "Try again in a second, or ask another daemon.",
+    )
+
+
+def leader_settings(config: Config, cluster_id: str) -> Settings:
+    return Settings(
+        node_id=config.id,
+        cluster_id=cluster_id,
+        addresses=dict(config.voters),
+        lease_ms=config.lease_ms,
+        renew_ms=config.renew_ms,
+        lease_margin_ms=config.lease_margin_ms,
+        heartbeat_ms=config.heartbeat_ms,
+        offline_ms=config.offline_ms,
+    )
