@@ -1,0 +1,40 @@
+"""What a journal's disk can do to this voter, in words for the operator."""
+
+from __future__ import annotations
+
+from node.core.faults import Code, Fault
+
+
+class JournalUnusable(Fault):
+    """The disk does not let the journal be read or written."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(
+            Code.INTERNAL,
+            f"The journal cannot be used: {error.strerror or error}.",
+            "Check the disk, and who may write the folder `raft` in the data folder; then start again.",
+        )
+
+
+class JournalDamaged(Fault):
+    """The journal cannot be trusted; the message says where it is broken, the remedy how to repair."""
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(
+            Code.INTERNAL,
+            f"The journal is damaged: {where}: {why}. Nothing was changed.",
+            "The other voters still have what is lost here: put this node's data folder aside and let the node "
+            "join again as a new voter with an empty one; or restore the whole folder from a copy made while the "
+            "daemon was stopped. Never delete single files.",
+        )
+
+
+class DiskFull(Fault):
+    """No room for the next frame; nothing was promised, the same commit may be tried again."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Code.INTERNAL,
+            "The disk has no room for the journal.",
+            "Make room on the file system of the data folder; a running daemon goes on by itself then.",
+        )
