@@ -16,7 +16,7 @@ from tests.sim.daemon_deeds import Deeds
 from tests.sim.daemon_world import World
 
 _DEEDS = ("submit", "batch", "cancel", "retry", "repeat", "read", "other")
-_WEIGHTS = (8, 1, 2, 1, 1, 2, 3)
+_WEIGHTS = (8, 1, 2, 1, 1, 6, 3)
 
 
 class Load:
@@ -40,9 +40,13 @@ class Load:
             if deed == "submit" or not own:
                 request = pb.SubmitRequest(mutation=client.mutation(), task=self._task(rng))
                 self._name(request.mutation, [request.task])
+                written = self.world.history.begin("", "a submission")
                 reply = await client.change("Submit", request)
                 if isinstance(reply, pb.SubmitReply):
                     self._accepted([reply.id], request.mutation.request_id, [request.task], own)
+                    if not reply.deduplicated:
+                        written.object = reply.id
+                        self.world.history.end(written, reply.index)
             elif deed == "other":
                 await self.deeds.do(client)
             elif deed == "batch":
@@ -51,14 +55,33 @@ class Load:
                 # What was submitted last may still run.
                 chosen = rng.choice(own[-2:] if self.world.rough and rng.random() < 0.7 else own)
                 cancel = pb.CancelTaskRequest(mutation=client.mutation(), ids=[chosen], reason="sim")
-                await client.change("CancelTask", cancel)
+                await self._change_one(client, "CancelTask", cancel)
             elif deed == "retry":
                 retry = pb.RetryTaskRequest(mutation=client.mutation(), ids=[rng.choice(own)])
-                await client.change("RetryTask", retry)
+                await self._change_one(client, "RetryTask", retry)
             elif deed == "repeat":
                 await client.repeat()
             else:
-                await client.ask("GetTask", pb.GetTaskRequest(id=rng.choice(own)), patience=3)
+                await self._read(client, rng.choice(own))
+
+    async def _change_one(
+        self, client: Client, method: str, request: pb.CancelTaskRequest | pb.RetryTaskRequest
+    ) -> None:
+        written = self.world.history.begin(request.ids[0], method)
+        reply = await client.change(method, request)
+        if isinstance(reply, pb.MutationReply) and list(reply.ids) == list(request.ids):
+            self.world.history.end(written, reply.index)
+
+    async def _read(self, client: Client, task_id: str) -> None:
+        """As it is now, or as it once was: only the former is held against what others saw."""
+        linearizable = client.random.random() < 0.7
+        request = pb.GetTaskRequest(id=task_id, freshness=pb.Freshness(linearizable=linearizable))
+        read = self.world.history.begin(task_id, "a read")
+        reply = await client.ask("GetTask", request, patience=3)
+        if linearizable and isinstance(reply, pb.GetTaskReply):
+            self.world.history.end(
+                read, reply.task.modified_index, reply.task.SerializeToString(deterministic=True)
+            )
 
     def _task(self, rng: random.Random) -> pb.TaskRequest:
         return rough_task(rng) if self.world.rough else some_task(rng)

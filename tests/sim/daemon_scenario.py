@@ -53,6 +53,7 @@ MUST_REACH = (
     "renewals acknowledged",
     "events: migrated",
     "events: history_trimmed",
+    "checked linearizable",
     "batch parts",
     "tasks trimmed",
     "attempts used up",
@@ -237,6 +238,9 @@ class Scenario:
         world.counts["dependencies looked at"] = executions.dependencies(checker.runs)
         world.counts["double runs"] = executions.ledger(some.store, checker.runs)
         checker.requests()
+        for said in world.history.violations():
+            world.report(said)
+        world.counts["checked linearizable"] = world.history.count
         world.counts.update(checker.reached)
         world.counts.update(world.renewals.reached)
         world.counts["batch parts"] = checker.parts

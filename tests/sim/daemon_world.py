@@ -21,6 +21,7 @@ from node.store.store import Store
 from node.voter import Voter
 from tests.sim.env import SimMachine
 from tests.sim.lease_checks import RenewalChecker
+from tests.sim.linearizable import History
 from tests.sim.loop import SimLoop
 from tests.sim.net import Network
 from tests.sim.processes import Execution, Processes, SimSupervisor
@@ -45,6 +46,17 @@ class _Judge(DirectJudge):
         return await super().judge(question)
 
 
+class _Kept(Store):
+    """A store in memory that outlives close(), as a file does."""
+
+    keep: Callable[[bytes], None] = staticmethod(lambda _image: None)
+
+    def close(self) -> None:
+        if self.is_open:
+            self.keep(self.image())
+        super().close()
+
+
 class Host:
     """One machine with its daemon, its commands and its store."""
 
@@ -57,7 +69,7 @@ class Host:
         self.daemon: Daemon | None = None
         self._image = b""
         self._older_image = b""
-        self._store: Store | None = None
+        self._store: _Kept | None = None
         voter = name in voters
         self._config = Config(
             id=name,
@@ -125,7 +137,7 @@ class Host:
 
     def checkpoint(self) -> None:
         """What the store has now is what a later loss of power may fall back to."""
-        if self._store is not None:
+        if self._store is not None and self._store.is_open:
             self._older_image = self._store.image()
 
     @property
@@ -135,14 +147,18 @@ class Host:
 
     def _open_store(self) -> Store:
         if self._image:
-            self._store = Store.from_image(self._image)
+            self._store = _Kept.from_image(self._image)
         else:
-            self._store = Store(":memory:")
+            self._store = _Kept(":memory:")
             self._store.open()
+        self._store.keep = self._keep
         return self._store
 
+    def _keep(self, image: bytes) -> None:
+        self._image = image
+
     def _take_image(self) -> None:
-        if self._store is not None:
+        if self._store is not None and self._store.is_open:
             self._image = self._store.image()
 
     def _sample(self) -> types_pb2.Resources:
@@ -184,6 +200,7 @@ class World:
         self.violations = Violations()
         self.executions: list[Execution] = []
         self.checker = TaskChecker(self.report)
+        self.history = History(loop.time)
         self.network = Network(loop, SimMachine(loop, "network", seed).random)
         addresses = {f"n{i}": f"10.0.0.{i}:7001" for i in range(1, voters + 1)}
         self.renewals = RenewalChecker(self.report, loop.time, list(addresses.values()))

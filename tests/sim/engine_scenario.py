@@ -22,6 +22,7 @@ MUST_REACH = (
     "ambushes",
     "appends refused: other term",
     "crashes",
+    "checked linearizable",
     "cut suffixes",
     "digests received",
     "doubled",
@@ -124,6 +125,9 @@ class Scenario:
         await nemesis.stop()
         if not world.violations.found:
             await self._heal()
+        for said in world.history.violations():
+            world.report(said)
+        world.counts["checked linearizable"] = world.history.count
 
     # Clients
 
@@ -150,6 +154,7 @@ class Scenario:
         self._number += 1
         self.operations += 1
         proposal = f"op{self._number}.".encode().ljust(size, b"x")
+        written = world.history.begin("the log", "a proposal")
         call = life.spawn(engine.propose(proposal))
         await asyncio.wait([call], timeout=CALL_TIMEOUT_S)
         if not call.done():
@@ -160,6 +165,7 @@ class Scenario:
         if error is None:
             world.counts["acknowledged"] += 1
             world.checker.acknowledge(proposal, call.result())
+            world.history.end(written, call.result())
         elif isinstance(error, _REFUSED):
             world.counts[f"ended as {type(error).__name__}"] += 1
             world.checker.refuse(proposal, type(error).__name__)
@@ -176,6 +182,7 @@ class Scenario:
         commit, acknowledged = engine.commit_index, world.checker.highest_acknowledged
         serving = commit > 0 and voter.log[commit - 1].term == engine.term
         self.operations += 1
+        read = world.history.begin("the log", "a read")
         call = life.spawn(engine.confirm())
         await asyncio.wait([call], timeout=CALL_TIMEOUT_S)
         if not call.done() or isinstance(call.exception(), NotLeader):
@@ -185,6 +192,8 @@ class Scenario:
         if (error := call.exception()) is not None:
             raise error
         world.counts["reads confirmed"] += 1
+        if serving:
+            world.history.end(read, commit)
         if serving and commit < acknowledged:
             world.report(f"{voter.id} confirmed a read at {commit}, acknowledged was {acknowledged}")
 

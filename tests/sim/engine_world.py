@@ -16,6 +16,7 @@ from node.consensus.raftos.library import BaseState
 from node.consensus.raftos.settings import RaftSettings
 from node.consensus.raftos.wire import Data
 from tests.sim.env import SimMachine
+from tests.sim.linearizable import History
 from tests.sim.loop import SimLoop
 from tests.sim.net import Network, RaftOnly
 from tests.sim.raft_checks import RaftChecker
@@ -114,7 +115,15 @@ class Voter:
         self._was = (Role.FOLLOWER, 0)
         link = world.network.link(self.address, life)
         engine = RaftosEngine(
-            env, self, self.id, world.addresses, CLUSTER_ID, link.send_raft, world.settings, world.roles
+            env,
+            self,
+            self.id,
+            world.bootstrap if self.id in world.bootstrap else {},
+            CLUSTER_ID,
+            link.send_raft,
+            world.settings,
+            world.roles,
+            address=self.address,
         )
         started = life.spawn(engine.start())
         self.engine = engine
@@ -207,8 +216,15 @@ class World:
     """All of one run: made from its seed alone."""
 
     def __init__(
-        self, loop: SimLoop, seed: int, size: int, settings: RaftSettings, keep_trace: bool = False
+        self,
+        loop: SimLoop,
+        seed: int,
+        size: int,
+        settings: RaftSettings,
+        keep_trace: bool = False,
+        spares: int = 0,
     ) -> None:
+        """`size` voters begin; `spares` more run from the start and are members of nothing."""
         self.loop, self.seed, self.settings = loop, seed, settings
         self.mode = ""
         self.random = random.Random(seed)
@@ -217,11 +233,13 @@ class World:
         self.violations = Violations()
         self.network = Network(loop, random.Random(f"{seed}/network"))
         self.checker = RaftChecker(self.report)
+        self.history = History(loop.time)
         self.happened: Callable[[str, str], None] = lambda _what, _voter: None
         """Told of moments worth an ambush: a "vote" given, a "leader" elected, a "commit" of an older term."""
         self.roles = watched_roles(self)
-        names = [f"n{number}" for number in range(1, size + 1)]
+        names = [f"n{number}" for number in range(1, size + spares + 1)]
         self.addresses = {name: f"{name}:1" for name in names}
+        self.bootstrap = {name: self.addresses[name] for name in names[:size]}
         self.voters = [Voter(self, name) for name in names]
 
     def report(self, what: str) -> None:
