@@ -14,26 +14,24 @@ import structlog
 
 from cortex.v1.log_pb2 import BatchPart, Command, Entry, Noop, Reply
 from cortex.v1.types_pb2 import Event, Operation, Task, Workflow
+from node.consensus.membership import Change as MemberChange
 from node.consensus.port import (
     Committed,
     Consensus,
     NotLeader,
-    OutcomeUnknown,
-    Overloaded,
     Peer,
     Role,
     StateCopy,
-    Superseded,
-    TooLarge,
 )
 from node.core import machine, reads
-from node.core.faults import Code, Fault, no_leader, outcome_unknown
+from node.core.faults import Code, Fault, no_leader
 from node.core.model import Change, Key, Row, Table
 from node.core.state import ClusterState
 from node.digests import Digests
 from node.env import Env
 from node.feed import Batch, Feed
 from node.leader_time import LeaderTime
+from node.proposals import Proposals
 from node.saver import Saver
 from node.store.errors import StoreError
 from node.store.slow import SlowReads
@@ -42,7 +40,6 @@ from node.store.store import Store
 # Of one pass of the loop, which it holds up for about 0.1 s at most, but for one larger entry.
 _BATCH = 256
 _BATCH_BYTES = 256 * 1024
-_RETRY_S = 0.05
 # Long reads under way and waiting, all callers together.
 _READS_LIMIT = 32
 
@@ -63,7 +60,7 @@ class Replica:
         self._stop = stop
         self._log = structlog.get_logger(node=node_id)
         self._consensus: Consensus | None = None
-        self._waiters: dict[bytes, asyncio.Future[Reply]] = {}
+        self._proposals = Proposals(env, lambda: self.consensus, lambda: self._stopped)
         self._digests = Digests(node_id, voters)
         self._pumping = False
         self._stopped = False
@@ -126,9 +123,7 @@ class Replica:
         self._set_serving(False)
         self.feed.close()
         await self.consensus.stop()
-        for waiter in self._waiters.values():
-            if not waiter.done():
-                waiter.set_exception(OutcomeUnknown("this replica stops"))
+        self._proposals.close()
         await self.saver.stop()
         self.store.close()
 
@@ -142,52 +137,13 @@ class Replica:
         batch: BatchPart | None = None,
         timeout_s: float = 10.0,
     ) -> Reply:
-        """Propose one entry and return its reply once it is applied here.
-
-        With a request id an unknown outcome is tried again, since apply answers a repeat from its stored reply.
-        Raises Fault.
-        """
+        """Propose one entry and return its reply once it is applied here: see Proposals. Raises Fault."""
         entry = Entry(client=client, request_id=request_id, actor=actor, commands=commands, batch=batch)
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        unknown = False
-        while True:
-            try:
-                return await self._propose(entry, deadline)
-            except TooLarge:
-                raise Fault(
-                    Code.TOO_LARGE,
-                    "The request is larger than one log entry may be.",
-                    "Split it into smaller batches.",
-                ) from None
-            except Overloaded:
-                raise Fault(
-                    Code.OVERLOADED, "The leader has too many proposals waiting.", "Try again in a second."
-                ) from None
-            except (NotLeader, Superseded):
-                late = asyncio.get_running_loop().time() + _RETRY_S > deadline
-                if not client or late or self._stopped:
-                    # An earlier proposal of the same request may be in the log all the same.
-                    raise outcome_unknown() if unknown else no_leader() from None
-            except OutcomeUnknown:
-                unknown = True
-                late = asyncio.get_running_loop().time() + _RETRY_S > deadline
-                if not request_id or late or self._stopped:
-                    raise outcome_unknown() from None
-            except TimeoutError:
-                raise outcome_unknown() from None
-            await asyncio.sleep(_RETRY_S)
+        return await self._proposals.execute(entry, timeout_s)
 
-    async def _propose(self, entry: Entry, deadline: float) -> Reply:
-        proposal_id = self._env.random.getrandbits(64).to_bytes(8, "big")
-        entry.proposal_id = proposal_id
-        waiter: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiters[proposal_id] = waiter
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self.consensus.propose(entry.SerializeToString())
-                return await waiter
-        finally:
-            del self._waiters[proposal_id]
+    async def change_members(self, change: MemberChange, entry: Entry | None = None) -> Reply:
+        """Change who keeps the log, recorded in `entry`: see Proposals. Raises ChangeRefused or Fault."""
+        return await self._proposals.change_members(change, entry or Entry())
 
     async def confirm(self) -> None:
         """A quorum confirmed this leader's term in a round begun after the call. Raises Fault."""
@@ -361,9 +317,7 @@ class Replica:
                 outcome.changes, committed.index, committed.term, self.state.at_us, self.state.digest, weight
             )
             changes.extend(outcome.changes)
-            waiter = self._waiters.get(entry.proposal_id)
-            if waiter is not None and not waiter.done():
-                waiter.set_result(outcome.reply)
+            self._proposals.answered(entry.proposal_id, outcome.reply)
         for observer in self.observers:
             observer(changes, self.state.index)
         self._check_serving()
