@@ -219,7 +219,7 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         self.note = None
 
     def undo_hint(self) -> Cell:
-        return self.own.hint(self.drawing(), short=self.note is not None)
+        return self.player_hint() or self.own.hint(self.drawing(), short=self.note is not None)
 
     # Views.
 

@@ -33,6 +33,7 @@ PLACES: dict[str, Place] = {
     "columns": Place("Columns", everywhere=False),
     "help": Place("Help", ("output",), everywhere=False),
     "choice": Place("Buttons", everywhere=False),
+    "replay": Place("While a recording is played, instead of what is on these keys else", everywhere=False),
 }
 
 # In a DAG h and l follow edges.
@@ -301,6 +302,14 @@ _KEYS: tuple[Key, ...] = (
     Key("columns", ("r",), "usual", "as usual", "All columns as they are without a choice.", palette=False),
     Key("columns", ("enter",), "accept", "keep", "Keep the choice.", palette=False),
     Key("columns", ("q", "escape"), "give_up", "do nothing", "Leave the columns as they were.", palette=False),
+    Key("replay", ("space",), "replay_pause", "stand still", "Let the recording stand still; again lets it go on."),
+    Key("replay", ("full_stop",), "replay_step", "step", "To the next word that came, and stand still."),
+    Key("replay", ("plus",), "replay_speed(1)", "faster", "Play faster."),
+    Key("replay", ("minus",), "replay_speed(-1)", "slower", "Play slower."),
+    Key("replay", ("right_square_bracket",), "replay_jump(10)", "forward", "10 seconds forward."),
+    Key("replay", ("left_square_bracket",), "replay_jump(-10)", "backward", "10 seconds back."),
+    Key("replay", ("right_curly_bracket",), "replay_jump(60)", "far forward", "A minute forward."),
+    Key("replay", ("left_curly_bracket",), "replay_jump(-60)", "far backward", "A minute back."),
     Key("choice", ("enter", "space"), "press", "press", "Press the button that has the focus.", palette=False),
 )
 

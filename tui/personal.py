@@ -18,6 +18,7 @@ from tui.keep import Keep, KeepError
 from tui.keymap import reachable, rebind
 from tui.keys import Key
 from tui.options import Option, actions_of
+from tui.playing import Playing
 from tui.preferences import Preferences
 from tui.screens.base import ConsoleScreen
 from tui.screens.choose import ChooseScreen
@@ -32,7 +33,7 @@ from tui.widgets.table import Table
 VIEW_PLACES = frozenset(place for place, _, _ in VIEWS)
 
 
-class Personal(TakingAway, inherit_bindings=False):
+class Personal(Playing, TakingAway, inherit_bindings=False):
     """Over what the console itself has."""
 
     preferences: Preferences
@@ -60,6 +61,7 @@ class Personal(TakingAway, inherit_bindings=False):
 
     def use_preferences(self) -> None:
         rebind(self, self.key_table)
+        self.use_player()
         self.set_class(self.terminal.ascii_only, "ascii")
         self.commands = Commands(cast(Commanded, self))
         for theme in THEMES.values():

@@ -21,6 +21,7 @@ from google.protobuf.message import Message
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.errors import usage
+from tui.player import Player, Turn
 from tui.source import LinkState, Mutator, Source, SourceError, WatchItem
 
 MAGIC = b"CORTEXR1"
@@ -29,6 +30,8 @@ MAX_RECORD_BYTES = 64 << 20
 MAX_FILE_BYTES = 4 << 30
 LEFT_OUT = b"left out of the recording"
 WATCH, LINK, REPLY = b"W", b"L", b"R"
+SILENT_S = 1.8
+"""After so long without a word a link counts as lost; when it was recorded so, it is shown so."""
 
 
 class Recording:
@@ -142,31 +145,56 @@ class RecordedSource:
 
 
 class ReplayedSource:
-    """Plays a recording, `speed` times as fast as it was. Implements tui.source.Source; nothing can be changed."""
+    """Plays a recording as its `player` is told. Implements tui.source.Source; nothing can be changed."""
 
-    def __init__(self, path: Path, speed: float = 1.0) -> None:
+    def __init__(self, path: Path, speed: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = f"recording {path.name}"
-        self.speed = speed
         self._path = path
         self._answers: dict[str, Message] = {}
         # An answer is played a moment after its question; the first ones are there from the begin.
-        for _, kind, content in records(path):
+        length_s = 0.0
+        for at_s, kind, content in records(path):
+            length_s = max(length_s, at_s)
             if kind == REPLY:
                 self._learn(content, first=True)
+        self._first = dict(self._answers)
+        self.player = Player(length_s, speed, clock)
 
     async def watch(self) -> AsyncGenerator[WatchItem, None]:
-        before_s = 0.0
+        last: cluster_pb2.WatchReply | None = None
+        last_s = 0.0
+        while True:
+            async for at_s, item in self._played():
+                if isinstance(item, cluster_pb2.WatchReply):
+                    last, last_s = item, at_s
+                elif isinstance(item, LinkState):
+                    last = None
+                elif last is not None and at_s - last_s < SILENT_S:
+                    # Time that stands still or goes slowly is no silence of the cluster.
+                    at_us = last.at_us + int(max(0.0, at_s - last_s) * 1e6)
+                    yield cluster_pb2.WatchReply(index=last.index, at_us=at_us, leader=last.leader, term=last.term)
+                if item is not None:
+                    yield item
+            self._answers = dict(self._first)
+
+    async def _played(self) -> AsyncGenerator[tuple[float, WatchItem | None], None]:
+        """Seconds and what came, None while nothing does; ends when it is to begin anew."""
+        player = self.player
         for at_s, kind, content in records(self._path):
-            await asyncio.sleep(max(0.0, at_s - before_s) / self.speed)
-            before_s = at_s
+            while (turn := await player.turn(at_s, frame=kind != REPLY)) is not Turn.DUE:
+                if turn is Turn.BACK:
+                    player.rewind()
+                    return
+                yield player.position_s, None
             if kind == WATCH:
-                yield cluster_pb2.WatchReply.FromString(content)
+                yield at_s, cluster_pb2.WatchReply.FromString(content)
             elif kind == LINK:
-                yield LinkState(**json.loads(content))
+                yield at_s, LinkState(**json.loads(content))
             elif kind == REPLY:
                 self._learn(content)
-        yield LinkState(False, self.name, "The recording ends here.")
-        await asyncio.Event().wait()
+        yield player.length_s, LinkState(False, self.name, "The recording ends here.")
+        await player.end()
+        player.rewind()
 
     def _learn(self, content: bytes, *, first: bool = False) -> None:
         head, _, body = content.partition(b"\n")

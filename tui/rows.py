@@ -303,6 +303,8 @@ class Listing(Generic[R]):
         at = -1
         if listed:
             at = self._find(self._placed_sorts[slot], self._placed_keys[slot])
+            while self._order[at] != slot:  # one that went and came back has two slots until both were looked at
+                at += 1
             del self._order[at]
         self._listed[slot] = wanted
         self._placed_sorts[slot], self._placed_keys[slot] = sort, key

@@ -30,6 +30,7 @@ _SPELLED = {
     "percent_sign": "%",
     "ampersand": "&",
     "at": "@",
+    "full_stop": ".",
     "pagedown": "pgdn",
     "pageup": "pgup",
 }

@@ -160,6 +160,7 @@ def test_every_action_of_the_table_exists() -> None:
         "help": [HelpScreen],
         "columns": [ColumnsScreen],
         "choice": [Choice],
+        "replay": [Console],
     }
     for key in KEYMAP:
         name = key.action.partition("(")[0]

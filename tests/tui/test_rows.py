@@ -112,3 +112,17 @@ def test_a_row_that_was_removed_is_none_until_the_listing_takes_it_in() -> None:
     assert list(listing.items()) == [("k0", 0), ("k2", 2)]
     listing.update()
     assert list(listing.items()) == [("k0", 0), ("k2", 2), ("new", 7)]
+
+
+def test_rows_that_went_and_came_back_in_other_slots_are_listed_once() -> None:
+    rows: Rows[Row] = Rows(lambda row: row[1])
+    listing: Listing[Row] = Listing(rows, lambda row: key_of(row, 0))
+    for number in range(20):
+        rows.put(f"k{number:02d}", (number % 3, "same"))
+    listing.update()
+    for number in range(20):
+        rows.remove(f"k{number:02d}")
+    for number in range(20):
+        rows.put(f"k{number:02d}", (number % 3, "same"))
+    listing.update()
+    assert sorted(listing.keys()) == [f"k{number:02d}" for number in range(20)]

@@ -94,10 +94,12 @@ def open_replay(file: str, speed: float, *, mouse: bool = False) -> None:
     """Runs the console over a recording until it is left. Raises ClusterError."""
     from pathlib import Path
 
+    from tui.player import while_replaying
     from tui.recording import ReplayedSource
 
     source: Any = ReplayedSource(Path(file), speed)
     own = _preferences(mouse)
+    own = replace(own, keys=while_replaying(own.keys))
     _needs_terminal()
     from tui.app import run_console
 
