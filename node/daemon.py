@@ -15,7 +15,7 @@ from node import __version__
 from node.conditions.port import Judge
 from node.config import Config, hostname
 from node.core import checks
-from node.core.faults import Code, Fault, no_leader
+from node.core.faults import Code, Fault, begins_anew, no_leader
 from node.core.model import LEVEL
 from node.env import Env
 from node.link import Caller, LeaderStream, Link, LinkClosed, SessionHandler
@@ -23,7 +23,7 @@ from node.replica import Replica
 from node.rpc.output import OutputRelay
 from node.rpc.proxy import Proxy
 from node.store.store import Store
-from node.voter import Seat, Voter, begins_anew
+from node.voter import Seat, Voter
 from node.worker.port import SupervisorPort
 from node.worker.worker import WorkerNode, WorkerSettings
 

@@ -15,6 +15,8 @@ class Digests:
         self._own: dict[int, bytes] = {}
         self._votes: dict[int, dict[str, bytes]] = {}
         self.agreed: tuple[int, bytes] = (0, b"")
+        self.same = 0
+        """The last index at which this replica was seen to have what the majority has."""
 
     @staticmethod
     def wanted(index: int) -> bool:
@@ -53,4 +55,9 @@ class Digests:
     def differs(self, index: int, digest: bytes) -> bytes | None:
         """This replica's own digest at `index`, if it is not that of the majority."""
         mine = self._own.get(index)
-        return mine if digest and mine is not None and mine != digest else None
+        if not digest or mine is None:
+            return None
+        if mine == digest:
+            self.same = max(self.same, index)
+            return None
+        return mine

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from node.core.faults import Code, Fault
+from node.core.faults import begins_anew
 from node.core.model import Change, weigh
 
 
@@ -87,8 +87,7 @@ class Feed:
         if not self._closed:
             await self._next()
         if self._closed:
-            message = "This daemon begins anew, or ends."
-            raise Fault(Code.NO_LEADER, message, "Ask it again in a second, or another daemon.")
+            raise begins_anew()
 
     async def _next(self) -> None:
         waiter = asyncio.get_running_loop().create_future()

@@ -17,6 +17,7 @@ from node.daemon import Daemon, Machine, unserved
 from node.env import Env
 from node.rpc.link import GrpcLink
 from node.rpc.server import Server
+from node.store.errors import StoreDamaged
 from node.store.store import FILE, Store
 from node.worker.resources.presence import GAME_PROCESSES
 from node.worker.resources.sampler import Sampler
@@ -98,6 +99,11 @@ def describe_machine(gpus: int) -> types_pb2.Node:
 
 
 def _store(config: Config) -> Store:
+    """The store, open; one that is damaged is put aside, and its rows come from the log again."""
     store = Store(config.data / FILE)
-    store.open()
+    try:
+        store.open()
+    except StoreDamaged as error:
+        structlog.get_logger(node=config.id).error("the store is damaged and put aside", error=str(error))
+        store.set_aside()
     return store

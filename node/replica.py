@@ -24,7 +24,7 @@ from node.consensus.port import (
     StateCopy,
 )
 from node.core import machine, reads
-from node.core.faults import Code, Fault, no_leader
+from node.core.faults import Code, Fault, begins_anew, no_leader
 from node.core.model import Change, Key, Row, Table
 from node.core.state import ClusterState
 from node.digests import Digests
@@ -33,7 +33,7 @@ from node.feed import Batch, Feed
 from node.leader_time import LeaderTime
 from node.proposals import Proposals
 from node.saver import Saver
-from node.store.errors import StoreError
+from node.store.errors import StoreDamaged, StoreError
 from node.store.slow import SlowReads
 from node.store.store import Store
 
@@ -67,6 +67,7 @@ class Replica:
         self.observers: list[Observer] = []
         self.on_serving: Callable[[bool], None] = lambda _serving: None
         self.on_installed: Callable[[], None] = self._needs_restart
+        self.on_distrust: Callable[[Exception, int], None] = lambda error, _index: stop(error)
         self.serving = False
         self.time = LeaderTime(env.clock, voters)
         self.store = store
@@ -185,6 +186,9 @@ class Replica:
         self._reading += 1
         try:
             return await self._read_offload(lambda: work(self.store.reads))
+        except StoreDamaged as error:
+            self._distrust(error, self.state.index)
+            raise begins_anew() from None
         finally:
             self._reading -= 1
 
@@ -249,14 +253,15 @@ class Replica:
         return self._digests.agreed
 
     def check_digest(self, index: int, digest: bytes) -> None:
-        """Stop when this replica differs from the majority: what it would serve is wrong."""
+        """Apply no more when this replica differs from the majority: what it would serve is wrong."""
         mine = self._digests.differs(index, digest)
         if mine is not None:
-            self.fatal(
+            self._distrust(
                 RuntimeError(
                     f"The state of this daemon at index {index} differs from the majority's "
-                    f"({mine.hex()} against {digest.hex()}): move its data folder away and let it join anew."
-                )
+                    f"({mine.hex()} against {digest.hex()}): `cortexd repair` says how to mend it."
+                ),
+                self._digests.same,
             )
 
     async def copy_state(self) -> StateCopy:
@@ -266,12 +271,21 @@ class Replica:
             raise OSError(str(error)) from error
 
     def installed(self) -> None:
-        self._stopped = True
-        self._set_serving(False)
-        self.on_installed()
+        if not self._stopped:
+            self._stopped = True
+            self._set_serving(False)
+            self.on_installed()
 
     def _needs_restart(self) -> None:
         self._stop(RuntimeError("A snapshot was installed; the next start goes on from it."))
+
+    def _distrust(self, error: Exception, trusted_index: int) -> None:
+        """The rows are not what the log leads to; those up to `trusted_index` were."""
+        if not self._stopped:
+            self._stopped = True
+            self._log.error("the rows cannot be trusted", error=str(error), trusted_index=trusted_index)
+            self._set_serving(False)
+            self.on_distrust(error, trusted_index)
 
     def fatal(self, error: Exception) -> None:
         if not self._stopped:
@@ -290,6 +304,9 @@ class Replica:
             return
         try:
             self._apply(entries)
+        except StoreDamaged as error:
+            self._distrust(error, self.state.index)
+            return
         except Exception as error:
             self.fatal(error)
             return
@@ -352,6 +369,9 @@ class Replica:
 
     def _save_health(self, error: Exception | None) -> None:
         """A replica that cannot save does not campaign, and steps down."""
+        if isinstance(error, StoreDamaged):
+            self._distrust(error, self.state.index)
+            return
         if error is not None:
             self._log.error("cannot save", error=str(error))
         self.consensus.allow_campaign(error is None)

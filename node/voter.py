@@ -13,7 +13,8 @@ from node.conditions.port import Judge
 from node.config import Config
 from node.consensus.port import NotLeader, Role
 from node.consensus.raftos.engine import RaftosEngine
-from node.core.faults import Code, Fault
+from node.consensus.raftos.snapshots import newest_index
+from node.core.faults import Fault, begins_anew
 from node.core.model import Change
 from node.env import Env
 from node.leader.leadership import Leadership
@@ -23,6 +24,7 @@ from node.replica import Replica
 from node.rpc.calls import Parts
 from node.rpc.service import ClusterService
 from node.rpc.watch import Watcher
+from node.startup import open_newest
 from node.store.store import Store
 
 # Leadership is handed over before a clean stop; a cluster without another voter must not hold it up.
@@ -121,6 +123,8 @@ class Seat:
         self._open_store = open_store
         self._on_fatal = on_fatal
         self._log = structlog.get_logger(node=config.id)
+        self._offload = env.make_offload("store")
+        self._rebuilt = False
         self._lock = asyncio.Lock()
         self._renewal: asyncio.Task[None] | None = None
         self._stopping = False
@@ -160,9 +164,10 @@ class Seat:
             raise begins_anew() from None
 
     async def _build(self) -> None:
-        store = await self._env.make_offload("store")(self._open_store)
+        store = await self._offload(lambda: open_newest(self._env, self._cluster_id, self._open_store))
         voter = Voter(self._config, self._env, self._link, self._judge, self._cluster_id, store, self._on_fatal)
         voter.replica.on_installed = self._installed
+        voter.replica.on_distrust = self._distrusted
         self.built(voter)
         self.voter = voter
         await voter.start()
@@ -171,26 +176,32 @@ class Seat:
         if self._renewal is None or self._renewal.done():
             self._renewal = asyncio.get_running_loop().create_task(self._begin_anew())
 
-    async def _begin_anew(self) -> None:
+    def _distrusted(self, error: Exception, trusted_index: int) -> None:
+        """Rebuild the rows from the log, which others agree upon: once, for a second time it would not help."""
+        if self._rebuilt or newest_index(self._env.open_disk("snapshots")) > trusted_index:
+            self._on_fatal(error)
+        elif self._renewal is None or self._renewal.done():
+            self._rebuilt = True
+            self._renewal = asyncio.get_running_loop().create_task(self._begin_anew(put_aside=True))
+
+    async def _begin_anew(self, *, put_aside: bool = False) -> None:
         async with self._lock:
             old, self.voter = self.voter, None
             if old is None or self._stopping:
                 return
-            self._log.info("begins anew from a snapshot", index=old.replica.state.index)
+            self._log.warning("begins anew", index=old.replica.state.index, rows_put_aside=put_aside)
             try:
                 await old.stop()
+                if put_aside:
+                    await self._offload(self._put_aside)
                 await self._build()
             except Exception as error:
                 self._on_fatal(error)
 
-
-def begins_anew() -> Fault:
-    """What calls meet while there is no voter."""
-    return Fault(
-        Code.NO_LEADER,
-        "This daemon is taking over the state from a snapshot.",
-        "Try again in a second, or ask another daemon.",
-    )
+    def _put_aside(self) -> None:
+        store = self._open_store()
+        store.set_aside()
+        store.close()
 
 
 def leader_settings(config: Config, cluster_id: str) -> Settings:

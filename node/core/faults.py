@@ -44,6 +44,15 @@ def no_leader() -> Fault:
     )
 
 
+def begins_anew() -> Fault:
+    """What calls meet on a daemon that is replacing its state."""
+    return Fault(
+        Code.NO_LEADER,
+        "This daemon is taking over the cluster's state anew.",
+        "Try again in a second, or ask another daemon.",
+    )
+
+
 def outcome_unknown() -> Fault:
     return Fault(
         Code.OUTCOME_UNKNOWN,

@@ -72,6 +72,16 @@ def open_writer(path: Path | str) -> Connection:
     return connection
 
 
+def open_image(image: bytes) -> Connection:
+    """As open_writer(), of a database in memory that holds what serialize() or a copy gave. Raises StoreError."""
+    connection = Connection(MEMORY, cache_kib=8_192)
+    with translated(MEMORY):
+        # A copy of a file says that there is a write-ahead log beside it, which memory has not.
+        connection.raw.deserialize(image[:18] + b"\1\1" + image[20:])
+    prepare(connection)
+    return connection
+
+
 def prepare(connection: Connection) -> None:
     """Bring the database to SCHEMA_VERSION, each step in a transaction of its own; nothing to do is no error."""
     with connection.transaction("BEGIN IMMEDIATE") as db:

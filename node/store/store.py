@@ -14,9 +14,9 @@ from pathlib import Path
 from cortex.v1.types_pb2 import Event, Workflow
 from node.core.model import LIVE, LIVE_OPERATION, LIVE_WORKFLOW, Change, Key, Row, Table, row_digest
 from node.store import double_runs, events, operations, past, queries, workflows
-from node.store.connect import MEMORY, Connection, open_writer, prepare
+from node.store.connect import MEMORY, Connection, open_image, open_writer
 from node.store.copy import COPY_SUFFIX, StoreCopy, copy_of_file, copy_of_memory
-from node.store.errors import StoreDamaged, translated
+from node.store.errors import StoreDamaged
 from node.store.moment_workflows import WorkflowPage, WorkflowQuery
 from node.store.past import Aged
 from node.store.replace import check_structure, remove_leftovers, replace_file, set_aside
@@ -85,6 +85,10 @@ class Store:
             assert connection is not None
             connection.close()
         self._writer_connection = self._cold = self._history = self._slow = self._reads = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._writer_connection is not None
 
     @property
     def reads(self) -> SlowReads:
@@ -327,7 +331,7 @@ class Store:
         A crash leaves the former rows or these. Raises StoreError, and then the former ones stand.
         """
         if str(self._path) == MEMORY:
-            writer = _in_memory(b"".join(chunks))
+            writer = open_image(b"".join(chunks))
             self._check_copy(writer)
             self.close()
             self._begin(writer)
@@ -362,17 +366,8 @@ class Store:
     def from_image(cls, image: bytes, *, failpoint: Callable[[str], None] | None = None) -> Store:
         """An open store in memory that holds what image() or a copy returned."""
         store = cls(MEMORY, failpoint=failpoint)
-        store._begin(_in_memory(image))
+        store._begin(open_image(image))
         return store
-
-
-def _in_memory(image: bytes) -> Connection:
-    connection = Connection(MEMORY, cache_kib=8_192)
-    with translated(MEMORY):
-        # A copy of a file says that there is a write-ahead log beside it, which memory has not.
-        connection.raw.deserialize(image[:18] + b"\1\1" + image[20:])
-    prepare(connection)
-    return connection
 
 
 def _opened(connection: Connection | None) -> Connection:

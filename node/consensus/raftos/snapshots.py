@@ -245,6 +245,11 @@ class Snapshots:
             file.close()
 
 
+def newest_index(disk: Disk) -> int:
+    """Index of the newest snapshot by the names alone, whole or not; 0 when there is none."""
+    return max((int(name.removesuffix(_WHOLE)) for name in disk.names() if name.endswith(_WHOLE)), default=0)
+
+
 def check_state(file: File, meta: raft_pb2.SnapshotMeta, start: int) -> None:
     """Compare the state, which begins at `start`, with length and hash of its head. Raises SnapshotBroken."""
     size = file.size() - start
