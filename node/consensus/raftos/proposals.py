@@ -7,10 +7,9 @@ import heapq
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from node.consensus.port import NotLeader, OutcomeUnknown, Overloaded, ProposalError, Superseded
-from node.consensus.raftos.log import Log
 from node.consensus.raftos.settings import RaftSettings
 from node.consensus.raftos.wire import Data
 
@@ -19,6 +18,15 @@ LIFE_SHIFT = 32
 NO_LEADER = "no_leader"
 OVERLOADED = "overloaded"
 _REMEMBERED = 1024
+
+
+class Terms(Protocol):
+    """What waiting asks of a log."""
+
+    base_index: int
+
+    def term_at(self, index: int) -> int:
+        """Term of the entry at `index`; 0 when it is not there, or no longer."""
 
 
 class Proposal(NamedTuple):
@@ -39,7 +47,7 @@ class _Batch:
 class Waiters:
     """Answers a proposal when the commit index passes its index: it is there, or another entry is."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Terms) -> None:
         self._log = log
         self._batches: list[_Batch] = []
 
@@ -60,6 +68,8 @@ class Waiters:
                     continue
                 if kept or self._log.term_at(index) == batch.term:
                     future.set_result(index)
+                elif index < self._log.base_index:
+                    future.set_exception(OutcomeUnknown(f"entry {index} is in a snapshot by now"))
                 else:
                     future.set_exception(Superseded(f"another entry was committed at index {index}"))
             if count < len(batch.futures):
