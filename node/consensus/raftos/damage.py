@@ -38,3 +38,12 @@ class DiskFull(Fault):
             "The disk has no room for the journal.",
             "Make room on the file system of the data folder; a running daemon goes on by itself then.",
         )
+
+
+def disagrees_with_store(begins_behind: int, ends_at: int, applied: int) -> JournalDamaged:
+    """The store has applied what the journal lost, or lacks what the journal no longer holds."""
+    if applied > ends_at:
+        return JournalDamaged("its end", f"it ends at entry {ends_at} but {applied} were applied here")
+    return JournalDamaged(
+        "its beginning", f"it begins behind entry {begins_behind} but only {applied} were applied here"
+    )

@@ -11,10 +11,12 @@ from node.consensus.port import Committed, Host, NotLeader, Overloaded, Peer, Ro
 from node.consensus.raftos import library
 from node.consensus.raftos.addresses import Addresses
 from node.consensus.raftos.changes import planned
+from node.consensus.raftos.damage import disagrees_with_store
 from node.consensus.raftos.handover import Handover
-from node.consensus.raftos.journal import Journal, JournalDamaged, JournalUnusable
+from node.consensus.raftos.journal import Journal, JournalUnusable
 from node.consensus.raftos.leader import Leader
 from node.consensus.raftos.log import Log
+from node.consensus.raftos.loglife import LogLife
 from node.consensus.raftos.memberships import Memberships
 from node.consensus.raftos.proposals import Forwarder, Proposal, Waiters, fail
 from node.consensus.raftos.roles import Candidate, Follower
@@ -129,22 +131,21 @@ class RaftosEngine:
             disk = self._env.open_disk("raft")
         except OSError as error:
             raise JournalUnusable(error) from error
+        self._life = LogLife(self._env, self._host, self._cluster_id, self._settings, self._log)
         journal = Journal(disk, self._env.random, self._settings.segment_bytes)
         offload = self._env.make_offload("journal")
         self._writer = Writer(journal, offload, self._settings, self._durable, self._fatal)
         try:
-            recovered = await self._writer.start()
+            recovered = await self._writer.start(await self._life.start())
         except OSError as error:
             raise JournalUnusable(error) from error
-        self._log.append(recovered.entries)
-        if self._memberships.append(recovered.entries):
-            self._adopt_membership()
+        self._log.begin(recovered.base, recovered.entries)
+        self._recover_memberships(recovered.entries)
         self.cut_bytes = recovered.cut_bytes
         applied = self._host.applied()[0]
-        if applied > self._log.last_log_index:
+        if not self._log.base_index <= applied <= self._log.last_log_index:
             await self._writer.stop()
-            why = f"it ends at entry {self._log.last_log_index} but {applied} were applied here"
-            raise JournalDamaged("its end", why)
+            raise disagrees_with_store(self._log.base_index, self._log.last_log_index, applied)
         self._storage = HardState(self._writer, recovered.term, recovered.vote or None)
         self._state = RaftState(
             self,
@@ -157,25 +158,37 @@ class RaftosEngine:
             self._memberships,
             self._storage,
             self._writer,
+            self._life,
             self._roles,
         )
         self._state.may_campaign = self._may_campaign
         self._running = True
         self._log.commit(applied)
         self._exposed_commit = applied
+        self._life.attach(self._writer, self._memberships)
         self._state.start()
         self._tick()
+
+    def _recover_memberships(self, entries: Sequence[Committed]) -> None:
+        snapshot = self._life.latest
+        if snapshot is not None:
+            self._memberships = Memberships(Membership.decode(snapshot.membership), snapshot.index)
+        self._memberships.append(entry for entry in entries if entry.index > self._life.snapshot_index)
+        self._adopt_membership()
 
     async def stop(self) -> None:
         """Waiting proposals end as OutcomeUnknown."""
         if not self._running:
             return
         self._halt()
+        await self._life.stop()
         await self._writer.stop()
 
     def _halt(self) -> None:
         self._running = False
         self._state.stop()
+        self._state.receiver.halt()
+        self._life.halt()
         if self._ticker is not None:
             self._ticker.cancel()
         self._refuse_queue("this voter stops")
@@ -219,6 +232,17 @@ class RaftosEngine:
 
     def entries(self, after: int, limit: int) -> Sequence[Committed]:
         return self._log.between(after, min(after + limit, self._exposed_commit))
+
+    @property
+    def snapshot_index(self) -> int:
+        """Last entry of the newest snapshot on this disk; 0 when there is none."""
+        return self._life.snapshot_index if self._running else 0
+
+    async def take_snapshot(self) -> int:
+        """Take a snapshot now; its last entry. Raises OSError."""
+        if not self._running:
+            raise OSError("this voter has stopped")
+        return await self._life.take()
 
     async def confirm(self) -> None:
         if not self._running or not isinstance(self._state.state, Leader):
@@ -347,6 +371,7 @@ class RaftosEngine:
         now = self._loop.time()
         self._forwarder.tick(self.leader, self.term, now)
         self._waiters.expire(now)
+        self._life.tick()
         self._ticker = self._loop.call_later(self._settings.forward_retry_s, self._tick)
 
     def _fatal(self, error: Exception) -> None:

@@ -122,19 +122,17 @@ class Journal:
         self._hard = (term, vote)
         self._highest = max(self._highest, highest)
 
-    def truncate(self, upto: int) -> None:
-        """Drop the leading segments that hold nothing behind entry `upto`, which a snapshot covers.
+    def truncate(self, upto: int) -> bool:
+        """Drop the first segment if it holds nothing behind entry `upto`, which a snapshot covers.
 
-        Raises DiskFull, and nothing was dropped.
+        Returns whether that was done: another one may follow. Raises DiskFull, and nothing was dropped.
         """
-        old: list[int] = []
-        for number, highest in self._sealed:
-            if highest > upto:
-                break
-            old.append(number)
-        if old:
-            self.commit(encode_first(old[-1] + 1, upto), *self._hard, 0)
-            self._drop(old)
+        if not self._sealed or self._sealed[0][1] > upto:
+            return False
+        number = self._sealed[0][0]
+        self.commit(encode_first(number + 1, upto), *self._hard, 0)
+        self._drop([number])
+        return True
 
     def _begin_anew(self, base: Base) -> None:
         """Whatever stands in the journal is void."""

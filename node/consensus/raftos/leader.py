@@ -6,24 +6,17 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from node.consensus.membership import Membership
 from node.consensus.port import Committed, NotLeader
 from node.consensus.raftos import library
+from node.consensus.raftos.batches import Batches
 from node.consensus.raftos.progress import Progress
 from node.consensus.raftos.proposals import LIFE_SHIFT, NO_LEADER, OVERLOADED, AnsweredForwards
 from node.consensus.raftos.roles import Role
+from node.consensus.raftos.sending import Sending
 from node.consensus.raftos.state import RaftState
 from node.consensus.raftos.wire import Data
-
-
-class _Slice(NamedTuple):
-    after: int
-    last: int
-    full: bool
-    entries: list[Committed]
-    size: int
 
 
 class Leader(Role, library.Leader):
@@ -41,9 +34,10 @@ class Leader(Role, library.Leader):
         self.transferring = False
         self._commits: deque[tuple[float, int]] = deque([(-math.inf, 0)], maxlen=2)
         """When the last two rounds began, and what was committed then."""
+        self._sending = Sending(state)
         self._confirms: list[tuple[int, asyncio.Future[None]]] = []
         self._round_asked = False
-        self._slice: _Slice | None = None
+        self._batches = Batches(self.log, settings.max_message_bytes)
         self._notice: asyncio.TimerHandle | None = None
         self._forwarded: dict[tuple[str, int], AnsweredForwards] = {}
 
@@ -61,6 +55,7 @@ class Leader(Role, library.Leader):
         self.append_entries()
 
     def stop(self) -> None:
+        self._sending.stop()
         self.heartbeat_timer.stop()
         self.step_down_timer.stop()
         if self._notice is not None:
@@ -104,6 +99,7 @@ class Leader(Role, library.Leader):
                 continue
             self._send(progress, [], wall_us=self.state.clock.wall_us())
             progress.probing = not progress.pipelined
+        self._sending.tick(self.progress, self.request_id)
         if not self._voting:
             self._confirm(self.request_id)
 
@@ -126,8 +122,6 @@ class Leader(Role, library.Leader):
     def _lost_quorum(self) -> None:
         if self._voting:
             self.state.to_follower()
-
-    # Members
 
     def _send_to(self, membership: Membership) -> None:
         for member in membership.members:
@@ -175,6 +169,11 @@ class Leader(Role, library.Leader):
 
     def _fill(self, progress: Progress) -> None:
         settings, log = self.state.settings, self.log
+        if progress.next_index <= log.base_index:
+            self._sending.serve(progress, self.request_id)
+            return
+        if self._sending.transfers:
+            self._sending.drop(progress.id)
         last = log.last_log_index if not progress.leaves_at else progress.last(log.last_log_index, log.commit_index)
         while progress.next_index <= last:
             if progress.pipelined:
@@ -204,7 +203,7 @@ class Leader(Role, library.Leader):
 
     def _send_entries(self, progress: Progress, last: int) -> None:
         after = progress.next_index - 1
-        entries, size = self._batch(after)
+        entries, size = self._batches.after(after)
         if progress.leaves_at:
             entries = entries[: last - after]
         if progress.pipelined:
@@ -216,16 +215,9 @@ class Leader(Role, library.Leader):
             progress.probing = True
             self._send(progress, entries)
 
-    def _batch(self, after: int) -> tuple[list[Committed], int]:
-        """Entries of one message. Peers that are equally far get the same list, so that it is encoded once."""
-        cached = self._slice
-        if cached is None or cached.after != after or not (cached.full or cached.last == self.log.last_log_index):
-            entries, size, full = self.log.batch(after, self.state.settings.max_message_bytes)
-            self._slice = cached = _Slice(after, after + len(entries), full, entries, size)
-        return cached.entries, cached.size
-
     def _send(self, progress: Progress, entries: list[Committed], wall_us: int = 0) -> None:
-        prev = progress.next_index - 1
+        # A peer that gets a snapshot is told where the log begins: it may have that already.
+        prev = max(progress.next_index - 1, self.log.base_index)
         if progress.heard_at == -math.inf:
             # Asked for in every message until it answers: leader time must be right before the first session.
             wall_us = self.state.clock.wall_us()
@@ -248,22 +240,35 @@ class Leader(Role, library.Leader):
         if data["term"] != self.storage.term:
             super().on_receive_append_entries_response(data)
             return
-        progress = self.progress.get(data["sender"])
+        progress = self._heard(data)
         if progress is None:
             return
-        progress.heard_at = self.state.loop.time()
         if "wall_us" in data:
             self.state.host.observe_clock(progress.id, data["wall_us"])
             _, digest_index, digest = data["applied"]
             if digest:
                 self.state.host.peer_digest(progress.id, digest_index, digest)
-        if data["request_id"] > progress.acked_round:
-            progress.acked_round = min(data["request_id"], self.request_id)
-            self._count_round()
         if not data["success"]:
             self._refused(progress, data)
         else:
             self._accepted(progress, data["last_log_index"])
+
+    def _heard(self, data: Data) -> Progress | None:
+        """Who answered, if the log is sent there."""
+        progress = self.progress.get(data["sender"])
+        if progress is not None:
+            progress.heard_at = self.state.loop.time()
+            if data["request_id"] > progress.acked_round:
+                progress.acked_round = min(data["request_id"], self.request_id)
+                self._count_round()
+        return progress
+
+    def on_receive_install_snapshot_response(self, data: Data) -> None:
+        if data["term"] != self.storage.term:
+            super().on_receive_install_snapshot_response(data)
+        elif (progress := self._heard(data)) is not None:
+            self._sending.answered(progress, data)
+            self.state.server.log_changed()
 
     def _accepted(self, progress: Progress, match_index: int) -> None:
         before = progress.match_index

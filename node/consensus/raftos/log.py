@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from node.consensus.port import Committed
+from node.consensus.raftos.records import Base
 
 ENTRY_OVERHEAD = 16
 """Roughly what an entry costs on the wire beside its data, bytes."""
@@ -18,16 +19,24 @@ class LogBroken(Exception):
 
 @dataclass(slots=True)
 class Log:
-    """Entries after `base_index`; whatever is at or below it stands in a snapshot, once there are any."""
+    """Entries after `base_index`; whatever is at or below it stands in a snapshot."""
 
     base_index: int = 0
     base_term: int = 0
     commit_index: int = 0
     entries: list[Committed] = field(default_factory=list)
     _appended_bytes: int = 0
-    _committed_bytes: int = 0
+    committed_bytes: int = 0
+    """Of all that was ever committed here, trimmed or not."""
+    _trimmed_bytes: int = 0
     cuts: int = 0
     """How often a suffix was replaced by a leader's."""
+
+    def begin(self, base: Base, entries: Sequence[Committed]) -> None:
+        """What was recovered; a snapshot has everything up to `base`."""
+        self.base_index, self.base_term = base.index, base.term
+        self.commit_index = max(self.commit_index, base.index)
+        self.append(entries)
 
     @property
     def last_log_index(self) -> int:
@@ -46,8 +55,10 @@ class Log:
         return 0
 
     def between(self, after: int, upto: int) -> list[Committed]:
-        """Entries after + 1 .. upto, as far as they are here."""
-        start = max(after - self.base_index, 0)
+        """Entries after + 1 .. upto, as far as they are here. Raises LookupError when they begin later."""
+        if after < self.base_index:
+            raise LookupError(f"entry {after + 1} is in a snapshot; the log begins behind {self.base_index}")
+        start = after - self.base_index
         return self.entries[start : max(upto - self.base_index, start)]
 
     def batch(self, after: int, limit_bytes: int) -> tuple[list[Committed], int, bool]:
@@ -69,12 +80,36 @@ class Log:
     def commit(self, index: int) -> None:
         """Raise the commit index; it never goes back."""
         start, stop = self.commit_index - self.base_index, index - self.base_index
-        self._committed_bytes += sum([len(entry.data) for entry in self.entries[start:stop]])
+        self.committed_bytes += sum([len(entry.data) for entry in self.entries[start:stop]])
         self.commit_index = index
+
+    def trim(self, upto: int) -> None:
+        """Forget committed entries up to `upto`: a snapshot has them."""
+        if self.base_index < upto <= self.commit_index:
+            count = upto - self.base_index
+            self.base_term = self.entries[count - 1].term
+            self._trimmed_bytes += sum([len(entry.data) for entry in self.entries[:count]])
+            del self.entries[:count]
+            self.base_index = upto
+
+    def keep_point(self, upto: int, keep_entries: int, keep_bytes: int) -> int:
+        """Where to trim so that of the entries up to `upto` so many stay, if so many bytes hold them."""
+        index, size = upto, 0
+        while index > max(self.base_index, upto - keep_entries):
+            size += len(self.entries[index - self.base_index - 1].data) + ENTRY_OVERHEAD
+            if size > keep_bytes:
+                break
+            index -= 1
+        return index
+
+    @property
+    def held_bytes(self) -> int:
+        """Of the entries that are here."""
+        return self._appended_bytes - self._trimmed_bytes
 
     @property
     def uncommitted_bytes(self) -> int:
-        return self._appended_bytes - self._committed_bytes
+        return self._appended_bytes - self.committed_bytes
 
     def erase_from(self, index: int) -> None:
         """Forget `index` and what follows. Raises LogBroken when that is committed."""

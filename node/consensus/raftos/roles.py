@@ -86,6 +86,29 @@ class Role:
         """A message of this term's leader."""
         raise NotImplementedError
 
+    def on_receive_install_snapshot(self, data: Data) -> None:
+        if data["term"] < self.storage.term:
+            refusal = {
+                "type": "install_snapshot_response",
+                "term": self.storage.term,
+                "index": data["meta"].index,
+                "next_offset": 0,
+                "installed": False,
+                "request_id": data["request_id"],
+            }
+            self.state.server.send(refusal, data["sender"])
+            return
+        if data["term"] > self.storage.term:
+            self.state.raise_term(data["term"])
+        self.state.state.take_piece(data)
+
+    def take_piece(self, data: Data) -> None:
+        """A piece of a snapshot of this term's leader."""
+
+    def on_receive_install_snapshot_response(self, data: Data) -> None:
+        if data["term"] > self.storage.term:
+            self.state.raise_term(data["term"])
+
     def on_receive_append_entries_response(self, data: Data) -> None:
         if data["term"] > self.storage.term:
             self.state.raise_term(data["term"])
@@ -129,10 +152,17 @@ class Follower(Role, library.Follower):
             then=lambda: self._send_vote(sender, term, granted=True, pre_vote=False),
         )
 
-    def follow(self, data: Data) -> None:
+    def _heard_leader(self, data: Data) -> None:
         self.state.leader_heard_at = self.state.loop.time()
         self.state.set_leader(data["leader_id"])
         self.election_timer.reset()
+
+    def take_piece(self, data: Data) -> None:
+        self._heard_leader(data)
+        self.state.receiver.take(data)
+
+    def follow(self, data: Data) -> None:
+        self._heard_leader(data)
         if data["wall_us"]:
             self.state.host.observe_clock(data["sender"], data["wall_us"])
             self._compare(*data["agreed"])
@@ -313,3 +343,7 @@ class Candidate(Role, library.Candidate):
     def follow(self, data: Data) -> None:
         self.state.to_follower()
         self.state.state.follow(data)
+
+    def take_piece(self, data: Data) -> None:
+        self.state.to_follower()
+        self.state.state.take_piece(data)

@@ -39,6 +39,29 @@ class RaftSettings:
     max_write_bytes: int = 8 * MIB
     segment_bytes: int = 16 * MIB
 
+    snapshot_entries: int = 100_000
+    """A snapshot is taken when so many entries came since the last one,"""
+    snapshot_log_bytes: int = 64 * MIB
+    """or so many bytes; as many as the last snapshot has if that is more."""
+    snapshot_retry_s: float = 10.0
+    """After one that failed."""
+    keep_entries: int = 10_000
+    """Entries that stay in memory behind a snapshot, for slow followers;"""
+    keep_bytes: int = 16 * MIB
+    """at most so many bytes of them."""
+    max_log_entries: int = 300_000
+    """A snapshot on its way to a peer holds back the log behind it until the log is that long,"""
+    max_log_bytes: int = 256 * MIB
+    """or that large."""
+    piece_bytes: int = MIB
+    """Of a snapshot, in one message."""
+    max_pieces: int = 4
+    """Unanswered pieces per peer."""
+    piece_retry_s: float = 1.0
+    """A peer that did not get further for so long is asked how much it has."""
+
     def __post_init__(self) -> None:
         if not 0 < 2 * self.heartbeat_s <= self.election_min_s <= self.election_max_s:
             raise ValueError("need 0 < 2 * heartbeat_s <= election_min_s <= election_max_s")
+        if not 0 < self.piece_bytes <= MIB:
+            raise ValueError("need 0 < piece_bytes <= 1 MiB")

@@ -11,7 +11,9 @@ from typing import Protocol
 from node.consensus.port import Host
 from node.consensus.raftos import library
 from node.consensus.raftos.log import Log
+from node.consensus.raftos.loglife import LogLife
 from node.consensus.raftos.memberships import Memberships
+from node.consensus.raftos.receiving import Receiver
 from node.consensus.raftos.settings import RaftSettings
 from node.consensus.raftos.wire import Data
 from node.consensus.raftos.writer import HardState, Writer
@@ -84,12 +86,15 @@ class RaftState(library.State):
         memberships: Memberships,
         storage: HardState,
         writer: Writer,
+        life: LogLife,
         roles: Mapping[str, type[library.BaseState]],
     ) -> None:
         # Not super().__init__: it opens files of its own and writes the loop into the class.
         self.server, self.id, self.loop = server, own_id, server.loop
         self.host, self.clock, self.random, self.settings = host, clock, rng, settings
         self.log, self.memberships, self.storage, self.writer = log, memberships, storage, writer
+        self.life = life
+        self.receiver = Receiver(life, writer, host, self._answer_piece)
         self.state_machine = None
         self.leader: str | None = None
         self.leader_heard_at = -math.inf
@@ -108,6 +113,17 @@ class RaftState(library.State):
         self.state = self._roles[new_state.__name__](self)
         self.state.start()
         self.server.role_changed()
+
+    def _answer_piece(self, piece: Data, next_offset: int, installed: bool) -> None:
+        response = {
+            "type": "install_snapshot_response",
+            "term": self.storage.term,
+            "index": piece["meta"].index,
+            "next_offset": next_offset,
+            "installed": installed,
+            "request_id": piece["request_id"],
+        }
+        self.server.send(response, piece["sender"])
 
     def set_leader(self, leader: str | library.BaseState | None) -> None:
         found = leader.id if isinstance(leader, library.BaseState) else leader

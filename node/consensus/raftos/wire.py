@@ -11,6 +11,8 @@ from node.consensus.port import Committed
 
 MAX_TERM = 1 << 48
 """No cluster holds that many elections; following a message that says so would leave no term to elect in."""
+MAX_STATE_BYTES = 1 << 42
+_SHA256_BYTES = 32
 Data = dict[str, Any]
 """A message as the roles see it: `type`, `term`, `sender` (a voter's id) and the fields of its type."""
 
@@ -109,6 +111,19 @@ def _encode_forward_response(data: Data, message: raft_pb2.RaftMessage) -> None:
     response.first_index, response.entry_term = data["first_index"], data["entry_term"]
 
 
+def _encode_install_snapshot(data: Data, message: raft_pb2.RaftMessage) -> None:
+    install = message.install_snapshot
+    install.meta.CopyFrom(data["meta"])
+    install.offset, install.data, install.round = data["offset"], data["data"], data["request_id"]
+
+
+def _encode_install_snapshot_response(data: Data, message: raft_pb2.RaftMessage) -> None:
+    response = message.install_snapshot_response
+    response.index, response.next_offset = data["index"], data["next_offset"]
+    response.installed, response.round = data["installed"], data["request_id"]
+    response.SetInParent()
+
+
 def _decode_request_vote(message: raft_pb2.RaftMessage, data: Data) -> None:
     request = message.request_vote
     data["candidate_id"] = data["sender"]
@@ -164,6 +179,26 @@ def _decode_forward_response(message: raft_pb2.RaftMessage, data: Data) -> None:
     data["first_index"], data["entry_term"] = response.first_index, response.entry_term
 
 
+def _decode_install_snapshot(message: raft_pb2.RaftMessage, data: Data) -> None:
+    install, meta = message.install_snapshot, message.install_snapshot.meta
+    data["leader_id"], data["meta"], data["request_id"] = data["sender"], meta, install.round
+    data["offset"], data["data"] = install.offset, install.data
+    data["sound"] = (
+        meta.cluster_id == message.cluster_id
+        and meta.index > 0
+        and 0 < meta.term <= message.term
+        and len(meta.sha256) == _SHA256_BYTES
+        and install.offset + len(install.data) <= meta.size_bytes <= MAX_STATE_BYTES
+        and is_membership(meta.membership)
+    )
+
+
+def _decode_install_snapshot_response(message: raft_pb2.RaftMessage, data: Data) -> None:
+    response = message.install_snapshot_response
+    data["index"], data["next_offset"] = response.index, response.next_offset
+    data["installed"], data["request_id"] = response.installed, response.round
+
+
 _ENCODE: Mapping[str, Callable[[Data, raft_pb2.RaftMessage], None]] = {
     "request_vote": _encode_request_vote,
     "request_vote_response": _encode_request_vote_response,
@@ -171,6 +206,8 @@ _ENCODE: Mapping[str, Callable[[Data, raft_pb2.RaftMessage], None]] = {
     "timeout_now": _encode_timeout_now,
     "forward": _encode_forward,
     "forward_response": _encode_forward_response,
+    "install_snapshot": _encode_install_snapshot,
+    "install_snapshot_response": _encode_install_snapshot_response,
 }
 _DECODE: Mapping[str, Callable[[raft_pb2.RaftMessage, Data], None]] = {
     "request_vote": _decode_request_vote,
@@ -180,4 +217,6 @@ _DECODE: Mapping[str, Callable[[raft_pb2.RaftMessage, Data], None]] = {
     "timeout_now": _decode_timeout_now,
     "forward": _decode_forward,
     "forward_response": _decode_forward_response,
+    "install_snapshot": _decode_install_snapshot,
+    "install_snapshot_response": _decode_install_snapshot_response,
 }

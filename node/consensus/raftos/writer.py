@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from node.consensus.port import Committed
-from node.consensus.raftos.journal import DiskFull, Journal, JournalUnusable, Recovered, encode_entries
+from node.consensus.raftos.journal import Base, DiskFull, Journal, JournalUnusable, Recovered, encode_entries
 from node.consensus.raftos.settings import RaftSettings
 from node.env import Offload
 
@@ -45,6 +46,7 @@ class Writer:
         self._waiting: deque[_Item] = deque()
         self._hard = (0, "")
         self._epoch = 0
+        self._truncate_to = 0
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._begun_at: float | None = None
@@ -52,11 +54,14 @@ class Writer:
         self.full = False
         """The disk has no room: nothing goes down until it has again."""
 
-    async def start(self) -> Recovered:
-        """Read the journal and begin to write. Raises JournalDamaged, DiskFull, OSError."""
-        recovered = await self._offload(self._journal.recover)
+    async def start(self, snapshot: Base) -> Recovered:
+        """Read the journal, which may begin behind the newest snapshot, and begin to write.
+
+        Raises JournalDamaged, DiskFull, OSError.
+        """
+        recovered = await self._offload(lambda: self._journal.recover(snapshot))
         self._hard = (recovered.term, recovered.vote)
-        self.durable_index = len(recovered.entries)
+        self.durable_index = recovered.last_index
         self._task = self._loop.create_task(self._run(), name="journal")
         return recovered
 
@@ -87,22 +92,41 @@ class Writer:
         self._epoch += 1
         self.durable_index = min(self.durable_index, index - 1)
 
+    def truncate(self, upto: int) -> None:
+        """Let the journal drop what a snapshot holds up to `upto`, one segment between two writes."""
+        self._truncate_to = upto
+        self._wake_up()
+
     def _put(self, item: _Item) -> None:
         self._waiting.append(item)
+        self._wake_up()
+
+    def _wake_up(self) -> None:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
     async def _run(self) -> None:
         try:
             while True:
-                while not self._waiting:
+                while not self._waiting and not self._truncate_to:
                     self._wake = self._loop.create_future()
                     await self._wake
-                await self._write(self._take())
+                if self._waiting:
+                    await self._write(self._take())
+                if self._truncate_to:
+                    await self._truncate()
         except OSError as error:
             self._fatal(JournalUnusable(error))
         except Exception as error:
             self._fatal(error)
+
+    async def _truncate(self) -> None:
+        upto, more = self._truncate_to, False
+        # Without room even for the note of what goes, everything stays until the next snapshot.
+        with suppress(DiskFull):
+            more = await self._offload(lambda: self._journal.truncate(upto))
+        if not more and self._truncate_to == upto:
+            self._truncate_to = 0
 
     def _take(self) -> list[_Item]:
         items, size = [self._waiting.popleft()], 0
@@ -113,11 +137,12 @@ class Writer:
 
     async def _write(self, items: list[_Item]) -> None:
         records = items[0].records if len(items) == 1 else b"".join(item.records for item in items)
+        highest = max([item.last_index for item in items])
         term, vote = self._hard
         self._begun_at = self._loop.time()
         while True:
             try:
-                await self._offload(lambda: self._journal.commit(records, term, vote))
+                await self._offload(lambda: self._journal.commit(records, term, vote, highest))
                 break
             except DiskFull:
                 self.full = True

@@ -1,0 +1,168 @@
+"""The life of the log: when a snapshot is taken, and how much of the log is forgotten then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import structlog
+
+from cortex.v1 import raft_pb2
+from node.consensus.port import Host
+from node.consensus.raftos.journal import Base
+from node.consensus.raftos.log import Log
+from node.consensus.raftos.memberships import Memberships
+from node.consensus.raftos.settings import RaftSettings
+from node.consensus.raftos.snapshots import Snapshots
+from node.consensus.raftos.writer import Writer
+from node.env import Env
+
+
+class _Abandoned(Exception):
+    """The engine stops: nobody waits for this snapshot any more."""
+
+
+class LogLife:
+    """Owns the snapshots of one engine. Starts before the writer does, which attach() makes known."""
+
+    def __init__(self, env: Env, host: Host, cluster_id: str, settings: RaftSettings, log: Log) -> None:
+        self._env, self._host, self._settings, self.log = env, host, settings, log
+        self._cluster_id = cluster_id
+        self._logger = structlog.get_logger()
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[int] | None = None
+        self._not_before = 0.0
+        self._stopped = False
+        self._mark_bytes = 0
+        """log.committed_bytes as of the newest snapshot."""
+        self._held: dict[str, int] = {}
+        self.latest: raft_pb2.SnapshotMeta | None = None
+        """The newest snapshot of this log."""
+
+    async def start(self) -> Base:
+        """Find the newest snapshot; its last entry. Raises OSError."""
+        self.snapshots = Snapshots(self._env.open_disk("snapshots"), self._cluster_id)
+        self._writing = self._env.make_offload("snapshot")
+        self.pieces = self._env.make_offload("pieces")
+        """In which snapshots are read and received."""
+        self.latest = await self.pieces(self.snapshots.latest)
+        await self.pieces(self.snapshots.prune)
+        return Base(self.latest.index, self.latest.term) if self.latest is not None else Base()
+
+    def attach(self, writer: Writer, memberships: Memberships) -> None:
+        """The log was recovered."""
+        self._writer, self._memberships = writer, memberships
+        self._trim()
+
+    @property
+    def snapshot_index(self) -> int:
+        """Last entry of the newest snapshot, 0 when there is none."""
+        return self.latest.index if self.latest is not None else 0
+
+    def tick(self) -> None:
+        """Begin to take a snapshot when one is due."""
+        if self._task is None and self._loop.time() >= self._not_before and self._due():
+            self._begin()
+
+    def _due(self) -> bool:
+        settings = self._settings
+        count = self._host.applied()[0] - self.snapshot_index
+        last_size = self.latest.size_bytes if self.latest is not None else 0
+        limit_bytes = min(max(settings.snapshot_log_bytes, last_size), settings.max_log_bytes)
+        return count >= settings.snapshot_entries or (
+            count > 0 and self.log.committed_bytes - self._mark_bytes >= limit_bytes
+        )
+
+    async def take(self) -> int:
+        """Take a snapshot now, or wait for the one that is being taken; its index. Raises OSError."""
+        if self._stopped:
+            raise OSError("this voter has stopped")
+        return await asyncio.shield(self._begin())
+
+    def _begin(self) -> asyncio.Task[int]:
+        if self._task is None:
+            self._task = self._loop.create_task(self._take(), name="snapshot")
+            self._task.add_done_callback(self._taken)
+        return self._task
+
+    def _taken(self, task: asyncio.Task[int]) -> None:
+        self._task = None
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, _Abandoned):
+            retry_s = self._settings.snapshot_retry_s
+            self._not_before = self._loop.time() + retry_s
+            self._logger.error("no snapshot was taken, the log grows on", error=str(error), retry_s=retry_s)
+
+    async def _take(self) -> int:
+        copy = await self._host.copy_state()
+        try:
+            if copy.index <= self.snapshot_index:
+                return self.snapshot_index
+            mark = self.log.committed_bytes
+            meta = raft_pb2.SnapshotMeta(
+                index=copy.index,
+                term=copy.term,
+                membership=self._memberships.at(copy.index).encode(),
+                level=copy.level,
+                recovery_epoch=copy.recovery_epoch,
+                at_us=copy.at_us,
+            )
+            written = await self._writing(lambda: self.snapshots.write(meta, self._until_stopped(copy.chunks())))
+        finally:
+            await self._writing(copy.close)
+        self.latest, self._mark_bytes = written, mark
+        await self._forget()
+        return written.index
+
+    def _until_stopped(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            if self._stopped:
+                raise _Abandoned
+            yield chunk
+
+    # What is still needed of the past
+
+    def hold(self, peer: str, index: int) -> None:
+        """A peer is sent the snapshot that ends at `index`, and will need the log behind it."""
+        self._held[peer] = index
+
+    def release(self, peer: str) -> None:
+        self._held.pop(peer, None)
+
+    async def _forget(self) -> None:
+        held = list(self._held.values())
+        await self.pieces(lambda: self.snapshots.prune(held))
+        self._trim()
+
+    def _trim(self) -> None:
+        """Forget what the newest snapshot has, save what slow followers are likely to need."""
+        settings, log = self._settings, self.log
+        upto = log.keep_point(
+            min(self.snapshot_index, log.commit_index), settings.keep_entries, settings.keep_bytes
+        )
+        crowded = (
+            log.last_log_index - log.base_index > settings.max_log_entries
+            or log.held_bytes > settings.max_log_bytes
+        )
+        if not crowded:
+            upto = min([upto, *self._held.values()])
+        if upto > log.base_index:
+            log.trim(upto)
+        if log.base_index:
+            self._memberships.forget_before(log.base_index)
+            self._writer.truncate(log.base_index)
+
+    async def read(self, meta: raft_pb2.SnapshotMeta, offset: int) -> bytes:
+        """One piece of a snapshot. Raises OSError."""
+        return await self.pieces(lambda: self.snapshots.read(meta, offset, self._settings.piece_bytes))
+
+    def halt(self) -> None:
+        """Begin nothing more."""
+        self._stopped = True
+
+    async def stop(self) -> None:
+        """End what is under way, and close the files."""
+        self._stopped = True
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        await self.pieces(self.snapshots.close)

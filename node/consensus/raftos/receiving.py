@@ -1,0 +1,94 @@
+"""A follower's side of installing snapshots: pieces become a draft, it becomes a snapshot, the host begins anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+
+from cortex.v1 import raft_pb2
+from node.consensus.port import Host
+from node.consensus.raftos.loglife import LogLife
+from node.consensus.raftos.snapshots import SnapshotBroken
+from node.consensus.raftos.wire import Data
+from node.consensus.raftos.writer import Writer
+
+_MAX_WAITING = 16
+"""Pieces that wait for the disk; more are dropped, and sent again."""
+
+
+class Receiver:
+    """Outlives the roles: a draft goes on under the next leader, if that one has the same snapshot."""
+
+    def __init__(
+        self, life: LogLife, writer: Writer, host: Host, answer: Callable[[Data, int, bool], None]
+    ) -> None:
+        """`answer` gets the piece, how much of the snapshot is here, and whether it is installed."""
+        self._life, self._writer, self._host, self._answer = life, writer, host, answer
+        self._logger = structlog.get_logger()
+        self._waiting: deque[Data] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._wanted = (0, 0)
+        """Term of the leader and index of the snapshot that is received."""
+        self._installed = 0
+        self._stopped = False
+
+    def take(self, data: Data) -> None:
+        """A piece of this term's leader."""
+        meta: raft_pb2.SnapshotMeta = data["meta"]
+        if meta.index <= max(self._installed, min(self._life.log.commit_index, self._writer.durable_index)):
+            self._answer(data, meta.size_bytes, True)
+            return
+        if self._installed or (data["term"], meta.index) < self._wanted or len(self._waiting) >= _MAX_WAITING:
+            return
+        self._wanted = (data["term"], meta.index)
+        self._waiting.append(data)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work(), name="receive a snapshot")
+
+    def halt(self) -> None:
+        """Take nothing more."""
+        self._stopped = True
+        self._waiting.clear()
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting and not self._stopped:
+                data = self._waiting.popleft()
+                if (data["term"], data["meta"].index) >= self._wanted:
+                    await self._receive(data)
+        except OSError as error:
+            self._logger.error("a snapshot cannot be received, it will be sent again", error=str(error))
+            self._waiting.clear()
+        finally:
+            self._task = None
+
+    async def _receive(self, data: Data) -> None:
+        meta: raft_pb2.SnapshotMeta = data["meta"]
+        snapshots = self._life.snapshots
+
+        def write() -> int:
+            have = snapshots.begin(meta)
+            return snapshots.add(data["offset"], data["data"]) if data["data"] else have
+
+        have = await self._life.pieces(write)
+        if have == meta.size_bytes:
+            try:
+                await self._life.pieces(snapshots.finish)
+            except SnapshotBroken as error:
+                self._logger.error("a snapshot was received broken", index=meta.index, why=str(error))
+                have = 0
+            else:
+                self._finished(data)
+                return
+        if not self._stopped:
+            self._answer(data, have, False)
+
+    def _finished(self, data: Data) -> None:
+        if not self._stopped:
+            self._installed = data["meta"].index
+            self._logger.info("a snapshot is here, this voter begins anew with it", index=self._installed)
+            self._answer(data, data["meta"].size_bytes, True)
+            self._host.installed()
