@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     RunDaemon = Callable[[Config, str, asyncio.Event], Awaitable[Exception | None]]
 
+AETCD_COMMAND = "pip install 'aetcd>=1.0,<2'"
 RAFTOS_COMMAND = "pip install --no-deps raftos==0.2.6"
 
 
@@ -45,6 +46,7 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--label", "labels", multiple=True, metavar="K[=V]", help="Label for constraints."),
         click.option("--capability", "capabilities", multiple=True, metavar="NAME", help="What tasks may ask for."),
+        click.option("--consensus", metavar="ENGINE", help="raftos (default), or etcd://host:2379,…[?prefix=…]."),
         click.option("--secret-file", help="File with the cluster's secret; default: DATA/secret."),
         click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error."),
         click.option("--config", metavar="FILE", help="TOML file with the same keys."),
@@ -65,7 +67,7 @@ def cli() -> None:
 def run(**flags: object) -> None:
     """Run this node until TERM or Ctrl-C."""
     config = load(flags)
-    run_daemon = _daemon()
+    run_daemon = _daemon(config)
     with _only_one(config):
         secret = _secret(config)
         _log_as_json(config)
@@ -103,13 +105,20 @@ async def _run(run_daemon: RunDaemon, config: Config, secret: str) -> Exception 
     return await run_daemon(config, secret, stop)
 
 
-def _daemon() -> RunDaemon:
-    """What runs a daemon, imported only here: without raftos flags and help still work. Raises Fault."""
+def _daemon(config: Config) -> RunDaemon:
+    """What runs a daemon, imported only here: without an engine flags and help still work. Raises Fault."""
     quiet_grpc()
     try:
+        from node import engines
         from node.host import run_daemon
+
+        engines.load(config)
     except ImportError as error:
-        if error.name is None or not error.name.startswith("raftos"):
+        library = (error.name or "").partition(".")[0]
+        if library == "aetcd":
+            message = "The etcd client aetcd is not installed, which --consensus etcd://… needs."
+            raise Fault(Code.UNSUPPORTED, message, f"Run: {AETCD_COMMAND}") from None
+        if library != "raftos":
             raise
         raise Fault(
             Code.UNSUPPORTED,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from node.core.faults import Code, Fault
+from node.etcd_url import EtcdUrl
 
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 _DURATION = re.compile(r"^(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?$")
@@ -21,6 +22,7 @@ _DURATION = re.compile(r"^(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.
 _SOCKET_PATH_BYTES = 107
 _DURATION_LIMIT_MS = 7 * 86_400_000
 _KEEP_LIMIT_MS = 3650 * 86_400_000
+RAFTOS = "raftos"
 SLOTS_LIMIT = 100_000
 WORD_LIMIT_CHARS = 200
 WORDS_LIMIT = 80
@@ -43,6 +45,7 @@ class Config:
     capabilities: tuple[str, ...] = ()
     games: tuple[str, ...] = ()  # further process names that mean a game
     secret_file: Path | None = None
+    consensus: str = RAFTOS  # or etcd://…, see etcd_url
     log_level: str = "info"
     lease_ms: int = 30_000
     renew_ms: int = 10_000
@@ -150,6 +153,12 @@ def _check(values: dict[str, object]) -> Config:
         raise _bad("id", config.id, "it is not among --voters", "Add it there, or give --join instead.")
     if config.is_voter and config.voters[config.id] != config.listen:
         raise _bad("listen", config.listen, f"--voters says {config.voters[config.id]}", "Make the two equal.")
+    if config.consensus != RAFTOS:
+        try:
+            EtcdUrl.parse(config.consensus)
+        except ValueError as error:
+            remedy = "Write raftos, or etcd://host:2379,host:2379?prefix=/cortex/."
+            raise _bad("consensus", config.consensus, str(error), remedy) from None
     if config.renew_ms * 2 > config.lease_ms:
         raise _bad(
             "renew_ms",

@@ -9,10 +9,10 @@ from contextlib import suppress
 import structlog
 from google.protobuf.message import Message
 
+from node import engines
 from node.conditions.port import Judge
 from node.config import Config
 from node.consensus.port import NotLeader, Role
-from node.consensus.raftos.engine import RaftosEngine
 from node.consensus.raftos.snapshots import newest_index
 from node.core.faults import Fault, begins_anew
 from node.core.model import Change
@@ -45,14 +45,7 @@ class Voter:
         on_fatal: Callable[[Exception], None],
     ) -> None:
         self.replica = Replica(env, config.id, len(config.voters), store, on_fatal)
-        self.engine = RaftosEngine(
-            env,
-            self.replica,
-            id=config.id,
-            voters=config.voters,
-            cluster_id=cluster_id,
-            send=link.send_raft,
-        )
+        self.engine = engines.make(config, env, self.replica, cluster_id, link)
         self.replica.attach(self.engine)
         self.leadership = Leadership(env, self.replica, leader_settings(config, cluster_id), judge)
         parts = Parts(

@@ -1,0 +1,69 @@
+"""Which engine keeps the log: the embedded one, or an external etcd."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from cortex.v1 import raft_pb2
+from node.config import RAFTOS, Config
+from node.consensus.port import Consensus, Host
+from node.core.faults import Code, Fault
+from node.env import Env
+from node.etcd_url import EtcdUrl
+from node.link import Link
+
+
+class Engine(Consensus, Protocol):
+    """The port, and where messages of other members go."""
+
+    def receive(self, message: raft_pb2.RaftMessage) -> None: ...
+
+
+def load(config: Config) -> None:
+    """Import what the engine needs. Raises ImportError when its library is not installed."""
+    if config.consensus == RAFTOS:
+        import node.consensus.raftos.engine
+    else:
+        import node.consensus.etcd.client  # noqa: F401
+
+
+def make(config: Config, env: Env, host: Host, cluster_id: str, link: Link) -> Engine:
+    """The engine that the configuration names. Raises Fault."""
+    if config.consensus != RAFTOS:
+        return _make_etcd(config, env, host, cluster_id, link)
+    from node.consensus.raftos.engine import RaftosEngine
+
+    return RaftosEngine(env, host, id=config.id, voters=config.voters, cluster_id=cluster_id, send=link.send_raft)
+
+
+def _make_etcd(config: Config, env: Env, host: Host, cluster_id: str, link: Link) -> Engine:
+    from node.consensus.etcd.client import EtcdClient, Tls
+    from node.consensus.etcd.engine import EtcdEngine
+    from node.consensus.etcd.settings import EtcdSettings
+
+    url = EtcdUrl.parse(config.consensus)
+    settings = EtcdSettings(lease_s=url.lease_s)
+    tls = Tls(_pem("ca", url.ca), _pem("cert", url.cert), _pem("key", url.key)) if url.tls else None
+    client = EtcdClient(url.endpoints, tls, settings.call_timeout_s)
+    return EtcdEngine(
+        env,
+        host,
+        id=config.id,
+        voters=config.voters,
+        cluster_id=cluster_id,
+        send=link.send_raft,
+        etcd=client,
+        prefix=url.prefix,
+        settings=settings,
+    )
+
+
+def _pem(name: str, path: str) -> bytes | None:
+    if not path:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        message = f"Setting consensus cannot be used: its {name} file {path} cannot be read: {error.strerror}."
+        raise Fault(Code.INVALID, message, "Name a readable PEM file.") from None
