@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.consensus.conformance import etcd_server
-from tests.consensus.conformance.etcd_server import EtcdServers
+from tests import etcd_server
 from tests.consensus.conformance.kit import Rig
 from tests.consensus.conformance.on_memory import MemoryRig
 from tests.consensus.conformance.on_raftos import RaftosRig
+from tests.etcd_server import EtcdServers
 
 
 @pytest.fixture(scope="session")

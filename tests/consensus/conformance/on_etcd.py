@@ -15,8 +15,8 @@ from node.consensus.etcd.client import EtcdClient
 from node.consensus.etcd.engine import EtcdEngine
 from node.consensus.etcd.settings import EtcdSettings
 from node.env import Env
-from tests.consensus.conformance.etcd_server import EtcdServers
 from tests.consensus.conformance.kit import Check, Cluster, Member, Rig, checked
+from tests.etcd_server import EtcdServers
 
 T = TypeVar("T")
 _PREFIXES = itertools.count(1)
