@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +16,7 @@ import structlog
 from node import __version__
 from node.config import Config, load, quiet_grpc
 from node.core.faults import Code, Fault
+from node.lock import only_one
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -68,7 +66,7 @@ def run(**flags: object) -> None:
     """Run this node until TERM or Ctrl-C."""
     config = load(flags)
     run_daemon = _daemon(config)
-    with _only_one(config):
+    with only_one(config.data):
         secret = _secret(config)
         _log_as_json(config)
         error = asyncio.run(_run(run_daemon, config, secret))
@@ -126,27 +124,6 @@ def _daemon(config: Config) -> RunDaemon:
             f"Run: {RAFTOS_COMMAND}",
         ) from None
     return run_daemon
-
-
-@contextmanager
-def _only_one(config: Config) -> Iterator[None]:
-    """Hold the data folder's lock. Raises Fault when it is held, or the folder cannot be written."""
-    try:
-        config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(config.data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        message = f"The data folder {config.data} cannot be written: {error.strerror}."
-        raise Fault(Code.INVALID, message, "Make it writable, or name another with --data.") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        message = f"Another cortexd already runs on the data folder {config.data}."
-        raise Fault(Code.WRONG_STATE, message, "Stop it first, or name another folder with --data.") from None
-    try:
-        yield
-    finally:
-        os.close(handle)
 
 
 def _secret(config: Config) -> str:

@@ -120,6 +120,8 @@ class Daemon:
             raise begins_anew()
         if isinstance(request, pb.WatchRequest):
             return self.voter.watcher.watch(request, caller)
+        if isinstance(request, pb.SaveSnapshotRequest):
+            return self.voter.backups.stream()
         raise Fault(Code.UNSUPPORTED, f"This release has no {method}.", "Upgrade the daemon.")
 
     def raft(self, message: raft_pb2.RaftMessage) -> None:

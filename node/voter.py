@@ -22,6 +22,7 @@ from node.leader.port import Settings
 from node.link import Caller, Link
 from node.replica import Replica
 from node.rpc.calls import Parts
+from node.rpc.saving import SnapshotStreams
 from node.rpc.service import ClusterService
 from node.rpc.watch import Watcher
 from node.startup import open_newest
@@ -58,6 +59,7 @@ class Voter:
             address_of=config.voters.get,
         )
         self.service = ClusterService(parts)
+        self.backups = SnapshotStreams(env, self.replica, cluster_id)
         self.watcher = Watcher(self.replica, self.service.nodes)
         self.replica.on_serving = self._serving
         self.replica.observers.append(self._observe)

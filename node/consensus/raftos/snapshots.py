@@ -83,23 +83,12 @@ class Snapshots:
 
     def write(self, meta: raft_pb2.SnapshotMeta, chunks: Iterable[bytes]) -> raft_pb2.SnapshotMeta:
         """Save a state; its meta, with size and hash. Verified and durable on return."""
-        final = raft_pb2.SnapshotMeta()
-        final.CopyFrom(meta)
-        final.cluster_id = self._cluster_id
-        start = _start_of(final)
-        name = _name(final.index, _TAKEN)
+        name = _name(meta.index, _TAKEN)
         if name in self._disk.names():
             self._disk.remove(name)
         file = self._disk.open(name, create=True)
         try:
-            digest, size = hashlib.sha256(), 0
-            for chunk in chunks:
-                file.write(start + size, chunk)
-                digest.update(chunk)
-                size += len(chunk)
-            final.size_bytes, final.sha256 = size, digest.digest()
-            file.write(0, _head(final, start))
-            file.sync()
+            final = write_file(file, meta, self._cluster_id, chunks)
         except OSError:
             file.close()
             self._disk.remove(name)
@@ -243,6 +232,25 @@ class Snapshots:
             return meta
         finally:
             file.close()
+
+
+def write_file(
+    file: File, meta: raft_pb2.SnapshotMeta, cluster_id: str, chunks: Iterable[bytes]
+) -> raft_pb2.SnapshotMeta:
+    """Write head and state into an empty file and sync it; the meta, with size and hash. Raises OSError."""
+    final = raft_pb2.SnapshotMeta()
+    final.CopyFrom(meta)
+    final.cluster_id = cluster_id
+    start = _start_of(final)
+    digest, size = hashlib.sha256(), 0
+    for chunk in chunks:
+        file.write(start + size, chunk)
+        digest.update(chunk)
+        size += len(chunk)
+    final.size_bytes, final.sha256 = size, digest.digest()
+    file.write(0, _head(final, start))
+    file.sync()
+    return final
 
 
 def newest_index(disk: Disk) -> int:

@@ -4,6 +4,7 @@ isort:skip_file
 What operators and programs call. Any daemon answers; a write is passed on to the leader."""
 
 from collections import abc as _abc
+from cortex.v1 import raft_pb2 as _raft_pb2
 from cortex.v1 import types_pb2 as _types_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -2789,3 +2790,46 @@ class DispatchSubagentsRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DispatchSubagentsRequest: _TypeAlias = DispatchSubagentsRequest  # noqa: Y015
+
+@_typing.final
+class SaveSnapshotRequest(_message.Message):
+    """For a copy of the whole state of the daemon that is asked, or of the first voter that a worker finds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SaveSnapshotRequest: _TypeAlias = SaveSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class SaveSnapshotReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    META_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """of the state, in order"""
+    @_builtins.property
+    def meta(self) -> _raft_pb2.SnapshotMeta:
+        """in the first message, without size and hash, and again whole in the last one"""
+
+    def __init__(
+        self,
+        *,
+        meta: _raft_pb2.SnapshotMeta | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["meta", b"meta"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "meta", b"meta"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SaveSnapshotReply: _TypeAlias = SaveSnapshotReply  # noqa: Y015

@@ -134,6 +134,11 @@ class ClusterStub:
                 request_serializer=cortex_dot_v1_dot_cluster__pb2.OutputRequest.SerializeToString,
                 response_deserializer=cortex_dot_v1_dot_cluster__pb2.OutputReply.FromString,
                 _registered_method=True)
+        self.SaveSnapshot = channel.unary_stream(
+                '/cortex.v1.Cluster/SaveSnapshot',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.SaveSnapshotRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.SaveSnapshotReply.FromString,
+                _registered_method=True)
         self.SubmitWorkflow = channel.unary_unary(
                 '/cortex.v1.Cluster/SubmitWorkflow',
                 request_serializer=cortex_dot_v1_dot_cluster__pb2.SubmitWorkflowRequest.SerializeToString,
@@ -359,6 +364,12 @@ class ClusterServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Output(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SaveSnapshot(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -592,6 +603,11 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.Output,
                     request_deserializer=cortex_dot_v1_dot_cluster__pb2.OutputRequest.FromString,
                     response_serializer=cortex_dot_v1_dot_cluster__pb2.OutputReply.SerializeToString,
+            ),
+            'SaveSnapshot': grpc.unary_stream_rpc_method_handler(
+                    servicer.SaveSnapshot,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.SaveSnapshotRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.SaveSnapshotReply.SerializeToString,
             ),
             'SubmitWorkflow': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitWorkflow,
@@ -1239,6 +1255,33 @@ class Cluster:
             '/cortex.v1.Cluster/Output',
             cortex_dot_v1_dot_cluster__pb2.OutputRequest.SerializeToString,
             cortex_dot_v1_dot_cluster__pb2.OutputReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/cortex.v1.Cluster/SaveSnapshot',
+            cortex_dot_v1_dot_cluster__pb2.SaveSnapshotRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.SaveSnapshotReply.FromString,
             options,
             channel_credentials,
             insecure,

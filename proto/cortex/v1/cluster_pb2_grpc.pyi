@@ -51,6 +51,7 @@ class ClusterStub:
     Quiesce: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.QuiesceRequest, _cluster_pb2.QuiesceReply]
     Watch: _grpc.UnaryStreamMultiCallable[_cluster_pb2.WatchRequest, _cluster_pb2.WatchReply]
     Output: _grpc.UnaryStreamMultiCallable[_cluster_pb2.OutputRequest, _cluster_pb2.OutputReply]
+    SaveSnapshot: _grpc.UnaryStreamMultiCallable[_cluster_pb2.SaveSnapshotRequest, _cluster_pb2.SaveSnapshotReply]
     SubmitWorkflow: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.SubmitWorkflowRequest, _cluster_pb2.SubmitWorkflowReply]
     ListWorkflows: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListWorkflowsRequest, _cluster_pb2.ListWorkflowsReply]
     GetWorkflow: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.GetWorkflowRequest, _cluster_pb2.GetWorkflowReply]
@@ -96,6 +97,7 @@ class ClusterAsyncStub(ClusterStub):
     Quiesce: _aio.UnaryUnaryMultiCallable[_cluster_pb2.QuiesceRequest, _cluster_pb2.QuiesceReply]  # type: ignore[assignment]
     Watch: _aio.UnaryStreamMultiCallable[_cluster_pb2.WatchRequest, _cluster_pb2.WatchReply]  # type: ignore[assignment]
     Output: _aio.UnaryStreamMultiCallable[_cluster_pb2.OutputRequest, _cluster_pb2.OutputReply]  # type: ignore[assignment]
+    SaveSnapshot: _aio.UnaryStreamMultiCallable[_cluster_pb2.SaveSnapshotRequest, _cluster_pb2.SaveSnapshotReply]  # type: ignore[assignment]
     SubmitWorkflow: _aio.UnaryUnaryMultiCallable[_cluster_pb2.SubmitWorkflowRequest, _cluster_pb2.SubmitWorkflowReply]  # type: ignore[assignment]
     ListWorkflows: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListWorkflowsRequest, _cluster_pb2.ListWorkflowsReply]  # type: ignore[assignment]
     GetWorkflow: _aio.UnaryUnaryMultiCallable[_cluster_pb2.GetWorkflowRequest, _cluster_pb2.GetWorkflowReply]  # type: ignore[assignment]
@@ -258,6 +260,13 @@ class ClusterServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.OutputRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_cluster_pb2.OutputReply], _abc.AsyncIterator[_cluster_pb2.OutputReply]]: ...
+
+    @_abc_1.abstractmethod
+    def SaveSnapshot(
+        self,
+        request: _cluster_pb2.SaveSnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cluster_pb2.SaveSnapshotReply], _abc.AsyncIterator[_cluster_pb2.SaveSnapshotReply]]: ...
 
     @_abc_1.abstractmethod
     def SubmitWorkflow(
