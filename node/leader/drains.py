@@ -99,7 +99,7 @@ class Drains:
         """Let another voter lead, if one can that is not leaving too. False when this one has to do it itself."""
         nodes = self._replica.state.nodes
         leaving = {row.id for row in nodes.values() if row.operation or row.state == _DRAINED}
-        able = [peer for peer in self._replica.peers if peer.up and peer.id not in leaving]
+        able = [peer for peer in self._replica.peers if peer.voter and peer.up and peer.id not in leaving]
         if not able:
             return False
         to = max(able, key=lambda peer: (peer.match_index, peer.id)).id

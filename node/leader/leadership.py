@@ -29,6 +29,7 @@ from node.leader.express import Express
 from node.leader.health import Health
 from node.leader.history import History
 from node.leader.leases import Leases
+from node.leader.members import Members
 from node.leader.operations import Operations
 from node.leader.placement import Placement
 from node.leader.planner import Planner
@@ -211,6 +212,7 @@ class _Reign:
         self._drains = Drains(clock, replica, settings, self.rehearsals)
         self._alarms = Alarms(replica, settings)
         self._clock_alarm = ClockAlarm(replica, settings)
+        self._members = Members(clock, replica, settings)
         self.express = Express(replica, self.roster, self.planner, quiet, self._placement.wake)
         self._dispatch = Dispatch(clock, Times(replica, settings), self.roster, self._leases, self._reports)
         self.sessions = Sessions(
@@ -243,6 +245,7 @@ class _Reign:
             self._drains.run,
             self._alarms.run,
             self._clock_alarm.run,
+            self._members.run,
         ]
         self._duties = [asyncio.ensure_future(self._keep(duty)) for duty in duties]
 
@@ -267,6 +270,7 @@ class _Reign:
         self.rehearsals.observe(changes)
         self._drains.observe(changes)
         self._alarms.observe(changes)
+        self._members.observe(changes)
 
     async def _keep(self, duty: Callable[[], Coroutine[None, None, None]]) -> None:
         """Run a duty until it is cancelled; one that fails is begun again, since it works from the state."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from cortex.v1.log_pb2 import Command, Reply
+from cortex.v1.log_pb2 import Command, Entry, Reply
 from cortex.v1.types_pb2 import Task
+from node.consensus.membership import Change
 from node.consensus.port import Peer
 from node.core.state import ClusterState
 from node.store.past import Aged, AgedWorkflow
@@ -71,7 +72,7 @@ class Replica(Protocol):
 
     @property
     def peers(self) -> Sequence[Peer]:
-        """All voters, this one included, as the leader sees them."""
+        """All voters and learners, this one included, as the leader sees them."""
 
     def task(self, task_id: str) -> Task | None:
         """A task as of the applied index, ended ones too."""
@@ -87,6 +88,9 @@ class Replica(Protocol):
         self, commands: Sequence[Command], *, client: str = "", request_id: str = "", actor: str = ""
     ) -> Reply:
         """Propose one entry; its reply once it is applied here. Raises Fault."""
+
+    async def change_members(self, change: Change, entry: Entry | None = None) -> Reply:
+        """Change who keeps the log; the reply once that is applied here. Raises ChangeRefused or Fault."""
 
     async def confirm(self) -> None:
         """Return once a quorum confirmed this term in a round begun after the call. Raises Fault."""

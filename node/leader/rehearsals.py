@@ -86,7 +86,7 @@ class Rehearsals:
         if count > drain_plan.TASKS_LIMIT:
             message = f"Node {node_id} holds {count} tasks; a drain plans at most {drain_plan.TASKS_LIMIT}."
             raise Fault(Code.WRONG_STATE, message, f"Cordon {node_id}, and drain it when fewer are left.")
-        voters = {peer.id: peer.up for peer in self._replica.peers}
+        voters = {peer.id: peer.up for peer in self._replica.peers if peer.voter}
         times = Times(_median(self._stops_ms), _median(self._runs_ms))
         scene = self._planner.scene(state, self._replica.now_us(), voters, times)
         return drain.rehearse(scene, node_id, options, plan_id)

@@ -68,8 +68,8 @@ class DrainCalls(Calls):
         node_id = self._lookup.node_id(request.node)
         reason = validate.reason(request.message)
         if node_id in {peer.id for peer in self._replica.peers}:
-            message = f"Node {node_id} votes, and a voter is not removed like a worker."
-            raise Fault(Code.WRONG_STATE, message, f"Drain {node_id} to take its work away; it goes on voting.")
+            message = f"Node {node_id} keeps the log, and is not removed like a worker."
+            raise Fault(Code.WRONG_STATE, message, f"First `cortex voters remove {node_id}`: then it is one.")
         gone = self._state.nodes[node_id].state == NodeState.NODE_STATE_REMOVED
         leave = log_pb2.NodeLeave(id=node_id, removed=True, reason=reason)
         reply = await self._mutate([log_pb2.Command(node_leave=leave)], request.mutation, caller)

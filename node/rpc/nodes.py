@@ -5,9 +5,9 @@ from __future__ import annotations
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import log_pb2, types_pb2
 from node import __version__
-from node.consensus.port import NotLeader
+from node.consensus.port import Peer
 from node.core import validate
-from node.core.faults import Code, Fault, no_leader
+from node.core.faults import Code, Fault
 from node.core.model import LIVE
 from node.core.state import ClusterState
 from node.link import Caller
@@ -26,7 +26,6 @@ class NodeCalls(Calls):
             "CordonNode": self.cordon_node,
             "UncordonNode": self.uncordon_node,
             "Status": self.status,
-            "TransferLeader": self.transfer_leader,
             "Quiesce": self.quiesce,
         }
 
@@ -35,21 +34,6 @@ class NodeCalls(Calls):
 
     async def uncordon_node(self, request: pb.CordonNodeRequest, caller: Caller) -> pb.MutationReply:
         return await self._cordon(request, caller, cordoned=False)
-
-    async def transfer_leader(self, request: pb.TransferLeaderRequest, caller: Caller) -> pb.TransferLeaderReply:
-        if not self._replica.serving:
-            return await self._ask_leader("TransferLeader", request, pb.TransferLeaderReply, caller)
-        target = self._lookup.node_id(request.node) if request.node else None
-        if target is not None and target not in {peer.id for peer in self._replica.consensus.peers}:
-            raise Fault(Code.INVALID, f"{target} does not vote.", "Choose one of `cortex voters list`.")
-        try:
-            leader = await self._replica.consensus.transfer(target)
-        except NotLeader:
-            raise no_leader() from None
-        except TimeoutError:
-            message = "No other voter took over in time; this one leads on."
-            raise Fault(Code.DEADLINE, message, "See in `cortex status` which voters are up.") from None
-        return pb.TransferLeaderReply(leader=leader)
 
     async def quiesce(self, request: pb.QuiesceRequest, caller: Caller) -> pb.QuiesceReply:
         """Concerns this daemon alone: it is about to stop."""
@@ -113,10 +97,7 @@ class NodeCalls(Calls):
                 reply.digest = self._state.digest_bytes().hex()
                 reply.age_us = self._age_us()
                 return reply
-        voters = [
-            pb.VoterStatus(id=peer.id, address=peer.address, up=peer.up, match_index=peer.match_index)
-            for peer in consensus.peers
-        ]
+        voters = [_status(peer) for peer in consensus.peers if peer.voter]
         healthy = self._replica.serving and sum(voter.up for voter in voters) * 2 > len(voters)
         return pb.StatusReply(
             leader=self._replica.leader or "",
@@ -124,6 +105,7 @@ class NodeCalls(Calls):
             index=consensus.commit_index,
             applied=self._state.index,
             voters=voters,
+            learners=[_status(peer) for peer in consensus.peers if not peer.voter],
             workers=sum(node.online for node in self._state.nodes.values()),
             healthy=healthy,
             level=self._state.level,
@@ -139,6 +121,10 @@ class NodeCalls(Calls):
         node_id = self._lookup.node_id(request.node)
         cordon = log_pb2.NodeCordon(id=node_id, cordoned=cordoned, message=validate.reason(request.message))
         return await self._mutate([log_pb2.Command(node_cordon=cordon)], request.mutation, caller)
+
+
+def _status(peer: Peer) -> pb.VoterStatus:
+    return pb.VoterStatus(id=peer.id, address=peer.address, up=peer.up, match_index=peer.match_index)
 
 
 def _live_counts(state: ClusterState) -> dict[str, int]:

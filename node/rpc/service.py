@@ -9,6 +9,7 @@ from node.link import Caller
 from node.rpc.calls import Calls, Handler, Parts
 from node.rpc.drains import DrainCalls
 from node.rpc.history import HistoryCalls
+from node.rpc.members import MemberCalls
 from node.rpc.nodes import NodeCalls
 from node.rpc.operations import OperationCalls
 from node.rpc.settings import SettingCalls
@@ -32,6 +33,7 @@ class ClusterService:
             HistoryCalls(parts),
             SettingCalls(parts),
             DrainCalls(parts),
+            MemberCalls(parts),
             WorkflowCalls(parts),
             WhyCalls(parts),
         )

@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from cortex.v1.log_pb2 import Command, Entry, Reply
+from cortex.v1 import log_pb2
+from cortex.v1.log_pb2 import Command, ConfigChange, Entry, Reply
 from cortex.v1.types_pb2 import DoubleRun, Event, Operation, StoredReply, SubmitKey, Task, Workflow, WorkflowState
+from node.consensus.membership import Change as MemberChange
+from node.consensus.membership import ChangeKind, ChangeRefused
 from node.consensus.port import Peer
 from node.core import machine, reads
 from node.core.faults import Code, Fault
@@ -133,6 +136,8 @@ class FakeReplica:
         self.confirmations = 0
         self.clock_ahead_us = 0
         self.voters: dict[str, bool] = {"leader": True}
+        self.learners: dict[str, bool] = {}
+        """Whether each has caught up."""
         self.transfers: list[str] = []
         self.transferred = asyncio.Event()
         self.entries: list[Entry] = []
@@ -187,7 +192,18 @@ class FakeReplica:
 
     @property
     def peers(self) -> list[Peer]:
-        return [Peer(name, "", up, 0) for name, up in self.voters.items()]
+        voters = [Peer(name, "", up, 0) for name, up in self.voters.items()]
+        return voters + [Peer(name, "", True, 0, voter=False) for name in self.learners]
+
+    async def change_members(self, change: MemberChange, entry: Entry | None = None) -> Reply:
+        """Promotions only."""
+        assert change.kind is ChangeKind.PROMOTE
+        if not self.learners[change.id]:
+            raise ChangeRefused("It has not caught up.")
+        record = ConfigChange(id=change.id, change=log_pb2.MEMBER_CHANGE_VOTER)
+        reply = await self.execute([Command(config_change=record)])
+        self.voters[change.id] = self.learners.pop(change.id)
+        return reply
 
     def task(self, task_id: str) -> Task | None:
         row = self._rows.get(Key(Table.TASKS, task_id))

@@ -203,7 +203,7 @@ def test_remove_is_refused_for_a_voter_and_while_there_is_work() -> None:
             mutation = pb.Mutation(client="c", request_id=f"{request}-{node}")
             return desk.calls.remove_node(pb.CordonNodeRequest(mutation=mutation, node=node), ANN)
 
-        await desk.refused(remove("v2"), Code.WRONG_STATE, "Node v2 votes")
+        await desk.refused(remove("v2"), Code.WRONG_STATE, "Node v2 keeps the log")
         await desk.refused(remove("n1"), Code.WRONG_STATE, "drain it first")
         assert list((await remove("n2")).ids) == ["n2"]
         assert desk.state_of("n2") == NodeState.NODE_STATE_REMOVED

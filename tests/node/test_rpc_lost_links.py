@@ -19,7 +19,7 @@ from node.feed import Batch, Feed
 from node.link import Caller, LinkClosed
 from node.replica import Replica
 from node.rpc import watch
-from node.rpc.nodes import NodeCalls
+from node.rpc.members import MemberCalls
 from node.rpc.proxy import Proxy
 from node.store.store import Store
 
@@ -38,10 +38,10 @@ class DeadLink:
         raise LinkClosed(address)
 
 
-def service_with(link: DeadLink) -> NodeCalls:
+def service_with(link: DeadLink) -> MemberCalls:
     replica = SimpleNamespace(serving=False, leader="n2", state=SimpleNamespace(nodes={}))
     parts: Any = SimpleNamespace(replica=replica, node_id="n1", address_of=lambda _id: "there:1", link=link)
-    return NodeCalls(parts)
+    return MemberCalls(parts)
 
 
 async def test_a_transfer_whose_answer_is_lost_may_have_happened() -> None:

@@ -2331,6 +2331,7 @@ class Node(_message.Message):
     OPERATION_FIELD_NUMBER: _builtins.int
     ALARM_FIELD_NUMBER: _builtins.int
     ALARM_TASKS_FIELD_NUMBER: _builtins.int
+    MAY_VOTE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     hostname: _builtins.str
     address: _builtins.str
@@ -2361,6 +2362,8 @@ class Node(_message.Message):
     """drain that it is under; empty = none"""
     alarm: _builtins.str
     """what a person has to look at there; empty = nothing"""
+    may_vote: _builtins.bool
+    """its daemon can keep the log: it does not run with --worker"""
     @_builtins.property
     def slots(self) -> _containers.RepeatedCompositeFieldContainer[Global___Slots]: ...
     @_builtins.property
@@ -2400,10 +2403,11 @@ class Node(_message.Message):
         operation: _builtins.str = ...,
         alarm: _builtins.str = ...,
         alarm_tasks: _abc.Iterable[_builtins.str] | None = ...,
+        may_vote: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "alarm", b"alarm", "alarm_tasks", b"alarm_tasks", "capabilities", b"capabilities", "capacity", b"capacity", "changed_at_us", b"changed_at_us", "hostname", b"hostname", "id", b"id", "incarnation", b"incarnation", "incarnation_index", b"incarnation_index", "joined_at_us", b"joined_at_us", "labels", b"labels", "level", b"level", "message", b"message", "modified_index", b"modified_index", "online", b"online", "operation", b"operation", "role", b"role", "slots", b"slots", "state", b"state", "suspect_reason", b"suspect_reason", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "alarm", b"alarm", "alarm_tasks", b"alarm_tasks", "capabilities", b"capabilities", "capacity", b"capacity", "changed_at_us", b"changed_at_us", "hostname", b"hostname", "id", b"id", "incarnation", b"incarnation", "incarnation_index", b"incarnation_index", "joined_at_us", b"joined_at_us", "labels", b"labels", "level", b"level", "may_vote", b"may_vote", "message", b"message", "modified_index", b"modified_index", "online", b"online", "operation", b"operation", "role", b"role", "slots", b"slots", "state", b"state", "suspect_reason", b"suspect_reason", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

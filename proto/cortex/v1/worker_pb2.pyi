@@ -301,6 +301,7 @@ class Welcome(_message.Message):
     PREFETCH_FIELD_NUMBER: _builtins.int
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
     VERDICTS_FIELD_NUMBER: _builtins.int
+    VOTERS_FIELD_NUMBER: _builtins.int
     term: _builtins.int
     recovery_epoch: _builtins.int
     lease_ms: _builtins.int
@@ -315,6 +316,10 @@ class Welcome(_message.Message):
     def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Verdict]:
         """one for each inventory item"""
 
+    @_builtins.property
+    def voters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """host:port of the voters: where to look for the next leader"""
+
     def __init__(
         self,
         *,
@@ -326,10 +331,11 @@ class Welcome(_message.Message):
         prefetch: _builtins.int = ...,
         cluster_id: _builtins.str = ...,
         verdicts: _abc.Iterable[Global___Verdict] | None = ...,
+        voters: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "heartbeat_ms", b"heartbeat_ms", "lease_ms", b"lease_ms", "prefetch", b"prefetch", "recovery_epoch", b"recovery_epoch", "renew_ms", b"renew_ms", "term", b"term", "verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "heartbeat_ms", b"heartbeat_ms", "lease_ms", b"lease_ms", "prefetch", b"prefetch", "recovery_epoch", b"recovery_epoch", "renew_ms", b"renew_ms", "term", b"term", "verdicts", b"verdicts", "voters", b"voters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
