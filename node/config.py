@@ -52,6 +52,7 @@ class Config:
     lease_margin_ms: int = 5_000
     heartbeat_ms: int = 5_000
     offline_ms: int = 15_000
+    snapshot_entries: int = 100_000  # of the log, after which a snapshot is taken
     output_limit_bytes: int = 64 * 1024 * 1024
     output_keep_ms: int = 7 * 86_400_000
     output_keep_bytes: int = 10 * 10**9
@@ -189,18 +190,20 @@ def _convert(name: str, value: object) -> object:
         return value if isinstance(value, bool) else str(value).lower() in ("1", "true", "yes")
     if name.endswith("_ms"):
         return _duration_ms(name, value)
+    if name == "snapshot_entries":
+        return _number(name, value, 10_000_000, low=10)
     if name in ("output_limit_bytes", "output_keep_bytes"):
         return _number(name, value, 1 << 40)
     return str(value)
 
 
-def _number(name: str, value: object, high: int) -> int:
+def _number(name: str, value: object, high: int, low: int = 0) -> int:
     try:
         number = int(str(value))
     except ValueError:
         raise _bad(name, str(value), "it is not a whole number", "Give a number such as 4.") from None
-    if not 0 <= number <= high:
-        raise _bad(name, str(value), "it is out of range", f"Give a number from 0 to {high}.")
+    if not low <= number <= high:
+        raise _bad(name, str(value), "it is out of range", f"Give a number from {low} to {high}.")
     return number
 
 

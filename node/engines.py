@@ -8,6 +8,7 @@ from typing import Protocol
 from cortex.v1 import raft_pb2
 from node.config import RAFTOS, Config
 from node.consensus.port import Consensus, Host
+from node.consensus.raftos.settings import RaftSettings
 from node.core.faults import Code, Fault
 from node.env import Env
 from node.etcd_url import EtcdUrl
@@ -34,7 +35,21 @@ def make(config: Config, env: Env, host: Host, cluster_id: str, link: Link) -> E
         return _make_etcd(config, env, host, cluster_id, link)
     from node.consensus.raftos.engine import RaftosEngine
 
-    return RaftosEngine(env, host, id=config.id, voters=config.voters, cluster_id=cluster_id, send=link.send_raft)
+    return RaftosEngine(
+        env,
+        host,
+        id=config.id,
+        voters=config.voters,
+        cluster_id=cluster_id,
+        send=link.send_raft,
+        settings=raft_settings(config),
+    )
+
+
+def raft_settings(config: Config) -> RaftSettings:
+    """Where snapshots come often, little is kept behind them."""
+    entries = config.snapshot_entries
+    return RaftSettings(snapshot_entries=entries, keep_entries=min(RaftSettings().keep_entries, entries // 10))
 
 
 def _make_etcd(config: Config, env: Env, host: Host, cluster_id: str, link: Link) -> Engine:

@@ -104,3 +104,15 @@ def test_an_unknown_key_of_the_file_names_the_known_ones(tmp_path: Path) -> None
 def test_commands_inherit_little() -> None:
     inherited = command_environment({"PATH": "/bin", "HOME": "/root", "LD_PRELOAD": "x.so", "TOKEN": "t"})
     assert inherited == {"PATH": "/bin", "HOME": "/root"}
+
+
+@pytest.mark.parametrize(("given", "means"), [("10", 10), ("250000", 250_000)])
+def test_how_often_a_snapshot_is_taken(given: str, means: int) -> None:
+    flags = {"id": "n1", "data": "/tmp/x", "listen": "127.0.0.1:1", "voters": "n1=127.0.0.1:1"}
+    assert load(flags, {"CORTEX_SNAPSHOT_ENTRIES": given}).snapshot_entries == means
+
+
+def test_a_snapshot_for_every_entry_is_refused() -> None:
+    flags = {"id": "n1", "data": "/tmp/x", "listen": "127.0.0.1:1", "voters": "n1=127.0.0.1:1"}
+    with pytest.raises(Fault, match="snapshot_entries"):
+        load(flags, {"CORTEX_SNAPSHOT_ENTRIES": "1"})

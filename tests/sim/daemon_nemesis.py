@@ -142,7 +142,7 @@ class Nemesis:
         """Reports of attempts come late, or twice."""
         replica = self.world.serving()
         if replica is not None:
-            log = replica.consensus.entries(max(0, replica.state.index - _LATE), _LATE)
+            log = self.world.entries.after(max(0, replica.state.index - _LATE), _LATE)
             entries = [Entry.FromString(one.data).commands for one in log]
             reports = [
                 [one for one in commands if one.WhichOneof("kind") in machine.FENCED] for commands in entries
@@ -162,7 +162,7 @@ class Nemesis:
             if replica is None or replica.state.index <= seen:
                 continue
             state = replica.state
-            for one in replica.consensus.entries(max(seen, state.index - _LATE), _LATE):
+            for one in self.world.entries.after(max(seen, state.index - _LATE), _LATE):
                 for command in Entry.FromString(one.data).commands:
                     verdict = command.workflow_advance
                     task = state.tasks.get(verdict.task)
@@ -207,7 +207,7 @@ class Nemesis:
             index = replica.state.index if replica is not None else 0
             if replica is None or index <= seen:
                 continue
-            log = replica.consensus.entries(max(seen, index - _LATE), _LATE)
+            log = self.world.entries.after(max(seen, index - _LATE), _LATE)
             seen = index
             for commands in (Entry.FromString(one.data).commands for one in log if one.index <= index):
                 steps = [one for one in commands if one.WhichOneof("kind") in _STEPS]

@@ -12,6 +12,9 @@ import structlog
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2
+from node import engines
+from node.consensus.raftos.settings import RaftSettings
+from node.consensus.raftos.snapshots import newest_index
 from node.core.model import LIVE, Table
 from node.core.transitions import operations as transitions
 from node.leader import history, operations
@@ -68,6 +71,9 @@ MUST_REACH = (
     "drained letters",
     "retry stopped",
     "double runs",
+    "snapshots taken",
+    "snapshots installed",
+    "stores replaced",
     "lost",
     "doubled",
     "reordered",
@@ -95,11 +101,26 @@ def run_seed(seed: int, keep_trace: bool = False, duration_s: float = DURATION_S
 
     try:
         # Small and often, so that a minute sees what days see.
-        with patch.object(batch, "PART_TASKS", 2), patch.object(history, "_PASS_S", 3.0), _little_steps():
+        little = patch.object(batch, "PART_TASKS", 2), patch.object(history, "_PASS_S", 3.0)
+        with little[0], little[1], _little_steps(), _little_logs(seed):
             run(main, limit_s=duration_s + 3 * _SETTLE_S)
     finally:
         structlog.reset_defaults()
     return result
+
+
+@contextmanager
+def _little_logs(seed: int) -> Iterator[None]:
+    """In half of the seeds snapshots every few seconds, and so little behind them that who lags needs one."""
+    rng = random.Random(f"{seed}/log")
+    entries = rng.choice([20, 50, 150])
+    settings = RaftSettings(
+        snapshot_entries=entries, keep_entries=rng.choice([0, 5]), segment_bytes=8192, piece_bytes=4096
+    )
+    if rng.random() < 0.5:
+        settings = RaftSettings()
+    with patch.object(engines, "raft_settings", lambda _config: settings):
+        yield
 
 
 @contextmanager
@@ -221,11 +242,12 @@ class Scenario:
             assert host.daemon.voter is not None
             replica = host.daemon.voter.replica
             past = PastChecker(world.report, world.seed, replica.state.index)
-            rows = checker.replay(replica.consensus.entries(0, 1 << 30), replica.state, past)
+            rows = checker.replay(world.entries.upto(replica.state.index), replica.state, past)
             kinds = checker.store(host.id, host.store, replica.state)
             if host is self._voters()[0]:
                 past.compare(host.store, rows, checker.gone)
                 world.counts["moments looked at"] = past.looked
+            world.counts["snapshots taken"] += newest_index(host.machine.disk("snapshots")) > 0
             world.counts["leaders"] = max(world.counts["leaders"], replica.term)
         if kinds is not None:
             world.counts.update({f"events: {kind}": count for kind, count in kinds.items()})

@@ -19,6 +19,7 @@ from node.daemon import Daemon, Machine
 from node.replica import Replica
 from node.store.store import Store
 from node.voter import Voter
+from tests.sim.daemon_log import SharedLog
 from tests.sim.env import SimMachine
 from tests.sim.lease_checks import RenewalChecker
 from tests.sim.linearizable import History
@@ -32,6 +33,8 @@ CLUSTER_ID = "sim"
 SLOTS = 3
 LEASE_MS = 6_000
 MARGIN_MS = 1_000
+# What daemons log of it, and the counter.
+_COUNTED = {"begins anew": "snapshots installed", "the store begins with a snapshot": "stores replaced"}
 
 
 class _Judge(DirectJudge):
@@ -174,6 +177,7 @@ class Host:
         )
 
     def _built(self, voter: Voter) -> None:
+        self._world.entries.follow(self.id, voter)
         voter.replica.observers.append(lambda _changes, index: self._observe(voter.replica, index))
 
     def _observe(self, replica: Replica, index: int) -> None:
@@ -200,6 +204,7 @@ class World:
         self.violations = Violations()
         self.executions: list[Execution] = []
         self.checker = TaskChecker(self.report)
+        self.entries = SharedLog(self.report)
         self.history = History(loop.time)
         self.network = Network(loop, SimMachine(loop, "network", seed).random)
         addresses = {f"n{i}": f"10.0.0.{i}:7001" for i in range(1, voters + 1)}
@@ -218,6 +223,7 @@ class World:
     def log(self, _logger: object, level: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
         """A structlog processor: what daemons log is part of the trace, and goes nowhere else."""
         self.note(f"{level} {sorted(event.items(), key=lambda item: item[0])}")
+        self.counts[_COUNTED.get(str(event.get("event")), "events logged")] += 1
         self.counts["errors logged"] += level in ("error", "exception")
         raise structlog.DropEvent
 
