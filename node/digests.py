@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 _EVERY = 16
 _KEPT = 4096
 
@@ -9,7 +11,8 @@ _KEPT = 4096
 class Digests:
     """Digests of one replica and the reports of the others. Single-threaded."""
 
-    def __init__(self, node_id: str, voters: int) -> None:
+    def __init__(self, node_id: str, voters: Callable[[], Collection[str]]) -> None:
+        """`voters` tells who votes now."""
         self._id = node_id
         self._voters = voters
         self._own: dict[int, bytes] = {}
@@ -43,8 +46,10 @@ class Digests:
         mine = self._own.get(index)
         if mine is not None:
             votes[self._id] = mine
-        for candidate in set(votes.values()):
-            if sum(vote == candidate for vote in votes.values()) * 2 > self._voters:
+        voters = self._voters()
+        counted = [vote for voter, vote in votes.items() if voter in voters]
+        for candidate in set(counted):
+            if counted.count(candidate) * 2 > len(voters):
                 self.agreed = (index, candidate)
                 self._votes = {later: found for later, found in self._votes.items() if later > index}
                 return True

@@ -6,6 +6,8 @@ ahead of that is followed only when a majority of the voters' clocks agrees with
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import structlog
 
 from node.env import Clock
@@ -16,7 +18,8 @@ JUMP_US = 30_000_000
 class LeaderTime:
     """Made per daemon; a follower keeps it fed so that it is right at once when it leads."""
 
-    def __init__(self, clock: Clock, voters: int) -> None:
+    def __init__(self, clock: Clock, voters: Callable[[], Collection[str]]) -> None:
+        """`voters` tells who votes now, this daemon included where it does."""
         self._clock = clock
         self._voters = voters
         self._base_us = 0
@@ -53,7 +56,7 @@ class LeaderTime:
         self.distrusts_wall = jumped
         self.ahead_us = wall_us - elapsed_us if jumped else 0
         # Right after a start nobody was heard yet, and the last entry may be hours old: no alarm.
-        if jumped != self.told and 2 * (1 + len(self._peers)) > self._voters:
+        if jumped != self.told and 2 * (1 + len(self._heard())) > len(self._voters()):
             self.told = jumped
             self._tell(wall_us - elapsed_us)
         now_us = elapsed_us if jumped else max(wall_us, elapsed_us)
@@ -76,5 +79,10 @@ class LeaderTime:
 
     def _majority_agrees(self, wall_us: int) -> bool:
         ours_us = wall_us - self._clock.boot_us()
-        near = 1 + sum(abs(ours_us - theirs_us) <= JUMP_US for theirs_us in self._peers.values())
-        return near * 2 > self._voters
+        near = 1 + sum(abs(ours_us - theirs_us) <= JUMP_US for theirs_us in self._heard())
+        return near * 2 > len(self._voters())
+
+    def _heard(self) -> list[int]:
+        """The clocks of the other voters, as far as they were heard."""
+        voters = self._voters()
+        return [theirs_us for peer, theirs_us in self._peers.items() if peer in voters]

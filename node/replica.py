@@ -51,17 +51,14 @@ Observer = Callable[[Sequence[Change], int], None]
 class Replica:
     """This machine's copy of the cluster's state, and the one way to change it. Implements consensus.port.Host."""
 
-    def __init__(
-        self, env: Env, node_id: str, voters: int, store: Store, stop: Callable[[Exception], None]
-    ) -> None:
+    def __init__(self, env: Env, node_id: str, store: Store, stop: Callable[[Exception], None]) -> None:
         self._env = env
         self._id = node_id
-        self._voters = voters
         self._stop = stop
         self._log = structlog.get_logger(node=node_id)
         self._consensus: Consensus | None = None
         self._proposals = Proposals(env, lambda: self.consensus, lambda: self._stopped)
-        self._digests = Digests(node_id, voters)
+        self._digests = Digests(node_id, self._voters)
         self._pumping = False
         self._stopped = False
         self.observers: list[Observer] = []
@@ -69,7 +66,7 @@ class Replica:
         self.on_installed: Callable[[], None] = self._needs_restart
         self.on_distrust: Callable[[Exception, int], None] = lambda error, _index: stop(error)
         self.serving = False
-        self.time = LeaderTime(env.clock, voters)
+        self.time = LeaderTime(env.clock, self._voters)
         self.store = store
         self._read_offload = env.make_offload("reads")
         self._copy_offload = env.make_offload("copies")
@@ -102,6 +99,9 @@ class Replica:
     @property
     def peers(self) -> Sequence[Peer]:
         return self.consensus.peers
+
+    def _voters(self) -> Sequence[str]:
+        return self._consensus.membership.voters if self._consensus is not None else ()
 
     @property
     def past(self) -> Store:

@@ -45,7 +45,7 @@ class Voter:
         store: Store,
         on_fatal: Callable[[Exception], None],
     ) -> None:
-        self.replica = Replica(env, config.id, len(config.voters), store, on_fatal)
+        self.replica = Replica(env, config.id, store, on_fatal)
         self.engine = engines.make(config, env, self.replica, cluster_id, link)
         self.replica.attach(self.engine)
         self.leadership = Leadership(env, self.replica, leader_settings(config, cluster_id), judge)
@@ -56,7 +56,7 @@ class Voter:
             replica=self.replica,
             leadership=self.leadership,
             link=link,
-            address_of=config.voters.get,
+            address_of=self.address_of,
         )
         self.service = ClusterService(parts)
         self.backups = SnapshotStreams(env, self.replica, cluster_id)
@@ -81,6 +81,11 @@ class Voter:
 
     async def call(self, method: str, request: Message, caller: Caller) -> Message:
         return await self.service.call(method, request, caller)
+
+    def address_of(self, member: str) -> str | None:
+        """Where a voter or learner is."""
+        found = self.engine.membership.find(member)
+        return found.address if found is not None else None
 
     def _serving(self, serving: bool) -> None:
         if serving:
@@ -203,7 +208,6 @@ def leader_settings(config: Config, cluster_id: str) -> Settings:
     return Settings(
         node_id=config.id,
         cluster_id=cluster_id,
-        addresses=dict(config.voters),
         lease_ms=config.lease_ms,
         renew_ms=config.renew_ms,
         lease_margin_ms=config.lease_margin_ms,

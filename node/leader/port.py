@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from cortex.v1.log_pb2 import Command, Entry, Reply
@@ -108,7 +108,6 @@ class Settings:
 
     node_id: str
     cluster_id: str = ""
-    addresses: Mapping[str, str] = field(default_factory=dict)  # voters' host:port by node id
     lease_ms: int = 30_000
     renew_ms: int = 10_000
     lease_margin_ms: int = 5_000

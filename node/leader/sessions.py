@@ -216,6 +216,7 @@ class Sessions:
             prefetch=self._settings.prefetch_limit,
             cluster_id=self._settings.cluster_id,
             verdicts=found.verdicts,
+            voters=[peer.address for peer in self._replica.peers if peer.voter],
         )
 
     async def _read(self, session: Session, stream: LeaderStream, known: Known) -> None:
@@ -264,7 +265,8 @@ def not_leader(replica: Replica, settings: Settings) -> LeaderMessage:
     if leader == settings.node_id:
         leader = ""
     node = replica.state.nodes.get(leader)
-    address = settings.addresses.get(leader) or (node.address if node is not None else "")
+    known = next((peer.address for peer in replica.peers if peer.id == leader), "")
+    address = known or (node.address if node is not None else "")
     return LeaderMessage(not_leader=NotLeader(leader=leader, address=address))
 
 

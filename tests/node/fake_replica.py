@@ -192,8 +192,8 @@ class FakeReplica:
 
     @property
     def peers(self) -> list[Peer]:
-        voters = [Peer(name, "", up, 0) for name, up in self.voters.items()]
-        return voters + [Peer(name, "", True, 0, voter=False) for name in self.learners]
+        voters = [Peer(name, f"{name}:7001", up, 0) for name, up in self.voters.items()]
+        return voters + [Peer(name, f"{name}:7001", True, 0, voter=False) for name in self.learners]
 
     async def change_members(self, change: MemberChange, entry: Entry | None = None) -> Reply:
         """Promotions only."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from cortex.v1.log_pb2 import Command, NodeJoin, Reply
 from cortex.v1.types_pb2 import TASK_TYPE_SHELL, Node, Slots
+from node.consensus.membership import Membership
 from node.consensus.port import Committed, Peer, Role
 from node.env import Env
 from node.link import Caller
@@ -34,6 +35,7 @@ class OneVoter:
         self.role = Role.LEADER
         self.term = 1
         self.leader: str | None = "n1"
+        self.membership = Membership.of_voters({"n1": "here:1"})
         self.peers: Sequence[Peer] = (Peer("n1", "here:1", True, 0),)
 
     @property
@@ -72,7 +74,7 @@ class Alone:
         store = Store(folder / "state.sqlite")
         store.open()
         self.failed: list[Exception] = []
-        self.replica = Replica(Env.real(folder), "n1", 1, store, stop=self.failed.append)
+        self.replica = Replica(Env.real(folder), "n1", store, stop=self.failed.append)
         engine: Any = OneVoter(self.replica)
         self.replica.attach(engine)
         leadership = SimpleNamespace(node_views=list, wait_reason=lambda _id: "", waiting=list)

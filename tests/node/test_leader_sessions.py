@@ -65,13 +65,26 @@ def test_a_failure_is_queued_again_by_its_own_entry() -> None:
 
 def test_who_does_not_lead_names_the_leader() -> None:
     async def main() -> None:
-        cluster = Cluster(addresses={"other": "127.0.0.1:7009"}).begin()
+        cluster = Cluster().begin()
+        cluster.replica.voters["other"] = True
         cluster.depose()
         worker = WorkerEnd(cluster.leadership)
         await worker.send(hello=hello(machine_node()))
         answer = (await worker.next("not_leader")).not_leader
-        assert (answer.leader, answer.address) == ("other", "127.0.0.1:7009")
+        assert (answer.leader, answer.address) == ("other", "other:7001")
         await worker.ended()
+
+    virtual(main)
+
+
+def test_a_worker_is_told_where_the_next_leader_may_be() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        cluster.replica.voters["other"] = False
+        cluster.replica.learners["new"] = False
+        worker = await cluster.connect(machine_node())
+        assert list(worker.welcome.voters) == ["leader:7001", "other:7001"]
+        await cluster.stop()
 
     virtual(main)
 

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from node.leader_time import LeaderTime
 
 SECOND = 1_000_000
+THREE = ("n1", "n2", "n3")
 
 
 class HandClock:
@@ -29,7 +30,7 @@ class HandClock:
 
 def test_goes_on_when_the_wall_clock_goes_back() -> None:
     clock = HandClock()
-    time = LeaderTime(clock, voters=3)
+    time = LeaderTime(clock, voters=lambda: THREE)
     time.applied(clock.wall)
     clock.wall -= 3600 * SECOND
     clock.boot += 2 * SECOND
@@ -38,7 +39,7 @@ def test_goes_on_when_the_wall_clock_goes_back() -> None:
 
 def test_readings_do_not_go_back_with_a_clock_that_was_followed() -> None:
     clock = HandClock()
-    time = LeaderTime(clock, voters=3)
+    time = LeaderTime(clock, voters=lambda: THREE)
     time.applied(clock.wall)
     clock.wall += 20 * SECOND
     assert time.now_us() == 1_020 * SECOND
@@ -50,7 +51,7 @@ def test_readings_do_not_go_back_with_a_clock_that_was_followed() -> None:
 
 def test_a_majority_that_changes_its_mind_does_not_take_time_back() -> None:
     clock = HandClock()
-    time = LeaderTime(clock, voters=3)
+    time = LeaderTime(clock, voters=lambda: THREE)
     time.applied(clock.wall)
     clock.wall += 3600 * SECOND
     time.observe("n2", clock.wall)
@@ -64,7 +65,7 @@ def test_a_majority_that_changes_its_mind_does_not_take_time_back() -> None:
 
 def test_a_second_jump_is_measured_from_the_last_entry_not_from_the_first_jump() -> None:
     clock = HandClock()
-    time = LeaderTime(clock, voters=3)
+    time = LeaderTime(clock, voters=lambda: THREE)
     time.applied(clock.wall)
     clock.wall += 20 * SECOND
     assert time.now_us() == 1_020 * SECOND
@@ -75,7 +76,7 @@ def test_a_second_jump_is_measured_from_the_last_entry_not_from_the_first_jump()
 
 def test_what_a_follower_made_of_its_own_clock_does_not_outlive_the_leaders_next_entry() -> None:
     clock = HandClock()
-    time = LeaderTime(clock, voters=3)
+    time = LeaderTime(clock, voters=lambda: THREE)
     time.applied(clock.wall)
     clock.wall += 25 * SECOND
     assert time.now_us() == 1_025 * SECOND
@@ -86,7 +87,7 @@ def test_what_a_follower_made_of_its_own_clock_does_not_outlive_the_leaders_next
 
 def test_the_first_stamp_of_a_leader_is_later_than_the_last_entry_of_the_one_before() -> None:
     clock = HandClock()
-    time = LeaderTime(clock, voters=3)
+    time = LeaderTime(clock, voters=lambda: THREE)
     time.applied(1_010 * SECOND)
     assert time.stamp_us() == 1_010 * SECOND + 1
 
@@ -104,7 +105,7 @@ def test_the_first_stamp_of_a_leader_is_later_than_the_last_entry_of_the_one_bef
 )
 def test_never_back_and_never_still_whatever_the_clocks_do(steps: list[tuple[str, int, bool]]) -> None:
     clock = HandClock()
-    time = LeaderTime(clock, voters=3)
+    time = LeaderTime(clock, voters=lambda: THREE)
     last, last_boot, stamped = 0, clock.boot, 0
     for kind, amount, first in steps:
         if kind == "wall":
@@ -127,14 +128,14 @@ def test_never_back_and_never_still_whatever_the_clocks_do(steps: list[tuple[str
 
 def test_stamps_are_strictly_later() -> None:
     clock = HandClock()
-    time = LeaderTime(clock, voters=1)
+    time = LeaderTime(clock, voters=lambda: THREE[:1])
     stamps = [time.stamp_us() for _ in range(5)]
     assert stamps == sorted(set(stamps))
 
 
 def test_a_jump_ahead_needs_a_majority() -> None:
     clock = HandClock()
-    time = LeaderTime(clock, voters=3)
+    time = LeaderTime(clock, voters=lambda: THREE)
     time.applied(clock.wall)
     clock.wall += 3600 * SECOND
     time.observe("n2", clock.wall - 3600 * SECOND)
@@ -148,11 +149,11 @@ def test_a_jump_ahead_needs_a_majority() -> None:
 
 def test_thirty_seconds_ahead_is_followed_alone() -> None:
     clock = HandClock()
-    time = LeaderTime(clock, voters=3)
+    time = LeaderTime(clock, voters=lambda: THREE)
     time.applied(clock.wall)
     clock.wall += 30 * SECOND
     assert time.now_us() == clock.wall
-    other = LeaderTime(clock, voters=3)
+    other = LeaderTime(clock, voters=lambda: THREE)
     other.applied(1_000 * SECOND)
     clock.wall += 1
     assert other.now_us() == 1_000 * SECOND
@@ -160,7 +161,7 @@ def test_thirty_seconds_ahead_is_followed_alone() -> None:
 
 def test_a_jump_is_not_believed_by_what_was_heard_before_it() -> None:
     clock = HandClock()
-    time = LeaderTime(clock, voters=3)
+    time = LeaderTime(clock, voters=lambda: THREE)
     time.applied(clock.wall)
     time.observe("n2", clock.wall)
     time.observe("n3", clock.wall)
@@ -174,7 +175,7 @@ def test_a_jump_is_not_believed_by_what_was_heard_before_it() -> None:
 
 def test_a_distrusted_clock_is_told_once() -> None:
     clock = HandClock()
-    time = LeaderTime(clock, voters=3)
+    time = LeaderTime(clock, voters=lambda: THREE)
     time.applied(clock.wall)
     clock.wall += 3600 * SECOND
     with capture_logs() as logs:

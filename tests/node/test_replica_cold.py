@@ -27,7 +27,7 @@ def replica(store: Store) -> Replica:
         return None
 
     env = Env(RealClock(), random.Random(1), Path("/nonexistent"), nothing, nothing)
-    made = Replica(env, "n1", 1, store, print)  # type: ignore[arg-type]
+    made = Replica(env, "n1", store, print)  # type: ignore[arg-type]
     made._check_serving = lambda: None  # type: ignore[method-assign]
     return made
 

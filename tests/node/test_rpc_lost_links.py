@@ -101,7 +101,7 @@ class FirstUnknown:
 async def test_a_proposal_that_may_be_in_the_log_is_never_called_undone(tmp_path: Path) -> None:
     store = Store(":memory:")
     store.open()
-    replica = Replica(Env.real(tmp_path), "n1", 3, store, stop=pytest.fail)
+    replica = Replica(Env.real(tmp_path), "n1", store, stop=pytest.fail)
     engine: Any = FirstUnknown()
     replica.attach(engine)
     with pytest.raises(Fault) as caught:
