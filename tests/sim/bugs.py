@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from node.consensus.port import Committed
-from node.consensus.raftos.journal import Journal, Recovered
+from node.consensus.raftos.journal import Base, Journal, Recovered
 from node.consensus.raftos.leader import Leader
 from node.consensus.raftos.log import Log
 from node.consensus.raftos.roles import Candidate, Follower
@@ -27,9 +27,9 @@ def _replaced(owner: type, name: str, make: Callable[[Any], Any]) -> Iterator[No
 def forget_vote() -> AbstractContextManager[None]:
     """A restart forgets whom this voter voted for."""
 
-    def make(sound: Callable[[Journal], Recovered]) -> Callable[[Journal], Recovered]:
-        def recover(self: Journal) -> Recovered:
-            found = sound(self)
+    def make(sound: Callable[[Journal, Base], Recovered]) -> Callable[[Journal, Base], Recovered]:
+        def recover(self: Journal, snapshot: Base) -> Recovered:
+            found = sound(self, snapshot)
             found.vote = ""
             return found
 

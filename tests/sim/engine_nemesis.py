@@ -27,6 +27,11 @@ def forget(call: asyncio.Task[Any]) -> None:
         call.exception()
 
 
+def _forget_disk_errors(call: asyncio.Task[int]) -> None:
+    if not call.cancelled() and (error := call.exception()) is not None and not isinstance(error, OSError):
+        raise error
+
+
 class Nemesis:
     """Does its worst until it is told to stop; what it began it ends by itself."""
 
@@ -77,6 +82,8 @@ class Nemesis:
             (2, self._fill_disk),
             (3, self._transfer),
             (1, self._forbid_campaign),
+            (1, self._ask_snapshot),
+            (2, self._harm_snapshots),
         ]
         weights = [weight for weight, _ in deeds]
         while not self._over:
@@ -108,7 +115,7 @@ class Nemesis:
     async def _restart(self, voter: Voter) -> None:
         if not voter.machine.up:
             await voter.boot()
-            if not voter.up:
+            if not voter.up and not self.world.violations.found:
                 self._crash(voter)
 
     async def _crash_somebody(self) -> None:
@@ -212,6 +219,29 @@ class Nemesis:
         call.add_done_callback(forget)
         if call.done() and call.exception() is None:
             self.world.counts["transfers"] += 1
+
+    async def _ask_snapshot(self) -> None:
+        voter = self._some()
+        engine, life = voter.engine, voter.machine.life
+        if not voter.up or engine is None or life is None:
+            return
+        self.world.counts["snapshots asked for"] += 1
+        call = life.spawn(engine.take_snapshot())
+        await asyncio.wait([call], timeout=CALL_TIMEOUT_S)
+        call.add_done_callback(_forget_disk_errors)
+
+    async def _harm_snapshots(self) -> None:
+        """The disk of the snapshots fails or is full, which nobody may notice."""
+        disk = self._some().machine.disk("snapshots")
+        if self._random.random() < 0.5:
+            disk.fail_sync = lambda: True
+        else:
+            disk.capacity_bytes = disk.used_bytes()
+
+        async def repair() -> None:
+            disk.fail_sync, disk.capacity_bytes = lambda: False, 1 << 40
+
+        self._later(self._random.uniform(0.5, 8.0), repair)
 
     async def _forbid_campaign(self) -> None:
         voter = self._some()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
+
+import structlog
 
 from node.consensus.port import NotLeader, OutcomeUnknown, Overloaded, Role, Superseded, TooLarge
 from node.consensus.raftos.settings import RaftSettings
@@ -41,10 +44,15 @@ MUST_REACH = (
     "partitions",
     "pauses",
     "pre-votes without a majority",
+    "journals that begin later",
     "reads confirmed",
     "reads not confirmed",
     "reordered",
+    "snapshots asked for",
+    "snapshots begun",
+    "snapshots installed",
     "stale votes",
+    "states from snapshots",
     "step-downs without quorum",
     "stopped by the disk",
     "torn sectors",
@@ -62,6 +70,7 @@ def run_seed(seed: int, keep_trace: bool = False) -> Result:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimLoop)
         world = make_world(loop, seed, keep_trace)
+        structlog.configure(processors=[world.log])
         scenario = Scenario(world)
         await scenario.play()
         result.virtual_s, result.operations = loop.time(), scenario.operations
@@ -70,7 +79,10 @@ def run_seed(seed: int, keep_trace: bool = False) -> Result:
         if world.trace.lines is not None:
             print(*world.trace.lines, sep="\n")
 
-    run(main, limit_s=DURATION_S + 10 * _HEAL_S)
+    try:
+        run(main, limit_s=DURATION_S + 10 * _HEAL_S)
+    finally:
+        structlog.reset_defaults()
     return result
 
 
@@ -93,10 +105,26 @@ def make_world(loop: SimLoop, seed: int, keep_trace: bool = False) -> World:
         max_write_bytes=rng.choice([1, 8 << 20]),
         proposal_timeout_s=rng.choice([2.0, 10.0]),
         segment_bytes=SEGMENT_BYTES,
+        **log_life(seed),
     )
     world = World(loop, seed, rng.choice([3, 3, 4, 5]), settings, keep_trace)
     world.mode = mode
     return world
+
+
+def log_life(seed: int) -> dict[str, Any]:
+    """Limits of the log that make snapshots frequent; in one of five runs only what the nemesis asks for."""
+    rng = random.Random(f"{seed}/log life")
+    return {
+        "snapshot_entries": rng.choice([20, 60, 60, 200, 100_000]),
+        "snapshot_log_bytes": rng.choice([20_000, 64 << 20]),
+        "snapshot_retry_s": 1.0,
+        "keep_entries": rng.choice([0, 5, 30]),
+        "max_log_entries": rng.choice([100, 1000]),
+        "piece_bytes": rng.choice([100, 700, 1 << 20]),
+        "max_pieces": rng.choice([1, 4]),
+        "piece_retry_s": 0.3,
+    }
 
 
 class Scenario:
@@ -180,7 +208,7 @@ class Scenario:
         if engine is None or life is None or engine.role is not Role.LEADER:
             return
         commit, acknowledged = engine.commit_index, world.checker.highest_acknowledged
-        serving = commit > 0 and voter.log[commit - 1].term == engine.term
+        serving = commit > 0 and voter.log.term_at(commit) == engine.term
         self.operations += 1
         read = world.history.begin("the log", "a read")
         call = life.spawn(engine.confirm())
@@ -206,8 +234,8 @@ class Scenario:
         world.network.weather = Weather()
         for voter in world.voters:
             voter.machine.sync_s = (0.0002, 0.0006)
-            disk = voter.machine.disk("raft")
-            disk.capacity_bytes, disk.fail_sync = 1 << 40, lambda: False
+            for disk in voter.machine.disks.values():
+                disk.capacity_bytes, disk.fail_sync = 1 << 40, lambda: False
             life, engine = voter.machine.life, voter.engine
             if life is not None and life.paused:
                 life.resume()
@@ -223,7 +251,7 @@ class Scenario:
             world.report("no agreement after everything healed")
         world.checker.finish(
             {voter.id: voter.log for voter in world.voters},
-            {voter.id: voter.engine.commit_index if voter.engine else 0 for voter in world.voters},
+            {voter.id: voter.state.lines for voter in world.voters},
         )
 
     async def _agreed(self) -> bool:

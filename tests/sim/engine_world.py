@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any
+
+import structlog
 
 from node.consensus.port import Committed, Role, StateCopy
 from node.consensus.raftos import roles
@@ -13,11 +16,15 @@ from node.consensus.raftos.engine import RaftosEngine
 from node.consensus.raftos.journal import DiskFull, JournalDamaged, JournalUnusable
 from node.consensus.raftos.leader import Leader
 from node.consensus.raftos.library import BaseState
+from node.consensus.raftos.log import Log
 from node.consensus.raftos.settings import RaftSettings
+from node.consensus.raftos.snapshots import Snapshots
 from node.consensus.raftos.wire import Data
+from node.env import Env
+from tests.sim.engine_state import AppliedState, Copy, newest_state
 from tests.sim.env import SimMachine
 from tests.sim.linearizable import History
-from tests.sim.loop import SimLoop
+from tests.sim.loop import Life, SimLoop
 from tests.sim.net import Network, RaftOnly
 from tests.sim.raft_checks import RaftChecker
 from tests.sim.result import Trace, Violations
@@ -63,7 +70,7 @@ def watched_roles(world: World) -> Mapping[str, type[BaseState]]:
     class CountingLeader(Leader):
         def start(self) -> None:
             counts["leaders"] += 1
-            world.checker.led(self.id, self.storage.term, self.log.entries)
+            world.checker.led(self.id, self.storage.term, self.log)
             super().start()
             world.happened("leader", self.id)
 
@@ -100,19 +107,38 @@ class Voter:
         self.engine: RaftosEngine | None = None
         self.dead_since: float | None = None
         """When it went down, or stopped by itself."""
-        self._seen = 0
+        self.state = AppliedState()
+        self._renewing = False
+        """A snapshot was installed, and the engine that did it gives way to another."""
         self._was: tuple[Role, int] = (Role.FOLLOWER, 0)
 
     @property
     def up(self) -> bool:
-        return self.engine is not None and self.dead_since is None
+        return self.engine is not None and self.dead_since is None and not self._renewing
 
     async def boot(self) -> None:
         """Start a new life. A disk that is full keeps it down."""
-        world = self.world
         life, env = self.machine.boot()
-        self.engine, self.dead_since, self._seen = None, None, 0
-        self._was = (Role.FOLLOWER, 0)
+        self.engine, self.dead_since = None, None
+        # A store may have saved less than it had applied, but never more than its journal had.
+        self.state = AppliedState(self.state.lines[: self.machine.random.choice([0, self.state.index])])
+        await self._begin(life, env)
+
+    def _find_state(self) -> None:
+        """A snapshot that is newer than the store takes its place."""
+        disk, world = self.machine.disk("snapshots"), self.world
+        newest = newest_state(Snapshots(disk, CLUSTER_ID))
+        if newest is not None and newest.index > self.state.index:
+            self.state = newest
+            world.counts["states from snapshots"] += 1
+            world.checker.state(self.id, newest.lines)
+        if any(name.endswith(".broken") for name in disk.names()):
+            world.report(f"{self.id} has a broken snapshot")
+
+    async def _begin(self, life: Life, env: Env) -> None:
+        world, self._env = self.world, env
+        self._find_state()
+        self._was, self._renewing = (Role.FOLLOWER, 0), False
         link = world.network.link(self.address, life)
         engine = RaftosEngine(
             env,
@@ -133,6 +159,7 @@ class Voter:
             return
         if (error := started.exception()) is None:
             world.counts["torn tails"] += engine.cut_bytes > 0
+            world.counts["journals that begin later"] += "00000001.log" not in self.machine.disk("raft").names()
         else:
             if isinstance(error, JournalDamaged):
                 world.report(f"{self.id} does not start: {error}")
@@ -165,10 +192,11 @@ class Voter:
         engine = self.engine
         assert engine is not None
         upto = engine.commit_index
-        entries = engine.entries(self._seen, upto - self._seen)
-        self.world.checker.committed(self.id, entries, self._seen, upto)
+        seen = self.state.index
+        entries = engine.entries(seen, upto - seen)
+        self.world.checker.committed(self.id, entries, seen, upto)
         self.world.note(f"{self.id} commits {upto}")
-        self._seen = upto
+        self.state.apply(entries)
 
     def role_changed(self) -> None:
         engine = self.engine
@@ -179,15 +207,15 @@ class Voter:
             self.world.note(f"{self.id} {engine.role.value} {engine.term}")
 
     @property
-    def log(self) -> list[Committed]:
+    def log(self) -> Log:
         assert self.engine is not None
-        return self.engine._log.entries
+        return self.engine._log
 
     def observe_clock(self, peer: str, wall_us: int) -> None:
         self.world.counts["clocks observed"] += 1
 
     def applied(self) -> tuple[int, int, bytes]:
-        return self._seen, self._seen, b"digest"
+        return self.state.index, self.state.index, b"digest"
 
     def peer_digest(self, peer: str, index: int, digest: bytes) -> None:
         self.world.counts["digests received"] += 1
@@ -199,10 +227,23 @@ class Voter:
         pass
 
     async def copy_state(self) -> StateCopy:
-        raise OSError("nothing is applied here")
+        rng = self.machine.random
+        saved = max(self.state.index - rng.choice([0, 0, 3]), 0)
+        self.world.counts["snapshots begun"] += 1
+        return Copy(AppliedState(self.state.lines[:saved]), rng.choice([50, 1000, 100_000]))
 
     def installed(self) -> None:
-        pass
+        life, env = self.machine.life, self._env
+        assert life is not None
+        self.world.note(f"{self.id} has a snapshot and begins anew")
+        self.world.counts["snapshots installed"] += 1
+        self._renewing = True
+        life.spawn(self._begin_anew(life, env))
+
+    async def _begin_anew(self, life: Life, env: Env) -> None:
+        assert self.engine is not None
+        await self.engine.stop()
+        await self._begin(life, env)
 
     def fatal(self, error: Exception) -> None:
         self.world.note(f"{self.id} stops: {error}")
@@ -248,6 +289,12 @@ class World:
 
     def note(self, what: str) -> None:
         self.trace.note(self.loop.time(), what)
+
+    def log(self, _logger: object, level: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+        """A structlog processor: what engines log is part of the trace, and goes nowhere else."""
+        self.note(f"{level} {sorted(event.items(), key=lambda item: item[0])}")
+        self.counts[f"logged: {event['event']}"] += 1
+        raise structlog.DropEvent
 
     @property
     def up(self) -> list[Voter]:

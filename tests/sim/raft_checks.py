@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from node.consensus.port import Committed
+from node.consensus.raftos.log import Log
+from tests.sim.engine_state import line_of
 
 Report = Callable[[str], None]
 
@@ -17,8 +19,9 @@ class RaftChecker:
         self._leaders: dict[int, str] = {}
         self._log: list[Committed] = []
         """The committed log: the first voter to commit an index says what stands there."""
+        self._lines: list[tuple[int, int]] = []
         self._places: dict[bytes, int] = {}
-        self._links: dict[tuple[int, int], tuple[int, bytes]] = {}
+        self._links: dict[tuple[int, int], tuple[int, bytes, bytes]] = {}
         self._checked: dict[str, int] = {}
         self.acknowledged: dict[bytes, int] = {}
         self._refused: dict[bytes, str] = {}
@@ -28,15 +31,15 @@ class RaftChecker:
     def committed_index(self) -> int:
         return len(self._log)
 
-    def led(self, node: str, term: int, log: Sequence[Committed]) -> None:
+    def led(self, node: str, term: int, log: Log) -> None:
         """`node` became leader of `term` with this log."""
         other = self._leaders.setdefault(term, node)
         if other != node:
             self._report(f"two leaders in term {term}: {other} and {node}")
-        for entry in self._log:
+        for entry in self._log[max(log.base_index - 1, 0) :]:
             if entry.term >= term:
                 break
-            if entry.index > len(log) or log[entry.index - 1].term != entry.term:
+            if log.term_at(entry.index) != entry.term:
                 self._report(f"leader {node} of term {term} lacks committed entry {entry.index}/{entry.term}")
                 return
 
@@ -54,6 +57,13 @@ class RaftChecker:
             elif entry.index == len(self._log) + 1:
                 self._log.append(entry)
                 self._place(entry)
+
+    def state(self, node: str, lines: Sequence[tuple[int, int]]) -> None:
+        """`node` has this state, one line for each entry: that of what was committed, no more and nothing else."""
+        known = self._lines
+        known += [line_of(entry) for entry in self._log[len(known) :]]
+        if list(lines) != known[: len(lines)]:
+            self._report(f"the state of {node} at {len(lines)} is not that of the committed log")
 
     def _place(self, entry: Committed) -> None:
         if entry.data.startswith(b"op"):
@@ -77,26 +87,27 @@ class RaftChecker:
         if proposal in self._places:
             self._report(f"{proposal[:20]!r} ended as {why} but was committed at {self._places[proposal]}")
 
-    def logs(self, logs: dict[str, Sequence[Committed]], whole: bool = False) -> None:
+    def logs(self, logs: dict[str, Log], whole: bool = False) -> None:
         """Log matching: the same index and term means the same entry and the same predecessor, everywhere."""
         for node, log in logs.items():
-            start = 0 if whole else max(0, min(self._checked.get(node, 0), len(log)) - 64)
-            for position in range(start, len(log)):
-                entry = log[position]
-                before = log[position - 1].term if position else 0
-                known = self._links.setdefault((entry.index, entry.term), (before, entry.data))
-                if known != (before, entry.data):
+            checked = 0 if whole else max(0, min(self._checked.get(node, 0), log.last_log_index) - 64)
+            before = log.term_at(max(checked, log.base_index))
+            for entry in log.entries[max(checked - log.base_index, 0) :]:
+                content = (before, entry.data, entry.membership)
+                if self._links.setdefault((entry.index, entry.term), content) != content:
                     self._report(f"log matching: {node} differs at {entry.index}/{entry.term}")
                     break
-            self._checked[node] = len(log)
+                before = entry.term
+            self._checked[node] = log.last_log_index
 
-    def finish(self, logs: dict[str, Sequence[Committed]], commits: dict[str, int]) -> None:
+    def finish(self, logs: dict[str, Log], states: dict[str, Sequence[tuple[int, int]]]) -> None:
         """After everything healed: every voter holds every acknowledged proposal."""
         self.logs(logs, whole=True)
-        for node, log in logs.items():
-            if commits[node] < self.highest_acknowledged:
-                self._report(f"{node} has committed {commits[node]}, acknowledged was {self.highest_acknowledged}")
+        for node, lines in states.items():
+            self.state(node, lines)
+            if len(lines) < self.highest_acknowledged:
+                self._report(f"{node} has applied {len(lines)}, acknowledged was {self.highest_acknowledged}")
             for proposal, index in self.acknowledged.items():
-                if index > len(log) or log[index - 1].data != proposal:
+                if index > len(lines) or self._log[index - 1].data != proposal:
                     self._report(f"acknowledged {proposal[:20]!r} at {index} is lost on {node}")
                     break

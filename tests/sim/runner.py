@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
-from tests.sim import bugs, core_bugs, daemon_bugs, daemon_scenario, engine_scenario
+from tests.sim import bugs, core_bugs, daemon_bugs, daemon_scenario, engine_scenario, log_bugs
 from tests.sim.result import Result
 
 KINDS: dict[str, Callable[[int, bool], Result]] = {
@@ -22,7 +22,12 @@ MUST_REACH: dict[str, tuple[str, ...]] = {
     "daemons": daemon_scenario.MUST_REACH,
 }
 """Counters that may not be at zero after enough seeds: what was never reached was never tested."""
-BUGS: dict[str, Callable[[], AbstractContextManager[object]]] = {**bugs.BUGS, **daemon_bugs.BUGS, **core_bugs.BUGS}
+BUGS: dict[str, Callable[[], AbstractContextManager[object]]] = {
+    **bugs.BUGS,
+    **log_bugs.BUGS,
+    **daemon_bugs.BUGS,
+    **core_bugs.BUGS,
+}
 ENOUGH_SEEDS = 50
 _TWICE_EVERY = 10
 _EVERY = {"engine": 1, "daemons": 3}

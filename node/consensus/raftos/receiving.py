@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -17,6 +18,8 @@ from node.consensus.raftos.writer import Writer
 
 _MAX_WAITING = 16
 """Pieces that wait for the disk; more are dropped, and sent again."""
+_SILENT_S = 10.0
+"""After a word about a failure, which comes again with every piece."""
 
 
 class Receiver:
@@ -33,6 +36,7 @@ class Receiver:
         self._wanted = (0, 0)
         """Term of the leader and index of the snapshot that is received."""
         self._installed = 0
+        self._silent_until = -math.inf
         self._stopped = False
 
     def take(self, data: Data) -> None:
@@ -60,7 +64,7 @@ class Receiver:
                 if (data["term"], data["meta"].index) >= self._wanted:
                     await self._receive(data)
         except OSError as error:
-            self._logger.error("a snapshot cannot be received, it will be sent again", error=str(error))
+            self._complain(error)
             self._waiting.clear()
         finally:
             self._task = None
@@ -71,24 +75,29 @@ class Receiver:
 
         def write() -> int:
             have = snapshots.begin(meta)
-            return snapshots.add(data["offset"], data["data"]) if data["data"] else have
+            if data["data"]:
+                have = snapshots.add(data["offset"], data["data"])
+            if have == meta.size_bytes:
+                snapshots.finish()
+            return have
 
-        have = await self._life.pieces(write)
-        if have == meta.size_bytes:
-            try:
-                await self._life.pieces(snapshots.finish)
-            except SnapshotBroken as error:
-                self._logger.error("a snapshot was received broken", index=meta.index, why=str(error))
-                have = 0
-            else:
-                self._finished(data)
-                return
-        if not self._stopped:
-            self._answer(data, have, False)
-
-    def _finished(self, data: Data) -> None:
-        if not self._stopped:
-            self._installed = data["meta"].index
-            self._logger.info("a snapshot is here, this voter begins anew with it", index=self._installed)
-            self._answer(data, data["meta"].size_bytes, True)
+        try:
+            have = await self._life.pieces(write)
+        except SnapshotBroken as error:
+            self._complain(error)
+            have = 0
+        if self._stopped:
+            return
+        whole = 0 < have == meta.size_bytes
+        if whole:
+            self._installed = meta.index
+            self._logger.info("a snapshot is here, this voter begins anew with it", index=meta.index)
+        self._answer(data, have, whole)
+        if whole:
             self._host.installed()
+
+    def _complain(self, error: Exception) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._silent_until:
+            self._silent_until = now + _SILENT_S
+            self._logger.error("a snapshot cannot be received, it will be sent again", error=str(error))

@@ -188,7 +188,8 @@ def _decode_install_snapshot(message: raft_pb2.RaftMessage, data: Data) -> None:
         and meta.index > 0
         and 0 < meta.term <= message.term
         and len(meta.sha256) == _SHA256_BYTES
-        and install.offset + len(install.data) <= meta.size_bytes <= MAX_STATE_BYTES
+        and 0 < meta.size_bytes <= MAX_STATE_BYTES
+        and install.offset + len(install.data) <= meta.size_bytes
         and is_membership(meta.membership)
     )
 
