@@ -25,6 +25,7 @@ from tui.editor import forget
 from tui.keep import Keep
 from tui.keymap import bindings
 from tui.linked import Linked
+from tui.memory import collect_less, settle
 from tui.options import Option
 from tui.painting import Painting
 from tui.personal import Personal
@@ -94,7 +95,9 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         preferences: Preferences | None = None,
         contexts: Sequence[Context] = (),
         context: str = "",
+        settle: Callable[[], None] = lambda: None,
     ) -> None:
+        """`settle` is called when many rows have come that stay."""
         self.terminal = terminal or Terminal()
         self.keep = keep or Keep()
         self.preferences = preferences or Preferences()
@@ -106,6 +109,7 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         self.view = ClusterView()
         self.glyphs = self.terminal.glyphs
         self.clock = clock
+        self.settle = settle
         self.read_only = read_only
         self.palette: Palette = palette({}, no_color=True)
         self.actions = Actions(self)
@@ -332,7 +336,9 @@ def run_console(
         keep=keep,
         contexts=contexts,
         context=context,
+        settle=settle,
     )
+    collect_less()
 
     def leave(number: int) -> None:
         # Ctrl-C in an editor is the editor's.

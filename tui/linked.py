@@ -42,6 +42,7 @@ class Linked(App[int], inherit_bindings=False):
     read_only: bool
     building: bool
     clock: Callable[[], float]
+    settle: Callable[[], None]
 
     def begin_links(self, contexts: Sequence[Context], current: str) -> None:
         self.contexts: Mapping[str, Context] = {one.name: one for one in contexts}
@@ -62,6 +63,9 @@ class Linked(App[int], inherit_bindings=False):
         raise NotImplementedError
 
     def link_hint(self) -> Cell:
+        raise NotImplementedError
+
+    async def keys_first(self) -> None:
         raise NotImplementedError
 
     @property
@@ -85,7 +89,10 @@ class Linked(App[int], inherit_bindings=False):
                     if isinstance(item, LinkState):
                         view.fold_link(item)
                         continue
-                    view.fold(item, self.clock())
+                    for _ in view.folding(item, self.clock()):
+                        await self.keys_first()
+                    if not view.ready or item.snapshot_end:
+                        self.settle()
                     if item.snapshot_end:
                         self.start("history", load_history(source, view, self.clock))
             except SourceError as error:

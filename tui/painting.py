@@ -41,6 +41,8 @@ class Painting(App[int], inherit_bindings=False):
         self._keys: deque[events.Key] = deque()
         """Typed while another key is being handled."""
         self._busy_with_key = False
+        self._keys_handled = asyncio.Event()
+        self._keys_handled.set()
         self.typed_s = 0.0
         """Monotonic second at which the key that is handled now was typed."""
         self._key_alarm: asyncio.TimerHandle | None = None
@@ -126,8 +128,14 @@ class Painting(App[int], inherit_bindings=False):
         else:
             await self._hand_out(event)
 
+    async def keys_first(self) -> None:
+        """Between parts of a long work: let what was typed be handled."""
+        await asyncio.sleep(0)
+        await self._keys_handled.wait()
+
     async def _hand_out(self, event: events.Key) -> None:
         self._busy_with_key = True
+        self._keys_handled.clear()
         self.typed_s = event.time
         if isinstance(event, HeldKey) and not isinstance(self.focused, VirtualView):
             singles = [events.Key(event.key, event.character) for _ in range(event.count)]
@@ -160,6 +168,8 @@ class Painting(App[int], inherit_bindings=False):
         self._busy_with_key = bool(self._keys)
         if self._keys:
             self.call_later(self._hand_out, self._keys.popleft())
+        else:
+            self._keys_handled.set()
 
     async def _on_key(self, event: events.Key) -> None:
         # Textual runs what a key is bound to once, after this.

@@ -105,7 +105,9 @@ def _move(place: tuple[int, int] | None, y: int, x: int) -> str:
     if place is None:
         return to
     down, right = y - place[0], x - place[1]
-    way = _steps(down, "B", "A") + ("\b" * -right if -3 <= right < 0 else _steps(right, "C", "D"))
+    # Never a backspace alone: what stands in names and output may have some, and none of them acts.
+    aside = "\b" * -right if down and -3 <= right < 0 else _steps(right, "C", "D")
+    way = _steps(down, "B", "A") + aside
     return min(way, to, f"\x1b[{x + 1}G" if not down else to, key=len)
 
 

@@ -27,17 +27,21 @@ class Rows(Generic[R]):
     Sort keys of columns in use and searchable texts are kept beside the rows, for they cost more than sorting does.
     """
 
-    def __init__(self, text: Callable[[R], str]) -> None:
+    def __init__(self, text: Callable[[R], str], *, same_text: Callable[[R, R], bool] | None = None) -> None:
+        """`same_text` says of two rows without making their texts that these are the same."""
         self._slots: dict[str, int] = {}
         self._free: list[int] = []
         self._listings: list[Attached] = []
         self._make_text = text
+        self._same_text = same_text
         self._texts: list[str | None] = []
         self._cold: dict[int, None] = {}
         self._columns: dict[SortKey[R], tuple[list[Any], list[int]]] = {}
         self._by_key: list[int] | None = None
         self.keys: list[str] = []
         self.rows: list[R | None] = []
+        self.version = 0
+        """Grows with every change."""
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -94,9 +98,10 @@ class Rows(Generic[R]):
         slot = self._slots.get(key)
         if slot is None:
             slot = self._take(key)
-        self.rows[slot] = row
-        self._texts[slot] = None
-        self._cold[slot] = None
+        before, self.rows[slot] = self.rows[slot], row
+        if before is None or self._same_text is None or not self._same_text(before, row):
+            self._texts[slot] = None
+            self._cold[slot] = None
         for sort, (keys, _) in self._columns.items():
             keys[slot] = sort(row)
         self._tell(slot)
@@ -136,6 +141,7 @@ class Rows(Generic[R]):
         return slot
 
     def _tell(self, slot: int) -> None:
+        self.version += 1
         for listing in self._listings:
             listing.pending.add(slot)
 

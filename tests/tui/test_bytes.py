@@ -29,11 +29,13 @@ sys.exit(run_console(source))
 """
 MANY = 'FakeSource(tasks=[fake.task(n, f"job-{{n:04}}", fake.RUNNING, started_s=9) for n in range(3000)])'
 OWN = re.compile(
-    rb"\x1b\[[\d;]*[mHGJK]"  # colours, moves, clearing
+    rb"\x1b\[[\d;]*[mHGJKCD]"  # colours, moves, clearing
+    rb"|\x1b\[\d*[AB]\x08{0,3}"  # to another line, and back a little
     rb"|\x1b\[\?(?:1049|1004|2004|2026|2048|25|7|1000|1002|1003|1006|1015|1016)[hl]"  # modes, on and off
     rb"|\x1b\]22;[a-z-]*(?:\x07|\x1b\\)"  # the pointer's shape
     rb"|\x1b\[(?:[<>=]\d*u|\?u|6n|\?\d+\$p)"  # the keyboard's protocol, and questions
 )
+FRAME_END = b"\x1b[6n"
 UNKNOWN = re.compile(rb"\x1b\[[<>=][\d;]*u|\x1b\[\?[\d;]*\$p|\x1b\[\?u")
 """What the emulator does not know and would print."""
 ACTS = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
@@ -50,9 +52,11 @@ class BadTerminal(Terminal):
         self._fed = 0
 
     def shown(self) -> str:
-        """What an emulator makes of all that was written."""
-        self._stream.feed(UNKNOWN.sub(b"", self.written[self._fed :]))
-        self._fed = len(self.written)
+        """What an emulator makes of the frames that were written whole: their parts come in any order."""
+        whole = self.written.rfind(FRAME_END) + len(FRAME_END)
+        if whole > self._fed:
+            self._stream.feed(UNKNOWN.sub(b"", self.written[self._fed : whole]))
+            self._fed = whole
         return "\n".join(self._screen.display)
 
     def until_shown(self, part: str) -> None:

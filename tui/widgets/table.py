@@ -14,6 +14,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.geometry import Region
+from textual.strip import Strip
 
 from tui.arrange import Columns
 from tui.columns.base import Column, Draw, Placed, TableSpec, place
@@ -23,9 +24,10 @@ from tui.messages import Opened, Pointed, SortAsked
 from tui.rows import Listing, Rows
 from tui.text import clean
 from tui.themes import Palette
-from tui.widgets.arranging import Arranging
+from tui.widgets.kept import Kept
 from tui.widgets.segments import header_segments, row_segments
 from tui.widgets.virtual import THUMB
+from tui.widgets.walking import Walking
 
 R = TypeVar("R")
 
@@ -36,7 +38,7 @@ Image = tuple[bool, bool, tuple[Cell, ...]]
 """Of a row: whether the cursor is on it, whether it is marked, and its cells."""
 
 
-class Table(Arranging, Generic[R]):
+class Table(Walking, Generic[R]):
     """A listing with a cursor that stays on its row, marks, sort and filter.
 
     Until the cursor is moved it stays on the top row; then it follows the row it is on, wherever that goes.
@@ -52,10 +54,13 @@ class Table(Arranging, Generic[R]):
         palette: Callable[[], Palette],
         *,
         only: Callable[[R], bool] | None = None,
+        alone: bool = False,
         id: str | None = None,  # noqa: A002
     ) -> None:
+        """`alone`: what a row shows follows from itself and the time, and from nothing else of the cluster."""
         super().__init__(draw, palette, id=id)
         self.spec = spec
+        self._alone = alone
         self._rows = rows
         self.sort_column: Column[R] = spec.column(spec.sort)
         assert self.sort_column.sort is not None
@@ -73,6 +78,8 @@ class Table(Arranging, Generic[R]):
         self._placed: list[Placed[R]] = []
         self._placed_for: tuple[int, bool] | None = None
         self._drawn: dict[int, Image] = {}
+        self._looked_at: object = None
+        self.kept: Kept[R] = Kept()
 
     # What the screens ask.
 
@@ -118,8 +125,7 @@ class Table(Arranging, Generic[R]):
 
     def redraw(self) -> None:
         """Repaint everything: the width, the theme or the columns changed."""
-        self._placed_for = None
-        self._drawn.clear()
+        self._forget()
         self.refresh()
 
     def show_every_column(self, every: bool) -> None:
@@ -153,44 +159,6 @@ class Table(Arranging, Generic[R]):
             return False
         self.move_to(position)
         return True
-
-    def action_down(self) -> None:
-        self.move_to(self._cursor + 1)
-
-    def action_up(self) -> None:
-        self.move_to(self._cursor - 1)
-
-    def action_top(self) -> None:
-        self.move_to(0, follow=True)
-
-    def action_bottom(self) -> None:
-        self.move_to(len(self.listing) - 1)
-
-    def action_half_down(self) -> None:
-        self.move_to(self._cursor + max(1, self.body_height // 2))
-
-    def action_half_up(self) -> None:
-        self.move_to(self._cursor - max(1, self.body_height // 2))
-
-    def action_page_down(self) -> None:
-        self.move_to(self._cursor + max(1, self.body_height - 1))
-
-    def action_page_up(self) -> None:
-        self.move_to(self._cursor - max(1, self.body_height - 1))
-
-    def action_left(self) -> None:
-        self.scroll_cells_by(-8)
-
-    def action_right(self) -> None:
-        self.scroll_cells_by(8)
-
-    def action_next_match(self) -> None:
-        if len(self.listing):
-            self.move_to((self._cursor + 1) % len(self.listing))
-
-    def action_previous_match(self) -> None:
-        if len(self.listing):
-            self.move_to((self._cursor - 1) % len(self.listing))
 
     def action_open(self) -> None:
         if self.cursor_key:
@@ -248,8 +216,7 @@ class Table(Arranging, Generic[R]):
         super().watch_scroll_y(old_value, new_value)
 
     def resized(self) -> None:
-        self._placed_for = None
-        self._drawn.clear()
+        self._forget()
         super().resized()
         self._scroll_into_view()
 
@@ -282,13 +249,31 @@ class Table(Arranging, Generic[R]):
             self._placed_for = (width, self.every_column)
         return self._placed
 
+    def _forget(self) -> None:
+        """All that was drawn looks different now."""
+        self._placed_for = None
+        self._drawn.clear()
+        self.kept.forget()
+        self._looked_at = None
+
+    def _around(self, draw: Draw) -> object:
+        """What decides beside a row how it looks; times are told to the second."""
+        version = () if self._alone else draw.view.version
+        return version, int(draw.now_s), draw.now_us if draw.view.past else 0, self._placed_for
+
     def _image(self, position: int, draw: Draw) -> Image:
         """All that decides how a row looks, but for the theme and the focus."""
         row, key = self.listing.row(position), self.listing.key(position)
+        columns = self._columns()
         # One that was removed keeps its line until the next sync.
-        cells = tuple(
-            placed.column.draw(row, draw, placed.width) if row is not None else EMPTY for placed in self._columns()
-        )
+        cells = (EMPTY,) * len(columns)
+        if row is not None:
+            cells = self.kept.cells(
+                key,
+                row,
+                self._around(draw),
+                lambda row: tuple(placed.column.draw(row, draw, placed.width) for placed in columns),
+            )
         return (position == self._cursor, key in self.marks, cells)
 
     def _repaint_changed(self) -> None:
@@ -302,21 +287,28 @@ class Table(Arranging, Generic[R]):
         if emptiness != self._emptiness:
             self._emptiness = emptiness
             self.repaint_line(1)
+        looked_at = (self._rows.version, self._around(draw))
+        if looked_at == self._looked_at:
+            return
+        self._looked_at = looked_at
         for y in range(self.body_height):
-            drawn = self._drawn.get(y)
-            if top + y >= count:
-                if drawn is not None:
-                    del self._drawn[y]
-                    self.repaint_line(y)
-                continue
-            image = self._image(top + y, draw)
-            if drawn == image:
-                continue
-            self._drawn[y] = image
-            if drawn is None or drawn[:2] != image[:2] or len(drawn[2]) != len(image[2]):
+            self._repaint_row(y, top + y, count, draw)
+
+    def _repaint_row(self, y: int, position: int, count: int, draw: Draw) -> None:
+        drawn = self._drawn.get(y)
+        if position >= count:
+            if drawn is not None:
+                del self._drawn[y]
                 self.repaint_line(y)
-            else:
-                self._repaint_cells(y, drawn[2], image[2])
+            return
+        image = self._image(position, draw)
+        if drawn == image:
+            return
+        self._drawn[y] = image
+        if drawn is None or drawn[:2] != image[:2] or len(drawn[2]) != len(image[2]):
+            self.repaint_line(y)
+        else:
+            self._repaint_cells(y, drawn[2], image[2])
 
     def _repaint_cells(self, y: int, before: tuple[Cell, ...], after: tuple[Cell, ...]) -> None:
         offset = GUTTER - self.scroll_offset.x
@@ -331,6 +323,17 @@ class Table(Arranging, Generic[R]):
             self._columns(), self.sort_column, self.listing.descending, self.palette(), self.draw().glyphs
         )
         return [Segment(" " * GUTTER), *titles]
+
+    def render_line(self, y: int) -> Strip:
+        position = self.top + y - self.HEADER
+        if y < self.HEADER or position >= len(self.listing):
+            return super().render_line(y)
+        image = self._drawn[y - self.HEADER] = self._image(position, self.draw())
+        thumb = tuple(first <= y - self.HEADER < last for first, last in (self._thumb, self.thumb_now()))
+        looks = (image[:2], self.has_focus, self.size, self.scroll_offset.x, thumb, id(self.palette()))
+        return self.kept.strip(
+            self.listing.key(position), image[2], looks, lambda: super(Table, self).render_line(y)
+        )
 
     def body_line(self, y: int) -> tuple[list[Segment], Style]:
         palette, draw = self.palette(), self.draw()
