@@ -135,7 +135,7 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         """What drawing needs, as of now; the same object until the next tick, so that all cells agree."""
         if self._drawn is None:
             now_s = self.clock()
-            self._drawn = Draw(self.view.now_us(now_s), now_s, self.glyphs, self.view)
+            self._drawn = Draw(self.view.now_us(now_s), now_s, self.glyphs, self.view, self.word)
         return self._drawn
 
     def fresh_drawing(self) -> Draw:
@@ -261,7 +261,7 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         elif self.in_past:
             self.return_to_now()
         else:
-            self.say("Press Q to quit; the cluster goes on without the console.", "dim")
+            self.say(f"Press {self.word('app', 'quit')} to quit; the cluster goes on without the console.", "dim")
 
     async def action_quit(self) -> None:
         self.exit(0)
@@ -269,7 +269,7 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
     def action_read_only(self) -> None:
         self.read_only = not self.read_only
         self.say(
-            "Read-only: nothing can be changed until R is pressed again."
+            f"Read-only: nothing can be changed until {self.word('app', 'read_only')} is pressed again."
             if self.read_only
             else "Changes are possible again."
         )

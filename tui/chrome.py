@@ -42,7 +42,7 @@ def title_line(
     if moment:
         room = max(8, width - cell_width(tuple(left)) - 14)
         left += [("  ", "text"), ("PAST ", "bad"), (fit(moment, min(room, width_of(moment))), "warn")]
-        back: list[Span] = [("T", "key"), (" now ", "dim")]
+        back: list[Span] = [(draw.word("app", "time_travel"), "key"), (" now ", "dim")]
         rest = width - cell_width(tuple(left)) - cell_width(tuple(back))
         return (*left, (" " * max(1, rest), "text"), *back)
     lost = view.link.lost(draw.now_s)

@@ -113,7 +113,8 @@ class Commands:
 
     def _press(self, key: Key) -> None:
         if self._console.read_only and key.changes:
-            raise CommandError("Read-only: R turns it off.")
+            said = f"Read-only: {self._console.drawing().word('app', 'read_only')} turns it off."
+            raise CommandError(said)
         self._console.perform(key)
 
     def _values(self, kind: str) -> Iterable[str]:

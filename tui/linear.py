@@ -26,7 +26,7 @@ from tui.rows import Listing, Rows
 from tui.source import LinkState, Source, SourceError
 from tui.text import clean
 from tui.view import ClusterView
-from tui.wording import spoken
+from tui.wording import filled, spoken
 
 PAGE = 20
 NEWS_S = 1.0
@@ -183,7 +183,7 @@ class Linear:
         else:
             self._place, self._shown = place, 0
             self._listed = list(listing.keys())
-            self._say(f"{len(self._listed)} lines." if self._listed else spec.empty)
+            self._say(f"{len(self._listed)} lines." if self._listed else filled(spec.empty, spoken))
             self._page()
         finally:
             listing.close()

@@ -25,6 +25,7 @@ from tui.screens.preview import PreviewScreen
 from tui.source import LinkState, Source, SourceError
 from tui.undo import OwnOperations
 from tui.view import ClusterView
+from tui.wording import KeyWord
 
 RECONNECT_S = 1.0
 PROBE_S = 3.0
@@ -42,6 +43,7 @@ class Linked(App[int], inherit_bindings=False):
     read_only: bool
     building: bool
     clock: Callable[[], float]
+    word: KeyWord
     settle: Callable[[], None]
 
     def begin_links(self, contexts: Sequence[Context], current: str) -> None:
@@ -141,7 +143,9 @@ class Linked(App[int], inherit_bindings=False):
         if intent is None:
             return
         age = int(self.clock() - intent.at_s)
-        self.say(f"You confirmed this {age} s ago, when the cluster was away. Confirm it again, or esc drops it.")
+        drop = self.word("preview", "give_up")
+        said = f"You confirmed this {age} s ago, when the cluster was away."
+        self.say(f"{said} Confirm it again, or {drop} drops it.")
         self.preview(intent.make, intent.then)
 
     def action_intents(self) -> None:

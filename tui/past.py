@@ -14,7 +14,9 @@ from tui.rows import Rows
 from tui.source import Mutator, Source, SourceError, WatchItem
 from tui.view import ClusterView, NodeRow
 
-REFUSED = "This is the past: T or esc returns to now."
+READ_ONLY = "This is the past: return to now for that."
+REFUSED = "This is the past: {app.time_travel} or {app.step_back} returns to now."
+"""With the words of its keys to be filled in."""
 MAX_TRIES = 8
 """Of one call, while the moment moves on under it."""
 
@@ -137,7 +139,7 @@ class PastSource:
         raise SourceError("The moment moved on.", "Wait until it stands still.")
 
     async def watch(self) -> AsyncIterator[WatchItem]:
-        raise SourceError("The past does not change.", REFUSED)
+        raise SourceError("The past does not change.", READ_ONLY)
         yield
 
     async def get_task(self, task_id: str, *, at: Moment | None = None) -> cluster_pb2.GetTaskReply:
@@ -242,17 +244,17 @@ class PastSource:
         return await self._source.get_settings()
 
     async def rehearse_resume(self, workflow_id: str, key: str = "") -> Sequence[str]:
-        raise SourceError(REFUSED)
+        raise SourceError(READ_ONLY)
 
     async def rehearse_drain(self, request: cluster_pb2.DrainRequest) -> cluster_pb2.RehearseDrainReply:
-        raise SourceError(REFUSED)
+        raise SourceError(READ_ONLY)
 
     async def dry_run(self, task: cluster_pb2.TaskRequest) -> Sequence[cluster_pb2.NodeVerdict]:
-        raise SourceError(REFUSED)
+        raise SourceError(READ_ONLY)
 
     async def output(self, request: cluster_pb2.OutputRequest) -> AsyncGenerator[cluster_pb2.OutputReply, None]:
-        raise SourceError("Output is not kept by moment.", REFUSED)
+        raise SourceError("Output is not kept by moment.", READ_ONLY)
         yield
 
     def mutator(self) -> Mutator:
-        raise SourceError(REFUSED)
+        raise SourceError(READ_ONLY)

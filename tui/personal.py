@@ -29,6 +29,7 @@ from tui.theme_list import THEME_NOTES, THEMES
 from tui.themes import Palette, WithoutColor, palette
 from tui.view import ClusterView
 from tui.widgets.table import Table
+from tui.wording import KeyWord, wording
 
 VIEW_PLACES = frozenset(place for place, _, _ in VIEWS)
 
@@ -38,6 +39,7 @@ class Personal(Playing, TakingAway, inherit_bindings=False):
 
     preferences: Preferences
     key_table: Sequence[Key]
+    word: KeyWord
     palette: Palette
     read_only: bool
     commands: Commands
@@ -61,6 +63,7 @@ class Personal(Playing, TakingAway, inherit_bindings=False):
 
     def use_preferences(self) -> None:
         rebind(self, self.key_table)
+        self.word = wording(self.key_table)
         self.use_player()
         self.set_class(self.terminal.ascii_only, "ascii")
         self.commands = Commands(cast(Commanded, self))
@@ -174,7 +177,7 @@ class Personal(Playing, TakingAway, inherit_bindings=False):
         if problem := table.rearrange(wanted):
             self.say(problem, "warn")
         elif wanted.filter:
-            self.say("The filter of last time is on; esc clears it.", "dim")
+            self.say(f"The filter of last time is on; {self.word('app', 'step_back')} clears it.", "dim")
 
     def looked_after(self) -> None:
         """What is to be done ten times a second at most."""

@@ -26,6 +26,7 @@ from tui.source import Source, SourceError
 from tui.timeline import Timeline, scrub_line
 from tui.view import ClusterView
 from tui.widgets.table import Table
+from tui.wording import KeyWord
 
 PAST = "past:"
 """What the names of views over the past begin with."""
@@ -74,7 +75,7 @@ class PastConsole:
         live = self._shell.drawing()
         drawn = self._drawn
         if drawn is None or drawn[0] is not live or drawn[1].now_us != self.view.at.at_us:
-            drawn = self._drawn = (live, Draw(self.view.at.at_us, live.now_s, live.glyphs, self.view))
+            drawn = self._drawn = (live, Draw(self.view.at.at_us, live.now_s, live.glyphs, self.view, live.word))
         return drawn[1]
 
     def fresh_drawing(self) -> Draw:
@@ -124,6 +125,7 @@ class Traveling(App[int], inherit_bindings=False):
 
     source: Source
     view: ClusterView
+    word: KeyWord
     travel: Travel | None = None
 
     # What the console has.
@@ -232,7 +234,8 @@ class Traveling(App[int], inherit_bindings=False):
             return
         at_us = travel.line.stepped(travel.position_us, steps)
         if at_us == travel.position_us:
-            end = "That is now: T returns to it." if steps > 0 else "That is the oldest moment that is kept."
+            back = f"That is now: {self.word('app', 'time_travel')} returns to it."
+            end = back if steps > 0 else "That is the oldest moment that is kept."
             self.say(end, "dim")
             return
         self._go(Moment(at_us=at_us))
@@ -304,7 +307,7 @@ class Traveling(App[int], inherit_bindings=False):
 
     def _traveling(self) -> Travel | None:
         if self.travel is None:
-            self.say("That is a key of the past: T goes there.", "dim")
+            self.say(f"That is a key of the past: {self.word('app', 'time_travel')} goes there.", "dim")
         return self.travel
 
     # Reading.

@@ -41,7 +41,7 @@ class OwnOperations:
         left_s = begins_s(waiting[0], draw) or 0
         more = f" +{len(waiting) - 1}" if len(waiting) > 1 else ""
         what = EMPTY if short else ((" ", "dim"), *foreign(brief(waiting[0]), "text", draw.glyphs))
-        return (("u", "key"), (" undo", "dim"), *what, (f" {left_s}s", "warn"), (more, "dim"))
+        return ((draw.word("app", "undo"), "key"), (" undo", "dim"), *what, (f" {left_s}s", "warn"), (more, "dim"))
 
     def news(self, draw: Draw) -> list[tuple[str, str]]:
         """What ended since it was asked last, each as a sentence and its role."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from tui.keys import Key
@@ -10,6 +11,7 @@ from tui.keytable import KEYMAP
 KeyWord = Callable[[str, str], str]
 """What to press for an action: `word("app", "undo")`."""
 
+_PLACE = re.compile(r"\{(\w+)\.([\w()-]+)\}")
 _SPELLED = {
     "question_mark": "?",
     "slash": "/",
@@ -53,6 +55,11 @@ def wording(table: Sequence[Key]) -> KeyWord:
         return key_of(place, name, table) or f":{name.replace('_', '-')}"
 
     return word
+
+
+def filled(text: str, word: KeyWord) -> str:
+    """A sentence of our own with words in the place of its `{place.action}`."""
+    return _PLACE.sub(lambda found: word(found[1], found[2]), text)
 
 
 def shipped(place: str, name: str) -> str:

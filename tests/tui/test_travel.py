@@ -14,6 +14,7 @@ from tui.past import REFUSED
 from tui.source import LinkState, Moment
 from tui.terminal import Terminal
 from tui.theme_list import THEMES
+from tui.wording import filled, shipped
 
 
 async def go_to(session: Session, text: str) -> None:
@@ -90,7 +91,7 @@ async def test_nothing_can_be_changed_there() -> None:
             await session.press(opening)
             for key in keys:
                 await session.press(key)
-                assert REFUSED in session.lines[-1], (opening, key)
+                assert filled(REFUSED, shipped) in session.lines[-1], (opening, key)
                 assert len(session.app.screen_stack) == 1
         await session.press("colon", *"cordon anvil", "enter")
         assert len(session.app.screen_stack) == 1

@@ -15,6 +15,7 @@ from tui.columns.base import Draw
 from tui.past import REFUSED
 from tui.plans.base import Done, Plan
 from tui.source import Source
+from tui.wording import filled
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,14 @@ class ActionsBase:
         if done is not None:
             self._stage.carried_out(done)
 
+    def _say(self, text: str, role: str) -> None:
+        """A sentence that names keys."""
+        self._stage.say(filled(text, self._stage.fresh_drawing().word), role)
+
     def _refused(self) -> bool:
         if self._stage.in_past:
-            self._stage.say(REFUSED, "warn")
+            self._say(REFUSED, "warn")
             return True
         if self._stage.read_only:
-            self._stage.say("Read-only: R turns it off.", "warn")
+            self._say("Read-only: {app.read_only} turns it off.", "warn")
         return self._stage.read_only

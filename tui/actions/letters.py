@@ -123,7 +123,7 @@ class LetterActions(ActionsBase):
         else:
             stage.forget_edit(path)
             if after == before or spec == task.spec:
-                stage.say("Nothing was changed, and nothing retried; r retries it as it is.", "warn")
+                self._say("Nothing was changed, and nothing retried; {letters.retry} retries it as it is.", "warn")
                 return
             difference = specfile.difference(before, after)
             self._preview(lambda: letters.edited_retry(stage.fresh_drawing(), task.id, spec, difference))

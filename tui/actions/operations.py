@@ -14,7 +14,8 @@ class OperationActions(ActionsBase):
         if key:
             self._preview(lambda: operations.undo(self._stage.fresh_drawing(), key))
         elif not self._refused():
-            self._stage.say("Nothing to undo: what this console began has begun. L lists all operations.", "dim")
+            said = "Nothing to undo: what this console began has begun. {app.operations} lists all operations."
+            self._say(said, "dim")
 
     def stop(self, key: str) -> None:
         if key:

@@ -237,7 +237,7 @@ QUEUE: TableSpec[Task] = TableSpec(
     ),
     sort="state",
     fields=_FIELDS,
-    empty="No tasks yet. S submits one.",
+    empty="No tasks yet. {app.submit} submits one.",
 )
 
 LETTERS: TableSpec[Task] = TableSpec(

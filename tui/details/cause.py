@@ -11,6 +11,7 @@ from tui.columns.tasks import CAUSE_WORDS, last_words
 from tui.details.common import long_text, pair, title
 from tui.draw import Cell, Span, age, clock, command_of, count_of, foreign
 from tui.text import clean, fit
+from tui.wording import filled
 
 Cause = cluster_pb2.DeadLetterCause
 Task = types_pb2.Task
@@ -35,7 +36,8 @@ def cause_headline(row: Cause, draw: Draw, *, about: str) -> list[Cell]:
         first += [("   first ", "dim"), (age(draw.now_us - row.first_at_us), "text")]
         first += [(" ago, last ", "dim"), (age(draw.now_us - row.last_at_us), "text"), (" ago", "dim")]
     news = operation_line(row.fingerprint, draw) if row.fingerprint else ()
-    second: list[Span] = [(" r X act on ", "dim"), (about, "accent")]
+    keys = filled(" {cause.retry} {cause.discard} act on ", draw.word)
+    second: list[Span] = [(keys, "dim"), (about, "accent")]
     if news:
         second += [("   ", "text"), *news]
     return [tuple(first), tuple(second)]

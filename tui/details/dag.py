@@ -42,7 +42,7 @@ def dag_headline(row: Workflow, model: DagModel, found: Finish | None, draw: Dra
 def _shown_line(model: DagModel, found: Finish | None, draw: Draw) -> list[Span]:
     tasks, shown = len(model.folds.graph), len(model.shown)
     mode = Mode.LIST if model.listed else model.mode
-    spans: list[Span] = [(" m ", "key"), (mode.value, "text")]
+    spans: list[Span] = [(f" {draw.word('dag', 'mode')} ", "key"), (mode.value, "text")]
     if shown < tasks and found is None:
         spans.append((f"  {count_of(tasks)} tasks in {count_of(shown)} rows", "dim"))
     if model.problem:
@@ -78,7 +78,8 @@ def _group_lines(model: DagModel, row: DagRow, draw: Draw) -> list[Cell]:
         return []
     head = (("  ", "text"), *foreign(group.title(glyphs), "strong", draw.glyphs), ("  ", "text"))
     counts = summary(group, model.tally.counts(row.key), glyphs, bar_width=20)
-    kind = f"  {count_of(len(group.tasks))} tasks of {KINDS[group.kind.value]}; + opens them"
+    opens = draw.word("dag", "open_fold")
+    kind = f"  {count_of(len(group.tasks))} tasks of {KINDS[group.kind.value]}; {opens} opens them"
     return [(*head, *counts), ((kind, "dim"),)]
 
 

@@ -101,7 +101,8 @@ def _drain_lines(node: types_pb2.Node, draw: Draw, width: int) -> list[Cell]:
     if last.state == types_pb2.OPERATION_STATE_SCHEDULED and last.not_before_us > draw.now_us:
         spans.append((f"  begins in {age(last.not_before_us - draw.now_us + 999_999)}", "accent"))
     if drain_of(draw.view, node.id):
-        spans += [("   D", "key"), (" shows how it goes" if node.operation else " shows how it went", "dim")]
+        how = " shows how it goes" if node.operation else " shows how it went"
+        spans += [(f"   {draw.word('node', 'drain')}", "key"), (how, "dim")]
     lines = [pair("drain", *spans)]
     return [*lines, *sentence("", last.outcome, "text", draw, width)] if last.outcome else lines
 

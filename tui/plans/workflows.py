@@ -128,7 +128,8 @@ def _consequences_of_cancel(open_ones: Sequence[Task], draw: Draw) -> list[Cell]
     if finals:
         goes = "runs" if finals == 1 else "run"
         said.append(line("text", f"{tasks_of(finals)} marked finally: {goes} when all others have ended."))
-    said.append(line("dim", "A cancel cannot be undone; r runs again what did not complete."))
+    again = draw.word("workflows", "resume")
+    said.append(line("dim", f"A cancel cannot be undone; {again} runs again what did not complete."))
     return said
 
 

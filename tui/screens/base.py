@@ -141,10 +141,11 @@ class ConsoleScreen(Rebound, Screen[None]):
 
     def headline(self) -> Cell:
         """Right end of the second line: filter, marks and how many rows."""
-        glyphs = self.console.glyphs
+        glyphs, key = self.console.glyphs, self.drawing().word("app", "filter")
         table = self.searched()
         if isinstance(table, OutputPane):
-            return (("/", "key"), *foreign(table.filter_text, "accent", glyphs)) if table.filter_text else ()
+            found: Cell = ((key, "key"), *foreign(table.filter_text, "accent", glyphs))
+            return found if table.filter_text else ()
         if table is None:
             return ()
         count = len(table.listing)
@@ -156,7 +157,7 @@ class ConsoleScreen(Rebound, Screen[None]):
         if table.marks:
             parts += [(f"{count_of(len(table.marks))} marked  ", "accent")]
         if table.filter_text:
-            parts += [("/", "key"), *foreign(table.filter_text, "accent", glyphs)]
+            parts += [(key, "key"), *foreign(table.filter_text, "accent", glyphs)]
             parts += [(f"  {count_of(count)} of {count_of(table.listing.unfiltered)}", "text")]
         elif count:
             parts += [(f"{count_of(table.cursor + 1)}/{count_of(count)}", "dim")]

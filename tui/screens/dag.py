@@ -23,6 +23,7 @@ from tui.source import SourceError
 from tui.widgets.dag_canvas import DagCanvas, Picture, Spot
 from tui.widgets.dag_table import DagTable
 from tui.widgets.lines import Lines
+from tui.wording import filled
 from tui.workflow_members import Members
 
 ESTIMATE_EVERY_S = 1.0
@@ -228,6 +229,9 @@ class DagScreen(ConsoleScreen):
         self._arranged(key, lambda: self.model.show(mode, flat=not layered and table.plain))
         self.sync_chrome()
 
+    def _say(self, text: str, role: str) -> None:
+        self.console.say(filled(text, self.drawing().word), role)
+
     def _point_at(self, key: str) -> bool:
         return self._canvas.point_at(key) if self._layered else self._table.point_at(key)
 
@@ -235,7 +239,7 @@ class DagScreen(ConsoleScreen):
         """Put the cursor on a task, out of its fold if it is in one."""
         self._arranged(self._key, lambda: self.model.reveal(key))
         if not self._point_at(key):
-            self.console.say("The filter hides it; esc clears the filter.", "warn")
+            self._say("The filter hides it; {app.step_back} clears the filter.", "warn")
 
     def open_filter(self) -> None:
         if self._layered:
@@ -268,7 +272,7 @@ class DagScreen(ConsoleScreen):
         if key == row.key:
             self.console.say(end, "dim")
         elif not self._point_at(key):
-            self.console.say("The filter hides it; esc clears the filter.", "warn")
+            self._say("The filter hides it; {app.step_back} clears the filter.", "warn")
 
     def action_parent(self) -> None:
         self._along(walk.parent, "It depends on nothing.")
@@ -279,7 +283,8 @@ class DagScreen(ConsoleScreen):
     def _fold(self, change: Callable[[str], bool], otherwise: str) -> None:
         key = self._key
         if self.model.listed:
-            self.console.say("A list folds nothing: esc clears the filter, m goes to the rail.", "dim")
+            said = "A list folds nothing: {app.step_back} clears the filter, {dag.mode} goes to the rail."
+            self._say(said, "dim")
         elif key and not self._arranged(key, lambda: change(key)):
             self.console.say(otherwise, "dim")
 
@@ -322,11 +327,11 @@ class DagScreen(ConsoleScreen):
         if row is None:
             return
         if not self._layered and len(self._table.marks) > 1:
-            self.console.say("It runs again from one task on: U unmarks all, then r.", "warn")
+            self._say("It runs again from one task on: {table.unmark} unmarks all, then {dag.rerun}.", "warn")
         elif key := resume_key(self.model, row.key):
             self.console.actions.resume_workflows([self.key], key)
         else:
-            self.console.say("It runs again from one task on: + opens this row.", "warn")
+            self._say("It runs again from one task on: {dag.open_fold} opens this row.", "warn")
 
     def action_cancel(self) -> None:
         model = self.model

@@ -63,7 +63,9 @@ class DrainScreen(PreviewScreen):
         yield self.lines("command")
         yield self.lines("typed")
         yield Horizontal(
-            Choice("esc  do nothing", self.palette, id="keep"), Choice("", self.palette, id="do"), id="choices"
+            Choice(f"{self._word('give_up')}  do nothing", self.palette, id="keep"),
+            Choice("", self.palette, id="do"),
+            id="choices",
         )
 
     def on_mount(self) -> None:
@@ -120,7 +122,7 @@ class DrainScreen(PreviewScreen):
         if self._busy or self._rehearsed is None:
             return
         if self.console.read_only:
-            self._say("Read-only: R turns it off.", "warn")
+            self._say(f"Read-only: {self.drawing().word('app', 'read_only')} turns it off.", "warn")
         elif why := blocker(self._rehearsed, force_said(self.drawing())):
             self._say(why, "bad")
         else:
@@ -140,7 +142,8 @@ class DrainScreen(PreviewScreen):
         self.query_one("#command", Lines).show((command,))
         self.query_one("#typed", Lines).show(self._state_lines())
         ready = self._rehearsed is not None and not blocker(self._rehearsed)
-        self.query_one("#do", Choice).relabel(f"y  {self.plan.title[0].lower()}{self.plan.title[1:]}", role)
+        does = f"{self._word('confirm')}  {self.plan.title[0].lower()}{self.plan.title[1:]}"
+        self.query_one("#do", Choice).relabel(does, role)
         self.query_one("#do").display = ready
 
     def _lines(self) -> list[Cell]:
@@ -154,6 +157,9 @@ class DrainScreen(PreviewScreen):
             lines.append(((" The new rehearsal below says otherwise:", "warn"),))
             lines += [*differences(self._former, self._rehearsed, draw), ()]
         return [*lines, *sheet(self._rehearsed, self.options, draw, width)]
+
+    def _word(self, name: str) -> str:
+        return self.drawing().word("drain", name)
 
     def _state_lines(self) -> list[Cell]:
         if self._said or self._rehearsed is not None:

@@ -62,7 +62,7 @@ class PreviewScreen(Dialog[Done | None]):
         yield self.lines("command")
         yield self.lines("typed")
         yield Horizontal(
-            Choice("esc  do nothing", self.palette, id="keep"),
+            Choice(f"{self._word('give_up')}  do nothing", self.palette, id="keep"),
             Choice("", self.palette, id="do"),
             id="choices",
         )
@@ -94,8 +94,12 @@ class PreviewScreen(Dialog[Done | None]):
         command: Cell = ((" $ ", "dim"), *foreign(shown, "text", glyphs)) if plan.objects else ()
         self.query_one("#command", Lines).show((command,))
         self.query_one("#typed", Lines).show(self._state_lines())
-        self.query_one("#do", Choice).relabel(f"y  {plan.title[0].lower()}{plan.title[1:]}", role)
+        does = f"{self._word('confirm')}  {plan.title[0].lower()}{plan.title[1:]}"
+        self.query_one("#do", Choice).relabel(does, role)
         self.query_one("#do").display = bool(plan.objects)
+
+    def _word(self, name: str) -> str:
+        return self.drawing().word("preview", name)
 
     def _state_lines(self) -> list[Cell]:
         wanted = self.plan.typed_count
@@ -106,10 +110,10 @@ class PreviewScreen(Dialog[Done | None]):
         if wanted:
             done = self._typed == str(wanted)
             spans: list[Span] = [(f" Type {wanted} to confirm: ", "text"), (self._typed or "_", "strong")]
-            spans.append(("  now y" if done else "", "accent"))
+            spans.append((f"  now {self._word('confirm')}" if done else "", "accent"))
             return [(), tuple(spans)]
         if self.plan.with_reason is not None and not self._reason:
-            return [(), ((" m", "key"), ("  say why", "dim"))]
+            return [(), ((f" {self._word('reason')}", "key"), ("  say why", "dim"))]
         return []
 
     def on_key(self, event: events.Key) -> None:

@@ -16,8 +16,9 @@ from tui.heatmap import Heatmap, heatmap
 from tui.keymap import bindings
 from tui.themes import Palette
 from tui.widgets.segments import cell_segments
-from tui.widgets.table import Table
+from tui.widgets.table import HIDDEN, Table
 from tui.widgets.virtual import THUMB, VirtualView
+from tui.wording import filled
 
 HERE = "[]"
 """The cursor, which must be seen on a full block as on a dot, with and without colour."""
@@ -171,10 +172,8 @@ class HeatField(VirtualView):
     def body_line(self, y: int) -> tuple[list[Segment], Style]:
         number, palette = self.top + y, self.palette()
         if not self._field.count and y == 1:
-            empty = (
-                "Nothing matches the filter; esc clears it." if self._table.filter_text else self._table.spec.empty
-            )
-            line: Cell = foreign(f"  {empty}", "dim", self.draw().glyphs)
+            empty = HIDDEN if self._table.filter_text else self._table.spec.empty
+            line: Cell = foreign(f"  {filled(empty, self.draw().word)}", "dim", self.draw().glyphs)
         else:
             line = self._lines[number] if number < len(self._lines) else EMPTY
         segments = []

@@ -150,7 +150,7 @@ class OutputPane(VirtualView):
         title: Cell = (
             ("  OUTPUT", "accent" if self.has_focus else "title"),
             (f"  {count_of(lines)} line{'s' if lines > 1 else ''}" if count else "", "dim"),
-            ("  following" if self.following else "  F follows", "dim"),
+            ("  following" if self.following else f"  {self.draw().word('task', 'follow')} follows", "dim"),
             *((("  ", "text"), *self.status) if self.status else ()),
         )
         width = max(0, self.size.width - THUMB)

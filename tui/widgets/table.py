@@ -27,10 +27,13 @@ from tui.themes import Palette
 from tui.widgets.kept import Kept
 from tui.widgets.segments import header_segments, row_segments
 from tui.widgets.virtual import THUMB
+from tui.wording import filled
 from tui.widgets.walking import Walking
 
 R = TypeVar("R")
 
+HIDDEN = "Nothing matches the filter; {app.step_back} clears it."
+NOBODY = "If it does not run, start it with `cortex up`; {app.quit} leaves."
 GUTTER = 2
 """Cells left of the columns, for the cursor and the mark."""
 
@@ -359,10 +362,10 @@ class Table(Walking, Generic[R]):
         """Why there is nothing to see, from the second line of an empty table on."""
         if len(self.listing):
             return []
-        text = "Nothing matches the filter; esc clears it." if self.filter_text else self.spec.empty
         draw = self.draw()
+        text = filled(HIDDEN if self.filter_text else self.spec.empty, draw.word)
         if not draw.view.ready:
-            remedy = draw.view.link.remedy or "If it does not run, start it with `cortex up`; Q leaves."
+            remedy = draw.view.link.remedy or filled(NOBODY, draw.word)
             text = f"Waiting for the cluster. {clean(remedy, ascii_only=draw.glyphs.ascii_only)}"
             text = draw.view.awaiting or text
         lines = wrap(text, max(1, self.size.width - GUTTER))
