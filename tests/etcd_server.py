@@ -104,3 +104,20 @@ class EtcdServers:
                 if status.leader == status.header.member_id:
                     return member
         raise AssertionError("etcd has no leader")
+
+
+def make_room(member: EtcdMember, ballast: bytes) -> None:
+    """What an operator does when etcd's quota is used up: delete the key `ballast`, and take the alarm back."""
+    from aetcd import rpc
+
+    with grpc.insecure_channel(member.endpoint) as channel:
+        deleted = rpc.KVStub(channel).DeleteRange(rpc.DeleteRangeRequest(key=ballast), timeout=30)
+        compact = rpc.CompactionRequest(revision=deleted.header.revision, physical=True)
+        rpc.KVStub(channel).Compact(compact, timeout=30)
+        rpc.MaintenanceStub(channel).Defragment(rpc.DefragmentRequest(), timeout=30)
+        alarms = rpc.MaintenanceStub(channel).Alarm(rpc.AlarmRequest(alarm=rpc.NOSPACE), timeout=30).alarms
+        for raised in alarms:
+            disarm = rpc.AlarmRequest(
+                action=rpc.AlarmRequest.DEACTIVATE, alarm=raised.alarm, memberID=raised.memberID
+            )
+            rpc.MaintenanceStub(channel).Alarm(disarm, timeout=30)

@@ -16,6 +16,7 @@ from node.consensus.etcd.members import Members
 from node.consensus.etcd.owners import Caller
 from node.consensus.etcd.rounds import Rounds
 from node.consensus.etcd.settings import EtcdSettings
+from node.consensus.etcd.snapshots import StateStore
 from node.consensus.etcd.store import Etcd, Get, Refused, Unreachable
 from node.consensus.membership import Change, Membership
 from node.consensus.port import (
@@ -33,6 +34,7 @@ from node.consensus.raftos.proposals import Proposal, Waiters
 from node.consensus.raftos.wire import Codec, Data, decode
 from node.env import Env
 
+_MEMBERSHIPS_KEPT = 64
 Send = Callable[[str, raft_pb2.RaftMessage], None]
 
 
@@ -58,7 +60,7 @@ class EtcdEngine:
         self._settings = settings or EtcdSettings()
         self._keys = Keys(prefix.encode())
         self._codec = Codec(cluster_id, id)
-        self._membership: Membership | None = None
+        self._memberships: list[tuple[int, Membership]] = []
         self._changing = False
         self._running = False
         self._told: tuple[Role, int, str | None] = (Role.FOLLOWER, 0, None)
@@ -104,11 +106,11 @@ class EtcdEngine:
 
     @property
     def snapshot_index(self) -> int:
-        return 0
+        return self._states.index if self._running else 0
 
     @property
     def membership(self) -> Membership:
-        return self._membership or self._first
+        return self._memberships[-1][1] if self._memberships else self._first
 
     @property
     def peers(self) -> Sequence[Peer]:
@@ -127,6 +129,9 @@ class EtcdEngine:
         self._loop = asyncio.get_running_loop()
         self._entries = Entries(base_index=self._host.applied()[0])
         self._waiters = Waiters(self._entries)
+        self._states = StateStore(
+            self._etcd, self._keys, self._settings, self._env, self._host, self._cluster_id, self._membership_at
+        )
         self._forwards = Forwards(self._settings, self._env, self._id, self._send, self._waiters)
         self._following = Following(
             self._etcd, self._keys, self._settings, self._cluster_id, self._entries, self._took, self._changed
@@ -143,7 +148,7 @@ class EtcdEngine:
             self._changed,
         )
         self._running = True
-        self._tasks = [self._run(self._following.run()), self._run(self._election.run())]
+        self._tasks = [self._run(self._follow()), self._run(self._election.run())]
         self._tick()
 
     async def stop(self) -> None:
@@ -161,6 +166,7 @@ class EtcdEngine:
         self._waiters.close()
         self._confirms.close()
         self._heads.close()
+        await self._states.stop()
         await self._election.give_up()
         await self._etcd.close()
 
@@ -256,11 +262,23 @@ class EtcdEngine:
 
     # What the parts say
 
+    async def _follow(self) -> None:
+        try:
+            await self._following.run()
+        except Behind:
+            await self._states.install()
+
+    def _membership_at(self, index: int) -> Membership:
+        known = [membership for at, membership in self._memberships if at <= index]
+        return known[-1] if known else self._first
+
     def _took(self, entries: Sequence[Committed]) -> None:
         for entry in entries:
             self._term = max(self._term, entry.term)
             if entry.membership:
-                self._membership = Membership.decode(entry.membership)
+                self._memberships.append((entry.index, Membership.decode(entry.membership)))
+                del self._memberships[:-_MEMBERSHIPS_KEPT]
+        self._states.log_bytes += sum(len(entry.data) for entry in entries)
         self._host.committed()
         self._waiters.resolve(self._entries.last_index)
 
@@ -275,8 +293,9 @@ class EtcdEngine:
             self._term = max(self._term, leading.term)
             if self._entries.last_index >= leading.begun_after:
                 leading.caught_up.set()
-        if following.synced and following.membership and self._membership is None:
-            self._membership = Membership.decode(following.membership)
+        if following.synced and following.membership and not self._memberships:
+            self._memberships.append((0, Membership.decode(following.membership)))
+        self._states.index = max(self._states.index, following.snapshot_index)
         now = (self.role, self._term, self.leader)
         if now != self._told:
             self._told = now
@@ -333,6 +352,7 @@ class EtcdEngine:
         if leading is not None:
             self._members.beat(self.membership, leading.term, self.last_index, now, settings.heartbeat_s)
         self._members.compare()
+        self._states.tick(leading, self._host.applied()[0])
         self._forwards.tick(self.leader, self._term)
         self._waiters.expire(now)
         self._ticker = self._loop.call_later(settings.forward_retry_s, self._tick)
@@ -357,8 +377,6 @@ class EtcdEngine:
         async def guarded() -> None:
             try:
                 await work
-            except Behind as error:
-                self._host.fatal(error)
             except Exception as error:
                 self._host.fatal(error)
 

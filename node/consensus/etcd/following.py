@@ -10,6 +10,7 @@ from typing import cast
 
 import structlog
 
+from cortex.v1 import raft_pb2
 from node.consensus.entries import Entries
 from node.consensus.etcd.keys import Keys, decode_batch, decode_head, encode_head
 from node.consensus.etcd.settings import EtcdSettings
@@ -65,6 +66,8 @@ class Following:
         self.holder: Holder | None = None
         self.heir = ""
         self.base_term = 0
+        self.snapshot_index = 0
+        """Last entry of the newest snapshot in etcd; 0: there is none."""
         self.membership = b""
         """As of the last time that everything was read; empty: none was ever changed."""
 
@@ -136,8 +139,8 @@ class Following:
     async def _read(self) -> int:
         """Take everything that etcd has; the revision as of which that is."""
         keys = self._keys
-        asked = [Get(key) for key in (keys.cluster, keys.head, keys.leader, keys.heir, keys.base, keys.membership)]
-        outcome = await self._etcd.transact([], asked)
+        names = (keys.cluster, keys.head, keys.leader, keys.heir, keys.base, keys.membership, keys.snapshot)
+        outcome = await self._etcd.transact([], [Get(key) for key in names])
         found = outcome.found
         if keys.cluster not in found:
             await self._claim()
@@ -152,6 +155,8 @@ class Following:
         self.membership = found[keys.membership].value if keys.membership in found else b""
         self.heir = found[keys.heir].value.decode() if keys.heir in found else ""
         self.holder = _holder(found.get(keys.leader))
+        if keys.snapshot in found:
+            self.snapshot_index = _snapshot_index(found[keys.snapshot].value)
         self.synced = True
         self._changed()
         return outcome.revision
@@ -206,7 +211,7 @@ class Following:
     async def _missed(self) -> bool:
         outcome = await self._etcd.transact([], [Get(self._keys.head), Get(self._keys.leader)])
         index, _ = decode_head(outcome.found[self._keys.head].value)
-        return index > self._entries.last_index or _holder(outcome.found.get(self._keys.leader)) != self.holder
+        return index != self._entries.last_index or _holder(outcome.found.get(self._keys.leader)) != self.holder
 
     async def _consume(self, revision: int) -> None:
         watch = cast("AsyncGenerator[list[Event], None]", self._etcd.watch(*self._keys.watched, revision))
@@ -229,12 +234,18 @@ class Following:
             self.holder = Holder(event.value.decode(), event.create_revision) if event.value is not None else None
         elif event.key == keys.heir:
             self.heir = event.value.decode() if event.value is not None else ""
+        elif event.key == keys.snapshot and event.value is not None:
+            self.snapshot_index = _snapshot_index(event.value)
         elif keys.is_batch(event.key) and event.value is not None:
             self.take(decode_batch(event.value))
 
 
 def _holder(pair: KeyValue | None) -> Holder | None:
     return Holder(pair.value.decode(), pair.create_revision) if pair is not None else None
+
+
+def _snapshot_index(meta: bytes) -> int:
+    return int(raft_pb2.SnapshotMeta.FromString(meta).index)
 
 
 def _replaced(why: str) -> Fault:

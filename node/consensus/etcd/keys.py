@@ -11,7 +11,7 @@ from node.consensus.port import Committed
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """`leader`, `leader.heir`, `log/…` are neighbours: one watch tells of them in the order of revisions."""
+    """From `leader` to `log/…` they are neighbours: one watch tells of them in the order of revisions."""
 
     prefix: bytes
 
@@ -38,7 +38,7 @@ class Keys:
     @property
     def snapshot(self) -> bytes:
         """Meta of the newest whole snapshot."""
-        return self.prefix + b"snapshot"
+        return self.prefix + b"log.snapshot"
 
     @property
     def leader(self) -> bytes:

@@ -74,6 +74,7 @@ class Leading:
         self._etcd, self._keys, self._settings, self._host = etcd, keys, settings, host
         self._take = take
         self._queue: deque[Pending] = deque()
+        self._limit_bytes = settings.max_batch_bytes
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self.resigned = asyncio.Event()
@@ -130,6 +131,10 @@ class Leading:
         self.waiting_bytes -= pending.size_bytes
         return pending
 
+    def _put_back(self, batch: Sequence[Pending]) -> None:
+        self._queue.extendleft(reversed(batch))
+        self.waiting_bytes += sum(pending.size_bytes for pending in batch)
+
     async def _append(self) -> None:
         await self.caught_up.wait()
         if not await self._commit([Pending(self._host.noop(), _Nobody())]):
@@ -148,7 +153,7 @@ class Leading:
         # A membership travels alone, so that the key that holds it changes with its entry.
         while self._queue and not batch[0].membership and not self._queue[0].membership:
             size += self._queue[0].size_bytes
-            if size > self._settings.max_batch_bytes:
+            if size > self._limit_bytes:
                 break
             batch.append(self._next())
         return batch
@@ -168,7 +173,11 @@ class Leading:
             if outcome is False:
                 for entry, pending in zip(entries, batch, strict=True):
                     pending.owner.left(entry.index, self.term)
-        if isinstance(outcome, ProposalError):
+        if isinstance(outcome, TooLarge) and len(batch) > 1:
+            # This etcd takes less than most: smaller batches from now on, these proposals first.
+            self._limit_bytes = sum(pending.size_bytes for pending in batch) // 2
+            self._put_back(batch)
+        elif isinstance(outcome, ProposalError):
             for pending in batch:
                 pending.owner.refused(outcome)
         elif outcome:
@@ -195,7 +204,7 @@ class Leading:
                 outcome = await self._etcd.transact(when, then, [Get(keys.head)])
                 return outcome.succeeded or outcome.found[keys.head].value == head
             except RequestTooLarge as error:
-                return TooLarge(f"etcd: {error}") if len(entries) == 1 else Overloaded(f"etcd: {error}")
+                return await self._happened(head) or TooLarge(f"etcd: {error}")
             except NoSpace as error:
                 if await self._happened(head):
                     return True

@@ -48,4 +48,4 @@ class EtcdSettings:
     """A snapshot is taken after so many entries, or bytes of them."""
     keep_log_entries: int = 10_000
     """Entries before the snapshot that stay in etcd for members that are a little behind."""
-    chunk_bytes: int = MIB
+    snapshot_retry_s: float = 60.0

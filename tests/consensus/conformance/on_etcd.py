@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cortex.v1 import raft_pb2
-from node.consensus.etcd.client import EtcdClient
 from node.consensus.etcd.engine import EtcdEngine
 from node.consensus.etcd.settings import EtcdSettings
-from node.env import Env
+from node.env import Env, ThreadOffload
 from tests.consensus.conformance.kit import Check, Cluster, Member, Rig, checked
+from tests.consensus.etcd_kit import JumpingClock, Tampered
 from tests.etcd_server import EtcdServers
+from tests.sim.disk import SimDisk
 
 T = TypeVar("T")
 _PREFIXES = itertools.count(1)
@@ -56,7 +57,8 @@ class Tap:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with suppress(OSError):
+        # A server complains of handlers that end cancelled.
+        with suppress(OSError, asyncio.CancelledError):
             there_reader, there_writer = await asyncio.open_connection(self._host, self._port)
             pumps = [
                 asyncio.ensure_future(self._pump(reader, there_writer)),
@@ -85,6 +87,9 @@ class EtcdCluster(Cluster):
         self._settings = settings
         self.prefix = f"/test{next(_PREFIXES)}/"
         self.taps: dict[str, list[Tap]] = {}
+        self.clocks: dict[str, JumpingClock] = {}
+        self.clients: dict[str, Tampered] = {}
+        self._disks: dict[str, SimDisk] = {}
         self._cut: set[str] = set()
         self._left: list[asyncio.Task[None]] = []
 
@@ -94,15 +99,16 @@ class EtcdCluster(Cluster):
             await tap.start()
             if member.id in self._cut:
                 tap.cut()
-        env = Env.real(Path("/nowhere"))
-        env = Env(env.clock, random.Random(), env.data, env.open_disk, env.make_offload)
+        self.clocks[member.id] = clock = JumpingClock()
+        disks, offload = self._disks.setdefault(member.id, SimDisk(random.Random(1))), ThreadOffload
+        env = Env(clock, random.Random(), Path("/nowhere"), lambda _name: disks, offload)
 
         def send(address: str, message: raft_pb2.RaftMessage) -> None:
             to = next(other for other in self.members if other.address == address)
             if not {member.id, to.id} & self._cut:
                 asyncio.get_running_loop().call_soon(lambda: to.up and to.engine.receive(message))
 
-        client = EtcdClient([tap.endpoint for tap in taps], None, self._settings.call_timeout_s)
+        self.clients[member.id] = client = Tampered([tap.endpoint for tap in taps], self._settings.call_timeout_s)
         engine = EtcdEngine(
             env, member, member.id, self.addresses, "conformance", send, client, self.prefix, self._settings
         )
@@ -141,8 +147,17 @@ class EtcdRig(Rig):
     def __init__(self, servers: EtcdServers) -> None:
         self.servers = servers
 
-    def run(self, check: Check, size: int = 3, settings: EtcdSettings | None = None) -> None:
-        async def main() -> None:
-            await checked(EtcdCluster(size, self.servers, settings or EtcdSettings(lease_s=2)), check)
+    def run(self, check: Check, size: int = 3) -> None:
+        run_on_etcd(self.servers, check, size)
 
-        asyncio.run(main())
+
+def run_on_etcd(
+    servers: EtcdServers, check: Callable[[EtcdCluster], Awaitable[None]], size: int = 3, **settings: Any
+) -> None:
+    """As Rig.run(), with these settings of the engine."""
+
+    async def main() -> None:
+        cluster = EtcdCluster(size, servers, EtcdSettings(**{"lease_s": 2, **settings}))
+        await checked(cluster, lambda _cluster: check(cluster))
+
+    asyncio.run(main())
