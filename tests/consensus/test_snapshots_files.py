@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -111,7 +111,7 @@ class TestWrite:
             disk = sim_disk(seed)
             snapshots = on(disk)
             snapshots.write(meta_of(10), chunks())
-            die_at(disk, sync)
+            disk.dies_in_syncs = sync
             with pytest.raises(PowerLost):
                 snapshots.write(meta_of(20), chunks())
             disk.power_loss()
@@ -277,7 +277,7 @@ class TestReceive:
             for seed in range(15):
                 disk, meta = sim_disk(seed), self.sent()
                 snapshots = on(disk)
-                die_at(disk, sync)
+                disk.dies_in_syncs = sync
                 with suppress(PowerLost):
                     self.take(snapshots, meta)
                     snapshots.finish()
@@ -332,22 +332,6 @@ class TestReceive:
         snapshots.begin(self.sent(25))
         snapshots.prune()
         assert len(disk.names()) == 2
-
-
-def die_at(disk: SimDisk, sync: int) -> None:
-    """The power goes at the sync of this number from now on, of a file or of the folder."""
-    left = sync
-    check: Callable[[], None] = disk.check_power
-
-    def check_power() -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            disk.dying = True
-            disk.check_power = check  # type: ignore[method-assign]
-        check()
-
-    disk.check_power = check_power  # type: ignore[method-assign]
 
 
 def used_bytes(disk: SimDisk) -> int:

@@ -55,6 +55,8 @@ class SimDisk:
         self.fail_write: Callable[[], bool] = lambda: False
         self.dying = False
         """The power goes: nothing is synced any more."""
+        self.dies_in_syncs = 0
+        """The power goes at the sync of this number from now on, of a file or of the folder; 0 means never."""
         self.syncs = 0
         self.torn_sectors = 0
         """Sectors that a power loss dropped while others of the same file came down."""
@@ -89,6 +91,9 @@ class SimDisk:
         self._steps.clear()
 
     def check_power(self) -> None:
+        if self.dies_in_syncs:
+            self.dies_in_syncs -= 1
+            self.dying = self.dying or self.dies_in_syncs == 0
         if self.dying:
             raise PowerLost
 
@@ -109,7 +114,7 @@ class SimDisk:
     def power_loss(self) -> None:
         """The machine ends. Un-synced sectors come down or not, un-synced folder changes up to a random one."""
         self._life += 1
-        self.dying = False
+        self.dying, self.dies_in_syncs = False, 0
         names = dict(self._durable_names)
         for step in self._steps[: self._rng.randint(0, len(self._steps))]:
             if step.old is not None:
