@@ -189,6 +189,8 @@ class EtcdEngine:
         return await future
 
     def entries(self, after: int, limit: int) -> Sequence[Committed]:
+        if not self._running:
+            return []
         found = self._entries.between(after, after + limit)
         self._following.read_from(after)
         return found

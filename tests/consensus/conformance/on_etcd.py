@@ -115,6 +115,10 @@ class EtcdCluster(Cluster):
         member.begin(engine)
         await engine.start()
 
+    def disk(self, member: Member) -> SimDisk:
+        """Its folder of snapshots."""
+        return self._disks[member.id]
+
     async def kill(self, member: Member) -> None:
         engine, member.engine = member.engine, None
         taps = self.taps[member.id]
