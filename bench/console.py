@@ -6,6 +6,7 @@ The screen is read back by a terminal emulator, so a key has been answered when 
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ KEYS = 60
 LIVE_S = 20.0
 IDLE_S = 60.0
 SIZE = "nodes=1000,tasks=100000"
+NODES_ONLY = "nodes=1000,tasks=0,changes=0,workflows=0,letters=0,rate=1"
 
 
 def console(size: str) -> Terminal:
@@ -116,7 +118,7 @@ def _on_another(before: str, names: str) -> Callable[[list[str]], bool]:
 
 def running_costs() -> None:
     for name, open_it in (
-        ("console", lambda: console("nodes=1000,tasks=0,changes=0,workflows=0,letters=0,rate=1")),
+        ("console", lambda: console(NODES_ONLY)),
         ("DataTable", lambda: peer(1000, 1)),
     ):
         with open_it() as terminal:
@@ -133,6 +135,10 @@ def running_costs() -> None:
                 goals[0],
             )
             line(f"1,000 nodes at 1 Hz, {name}: CPU", [spent / LIVE_S * 100], "% of a core", goals[1])
+    alone = subprocess.run(
+        python("-m", "bench._demo", NODES_ONLY, "18", str(LIVE_S)), capture_output=True, check=True
+    )
+    line("  of which the demo's cluster, read by nobody else", [float(alone.stdout)], "% of a core")
     with console(SIZE + ",rate=0") as terminal:
         loaded(terminal)
         terminal.quiet(2.0)

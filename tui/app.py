@@ -49,7 +49,7 @@ from tui.screens.submit import SubmitScreen
 from tui.screens.task import TaskScreen
 from tui.screens.why import WhyScreen
 from tui.screens.workflows import WorkflowsScreen
-from tui.source import Moment, Source
+from tui.source import Moment, Source, Timed
 from tui.terminal import Terminal, as_started, detect
 from tui.themes import Palette, palette
 from tui.travel import PAST, Traveling
@@ -96,8 +96,9 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         contexts: Sequence[Context] = (),
         context: str = "",
         settle: Callable[[], None] = lambda: None,
+        note_clock: Callable[[], float] | None = None,
     ) -> None:
-        """`settle` is called when many rows have come that stay."""
+        """`settle` is called when many rows came to stay. `note_clock`: where notes go by another clock."""
         self.terminal = terminal or Terminal()
         self.keep = keep or Keep()
         self.preferences = preferences or Preferences()
@@ -109,6 +110,7 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         self.view = ClusterView()
         self.glyphs = self.terminal.glyphs
         self.clock = clock
+        self.note_clock = note_clock or clock
         self.settle = settle
         self.read_only = read_only
         self.palette: Palette = palette({}, no_color=True)
@@ -154,7 +156,7 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         """Bring the shown screen up to date with the store."""
         self._drawn = None
         self.view.warm(WARM_ROWS)
-        if self.note is not None and self.clock() >= self._note_until_s:
+        if self.note is not None and self.note_clock() >= self._note_until_s:
             self.note = None
         for text, role in self.own.news(self.drawing()):
             self.say(text, role)
@@ -215,7 +217,7 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
     def say(self, text: str, role: str = "text") -> None:
         """Show a sentence in the footer for a few seconds."""
         self.note = foreign(text, role, self.glyphs)
-        self._note_until_s = self.clock() + NOTE_S
+        self._note_until_s = self.note_clock() + NOTE_S
         if isinstance(self.screen, ConsoleScreen):
             self.screen.sync_chrome()
 
@@ -337,6 +339,8 @@ def run_console(
         contexts=contexts,
         context=context,
         settle=settle,
+        clock=source.clock if isinstance(source, Timed) else time.monotonic,
+        note_clock=time.monotonic,
     )
     collect_less()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-_COLLECT = (5000, 3, 50)
+_COLLECT = (2000, 5, 100)
 
 
 def collect_less() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cortex.v1 import cluster_pb2, types_pb2
 
@@ -40,6 +40,15 @@ class LinkState:
 
 WatchItem = cluster_pb2.WatchReply | LinkState
 Moment = cluster_pb2.Moment
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A source with a time of its own, by which what it tells grows old."""
+
+    def clock(self) -> float:
+        """Monotonic seconds."""
+        ...
 
 
 class Mutator(Protocol):

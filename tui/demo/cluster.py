@@ -91,13 +91,22 @@ class DemoCluster:
 
     def samples(self) -> Sequence[cluster_pb2.NodeView]:
         """Of all nodes as of this tick."""
+        for _ in self.sampling(len(self.nodes)):
+            pass
+        return self._samples[self.tick % nodes.CYCLE]
+
+    def sampling(self, count: int) -> Iterator[None]:
+        """Prepares samples(), so many nodes at a time."""
         phase = self.tick % nodes.CYCLE
-        if phase not in self._samples:
-            self._samples[phase] = [
-                nodes.sample(row, number, phase, BUSY_PER_NODE if row.online else 0, number % 2, number == 0)
-                for number, row in enumerate(self.nodes.values())
-            ]
-        return self._samples[phase]
+        if phase in self._samples:
+            return
+        made: list[cluster_pb2.NodeView] = []
+        for number, row in enumerate(list(self.nodes.values())):
+            busy = BUSY_PER_NODE if row.online else 0
+            made.append(nodes.sample(row, number, phase, busy, number % 2, number == 0))
+            if len(made) % count == 0:
+                yield
+        self._samples[phase] = made
 
     def step(self) -> list[Change]:
         """One tick later: what changed, in the order of the log."""

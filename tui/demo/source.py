@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from itertools import islice
@@ -11,10 +12,12 @@ from cortex.v1 import cluster_pb2, types_pb2
 from tui.demo import tasks
 from tui.demo.cluster import TERM, DemoCluster
 from tui.demo.mutator import DemoMutator
+from tui.demo.nodes import CYCLE
 from tui.demo.size import DemoSize
 from tui.source import Moment, SourceError, WatchItem
 
 _ROWS_PER_MESSAGE = 500
+_SAMPLES_AT_ONCE = 50
 _OUTPUT_LINES = 40
 _VERDICTS = 50
 _NO_PAST = SourceError("The demo has no past.", "Look at a real cluster: `cortex up`.")
@@ -27,10 +30,17 @@ class DemoSource:
         self.cluster = DemoCluster(size)
         self._sleep = sleep
         self._pushed: list[types_pb2.Change] = []
+        self._begun_s = time.monotonic()
+        self._told: dict[int, tuple[Sequence[cluster_pb2.NodeView], cluster_pb2.WatchReply]] = {}
+        """By the samples that a message has: they come again, and so do the messages."""
 
     @property
     def name(self) -> str:
         return "demo"
+
+    def clock(self) -> float:
+        """Stands still with the cluster."""
+        return time.monotonic() if self.cluster.size.rate else self._begun_s
 
     def push(self, changes: Iterable[types_pb2.Change]) -> None:
         """Send these with the next tick."""
@@ -64,10 +74,23 @@ class DemoSource:
             changes = cluster.step() if cluster.size.rate else []
             pushed, self._pushed = self._pushed, []
             message = self._message([*changes, *pushed])
-            if cluster.size.rate:
-                message.samples.extend(cluster.samples())
             message.heartbeat = not message.changes
             yield message
+            if cluster.size.rate:
+                yield await self._samples()
+
+    async def _samples(self) -> cluster_pb2.WatchReply:
+        """Those of this tick; made by and by, for the console's keys wait meanwhile."""
+        for _ in self.cluster.sampling(_SAMPLES_AT_ONCE):
+            await asyncio.sleep(0)
+        samples = self.cluster.samples()
+        kept = self._told.get(id(samples))
+        if kept is None:
+            if len(self._told) >= CYCLE:
+                self._told.clear()
+            message = cluster_pb2.WatchReply(samples=samples, leader=self.cluster.leader, term=TERM)
+            kept = self._told[id(samples)] = (samples, message)
+        return kept[1]
 
     async def get_task(self, task_id: str, *, at: Moment | None = None) -> cluster_pb2.GetTaskReply:
         row = self.cluster.task(task_id)
