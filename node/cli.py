@@ -7,7 +7,6 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +16,8 @@ from node import __version__
 from node.config import Config, load, quiet_grpc
 from node.core.faults import Code, Fault
 from node.lock import only_one
+from node.recovery.commands import recover, repair, snapshot
+from node.secret import read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -33,9 +34,14 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--id", help="Id of this node, unique in the cluster."),
         click.option("--data", help="Data folder of this node; made if it is not there."),
         click.option("--listen", metavar="HOST:PORT", help="Address for the other daemons and for clients."),
-        click.option("--voters", metavar="ID=ADDR,…", help="All voters of the cluster."),
-        click.option("--join", multiple=True, metavar="ADDR", help="Join as a worker, through this daemon."),
-        click.option("--worker", is_flag=True, help="Only execute; never vote."),
+        click.option("--voters", metavar="ID=ADDR,…", help="The voters that begin the cluster."),
+        click.option(
+            "--join",
+            multiple=True,
+            metavar="ADDR",
+            help="Join through this daemon.",
+        ),
+        click.option("--worker", is_flag=True, help="Only execute: keep no log, and never vote."),
         click.option(
             "--slots",
             multiple=True,
@@ -67,11 +73,16 @@ def run(**flags: object) -> None:
     config = load(flags)
     run_daemon = _daemon(config)
     with only_one(config.data):
-        secret = _secret(config)
+        secret = read_secret(config.secret_path)
         _log_as_json(config)
         error = asyncio.run(_run(run_daemon, config, secret))
     if error is not None:
         raise Fault(Code.INTERNAL, str(error), "See the log above; the data folder is unharmed.")
+
+
+cli.add_command(snapshot)
+cli.add_command(recover)
+cli.add_command(repair)
 
 
 @cli.command(name="config")
@@ -124,25 +135,6 @@ def _daemon(config: Config) -> RunDaemon:
             f"Run: {RAFTOS_COMMAND}",
         ) from None
     return run_daemon
-
-
-def _secret(config: Config) -> str:
-    path = config.secret_path
-    remedy = "Copy the secret file of the cluster there, or make one: openssl rand -hex 32 > FILE; chmod 600 FILE."
-    try:
-        secret = Path(path).read_text().strip()
-        mode = path.stat().st_mode & 0o077
-    except OSError as error:
-        raise Fault(
-            Code.INVALID, f"The cluster's secret {path} cannot be read: {error.strerror}.", remedy
-        ) from None
-    except UnicodeDecodeError:
-        raise Fault(Code.INVALID, f"The cluster's secret {path} is not text.", remedy) from None
-    if len(secret) < 32 or not secret.isascii() or not secret.isprintable():
-        raise Fault(Code.INVALID, f"The cluster's secret {path} is not 32 or more characters.", remedy)
-    if mode:
-        raise Fault(Code.INVALID, f"Others may read the cluster's secret {path}.", f"Run: chmod 600 {path}")
-    return secret
 
 
 def _log_as_json(config: Config) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import hashlib
 import os
 
 import psutil
@@ -17,6 +16,7 @@ from node.daemon import Daemon, Machine, unserved
 from node.env import Env
 from node.rpc.link import GrpcLink
 from node.rpc.server import Server
+from node.secret import cluster_id_of
 from node.store.errors import StoreDamaged
 from node.store.store import FILE, Store
 from node.worker.resources.presence import GAME_PROCESSES
@@ -75,11 +75,6 @@ def _collect_less() -> None:
     """Rows and messages come by the hundred thousand and hold no cycles: to look for some each 700 costs 7 %."""
     gc.freeze()
     gc.set_threshold(*_COLLECT)
-
-
-def cluster_id_of(secret: str) -> str:
-    """Daemons with one secret are one cluster; messages of others are dropped."""
-    return hashlib.sha256(b"cortex cluster\0" + secret.encode()).hexdigest()[:32]
 
 
 def describe_machine(gpus: int) -> types_pb2.Node:

@@ -68,7 +68,7 @@ def link_lost(method: str, request: Message) -> Fault:
     return outcome_unknown() if changes else no_leader()
 
 
-def from_rpc(error: grpc.aio.AioRpcError) -> Fault | None:
+def from_rpc(error: grpc.aio.AioRpcError | grpc.RpcError) -> Fault | None:
     """The Fault that a daemon sent, or None when the call failed for another reason."""
     found: dict[str, str | bytes] = dict(error.trailing_metadata() or ())  # type: ignore[arg-type]
     if "cortex-code" not in found:

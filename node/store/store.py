@@ -347,6 +347,10 @@ class Store:
             set_aside(Path(self._path))
         self.open()
 
+    def check(self) -> None:
+        """Raises StoreDamaged unless the file is whole and its rows are those of its digest. Takes long."""
+        self._check_copy(_opened(self._writer_connection))
+
     def _check_copy(self, connection: Connection) -> None:
         check_structure(connection)
         with connection.transaction() as db:

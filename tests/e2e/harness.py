@@ -189,6 +189,17 @@ class Cluster:
             env=self.console_environ(),
         )
 
+    def cortexd(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[bytes]:
+        """The daemon's command line, beside those that run."""
+        return subprocess.run(
+            [sys.executable, "-m", "node.cli", *arguments],
+            capture_output=True,
+            timeout=120,
+            check=False,
+            env=self._environ(),
+            input=typed.encode(),
+        )
+
     def console_environ(self) -> dict[str, str]:
         """The environment in which `cortex` speaks to this cluster."""
         addresses = ",".join(node.address for node in self.nodes.values())

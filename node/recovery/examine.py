@@ -1,0 +1,145 @@
+"""What the disk of a stopped daemon holds, looked at on a copy: nothing of the daemon's own is changed."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cortex.v1 import raft_pb2
+from node.consensus.membership import Membership
+from node.consensus.raftos.journal import Base, Journal, JournalDamaged, Recovered
+from node.consensus.raftos.settings import RaftSettings
+from node.consensus.raftos.snapshots import Snapshots
+from node.core.faults import Code, Fault
+from node.env import RealDisk
+from node.recovery.files import open_snapshot
+from node.store.errors import StoreDamaged, StoreError
+from node.store.store import FILE, Saved, Store
+
+JOURNAL, SNAPSHOTS = "raft", "snapshots"
+_COPY = "examined-"
+
+
+@dataclass(slots=True)
+class Examined:
+    """A data folder's log, snapshot and rows. A flaw is one sentence, empty when there is none."""
+
+    work: Path
+    """The copy that was looked at, with a store that may be used."""
+    journal: Recovered | None = None
+    journal_flaw: str = ""
+    snapshot: raft_pb2.SnapshotMeta | None = None
+    """The newest whole one."""
+    snapshot_flaws: list[str] = field(default_factory=list)
+    saved: Saved | None = None
+    store_flaw: str = ""
+
+    @property
+    def membership(self) -> Membership:
+        """The last one known here; empty when nothing says it."""
+        found = self.snapshot.membership if self.snapshot is not None else b""
+        for entry in self.journal.entries if self.journal is not None else ():
+            found = entry.membership or found
+        return Membership.decode(found) if found else Membership()
+
+    @property
+    def saved_index(self) -> int:
+        return self.saved.index if self.saved is not None else 0
+
+    @property
+    def last_index(self) -> int:
+        """The last entry that is here in any form."""
+        journal = self.journal.last_index if self.journal is not None else 0
+        return max(journal, self.snapshot.index if self.snapshot is not None else 0, self.saved_index)
+
+    @property
+    def committed_index(self) -> int:
+        """Entries up to there were surely committed: they were applied here."""
+        return max(self.saved_index, self.snapshot.index if self.snapshot is not None else 0)
+
+    @property
+    def term(self) -> int:
+        """The highest that anything here names."""
+        terms = [self.saved.term if self.saved is not None else 0]
+        terms += [self.snapshot.term] if self.snapshot is not None else []
+        terms += [self.journal.term] if self.journal is not None else []
+        return max(terms)
+
+
+@contextmanager
+def examined(data: Path, cluster_id: str) -> Iterator[Examined]:
+    """Copy what a voter keeps, look at all of it, and remove the copy afterwards. Raises Fault."""
+    if not (data / JOURNAL).is_dir() and not (data / SNAPSHOTS).is_dir():
+        message = f"The folder {data} holds no log: no voter has run on it."
+        raise Fault(Code.NOT_FOUND, message, "Name the data folder of a voter, as DATA/n1 of `cortex up`.")
+    try:
+        for left in data.glob(f"{_COPY}*"):
+            shutil.rmtree(left)
+        work = Path(tempfile.mkdtemp(prefix=_COPY, dir=data))
+        try:
+            yield _examine(data, work, cluster_id)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    except OSError as error:
+        message = f"The folder {data} cannot be read or written: {error.strerror or error}."
+        raise Fault(Code.INVALID, message, "Check who may write it, its disk, and that it has room.") from None
+
+
+def _examine(data: Path, work: Path, cluster_id: str) -> Examined:
+    found = Examined(work)
+    for file in sorted((data / SNAPSHOTS).glob("*.snap")):
+        try:
+            open_snapshot(file)
+        except Fault as fault:
+            found.snapshot_flaws.append(fault.message)
+    _copy_folder(data / SNAPSHOTS, work / SNAPSHOTS)
+    found.snapshot = Snapshots(RealDisk(work / SNAPSHOTS), cluster_id).latest()
+    _read_journal(data, found)
+    _read_store(data, found)
+    return found
+
+
+def _read_journal(data: Path, found: Examined) -> None:
+    _copy_folder(data / JOURNAL, found.work / JOURNAL)
+    base = Base(found.snapshot.index, found.snapshot.term) if found.snapshot is not None else Base()
+    disk = RealDisk(found.work / JOURNAL)
+    journal = Journal(disk, random.Random(0), RaftSettings().segment_bytes)
+    try:
+        found.journal = journal.recover(base)
+        journal.close()
+    except JournalDamaged as fault:
+        found.journal_flaw = fault.message
+
+
+def _read_store(data: Path, found: Examined) -> None:
+    for file in data.glob(f"{FILE}*"):
+        if file.name in (FILE, f"{FILE}-wal"):
+            shutil.copy2(file, found.work / file.name)
+    store = Store(found.work / FILE)
+    try:
+        store.open()
+        store.check()
+        found.saved = store.saved()
+        if found.journal is not None and found.saved.index > found.journal.last_index:
+            # The rows are of committed entries: it is the log that lost them.
+            end = found.journal.last_index
+            found.journal_flaw = f"The journal ends at entry {end} but {found.saved.index} were applied here."
+    except StoreDamaged as error:
+        found.store_flaw, found.saved = error.message, None
+        store.set_aside()
+    except StoreError as error:
+        raise Fault(Code.INVALID, error.message, error.remedy) from None
+    finally:
+        store.close()
+
+
+def _copy_folder(source: Path, to: Path) -> None:
+    to.mkdir(mode=0o700)
+    for file in source.iterdir() if source.is_dir() else ():
+        if file.is_file():
+            shutil.copy2(file, to / file.name)
