@@ -89,7 +89,7 @@ class Snapshots:
         file = self._disk.open(name, create=True)
         try:
             final = write_file(file, meta, self._cluster_id, chunks)
-        except OSError:
+        except Exception:
             file.close()
             self._disk.remove(name)
             raise
