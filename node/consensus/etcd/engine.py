@@ -134,7 +134,14 @@ class EtcdEngine:
         )
         self._forwards = Forwards(self._settings, self._env, self._id, self._send, self._waiters)
         self._following = Following(
-            self._etcd, self._keys, self._settings, self._cluster_id, self._entries, self._took, self._changed
+            self._etcd,
+            self._keys,
+            self._settings,
+            self._cluster_id,
+            self._first,
+            self._entries,
+            self._took,
+            self._changed,
         )
         self._election = Election(
             self._etcd,

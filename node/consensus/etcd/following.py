@@ -15,6 +15,7 @@ from node.consensus.entries import Entries
 from node.consensus.etcd.keys import Keys, decode_batch, decode_head, encode_head
 from node.consensus.etcd.settings import EtcdSettings
 from node.consensus.etcd.store import Compacted, CreatedAt, Etcd, Event, Get, KeyValue, Put, Refused, Unreachable
+from node.consensus.membership import Membership
 from node.consensus.port import Committed
 from node.core.faults import Code, Fault
 
@@ -36,7 +37,10 @@ class _Gap(Exception):
 
 
 class Following:
-    """Reads and watches until it is cancelled. `changed` is told of every news, `took` of new entries before it."""
+    """Reads and watches until it is cancelled.
+
+    `first` are the members of a log that begins. `took` is told of new entries, then `changed` of every news.
+    """
 
     def __init__(
         self,
@@ -44,12 +48,13 @@ class Following:
         keys: Keys,
         settings: EtcdSettings,
         cluster_id: str,
+        first: Membership,
         entries: Entries,
         took: Callable[[Sequence[Committed]], None],
         changed: Callable[[], None],
     ) -> None:
         self._etcd, self._keys, self._settings = etcd, keys, settings
-        self._cluster_id = cluster_id
+        self._cluster_id, self._first = cluster_id, first
         self._entries = entries
         self._took, self._changed = took, changed
         self._log = structlog.get_logger()
@@ -69,7 +74,7 @@ class Following:
         self.snapshot_index = 0
         """Last entry of the newest snapshot in etcd; 0: there is none."""
         self.membership = b""
-        """As of the last time that everything was read; empty: none was ever changed."""
+        """As of the last time that everything was read."""
 
     async def run(self) -> None:
         """Raises Fault when what etcd has cannot be this cluster's log, and Behind."""
@@ -162,11 +167,14 @@ class Following:
         return outcome.revision
 
     async def _claim(self) -> None:
-        """Begin an empty log, unless somebody just did."""
+        """Begin an empty log, unless somebody just did. Raises Unreachable where that is not for this member."""
         keys = self._keys
+        if not self._first.members:
+            raise Unreachable(f"no cluster lives in etcd under {keys.prefix.decode()} yet")
         name = Put(keys.cluster, self._cluster_id.encode())
         empty = [Put(keys.head, encode_head(0, 0)), Put(keys.base, b"0")]
-        await self._etcd.transact([CreatedAt(keys.cluster, 0)], [name, *empty])
+        members = Put(keys.membership, self._first.encode())
+        await self._etcd.transact([CreatedAt(keys.cluster, 0)], [name, *empty, members])
 
     def _check_end(self, index: int, term: int) -> None:
         last = self._entries.last_index
