@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Entry, Reply
 from cortex.v1.types_pb2 import Node, Setting
@@ -16,29 +18,31 @@ TERM_STEP = 1_000_000
 """As INDEX_STEP, of elections."""
 
 
-def rebased(state: ClusterState, index: int, at_us: int, node_id: str, address: str, actor: str) -> Outcome:
-    """What makes of `state` one of the next recovery epoch, at `index`, in which `node_id` alone votes."""
+def rebased(state: ClusterState, index: int, at_us: int, voters: Mapping[str, str], actor: str) -> Outcome:
+    """What makes of `state` one of the next recovery epoch, at `index`, in which these vote: addresses by id."""
     draft = Draft(state, {}, Entry(actor=actor, at_us=at_us), index)
     epoch = settings.recovery_epoch(draft.setting(settings.RECOVERY_EPOCH)) + 1
     row = Setting(name=settings.RECOVERY_EPOCH, value=str(epoch), at_us=draft.now_us)
     draft.put_row(Table.SETTINGS, settings.RECOVERY_EPOCH, row)
-    detail = f"recovery {epoch}: goes on at index {index} with {node_id} alone"
-    draft.cluster_event(types_pb2.EVENT_TYPE_SETTING_CHANGED, detail, node=node_id)
+    names = sorted(voters)
+    among = f"{names[0]} alone" if len(names) == 1 else ", ".join(names)
+    detail = f"recovery {epoch}: goes on at index {index} with {among}"
+    draft.cluster_event(types_pb2.EVENT_TYPE_SETTING_CHANGED, detail, node=names[0])
     for old in draft.nodes():
-        mine = old.id == node_id
-        if mine or old.role in (types_pb2.NODE_ROLE_VOTER, types_pb2.NODE_ROLE_LEARNER):
-            _decide(draft, old, address, mine=mine)
+        votes = old.id in voters
+        if votes or old.role in (types_pb2.NODE_ROLE_VOTER, types_pb2.NODE_ROLE_LEARNER):
+            _decide(draft, old, voters.get(old.id, old.address), votes=votes)
     return Outcome(draft.changes(), Reply(index=index))
 
 
-def _decide(draft: Draft, old: Node, address: str, *, mine: bool) -> None:
+def _decide(draft: Draft, old: Node, address: str, *, votes: bool) -> None:
     new = Node()
     new.CopyFrom(old)
-    new.role = types_pb2.NODE_ROLE_VOTER if mine else types_pb2.NODE_ROLE_WORKER
-    new.address = address if mine else old.address
+    new.role = types_pb2.NODE_ROLE_VOTER if votes else types_pb2.NODE_ROLE_WORKER
+    new.address = address
     if new == old:
         return
-    if mine:
+    if votes:
         draft.put_node(new, types_pb2.EVENT_TYPE_VOTER_ADDED, f"votes; at {address}")
     else:
         draft.put_node(new, types_pb2.EVENT_TYPE_VOTER_REMOVED, "the cluster was recovered without it")

@@ -83,7 +83,7 @@ def begin_alone(
     Raises Fault.
     """
     with _translated():
-        state = rebase(store, node_id, address, Env.real(data).clock.wall_us(), term, actor)
+        state = rebase(store, {node_id: address}, Env.real(data).clock.wall_us(), term, actor)
         membership = Membership.of_voters({node_id: address})
         meta = _meta_of(store, cluster_id, membership)
         assert meta.index == state.index

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from cortex.v1.log_pb2 import Entry
 from node.consensus.port import Committed
@@ -31,14 +31,14 @@ def replay(store: Store, entries: Sequence[Committed]) -> ClusterState:
     return state
 
 
-def rebase(store: Store, node_id: str, address: str, now_us: int, term: int, actor: str) -> ClusterState:
-    """Step to the next recovery epoch, far behind the saved entry, with one voter; `term` is the last one known.
+def rebase(store: Store, voters: Mapping[str, str], now_us: int, term: int, actor: str) -> ClusterState:
+    """Step to the next recovery epoch, far behind the saved entry, with these voters, addresses by id.
 
-    Raises StoreError.
+    `term` is the last one known. Raises StoreError.
     """
     state = load(store)
     index = state.index + INDEX_STEP
-    outcome = rebased(state, index, now_us, node_id, address, actor)
+    outcome = rebased(state, index, now_us, voters, actor)
     term = max(term, state.term) + TERM_STEP
     state.commit(outcome, index, term, max(now_us, state.at_us))
     store.save(outcome.changes, index, term, state.at_us, state.digest)
