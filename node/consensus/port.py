@@ -185,6 +185,9 @@ class Consensus(Protocol):
         Raises NotLeader.
         """
 
+    async def read_index(self) -> int:
+        """What a linearizable read must have applied, from any voter. Raises NotLeader, Overloaded."""
+
     async def transfer(self, to: str | None = None) -> str:
         """Hand leadership to `to`, or to the voter with the longest log; its id. Raises NotLeader, TimeoutError."""
 

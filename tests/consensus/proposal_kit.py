@@ -33,7 +33,7 @@ class Cluster(World):
             leaders = {engine_of(voter).leader for voter in members}
             if leader is not None and leaders == {leader.id} and self.checker.committed_index > 0:
                 commits = {engine_of(voter).commit_index for voter in members}
-                if len(commits) == 1 and leader.log[-1].term == engine_of(leader).term:
+                if len(commits) == 1 and leader.log.last_log_term == engine_of(leader).term:
                     return
         raise AssertionError("no leader")
 
@@ -70,8 +70,11 @@ class Cluster(World):
             await asyncio.sleep(0.02)
         raise AssertionError(f"{kind} {name} did not come about")
 
-    async def add_voter(self, name: str) -> None:
+    async def add_learner(self, name: str) -> None:
         await self.change(ChangeKind.ADD_LEARNER, name)
+
+    async def add_voter(self, name: str) -> None:
+        await self.add_learner(name)
         await self.change(ChangeKind.PROMOTE, name)
 
     def isolate(self, voter: Voter) -> None:

@@ -121,7 +121,7 @@ class TestTransfer:
             cluster.network.heal()
             old = cluster.head
             assert await start(old, engine_of(old).transfer(heir.id)) == heir.id
-            assert len(heir.log) >= 52
+            assert heir.log.last_log_index >= 52
 
         cluster_test(check)
 

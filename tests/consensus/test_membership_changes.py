@@ -26,7 +26,7 @@ class TestGrowth:
             await cluster.settled()
             for voter in cluster.voters:
                 assert engine_of(voter).membership.voters == ("n1", "n2", "n3")
-                assert [voter.log[index - 1].data for index in (before, after)] == [b"before", b"after"]
+                assert [voter.log.entries[index - 1].data for index in (before, after)] == [b"before", b"after"]
 
         cluster_test(check, size=1, spares=2)
 
@@ -38,7 +38,7 @@ class TestGrowth:
             cluster.named("n1").go_down(power_loss=True)
             await cluster.settled()
             assert cluster.head.id in ("n2", "n3")
-            assert cluster.head.log[index - 1].data == b"kept"
+            assert cluster.head.log.entries[index - 1].data == b"kept"
             assert await propose(cluster.head, "more") > index
 
         cluster_test(check, size=1, spares=2)
@@ -64,7 +64,7 @@ class TestGrowth:
             await propose(cluster.head, "a")
             await cluster.settled()
             learner = cluster.named("n4")
-            assert learner.log == cluster.head.log
+            assert learner.log.entries == cluster.head.log.entries
             # Two of three voters away: the learner makes no majority.
             for voter in cluster.others:
                 if voter is not learner:
@@ -90,7 +90,7 @@ class TestShrinking:
                 gone.go_down(power_loss=True)
                 await propose(cluster.head, "more")
             assert engine_of(cluster.head).membership.voters == (cluster.head.id,)
-            assert cluster.head.log[index - 1].data == b"kept"
+            assert cluster.head.log.entries[index - 1].data == b"kept"
 
         cluster_test(check)
 
@@ -103,7 +103,7 @@ class TestShrinking:
             await asyncio.sleep(10 * S.election_max_s)
             assert engine_of(gone).role is Role.FOLLOWER
             assert engine_of(gone).leader is None
-            assert gone.log == cluster.head.log
+            assert gone.log.entries == cluster.head.log.entries
             assert engine_of(cluster.head).term == term
 
         cluster_test(check)
@@ -133,7 +133,7 @@ class TestShrinking:
             await cluster.add_voter(gone.id)
             await cluster.settled()
             assert len(engine_of(gone).membership.voters) == 3
-            assert gone.log == cluster.head.log
+            assert gone.log.entries == cluster.head.log.entries
 
         cluster_test(check)
 

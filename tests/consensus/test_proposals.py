@@ -20,7 +20,7 @@ class TestAcknowledgement:
             tasks = {text: propose(voter, text) for text, (voter, _) in calls.items()}
             indexes = dict(zip(tasks, await asyncio.gather(*tasks.values()), strict=True))
             for text, index in indexes.items():
-                assert cluster.head.log[index - 1].data == text.encode()
+                assert cluster.head.log.entries[index - 1].data == text.encode()
             # Those of one voter keep their order.
             for voter in cluster.voters:
                 mine = [indexes[f"{voter.id}/{number}"] for number in range(20)]
@@ -127,7 +127,7 @@ class TestUnknown:
             assert cluster.head is not deposed
             cluster.network.heal()
             index = await call
-            assert cluster.head.log[index - 1].data == b"kept"
+            assert cluster.head.log.entries[index - 1].data == b"kept"
 
         cluster_test(check)
 
@@ -191,7 +191,7 @@ class TestForward:
             dropped = self.dropping(cluster, kind, times=3)
             index = await propose(cluster.others[0], "once")
             assert len(dropped) == 3
-            assert [entry.index for entry in cluster.head.log if entry.data == b"once"] == [index]
+            assert [entry.index for entry in cluster.head.log.entries if entry.data == b"once"] == [index]
 
         cluster_test(check)
 
@@ -203,7 +203,7 @@ class TestForward:
             calls = [propose(cluster.others[0], f"op{number}") for number in range(50)]
             await asyncio.gather(*calls, return_exceptions=True)
             await asyncio.sleep(5)
-            texts = [entry.data for entry in cluster.head.log if entry.data.startswith(b"op")]
+            texts = [entry.data for entry in cluster.head.log.entries if entry.data.startswith(b"op")]
             assert len(texts) == len(set(texts)) > 0
 
         cluster_test(check)
@@ -217,7 +217,7 @@ class TestForward:
             await cluster.settled()
             second = await propose(voter, "second")
             assert second > first
-            assert cluster.head.log[second - 1].data == b"second"
+            assert cluster.head.log.entries[second - 1].data == b"second"
 
         cluster_test(check)
 

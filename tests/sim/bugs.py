@@ -121,7 +121,7 @@ def commit_older_term_by_count() -> AbstractContextManager[None]:
     def make(_sound: Callable[[Leader], None]) -> Callable[[Leader], None]:
         def update_commit_index(self: Leader) -> None:
             durable = self.state.writer.durable_index
-            matches = sorted([durable, *(peer.match_index for peer in self._voting)], reverse=True)
+            matches = sorted([durable, *(peer.match_index for peer in self.audience.voting)], reverse=True)
             majority = min(matches[len(matches) // 2], durable)
             if majority > self.log.commit_index:
                 self.log.commit(majority)

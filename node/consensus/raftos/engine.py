@@ -19,6 +19,7 @@ from node.consensus.raftos.log import Log
 from node.consensus.raftos.loglife import LogLife
 from node.consensus.raftos.memberships import Memberships
 from node.consensus.raftos.proposals import Forwarder, Proposal, Waiters, fail
+from node.consensus.raftos.reading import Reads
 from node.consensus.raftos.roles import Candidate, Follower
 from node.consensus.raftos.settings import RaftSettings
 from node.consensus.raftos.state import RaftState
@@ -69,6 +70,7 @@ class RaftosEngine:
         self._running = False
         self._may_campaign = True
         self._ticker: asyncio.TimerHandle | None = None
+        self._reads = Reads(self._settings, env.random.getrandbits(31), self.send)
         self._handover = Handover(self._settings)
         self.cut_bytes = 0
         """Length of the torn tail that start() cut from the journal."""
@@ -116,7 +118,7 @@ class RaftosEngine:
             own = member.id == self._id
             up, match = own, self._log.last_log_index if own else 0
             if isinstance(role, Leader) and not own:
-                up, match = role.active(member.id), role.progress[member.id].match_index
+                up, match = role.audience.active(member.id), role.progress[member.id].match_index
             found.append(Peer(member.id, member.address, up, match, member.voter))
         return found
 
@@ -193,6 +195,7 @@ class RaftosEngine:
             self._ticker.cancel()
         self._refuse_queue("this voter stops")
         self._forwarder.close()
+        self._reads.stop()
         self._waiters.close()
         self._handover.stop()
 
@@ -248,6 +251,12 @@ class RaftosEngine:
         if not self._running or not isinstance(self._state.state, Leader):
             raise NotLeader("this voter does not lead")
         await self._state.state.confirm()
+
+    async def read_index(self) -> int:
+        """What is committed at some moment after the call, by word of a leader that was confirmed after it."""
+        if not self._running:
+            raise NotLeader("this voter has stopped")
+        return await self._reads.ask(self._state)
 
     async def transfer(self, to: str | None = None) -> str:
         """Hand over. While it lasts no proposal is accepted; when it fails this voter goes on leading."""
@@ -305,6 +314,10 @@ class RaftosEngine:
         if self._forwarder.answered(data):
             self._waiters.resolve(self._exposed_commit)
 
+    def read_answered(self, data: Data) -> None:
+        self._reads.answered(data)
+        self._reads.flush(self._state)
+
     # One pass per turn of the event loop gathers what has come together.
 
     def _flush_soon(self) -> None:
@@ -322,6 +335,7 @@ class RaftosEngine:
         role = self._state.state
         if self._queue:
             self._dispatch(role)
+        self._reads.flush(self._state)
         if isinstance(role, Leader):
             role.append_entries()
         self._expose_commit()
@@ -370,6 +384,7 @@ class RaftosEngine:
     def _tick(self) -> None:
         now = self._loop.time()
         self._forwarder.tick(self.leader, self.term, now)
+        self._reads.tick(self._state)
         self._waiters.expire(now)
         self._life.tick()
         self._ticker = self._loop.call_later(self._settings.forward_retry_s, self._tick)

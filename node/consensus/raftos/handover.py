@@ -40,7 +40,7 @@ class Handover:
     async def _until_gone(self, state: RaftState, role: Leader, to: str | None) -> None:
         while not self._stopped and (state.state is role or state.leader is None):
             if state.state is role:
-                best = to or role.best_heir()
+                best = to or role.audience.heir()
                 if best is not None and role.progress[best].match_index == state.log.last_log_index:
                     role.hand_over(best)
             step: asyncio.Future[None] = state.loop.create_future()

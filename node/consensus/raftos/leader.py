@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import Sequence
 
 from node.consensus.membership import Membership
 from node.consensus.port import Committed, NotLeader
 from node.consensus.raftos import library
+from node.consensus.raftos.audience import Audience
 from node.consensus.raftos.batches import Batches
 from node.consensus.raftos.progress import Progress
 from node.consensus.raftos.proposals import LIFE_SHIFT, NO_LEADER, OVERLOADED, AnsweredForwards
 from node.consensus.raftos.roles import Role
+from node.consensus.raftos.rounds import Rounds
 from node.consensus.raftos.sending import Sending
 from node.consensus.raftos.state import RaftState
 from node.consensus.raftos.wire import Data
@@ -25,30 +26,27 @@ class Leader(Role, library.Leader):
         settings = state.settings
         self.heartbeat_timer = library.Timer(settings.heartbeat_s, self.heartbeat)
         self.step_down_timer = library.Timer(settings.step_down_s, self._lost_quorum)
-        self.progress: dict[str, Progress] = {}
-        """Of everybody who is sent the log: members, and who was removed and is yet to be told."""
-        self._voting: list[Progress] = []
-        """Of the other voters: they alone count."""
-        self._votes = True
-        self.confirmed_round = 0
+        self.audience = Audience(state)
+        self.progress = self.audience.progress
+        self.rounds = Rounds(state.loop, self.heartbeat)
         self.transferring = False
-        self._commits: deque[tuple[float, int]] = deque([(-math.inf, 0)], maxlen=2)
-        """When the last two rounds began, and what was committed then."""
         self._sending = Sending(state)
-        self._confirms: list[tuple[int, asyncio.Future[None]]] = []
-        self._round_asked = False
         self._batches = Batches(self.log, settings.max_message_bytes)
+        self._unread: list[asyncio.Future[int]] = []
+        """Reads that came before an entry of this term was committed."""
+        self._asked: set[tuple[str, int]] = set()
+        """Questions of other voters that are yet to be answered."""
         self._notice: asyncio.TimerHandle | None = None
         self._forwarded: dict[tuple[str, int], AnsweredForwards] = {}
 
     def start(self) -> None:
         memberships = self.state.memberships
-        # Whoever was removed last may not have heard of it from the leader before.
-        self._send_to(memberships.former)
-        self._adopt()
+        self.audience.begin()
         self.heartbeat_timer.start()
         self.step_down_timer.start()
         self.request_id = 1
+        if not self.audience.voting:
+            self._reach(self.request_id)
         # The first entry of a log says who bootstrapped it, so that the log alone tells the members.
         membership = b"" if memberships.index else memberships.current.encode()
         self._append([self.state.host.noop()], membership)
@@ -60,9 +58,10 @@ class Leader(Role, library.Leader):
         self.step_down_timer.stop()
         if self._notice is not None:
             self._notice.cancel()
-        for _, future in self._confirms:
-            if not future.done():
-                future.set_exception(NotLeader("leadership was lost"))
+        self.rounds.stop()
+        for read in self._unread:
+            if not read.done():
+                read.set_exception(NotLeader("leadership was lost"))
 
     def execute_command(self, command: Sequence[bytes]) -> int:
         """Stamp and append proposals; index of the first. They travel at the next append_entries()."""
@@ -71,7 +70,7 @@ class Leader(Role, library.Leader):
     def change(self, membership: Membership, proposal: bytes) -> int:
         """Append an entry from which on `membership` is in force; its index."""
         index = self._append([proposal], membership.encode())
-        self._adopt()
+        self.audience.adopt()
         return index
 
     def _append(self, command: Sequence[bytes], membership: bytes = b"") -> int:
@@ -91,75 +90,32 @@ class Leader(Role, library.Leader):
         if not self.state.can_campaign():
             self.abdicate()
             return
-        self._round_asked = False
+        self.rounds.begun()
         self.request_id += 1
-        self._note_commit()
+        self.audience.note_round()
         for progress in [*self.progress.values()]:
-            if progress.leaves_at and self._seen_off(progress):
+            if progress.leaves_at and self.audience.seen_off(progress, self.request_id):
                 continue
             self._send(progress, [], wall_us=self.state.clock.wall_us())
             progress.probing = not progress.pipelined
         self._sending.tick(self.progress, self.request_id)
-        if not self._voting:
-            self._confirm(self.request_id)
+        if not self.audience.voting:
+            self._reach(self.request_id)
 
     def abdicate(self) -> None:
         """Step down; whoever has the whole log may take over without waiting."""
-        for progress in self._voting:
+        for progress in self.audience.voting:
             if progress.match_index == self.log.last_log_index:
                 self.hand_over(progress.id)
                 break
         self.state.to_follower()
 
-    def best_heir(self) -> str | None:
-        """The other voter with the longest log."""
-        best = max(self._voting, key=lambda peer: peer.match_index, default=None)
-        return None if best is None else best.id
-
     def hand_over(self, peer: str) -> None:
         self.state.server.send({"type": "timeout_now", "term": self.storage.term}, peer)
 
     def _lost_quorum(self) -> None:
-        if self._voting:
+        if self.audience.voting:
             self.state.to_follower()
-
-    def _send_to(self, membership: Membership) -> None:
-        for member in membership.members:
-            known = self.progress.get(member.id)
-            if member.id != self.id and (known is None or known.leaves_at):
-                self.progress[member.id] = Progress(member.id, self.log.last_log_index + 1)
-
-    def _adopt(self) -> None:
-        """Send the log to the members in force, and count their voters."""
-        memberships = self.state.memberships
-        self._send_to(memberships.current)
-        for progress in self.progress.values():
-            if not progress.leaves_at and memberships.current.find(progress.id) is None:
-                progress.leaves_at = memberships.index
-        self._voting = [self.progress[voter] for voter in self.state.cluster]
-        self._votes = memberships.current.is_voter(self.id)
-
-    def _seen_off(self, progress: Progress) -> bool:
-        """Whether a removed member has been told of it, or was out of reach for long enough."""
-        if self.log.commit_index < progress.leaves_at:
-            return False
-        now = self.state.loop.time()
-        progress.leave_by = min(progress.leave_by, now + self.state.settings.farewell_s)
-        if 0 < progress.told_round <= progress.acked_round or now >= progress.leave_by:
-            del self.progress[progress.id]
-            return True
-        if not progress.told_round and progress.match_index >= progress.leaves_at:
-            progress.told_round = self.request_id
-        return False
-
-    def _note_commit(self) -> None:
-        now = self.state.loop.time()
-        if now - self._commits[-1][0] >= self.state.settings.heartbeat_s / 2:
-            self._commits.append((now, self.log.commit_index))
-
-    def caught_up(self, peer: str) -> bool:
-        """Whether the peer answers, and has what was committed one round of heartbeats ago (Raft, 4.2.1)."""
-        return self.active(peer) and self.progress[peer].match_index >= max(self._commits[0][1], 1)
 
     def append_entries(self, destination: str | None = None) -> None:
         """Send what is due to one peer or to all: entries, else the commit index if it has grown."""
@@ -297,16 +253,17 @@ class Leader(Role, library.Leader):
         This voter is one of the majority: no follower may tell of a commit that its own leader cannot read back.
         """
         durable = self.state.writer.durable_index
-        matches = [peer.match_index for peer in self._voting]
-        if self._votes:
-            matches.append(durable)
-        majority = min(sorted(matches, reverse=True)[len(matches) // 2], durable)
+        majority = self.audience.majority(durable, [peer.match_index for peer in self.audience.voting])
+        majority = min(majority, durable)
         if majority > self.log.commit_index and self.log.term_at(majority) == self.storage.term:
             before = self.log.commit_index
             self.log.commit(majority)
             self.state.server.log_changed()
-            if before < self.state.memberships.index <= majority and not self._votes:
+            if self.audience.left_by_leader(before):
                 self.abdicate()
+            unread, self._unread = self._unread, []
+            for read in unread:
+                self._confirm_read(read)
 
     def on_receive_forward(self, data: Data) -> None:
         """Append a follower's proposals, once however often they arrive."""
@@ -352,48 +309,55 @@ class Leader(Role, library.Leader):
         self.update_commit_index()
 
     def _count_round(self) -> None:
-        rounds = [peer.acked_round for peer in self._voting]
-        if self._votes:
-            rounds.append(self.request_id)
-        rounds.sort(reverse=True)
-        self._confirm(rounds[len(rounds) // 2])
+        self._reach(self.audience.majority(self.request_id, [peer.acked_round for peer in self.audience.voting]))
 
-    def _confirm(self, reached: int) -> None:
-        if reached <= self.confirmed_round:
-            return
-        self.confirmed_round = reached
-        self.step_down_timer.reset()
-        waiting, self._confirms = self._confirms, []
-        for needed, future in waiting:
-            if needed > reached:
-                self._confirms.append((needed, future))
-            elif not future.done():
-                future.set_result(None)
-        if self._confirms and not self._round_asked:
-            self._ask_round()
+    def _reach(self, confirmed: int) -> None:
+        if self.rounds.reach(confirmed):
+            self.step_down_timer.reset()
 
     def confirm(self) -> asyncio.Future[None]:
-        """Done when a quorum has answered a round that begins after this call."""
-        future: asyncio.Future[None] = self.state.loop.create_future()
-        # While a round is on its way, later callers share the one that follows it.
-        idle = self.confirmed_round == self.request_id
-        self._confirms.append((self.request_id + 1, future))
-        if idle and not self._round_asked:
-            self._ask_round()
+        """Done when a quorum has answered a round that begins after this call; ends in NotLeader otherwise."""
+        return self.rounds.wait(self.request_id)
+
+    def read_index(self) -> asyncio.Future[int]:
+        """What is committed now, once it is confirmed that no other leader committed more before this call.
+
+        A leader learns what is committed with the first entry of its own term, so an earlier call waits for that.
+        """
+        future: asyncio.Future[int] = self.state.loop.create_future()
+        if self.log.term_at(self.log.commit_index) == self.storage.term:
+            self._confirm_read(future)
+        else:
+            self._unread.append(future)
         return future
 
-    def _ask_round(self) -> None:
-        self._round_asked = True
-        self.state.loop.call_soon(self._begin_round)
+    def _confirm_read(self, read: asyncio.Future[int]) -> None:
+        index = self.log.commit_index
 
-    def _begin_round(self) -> None:
-        if self._round_asked and self.state.state is self:
-            self.heartbeat()
+        def confirmed(done: asyncio.Future[None]) -> None:
+            error = done.exception()
+            if read.done():
+                return
+            if error is None:
+                read.set_result(index)
+            else:
+                read.set_exception(NotLeader(*error.args))
 
-    def active(self, peer: str) -> bool:
-        """Whether the peer has answered within the last election time-out."""
-        known = self.progress.get(peer)
-        return known is not None and self.state.loop.time() - known.heard_at < self.state.settings.election_max_s
+        self.confirm().add_done_callback(confirmed)
+
+    def on_receive_read_index(self, data: Data) -> None:
+        sender, number = question = (data["sender"], data["number"])
+        if question in self._asked:
+            return
+
+        def answer(done: asyncio.Future[int]) -> None:
+            self._asked.discard(question)
+            if done.exception() is None:
+                response = {"type": "read_index_response", "term": self.storage.term, "number": number}
+                self.state.server.send({**response, "confirmed": True, "index": done.result()}, sender)
+
+        self._asked.add(question)
+        self.read_index().add_done_callback(answer)
 
     def follow(self, data: Data) -> None:
         """Two leaders in one term cannot be; whoever says so is not believed."""

@@ -122,6 +122,12 @@ class Role:
     def on_receive_forward_response(self, data: Data) -> None:
         self.state.server.forwarded(data)
 
+    def on_receive_read_index(self, data: Data) -> None:
+        """Only a leader answers; whoever asks, asks again."""
+
+    def on_receive_read_index_response(self, data: Data) -> None:
+        self.state.server.read_answered(data)
+
     def on_durable(self) -> None:
         """The writer came further."""
 

@@ -20,6 +20,7 @@ class RaftSettings:
     """How long a grown commit index waits for an entry to travel with."""
     proposal_timeout_s: float = 10.0
     """A proposal that is not committed by then ends as OutcomeUnknown."""
+    read_timeout_s: float = 3.0
     forward_retry_s: float = 0.2
     transfer_timeout_s: float = 1.2
     farewell_s: float = 5.0

@@ -43,6 +43,8 @@ class Server(Protocol):
 
     def forwarded(self, data: Data) -> None: ...
 
+    def read_answered(self, data: Data) -> None: ...
+
 
 class DeadlineTimer(library.Timer):
     """raftos' timer for deadlines that are moved far more often than they pass: reset() only notes the new one."""

@@ -124,6 +124,15 @@ def _encode_install_snapshot_response(data: Data, message: raft_pb2.RaftMessage)
     response.SetInParent()
 
 
+def _encode_read_index(data: Data, message: raft_pb2.RaftMessage) -> None:
+    message.read_index.number = data["number"]
+
+
+def _encode_read_index_response(data: Data, message: raft_pb2.RaftMessage) -> None:
+    response = message.read_index_response
+    response.number, response.confirmed, response.index = data["number"], data["confirmed"], data["index"]
+
+
 def _decode_request_vote(message: raft_pb2.RaftMessage, data: Data) -> None:
     request = message.request_vote
     data["candidate_id"] = data["sender"]
@@ -200,6 +209,15 @@ def _decode_install_snapshot_response(message: raft_pb2.RaftMessage, data: Data)
     data["installed"], data["request_id"] = response.installed, response.round
 
 
+def _decode_read_index(message: raft_pb2.RaftMessage, data: Data) -> None:
+    data["number"] = message.read_index.number
+
+
+def _decode_read_index_response(message: raft_pb2.RaftMessage, data: Data) -> None:
+    response = message.read_index_response
+    data["number"], data["confirmed"], data["index"] = response.number, response.confirmed, response.index
+
+
 _ENCODE: Mapping[str, Callable[[Data, raft_pb2.RaftMessage], None]] = {
     "request_vote": _encode_request_vote,
     "request_vote_response": _encode_request_vote_response,
@@ -209,6 +227,8 @@ _ENCODE: Mapping[str, Callable[[Data, raft_pb2.RaftMessage], None]] = {
     "forward_response": _encode_forward_response,
     "install_snapshot": _encode_install_snapshot,
     "install_snapshot_response": _encode_install_snapshot_response,
+    "read_index": _encode_read_index,
+    "read_index_response": _encode_read_index_response,
 }
 _DECODE: Mapping[str, Callable[[raft_pb2.RaftMessage, Data], None]] = {
     "request_vote": _decode_request_vote,
@@ -220,4 +240,6 @@ _DECODE: Mapping[str, Callable[[raft_pb2.RaftMessage, Data], None]] = {
     "forward_response": _decode_forward_response,
     "install_snapshot": _decode_install_snapshot,
     "install_snapshot_response": _decode_install_snapshot_response,
+    "read_index": _decode_read_index,
+    "read_index_response": _decode_read_index_response,
 }
