@@ -59,7 +59,18 @@ class Config:
 
     @property
     def is_voter(self) -> bool:
+        """Whether it begins the cluster. Later the log says who votes."""
         return self.id in self.voters
+
+    @property
+    def keeps_log(self) -> bool:
+        """Whether it has what a voter needs: one that only joins stands by until somebody adds it."""
+        return not self.worker
+
+    @property
+    def bootstrap(self) -> Mapping[str, str]:
+        """The voters of a log that is empty, by id; none on a daemon that joins."""
+        return self.voters if self.is_voter else {}
 
     @property
     def secret_path(self) -> Path:
@@ -152,6 +163,8 @@ def _check(values: dict[str, object]) -> Config:
         )
     if config.voters and not config.join and not config.is_voter:
         raise _bad("id", config.id, "it is not among --voters", "Add it there, or give --join instead.")
+    if config.is_voter and config.worker:
+        raise _bad("worker", "", "it is among --voters, which vote", "Leave --worker out, or give --join instead.")
     if config.is_voter and config.voters[config.id] != config.listen:
         raise _bad("listen", config.listen, f"--voters says {config.voters[config.id]}", "Make the two equal.")
     if config.consensus != RAFTOS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -56,10 +56,10 @@ class Daemon:
         self._env = env
         self._machine = machine
         self._log = structlog.get_logger(node=config.id)
-        self._joined = [*config.voters.values(), *config.join]
+        self._joined = [one for one in (*config.voters.values(), *config.join) if one != config.listen]
         seat = Seat(config, env, machine.link, machine.judge, cluster_id, open_store, on_fatal)
-        self.seat = seat if config.is_voter else None
-        self._proxy = Proxy(machine.link, lambda: self._joined)
+        self.seat = seat if config.keeps_log else None
+        self._proxy = Proxy(machine.link, self._others)
         self.worker = WorkerNode(
             env,
             describe(config, machine.describe),
@@ -99,30 +99,43 @@ class Daemon:
         """None on a daemon that keeps no log, and on any other while it begins anew."""
         return self.seat.voter if self.seat is not None else None
 
+    @property
+    def _stands_by(self) -> bool:
+        """Whether it could vote and does not: nobody added it yet, or it was removed."""
+        return self.voter is not None and not self.voter.votes
+
     # rpc.server.Handlers
 
     async def call(self, method: str, request: Message, caller: Caller) -> Message:
         if not self._running:
             raise no_leader()
-        if self.seat is None:
-            # A daemon that never leads has nothing to hold back.
-            if method == "Quiesce":
-                return pb.QuiesceReply()
-            return await self._proxy.call(method, request, caller)
-        return await self.seat.call(method, request, caller)
+        if self.seat is not None and not self._stands_by:
+            return await self.seat.call(method, request, caller)
+        # A daemon that does not lead has nothing to hold back.
+        if method == "Quiesce":
+            return pb.QuiesceReply()
+        return await self._proxy.call(method, request, caller)
 
     def stream(self, method: str, request: Message, caller: Caller) -> AsyncIterator[Message]:
-        if isinstance(request, pb.OutputRequest) and (request.local or self.voter is not None):
+        if isinstance(request, pb.OutputRequest) and (request.local or self._replica() is not None):
             return self.output.stream(request, caller)
-        if self.seat is None:
+        if self.seat is None or self._stands_by:
             return self._proxy.stream(method, request, caller)
         if self.voter is None:
             raise begins_anew()
         if isinstance(request, pb.WatchRequest):
-            return self.voter.watcher.watch(request, caller)
+            return self._watch(self.voter, request, caller)
         if isinstance(request, pb.SaveSnapshotRequest):
             return self.voter.backups.stream()
         raise Fault(Code.UNSUPPORTED, f"This release has no {method}.", "Upgrade the daemon.")
+
+    async def _watch(self, voter: Voter, request: pb.WatchRequest, caller: Caller) -> AsyncIterator[Message]:
+        async with aclosing(voter.watcher.watch(request, caller)) as replies:
+            async for reply in replies:
+                if not voter.votes:
+                    # Nothing new would ever come.
+                    raise Fault(Code.NO_LEADER, "This daemon does not vote any more.", "Ask another daemon.")
+                yield reply
 
     def raft(self, message: raft_pb2.RaftMessage) -> None:
         if self.voter is not None:
@@ -134,13 +147,14 @@ class Daemon:
 
     async def _refuse_session(self, stream: LeaderStream) -> None:
         # While a voter begins anew it knows of no better place than where the worker looks anyway.
-        hint = worker_pb2.NotLeader(address=self._joined[0] if self.seat is None else "")
+        hint = worker_pb2.NotLeader(address=next(iter(self._others()), "") if self.seat is None else "")
         with suppress(LinkClosed):
             await stream.send(worker_pb2.LeaderMessage(not_leader=hint))
         await stream.close()
 
     def _replica(self) -> Replica | None:
-        return self.voter.replica if self.voter is not None else None
+        """What answers for the cluster here."""
+        return self.voter.replica if self.voter is not None and not self._stands_by else None
 
     def _address_of(self, node_id: str) -> str | None:
         node = self.voter.replica.state.nodes.get(node_id) if self.voter is not None else None
@@ -148,10 +162,12 @@ class Daemon:
 
     def _candidates(self) -> list[str]:
         """Where a session may be opened, the likely leader first."""
-        known = dict(self.config.voters)
-        leader = self.voter.replica.leader if self.voter is not None else None
-        first = [known[leader]] if leader in known else []
-        return list(dict.fromkeys([*first, *self._joined]))
+        known = self.voter.voters if self.voter is not None else []
+        return list(dict.fromkeys([*known, *self.worker.voters, *self._joined]))
+
+    def _others(self) -> list[str]:
+        """Who is asked what this daemon does not know."""
+        return [address for address in self._candidates() if address != self.config.listen]
 
 
 def describe(config: Config, machine: types_pb2.Node) -> types_pb2.Node:
@@ -164,7 +180,9 @@ def describe(config: Config, machine: types_pb2.Node) -> types_pb2.Node:
     node.id = config.id
     node.hostname = node.hostname or hostname()
     node.address = config.listen
+    # At its first join; later the leader knows better.
     node.role = types_pb2.NODE_ROLE_VOTER if config.is_voter else types_pb2.NODE_ROLE_WORKER
+    node.may_vote = config.keeps_log
     node.version, node.level = __version__, LEVEL
     for text in config.labels:
         key, _, value = text.partition("=")

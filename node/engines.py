@@ -39,10 +39,11 @@ def make(config: Config, env: Env, host: Host, cluster_id: str, link: Link) -> E
         env,
         host,
         id=config.id,
-        voters=config.voters,
+        voters=config.bootstrap,
         cluster_id=cluster_id,
         send=link.send_raft,
         settings=raft_settings(config),
+        address=config.listen,
     )
 
 
@@ -65,7 +66,7 @@ def _make_etcd(config: Config, env: Env, host: Host, cluster_id: str, link: Link
         env,
         host,
         id=config.id,
-        voters=config.voters,
+        voters=config.bootstrap,
         cluster_id=cluster_id,
         send=link.send_raft,
         etcd=client,

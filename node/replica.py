@@ -53,7 +53,7 @@ class Replica:
 
     def __init__(self, env: Env, node_id: str, store: Store, stop: Callable[[Exception], None]) -> None:
         self._env = env
-        self._id = node_id
+        self.node_id = node_id
         self._stop = stop
         self._log = structlog.get_logger(node=node_id)
         self._consensus: Consensus | None = None
@@ -226,7 +226,7 @@ class Replica:
         return proposal + Entry(level=self.state.level, at_us=self.time.stamp_us()).SerializeToString()
 
     def noop(self) -> bytes:
-        return Entry(commands=[Command(noop=Noop(leader=self._id))]).SerializeToString()
+        return Entry(commands=[Command(noop=Noop(leader=self.node_id))]).SerializeToString()
 
     def committed(self) -> None:
         if not self._pumping and not self._stopped:

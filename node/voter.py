@@ -82,6 +82,18 @@ class Voter:
     async def call(self, method: str, request: Message, caller: Caller) -> Message:
         return await self.service.call(method, request, caller)
 
+    @property
+    def votes(self) -> bool:
+        """By the membership in force here. Who does not, knows too little to answer for the cluster."""
+        return self.engine.membership.is_voter(self.replica.node_id)
+
+    @property
+    def voters(self) -> list[str]:
+        """Addresses of all that vote, as far as this daemon knows, the leader's first."""
+        leader = self.engine.leader
+        members = [member for member in self.engine.membership.members if member.voter]
+        return [member.address for member in sorted(members, key=lambda member: member.id != leader)]
+
     def address_of(self, member: str) -> str | None:
         """Where a voter or learner is."""
         found = self.engine.membership.find(member)

@@ -12,6 +12,8 @@ from node.link import Caller, Link, LinkClosed
 from node.rpc.errors import link_lost
 
 _TIMEOUT_S = 10.0
+# Two daemons that do not vote may know of nobody but each other.
+_MAX_HOPS = 2
 # A large batch takes as many commits as it has parts.
 _BATCH_TIMEOUT_S = 60.0
 
@@ -24,6 +26,8 @@ class Proxy:
         self._candidates = candidates
 
     async def call(self, method: str, request: Message, caller: Caller) -> Message:
+        if caller.hops >= _MAX_HOPS:
+            raise self._unreachable()
         asked = False
         timeout_s = _BATCH_TIMEOUT_S if method == "SubmitBatch" else _TIMEOUT_S
         for address in self._candidates():
@@ -37,7 +41,7 @@ class Proxy:
         raise outcome_unknown() if asked else self._unreachable()
 
     async def stream(self, method: str, request: Message, caller: Caller) -> AsyncIterator[Message]:
-        for address in self._candidates():
+        for address in self._candidates() if caller.hops < _MAX_HOPS else ():
             begun = False
             try:
                 async for reply in self._link.stream(address, method, request, caller.forwarded()):

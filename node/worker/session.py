@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -58,6 +58,8 @@ class LeaderFinder:
         self._log = structlog.get_logger(node=node.id)
         self._turn = 0
         self._failures = 0
+        self.voters: Sequence[str] = ()
+        """Addresses, as the last leader told them."""
 
     async def run(self) -> None:
         """Look for the leader and serve it, again and again. Runs until cancelled."""
@@ -116,6 +118,7 @@ class LeaderFinder:
             return _Outcome(refused=True)
         session = Session(self._env, runner, stream, first.welcome, renewals, self._sample)
         self._failures = self._turn = 0
+        self.voters = tuple(first.welcome.voters)
         self._log.info("session began", leader=stream.peer, term=first.welcome.term)
         try:
             hint = await session.run()

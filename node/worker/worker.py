@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -78,6 +78,11 @@ class WorkerNode:
             on_failure=self._fail,
         )
         self._finder = LeaderFinder(env, node, link, self.runner, sample, candidates)
+
+    @property
+    def voters(self) -> Sequence[str]:
+        """Addresses of the voters, as the last leader told them."""
+        return self._finder.voters
 
     async def start(self) -> None:
         """Read the ledger, find or launch the supervisor, begin to look for the leader. Raises Fault or OSError."""

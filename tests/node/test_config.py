@@ -37,6 +37,7 @@ def test_flags_beat_environment_beats_file(tmp_path: Path) -> None:
         ({"voters": "n2=127.0.0.1:7002"}, "not among --voters"),
         ({"voters": "n1=127.0.0.1:7009"}, "--voters says 127.0.0.1:7009"),
         ({"voters": None}, "neither --voters nor --join"),
+        ({"worker": True}, "it is among --voters, which vote"),
         ({"slots": "many"}, "not a whole number"),
         ({"slots": "-1"}, "out of range"),
         ({"slots": "noop=-1"}, "out of range"),

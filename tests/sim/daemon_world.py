@@ -63,7 +63,10 @@ class _Kept(Store):
 class Host:
     """One machine with its daemon, its commands and its store."""
 
-    def __init__(self, world: World, name: str, address: str, voters: Mapping[str, str]) -> None:
+    def __init__(
+        self, world: World, name: str, address: str, voters: Mapping[str, str], *, standby: bool = False
+    ) -> None:
+        """One that is among `voters` begins the cluster; another one executes, or may be made a voter later."""
         self._world = world
         self.id = name
         self.address = address
@@ -80,7 +83,7 @@ class Host:
             listen=address,
             voters=voters if voter else {},
             join=() if voter else tuple(voters.values()),
-            worker=not voter,
+            worker=not voter and not standby,
             lease_ms=LEASE_MS,
             renew_ms=1_000,
             lease_margin_ms=MARGIN_MS,
@@ -193,7 +196,10 @@ class Host:
 class World:
     """Everything of one seed."""
 
-    def __init__(self, loop: SimLoop, seed: int, voters: int, workers: int, keep_trace: bool = False) -> None:
+    def __init__(
+        self, loop: SimLoop, seed: int, voters: int, workers: int, keep_trace: bool = False, standbys: int = 0
+    ) -> None:
+        """`standbys` join, and vote once they are asked to."""
         self.loop = loop
         self.seed = seed
         # A third of the seeds that CI runs.
@@ -212,7 +218,10 @@ class World:
         self.network.watcher = self.renewals
         self.voters = [Host(self, name, address, addresses) for name, address in addresses.items()]
         self.workers = [Host(self, f"w{i}", f"10.0.1.{i}:7001", addresses) for i in range(1, workers + 1)]
-        self.hosts = [*self.voters, *self.workers]
+        self.standbys = [
+            Host(self, f"s{i}", f"10.0.2.{i}:7001", addresses, standby=True) for i in range(1, standbys + 1)
+        ]
+        self.hosts = [*self.voters, *self.workers, *self.standbys]
 
     def report(self, what: str) -> None:
         self.violations(self.loop.time(), what)
@@ -233,7 +242,7 @@ class World:
 
     @property
     def up(self) -> list[Host]:
-        return [host for host in self.voters if host.up]
+        return [host for host in (*self.voters, *self.standbys) if host.up]
 
     def leader(self) -> Host | None:
         """The voter that serves, if there is one."""
