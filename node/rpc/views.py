@@ -11,6 +11,10 @@ from node.feed import Batch
 _SHOWN = frozenset({Table.TASKS, Table.NODES, Table.EVENTS, Table.SETTINGS, Table.OPERATIONS, Table.WORKFLOWS})
 _FRAME_CHANGES = 500
 _FRAME_BYTES = 1024 * 1024
+_FAILED = frozenset({types_pb2.TASK_STATE_FAILED, types_pb2.TASK_STATE_DEAD_LETTER})
+_LOOKED_AT_BYTES = 4096
+_LAST_LINE_BYTES = 200
+"""Of the stream's last line, where lists leave out the rest of it."""
 
 
 def row_change(row: Row) -> types_pb2.Change:
@@ -90,14 +94,24 @@ def lean_workflow(workflow: types_pb2.Workflow) -> types_pb2.Workflow:
     return lean
 
 
+def last_line(kept: bytes) -> bytes:
+    """The last line that has text, at most 200 bytes of it; empty when there is none."""
+    return kept.rstrip()[-_LOOKED_AT_BYTES:].rpartition(b"\n")[2].strip()[:_LAST_LINE_BYTES]
+
+
 def without_output(task: types_pb2.Task) -> types_pb2.Task:
-    """The task without what it wrote, output or context, which GetTask has; itself when that is nothing."""
+    """The task without what it wrote, output or context, which GetTask has; itself when that is nothing.
+
+    Of one that failed the last line of each stream stays: lists say with it why.
+    """
     result = task.result
     if not (result.stdout.head or result.stderr.head or result.context_update):
         return task
     lean = types_pb2.Task()
     lean.CopyFrom(task)
     for stream in (lean.result.stdout, lean.result.stderr):
+        if task.state in _FAILED:
+            stream.last_line = last_line(stream.head + stream.tail)
         stream.ClearField("head")
         stream.ClearField("tail")
     lean.result.ClearField("context_update")

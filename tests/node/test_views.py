@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cortex.v1 import types_pb2
 from cortex.v1.types_pb2 import Change as Message
 from cortex.v1.types_pb2 import (
     ContextItem,
@@ -59,3 +60,20 @@ def test_frames_are_bounded_by_number_and_by_bytes() -> None:
     large = [Message(task=Task(id="x", spec=TaskSpec(shell_command=b"x" * 400_000))) for _ in range(5)]
     assert [len(part) for part in frames(large)] == [2, 2, 1]
     assert list(frames([])) == []
+
+
+def test_of_a_failure_the_last_lines_stay() -> None:
+    row = Task(id="t", state=types_pb2.TASK_STATE_DEAD_LETTER)
+    row.result.stderr.head = b"Traceback\n  File x\nValueError: no such \xff disk\n\n  \n"
+    row.result.stdout.head, row.result.stdout.tail = b"begin\n", b"step 1\n" + b"y" * 500
+    lean = without_output(row)
+    assert lean.result.stderr.last_line == b"ValueError: no such \xff disk"
+    assert lean.result.stdout.last_line == b"y" * 200
+    assert not lean.result.stderr.head
+    assert not lean.result.stdout.tail
+    assert without_output(lean) is lean
+    row.state = types_pb2.TASK_STATE_COMPLETED
+    assert not without_output(row).result.stderr.last_line
+    row.state = types_pb2.TASK_STATE_FAILED
+    row.result.stderr.head = b" \n\n"
+    assert not without_output(row).result.stderr.last_line

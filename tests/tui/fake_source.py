@@ -29,6 +29,7 @@ def without_output(row: types_pb2.Task) -> types_pb2.Task:
     lean = types_pb2.Task()
     lean.CopyFrom(row)
     for stream in (lean.result.stdout, lean.result.stderr):
+        stream.last_line = (stream.head + stream.tail).rstrip().rpartition(b"\n")[2]
         stream.ClearField("head")
         stream.ClearField("tail")
     return lean

@@ -106,12 +106,15 @@ def exit_text(task: Task, *, past: bool = False) -> str:
 
 
 def last_words(task: Task) -> str:
-    """The last line that a failed attempt wrote to stderr; empty when there is none."""
+    """The last line that a failed attempt wrote to stderr, else to stdout; empty when there is none."""
     if task.state not in FAILED_STATES or not task.HasField("result"):
         return ""
-    kept = task.result.stderr
-    lines = (kept.tail or kept.head).decode("utf-8", "backslashreplace").strip().splitlines()
-    return lines[-1].strip() if lines else ""
+    for kept in (task.result.stderr, task.result.stdout):
+        text = kept.head + kept.tail or kept.last_line
+        lines = text.decode("utf-8", "backslashreplace").strip().splitlines()
+        if lines:
+            return lines[-1].strip()
+    return ""
 
 
 def why_text(task: Task) -> str:

@@ -978,6 +978,7 @@ class StreamSummary(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     HEAD_FIELD_NUMBER: _builtins.int
     TAIL_FIELD_NUMBER: _builtins.int
+    LAST_LINE_FIELD_NUMBER: _builtins.int
     total_bytes: _builtins.int
     """written by the command"""
     dropped_bytes: _builtins.int
@@ -988,6 +989,8 @@ class StreamSummary(_message.Message):
     """first 4 KiB"""
     tail: _builtins.bytes
     """last 12 KiB that are not in head"""
+    last_line: _builtins.bytes
+    """only where head and tail are left out: the last line with text, at most 200 bytes"""
     def __init__(
         self,
         *,
@@ -996,10 +999,11 @@ class StreamSummary(_message.Message):
         sha256: _builtins.bytes = ...,
         head: _builtins.bytes = ...,
         tail: _builtins.bytes = ...,
+        last_line: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_bytes", b"dropped_bytes", "head", b"head", "sha256", b"sha256", "tail", b"tail", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_bytes", b"dropped_bytes", "head", b"head", "last_line", b"last_line", "sha256", b"sha256", "tail", b"tail", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
