@@ -7,7 +7,7 @@ import os
 import re
 import sys
 
-from tests.sim.runner import BUGS, KINDS, run_one, run_seeds
+from tests.sim.runner import BUGS, KINDS, run_one, run_seeds, shrink_seed
 
 
 def parse_seeds(text: str) -> range:
@@ -18,17 +18,48 @@ def parse_seeds(text: str) -> range:
     return range(int(found[1]), int(found[2]) + 1)
 
 
+def parse_steps(text: str) -> frozenset[int]:
+    """Numbers between commas; none in an empty text."""
+    return frozenset(int(part) for part in text.split(",") if part)
+
+
+def shrink(kinds: list[str], seeds: range, bug: str | None) -> int:
+    """Print the command that replays the shortest failing schedule of one seed; 2 when there is none to shorten."""
+    if len(kinds) != 1 or len(seeds) != 1:
+        print("shrink one seed of one kind: --seeds 41..41 --kind engine", file=sys.stderr)
+        return 2
+    (kind,), (seed,) = kinds, seeds
+    try:
+        kept = shrink_seed(kind, seed, bug)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    with_bug = f" --bug {bug}" if bug else ""
+    steps = ",".join(map(str, kept))
+    replay = f"python -m tests.sim --seeds {seed}..{seed} --kind {kind}{with_bug} --keep '{steps}'"
+    print(f"{len(kept)} faults are enough: {replay}")
+    return 1
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
     parser.add_argument("--seeds", type=parse_seeds, default=range(60), metavar="A..B", help="inclusive")
     parser.add_argument("--kind", choices=list(KINDS), action="append", help="only this; may be repeated")
     parser.add_argument("--bug", choices=list(BUGS), help="simulate with this deliberate bug")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--shrink", action="store_true", help="find the few faults by which one seed still fails")
+    parser.add_argument("--keep", type=parse_steps, metavar="N,N…", help="of one seed: only these faults happen")
     parser.add_argument("--trace", action="store_true", help="print everything that happens; one process")
     options = parser.parse_args(arguments)
     kinds = options.kind or list(KINDS)
-    if options.trace:
-        results = [run_one(kind, seed, options.bug, True) for seed in options.seeds for kind in kinds]
+    if options.shrink:
+        return shrink(kinds, options.seeds, options.bug)
+    if options.trace or options.keep is not None:
+        results = [
+            run_one(kind, seed, options.bug, options.trace, options.keep)
+            for seed in options.seeds
+            for kind in kinds
+        ]
         violations = [text for result in results for text in result.violations]
         print(*violations, sep="\n")
         return 1 if violations or not results else 0

@@ -20,6 +20,7 @@ from node.replica import Replica
 from tests.sim.daemon_client import Client
 from tests.sim.daemon_world import Host, World
 from tests.sim.net import Weather
+from tests.sim.schedule import Schedule
 
 _LATE = 60
 _STEPS = ("operation_advance", "workflow_advance")
@@ -29,18 +30,19 @@ _LITTLE = {"max_ended_tasks": 40, "max_dead_letters": 15, "events_kept_s": 10}
 class Nemesis:
     """run(), and what else is spawned, go on until `over`; `jobs` are what has been begun."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, kept: frozenset[int] | None = None) -> None:
         self.world = world
         self.over = False
         self.jobs: list[asyncio.Task[None]] = []
-        self._random = random.Random(f"{world.seed}/nemesis")
+        self.schedule = Schedule(world.seed, kept)
+        self._random = random.Random(f"{world.seed}/weather")
         self._helper = Client(world, 97)
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         self.jobs.append(asyncio.create_task(work))
 
     async def run(self) -> None:
-        rng = self._random
+        rng = self.schedule.random
         deeds: list[tuple[int, Callable[[], None]]] = [
             (4, self._kill_somebody),
             (4, self._kill_leader),
@@ -60,10 +62,12 @@ class Nemesis:
         weights = [weight for weight, _ in deeds]
         while not self.over:
             await asyncio.sleep(rng.choice([0.5, 2.0, 5.0]) * rng.uniform(0.5, 1.5))
-            deed = rng.choices(deeds, weights)[0][1]
-            self.world.note(deed.__name__.strip("_"))
-            self.world.counts[deed.__name__.strip("_").replace("_", " ")] += 1
-            deed()
+            deed, step = rng.choices(deeds, weights)[0][1], self.schedule.next()
+            if step.taken:
+                self._random = step.random
+                self.world.note(f"step {step.number}: {deed.__name__.strip('_')}")
+                self.world.counts[deed.__name__.strip("_").replace("_", " ")] += 1
+                deed()
 
     def _later(self, delay_s: float, work: Callable[[], None]) -> None:
         async def job() -> None:

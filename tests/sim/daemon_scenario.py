@@ -80,8 +80,13 @@ MUST_REACH = (
 )
 
 
-def run_seed(seed: int, keep_trace: bool = False, duration_s: float = DURATION_S) -> Result:
-    """One run, made from its seed alone: `duration_s` virtual seconds of load and faults, then the end."""
+def run_seed(
+    seed: int, keep_trace: bool = False, kept: frozenset[int] | None = None, duration_s: float = DURATION_S
+) -> Result:
+    """One run, made from its seed alone: `duration_s` virtual seconds of load and faults, then the end.
+
+    Of the steps of its nemesis only the `kept` are taken, if said.
+    """
     result = Result(seed, "daemons")
 
     async def main() -> None:
@@ -90,12 +95,12 @@ def run_seed(seed: int, keep_trace: bool = False, duration_s: float = DURATION_S
         rng = random.Random(f"{seed}/shape")
         world = World(loop, seed, rng.choice([3, 3, 3, 5]), rng.choice([0, 1]), keep_trace)
         structlog.configure(processors=[world.log])
-        scenario = Scenario(world, duration_s)
+        scenario = Scenario(world, duration_s, kept)
         with scenario.nemesis.late_steps():
             await scenario.play()
         result.virtual_s, result.operations = loop.time(), scenario.load.operations
         result.violations, result.trace = world.violations.found, world.trace.digest()
-        result.reached = world.counts + world.network.counts
+        result.reached, result.steps = world.counts + world.network.counts, scenario.nemesis.schedule.drawn
         if world.trace.lines is not None:
             print(*world.trace.lines, sep="\n")
 
@@ -133,10 +138,10 @@ def _little_steps() -> Iterator[None]:
 class Scenario:
     """Load and faults for a while; then everything heals, must end, and must agree."""
 
-    def __init__(self, world: World, duration_s: float) -> None:
+    def __init__(self, world: World, duration_s: float, kept: frozenset[int] | None = None) -> None:
         self.world = world
         self._duration_s = duration_s
-        self.nemesis = Nemesis(world)
+        self.nemesis = Nemesis(world, kept)
         self._clients = [Client(world, number) for number in range(1, _CLIENTS + 1)]
         self.load = Load(world)
 

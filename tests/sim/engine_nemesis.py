@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.sim.engine_world import Voter, World
 from tests.sim.net import Weather
+from tests.sim.schedule import Schedule
 
 MODES = {"faults": 4, "short reigns": 2, "ambushed votes": 2, "blackouts": 1, "deaf leaders": 1}
 """What a run is mostly about, with its share; the other faults happen in all of them, less often."""
@@ -35,9 +36,10 @@ def _forget_disk_errors(call: asyncio.Task[int]) -> None:
 class Nemesis:
     """Does its worst until it is told to stop; what it began it ends by itself."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, kept: frozenset[int] | None = None) -> None:
         self.world = world
-        self._random = random.Random(f"{world.seed}/nemesis")
+        self.schedule = Schedule(world.seed, kept)
+        self._random = random.Random(f"{world.seed}/siege")
         self._over = False
         self._jobs: list[asyncio.Task[None]] = []
         self._faults_every_s = 1.0 if world.mode == "faults" else 3.0
@@ -67,7 +69,7 @@ class Nemesis:
             await job
 
     async def _faults(self) -> None:
-        rng = self._random
+        rng = self.schedule.random
         deeds: list[tuple[int, Callable[[], Awaitable[None]]]] = [
             (6, self._crash_somebody),
             (5, self._crash_leader),
@@ -88,9 +90,11 @@ class Nemesis:
         weights = [weight for weight, _ in deeds]
         while not self._over:
             await asyncio.sleep(rng.choice([0.05, 0.5, 2.0, 5.0]) * rng.uniform(0.5, 1.5) * self._faults_every_s)
-            deed = rng.choices(deeds, weights)[0][1]
-            self.world.note(deed.__name__.strip("_"))
-            await deed()
+            deed, step = rng.choices(deeds, weights)[0][1], self.schedule.next()
+            if step.taken:
+                self._random = step.random
+                self.world.note(f"step {step.number}: {deed.__name__.strip('_')}")
+                await deed()
             self.world.check_logs()
 
     def _later(self, delay_s: float, work: Callable[[], Awaitable[None]]) -> None:

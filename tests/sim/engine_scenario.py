@@ -62,8 +62,8 @@ MUST_REACH = (
 _REFUSED = (NotLeader, Overloaded, Superseded, TooLarge)
 
 
-def run_seed(seed: int, keep_trace: bool = False) -> Result:
-    """One run, made from its seed alone."""
+def run_seed(seed: int, keep_trace: bool = False, kept: frozenset[int] | None = None) -> Result:
+    """One run, made from its seed alone; of the steps of its nemesis only the `kept` are taken, if said."""
     result = Result(seed, "engine")
 
     async def main() -> None:
@@ -71,11 +71,11 @@ def run_seed(seed: int, keep_trace: bool = False) -> Result:
         assert isinstance(loop, SimLoop)
         world = make_world(loop, seed, keep_trace)
         structlog.configure(processors=[world.log])
-        scenario = Scenario(world)
+        scenario = Scenario(world, kept)
         await scenario.play()
         result.virtual_s, result.operations = loop.time(), scenario.operations
         result.violations, result.trace = world.violations.found, world.trace.digest()
-        result.reached = world.counts + world.network.counts
+        result.reached, result.steps = world.counts + world.network.counts, scenario.nemesis.schedule.drawn
         if world.trace.lines is not None:
             print(*world.trace.lines, sep="\n")
 
@@ -130,15 +130,16 @@ def log_life(seed: int) -> dict[str, Any]:
 class Scenario:
     """Clients propose and confirm, a nemesis does its worst; then everything heals and must agree."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, kept: frozenset[int] | None = None) -> None:
         self.world = world
+        self.nemesis = Nemesis(world, kept)
         self.operations = 0
         self._over = False
         self._number = 0
 
     async def play(self) -> None:
         world = self.world
-        nemesis = Nemesis(world)
+        nemesis = self.nemesis
         for voter in world.voters:
             await voter.boot()
         clients = [asyncio.create_task(self._client(number)) for number in range(_CLIENTS)]

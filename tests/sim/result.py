@@ -18,6 +18,8 @@ class Result:
     violations: list[str] = field(default_factory=list)
     reached: Counter[str] = field(default_factory=Counter)
     trace: str = ""
+    steps: int = 0
+    """How many steps the nemesis drew."""
 
 
 class Trace:

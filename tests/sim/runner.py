@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,8 +13,9 @@ from dataclasses import dataclass, field
 
 from tests.sim import bugs, core_bugs, daemon_bugs, daemon_scenario, engine_scenario, log_bugs
 from tests.sim.result import Result
+from tests.sim.schedule import shrink
 
-KINDS: dict[str, Callable[[int, bool], Result]] = {
+KINDS: dict[str, Callable[[int, bool, frozenset[int] | None], Result]] = {
     "engine": engine_scenario.run_seed,
     "daemons": daemon_scenario.run_seed,
 }
@@ -50,12 +52,17 @@ class Summary:
         )
 
 
-def run_one(kind: str, seed: int, bug: str | None = None, keep_trace: bool = False) -> Result:
-    """One run; an exception out of it is a violation. With `bug`, over an engine that has that one."""
+def run_one(
+    kind: str, seed: int, bug: str | None = None, keep_trace: bool = False, kept: frozenset[int] | None = None
+) -> Result:
+    """One run; an exception out of it is a violation. With `bug`, over an engine that has that one.
+
+    Of the steps of its nemesis only the `kept` are taken, if said.
+    """
     patched: AbstractContextManager[object] = BUGS[bug]() if bug else nullcontext()
     with patched:
         try:
-            return KINDS[kind](seed, keep_trace)
+            return KINDS[kind](seed, keep_trace, kept)
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             text = f"{type(error).__name__}: {error} (line {place.lineno} of {place.filename.rpartition('/')[2]})"
@@ -90,6 +97,25 @@ def run_seeds(
             if not summary.reached[kind][counter]:
                 _violate(summary, f"{kind}: no seed reached '{counter}'", tell)
     return summary
+
+
+def shrink_seed(kind: str, seed: int, bug: str | None = None) -> list[int]:
+    """The few steps of the nemesis under which the seed still breaks the same invariant. Raises ValueError."""
+    whole = run_one(kind, seed, bug)
+    if not whole.violations:
+        raise ValueError(f"seed {seed} {kind} breaks nothing")
+    broken = _invariant(whole.violations[0])
+
+    def fails(kept: frozenset[int]) -> bool:
+        violations = run_one(kind, seed, bug, kept=kept).violations
+        return bool(violations) and _invariant(violations[0]) == broken
+
+    return shrink(range(whole.steps), fails)
+
+
+def _invariant(violation: str) -> str:
+    """A violation without what differs from run to run: times, ids, numbers."""
+    return re.sub(r"\S*\d\S*", "", violation)
 
 
 @contextmanager
