@@ -17,6 +17,9 @@ from node.consensus.raftos.progress import Progress
 from node.consensus.raftos.state import RaftState
 from node.consensus.raftos.wire import Data
 
+_PATIENCE = 3
+"""After so many questions without an answer the log is no longer held back for a peer."""
+
 
 @dataclass(slots=True)
 class _Transfer:
@@ -26,6 +29,8 @@ class _Transfer:
     """When the peer last got further, or was asked."""
     asking: bool = True
     """Nothing is sent before the peer has said how much it has."""
+    unanswered: int = 0
+    """Questions since the last answer."""
     acked: int = 0
     sent: int = 0
     reader: asyncio.Task[None] | None = None
@@ -49,7 +54,6 @@ class Sending:
         self.drop(progress.id)
         if meta is not None:
             self.transfers[progress.id] = transfer = _Transfer(progress.id, meta, self._state.loop.time())
-            self._life.hold(progress.id, meta.index)
             self._ask(transfer, round_)
 
     def drop(self, peer: str) -> None:
@@ -72,6 +76,9 @@ class Sending:
                 self.drop(peer)
             elif now - transfer.moved_at >= self._state.settings.piece_retry_s:
                 transfer.asking, transfer.moved_at = True, now
+                transfer.unanswered += 1
+                if transfer.unanswered > _PATIENCE:
+                    self._life.release(peer)
                 self._ask(transfer, round_)
 
     def answered(self, progress: Progress, data: Data) -> None:
@@ -84,6 +91,8 @@ class Sending:
             progress.matched(transfer.meta.index)
             progress.rewind(progress.next_index)
             return
+        transfer.unanswered = 0
+        self._life.hold(progress.id, transfer.meta.index)
         have = min(data["next_offset"], transfer.meta.size_bytes)
         if transfer.asking:
             transfer.asking = False
