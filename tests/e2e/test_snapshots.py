@@ -56,7 +56,7 @@ async def test_all_voters_start_from_snapshot_and_log(make_cluster: MakeCluster)
     async with cluster.client() as client:
         await cluster.leader(client)
         ids = await ended_tasks(client, 40)
-        await snapshots_of_all(nodes, 20)
+        await snapshots_of_all(nodes, 1)
         ids |= await ended_tasks(client, 10)
     cluster.kill()
     # One begins without rows, one with rows that are none.

@@ -23,9 +23,8 @@ class JournalDamaged(Fault):
         super().__init__(
             Code.INTERNAL,
             f"The journal is damaged: {where}: {why}. Nothing was changed.",
-            "The other voters still have what is lost here: put this node's data folder aside and let the node "
-            "join again as a new voter with an empty one; or restore the whole folder from a copy made while the "
-            "daemon was stopped. Never delete single files.",
+            "The other voters still have what is lost here: `cortexd repair --data DIR --id ID` says what is "
+            "damaged, and lets the node join again. Never delete single files.",
         )
 
 
