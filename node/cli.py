@@ -15,17 +15,15 @@ import structlog
 from node import __version__
 from node.config import Config, load, quiet_grpc
 from node.core.faults import Code, Fault
+from node.libraries import missing
 from node.lock import only_one
-from node.recovery.commands import recover, repair, snapshot
+from node.recovery.commands import migrate, recover, repair, snapshot
 from node.secret import read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     RunDaemon = Callable[[Config, str, asyncio.Event], Awaitable[Exception | None]]
-
-AETCD_COMMAND = "pip install 'aetcd>=1.0,<2'"
-RAFTOS_COMMAND = "pip install --no-deps raftos==0.2.6"
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,6 +79,7 @@ def run(**flags: object) -> None:
 
 
 cli.add_command(snapshot)
+cli.add_command(migrate)
 cli.add_command(recover)
 cli.add_command(repair)
 
@@ -121,19 +120,9 @@ def _daemon(config: Config) -> RunDaemon:
         from node import engines
         from node.host import run_daemon
 
-        engines.load(config)
+        engines.load(config.consensus)
     except ImportError as error:
-        library = (error.name or "").partition(".")[0]
-        if library == "aetcd":
-            message = "The etcd client aetcd is not installed, which --consensus etcd://… needs."
-            raise Fault(Code.UNSUPPORTED, message, f"Run: {AETCD_COMMAND}") from None
-        if library != "raftos":
-            raise
-        raise Fault(
-            Code.UNSUPPORTED,
-            "The Raft library raftos is not installed; its own pins keep pip from installing it as a dependency.",
-            f"Run: {RAFTOS_COMMAND}",
-        ) from None
+        raise missing(error) from None
     return run_daemon
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cortex.v1 import raft_pb2
 from node.config import RAFTOS, Config
+from node.consensus.etcd.settings import EtcdSettings
 from node.consensus.port import Consensus, Host
 from node.consensus.raftos.settings import RaftSettings
 from node.core.faults import Code, Fault
 from node.env import Env
 from node.etcd_url import EtcdUrl
 from node.link import Link
+
+if TYPE_CHECKING:
+    from node.consensus.etcd.client import EtcdClient
 
 
 class Engine(Consensus, Protocol):
@@ -21,9 +25,9 @@ class Engine(Consensus, Protocol):
     def receive(self, message: raft_pb2.RaftMessage) -> None: ...
 
 
-def load(config: Config) -> None:
-    """Import what the engine needs. Raises ImportError when its library is not installed."""
-    if config.consensus == RAFTOS:
+def load(consensus: str) -> None:
+    """Import what this engine needs. Raises ImportError when its library is not installed."""
+    if consensus == RAFTOS:
         import node.consensus.raftos.engine
     else:
         import node.consensus.etcd.client  # noqa: F401
@@ -54,14 +58,9 @@ def raft_settings(config: Config) -> RaftSettings:
 
 
 def _make_etcd(config: Config, env: Env, host: Host, cluster_id: str, link: Link) -> Engine:
-    from node.consensus.etcd.client import EtcdClient, Tls
     from node.consensus.etcd.engine import EtcdEngine
-    from node.consensus.etcd.settings import EtcdSettings
 
     url = EtcdUrl.parse(config.consensus)
-    settings = EtcdSettings(lease_s=url.lease_s)
-    tls = Tls(_pem("ca", url.ca), _pem("cert", url.cert), _pem("key", url.key)) if url.tls else None
-    client = EtcdClient(url.endpoints, tls, settings.call_timeout_s)
     return EtcdEngine(
         env,
         host,
@@ -69,10 +68,18 @@ def _make_etcd(config: Config, env: Env, host: Host, cluster_id: str, link: Link
         voters=config.bootstrap,
         cluster_id=cluster_id,
         send=link.send_raft,
-        etcd=client,
+        etcd=etcd_client(url),
         prefix=url.prefix,
-        settings=settings,
+        settings=EtcdSettings(lease_s=url.lease_s),
     )
+
+
+def etcd_client(url: EtcdUrl) -> EtcdClient:
+    """Connects at its first use. Raises Fault when a file that the URL names cannot be read."""
+    from node.consensus.etcd.client import EtcdClient, Tls
+
+    tls = Tls(_pem("ca", url.ca), _pem("cert", url.cert), _pem("key", url.key)) if url.tls else None
+    return EtcdClient(url.endpoints, tls, EtcdSettings().call_timeout_s)
 
 
 def _pem(name: str, path: str) -> bytes | None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import click
 import pytest
 
-from node.cli import RAFTOS_COMMAND, cli
+from node.cli import cli
 from node.config import Config, load
 from node.core.faults import Code
+from node.libraries import RAFTOS_COMMAND
 from node.rpc.errors import STATUS
 from tests.e2e.console_blocks import other_commands
 from tui.errors import ClusterError

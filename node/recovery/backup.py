@@ -36,7 +36,7 @@ class Content:
 def inspect(path: Path) -> Content:
     """Verify a snapshot, down to the digest over its rows, and count what it holds. Raises Fault."""
     file = open_snapshot(path)
-    with working_folder(Path(tempfile.gettempdir())) as work, _store_of(file, work) as store:
+    with working_folder(Path(tempfile.gettempdir())) as work, store_of(file, work) as store:
         tasks = {_state_name(state): count for state, count in sorted(store.counts().by_state.items())}
         return Content(file.meta, census(work / FILE), tasks)
 
@@ -50,12 +50,12 @@ def save_stopped(data: Path, cluster_id: str, path: Path) -> raft_pb2.SnapshotMe
     with examined(data, cluster_id) as found:
         if found.journal_flaw or found.journal is None:
             raise Fault(Code.WRONG_STATE, found.journal_flaw, "See `cortexd repair`, or save from another voter.")
-        with _translated():
+        with translated():
             store = open_newest(Env.real(found.work), cluster_id, lambda: _open(found.work / FILE))
             try:
                 if store.saved().index < found.committed_index:
                     replay(store, [one for one in found.journal.entries if one.index <= found.committed_index])
-                return save_snapshot(path, _meta_of(store, cluster_id, found.membership), _chunks(store))
+                return save_snapshot(path, meta_of(store, cluster_id, found.membership), chunks_of(store))
             finally:
                 store.close()
 
@@ -70,7 +70,7 @@ def restore(path: Path, data: Path, cluster_id: str, node_id: str, address: str)
     if file.meta.level > LEVEL:
         message = f"The snapshot needs feature level {file.meta.level}; this release knows {LEVEL}."
         raise Fault(Code.UNSUPPORTED, message, "Restore it with the release that made it, or a later one.")
-    with working_folder(data) as work, _store_of(file, work) as store:
+    with working_folder(data) as work, store_of(file, work) as store:
         return begin_alone(store, data, cluster_id, node_id, address, file.meta.term, "cortexd snapshot restore")
 
 
@@ -82,12 +82,12 @@ def begin_alone(
     It counts at the next start from the moment in which it has its name, and voids the log that is there.
     Raises Fault.
     """
-    with _translated():
+    with translated():
         state = rebase(store, {node_id: address}, Env.real(data).clock.wall_us(), term, actor)
         membership = Membership.of_voters({node_id: address})
-        meta = _meta_of(store, cluster_id, membership)
+        meta = meta_of(store, cluster_id, membership)
         assert meta.index == state.index
-        return Snapshots(RealDisk(data / SNAPSHOTS), cluster_id).write(meta, _chunks(store))
+        return Snapshots(RealDisk(data / SNAPSHOTS), cluster_id).write(meta, chunks_of(store))
 
 
 @contextmanager
@@ -106,9 +106,9 @@ def working_folder(parent: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _store_of(file: SnapshotFile, work: Path) -> Iterator[Store]:
+def store_of(file: SnapshotFile, work: Path) -> Iterator[Store]:
     """The rows of a snapshot, checked, as a store in `work`."""
-    with _translated():
+    with translated():
         store = _open(work / FILE)
         try:
             store.replace(file.chunks())
@@ -118,7 +118,8 @@ def _store_of(file: SnapshotFile, work: Path) -> Iterator[Store]:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """What the store and the disk raise becomes Fault."""
     try:
         yield
     except StoreError as error:
@@ -134,7 +135,8 @@ def _open(path: Path) -> Store:
     return store
 
 
-def _meta_of(store: Store, cluster_id: str, membership: Membership) -> raft_pb2.SnapshotMeta:
+def meta_of(store: Store, cluster_id: str, membership: Membership) -> raft_pb2.SnapshotMeta:
+    """Without size and hash."""
     copy = store.copy()
     try:
         return raft_pb2.SnapshotMeta(
@@ -150,7 +152,8 @@ def _meta_of(store: Store, cluster_id: str, membership: Membership) -> raft_pb2.
         copy.close()
 
 
-def _chunks(store: Store) -> Iterator[bytes]:
+def chunks_of(store: Store) -> Iterator[bytes]:
+    """The bytes of a copy."""
     copy = store.copy()
     try:
         yield from copy.chunks()

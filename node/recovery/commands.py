@@ -10,9 +10,11 @@ from pathlib import Path
 import click
 
 from cortex.v1 import raft_pb2
+from node.config import quiet_grpc
 from node.consensus.membership import Membership
 from node.core.faults import Code, Fault
 from node.env import Env
+from node.libraries import missing
 from node.lock import only_one
 from node.recovery import backup, lost, mend, words
 from node.recovery.examine import examined
@@ -90,6 +92,32 @@ def restore(file: Path, data: Path, node_id: str, listen: str, secret_file: Path
 
 
 @click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--to", required=True, metavar="etcd://…", help="The external etcd, as --consensus takes it.")
+@click.option(
+    "--secret-file", required=True, type=click.Path(path_type=Path), help="File with the cluster's secret."
+)
+@_YES
+def migrate(file: Path, to: str, secret_file: Path, yes: bool) -> None:
+    """Put the state in FILE, a snapshot, into an external etcd, from which all daemons go on."""
+    from node import engines
+    from node.recovery import migrate as migration
+
+    plan = migration.planned(file, to, cluster_id_of(read_secret(secret_file)))
+    quiet_grpc()
+    try:
+        engines.load(to)
+    except ImportError as error:
+        raise missing(error) from None
+    for line in plan.lines():
+        click.echo(line)
+    _confirm("migrate", yes=yes)
+    meta = migration.carry_out(plan)
+    click.echo(f"Done: it goes on at entry {meta.index}, recovery {meta.recovery_epoch}.")
+    click.echo(f"Start every daemon as before, with its folder, and with --consensus '{to}'")
+
+
+@click.command()
 @_DATA
 @click.option("--id", "node_id", required=True, help="Id of this folder's node, the only voter from now on.")
 @click.option("--listen", default="", metavar="HOST:PORT", help="Its address, if it is another one now.")
@@ -152,7 +180,7 @@ def _confirm(node_id: str, *, yes: bool) -> None:
         return
     typed = click.prompt(f"Type {node_id} to go on", default="", show_default=False)
     if typed.strip() != node_id:
-        raise Fault(Code.INVALID, "Nothing was changed.", "Type the node's id to go on, or give --yes.")
+        raise Fault(Code.INVALID, "Nothing was changed.", f"Type {node_id} to go on, or give --yes.")
 
 
 def _begin(node_id: str, data: Path, address: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,15 +34,15 @@ def etcd(tmp_path: Path) -> Iterator[EtcdServers]:
         servers.close()
 
 
-def on_etcd(etcd: EtcdServers, **options: str) -> dict[str, object]:
-    url = f"etcd://{','.join(etcd.endpoints)}?prefix=/cortex/test/"
-    return {"environment": {"CORTEX_CONSENSUS": url, **options}}
+def on_etcd(etcd: EtcdServers) -> dict[str, str]:
+    """The environment of daemons whose log is there."""
+    return {"CORTEX_CONSENSUS": f"etcd://{','.join(etcd.endpoints)}?prefix=/cortex/test/"}
 
 
 async def test_nothing_is_lost_when_the_leading_daemon_is_killed(
     make_cluster: MakeCluster, etcd: EtcdServers, tmp_path: Path
 ) -> None:
-    cluster = make_cluster(voters=3, **on_etcd(etcd))
+    cluster = make_cluster(voters=3, environment=on_etcd(etcd))
     async with cluster.client() as client:
         leader = await cluster.leader(client)
         batch = tmp_path / "tasks.jsonl"
@@ -62,7 +65,7 @@ async def test_nothing_is_lost_when_the_leading_daemon_is_killed(
 async def test_the_cluster_outlives_etcds_leader_and_its_own_restart(
     make_cluster: MakeCluster, etcd: EtcdServers
 ) -> None:
-    cluster = make_cluster(voters=3, **on_etcd(etcd))
+    cluster = make_cluster(voters=3, environment=on_etcd(etcd))
     async with cluster.client() as client:
         await cluster.leader(client)
         first = (await client.submit(shell("echo first"))).id
@@ -79,3 +82,68 @@ async def test_the_cluster_outlives_etcds_leader_and_its_own_restart(
         await cluster.leader(client)
         tasks = await wait_all_ended(client, {first, second}, timeout_s=60)
         assert {state_name(task) for task in tasks.values()} == {"completed"}, cluster.logs()
+
+
+async def test_a_cluster_migrates_with_all_that_it_knows(
+    make_cluster: MakeCluster, etcd: EtcdServers, tmp_path: Path
+) -> None:
+    cluster = make_cluster(voters=3)
+    gate = tmp_path / "gate"
+    async with cluster.client() as client:
+        await cluster.leader(client)
+        ended = (await client.submit(shell("echo ended"))).id
+        await wait_all_ended(client, {ended}, timeout_s=60)
+        waiting = (await client.submit(shell(f"until test -e {gate}; do sleep 0.1; done"))).id
+        await cluster.caught_up(client)
+        index = (await client.status()).index
+    cluster.kill()
+    saved = tmp_path / "cluster.snap"
+    done = cortexd("snapshot", "save", str(saved), "--data", str(cluster.nodes["n1"].data), secret(cluster))
+    assert done.returncode == 0, done.stderr
+    environment = on_etcd(etcd)
+    url = environment["CORTEX_CONSENSUS"]
+    refused = cortexd("migrate", str(saved), "--to", url, secret(cluster), stdin=b"no\n")
+    assert (refused.returncode, b"Nothing was changed" in refused.stderr) == (2, True)
+    done = cortexd("migrate", str(saved), "--to", url, secret(cluster), stdin=b"migrate\n")
+    assert done.returncode == 0, done.stderr
+    assert b"recovery 1" in done.stdout
+    again = cortexd("migrate", str(saved), "--to", url, secret(cluster), "--yes")
+    assert (again.returncode, b"lives in etcd under" in again.stderr) == (1, True)
+    cluster.environment = environment
+    cluster.start()
+    async with cluster.client() as client:
+        await cluster.whole(client)
+        assert (await client.status()).index > index + 10**9
+        later = (await client.submit(shell("echo later"))).id
+        gate.touch()
+        tasks = await wait_all_ended(client, {ended, waiting, later}, timeout_s=120)
+        assert {state_name(task) for task in tasks.values()} == {"completed"}, cluster.logs()
+        assert (await client.get_task(ended)).task.result.stdout.head == b"ended\n"
+        assert set((await results_per_run(client)).values()) == {1}
+
+
+async def test_an_empty_etcd_in_the_place_of_the_log_is_refused(
+    make_cluster: MakeCluster, etcd: EtcdServers
+) -> None:
+    cluster = make_cluster(voters=1)
+    async with cluster.client() as client:
+        await cluster.leader(client)
+        task = (await client.submit(shell("true"))).id
+        await wait_all_ended(client, {task}, timeout_s=60)
+    cluster.kill()
+    cluster.environment = on_etcd(etcd)
+    cluster.start()
+    process = cluster.nodes["n1"].process
+    assert process is not None
+    assert await asyncio.to_thread(process.wait, 60) == 1
+    assert "The log in etcd is not the one that this daemon followed" in cluster.logs()
+
+
+def cortexd(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "node.cli", *arguments], capture_output=True, timeout=60, check=False, input=stdin
+    )
+
+
+def secret(cluster: Cluster) -> str:
+    return f"--secret-file={cluster.secret}"

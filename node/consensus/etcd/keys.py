@@ -73,6 +73,10 @@ class Keys:
     def chunks(self, index: int) -> tuple[bytes, bytes]:
         return self.chunk(index, 0), self.prefix + b"state/%020d0" % index
 
+    @property
+    def all_chunks(self) -> tuple[bytes, bytes]:
+        return self.prefix + b"state/", self.prefix + b"state0"
+
     def older_chunks(self, index: int) -> tuple[bytes, bytes]:
         return self.prefix + b"state/", self.prefix + b"state/%020d/" % index
 
