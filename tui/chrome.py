@@ -11,6 +11,7 @@ from tui.keymap import key_of, keys_at
 from tui.keymap import shown as shown_key
 from tui.keys import Key
 from tui.keytable import KEYMAP
+from tui.silence import silent
 from tui.text import clean, fit, width_of
 
 VIEWS: tuple[tuple[str, str, str], ...] = (
@@ -86,12 +87,12 @@ def tabs_line(current: str, draw: Draw, *, right: Cell, width: int, table: Seque
 def _tabs(current: str, draw: Draw, table: Sequence[Key], *, brief: bool) -> Cell:
     """`brief` leaves out the titles of the other views, and their counts where nothing is wrong."""
     view = draw.view
-    missing = view.online() < len(view.nodes)
+    heard = view.online() - silent(view, draw.now_s)
     counted = view.letters.index >= 0
     dead = view.letters.count if counted else view.states[types_pb2.TASK_STATE_DEAD_LETTER]
     live = view.live_count()
     counts = {
-        "nodes": (f"{view.online()}/{len(view.nodes)}", "warn" if missing else ""),
+        "nodes": (f"{heard}/{len(view.nodes)}", "warn" if heard < len(view.nodes) else ""),
         "queue": (count_of(live) if live is not None else "", ""),
         "workflows": _workflows_tab(draw),
         "letters": (count_of(dead), "bad" if dead else ""),

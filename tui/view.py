@@ -122,6 +122,8 @@ class ClusterView:
     _at_us: int = 0
     _online: tuple[int, int] = (0, 0)
     """Version of the nodes, and how many were online then."""
+    silent_then: tuple[int, int] = (-1, 0)
+    """A local second, and how many nodes were silent in it."""
     _seen: set[str] | None = None
     _ended: deque[str] = field(default_factory=deque)
     _event_keys: list[tuple[int, str]] = field(default_factory=list)

@@ -8,6 +8,7 @@ from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
 from tui.draw import EMPTY, NODE_WORDS, Cell, age, averaged, bar, bytes_of, foreign, node_state, sparkline, stacked
 from tui.filter import Field
+from tui.silence import silence_us
 from tui.text import clean, fit
 from tui.view import HISTORY_SAMPLES, NodeRow
 
@@ -108,6 +109,19 @@ def state_word(row: NodeRow) -> str:
     if not row.node.online and row.node.state == types_pb2.NODE_STATE_ACTIVE:
         return "offline"
     return NODE_WORDS.get(row.node.state, ("unknown", "", ""))[0]
+
+
+def state_cell(row: NodeRow, draw: Draw, width: int) -> Cell:
+    """Glyph and word; an active node that is not heard says so at once, long before the cluster counts it out."""
+    unheard_us = silence_us(draw.view, row, draw.now_s)
+    state = node_state(row.node, draw.glyphs)
+    if not unheard_us:
+        return state
+    if row.node.state != types_pb2.NODE_STATE_ACTIVE:
+        return tuple((text, "warn") for text, _ in state)
+    said = f"silent {age(unheard_us)}"
+    with_glyph = f"? {said}"
+    return ((with_glyph if len(with_glyph) <= width else said, "warn"),)
 
 
 def level_role(percent: float) -> str:
@@ -222,7 +236,7 @@ def _columns() -> tuple[Column[NodeRow], ...]:
     )
     return (
         Column("node", "  NODE", 10, _draw_name, lambda row: row.node.id, flex=2, most=26),
-        Column("state", "STATE", 10, lambda row, draw, _: node_state(row.node, draw.glyphs), state_word),
+        Column("state", "STATE", 10, state_cell, state_word),
         Column("role", "ROLE", 6, lambda row, _draw, _w: ((role_of(row), "dim"),), role_of),
         Column("score", "SCORE", 5, _draw_score, _number(_score), True, "right"),
         Column("bar", "", 5, _draw_score_bar, flex=2, most=24, picture=True),

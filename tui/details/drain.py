@@ -5,10 +5,10 @@ from __future__ import annotations
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
 from tui.columns.drain import HERE, DrainBoard
-from tui.columns.nodes import role_of
+from tui.columns.nodes import role_of, state_cell
 from tui.details.common import pair, sentence, title
 from tui.drains import DrainOptions, DrainPlan, Fate, blocker, effect, fates, window_ms
-from tui.draw import Cell, Span, age, bar, foreign, node_state
+from tui.draw import Cell, Span, age, bar, foreign
 from tui.format import duration
 from tui.text import clean, fit
 from tui.view import NodeRow
@@ -77,7 +77,7 @@ def force_said(draw: Draw) -> str:
 
 def _node_line(row: NodeRow, draw: Draw) -> Cell:
     spans: list[Span] = [*foreign(row.node.id, "strong", draw.glyphs), ("  ", "text")]
-    spans += [*node_state(row.node, draw.glyphs), (f"  {role_of(row)}", "text")]
+    spans += [*state_cell(row, draw, NAME), (f"  {role_of(row)}", "text")]
     if row.leader:
         spans.append((f"  {draw.glyphs.leader} leader", "accent"))
     if row.view is not None:

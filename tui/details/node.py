@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
-from tui.columns.nodes import FRESH_SAMPLE_US, OLD_SAMPLE_US, role_of, sample_age_us
+from tui.columns.nodes import FRESH_SAMPLE_US, OLD_SAMPLE_US, role_of, sample_age_us, state_cell
 from tui.details.common import long_text, pair, sentence, title
 from tui.details.drain import operation_state
 from tui.drains import drain_of, last_drain
-from tui.draw import Cell, Span, age, bar, bytes_of, clock, foreign, node_state
+from tui.draw import Cell, Span, age, bar, bytes_of, clock, foreign
 from tui.panels import gpu_line, term_lines
 from tui.view import NodeRow
 
@@ -18,7 +18,7 @@ def node_headline(row: NodeRow, draw: Draw) -> list[Cell]:
     node, glyphs = row.node, draw.glyphs
     first: list[Span] = [
         (" ", "text"),
-        *node_state(node, glyphs),
+        *state_cell(row, draw, 20),
         ("  ", "text"),
         *foreign(node.id, "strong", glyphs),
     ]
