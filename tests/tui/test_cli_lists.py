@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 
 import pytest
 
+from cortex.v1 import types_pb2
 from tests.tui.command_line import CommandLine, Ran
 from tests.tui.fake_cluster import FakeCluster
 from tests.tui.test_operation_verbs import letter
@@ -105,3 +107,14 @@ async def test_lists_do_not_load_the_console(cortex: CommandLine) -> None:
     )
     ran = await cortex.shell(f'{__import__("sys").executable} -c "{program}"')
     assert ran.text.strip() == "False"
+
+
+async def test_machines_that_wait_are_listed_and_none_is_said_so(cortex: CommandLine, cluster: FakeCluster) -> None:
+    assert "No machine waits" in (await cortex("approvals")).text
+    assert json.loads((await cortex("approvals", "-o", "json")).text) == []
+    assert rows_of(await cortex("approvals", "-o", "csv")) == []
+    cluster.add_node("n7")
+    cluster.nodes["n7"].node.state = types_pb2.NODE_STATE_PENDING_APPROVAL
+    assert [node["id"] for node in json.loads((await cortex("approvals", "--json")).text)] == ["n7"]
+    assert [row["node"].split()[-1] for row in rows_of(await cortex("approvals", "-o", "csv"))] == ["n7"]
+    assert "n7" in (await cortex("approvals")).text

@@ -244,7 +244,7 @@ def run(
         click.get_current_context().exit(code)
 
 
-def emit(document: Mapping[str, Any]) -> None:
+def emit(document: Mapping[str, Any] | list[Any]) -> None:
     """Prints one JSON document on one line."""
     say(json.dumps(document, allow_nan=False))
 

@@ -1,4 +1,4 @@
-"""nodes, node, cordon, uncordon."""
+"""nodes, node, approvals, cordon, uncordon."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tui import json_view
 from tui.errors import ClusterError
 from tui.format import Column, rfc3339, size
 from tui.text import clean
-from tui.verbs.base import run, say, say_table, settings, verb
+from tui.verbs.base import emit, run, say, say_table, settings, verb
 from tui.verbs.listed import Shape, Shown, chosen_keys, shape_options
 from tui.verbs.outcome import say_mutation
 from tui.verbs.past import at_option, emit_as_of, say_moment
@@ -59,6 +59,30 @@ def nodes(at: cluster_pb2.Moment | None, shape: Shape) -> None:
             say_table(
                 (*NODE_COLUMNS, NOTE) if noted else NODE_COLUMNS, rows if noted else [row[:-1] for row in rows]
             )
+
+    run(work)
+
+
+@verb()
+@shape_options()
+def approvals(shape: Shape) -> None:
+    """List the machines that wait to be let in."""
+
+    async def work(client: ClusterClient) -> None:
+        from tui.columns.approvals import NONE_YET, waits
+
+        reply = await client.list_nodes()
+        waiting = [view for view in reply.nodes if waits(view.node)]
+        del reply.nodes[:]
+        reply.nodes.extend(waiting)
+        if shape.asked and _shaped(reply, shape):
+            return
+        if settings().json:
+            emit([json_view.node(view) for view in reply.nodes])
+        elif waiting:
+            say_table(NODE_COLUMNS, [_row(view) for view in waiting])
+        else:
+            say(NONE_YET)
 
     run(work)
 

@@ -33,6 +33,7 @@ VERBS = {
     "double-runs": "tui.verbs.history:double_runs",
     "nodes": "tui.verbs.nodes:nodes",
     "node": "tui.verbs.nodes:node",
+    "approvals": "tui.verbs.nodes:approvals",
     "cordon": "tui.verbs.nodes:cordon",
     "uncordon": "tui.verbs.nodes:uncordon",
     "drain": "tui.verbs.drain:drain",
