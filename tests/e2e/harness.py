@@ -93,12 +93,19 @@ class Cluster:
             node.data.mkdir(exist_ok=True)
             command = [sys.executable, "-m", self.module, "run", "--id", node.id, "--data", str(node.data)]
             command += ["--listen", node.address, "--voters", voters, "--secret-file", str(self.secret)]
-            if self.machines:
-                command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *command]
             with (node.data / "cortexd.log").open("ab") as log:
                 node.process = subprocess.Popen(
-                    command, stderr=log, stdout=log, stdin=subprocess.DEVNULL, env=self._environ()
+                    self._on_machine(node, command),
+                    stderr=log,
+                    stdout=log,
+                    stdin=subprocess.DEVNULL,
+                    env=self._environ(),
                 )
+
+    def _on_machine(self, _node: Node, command: list[str]) -> list[str]:
+        """What runs the command where the node is."""
+        own = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        return [*own, *command] if self.machines else command
 
     def _environ(self) -> dict[str, str]:
         return {**os.environ, **self.environment}
