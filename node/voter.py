@@ -14,7 +14,7 @@ from node.conditions.port import Judge
 from node.config import Config
 from node.consensus.port import NotLeader, Role
 from node.consensus.raftos.snapshots import newest_index
-from node.core.faults import Fault, begins_anew
+from node.core.faults import Code, Fault, begins_anew
 from node.core.model import Change
 from node.env import Env
 from node.leader.leadership import Leadership
@@ -26,8 +26,10 @@ from node.rpc.saving import SnapshotStreams
 from node.rpc.service import ClusterService
 from node.rpc.watch import Watcher
 from node.startup import open_newest
+from node.store.errors import StoreDamaged, StoreError
 from node.store.store import Store
 
+REPAIR = "See what `cortexd repair --data DIR --id ID` says of it, once this daemon has stopped."
 # Leadership is handed over before a clean stop; a cluster without another voter must not hold it up.
 _TRANSFER_S = 3.0
 
@@ -138,13 +140,13 @@ class Seat:
         self._offload = env.make_offload("store")
         self._rebuilt = False
         self._lock = asyncio.Lock()
-        self._renewal: asyncio.Task[None] | None = None
+        self._renewals: set[asyncio.Task[None]] = set()
         self._stopping = False
         self.built: Callable[[Voter], None] = lambda _voter: None
         self.voter: Voter | None = None
 
     async def start(self) -> None:
-        """Raises JournalDamaged, StoreError or Fault."""
+        """Raises JournalDamaged or another Fault."""
         async with self._lock:
             await self._build()
 
@@ -176,34 +178,57 @@ class Seat:
             raise begins_anew() from None
 
     async def _build(self) -> None:
-        store = await self._offload(lambda: open_newest(self._env, self._cluster_id, self._open_store))
-        voter = Voter(self._config, self._env, self._link, self._judge, self._cluster_id, store, self._on_fatal)
-        voter.replica.on_installed = self._installed
-        voter.replica.on_distrust = self._distrusted
+        try:
+            try:
+                voter = await self._make()
+            except StoreDamaged as error:
+                self._log.error("the rows cannot be read and are put aside", error=str(error))
+                await self._offload(self._put_aside)
+                voter = await self._make()
+        except StoreDamaged as error:
+            raise Fault(Code.INTERNAL, error.message, REPAIR) from error
+        except StoreError as error:
+            raise Fault(Code.INTERNAL, error.message, error.remedy) from error
+        except OSError as error:
+            message = f"The snapshots cannot be read: {error.strerror or error}."
+            raise Fault(Code.INTERNAL, message, "Check the disk of the data folder; then start again.") from error
+        voter.replica.on_installed = lambda: self._renew(voter)
+        voter.replica.on_distrust = lambda error, index: self._distrusted(voter, error, index)
         self.built(voter)
         self.voter = voter
         await voter.start()
 
-    def _installed(self) -> None:
-        if self._renewal is None or self._renewal.done():
-            self._renewal = asyncio.get_running_loop().create_task(self._begin_anew())
+    async def _make(self) -> Voter:
+        store = await self._offload(lambda: open_newest(self._env, self._cluster_id, self._open_store))
+        try:
+            return Voter(self._config, self._env, self._link, self._judge, self._cluster_id, store, self._on_fatal)
+        except BaseException:
+            store.close()
+            raise
 
-    def _distrusted(self, error: Exception, trusted_index: int) -> None:
-        """Rebuild the rows from the log, which others agree upon: once, for a second time it would not help."""
+    def _distrusted(self, voter: Voter, error: Exception, trusted_index: int) -> None:
+        """Make the rows anew from the log, which others agree upon: once, for a second time it would not help."""
         if self._rebuilt or newest_index(self._env.open_disk("snapshots")) > trusted_index:
             self._on_fatal(error)
-        elif self._renewal is None or self._renewal.done():
+        else:
             self._rebuilt = True
-            self._renewal = asyncio.get_running_loop().create_task(self._begin_anew(put_aside=True))
+            self._renew(voter, put_aside=True)
 
-    async def _begin_anew(self, *, put_aside: bool = False) -> None:
+    def _renew(self, voter: Voter, *, put_aside: bool = False) -> None:
+        task = asyncio.get_running_loop().create_task(self._begin_anew(voter, put_aside=put_aside))
+        self._renewals.add(task)
+        task.add_done_callback(self._renewals.discard)
+
+    async def _begin_anew(self, voter: Voter, *, put_aside: bool) -> None:
         async with self._lock:
-            old, self.voter = self.voter, None
-            if old is None or self._stopping:
+            if self.voter is not voter or self._stopping:
                 return
-            self._log.warning("begins anew", index=old.replica.state.index, rows_put_aside=put_aside)
+            self._log.warning("begins anew", index=voter.replica.state.index, rows_put_aside=put_aside)
+            self.voter = None
             try:
-                await old.stop()
+                await voter.stop()
+                # The rows of both would be in memory at once.
+                del voter
                 if put_aside:
                     await self._offload(self._put_aside)
                 await self._build()

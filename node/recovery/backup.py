@@ -15,7 +15,7 @@ from node.consensus.raftos.snapshots import Snapshots
 from node.core.faults import Code, Fault
 from node.core.model import LEVEL
 from node.env import Env, RealDisk
-from node.recovery.examine import JOURNAL, SNAPSHOTS, examined
+from node.recovery.examine import JOURNAL, SNAPSHOTS, examined, opened
 from node.recovery.files import SnapshotFile, open_snapshot, save_snapshot
 from node.recovery.replay import rebase, replay
 from node.startup import open_newest
@@ -51,7 +51,7 @@ def save_stopped(data: Path, cluster_id: str, path: Path) -> raft_pb2.SnapshotMe
         if found.journal_flaw or found.journal is None:
             raise Fault(Code.WRONG_STATE, found.journal_flaw, "See `cortexd repair`, or save from another voter.")
         with translated():
-            store = open_newest(Env.real(found.work), cluster_id, lambda: _open(found.work / FILE))
+            store = open_newest(Env.real(found.work), cluster_id, lambda: opened(found.work / FILE))
             try:
                 if store.saved().index < found.committed_index:
                     replay(store, [one for one in found.journal.entries if one.index <= found.committed_index])
@@ -109,7 +109,7 @@ def working_folder(parent: Path) -> Iterator[Path]:
 def store_of(file: SnapshotFile, work: Path) -> Iterator[Store]:
     """The rows of a snapshot, checked, as a store in `work`."""
     with translated():
-        store = _open(work / FILE)
+        store = opened(work / FILE)
         try:
             store.replace(file.chunks())
             yield store
@@ -127,12 +127,6 @@ def translated() -> Iterator[None]:
     except OSError as error:
         message = f"The disk refused: {error.strerror or error}."
         raise Fault(Code.INVALID, message, "Check who may write the folder, and that it has room.") from None
-
-
-def _open(path: Path) -> Store:
-    store = Store(path)
-    store.open()
-    return store
 
 
 def meta_of(store: Store, cluster_id: str, membership: Membership) -> raft_pb2.SnapshotMeta:

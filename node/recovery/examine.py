@@ -16,8 +16,9 @@ from node.consensus.raftos.journal import Base, Journal, JournalDamaged, Recover
 from node.consensus.raftos.settings import RaftSettings
 from node.consensus.raftos.snapshots import Snapshots
 from node.core.faults import Code, Fault
-from node.env import RealDisk
+from node.env import Env, RealDisk
 from node.recovery.files import open_snapshot
+from node.startup import open_newest
 from node.store.errors import StoreDamaged, StoreError
 from node.store.store import FILE, Saved, Store
 
@@ -38,6 +39,8 @@ class Examined:
     snapshot_flaws: list[str] = field(default_factory=list)
     saved: Saved | None = None
     store_flaw: str = ""
+    lost_flaw: str = ""
+    """Why the rows could not be made anew, either."""
 
     @property
     def membership(self) -> Membership:
@@ -100,7 +103,7 @@ def _examine(data: Path, work: Path, cluster_id: str) -> Examined:
     _copy_folder(data / SNAPSHOTS, work / SNAPSHOTS)
     found.snapshot = Snapshots(RealDisk(work / SNAPSHOTS), cluster_id).latest()
     _read_journal(data, found)
-    _read_store(data, found)
+    _read_store(data, found, cluster_id)
     return found
 
 
@@ -116,7 +119,22 @@ def _read_journal(data: Path, found: Examined) -> None:
         found.journal_flaw = fault.message
 
 
-def _read_store(data: Path, found: Examined) -> None:
+def _try_anew(found: Examined, cluster_id: str) -> None:
+    """Whether a snapshot and the log lead to rows; they are what a start would begin with."""
+    try:
+        open_newest(Env.real(found.work), cluster_id, lambda: opened(found.work / FILE)).close()
+    except StoreError as error:
+        found.lost_flaw = f"The snapshot cannot stand in for them: {error.message}"
+
+
+def opened(path: Path) -> Store:
+    """Raises StoreError."""
+    store = Store(path)
+    store.open()
+    return store
+
+
+def _read_store(data: Path, found: Examined, cluster_id: str) -> None:
     for file in data.glob(f"{FILE}*"):
         if file.name in (FILE, f"{FILE}-wal"):
             shutil.copy2(file, found.work / file.name)
@@ -132,6 +150,7 @@ def _read_store(data: Path, found: Examined) -> None:
     except StoreDamaged as error:
         found.store_flaw, found.saved = error.message, None
         store.set_aside()
+        _try_anew(found, cluster_id)
     except StoreError as error:
         raise Fault(Code.INVALID, error.message, error.remedy) from None
     finally:

@@ -17,11 +17,11 @@ from node.core.rebase import INDEX_STEP
 from node.env import Env
 from node.recovery import words
 from node.recovery.backup import begin_alone
-from node.recovery.examine import JOURNAL, SNAPSHOTS, Examined, examined
+from node.recovery.examine import JOURNAL, SNAPSHOTS, Examined, examined, opened
 from node.recovery.replay import replay
 from node.startup import open_newest
 from node.store.errors import StoreError
-from node.store.store import FILE, Store
+from node.store.store import FILE
 
 _ACTOR = "cortexd recover"
 
@@ -93,7 +93,7 @@ def carry_out(plan: Plan) -> raft_pb2.SnapshotMeta:
     work = plan.found.work
     _keep_aside(plan)
     try:
-        store = open_newest(Env.real(work), plan.cluster_id, lambda: _open(work / FILE))
+        store = open_newest(Env.real(work), plan.cluster_id, lambda: opened(work / FILE))
         try:
             if plan.found.journal is not None:
                 replay(store, plan.found.journal.entries)
@@ -112,12 +112,6 @@ def _keep_aside(plan: Plan) -> None:
             shutil.copytree(plan.data / name, plan.aside / name)
 
 
-def _open(path: Path) -> Store:
-    store = Store(path)
-    store.open()
-    return store
-
-
 def _last_at_us(found: Examined) -> int:
     times = [found.saved.at_us if found.saved is not None else 0]
     times += [found.snapshot.at_us] if found.snapshot is not None else []
@@ -127,5 +121,5 @@ def _last_at_us(found: Examined) -> int:
 
 
 def _flaws(found: Examined) -> list[str]:
-    flaws = [found.journal_flaw, found.store_flaw, *found.snapshot_flaws]
+    flaws = [found.journal_flaw, found.store_flaw, found.lost_flaw, *found.snapshot_flaws]
     return [flaw for flaw in flaws if flaw]

@@ -25,7 +25,7 @@ class Mend(enum.Enum):
 
 
 def mend_of(found: Examined) -> Mend:
-    if found.journal_flaw:
+    if found.journal_flaw or found.lost_flaw:
         return Mend.JOIN_ANEW
     return Mend.ROWS if found.store_flaw else Mend.NOTHING
 
@@ -41,6 +41,7 @@ def lines(data: Path, found: Examined) -> list[str]:
         f"  snapshot   {f'whole, {snapshot}' if found.snapshot is not None else snapshot}",
         f"  rows       {found.store_flaw or f'whole, {rows}'}",
     ]
+    report += [f"             {found.lost_flaw}"] if found.lost_flaw else []
     report += [f"  aside      {flaw}" for flaw in found.snapshot_flaws]
     mend = mend_of(found)
     if mend is Mend.NOTHING:

@@ -10,8 +10,10 @@ import structlog
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2
+from node.core.model import Row
 from node.replica import Replica
 from node.store.errors import StoreDamaged
+from node.store.store import Store
 from tests.sim.daemon_scenario import Client
 from tests.sim.daemon_world import Host, World
 from tests.sim.loop import SimLoop, run
@@ -109,6 +111,28 @@ def test_rows_that_cannot_be_read_are_made_anew(monkeypatch: pytest.MonkeyPatch)
         await submit(5)
         assert replica_of(victim) is not former
         await submit(5)
+        assert victim.store.recount_digest()[1] == replica_of(victim_of(world, leads=True)).state.digest
+
+    assert play(story, monkeypatch).violations.found == []
+
+
+@pytest.mark.sim
+def test_rows_that_cannot_be_loaded_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = Store.load_live
+    failures = [StoreDamaged("A row cannot be read.", "It is rebuilt.")]
+
+    def load_live(self: Store) -> list[Row]:
+        if failures:
+            raise failures.pop()
+        return sound(self)
+
+    async def story(world: World, submit: Callable[[int], Awaitable[None]]) -> None:
+        victim = victim_of(world, leads=False)
+        victim.kill()
+        monkeypatch.setattr(Store, "load_live", load_live)
+        victim.boot()
+        await submit(5)
+        assert not failures
         assert victim.store.recount_digest()[1] == replica_of(victim_of(world, leads=True)).state.digest
 
     assert play(story, monkeypatch).violations.found == []
