@@ -2,10 +2,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SEEDS ?= 0..199
+MINUTES ?= 30
 JOBS ?= 4
 DATA ?= $(HOME)/.local/share/cortex/local
 
-.PHONY: setup up test lint types proto docs sim screenshots bench verify
+.PHONY: setup up test lint types proto docs sim chaos screenshots bench verify
 
 setup: $(VENV)/.ready
 
@@ -39,6 +40,9 @@ docs: setup
 
 sim: setup
 	$(BIN)/python -m tests.sim --seeds $(SEEDS)
+
+chaos: setup
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
 
 screenshots: setup
 	$(BIN)/python screenshots/make.py

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: faults on real daemons for as long as asked, a line per run, to the first broken promise."""
+"""`python -m tests.chaos`: faults on real daemons for as long as asked; ends with the first broken promise."""
 
 from __future__ import annotations
 
