@@ -175,6 +175,7 @@ class RaftosEngine:
         snapshot = self._life.latest
         if snapshot is not None:
             self._memberships = Memberships(Membership.decode(snapshot.membership), snapshot.index)
+            self._codec.epoch = snapshot.recovery_epoch
         self._memberships.append(entry for entry in entries if entry.index > self._life.snapshot_index)
         self._adopt_membership()
 
@@ -273,7 +274,7 @@ class RaftosEngine:
 
     def receive(self, message: raft_pb2.RaftMessage) -> None:
         """Take a message from the link. What is not for this voter, or makes no sense, is dropped."""
-        if not self._running or message.cluster_id != self._cluster_id or message.to != self._id:
+        if not self._running or not self._codec.admits(message, fresh=not self._log.last_log_index):
             return
         data = decode(message)
         if data is None or data["sender"] in ("", self._id):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import structlog
+
 from cortex.v1 import raft_pb2
 from node.consensus.membership import is_membership
 from node.consensus.port import Committed
@@ -24,12 +26,19 @@ class Codec:
         self._cluster_id = cluster_id
         self._id = own_id
         self._address = own_address
+        self.epoch = 0
+        """The recovery epoch of this voter's log."""
+        self._told = False
         self._cached: tuple[Sequence[Committed], raft_pb2.AppendEntries] | None = None
 
     def encode(self, data: Data, to: str) -> raft_pb2.RaftMessage:
         kind = data["type"]
         message = raft_pb2.RaftMessage(
-            cluster_id=self._cluster_id, to=to, term=data["term"], from_address=self._address
+            cluster_id=self._cluster_id,
+            to=to,
+            term=data["term"],
+            from_address=self._address,
+            recovery_epoch=self.epoch,
         )
         setattr(message, "from", self._id)
         if kind == "append_entries":
@@ -37,6 +46,23 @@ class Codec:
         else:
             _ENCODE[kind](data, message)
         return message
+
+    def admits(self, message: raft_pb2.RaftMessage, *, fresh: bool) -> bool:
+        """Whether it is for this voter, of its cluster and recovery; who is `fresh`, without a log, joins any."""
+        if message.cluster_id != self._cluster_id or message.to != self._id:
+            return False
+        if message.recovery_epoch > self.epoch and fresh:
+            self.epoch = message.recovery_epoch
+        if message.recovery_epoch > self.epoch and not self._told:
+            # The index of an entry means another one there: nothing that this voter has may count.
+            self._told = True
+            structlog.get_logger(node=self._id).error(
+                "this log is of before a recovery of the cluster",
+                own=self.epoch,
+                cluster=message.recovery_epoch,
+                remedy="Stop this daemon, put its data folder aside, and let it join again with --join.",
+            )
+        return message.recovery_epoch == self.epoch
 
     def _encode_append(self, data: Data, append: raft_pb2.AppendEntries) -> None:
         entries: Sequence[Committed] = data["entries"]

@@ -110,6 +110,7 @@ class RaftMessage(_message.Message):
     TO_FIELD_NUMBER: _builtins.int
     TERM_FIELD_NUMBER: _builtins.int
     FROM_ADDRESS_FIELD_NUMBER: _builtins.int
+    RECOVERY_EPOCH_FIELD_NUMBER: _builtins.int
     REQUEST_VOTE_FIELD_NUMBER: _builtins.int
     REQUEST_VOTE_RESPONSE_FIELD_NUMBER: _builtins.int
     APPEND_ENTRIES_FIELD_NUMBER: _builtins.int
@@ -129,6 +130,8 @@ class RaftMessage(_message.Message):
     """sender's, or the one asked about in a pre-vote"""
     from_address: _builtins.str
     """sender's host:port, for those who do not know it as a member yet"""
+    recovery_epoch: _builtins.int
+    """sender's; messages of an earlier recovery, or a later one, are dropped"""
     @_builtins.property
     def request_vote(self) -> Global___RequestVote: ...
     @_builtins.property
@@ -158,6 +161,7 @@ class RaftMessage(_message.Message):
         to: _builtins.str = ...,
         term: _builtins.int = ...,
         from_address: _builtins.str = ...,
+        recovery_epoch: _builtins.int = ...,
         request_vote: Global___RequestVote | None = ...,
         request_vote_response: Global___RequestVoteResponse | None = ...,
         append_entries: Global___AppendEntries | None = ...,
@@ -172,7 +176,7 @@ class RaftMessage(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_entries_response", b"append_entries_response", "forward", b"forward", "forward_response", b"forward_response", "install_snapshot", b"install_snapshot", "install_snapshot_response", b"install_snapshot_response", "kind", b"kind", "read_index", b"read_index", "read_index_response", b"read_index_response", "request_vote", b"request_vote", "request_vote_response", b"request_vote_response", "timeout_now", b"timeout_now"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_entries_response", b"append_entries_response", "cluster_id", b"cluster_id", "forward", b"forward", "forward_response", b"forward_response", "from", b"from", "from_address", b"from_address", "install_snapshot", b"install_snapshot", "install_snapshot_response", b"install_snapshot_response", "kind", b"kind", "read_index", b"read_index", "read_index_response", b"read_index_response", "request_vote", b"request_vote", "request_vote_response", b"request_vote_response", "term", b"term", "timeout_now", b"timeout_now", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_entries", b"append_entries", "append_entries_response", b"append_entries_response", "cluster_id", b"cluster_id", "forward", b"forward", "forward_response", b"forward_response", "from", b"from", "from_address", b"from_address", "install_snapshot", b"install_snapshot", "install_snapshot_response", b"install_snapshot_response", "kind", b"kind", "read_index", b"read_index", "read_index_response", b"read_index_response", "recovery_epoch", b"recovery_epoch", "request_vote", b"request_vote", "request_vote_response", b"request_vote_response", "term", b"term", "timeout_now", b"timeout_now", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["request_vote", "request_vote_response", "append_entries", "append_entries_response", "timeout_now", "forward", "forward_response", "install_snapshot", "install_snapshot_response", "read_index", "read_index_response"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
