@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 from cortex.v1 import cluster_pb2
 from tui.columns.base import Draw
+from tui.draw import count_of
 from tui.past import REFUSED
-from tui.plans.base import Done, Plan
+from tui.plans.base import MAX_CHOSEN, Done, Plan
 from tui.source import Source
 from tui.wording import filled
 
@@ -119,8 +120,15 @@ class ActionsBase:
 
     def _preview_of(self, ids: Sequence[str], make: Callable[[], Plan]) -> None:
         """As _preview, unless nothing is chosen."""
-        if ids:
+        if ids and not self._too_many(ids):
             self._preview(make)
+
+    def _too_many(self, ids: Sequence[str], most: int = MAX_CHOSEN) -> bool:
+        """Says so, before anything is asked or shown."""
+        if len(ids) > most:
+            less = "filter them into fewer with {app.filter}, or take a cause, a workflow or a node as a whole"
+            self._say(f"{count_of(len(ids))} are marked, {count_of(most)} at once are the most: {less}.", "warn")
+        return len(ids) > most
 
     def _done(self, done: Done | None) -> None:
         if done is not None:

@@ -11,8 +11,7 @@ from tui.actions.base import ActionsBase, Question, Stage
 from tui.columns.base import Draw
 from tui.letters import NO_CAUSE
 from tui.plans import letters
-from tui.plans.base import Plan
-from tui.plans.tasks import MAX_IDS
+from tui.plans.base import MAX_IDS, Plan
 from tui.source import SourceError
 
 MAX_CAUSES = 1000
@@ -52,7 +51,7 @@ class LetterActions(ActionsBase):
         self._ask_reason(ids, with_reason)
 
     def annotate(self, ids: Sequence[str]) -> None:
-        if not ids or self._refused():
+        if not ids or self._refused() or self._too_many(ids, MAX_IDS):
             return
         count = "1 task" if len(ids) == 1 else f"{len(ids)} tasks"
 
@@ -68,7 +67,7 @@ class LetterActions(ActionsBase):
             self._stage.start("edit", self._edit(key))
 
     def _ask_reason(self, chosen: Sequence[str], then: Callable[[str], None]) -> None:
-        if not chosen or self._refused():
+        if not chosen or self._refused() or self._too_many(chosen):
             return
 
         def given(reason: str) -> None:

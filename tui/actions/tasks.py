@@ -20,7 +20,7 @@ class TaskActions(ActionsBase):
 
     def set_priority(self, ids: Sequence[str]) -> None:
         """Asks which."""
-        if not ids or self._refused():
+        if not ids or self._refused() or self._too_many(ids):
             return
 
         def given(text: str) -> None:

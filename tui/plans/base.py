@@ -10,17 +10,21 @@ import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from cortex.v1 import types_pb2
+from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
 from tui.columns.tasks import run_us
 from tui.draw import Cell, Span, age, count_of, foreign, task_state
-from tui.source import Mutator
+from tui.source import Mutator, SourceError
 from tui.text import clean, fit
 from tui.view import ENDED
 
 TYPED_COUNT_ABOVE = 10
 """More objects than this are confirmed by typing their number."""
 MAX_SHOWN_IDS = 2
+MAX_IDS = 1000
+"""That one operation names."""
+MAX_CHOSEN = 20 * MAX_IDS
+"""That one plan is made of: it lists each of them."""
 
 Task = types_pb2.Task
 
@@ -78,6 +82,30 @@ class Plan:
     def still_covers(self, now: Plan) -> bool:
         """Whether carrying out `now` does nothing beyond what this one showed."""
         return set(now.ids) <= set(self.ids) and now.harm <= self.harm and now.radius <= self.radius
+
+
+async def in_parts(
+    ids: Sequence[str], ask: Callable[[Sequence[str]], Awaitable[cluster_pb2.MutationReply]]
+) -> list[cluster_pb2.MutationReply]:
+    """Asks for all, in as many operations as it takes. Raises SourceError, which says how far it came."""
+    replies: list[cluster_pb2.MutationReply] = []
+    for begin in range(0, len(ids), MAX_IDS):
+        try:
+            replies.append(await ask(ids[begin : begin + MAX_IDS]))
+        except SourceError as error:
+            if not replies:
+                raise
+            said = f"{count_of(begin)} of {count_of(len(ids))} tasks were asked for, then no more: {error.message}"
+            raise SourceError(said, f"{error.remedy} Then ask for the rest again.".strip()) from None
+    return replies
+
+
+def parts_said(count: int, undo: str = "") -> list[Cell]:
+    """A line when it takes several operations; `undo` is what takes back one of them."""
+    parts = -(-count // MAX_IDS)
+    back = f" {undo} takes them back one by one, the last first." if undo else ""
+    said = f"In {parts} operations of at most {count_of(MAX_IDS)} tasks, one after the other.{back}"
+    return [line("dim", said)] if parts > 1 else []
 
 
 def tasks_of(count: int) -> str:

@@ -11,8 +11,19 @@ from tui.columns.causes import blame_word, error_of, exit_word
 from tui.columns.tasks import ended_us
 from tui.draw import Cell, Span, age, count_of, foreign
 from tui.letters import NO_CAUSE
-from tui.plans.base import Done, Plan, Task, command_line, line, missing, split, task_line, tasks_of
-from tui.plans.tasks import MAX_IDS
+from tui.plans.base import (
+    Done,
+    Plan,
+    Task,
+    command_line,
+    in_parts,
+    line,
+    missing,
+    parts_said,
+    split,
+    task_line,
+    tasks_of,
+)
 from tui.source import Mutator
 from tui.text import clean, fit
 
@@ -115,18 +126,15 @@ def discard_causes(draw: Draw, keys: Sequence[str], found: Found, reason: str) -
 
 def discard(draw: Draw, ids: Sequence[str], reason: str) -> Plan:
     taken, left = split(draw, ids, is_letter)
-    taken, more = taken[:MAX_IDS], taken[MAX_IDS:]
-    left += [(*letter_line(task, draw), _TOO_MANY) for task in more]
     chosen = tuple(task.id for task in taken)
 
     async def call(mutator: Mutator) -> Done:
-        return _done(
-            f"Discard of {letters_of(len(chosen))} begins in 10 s.", [await mutator.discard(chosen, reason)]
-        )
+        replies = await in_parts(chosen, lambda part: mutator.discard(part, reason))
+        return _done(f"Discard of {letters_of(len(chosen))} begins in 10 s.", replies)
 
     return Plan(
         "discard", f"Discard {letters_of(len(taken))}", tuple(letter_line(task, draw) for task in taken),
-        _discard_said(reason, draw), tuple(left),
+        (*_discard_said(reason, draw), *parts_said(len(taken), undo=draw.word("app", "undo"))), tuple(left),
         f"{command_line('discard', chosen)} --reason {shlex.quote(clean(reason))}", frozenset(chosen), chosen, call,
         destroys=True,
     )  # fmt: skip
@@ -171,9 +179,6 @@ def annotate(draw: Draw, ids: Sequence[str], text: str) -> Plan:
         tuple(left), " && ".join(f"{command_line('annotate', [key])} {shlex.quote(clean(text))}" for key in chosen),
         frozenset(chosen), chosen, call,
     )  # fmt: skip
-
-
-_TOO_MANY: Span = (f"  {count_of(MAX_IDS)} at once are the most: do it again for these", "warn")
 
 
 def _revivable(task: Task) -> str:

@@ -10,12 +10,9 @@ from tui.columns.base import Draw
 from tui.columns.tasks import run_us
 from tui.draw import Cell, age, count_of
 from tui.format import duration
-from tui.plans.base import Done, Plan, Task, command_line, line, split, task_line, tasks_of
+from tui.plans.base import Done, Plan, Task, command_line, in_parts, line, parts_said, split, task_line, tasks_of
 from tui.source import Mutator
 from tui.view import ENDED
-
-MAX_IDS = 1000
-"""That one request names."""
 
 
 def cancel(draw: Draw, ids: Sequence[str], reason: str = "") -> Plan:
@@ -40,12 +37,13 @@ def cancel(draw: Draw, ids: Sequence[str], reason: str = "") -> Plan:
     if waiting := len(taken) - len(running):
         consequences.append(line("text", f"{tasks_of(waiting)} not started: will never run."))
     consequences.append(line("dim", "A cancel cannot be undone; the same command can be submitted again."))
+    consequences += parts_said(len(taken))
     chosen = tuple(task.id for task in taken)
 
     async def call(mutator: Mutator) -> Done:
-        reply = await mutator.cancel(chosen, reason)
-        said = f"Cancel of {tasks_of(len(chosen))} accepted at index {count_of(reply.index)}."
-        return Done(said, audit=(reply.operation_id,))
+        replies = await in_parts(chosen, lambda part: mutator.cancel(part, reason))
+        said = f"Cancel of {tasks_of(len(chosen))} accepted at index {count_of(replies[-1].index)}."
+        return Done(said, audit=tuple(reply.operation_id for reply in replies))
 
     return Plan(
         "cancel",
@@ -87,12 +85,13 @@ def retry(draw: Draw, ids: Sequence[str]) -> Plan:
         causes = "1 cause" if len(prints) == 1 else f"{len(prints)} causes"
         consequences.append(line("dim", f"They failed of {causes}; if it is still there they will fail again."))
     consequences.append(line("dim", "This cannot be undone; a task can be cancelled while it waits or runs."))
+    consequences += parts_said(len(taken))
     chosen = tuple(task.id for task in taken)
 
     async def call(mutator: Mutator) -> Done:
-        reply = await mutator.retry(chosen)
-        said = f"{tasks_of(len(chosen)).capitalize()} queued again at index {count_of(reply.index)}."
-        return Done(said, audit=(reply.operation_id,))
+        replies = await in_parts(chosen, mutator.retry)
+        said = f"{tasks_of(len(chosen)).capitalize()} queued again at index {count_of(replies[-1].index)}."
+        return Done(said, audit=tuple(reply.operation_id for reply in replies))
 
     return Plan(
         "retry",
@@ -117,23 +116,23 @@ def set_priority(draw: Draw, ids: Sequence[str], priority: int) -> Plan:
         return f"has priority {priority} already" if task.priority == priority else ""
 
     taken, left = split(draw, ids, refusal)
-    taken, more = taken[:MAX_IDS], taken[MAX_IDS:]
-    left += [(*task_line(task, draw), (f"  {count_of(MAX_IDS)} at once are the most", "warn")) for task in more]
     chosen = tuple(task.id for task in taken)
     queued = [task for task in draw.view.tasks.values() if task.state == types_pb2.TASK_STATE_QUEUED]
     before = sum(task.priority > priority for task in queued)
-    others = sum(task.priority == priority and task.id not in chosen for task in queued)
+    marked = set(chosen)
+    others = sum(task.priority == priority and task.id not in marked for task in queued)
     consequences = [
         line(
             "text", f"{tasks_of(before)} in the queue would still go first; {count_of(others)} have that priority."
         ),
         line("dim", f"It takes effect 10 s after you confirm; until then {draw.word('app', 'undo')} undoes it."),
+        *parts_said(len(taken), undo=draw.word("app", "undo")),
     ]
 
     async def call(mutator: Mutator) -> Done:
-        reply = await mutator.set_priority(chosen, priority)
+        replies = await in_parts(chosen, lambda part: mutator.set_priority(part, priority))
         said = f"Priority {priority} for {tasks_of(len(chosen))} in 10 s."
-        return Done(said, audit=(reply.operation_id,))
+        return Done(said, audit=tuple(reply.operation_id for reply in replies))
 
     return Plan(
         "change",
