@@ -13,7 +13,7 @@ from tui.columns.nodes import (
     sample_age_us,
     terms_in,
 )
-from tui.draw import Cell, Span, age, bar, bytes_of, foreign
+from tui.draw import Cell, Span, age, bar, bytes_of, cell_width, foreign
 from tui.text import fit
 from tui.view import NodeRow
 
@@ -92,8 +92,12 @@ def score_panel(row: NodeRow, draw: Draw, width: int, gpus: int = 1) -> list[Cel
         old = sample_age_us(row, draw.now_s)
         if old is not None and old >= OLD_SAMPLE_US:
             head.append((f"  sampled {age(old)} ago", "warn"))
+        gap = "  " if width >= 100 else " "
         for fact in facts:
-            head += [(f"  {glyphs.dot} ", "track"), *foreign(fact, "dim", glyphs)]
+            told = [(f"{gap}{glyphs.dot} ", "track"), *foreign(fact, "dim", glyphs)]
+            if cell_width((*head, *told)) > width:
+                break  # half a number would be read as another one
+            head += told
     lines = [(), tuple(head), *term_lines(row.view.score, row.view.terms, draw, width, 3 if width >= 72 else 2)]
     cards = list(sampled.gpus) if sampled is not None else []
     for at, gpu in enumerate(cards[:gpus]):

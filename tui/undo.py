@@ -53,8 +53,11 @@ class OwnOperations:
             self._untold[key] = False
             if row.state == types_pb2.OPERATION_STATE_DONE and not row.begun_at_us > row.created_at_us:
                 continue  # it was done when it was asked for, and that was said
+            # A node is named as it is: names have their own case.
             what = about(row)
-            told.append((f"{what[0].upper()}{what[1:]}: {plain(progress(row, draw))}.", _role(row)))
+            told.append(
+                (f"{what if row.node else what[0].upper() + what[1:]}: {plain(progress(row, draw))}.", _role(row))
+            )
         return told
 
 

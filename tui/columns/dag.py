@@ -93,6 +93,8 @@ def rail_cell(model: DagModel, row: DagRow, glyphs: Glyphs, left: int, width: in
     if rail is None:
         state = model.tally.state(row.key)
         return ((drawn.nodes[state], ROLES[state]),)
+    if row.key not in rail.graph:
+        return ((" " * width, "text"),)  # folded away since the table listed it; the next refresh has it no more
     number = rail.row(row.key)
     return rail.cell(number, model.tally.state, drawn, left=left, width=width, group=row.group is not None)
 

@@ -27,8 +27,8 @@ from tui.themes import Palette
 from tui.widgets.kept import Kept
 from tui.widgets.segments import header_segments, row_segments
 from tui.widgets.virtual import THUMB
-from tui.wording import filled
 from tui.widgets.walking import Walking
+from tui.wording import filled
 
 R = TypeVar("R")
 
@@ -250,6 +250,7 @@ class Table(Walking, Generic[R]):
                 self.shown_columns(), max(1, width), every=self.every_column, pinned=self.columns.pinned
             )
             self._placed_for = (width, self.every_column)
+            self._drawn.clear()
         return self._placed
 
     def _forget(self) -> None:
@@ -278,6 +279,18 @@ class Table(Walking, Generic[R]):
                 lambda row: tuple(placed.column.draw(row, draw, placed.width) for placed in columns),
             )
         return (position == self._cursor, key in self.marks, cells)
+
+    def _shown(self, y: int, draw: Draw) -> Image:
+        """What the line shows; anew only when all of it is painted, for the other cells would stay behind."""
+        self._columns()
+        image = self._drawn.get(y)
+        if image is None:
+            image = self._drawn[y] = self._image(self.top + y, draw)
+        return image
+
+    def repaint_line(self, y: int) -> None:
+        self._drawn.pop(y, None)
+        super().repaint_line(y)
 
     def _repaint_changed(self) -> None:
         """Compare what each line shows with what it should, and dirty only the cells that differ."""
@@ -331,7 +344,7 @@ class Table(Walking, Generic[R]):
         position = self.top + y - self.HEADER
         if y < self.HEADER or position >= len(self.listing):
             return super().render_line(y)
-        image = self._drawn[y - self.HEADER] = self._image(position, self.draw())
+        image = self._shown(y - self.HEADER, self.draw())
         thumb = tuple(first <= y - self.HEADER < last for first, last in (self._thumb, self.thumb_now()))
         looks = (image[:2], self.has_focus, self.size, self.scroll_offset.x, thumb, id(self.palette()))
         return self.kept.strip(
@@ -344,9 +357,7 @@ class Table(Walking, Generic[R]):
         if position >= len(self.listing):
             self._drawn.pop(y, None)
             return self._note(y, palette), Style.null()
-        image = self._image(position, draw)
-        self._drawn[y] = image
-        at_cursor, marked, cells = image
+        at_cursor, marked, cells = self._shown(y, draw)
         base = Style.null()
         if at_cursor:
             base = palette.cursor if self.has_focus else palette.cursor_away

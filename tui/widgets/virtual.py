@@ -37,6 +37,7 @@ class VirtualView(Rebound, ScrollView, can_focus=True):
         self.draw = draw
         self.palette = palette
         self._thumb = (0, 0)
+        """As it is drawn in every line: it is elsewhere only once all of them were dirtied."""
 
     def line_count(self) -> int:
         """How many lines there are, without the header."""
@@ -81,6 +82,7 @@ class VirtualView(Rebound, ScrollView, can_focus=True):
         if y == self.top:
             return False
         self.scroll_to(y=y, animate=False, force=True, immediate=True)
+        self.repaint_thumb()
         return True
 
     def scroll_cells_by(self, cells: int) -> None:
@@ -92,6 +94,7 @@ class VirtualView(Rebound, ScrollView, can_focus=True):
         size = Size(self.content_width(), self.line_count() + self.HEADER)
         if size != self.virtual_size:
             self.set_reactive(Widget.virtual_size, size)
+        self.repaint_thumb()
 
     def repaint_line(self, y: int) -> None:
         """Dirty one line of the body by its place on the screen."""
@@ -133,7 +136,7 @@ class VirtualView(Rebound, ScrollView, can_focus=True):
             segments, beyond = self.body_line(y - self.HEADER)
         offset = self.scroll_offset.x
         strip = Strip([segment for segment in segments if segment.text]).crop_extend(offset, offset + inner, beyond)
-        first, last = self.thumb_now()
+        first, last = self._thumb
         thumb = self.draw().glyphs.thumb if first <= y - self.HEADER < last else " "
         edge = Segment(thumb[:width], self.palette().style("track"))
         return Strip([*strip, edge], inner + min(width, THUMB)).apply_style(self.rich_style)
