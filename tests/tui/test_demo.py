@@ -12,7 +12,7 @@ from tui.app import Console
 from tui.demo.size import DemoSize, parse_size
 from tui.demo.source import DemoSource
 from tui.errors import ClusterError
-from tui.source import Source
+from tui.source import Source, SourceError
 from tui.view import ClusterView
 
 SIZE = DemoSize(nodes=30, tasks=2000, rate=1, changes=40, letters=50)
@@ -70,10 +70,37 @@ async def test_members_depend_on_members_before_them() -> None:
         assert all(parent < row.member for row in rows for parent in row.depends_on)
 
 
+async def until_state(source: DemoSource, state: types_pb2.OperationState.ValueType) -> None:
+    async with asyncio.timeout(60):
+        while (await source.list_operations()).operations[0].state != state:  # noqa: ASYNC110  it has no event
+            await asyncio.sleep(0)
+
+
+async def test_what_has_not_begun_is_taken_back() -> None:
+    over = asyncio.Event()
+
+    async def window(_seconds: float) -> None:
+        await over.wait()
+
+    source = DemoSource(SIZE, window)
+    cause = (await source.list_causes()).causes[0]
+    done = await source.mutator().discard((), "old", cause=cause.fingerprint)
+    await source.mutator().undo_operation(done.operation_id, "wrong one")
+    over.set()
+    await until_state(source, types_pb2.OPERATION_STATE_UNDONE)
+    assert (await source.get_operation(done.operation_id)).operation.outcome == "wrong one"
+    assert cause in (await source.list_causes()).causes
+    with pytest.raises(SourceError, match="has begun"):
+        await source.mutator().undo_operation(done.operation_id)
+    with pytest.raises(SourceError, match="does not do canaries"):
+        await source.mutator().retry(cause=cause.fingerprint, canary=True)
+
+
 async def test_a_retried_cause_leaves_the_dead_letters() -> None:
     source = DemoSource(SIZE, no_time)
     cause = (await source.list_causes()).causes[0]
     await source.mutator().retry(cause=cause.fingerprint)
+    await until_state(source, types_pb2.OPERATION_STATE_DONE)
     assert cause.fingerprint not in {left.fingerprint for left in (await source.list_causes()).causes}
 
 

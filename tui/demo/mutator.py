@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.demo import tasks
 from tui.demo.cluster import DemoCluster
+from tui.demo.operations import DemoOperations
 from tui.source import SourceError
 
 Push = Callable[[Iterable[types_pb2.Change]], None]
@@ -16,15 +17,16 @@ _ACTOR = "uid:1000"
 class DemoMutator:
     """Implements tui.source.Mutator: tasks and letters end or run again, nodes are cordoned; more it refuses."""
 
-    def __init__(self, cluster: DemoCluster, push: Push) -> None:
+    def __init__(self, cluster: DemoCluster, push: Push, operations: DemoOperations) -> None:
         self._cluster = cluster
         self._push = push
+        self._operations = operations
 
     async def submit(self, task: cluster_pb2.TaskRequest) -> cluster_pb2.SubmitReply:
         raise _not_here("submit")
 
     async def cancel(self, ids: Sequence[str], reason: str = "") -> cluster_pb2.MutationReply:
-        return self._to(ids, types_pb2.TASK_STATE_CANCELLED, types_pb2.EVENT_TYPE_CANCELLED)
+        return self._cancel(ids)
 
     async def retry(
         self,
@@ -35,14 +37,22 @@ class DemoMutator:
         edited_spec: types_pb2.TaskSpec | None = None,
         undo_window_ms: int | None = None,
     ) -> cluster_pb2.MutationReply:
-        chosen = self._of_cause(cause) if cause else ids
-        return self._to(chosen, tasks.QUEUED, types_pb2.EVENT_TYPE_RETRIED)
+        if canary:
+            raise _not_here("canaries")
+        if not cause:
+            return self._requeue(ids)
+        row = types_pb2.Operation(kind=types_pb2.OPERATION_KIND_RETRY)
+        row.bulk.fingerprint = cause
+        return self._operations.begin_later(row, self._of_cause(cause), self._requeue, undo_window_ms)
 
     async def discard(
         self, ids: Sequence[str], reason: str, *, cause: str = "", undo_window_ms: int | None = None
     ) -> cluster_pb2.MutationReply:
+        row = types_pb2.Operation(kind=types_pb2.OPERATION_KIND_DISCARD, reason=reason)
+        row.bulk.fingerprint = cause
+        row.bulk.ids.extend(ids)
         chosen = self._of_cause(cause) if cause else ids
-        return self._to(chosen, types_pb2.TASK_STATE_CANCELLED, types_pb2.EVENT_TYPE_CANCELLED)
+        return self._operations.begin_later(row, chosen, self._cancel, undo_window_ms)
 
     async def set_priority(
         self, ids: Sequence[str], priority: int, *, undo_window_ms: int | None = None
@@ -53,7 +63,7 @@ class DemoMutator:
         raise _not_here("annotate")
 
     async def undo_operation(self, operation_id: str, reason: str = "") -> cluster_pb2.MutationReply:
-        raise _not_here("undo")
+        return self._operations.undo(operation_id, reason)
 
     async def stop_operation(self, operation_id: str, reason: str = "") -> cluster_pb2.MutationReply:
         raise _not_here("operations")
@@ -75,6 +85,12 @@ class DemoMutator:
 
     async def resume_workflow(self, workflow_id: str, key: str = "") -> cluster_pb2.MutationReply:
         raise _not_here("workflow resume")
+
+    def _requeue(self, ids: Sequence[str]) -> cluster_pb2.MutationReply:
+        return self._to(ids, tasks.QUEUED, types_pb2.EVENT_TYPE_RETRIED)
+
+    def _cancel(self, ids: Sequence[str]) -> cluster_pb2.MutationReply:
+        return self._to(ids, types_pb2.TASK_STATE_CANCELLED, types_pb2.EVENT_TYPE_CANCELLED)
 
     def _of_cause(self, fingerprint: str) -> list[str]:
         return [row.id for row in self._cluster.letters() if row.fingerprint == fingerprint]

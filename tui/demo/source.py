@@ -13,6 +13,7 @@ from tui.demo import tasks
 from tui.demo.cluster import TERM, DemoCluster
 from tui.demo.mutator import DemoMutator
 from tui.demo.nodes import CYCLE
+from tui.demo.operations import DemoOperations
 from tui.demo.size import DemoSize
 from tui.source import Moment, SourceError, WatchItem
 
@@ -31,6 +32,7 @@ class DemoSource:
         self._sleep = sleep
         self._pushed: list[types_pb2.Change] = []
         self._begun_s = time.monotonic()
+        self._operations = DemoOperations(self.cluster, self.push, sleep)
         self._told: dict[int, tuple[Sequence[cluster_pb2.NodeView], cluster_pb2.WatchReply]] = {}
         """By the samples that a message has: they come again, and so do the messages."""
 
@@ -195,10 +197,14 @@ class DemoSource:
     async def list_operations(
         self, *, live: bool = False, limit: int = 1000, cursor: str = "", at: Moment | None = None
     ) -> cluster_pb2.ListOperationsReply:
-        return cluster_pb2.ListOperationsReply(index=self.cluster.index)
+        rows = list(self._operations.rows.values())[::-1]
+        return cluster_pb2.ListOperationsReply(operations=rows[:limit], index=self.cluster.index)
 
     async def get_operation(self, operation_id: str, *, at: Moment | None = None) -> cluster_pb2.GetOperationReply:
-        raise SourceError(f"There is no operation {operation_id}.")
+        row = self._operations.rows.get(operation_id)
+        if row is None:
+            raise SourceError(f"There is no operation {operation_id}.")
+        return cluster_pb2.GetOperationReply(operation=row, index=self.cluster.index)
 
     async def rehearse_drain(self, request: cluster_pb2.DrainRequest) -> cluster_pb2.RehearseDrainReply:
         raise SourceError("The demo cannot drain a node.", "Drain one of a real cluster: `cortex up`.")
@@ -244,7 +250,7 @@ class DemoSource:
             await asyncio.Event().wait()
 
     def mutator(self) -> DemoMutator:
-        return DemoMutator(self.cluster, self.push)
+        return DemoMutator(self.cluster, self.push, self._operations)
 
 
 def _only_now(at: Moment | None) -> None:
