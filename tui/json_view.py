@@ -165,6 +165,7 @@ def status(reply: cluster_pb2.StatusReply) -> Document:
         "index": reply.index,
         "applied": reply.applied,
         "voters": [voter(item) for item in reply.voters],
+        "learners": [voter(item) | {"role": "learner"} for item in reply.learners],
         "workers": reply.workers,
         "healthy": reply.healthy,
         "level": reply.level,

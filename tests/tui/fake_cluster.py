@@ -45,6 +45,8 @@ class FakeCluster:
     leader: str = "n1"
     tasks: dict[str, types.Task] = field(default_factory=dict)
     nodes: dict[str, pb.NodeView] = field(default_factory=dict)
+    voters: set[str] = field(default_factory=set)
+    learners: dict[str, bool] = field(default_factory=dict)
     workflows: dict[str, types.Workflow] = field(default_factory=dict)
     operations: dict[str, types.Operation] = field(default_factory=dict)
     events: list[types.Event] = field(default_factory=list)
@@ -87,6 +89,7 @@ class FakeCluster:
             node=node, resources=resources, score=64.75, terms=terms, leader=node_id == self.leader, scored=True
         )
         self.nodes[node_id] = view
+        self.voters.add(node_id)
         self.publish(types.Change(node=node))
         return view
 

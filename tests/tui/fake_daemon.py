@@ -13,6 +13,7 @@ from cortex.v1 import cluster_pb2_grpc
 from cortex.v1 import types_pb2 as types
 from tests.tui.fake_cluster import ENDED, FakeCluster, Output, Refusal
 from tests.tui.fake_drains import DrainServicer
+from tests.tui.fake_members import MemberServicer
 from tests.tui.fake_operations import OperationServicer
 from tests.tui.fake_workflows import WorkflowServicer
 
@@ -26,7 +27,9 @@ _STATUS = {
 }
 
 
-class FakeServicer(WorkflowServicer, OperationServicer, DrainServicer, cluster_pb2_grpc.ClusterServicer):
+class FakeServicer(
+    WorkflowServicer, OperationServicer, DrainServicer, MemberServicer, cluster_pb2_grpc.ClusterServicer
+):
     """One daemon of the fake cluster."""
 
     def __init__(self, cluster: FakeCluster, node: str) -> None:
@@ -180,7 +183,7 @@ class FakeServicer(WorkflowServicer, OperationServicer, DrainServicer, cluster_p
     def _TransferLeader(self, request: pb.TransferLeaderRequest) -> pb.TransferLeaderReply:
         others = [node for node in self._cluster.nodes if node != self._cluster.leader]
         self._cluster.leader = request.node or others[0]
-        return pb.TransferLeaderReply(leader=self._cluster.leader)
+        return pb.TransferLeaderReply(leader=self._cluster.leader, took_us=41_700, term=2)
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.WatchReply]:
         cluster = self._cluster
@@ -246,7 +249,7 @@ def _unary(method: str) -> Any:
 
 for _method in [
     name.removeprefix("_")
-    for area in (FakeServicer, WorkflowServicer, OperationServicer, DrainServicer)
+    for area in (FakeServicer, WorkflowServicer, OperationServicer, DrainServicer, MemberServicer)
     for name in vars(area)
     if name.startswith("_") and name[1].isupper()
 ]:

@@ -31,6 +31,24 @@ class NodeCalls(Calls):
         self.leader = reply.leader
         return reply
 
+    async def list_voters(self) -> cluster_pb2.ListVotersReply:
+        """Learners too, as the leader sees them."""
+        request = cluster_pb2.ListVotersRequest(freshness=self._freshness())
+        reply: cluster_pb2.ListVotersReply = await self._call("ListVoters", request, self._timeout_s)
+        return reply
+
+    async def add_voter(self, node: str, *, wait_s: float = 0.0) -> cluster_pb2.ChangeVoterReply:
+        """Says in `voter` whether it votes after `wait_s`, 5 at most; else it does once it has caught up."""
+        request = cluster_pb2.AddVoterRequest(mutation=self._mutation(), node=node, wait_ms=round(wait_s * 1000))
+        reply: cluster_pb2.ChangeVoterReply = await self._write("AddVoter", request, self._timeout_s * 2)
+        return reply
+
+    async def remove_voter(self, node: str) -> cluster_pb2.ChangeVoterReply:
+        """It goes on as a worker. One that leads hands leadership over, and the next leader removes it."""
+        request = cluster_pb2.RemoveVoterRequest(mutation=self._mutation(), node=node)
+        reply: cluster_pb2.ChangeVoterReply = await self._write("RemoveVoter", request, self._timeout_s * 2)
+        return reply
+
     async def transfer_leader(self, node: str = "") -> cluster_pb2.TransferLeaderReply:
         """Returns the new leader; an empty `node` means the most up to date voter."""
         request = cluster_pb2.TransferLeaderRequest(node=node)

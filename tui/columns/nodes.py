@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
@@ -12,6 +12,7 @@ from tui.silence import silence_us
 from tui.text import clean, fit
 from tui.view import HISTORY_SAMPLES, NodeRow
 
+ROLES: Mapping[int, str] = {types_pb2.NODE_ROLE_VOTER: "voter", types_pb2.NODE_ROLE_LEARNER: "learner"}
 FULL_SCORE = 85.0
 """Of an idle node for a plain shell task; the GPU term counts only where one is asked for."""
 UNKNOWN = -1e9
@@ -102,7 +103,12 @@ def sample_age(old_us: int) -> str:
 
 
 def role_of(row: NodeRow) -> str:
-    return "voter" if row.node.role == types_pb2.NODE_ROLE_VOTER else "worker"
+    return ROLES.get(row.node.role, "worker")
+
+
+def _draw_role(row: NodeRow, _draw: Draw, width: int) -> Cell:
+    word = role_of(row)
+    return ((word if len(word) <= width else "learns", "warn" if word == "learner" else "dim"),)
 
 
 def state_word(row: NodeRow) -> str:
@@ -237,7 +243,7 @@ def _columns() -> tuple[Column[NodeRow], ...]:
     return (
         Column("node", "  NODE", 10, _draw_name, lambda row: row.node.id, flex=2, most=26),
         Column("state", "STATE", 10, state_cell, state_word),
-        Column("role", "ROLE", 6, lambda row, _draw, _w: ((role_of(row), "dim"),), role_of),
+        Column("role", "ROLE", 6, _draw_role, role_of),
         Column("score", "SCORE", 5, _draw_score, _number(_score), True, "right"),
         Column("bar", "", 5, _draw_score_bar, flex=2, most=24, picture=True),
         *(

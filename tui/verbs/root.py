@@ -42,8 +42,8 @@ VERBS = {
     "workflows": "tui.verbs.workflows:workflows",
     "settings": "tui.verbs.settings:settings",
     "status": "tui.verbs.cluster:status",
-    "voters": "tui.verbs.cluster:voters",
-    "leader": "tui.verbs.cluster:leader",
+    "voters": "tui.verbs.voters:voters",
+    "leader": "tui.verbs.leader:leader",
     "keymap": "tui.verbs.console:keymap",
     "completion": "tui.verbs.console:completion",
 }
