@@ -130,3 +130,34 @@ async def test_the_console_opens_on_it() -> None:
 def test_letters_have_five_causes_in_any_number() -> None:
     cluster = DemoSource(DemoSize(letters=5)).cluster
     assert len({row.fingerprint for row in cluster.letters()}) == 5
+
+
+async def test_a_drain_is_rehearsed_undone_and_done() -> None:
+    over = asyncio.Event()
+
+    async def window(_seconds: float) -> None:
+        await over.wait()
+
+    source = DemoSource(SIZE, window)
+    node = source.cluster.leader
+    asked = cluster_pb2.DrainRequest(node=node, deadline_ms=60_000)
+    plan = (await source.rehearse_drain(asked)).plan
+    assert plan.moves
+    assert all(move.to != node for move in plan.moves)
+    drain = cluster_pb2.DrainRequest(node=node, plan_id=plan.id)
+    done = await source.mutator().drain_node(drain)
+    assert source.cluster.nodes[node].state == types_pb2.NODE_STATE_CORDONED
+    with pytest.raises(SourceError, match="does not hold"):
+        await source.mutator().drain_node(drain)
+    await source.mutator().undo_operation(done.operation_id)
+    assert source.cluster.nodes[node].state == types_pb2.NODE_STATE_ACTIVE
+    plan = (await source.rehearse_drain(asked)).plan
+    await source.mutator().drain_node(cluster_pb2.DrainRequest(node=node, plan_id=plan.id))
+    over.set()
+    await until_state(source, types_pb2.OPERATION_STATE_DONE)
+    assert source.cluster.nodes[node].state == types_pb2.NODE_STATE_DRAINED
+    with pytest.raises(SourceError, match="drained already"):
+        await source.rehearse_drain(asked)
+    assert not [
+        row for row in source.cluster.queue() if row.node == node and row.state == types_pb2.TASK_STATE_RUNNING
+    ]

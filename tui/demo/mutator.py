@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.demo import tasks
 from tui.demo.cluster import DemoCluster
-from tui.demo.operations import DemoOperations
+from tui.demo.drains import DemoDrains
+from tui.demo.operations import WINDOW_MS, DemoOperations, Push
 from tui.source import SourceError
 
-Push = Callable[[Iterable[types_pb2.Change]], None]
 _ACTOR = "uid:1000"
 
 
 class DemoMutator:
-    """Implements tui.source.Mutator: tasks and letters end or run again, nodes are cordoned; more it refuses."""
+    """Implements tui.source.Mutator: tasks and letters end or run again, nodes are cordoned and drained.
 
-    def __init__(self, cluster: DemoCluster, push: Push, operations: DemoOperations) -> None:
+    More it refuses.
+    """
+
+    def __init__(self, cluster: DemoCluster, push: Push, operations: DemoOperations, drains: DemoDrains) -> None:
         self._cluster = cluster
         self._push = push
-        self._operations = operations
+        self._operations, self._drains = operations, drains
 
     async def submit(self, task: cluster_pb2.TaskRequest) -> cluster_pb2.SubmitReply:
         raise _not_here("submit")
@@ -75,7 +78,15 @@ class DemoMutator:
         return self._node_to(node, types_pb2.NODE_STATE_ACTIVE, types_pb2.EVENT_TYPE_NODE_UNCORDONED, "")
 
     async def drain_node(self, request: cluster_pb2.DrainRequest) -> cluster_pb2.DrainNodeReply:
-        raise _not_here("drain")
+        plan = self._drains.commit(request.plan_id)
+        row = types_pb2.Operation(kind=types_pb2.OPERATION_KIND_DRAIN, node=plan.node, drain=plan)
+        ids = [move.task for move in plan.moves]
+        window_ms = min(WINDOW_MS, plan.deadline_ms // 4) if plan.deadline_ms else WINDOW_MS
+        reply = self._operations.begin_later(
+            row, ids, lambda _ids: self._drains.carry_out(plan, self._move), window_ms,
+            lambda: self._drains.restore(plan),
+        )  # fmt: skip
+        return cluster_pb2.DrainNodeReply(operation_id=reply.operation_id, index=reply.index, plan=plan)
 
     async def remove_node(self, node: str, message: str = "") -> cluster_pb2.MutationReply:
         raise _not_here("remove")
@@ -88,6 +99,15 @@ class DemoMutator:
 
     def _requeue(self, ids: Sequence[str]) -> cluster_pb2.MutationReply:
         return self._to(ids, tasks.QUEUED, types_pb2.EVENT_TYPE_RETRIED)
+
+    def _move(self, ids: Sequence[str]) -> None:
+        """Off their node: they wait again with run and attempt as they are."""
+        for task_id in ids:
+            if (row := self._cluster.task(task_id)) is not None:
+                changed = types_pb2.Task()
+                changed.CopyFrom(row)
+                changed.state, changed.node, changed.queued_at_us = tasks.QUEUED, "", self._cluster.now_us
+                self._push(self._cluster.put(changed, types_pb2.EVENT_TYPE_MIGRATED))
 
     def _cancel(self, ids: Sequence[str]) -> cluster_pb2.MutationReply:
         return self._to(ids, types_pb2.TASK_STATE_CANCELLED, types_pb2.EVENT_TYPE_CANCELLED)

@@ -12,6 +12,8 @@ from tui.source import SourceError
 WINDOW_MS = 10_000
 MAX_KNOWN = 1000
 Operation = types_pb2.Operation
+Push = Callable[[Iterable[types_pb2.Change]], None]
+Requeue = Callable[[Sequence[str]], object]
 
 
 class DemoOperations:
@@ -20,17 +22,23 @@ class DemoOperations:
     def __init__(
         self,
         cluster: DemoCluster,
-        push: Callable[[Iterable[types_pb2.Change]], None],
+        push: Push,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._cluster, self._push, self._sleep = cluster, push, sleep
         self.rows: dict[str, Operation] = {}
+        self._restore: dict[str, Callable[[], None]] = {}
         self._waiting: set[asyncio.Task[None]] = set()
 
     def begin_later(
-        self, row: Operation, ids: Sequence[str], do: Callable[[Sequence[str]], object], window_ms: int | None
+        self,
+        row: Operation,
+        ids: Sequence[str],
+        do: Requeue,
+        window_ms: int | None = None,
+        restore: Callable[[], None] = lambda: None,
     ) -> cluster_pb2.MutationReply:
-        """Tells of the operation, and does it after its window."""
+        """Tells of the operation, and does it after its window; `restore` is what an undo does."""
         if len(self.rows) >= MAX_KNOWN:
             raise SourceError(f"The demo keeps {MAX_KNOWN} operations.", "Open it anew.")
         window = WINDOW_MS if window_ms is None else window_ms
@@ -38,6 +46,7 @@ class DemoOperations:
         row.actor, row.created_at_us = "uid:1000", self._cluster.now_us
         row.not_before_us = row.created_at_us + window * 1000
         row.counts.total = len(ids)
+        self._restore[row.id] = restore
         self._tell(row, types_pb2.OPERATION_STATE_SCHEDULED)
 
         async def wait() -> None:
@@ -59,6 +68,7 @@ class DemoOperations:
         if row.state != types_pb2.OPERATION_STATE_SCHEDULED:
             raise SourceError(f"Operation {operation_id} has begun.", "What it did stays.", "wrong_state")
         row.ended_at_us, row.outcome = self._cluster.now_us, reason
+        self._restore[operation_id]()
         self._tell(row, types_pb2.OPERATION_STATE_UNDONE)
         return cluster_pb2.MutationReply(operation_id=operation_id, index=self._cluster.index)
 

@@ -11,6 +11,7 @@ from itertools import islice
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.demo import tasks
 from tui.demo.cluster import TERM, DemoCluster
+from tui.demo.drains import DemoDrains
 from tui.demo.mutator import DemoMutator
 from tui.demo.nodes import CYCLE
 from tui.demo.operations import DemoOperations
@@ -33,6 +34,7 @@ class DemoSource:
         self._pushed: list[types_pb2.Change] = []
         self._begun_s = time.monotonic()
         self._operations = DemoOperations(self.cluster, self.push, sleep)
+        self._drains = DemoDrains(self.cluster, self.push)
         self._told: dict[int, tuple[Sequence[cluster_pb2.NodeView], cluster_pb2.WatchReply]] = {}
         """By the samples that a message has: they come again, and so do the messages."""
 
@@ -207,7 +209,7 @@ class DemoSource:
         return cluster_pb2.GetOperationReply(operation=row, index=self.cluster.index)
 
     async def rehearse_drain(self, request: cluster_pb2.DrainRequest) -> cluster_pb2.RehearseDrainReply:
-        raise SourceError("The demo cannot drain a node.", "Drain one of a real cluster: `cortex up`.")
+        return cluster_pb2.RehearseDrainReply(plan=self._drains.rehearse(request), index=self.cluster.index)
 
     async def diff(self, begin: Moment, end: Moment | None = None, limit: int = 0) -> cluster_pb2.DiffReply:
         raise _NO_PAST
@@ -250,7 +252,7 @@ class DemoSource:
             await asyncio.Event().wait()
 
     def mutator(self) -> DemoMutator:
-        return DemoMutator(self.cluster, self.push, self._operations)
+        return DemoMutator(self.cluster, self.push, self._operations, self._drains)
 
 
 def _only_now(at: Moment | None) -> None:
