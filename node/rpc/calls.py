@@ -5,7 +5,6 @@ The service has no transport: gRPC and the simulator both call it. Each area of 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from google.protobuf.message import Message
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import log_pb2
 from cortex.v1.types_pb2 import Task
+from node.consensus.port import NotLeader, Overloaded
 from node.core import validate
 from node.core.faults import Code, Fault, no_leader
 from node.core.model import QUEUED
@@ -33,7 +33,6 @@ Handler = Callable[[Any, Caller], Awaitable[Message]]
 Handlers = Mapping[str, Handler]
 
 _FORWARD_S = 8.0
-_CONFIRM_S = 5.0
 _MAX_HOPS = 2
 
 
@@ -134,17 +133,16 @@ class Calls:
 
     async def _read_index(self) -> int:
         """Whatever was acknowledged before the call stands at or before it: a quorum says so. Raises Fault."""
-        if not self._replica.serving:
-            raise no_leader()
-        index = self._replica.consensus.commit_index
         try:
-            async with asyncio.timeout(_CONFIRM_S):
-                await self._replica.confirm()
-        except TimeoutError:
+            return await self._replica.consensus.read_index()
+        except NotLeader:
             message = "No majority of the voters confirmed in time who leads, so nothing is shown."
             remedy = "Try again, or ask without --linearizable for what this daemon has."
-            raise Fault(Code.DEADLINE, message, remedy) from None
-        return index
+            raise Fault(Code.NO_LEADER, message, remedy) from None
+        except Overloaded:
+            raise Fault(
+                Code.OVERLOADED, "Too many reads wait for a majority already.", "Try again in a second."
+            ) from None
 
     async def _moment(self, at: pb.Moment) -> Moment | None:
         """The moment that a read asks for, with everything up to it saved; None for now. Raises Fault."""
