@@ -161,7 +161,7 @@ def run_on_etcd(
     """As Rig.run(), with these settings of the engine."""
 
     async def main() -> None:
-        cluster = EtcdCluster(size, servers, EtcdSettings(**{"lease_s": 2, **settings}))
+        cluster = EtcdCluster(size, servers, EtcdSettings(**{"lease_s": 5, **settings}))
         await checked(cluster, lambda _cluster: check(cluster))
 
     asyncio.run(main())
