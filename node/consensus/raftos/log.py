@@ -94,13 +94,15 @@ class Log:
 
     def keep_point(self, upto: int, keep_entries: int, keep_bytes: int) -> int:
         """Where to trim so that of the entries up to `upto` so many stay, if so many bytes hold them."""
-        index, size = upto, 0
-        while index > max(self.base_index, upto - keep_entries):
-            size += len(self.entries[index - self.base_index - 1].data) + ENTRY_OVERHEAD
-            if size > keep_bytes:
+        lowest = max(self.base_index, upto - keep_entries)
+        kept = self.entries[lowest - self.base_index : max(upto - self.base_index, 0)]
+        size = sum([len(entry.data) for entry in kept]) + ENTRY_OVERHEAD * len(kept)
+        for entry in kept:
+            if size <= keep_bytes:
                 break
-            index -= 1
-        return index
+            size -= len(entry.data) + ENTRY_OVERHEAD
+            lowest += 1
+        return lowest
 
     @property
     def held_bytes(self) -> int:

@@ -17,6 +17,9 @@ from node.consensus.raftos.snapshots import Snapshots
 from node.consensus.raftos.writer import Writer
 from node.env import Env
 
+_TRIM_STEP = 2000
+"""Entries; freeing them takes a millisecond or two."""
+
 
 class _Abandoned(Exception):
     """The engine stops: nobody waits for this snapshot any more."""
@@ -146,9 +149,15 @@ class LogLife:
         )
         if not crowded:
             upto = min([upto, *self._held.values()])
-        if upto > log.base_index:
-            log.trim(upto)
-        if log.base_index:
+        self._trim_some(upto)
+
+    def _trim_some(self, upto: int) -> None:
+        """In steps, between which messages get through."""
+        log = self.log
+        log.trim(min(upto, log.base_index + _TRIM_STEP))
+        if log.base_index < upto and not self._stopped:
+            self._loop.call_soon(self._trim_some, upto)
+        elif log.base_index:
             self._memberships.forget_before(log.base_index)
             self._writer.truncate(log.base_index)
 

@@ -21,6 +21,7 @@ from node.env import Disk, File
 
 PIECE_BYTES = 1 << 20
 """No piece of a received snapshot is larger."""
+_SYNC_BYTES = 8 << 20
 _BLOCK = 4096
 _HEAD = struct.Struct("<4sIII")  # magic, where the state begins, length of the meta, crc of these and the meta
 _MAGIC = b"CXS1"
@@ -243,10 +244,16 @@ def write_file(
     final.cluster_id = cluster_id
     start = _start_of(final)
     digest, size = hashlib.sha256(), 0
+    unsynced = 0
     for chunk in chunks:
         file.write(start + size, chunk)
         digest.update(chunk)
         size += len(chunk)
+        unsynced += len(chunk)
+        if unsynced >= _SYNC_BYTES:
+            # The journal's next sync would else wait for all of it.
+            file.sync()
+            unsynced = 0
     final.size_bytes, final.sha256 = size, digest.digest()
     file.write(0, _head(final, start))
     file.sync()
