@@ -147,3 +147,24 @@ def cortexd(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[
 
 def secret(cluster: Cluster) -> str:
     return f"--secret-file={cluster.secret}"
+
+
+async def test_voters_come_and_go_and_leadership_is_handed_over(
+    make_cluster: MakeCluster, etcd: EtcdServers
+) -> None:
+    cluster = make_cluster(voters=3, environment=on_etcd(etcd))
+    async with cluster.client() as client:
+        leader = await cluster.leader(client)
+        await cluster.whole(client)
+        other = next(node for node in cluster.nodes if node != leader)
+        done = cluster.cortex("voters", "remove", other, "--yes")
+        assert done.returncode == 0, (done.stderr, cluster.logs())
+        listed = json.loads(cluster.cortex("--json", "voters").stdout)
+        assert sorted(voter["id"] for voter in listed["voters"]) == sorted(cluster.nodes.keys() - {other})
+        done = cluster.cortex("voters", "add", other, "--wait")
+        assert done.returncode == 0, (done.stderr, cluster.logs())
+        done = cluster.cortex("leader", "transfer", other)
+        assert (done.returncode, done.stdout.decode().strip()) == (0, other), (done.stderr, cluster.logs())
+        task = (await client.submit(shell("echo hi"))).id
+        tasks = await wait_all_ended(client, {task}, timeout_s=60)
+        assert state_name(tasks[task]) == "completed", cluster.logs()

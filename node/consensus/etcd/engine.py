@@ -13,12 +13,13 @@ from node.consensus.etcd.forwards import Forwards
 from node.consensus.etcd.keys import Keys, decode_head
 from node.consensus.etcd.leading import Leading, Pending
 from node.consensus.etcd.members import Members
+from node.consensus.etcd.memberships import Memberships
 from node.consensus.etcd.owners import Caller
 from node.consensus.etcd.rounds import Rounds
 from node.consensus.etcd.settings import EtcdSettings
 from node.consensus.etcd.snapshots import StateStore
 from node.consensus.etcd.store import Etcd, Get, Refused, Unreachable
-from node.consensus.membership import Change, Membership
+from node.consensus.membership import Change, ChangeKind, ChangeRefused, Membership
 from node.consensus.port import (
     ChangeInProgress,
     Committed,
@@ -34,7 +35,6 @@ from node.consensus.raftos.proposals import Proposal, Waiters
 from node.consensus.raftos.wire import Codec, Data, decode
 from node.env import Env
 
-_MEMBERSHIPS_KEPT = 64
 Send = Callable[[str, raft_pb2.RaftMessage], None]
 
 
@@ -55,15 +55,14 @@ class EtcdEngine:
     ) -> None:
         """`voters`, addresses by id, are the members of a log that is empty; later the log says who they are."""
         self._env, self._host, self._id, self._etcd = env, host, id, etcd
-        self._first = Membership.of_voters(voters)
+        self._memberships = Memberships(Membership.of_voters(voters))
         self._cluster_id, self._send_message = cluster_id, send
         self._settings = settings or EtcdSettings()
         self._keys = Keys(prefix.encode())
         self._codec = Codec(cluster_id, id)
-        self._memberships: list[tuple[int, Membership]] = []
         self._changing = False
         self._running = False
-        self._told: tuple[Role, int, str | None] = (Role.FOLLOWER, 0, None)
+        self._told: tuple[Role, int, str | None, Membership] = (Role.FOLLOWER, 0, None, self.membership)
         self._term = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._ticker: asyncio.TimerHandle | None = None
@@ -110,7 +109,7 @@ class EtcdEngine:
 
     @property
     def membership(self) -> Membership:
-        return self._memberships[-1][1] if self._memberships else self._first
+        return self._memberships.current
 
     @property
     def peers(self) -> Sequence[Peer]:
@@ -130,7 +129,7 @@ class EtcdEngine:
         self._entries = Entries(base_index=self._host.applied()[0])
         self._waiters = Waiters(self._entries)
         self._states = StateStore(
-            self._etcd, self._keys, self._settings, self._env, self._host, self._cluster_id, self._membership_at
+            self._etcd, self._keys, self._settings, self._env, self._host, self._cluster_id, self._memberships.at
         )
         self._forwards = Forwards(self._settings, self._env, self._id, self._send, self._waiters)
         self._following = Following(
@@ -138,7 +137,7 @@ class EtcdEngine:
             self._keys,
             self._settings,
             self._cluster_id,
-            self._first,
+            self._memberships.first,
             self._entries,
             self._took,
             self._changed,
@@ -221,6 +220,12 @@ class EtcdEngine:
         if self._changing or self._entries.last_term != leading.term:
             raise ChangeInProgress("the change before this one, or the first entry of this term, is not committed")
         after = self.membership.after(change)
+        if change.kind is ChangeKind.REMOVE and change.id == self._id:
+            raise ChangeRefused(f"{change.id} leads: hand leadership over to another voter first.")
+        if change.kind is ChangeKind.PROMOTE and not self._members.caught_up(change.id, self._loop.time()):
+            raise ChangeRefused(f"{change.id} has not caught up with the log yet.")
+        if len(proposal) > self._settings.max_proposal_bytes:
+            raise TooLarge(f"{len(proposal)} bytes; the limit is {self._settings.max_proposal_bytes}")
         future: asyncio.Future[int] = self._loop.create_future()
         self._changing = True
         try:
@@ -237,6 +242,8 @@ class EtcdEngine:
             raise NotLeader("this member does not lead, or there is nobody to hand over to")
         if to is not None and to not in [peer.id for peer in others]:
             raise ValueError(f"{to} is not another voter")
+        if leading.transferring:
+            raise NotLeader("this member is handing over already")
         async with asyncio.timeout(self._settings.transfer_timeout_s):
             await self._election.hand_over(leading, lambda: self._heir(to))
             while self.leader in (None, self._id):
@@ -277,16 +284,10 @@ class EtcdEngine:
         except Behind:
             await self._states.install()
 
-    def _membership_at(self, index: int) -> Membership:
-        known = [membership for at, membership in self._memberships if at <= index]
-        return known[-1] if known else self._first
-
     def _took(self, entries: Sequence[Committed]) -> None:
         for entry in entries:
             self._term = max(self._term, entry.term)
-            if entry.membership:
-                self._memberships.append((entry.index, Membership.decode(entry.membership)))
-                del self._memberships[:-_MEMBERSHIPS_KEPT]
+            self._memberships.took(entry)
         self._states.log_bytes += sum(len(entry.data) for entry in entries)
         self._host.committed()
         self._waiters.resolve(self._entries.last_index)
@@ -302,10 +303,10 @@ class EtcdEngine:
             self._term = max(self._term, leading.term)
             if self._entries.last_index >= leading.begun_after:
                 leading.caught_up.set()
-        if following.synced and following.membership and not self._memberships:
-            self._memberships.append((0, Membership.decode(following.membership)))
+        if following.synced:
+            self._memberships.read(following.membership)
         self._states.index = max(self._states.index, following.snapshot_index)
-        now = (self.role, self._term, self.leader)
+        now = (self.role, self._term, self.leader, self.membership)
         if now != self._told:
             self._told = now
             self._forwards.tick(self.leader, self._term)

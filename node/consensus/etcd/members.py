@@ -29,6 +29,7 @@ class Members:
         self._agreed: tuple[int, bytes] = (0, b"")
         self._round = 0
         self._beat_at = -math.inf
+        self._due_index = self._sent_index = 0
 
     def beat(self, membership: Membership, term: int, commit_index: int, now: float, every_s: float) -> None:
         """Of the leader: ask all others, if it is time."""
@@ -36,6 +37,8 @@ class Members:
             return
         self._beat_at = now + every_s
         self._round += 1
+        # A member that answers this beat with as much as was committed at the last one has caught up.
+        self._due_index, self._sent_index = self._sent_index, commit_index
         for member in membership.members:
             if member.id != self._id:
                 self._send(
@@ -89,6 +92,11 @@ class Members:
             _, index, digest = data["applied"]
             if digest:
                 self._host.peer_digest(data["sender"], index, digest)
+
+    def caught_up(self, member: str, now: float) -> bool:
+        """Whether it answers, and has what was committed a beat or two ago."""
+        heard = self._heard.get(member)
+        return heard is not None and now - heard.at < self._up_s and heard.match_index >= self._due_index
 
     def peers(self, membership: Membership, leads: bool, last_index: int, now: float) -> Sequence[Peer]:
         found: list[Peer] = []
