@@ -53,6 +53,8 @@ class Node:
     address: str
     data: Path
     process: subprocess.Popen[bytes] | None = None
+    join: str = ""
+    """Node through which it joins, in the place of being named among the voters."""
 
     @property
     def socket(self) -> Path:
@@ -92,7 +94,8 @@ class Cluster:
                 continue
             node.data.mkdir(exist_ok=True)
             command = [sys.executable, "-m", self.module, "run", "--id", node.id, "--data", str(node.data)]
-            command += ["--listen", node.address, "--voters", voters, "--secret-file", str(self.secret)]
+            command += ["--listen", node.address, "--secret-file", str(self.secret)]
+            command += ["--join", self.nodes[node.join].address] if node.join else ["--voters", voters]
             with (node.data / "cortexd.log").open("ab") as log:
                 node.process = subprocess.Popen(
                     self._on_machine(node, command),

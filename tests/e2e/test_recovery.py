@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import Cluster, all_tasks, shell, state_name, wait_all_ended
+from cortex.v1 import cluster_pb2
+from tests.e2e.harness import Cluster, Node, all_tasks, eventually, shell, state_name, wait_all_ended
+from tests.e2e.recovery_kit import PATIENCE_S, SMALL, checked, ended_tasks, has_all, votes_again
+from tests.e2e.test_faults import LEASE
 from tui.client import ClusterClient
 
 pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]
 
 STEP = 1_000_000_000
-PATIENCE_S = 120.0
-SMALL = {"CORTEX_SNAPSHOT_ENTRIES": "20"}
-
-
-def checked(done: subprocess.CompletedProcess[bytes]) -> str:
-    assert done.returncode == 0, done.stderr.decode() + done.stdout.decode()
-    return done.stdout.decode()
-
-
-async def ended_tasks(client: ClusterClient, count: int) -> set[str]:
-    """Tasks that were carried out, a few entries each."""
-    ids: set[str] = set()
-    for number in range(0, count, 10):
-        reply = await client.submit_batch([shell("true", name=f"t{number + part}") for part in range(10)])
-        ids.update(reply.ids)
-    await wait_all_ended(client, ids, PATIENCE_S)
-    return ids
 
 
 async def goes_on(cluster: Cluster, before: set[str]) -> None:
@@ -108,29 +94,102 @@ async def test_a_snapshot_with_one_changed_bit_is_refused(make_cluster: MakeClus
     assert b"another hash" in refused.stderr
 
 
-async def test_two_of_three_voters_are_lost_for_good(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster(environment=SMALL)
-    node = cluster.nodes["n3"]
+class Watch:
+    """Follows the cluster through whatever happens to it."""
+
+    def __init__(self, client: ClusterClient) -> None:
+        self.begun: list[tuple[int, int]] = []
+        """Recovery epoch and index of each snapshot that it was given."""
+        self.index = 0
+        self._task = asyncio.create_task(self._follow(client))
+
+    async def _follow(self, client: ClusterClient) -> None:
+        async for reply in client.watch():
+            if reply.snapshot_begin:
+                self.begun.append((reply.recovery_epoch, reply.index))
+            self.index = reply.index
+
+    async def until(self, epoch: int, index: int) -> None:
+        """Return when it has seen that entry of that epoch."""
+
+        async def seen() -> str:
+            return "yes" if self.begun and self.begun[-1][0] == epoch and self.index >= index else ""
+
+        await eventually(seen, PATIENCE_S)
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+def waiting_task(node_id: str, file: Path) -> cluster_pb2.TaskRequest:
+    """One that runs on a node until a file is there."""
+    request = shell(f"echo began; until [ -e {file} ]; do sleep 0.1; done", name="waiting")
+    request.spec.constraints.target_node = node_id
+    return request
+
+
+async def test_two_of_three_voters_are_lost_for_good(make_cluster: MakeCluster, tmp_path: Path) -> None:
+    cluster = make_cluster(environment={**SMALL, **LEASE})
+    node, file = cluster.nodes["n3"], tmp_path / "go"
     async with cluster.client() as client:
-        await cluster.leader(client)
+        await cluster.whole(client)
+        watch = Watch(client)
         ids = await ended_tasks(client, 40)
+        reply = await client.submit(waiting_task("n3", file))
+        await running(client, reply.id)
         await cluster.caught_up(client)
-    cluster.kill()
-    recover = ("recover", "--data", str(node.data), "--id", "n3", "--secret-file", str(cluster.secret))
+        await watch.until(0, client.min_index)
+        cluster.kill()
+        await recover_by_typing(cluster, node)
+        cluster.start("n3")
+        await goes_on(cluster, ids)
+        # Who followed the old cluster is told that its position is gone, and begins anew.
+        await watch.until(1, STEP)
+        assert [epoch for epoch, _ in watch.begun] == [0, 1]
+        await watch.stop()
+        # What ran on the machine that is left goes on, under the fence that it had.
+        file.touch()
+        ended = await wait_all_ended(client, {reply.id}, PATIENCE_S)
+        assert state_name(ended[reply.id]) == "completed"
+        assert ended[reply.id].fence < STEP
+        whole = (await client.get_task(reply.id)).task
+        assert whole.result.stdout.head == b"began\n"
+        await others_come_back(cluster, client, ids)
+    cluster.kill("n3")
+    await goes_on(cluster, ids)
+
+
+async def running(client: ClusterClient, task_id: str) -> None:
+    async def runs() -> str:
+        return "yes" if state_name((await client.get_task(task_id)).task) == "running" else ""
+
+    await eventually(runs, PATIENCE_S)
+
+
+async def recover_by_typing(cluster: Cluster, node: Node) -> None:
+    """Another id than the node's changes nothing; its own makes it the only voter."""
+    recover = ("recover", "--data", str(node.data), "--id", node.id, "--secret-file", str(cluster.secret))
     refused = cluster.cortexd(*recover, typed="n1\n")
     assert refused.returncode == 2
     assert b"Nothing was changed" in refused.stderr
     assert not list(node.data.glob("aside-*"))
-    said = checked(cluster.cortexd(*recover, typed="n3\n"))
+    said = checked(cluster.cortexd(*recover, typed=f"{node.id}\n"))
     assert "What may be lost" in said
     assert "surely committed" in said
     assert "recovery 1" in said
     (aside,) = node.data.glob("aside-*")
     assert (aside / "raft").is_dir()
     assert not list(node.data.glob("examined-*"))
-    cluster.start("n3")
-    await goes_on(cluster, ids)
-    async with cluster.client("n3") as client:
-        status = await client.status()
-        assert [voter.id for voter in status.voters] == ["n3"]
-        assert status.healthy
+
+
+async def others_come_back(cluster: Cluster, client: ClusterClient, ids: set[str]) -> None:
+    """As new ones, with empty folders."""
+    status = await client.status()
+    assert [voter.id for voter in status.voters] == ["n3"]
+    for other in (cluster.nodes["n1"], cluster.nodes["n2"]):
+        other.data.rename(other.data.with_name(f"{other.id}-lost"))
+        other.join = "n3"
+        cluster.start(other.id)
+        await votes_again(cluster, client, other.id)
+        await has_all(cluster, other.id, ids)

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import Cluster, Node, eventually
-from tests.e2e.test_recovery import PATIENCE_S, SMALL, checked, ended_tasks
-from tests.e2e.test_snapshots import has_all, snapshots_of_all
+from tests.e2e.recovery_kit import PATIENCE_S, SMALL, checked, ended_tasks, has_all, snapshots_of_all, votes_again
 
 pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]
@@ -86,3 +85,8 @@ async def test_a_damaged_log_leaves_and_joins_again(make_cluster: MakeCluster) -
 
         await eventually(left, PATIENCE_S)
         ids |= await ended_tasks(client, 10)
+        node.join = "n1"
+        cluster.start("n3")
+        await votes_again(cluster, client, "n3")
+        ids |= await ended_tasks(client, 10)
+    await has_all(cluster, "n3", ids)

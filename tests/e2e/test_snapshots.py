@@ -8,37 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import Cluster, Node, all_tasks, eventually, state_name
+from tests.e2e.harness import Cluster, Node, eventually
+from tests.e2e.recovery_kit import PATIENCE_S, SMALL, ended_tasks, has_all, snapshots_of_all
 from tests.e2e.test_faults import Load
-from tests.e2e.test_recovery import PATIENCE_S, SMALL, ended_tasks
 
 pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]
-
-
-def snapshot_index(node: Node) -> int:
-    """Of the newest snapshot on a daemon's disk."""
-    return max((int(file.stem) for file in (node.data / "snapshots").glob("*.snap")), default=0)
-
-
-async def snapshots_of_all(nodes: list[Node], index: int) -> None:
-    """Return when each of them has a snapshot of at least that entry."""
-
-    async def there() -> str:
-        return "yes" if all(snapshot_index(node) >= index for node in nodes) else ""
-
-    await eventually(there, PATIENCE_S)
-
-
-async def has_all(cluster: Cluster, node_id: str, ids: set[str]) -> None:
-    """Return when this daemon shows all those tasks as ended."""
-    async with cluster.client(node_id) as client:
-
-        async def shown() -> str:
-            found = {task.id: task for task in await all_tasks(client)}
-            return "yes" if all(task in found and state_name(found[task]) == "completed" for task in ids) else ""
-
-        await eventually(shown, PATIENCE_S)
 
 
 def said(node: Node, event: str) -> int:

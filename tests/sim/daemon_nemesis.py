@@ -80,7 +80,8 @@ class Nemesis:
         if not host.up:
             return
         if power:
-            host.lose_power(forget_saves=self._random.random() < 0.5)
+            fate = self._random.random()
+            host.lose_power(forget_saves=fate < 0.45, lose_rows=fate > 0.9)
         else:
             host.kill()
         self._later(self._random.choice([0.1, 1.0, 4.0, 10.0]), lambda: None if host.up else host.boot())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
@@ -74,6 +74,7 @@ MUST_REACH = (
     "snapshots taken",
     "snapshots installed",
     "stores replaced",
+    "rows lost",
     "lost",
     "doubled",
     "reordered",
@@ -81,11 +82,15 @@ MUST_REACH = (
 
 
 def run_seed(
-    seed: int, keep_trace: bool = False, kept: frozenset[int] | None = None, duration_s: float = DURATION_S
+    seed: int,
+    keep_trace: bool = False,
+    kept: frozenset[int] | None = None,
+    duration_s: float = DURATION_S,
+    prepare: Callable[[World], None] = lambda _world: None,
 ) -> Result:
     """One run, made from its seed alone: `duration_s` virtual seconds of load and faults, then the end.
 
-    Of the steps of its nemesis only the `kept` are taken, if said.
+    Of the steps of its nemesis only the `kept` are taken, if said. `prepare` is called before anything begins.
     """
     result = Result(seed, "daemons")
 
@@ -95,6 +100,7 @@ def run_seed(
         rng = random.Random(f"{seed}/shape")
         world = World(loop, seed, rng.choice([3, 3, 3, 5]), rng.choice([0, 1]), keep_trace)
         structlog.configure(processors=[world.log])
+        prepare(world)
         scenario = Scenario(world, duration_s, kept)
         with scenario.nemesis.late_steps():
             await scenario.play()

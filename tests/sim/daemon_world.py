@@ -130,8 +130,8 @@ class Host:
         self.processes.daemon_crashed()
         self.daemon = None
 
-    def lose_power(self, *, forget_saves: bool) -> None:
-        """Everything on the machine dies; the store may fall back to what it had before."""
+    def lose_power(self, *, forget_saves: bool, lose_rows: bool = False) -> None:
+        """Everything on the machine dies; the store may fall back to what it had before, or be lost whole."""
         self._take_image()
         self._world.network.detach(self.address)
         self.machine.power_loss()
@@ -140,6 +140,9 @@ class Host:
         if forget_saves and self._older_image:
             self._world.counts["saves forgotten"] += 1
             self._image = self._older_image
+        if lose_rows:
+            self._world.counts["rows lost"] += bool(self._image)
+            self._image = b""
 
     def checkpoint(self) -> None:
         """What the store has now is what a later loss of power may fall back to."""
