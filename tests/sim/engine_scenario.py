@@ -10,6 +10,7 @@ import structlog
 
 from node.consensus.port import NotLeader, OutcomeUnknown, Overloaded, Role, Superseded, TooLarge
 from node.consensus.raftos.settings import RaftSettings
+from tests.sim.engine_members import REACHED, Operator, read_by_index, shape_of
 from tests.sim.engine_nemesis import CALL_TIMEOUT_S, MODES, Nemesis, forget
 from tests.sim.engine_world import SEGMENT_BYTES, Voter, World
 from tests.sim.loop import SimLoop, run
@@ -21,6 +22,7 @@ _CLIENTS = 4
 _HEAL_S = 30.0
 MUST_REACH = (
     *MODES,
+    *REACHED,
     "acknowledged",
     "ambushes",
     "appends refused: other term",
@@ -107,7 +109,8 @@ def make_world(loop: SimLoop, seed: int, keep_trace: bool = False) -> World:
         segment_bytes=SEGMENT_BYTES,
         **log_life(seed),
     )
-    world = World(loop, seed, rng.choice([3, 3, 4, 5]), settings, keep_trace)
+    size, spares = shape_of(seed)
+    world = World(loop, seed, size, settings, keep_trace, spares)
     world.mode = mode
     return world
 
@@ -142,8 +145,10 @@ class Scenario:
         nemesis = self.nemesis
         for voter in world.voters:
             await voter.boot()
+        operator = Operator(world)
         clients = [asyncio.create_task(self._client(number)) for number in range(_CLIENTS)]
         nemesis.start()
+        operator.start()
         for _ in range(int(DURATION_S)):
             await asyncio.sleep(1)
             if world.violations.found:
@@ -151,6 +156,7 @@ class Scenario:
         self._over = True
         for client in clients:
             await client
+        await operator.stop()
         await nemesis.stop()
         if not world.violations.found:
             await self._heal()
@@ -162,15 +168,19 @@ class Scenario:
 
     async def _client(self, number: int) -> None:
         rng = random.Random(f"{self.world.seed}/client{number}")
+        world = self.world
         while not self._over:
             await asyncio.sleep(rng.expovariate(8))
-            voters = self.world.up
+            voters = world.up if rng.random() < 0.1 else [voter for voter in world.members if voter.up]
             if not voters:
                 continue
             voter = rng.choice(voters)
             leading = [voter for voter in voters if voter.engine and voter.engine.role is Role.LEADER]
             if leading and rng.random() < 0.2:
                 await self._confirm(rng.choice(leading))
+            elif rng.random() < 0.15:
+                self.operations += 1
+                await read_by_index(world, voter, rng)
             else:
                 burst = rng.choice([1, 1, 1, 1, 10])
                 size = rng.choice([10, 10, 10, 300, 3000])
@@ -252,7 +262,7 @@ class Scenario:
             world.report("no agreement after everything healed")
         world.checker.finish(
             {voter.id: voter.log for voter in world.voters},
-            {voter.id: voter.state.lines for voter in world.voters},
+            {voter.id: voter.state.lines for voter in world.members},
         )
 
     async def _agreed(self) -> bool:
@@ -266,5 +276,5 @@ class Scenario:
         after = self.world.checker.highest_acknowledged
         await asyncio.sleep(0.5)
         return after > before and all(
-            voter.engine is not None and voter.engine.commit_index >= after for voter in self.world.voters
+            voter.engine is not None and voter.engine.commit_index >= after for voter in self.world.members
         )

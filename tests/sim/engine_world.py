@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from node.consensus.membership import Membership
 from node.consensus.port import Committed, Role, StateCopy
 from node.consensus.raftos import roles
 from node.consensus.raftos.engine import RaftosEngine
@@ -25,6 +26,7 @@ from tests.sim.engine_state import AppliedState, Copy, newest_state
 from tests.sim.env import SimMachine
 from tests.sim.linearizable import History
 from tests.sim.loop import Life, SimLoop
+from tests.sim.member_checks import MemberChecker
 from tests.sim.net import Network, RaftOnly
 from tests.sim.raft_checks import RaftChecker
 from tests.sim.result import Trace, Violations
@@ -51,6 +53,7 @@ def watched_roles(world: World) -> Mapping[str, type[BaseState]]:
         def _send_vote(self, to: str, term: int, *, granted: bool, pre_vote: bool) -> None:
             super()._send_vote(to, term, granted=granted, pre_vote=pre_vote)
             if granted and not pre_vote:
+                world.members_checker.voted(self.id, term, to)
                 world.happened("vote", self.id)
 
         def on_receive_timeout_now(self, data: Data) -> None:
@@ -71,8 +74,14 @@ def watched_roles(world: World) -> Mapping[str, type[BaseState]]:
         def start(self) -> None:
             counts["leaders"] += 1
             world.checker.led(self.id, self.storage.term, self.log)
+            world.members_checker.led(self.id, self.storage.term, world.engines[self.id])
             super().start()
             world.happened("leader", self.id)
+
+        def change(self, membership: Membership, proposal: bytes) -> int:
+            index = super().change(membership, proposal)
+            world.members_checker.changes(self.id, world.engines[self.id])
+            return index
 
         def _lost_quorum(self) -> None:
             counts["step-downs without quorum"] += 1
@@ -89,6 +98,8 @@ def watched_roles(world: World) -> Mapping[str, type[BaseState]]:
         def update_commit_index(self) -> None:
             before, older = self.log.commit_index, self.log.term_at(self.log.commit_index + 1) < self.storage.term
             super().update_commit_index()
+            if self.log.commit_index > before:
+                world.members_checker.commits(self.id, self.log.commit_index, world.engines)
             if self.log.commit_index > before and older:
                 counts["older terms committed"] += 1
                 world.happened("commit", self.id)
@@ -195,6 +206,7 @@ class Voter:
         seen = self.state.index
         entries = engine.entries(seen, upto - seen)
         self.world.checker.committed(self.id, entries, seen, upto)
+        self.world.members_checker.committed(entries)
         self.world.note(f"{self.id} commits {upto}")
         self.state.apply(entries)
 
@@ -281,6 +293,7 @@ class World:
         names = [f"n{number}" for number in range(1, size + spares + 1)]
         self.addresses = {name: f"{name}:1" for name in names}
         self.bootstrap = {name: self.addresses[name] for name in names[:size]}
+        self.members_checker = MemberChecker(self.report, self.bootstrap)
         self.voters = [Voter(self, name) for name in names]
 
     def report(self, what: str) -> None:
@@ -300,6 +313,15 @@ class World:
     def up(self) -> list[Voter]:
         return [voter for voter in self.voters if voter.up]
 
+    @property
+    def engines(self) -> Mapping[str, RaftosEngine]:
+        return {voter.id: voter.engine for voter in self.voters if voter.engine is not None}
+
+    @property
+    def members(self) -> list[Voter]:
+        """By the last membership that is known to be committed."""
+        return [voter for voter in self.voters if self.members_checker.current.find(voter.id) is not None]
+
     def leader(self) -> Voter | None:
         """The leader of the highest term among those that are up."""
         leading = [voter for voter in self.up if voter.engine and voter.engine.role is Role.LEADER]
@@ -307,3 +329,5 @@ class World:
 
     def check_logs(self) -> None:
         self.checker.logs({voter.id: voter.log for voter in self.up})
+        for voter in self.up:
+            self.members_checker.follows(voter.id, self.engines[voter.id])

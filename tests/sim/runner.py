@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
-from tests.sim import bugs, core_bugs, daemon_bugs, daemon_scenario, engine_scenario, log_bugs
+from tests.sim import bugs, core_bugs, daemon_bugs, daemon_scenario, engine_scenario, log_bugs, member_bugs
 from tests.sim.result import Result
 from tests.sim.schedule import shrink
 
@@ -27,6 +27,7 @@ MUST_REACH: dict[str, tuple[str, ...]] = {
 BUGS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     **bugs.BUGS,
     **log_bugs.BUGS,
+    **member_bugs.BUGS,
     **daemon_bugs.BUGS,
     **core_bugs.BUGS,
 }
