@@ -53,6 +53,7 @@ class Config:
     heartbeat_ms: int = 5_000
     offline_ms: int = 15_000
     snapshot_entries: int = 100_000  # of the log, after which a snapshot is taken
+    failpoints: str = ""  # for tests: see failpoints.py
     output_limit_bytes: int = 64 * 1024 * 1024
     output_keep_ms: int = 7 * 86_400_000
     output_keep_bytes: int = 10 * 10**9

@@ -76,6 +76,8 @@ class Env:
     data: Path
     open_disk: Callable[[str], Disk]
     make_offload: Callable[[str], Offload]
+    failpoint: Callable[[str], None] = lambda _name: None
+    """Called at the places of node.failpoints that are not on a disk."""
 
     def new_id(self) -> str:
         """A short lowercase id that sorts by creation time: 9 digits of milliseconds, 7 random, base 32."""

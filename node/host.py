@@ -14,6 +14,7 @@ from node.conditions.process import ProcessJudge
 from node.config import Config, command_environment, hostname
 from node.daemon import Daemon, Machine, unserved
 from node.env import Env
+from node.failpoints import armed
 from node.rpc.link import GrpcLink
 from node.rpc.server import Server
 from node.secret import cluster_id_of
@@ -39,7 +40,7 @@ async def run_daemon(config: Config, secret: str, stop: asyncio.Event) -> Except
         failure.append(error)
         stop.set()
 
-    env = Env.real(config.data)
+    env = armed(Env.real(config.data), config.failpoints)
     link = GrpcLink(secret)
     games = GAME_PROCESSES.union(config.games)
     sampler = Sampler(env, lambda text: log.warning("resources", detail=text), games)
@@ -51,7 +52,7 @@ async def run_daemon(config: Config, secret: str, stop: asyncio.Event) -> Except
     )
     for kind in unserved(config, machine.describe):
         log.warning("slots not offered", type=kind, reason="this release has no executor for it")
-    daemon = Daemon(config, env, machine, cluster_id_of(secret), lambda: _store(config), fail)
+    daemon = Daemon(config, env, machine, cluster_id_of(secret), lambda: _store(config, env), fail)
     link.serve_own(
         {config.listen, config.voters.get(config.id, config.listen)}, lambda stream: daemon.session(stream)
     )
@@ -93,9 +94,9 @@ def describe_machine(gpus: int) -> types_pb2.Node:
     )
 
 
-def _store(config: Config) -> Store:
+def _store(config: Config, env: Env) -> Store:
     """The store, open; one that is damaged is put aside, and its rows come from the log again."""
-    store = Store(config.data / FILE)
+    store = Store(config.data / FILE, failpoint=lambda step: env.failpoint(f"save.{step}"))
     try:
         store.open()
     except StoreDamaged as error:

@@ -265,6 +265,7 @@ class Replica:
             )
 
     async def copy_state(self) -> StateCopy:
+        self._env.failpoint("copy.before")
         try:
             return await self._copy_offload(self.store.copy)
         except StoreError as error:
@@ -272,6 +273,7 @@ class Replica:
 
     def installed(self) -> None:
         if not self._stopped:
+            self._env.failpoint("install.before")
             self._stopped = True
             self._set_serving(False)
             self.on_installed()
@@ -317,6 +319,8 @@ class Replica:
         parsed = [Entry.FromString(committed.data) for committed in entries]
         cold = self._load(parsed)
         changes: list[Change] = []
+        hit = self._env.failpoint
+        hit("apply.before")
         for committed, entry in zip(entries, parsed, strict=True):
             machine.check_level(entry)
             outcome = machine.apply(self.state, cold, entry, committed.index, committed.term)
@@ -334,7 +338,9 @@ class Replica:
                 outcome.changes, committed.index, committed.term, self.state.at_us, self.state.digest, weight
             )
             changes.extend(outcome.changes)
+            hit("acknowledge.before")
             self._proposals.answered(entry.proposal_id, outcome.reply)
+        hit("apply.after")
         for observer in self.observers:
             observer(changes, self.state.index)
         self._check_serving()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 from node.env import Env
+from node.failpoints import watched
 from tests.sim.disk import SimDisk, SimOffload
 from tests.sim.loop import Life, SimLoop
 
@@ -39,6 +41,8 @@ class SimMachine:
         self.sync_s = (0.0002, 0.0006)
         """How long the disk takes."""
         self.life: Life | None = None
+        self.on_hit: Callable[[str], None] | None = None
+        """Called at every failpoint of later lives."""
         self._offloads: list[SimOffload] = []
         self._lives = 0
 
@@ -57,7 +61,7 @@ class SimMachine:
             open_disk=self.disk,
             make_offload=self._make_offload,
         )
-        return self.life, env
+        return self.life, watched(env, self.on_hit) if self.on_hit else env
 
     def disk(self, name: str) -> SimDisk:
         if name not in self.disks:

@@ -63,6 +63,10 @@ class Life:
         self._held.append((context, callback, args))
 
 
+class Killed(BaseException):
+    """Ends whatever was running when its life ended in the middle of it."""
+
+
 class _Selector:
     """Stands where the loop would wait for sockets."""
 
@@ -166,6 +170,8 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def _note(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
+        if isinstance(error, Killed):
+            return
         self.errors.append(error if error is not None else RuntimeError(str(context["message"])))
 
     def _process_events(self, event_list: list[Any]) -> None:
