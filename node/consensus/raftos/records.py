@@ -101,10 +101,12 @@ class Replay:
         self._base: int | None = 0 if whole else None
         self._base_term: int | None = 0 if whole else None
         self._entries: list[Committed] = []
+        self._following = 1 if whole else 0
+        """Index of the next entry, if it overrides nothing."""
 
     def add(self, payload: bytes, where: str) -> None:
         """Take one frame's records. Raises JournalDamaged."""
-        position, end = 0, len(payload)
+        position, end, entries = 0, len(payload), self._entries
         unpack, size = _RECORD.unpack_from, _RECORD.size
         while position < end:
             if position + size > end:
@@ -113,17 +115,22 @@ class Replay:
             position += size
             data = payload[position : position + length]
             position += length
-            if kind in (_ENTRY, _MEMBERS) and index > 0:
+            if kind == _ENTRY and index == self._following:
+                # By far the most.
+                entries.append(Committed(index, term, data))
+                self._following += 1
+            elif kind in (_ENTRY, _MEMBERS) and index > 0:
                 self._take(kind, index, term, data, where)
             elif kind == _HARD:
                 self.term, self.vote = term, data.decode()
             elif kind == _BASE:
-                self._base, self._base_term = index, term
+                self._base, self._base_term, self._following = index, term, index + 1
                 self._entries.clear()
             elif kind == _FIRST:
                 self.first_segment, self._covered = max(self.first_segment, index), max(self._covered, term)
             else:
                 raise JournalDamaged(where, f"unexpected record of kind {kind} for entry {index}")
+        self.highest = max(self.highest, self._following - 1)
 
     def _take(self, kind: int, index: int, term: int, data: bytes, where: str) -> None:
         if self._base is None or index <= self._base:
@@ -139,7 +146,8 @@ class Replay:
             split = _MEMBERS_LENGTH.size + _MEMBERS_LENGTH.unpack_from(data)[0]
             membership, data = data[_MEMBERS_LENGTH.size : split], data[split:]
         self._entries.append(Committed(index, term, data, membership))
-        self.highest = max(self.highest, index)
+        self.highest = max(self.highest, self._following - 1)
+        self._following = index + 1
 
     def log_behind(self, snapshot: Base, where: str) -> tuple[Base, list[Committed], bool]:
         """The log, which begins at or before the snapshot's entry; and whether that differs from the journal's.
