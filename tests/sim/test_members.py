@@ -253,3 +253,34 @@ def test_what_would_break_quorum_is_refused() -> None:
         await it.end(members=3)
 
     played(story, voters=3, standbys=0)
+
+
+@pytest.mark.sim
+def test_a_leader_that_stops_or_is_asked_to_hands_over_at_once() -> None:
+    async def story(it: Story) -> None:
+        await it.begin()
+        for stops in (False, True):
+            leader = it.world.leader()
+            assert leader is not None
+            term = (await it.ask(leader.id, "Status", pb.StatusRequest())).term
+            begun = asyncio.get_running_loop().time()
+            if stops:
+                assert leader.daemon is not None
+                assert leader.machine.life is not None
+                await leader.machine.life.spawn(leader.daemon.stop())
+            else:
+                reply = await it.ask(leader.id, "TransferLeader", pb.TransferLeaderRequest())
+                assert reply.leader != leader.id
+                assert 0 < reply.took_us < 300_000
+            await it.until(lambda old=leader: it.world.leader() not in (None, old))  # type: ignore[misc]
+            # Far less than an election after silence takes.
+            assert asyncio.get_running_loop().time() - begun < 0.5
+            successor = it.world.leader()
+            assert successor is not None
+            assert (await it.ask(successor.id, "Status", pb.StatusRequest())).term == term + 1
+            if stops:
+                leader.kill()
+                leader.boot()
+        await it.end(members=3)
+
+    played(story, voters=3, standbys=0)
