@@ -83,10 +83,14 @@ def test_commands_of_the_operator_guide_are_understood() -> None:
     lines = [line for line in other_commands(guide) if line.startswith("cortexd ")]
     assert lines
     for line in lines:
-        _, verb, *arguments = shlex.split(line)
-        assert isinstance(cli, click.Group)
-        flags = cli.commands[verb].make_context(verb, arguments).params
-        assert load(flags, {}).join == ("127.0.0.1:7001",)
+        command: click.Command = cli
+        _, *arguments = shlex.split(line)
+        while isinstance(command, click.Group):
+            verb, *arguments = arguments
+            command = command.commands[verb]
+        flags = command.make_context(verb, arguments).params
+        if verb == "run":
+            assert load(flags, {}).id
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
