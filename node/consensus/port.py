@@ -153,6 +153,10 @@ class Consensus(Protocol):
     def last_index(self) -> int: ...
 
     @property
+    def snapshot_index(self) -> int:
+        """Last entry of the newest snapshot on this disk; 0 when there is none."""
+
+    @property
     def membership(self) -> Membership:
         """In force here: of the last entry that has one, committed or not. Empty before anybody added this node."""
 

@@ -205,6 +205,20 @@ class TestForgetting:
                 await voter.write(50, size=200)
                 await taken(voter)
             voter.machine.kill()
+            voter.host.applied_to = (3, 0, b"")
+            voter.host.applied = lambda: voter.host.applied_to  # type: ignore[method-assign]
+            with pytest.raises(JournalDamaged, match="only 3 were applied here"):
+                await super(Kept, voter).start()
+
+        run(main)
+
+    def test_a_log_without_the_snapshot_that_it_begins_behind_is_refused(self) -> None:
+        async def main() -> None:
+            voter = await alone()
+            for _ in range(3):
+                await voter.write(50, size=200)
+                await taken(voter)
+            voter.machine.kill()
             disk = voter.machine.disk("snapshots")
             disk.rename(disk.names()[0], "hidden")
             voter.host.state.lines = []
@@ -243,6 +257,11 @@ class TestFailure:
             assert voter.host.copies == 1
             await asyncio.sleep(2)
             assert voter.host.copies == 2
+            # Twice as long each time.
+            await asyncio.sleep(2)
+            assert voter.host.copies == 2
+            await asyncio.sleep(1)
+            assert voter.host.copies == 3
             voter.host.fail_copy = False
             await taken(voter)
             assert voter.engine.snapshot_index == 21

@@ -239,7 +239,6 @@ class RaftosEngine:
 
     @property
     def snapshot_index(self) -> int:
-        """Last entry of the newest snapshot on this disk; 0 when there is none."""
         return self._life.snapshot_index if self._running else 0
 
     async def take_snapshot(self) -> int:

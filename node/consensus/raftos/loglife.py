@@ -20,6 +20,9 @@ from node.env import Env
 _TRIM_STEP = 2000
 """Entries; freeing them takes a millisecond or two."""
 
+_MAX_DOUBLINGS = 5
+"""Of the time until a snapshot is tried again."""
+
 
 class _Abandoned(Exception):
     """The engine stops: nobody waits for this snapshot any more."""
@@ -35,6 +38,8 @@ class LogLife:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[int] | None = None
         self._not_before = 0.0
+        self._failures = 0
+        """Of snapshots, one after the other."""
         self._stopped = False
         self._mark_bytes = 0
         """log.committed_bytes as of the newest snapshot."""
@@ -91,12 +96,17 @@ class LogLife:
     def _taken(self, task: asyncio.Task[int]) -> None:
         self._task = None
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, _Abandoned):
-            retry_s = self._settings.snapshot_retry_s
+        if error is None:
+            self._failures = 0
+        elif not isinstance(error, _Abandoned):
+            # Each may have filled the disk for a moment, which the journal needs, too.
+            retry_s = self._settings.snapshot_retry_s * 2 ** min(self._failures, _MAX_DOUBLINGS)
+            self._failures += 1
             self._not_before = self._loop.time() + retry_s
             self._logger.error("no snapshot was taken, the log grows on", error=str(error), retry_s=retry_s)
 
     async def _take(self) -> int:
+        begun_at = self._loop.time()
         copy = await self._host.copy_state()
         try:
             if copy.index <= self.snapshot_index:
@@ -114,6 +124,8 @@ class LogLife:
         finally:
             await self._writing(copy.close)
         self.latest, self._mark_bytes = written, mark
+        took_s = round(self._loop.time() - begun_at, 3)
+        self._logger.info("a snapshot was taken", index=written.index, size_bytes=written.size_bytes, took_s=took_s)
         await self._forget()
         return written.index
 

@@ -54,6 +54,9 @@ class Sending:
         self.drop(progress.id)
         if meta is not None:
             self.transfers[progress.id] = transfer = _Transfer(progress.id, meta, self._state.loop.time())
+            self._log.info(
+                "a peer needs a snapshot", peer=progress.id, index=meta.index, size_bytes=meta.size_bytes
+            )
             self._ask(transfer, round_)
 
     def drop(self, peer: str) -> None:

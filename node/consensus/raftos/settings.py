@@ -45,7 +45,7 @@ class RaftSettings:
     snapshot_log_bytes: int = 64 * MIB
     """or so many bytes; as many as the last snapshot has if that is more."""
     snapshot_retry_s: float = 10.0
-    """After one that failed."""
+    """After one that failed; twice as long after each further one, up to 32 times."""
     keep_entries: int = 10_000
     """Entries that stay in memory behind a snapshot, for slow followers;"""
     keep_bytes: int = 16 * MIB
