@@ -1,8 +1,8 @@
-"""A replica by itself: an engine of one voter that commits at once, a store in memory, and the calls on top."""
+"""A replica by itself: a log of one member in memory, a store in memory, and the calls on top."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +10,7 @@ from typing import Any
 
 from cortex.v1.log_pb2 import Command, NodeJoin, Reply
 from cortex.v1.types_pb2 import TASK_TYPE_SHELL, Node, Slots
-from node.consensus.membership import Membership
-from node.consensus.port import Committed, Peer, Role
+from node.consensus.memory.engine import MemoryEngine
 from node.env import Env
 from node.link import Caller
 from node.replica import Replica
@@ -26,57 +25,16 @@ from node.store.store import Store
 ANN = Caller("ann")
 
 
-class OneVoter:
-    """Implements consensus.port.Consensus."""
-
-    def __init__(self, host: Replica) -> None:
-        self._host = host
-        self._log: list[Committed] = []
-        self.role = Role.LEADER
-        self.term = 1
-        self.leader: str | None = "n1"
-        self.membership = Membership.of_voters({"n1": "here:1"})
-        self.peers: Sequence[Peer] = (Peer("n1", "here:1", True, 0),)
-
-    @property
-    def commit_index(self) -> int:
-        return len(self._log)
-
-    @property
-    def last_index(self) -> int:
-        return len(self._log)
-
-    async def start(self) -> None:
-        await self.propose(self._host.noop())
-
-    async def stop(self) -> None: ...
-
-    async def propose(self, proposal: bytes) -> int:
-        self._log.append(Committed(len(self._log) + 1, self.term, self._host.stamp(proposal)))
-        self._host.committed()
-        return len(self._log)
-
-    def entries(self, after: int, limit: int) -> Sequence[Committed]:
-        return self._log[after : after + limit]
-
-    async def confirm(self) -> None: ...
-
-    async def transfer(self, to: str | None = None) -> str:
-        raise TimeoutError
-
-    def allow_campaign(self, allowed: bool) -> None: ...
-
-
 class Alone:
     """One daemon's replica with its calls; `n1` has joined."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: type[MemoryEngine] = MemoryEngine) -> None:
         store = Store(folder / "state.sqlite")
         store.open()
         self.failed: list[Exception] = []
         self.replica = Replica(Env.real(folder), "n1", store, stop=self.failed.append)
-        engine: Any = OneVoter(self.replica)
-        self.replica.attach(engine)
+        self.engine = engine(self.replica, "n1", "here:1")
+        self.replica.attach(self.engine)
         leadership = SimpleNamespace(node_views=list, wait_reason=lambda _id: "", waiting=list)
         leadership.times = SimpleNamespace(lease_ms=30_000)
         self.leadership = leadership
@@ -98,9 +56,9 @@ class Alone:
 
 
 @asynccontextmanager
-async def alone(folder: Path) -> AsyncIterator[Alone]:
+async def alone(folder: Path, engine: type[MemoryEngine] = MemoryEngine) -> AsyncIterator[Alone]:
     """A replica that serves, ended with its threads."""
-    made = Alone(folder)
+    made = Alone(folder, engine)
     await made.replica.start()
     node = Node(id="n1", hostname="one", incarnation="i", slots=[Slots(type=TASK_TYPE_SHELL, count=2)])
     await made.do(Command(node_join=NodeJoin(node=node)))

@@ -16,18 +16,19 @@ from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Command, Entry, NodeJoin, NodeLeave
 from cortex.v1.types_pb2 import Node
 from node.consensus.membership import Change, ChangeKind, ChangeRefused, Member, Membership
-from node.consensus.port import ChangeInProgress, Committed, OutcomeUnknown, Peer
+from node.consensus.memory.engine import MemoryEngine
+from node.consensus.port import ChangeInProgress, Host, OutcomeUnknown, Peer
 from node.core.faults import Code, Fault
 from node.env import Env
 from node.rpc.members import MemberCalls
-from tests.node.replica_kit import ANN, Alone, OneVoter, alone
+from tests.node.replica_kit import ANN, Alone, alone
 
 
-class Engine(OneVoter):
+class Engine(MemoryEngine):
     """Its log takes no time; changes of the membership are made as they are asked for."""
 
-    def __init__(self, host: Any) -> None:
-        super().__init__(host)
+    def __init__(self, host: Host, id: str, address: str) -> None:  # noqa: A002
+        super().__init__(host, id, address)
         self.down: set[str] = set()
         self.busy = 0
         self.lose_answers = 0
@@ -35,15 +36,12 @@ class Engine(OneVoter):
         self.transfers: list[str | None] = []
 
     @property
-    def peers(self) -> Sequence[Peer]:  # type: ignore[override]
-        own = len(self._log)
+    def peers(self) -> Sequence[Peer]:
+        own = self.last_index
         return [
             Peer(one.id, one.address, one.id not in self.down, own if one.id == "n1" else 1, one.voter)
             for one in self.membership.members
         ]
-
-    @peers.setter
-    def peers(self, _value: Sequence[Peer]) -> None: ...
 
     async def change_membership(self, change: Change, proposal: bytes) -> int:
         if self.busy:
@@ -52,11 +50,8 @@ class Engine(OneVoter):
         after = self.membership.after(change)
         if change.kind is ChangeKind.REMOVE and len(self.down) * 2 >= len(after.voters):
             raise ChangeRefused("This would break quorum.")
-        self.membership = after
         self.changes.append(change)
-        index = len(self._log) + 1
-        self._log.append(Committed(index, self.term, self._host.stamp(proposal), after.encode()))
-        self._host.committed()
+        index = await super().change_membership(change, proposal)
         if self.lose_answers:
             self.lose_answers -= 1
             raise OutcomeUnknown("nobody answered")
@@ -74,9 +69,7 @@ class Desk:
 
     def __init__(self, made: Alone) -> None:
         self.replica = made.replica
-        self.engine: Any = Engine(made.replica)
-        self.engine._log = made.replica.consensus._log  # type: ignore[attr-defined]
-        made.replica.attach(self.engine)
+        self.engine: Any = made.engine
         parts: Any = SimpleNamespace(
             replica=made.replica,
             node_id="n1",
@@ -118,7 +111,7 @@ async def refused(call: Awaitable[Any], code: Code, text: str) -> None:
 
 @asynccontextmanager
 async def desk(folder: Path) -> AsyncIterator[Desk]:
-    async with alone(folder) as made:
+    async with alone(folder, Engine) as made:
         for name in ("s1", "s2", "s3", "w1"):
             node = Node(id=name, incarnation="i", address=f"{name}:1", may_vote=name != "w1")
             await made.do(Command(node_join=NodeJoin(node=node)))
@@ -171,7 +164,7 @@ async def test_what_cannot_be_added(tmp_path: Path) -> None:
         await refused(it.add("s1", wait_ms=5001), Code.INVALID, "5001")
         await it.replica.execute([Command(node_leave=NodeLeave(id="s2", removed=True))])
         await refused(it.add("s2"), Code.WRONG_STATE, "was removed")
-        it.engine.membership = Membership.of(Member(f"v{n}", f"v{n}:1") for n in range(9))
+        it.engine.log.membership = Membership.of(Member(f"v{n}", f"v{n}:1") for n in range(9))
         await refused(it.add("s1"), Code.WRONG_STATE, "9 is the limit")
         assert not it.engine.changes
 

@@ -26,7 +26,7 @@ class MemoryEngine:
 
     def __init__(self, host: Host, id: str = "n1", address: str = "n1:1", log: MemoryLog | None = None) -> None:  # noqa: A002
         self._host, self._id = host, id
-        self._log = log or MemoryLog()
+        self.log = log or MemoryLog()
         self._first = Membership.of_voters({id: address})
         self._running = False
         self._may_lead = True
@@ -37,7 +37,7 @@ class MemoryEngine:
 
     @property
     def term(self) -> int:
-        return self._log.term
+        return self.log.term
 
     @property
     def leader(self) -> str | None:
@@ -45,11 +45,11 @@ class MemoryEngine:
 
     @property
     def commit_index(self) -> int:
-        return self._log.entries.last_index
+        return self.log.entries.last_index
 
     @property
     def last_index(self) -> int:
-        return self._log.entries.last_index
+        return self.log.entries.last_index
 
     @property
     def snapshot_index(self) -> int:
@@ -57,7 +57,7 @@ class MemoryEngine:
 
     @property
     def membership(self) -> Membership:
-        return self._log.membership or self._first
+        return self.log.membership or self._first
 
     @property
     def peers(self) -> Sequence[Peer]:
@@ -77,11 +77,11 @@ class MemoryEngine:
     async def change_membership(self, change: Change, proposal: bytes) -> int:
         after = self.membership.after(change)
         index = self._append(proposal, after.encode())
-        self._log.membership = after
+        self.log.membership = after
         return index
 
     def entries(self, after: int, limit: int) -> Sequence[Committed]:
-        return self._log.entries.between(after, after + limit)
+        return self.log.entries.between(after, after + limit)
 
     async def confirm(self) -> None:
         self._check_leads()
@@ -106,7 +106,7 @@ class MemoryEngine:
 
     def _begin_term(self) -> None:
         if self._may_lead:
-            self._log.term += 1
+            self.log.term += 1
             self._host.role_changed()
             self._append(self._host.noop())
 
@@ -115,7 +115,7 @@ class MemoryEngine:
         if len(proposal) > MAX_PROPOSAL_BYTES:
             raise TooLarge(f"{len(proposal)} bytes; the limit is {MAX_PROPOSAL_BYTES}")
         index = self.last_index + 1
-        self._log.entries.append([Committed(index, self.term, self._host.stamp(proposal), membership)])
+        self.log.entries.append([Committed(index, self.term, self._host.stamp(proposal), membership)])
         self._host.committed()
         return index
 

@@ -18,10 +18,10 @@ T = TypeVar("T")
 class MemoryCluster(Cluster):
     def __init__(self) -> None:
         super().__init__(1)
-        self._log_on_disk = MemoryLog()
+        self._disk = MemoryLog()
 
     async def boot(self, member: Member) -> None:
-        member.begin(MemoryEngine(member, member.id, member.address, self._log_on_disk))
+        member.begin(MemoryEngine(member, member.id, member.address, self._disk))
         await member.engine.start()
 
     async def kill(self, member: Member) -> None:
