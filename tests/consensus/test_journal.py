@@ -230,7 +230,7 @@ class TestDamage:
         disk.open(disk.names()[0]).write(1024, bytes(512))
         with pytest.raises(JournalDamaged, match="in front of whole ones") as refused:
             recovered(disk)
-        assert "put this node's data folder aside" in refused.value.remedy
+        assert "cortexd repair" in refused.value.remedy
 
     @pytest.mark.parametrize("lost", [0, 1, 2])
     def test_a_lost_segment_is_refused(self, lost: int) -> None:
