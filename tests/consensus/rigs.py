@@ -181,10 +181,16 @@ class Ours(Rig):
     """The engine on a simulated machine."""
 
     def __init__(
-        self, folder: Path | None = None, voters: int = 3, settings: RaftSettings | None = None, me: str = ME
+        self,
+        folder: Path | None = None,
+        voters: int = 3,
+        settings: RaftSettings | None = None,
+        me: str = ME,
+        standby: bool = False,
     ) -> None:
+        """A `standby` is a member of nothing yet; the others that the test plays are the cluster."""
         super().__init__(folder or Path(), voters)
-        self.me = me
+        self.me, self.standby = me, standby
         self.peers = [voter for voter in ALL[:voters] if voter != me]
         self.settings = settings or RaftSettings(segment_bytes=SEGMENT_BYTES)
         loop = asyncio.get_running_loop()
@@ -194,8 +200,10 @@ class Ours(Rig):
 
     async def start(self) -> None:
         self.life, env = self.machine.boot()
-        voters = {voter: voter for voter in (self.me, *self.peers)}
-        self.engine = RaftosEngine(env, self.host, self.me, voters, CLUSTER, self._note, self.settings)
+        voters = {} if self.standby else {voter: voter for voter in (self.me, *self.peers)}
+        self.engine = RaftosEngine(
+            env, self.host, self.me, voters, CLUSTER, self._note, self.settings, address=self.me
+        )
         self.host.engine = self.engine
         await self.life.spawn(self.engine.start())
 
@@ -218,10 +226,11 @@ class Ours(Rig):
         if "entries" in data:
             first = data["prev_log_index"] + 1
             entries = [
-                Committed(index, term, text.encode()) for index, (term, text) in enumerate(data["entries"], first)
+                Committed(index, term, text.encode(), *membership)
+                for index, (term, text, *membership) in enumerate(data["entries"], first)
             ]
             data["entries"] = entries
-        codec = Codec(CLUSTER, data["sender"])
+        codec = Codec(CLUSTER, data["sender"], data["sender"])
         self.life.call(self.engine.receive, codec.encode(data, self.me))
 
     def propose(self, text: str) -> Awaitable[int]:

@@ -56,8 +56,9 @@ class Audience:
         return before < self._state.memberships.index <= self._state.log.commit_index and not self._leader_votes
 
     def heir(self) -> str | None:
-        """The other voter with the longest log."""
-        best = max(self.voting, key=lambda peer: peer.match_index, default=None)
+        """The other voter with the longest log, of several the one heard last; of those that answer, if any do."""
+        voting = [peer for peer in self.voting if self.active(peer.id)] or self.voting
+        best = max(voting, key=lambda peer: (peer.match_index, peer.heard_at), default=None)
         return None if best is None else best.id
 
     def active(self, peer: str) -> bool:
