@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from bench._table import Goal, head, line
 from bench.consensus import VALUE, Loopback, NoDaemon
 from cortex.v1 import raft_pb2
 from node.consensus.membership import Change, ChangeKind, ChangeRefused
@@ -24,6 +25,11 @@ from node.env import Env, RealDisk
 
 _KEYS = 100_000
 _IN_FLIGHT = 100
+JOINERS = ("n4", "n5", "n6")
+RUNS = len(JOINERS)
+FLAT = Goal(floor=1.25)
+RESTART = Goal(floor=5)
+JOIN = Goal(floor=30)
 
 
 class Table(NoDaemon):
@@ -167,10 +173,29 @@ async def change(engine: RaftosEngine, kind: ChangeKind, name: str, address: str
 async def bench(folder: Path, entries: int) -> None:
     cluster = Cluster(folder)
     names = ["n1", "n2", "n3"]
-    await cluster.listen(*names, "n4")
+    await cluster.listen(*names, *JOINERS)
     voters = {name: cluster.addresses[name] for name in names}
     for name in names:
         await cluster.start(name, voters)
+    rss, disk = await curve(cluster, entries)
+    head(
+        "Three voters in one process, 256-byte values; most of the last half of the entries to most of the first fifth"
+    )
+    for name, found, unit in (("RSS", rss, "MiB"), ("disk of one voter", disk, "MiB")):
+        line(f"{name}, at the end", found[-1:], unit)
+        early, late = max(found[: len(found) // 5]), max(found[len(found) // 2 :])
+        line(f"{name}, last half / first fifth", [late / early], "times", FLAT)
+    line("restart of all three to the first commit", await restarts(cluster, voters), "s", RESTART)
+    took = await joins(cluster, entries)
+    line("a new voter under load", took, "s", JOIN, f"{cluster.installs} snapshots installed")
+    await cluster.stop()
+    cluster.close()
+
+
+async def curve(cluster: Cluster, entries: int) -> tuple[list[float], list[float]]:
+    """Write so many; RSS and disk as they went, MiB."""
+    rss: list[float] = []
+    disk: list[float] = []
     print(f"{'entries':>10}{'commits/s':>11}{'RSS MiB':>9}{'disk MiB':>10}{'in memory':>11}{'snapshot':>10}")
     step = max(entries // 20, 1)
     for done in range(step, entries + 1, step):
@@ -179,29 +204,45 @@ async def bench(folder: Path, entries: int) -> None:
         await write(leader, step)
         rate = step / (time.perf_counter() - begun)
         held = max(len(engine._log.entries) for engine in cluster.engines.values())
+        rss.append(rss_mib())
+        disk.append(cluster.disk_bytes() / 2**20)
         print(
-            f"{done:>10,}{rate:>11,.0f}{rss_mib():>9.0f}{cluster.disk_bytes() / 2**20:>10.0f}{held:>11,}"
-            f"{leader.snapshot_index:>10,}",
+            f"{done:>10,}{rate:>11,.0f}{rss[-1]:>9.0f}{disk[-1]:>10.0f}{held:>11,}{leader.snapshot_index:>10,}",
             flush=True,
         )
-    await cluster.stop()
-    begun = time.perf_counter()
-    for name in names:
-        await cluster.start(name, voters)
+    return rss, disk
+
+
+async def restarts(cluster: Cluster, voters: dict[str, str]) -> list[float]:
+    """Seconds from the start of all three, one after the other, to the first commit."""
+    took: list[float] = []
+    for _ in range(RUNS):
+        await cluster.stop()
+        begun = time.perf_counter()
+        for name in voters:
+            await cluster.start(name, voters)
+        leader = await cluster.leader()
+        await leader.propose(VALUE)
+        took.append(time.perf_counter() - begun)
+    return took
+
+
+async def joins(cluster: Cluster, entries: int) -> list[float]:
+    """Seconds until one with an empty disk votes, while others write; it goes again before the next one comes."""
+    took: list[float] = []
     leader = await cluster.leader()
-    await leader.propose(VALUE)
-    print(f"restart of all three to the first commit: {time.perf_counter() - begun:.2f} s")
-    writing = asyncio.create_task(write(leader, entries))
-    begun = time.perf_counter()
-    await cluster.start("n4", {})
-    await change(leader, ChangeKind.ADD_LEARNER, "n4", cluster.addresses["n4"])
-    await change(leader, ChangeKind.PROMOTE, "n4", cluster.addresses["n4"])
-    took = time.perf_counter() - begun
-    print(f"a new voter under load: {took:.2f} s, {cluster.installs} snapshots installed")
+    writing = asyncio.create_task(write(leader, entries * RUNS))
+    for name in JOINERS:
+        begun = time.perf_counter()
+        await cluster.start(name, {})
+        await change(leader, ChangeKind.ADD_LEARNER, name, cluster.addresses[name])
+        await change(leader, ChangeKind.PROMOTE, name, cluster.addresses[name])
+        took.append(time.perf_counter() - begun)
+        await change(leader, ChangeKind.REMOVE, name, "")
+        await cluster.engines.pop(name).stop()
     writing.cancel()
     await asyncio.gather(writing, return_exceptions=True)
-    await cluster.stop()
-    cluster.close()
+    return took
 
 
 def rss_mib() -> float:
