@@ -1,0 +1,207 @@
+"""Restore and recovery without daemons: what is replayed, what is rebased, and that looking changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cortex.v1 import raft_pb2, types_pb2
+from cortex.v1.log_pb2 import Command, NodeJoin, TaskSubmit
+from cortex.v1.types_pb2 import Node, Setting, TaskSpec
+from node.consensus.membership import Membership
+from node.consensus.port import Committed
+from node.consensus.raftos.journal import Journal, encode_entries
+from node.consensus.raftos.snapshots import Snapshots
+from node.core.faults import Fault
+from node.core.rebase import INDEX_STEP, TERM_STEP
+from node.env import RealDisk
+from node.recovery import lost, mend, replay
+from node.recovery.backup import inspect, restore, save_stopped
+from node.recovery.examine import examined
+from node.recovery.files import open_snapshot, save_snapshot
+from node.store.store import FILE, Store
+from tests.node.replica_kit import alone
+
+CLUSTER = "c"
+THREE = Membership.of_voters({"n1": "a:1", "n2": "a:2", "n3": "a:3"})
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+async def entries_of(folder: Path, tasks: int) -> tuple[list[Committed], bytes]:
+    """A log with that many submissions, and the digest that it leads to."""
+    async with alone(made(folder)) as daemon:
+        for number in range(tasks):
+            spec = TaskSpec(type=types_pb2.TASK_TYPE_SHELL, argv=[b"true"])
+            submit = TaskSubmit(id=f"t{number:04}", spec=spec, priority=number % 10)
+            reply = await daemon.do(Command(task_submit=submit), actor="ann", request_id=f"r{number}")
+            assert reply.commands[0].accepted, reply
+        for name in ("n2", "n3"):
+            row = Node(id=name, hostname=name, incarnation="i", role=types_pb2.NODE_ROLE_VOTER)
+            await daemon.do(Command(node_join=NodeJoin(node=row)))
+        log = list(daemon.replica.consensus.entries(0, 1 << 20))
+        return log, daemon.replica.state.digest_bytes()
+
+
+def voter_folder(data: Path, entries: list[Committed], *, saved: int, snapshot: int) -> None:
+    """What a voter leaves that saved and took a snapshot up to these entries."""
+    (data / "raft").mkdir(parents=True)
+    journal = Journal(RealDisk(data / "raft"), random.Random(1), 65_536)
+    journal.recover()
+    journal.commit(encode_entries(entries), entries[-1].term, "n1")
+    journal.close()
+    store = Store(data / FILE)
+    store.open()
+    if snapshot:
+        replay.replay(store, entries[:snapshot])
+        copy = store.copy()
+        meta = raft_pb2.SnapshotMeta(
+            index=copy.index, term=copy.term, membership=THREE.encode(), at_us=copy.at_us, level=copy.level
+        )
+        Snapshots(RealDisk(data / "snapshots"), CLUSTER).write(meta, copy.chunks())
+        copy.close()
+    replay.replay(store, entries[:saved])
+    store.close()
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not file.name.endswith("-shm")
+    }
+
+
+async def test_a_replayed_log_leads_to_the_same_rows(tmp_path: Path) -> None:
+    entries, digest = await entries_of(tmp_path, 40)
+    store = Store(":memory:")
+    store.open()
+    state = replay.replay(store, entries[:20])
+    assert state.index == 20
+    assert replay.replay(store, entries).digest_bytes() == digest
+    assert store.recount_digest()[1].to_bytes(16, "big") == digest
+    store.close()
+
+
+async def test_a_rebased_state_is_of_the_next_epoch_with_one_voter(tmp_path: Path) -> None:
+    entries, _ = await entries_of(tmp_path, 5)
+    store = Store(":memory:")
+    store.open()
+    replay.replay(store, entries)
+    for epoch in (1, 2):
+        before = store.saved()
+        state = replay.rebase(store, {"n2": "b:9"}, 1, before.term + 7, "cortexd recover")
+        saved, digest = store.recount_digest()
+        assert (saved.index, saved.digest) == (before.index + INDEX_STEP, digest)
+        assert saved.term == before.term + 7 + TERM_STEP
+        assert saved.at_us >= before.at_us
+        row = state.settings["recovery_epoch"]
+        assert isinstance(row, Setting)
+        assert row.value == str(epoch)
+        roles = {node.id: node.role for node in state.nodes.values()}
+        assert roles == {
+            "n1": types_pb2.NODE_ROLE_WORKER,
+            "n2": types_pb2.NODE_ROLE_VOTER,
+            "n3": types_pb2.NODE_ROLE_WORKER,
+        }
+        assert state.nodes["n2"].address == "b:9"
+    told = [event for event in store.recent_events(10) if event.actor == "cortexd recover"]
+    assert f"recovery 2: goes on at index {saved.index} with n2 alone" in {event.detail for event in told}
+    store.close()
+
+
+@pytest.mark.parametrize(("saved", "snapshot"), [(30, 0), (30, 10), (10, 10), (0, 0)])
+async def test_a_recovery_goes_on_from_the_last_entry(tmp_path: Path, saved: int, snapshot: int) -> None:
+    entries, _ = await entries_of(tmp_path / "source", 40)
+    data = tmp_path / "n1"
+    voter_folder(data, entries, saved=saved, snapshot=snapshot)
+    before = contents(data)
+    with lost.planned(data, CLUSTER, "n1", "a:1") as plan:
+        text = "\n".join(plan.lines())
+        assert f"last entry           {len(entries)} " in text
+        assert f"up to entry {max(saved, snapshot)}" in text
+        assert "What may be lost" in text
+    assert contents(data) == before, "to look changes nothing"
+    with lost.planned(data, CLUSTER, "n1", "a:1") as plan:
+        meta = lost.carry_out(plan)
+    assert (meta.index, meta.recovery_epoch) == (len(entries) + INDEX_STEP, 1)
+    assert Membership.decode(meta.membership) == Membership.of_voters({"n1": "a:1"})
+    (aside,) = data.glob("aside-*")
+    kept = {name: text for name, text in before.items() if not name.startswith(FILE)}
+    assert contents(aside) == kept
+    after = contents(data)
+    assert {name: text for name, text in after.items() if name in before} == before, "one file was added"
+    with examined(data, CLUSTER) as found:
+        assert found.snapshot == meta
+        assert found.journal is not None
+        assert found.journal.last_index == meta.index
+
+
+async def test_who_is_no_member_is_not_made_the_only_one(tmp_path: Path) -> None:
+    entries, _ = await entries_of(tmp_path / "source", 3)
+    data = tmp_path / "n1"
+    voter_folder(data, entries, saved=3, snapshot=3)
+    with (
+        pytest.raises(Fault, match="none of the voters that this disk knows"),
+        lost.planned(data, CLUSTER, "x", ""),
+    ):
+        pass
+    with pytest.raises(Fault, match="holds no log"), lost.planned(tmp_path, CLUSTER, "n1", ""):
+        pass
+
+
+async def test_repair_tells_rows_from_log(tmp_path: Path) -> None:
+    entries, _ = await entries_of(tmp_path / "source", 30)
+    data = tmp_path / "n1"
+    voter_folder(data, entries, saved=30, snapshot=10)
+    with examined(data, CLUSTER) as found:
+        assert mend.mend_of(found) is mend.Mend.NOTHING
+    (data / FILE).write_bytes(b"nothing that SQLite knows" * 500)
+    with examined(data, CLUSTER) as found:
+        assert mend.mend_of(found) is mend.Mend.ROWS
+    segment = max((data / "raft").glob("*.log"))
+    text = bytearray(segment.read_bytes())
+    text[300] ^= 1
+    segment.write_bytes(text)
+    with examined(data, CLUSTER) as found:
+        assert mend.mend_of(found) is mend.Mend.JOIN_ANEW
+        assert "journal is damaged" in "\n".join(mend.lines(data, found))
+
+
+async def test_a_stopped_folder_is_saved_and_restored(tmp_path: Path) -> None:
+    entries, _ = await entries_of(tmp_path / "source", 30)
+    data, file, new = tmp_path / "n1", tmp_path / "file", tmp_path / "new"
+    voter_folder(data, entries, saved=20, snapshot=10)
+    meta = save_stopped(data, CLUSTER, file)
+    assert meta.index == 20
+    assert inspect(file).tasks == {"queued": 18}  # behind the leader's first entry and its node's
+    restored = restore(file, new, "another", "m1", "c:1")
+    assert (restored.index, restored.cluster_id, restored.recovery_epoch) == (20 + INDEX_STEP, "another", 1)
+    with examined(new, "another") as found:
+        assert found.membership == Membership.of_voters({"m1": "c:1"})
+    with pytest.raises(Fault, match="is in use"):
+        restore(file, new, "another", "m1", "c:1")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    def breaks_off() -> Iterator[bytes]:
+        yield b"the beginning"
+        raise OSError("the daemon is gone")
+
+    file, meta = tmp_path / "file", raft_pb2.SnapshotMeta(index=3, cluster_id=CLUSTER)
+    with pytest.raises(Fault, match="the daemon is gone"):
+        save_snapshot(file, meta, breaks_off())
+    assert list(tmp_path.iterdir()) == []
+    whole = save_snapshot(file, meta, [b"all", b" of it"])
+    assert b"".join(open_snapshot(file).chunks()) == b"all of it"
+    assert open_snapshot(file).meta == whole
+    with pytest.raises(Fault, match="is there already"):
+        save_snapshot(file, meta, [b"another"])
+    assert b"".join(open_snapshot(file).chunks()) == b"all of it"
