@@ -179,7 +179,7 @@ async def bench(folder: Path, entries: int) -> None:
         await cluster.start(name, voters)
     rss, disk = await curve(cluster, entries)
     head(
-        "Three voters in one process, 256-byte values; most of the last half of the entries to most of the first fifth"
+        "Three voters in one process, 256-byte values; the most of the last half of entries and of the first fifth"
     )
     for name, found, unit in (("RSS", rss, "MiB"), ("disk of one voter", disk, "MiB")):
         line(f"{name}, at the end", found[-1:], unit)
