@@ -45,6 +45,8 @@ class TestVotes:
         [(3, 2, True), (4, 2, True), (1, 3, True), (2, 2, False), (9, 1, False), (0, 0, False)],
     )
     def test_only_for_a_log_that_is_as_good(self, last_index: int, last_term: int, granted: bool) -> None:
+        """Raft paper 5.4.1; etcd raft TestRecvMsgVote."""
+
         async def check(voter: Ours) -> None:
             voter.append(B, 2, entries=[(1, "a"), (1, "b"), (2, "c")])
             await asyncio.sleep(S.election_min_s)
@@ -198,6 +200,8 @@ class TestPreVote:
         voter_test(check)
 
     def test_late_pre_votes_do_not_count_as_votes(self) -> None:
+        """Stale votes: what answers an older question counts for none."""
+
         async def check(voter: Ours) -> None:
             term = await voter.stand()
             voter.vote(B, term, pre_vote=True)

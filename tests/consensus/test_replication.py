@@ -50,6 +50,8 @@ class TestAgreement:
     @pytest.mark.parametrize("terms", FIGURE_7.values(), ids=FIGURE_7.keys())
     @pytest.mark.parametrize("message_bytes", [1, 1 << 20])
     def test_figure_7(self, terms: list[int], message_bytes: int) -> None:
+        """Raft paper, figure 7: six followers, each with a log of its own."""
+
         async def main() -> None:
             settings = RaftSettings(max_message_bytes=message_bytes)
             leader = with_log(Ours(voters=5, settings=settings), LEADER_TERMS, term=7)
@@ -68,6 +70,8 @@ class TestAgreement:
 
     @pytest.mark.parametrize("terms", FIGURE_7.values(), ids=FIGURE_7.keys())
     def test_fast_rejection_costs_at_most_one_round_trip_per_conflicting_term(self, terms: list[int]) -> None:
+        """Raft paper 5.3; etcd raft TestFastLogRejection."""
+
         async def main() -> None:
             leader = with_log(Ours(voters=5), LEADER_TERMS, term=7)
             follower = with_log(Ours(voters=5, me=B), terms, term=7)
@@ -84,6 +88,8 @@ class TestAgreement:
         run(main)
 
     def test_appends_in_any_order_and_number_give_the_same_log(self) -> None:
+        """Reordered and doubled appends: dissertation 3.5, etcd raft TestHandleMsgApp."""
+
         async def check(voter: Ours) -> None:
             rng = random.Random(7)
             texts = [f"e{index}" for index in range(1, 31)]

@@ -16,6 +16,8 @@ S = RaftSettings()
 
 class TestLeader:
     def test_figure_8_an_older_entry_on_a_majority_is_not_committed_by_that(self) -> None:
+        """Raft paper, figure 8; etcd raft TestCannotCommitWithoutNewTermEntry."""
+
         async def main() -> None:
             voter = with_log(Ours(voters=5), [1, 2], term=3)
             await voter.start()
