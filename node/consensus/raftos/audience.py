@@ -19,10 +19,14 @@ class Audience:
         self.voting: list[Progress] = []
         """Of the other voters: they alone count."""
         self._leader_votes = True
+        self._first_index = 0
+        """Of the leader's own first entry: it does not know what is committed before that is."""
         self._commits: deque[tuple[float, int]] = deque([(-math.inf, 0)], maxlen=2)
         """When the last two rounds began, and what was committed then."""
 
     def begin(self) -> None:
+        """Called before the leader appends its first entry."""
+        self._first_index = self._state.log.last_log_index + 1
         # Whoever was removed last may not have heard of it from the leader before.
         self._include(self._state.memberships.former)
         self.adopt()
@@ -74,7 +78,8 @@ class Audience:
 
     def caught_up(self, peer: str) -> bool:
         """Whether the peer answers, and has what was committed when the round before last began (Raft, 4.2.1)."""
-        return self.active(peer) and self.progress[peer].match_index >= max(self._commits[0][1], 1)
+        needed = max(self._commits[0][1], self._first_index)
+        return self.active(peer) and self.progress[peer].match_index >= needed
 
     def seen_off(self, progress: Progress, round_number: int) -> bool:
         """Whether a removed member was told of it, or was out of reach for long enough; then it is forgotten."""
