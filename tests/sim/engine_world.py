@@ -143,6 +143,7 @@ class Voter:
             self.state = newest
             world.counts["states from snapshots"] += 1
             world.checker.state(self.id, newest.lines)
+        world.counts["drafts left by a crash"] += any(name.endswith(".part") for name in disk.names())
         if any(name.endswith(".broken") for name in disk.names()):
             world.report(f"{self.id} has a broken snapshot")
 

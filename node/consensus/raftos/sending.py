@@ -27,6 +27,8 @@ class _Transfer:
     meta: raft_pb2.SnapshotMeta
     moved_at: float
     """When the peer last got further, or was asked."""
+    begun: bool = False
+    """The peer has answered: it gets this one, as long as the log goes on behind it; else the newest."""
     asking: bool = True
     """Nothing is sent before the peer has said how much it has."""
     unanswered: int = 0
@@ -49,7 +51,7 @@ class Sending:
         """The peer needs entries that the log no longer holds: see that it gets a snapshot."""
         progress.rewind(progress.next_index)
         transfer, meta = self.transfers.get(progress.id), self._life.latest
-        if transfer is not None and transfer.meta.index >= self._life.log.base_index:
+        if transfer is not None and (transfer.begun or transfer.meta is meta) and self._reaches(transfer):
             return
         self.drop(progress.id)
         if meta is not None:
@@ -58,6 +60,10 @@ class Sending:
                 "a peer needs a snapshot", peer=progress.id, index=meta.index, size_bytes=meta.size_bytes
             )
             self._ask(transfer, round_)
+
+    def _reaches(self, transfer: _Transfer) -> bool:
+        """Whether the log still goes on behind what is sent."""
+        return transfer.meta.index >= self._life.log.base_index
 
     def drop(self, peer: str) -> None:
         """It needs no snapshot, or not this one."""
@@ -94,7 +100,7 @@ class Sending:
             progress.matched(transfer.meta.index)
             progress.rewind(progress.next_index)
             return
-        transfer.unanswered = 0
+        transfer.begun, transfer.unanswered = True, 0
         self._life.hold(progress.id, transfer.meta.index)
         have = min(data["next_offset"], transfer.meta.size_bytes)
         if transfer.asking:
