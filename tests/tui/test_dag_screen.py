@@ -251,8 +251,9 @@ async def test_what_was_missed_while_it_was_covered_is_asked_for() -> None:
 async def test_what_stands_still_sends_nothing() -> None:
     async with open_console(source_of(nightly()), (120, 30)) as session:
         await session.press("3", "enter", "c")
-        session.app.sent.clear()
-        for second in range(1, 61):
+        for second in range(1, 71):
+            if second == 10:
+                session.app.sent.clear()  # by then the count of nodes leaves out those that are silent
             session.clock.now_s += 1
             at_us = fake.NOW_US + second * fake.SECOND_US
             session.source.put(
@@ -334,7 +335,7 @@ async def test_nothing_in_names_is_obeyed(kind: str) -> None:
             await session.press("3", "K", "escape", "r", "escape", "enter", "c", "equals_sign", "m", "m", "r")
             await session.press("escape", "K", "escape", "escape")
             sent = "".join(session.app.sent)
-            rest = re.sub(r"\x1b\[[0-9;]*[mHG]", "", sent)
+            rest = re.sub(r"\x1b\[[0-9;]*[mHGABCD]", "", sent)
             assert not re.search(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]", rest)
             assert all(width_of(line) <= 100 for line in session.lines)
             assert not terminal.ascii_only or sent.isascii()
@@ -349,7 +350,7 @@ async def test_no_colour_is_sent_where_none_is_wanted() -> None:
             for sequence in re.findall(r"\x1b\[([0-9;]*)m", "".join(session.app.sent))
             for code in sequence.split(";")
         }
-        assert codes <= {0, 1, 2, 3, 4, 7, 9}
+        assert codes <= {0, 1, 2, 3, 4, 7, 9, 22, 23, 24, 27, 29}
         assert "☒ dead letter" in session.text
         assert "✗" in session.text
 
