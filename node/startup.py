@@ -9,6 +9,7 @@ import structlog
 from cortex.v1 import raft_pb2
 from node.consensus.raftos.snapshots import PIECE_BYTES, Snapshots, newest_index
 from node.env import Env
+from node.store.checks import ROWS_LIMIT
 from node.store.store import Store
 
 
@@ -26,7 +27,7 @@ def open_newest(env: Env, cluster_id: str, open_store: Callable[[], Store]) -> S
         snapshots = Snapshots(disk, cluster_id)
         meta = snapshots.latest()
         if meta is not None and meta.index > saved.index:
-            store.replace(_chunks(snapshots, meta))
+            store.replace(_chunks(snapshots, meta), ROWS_LIMIT)
             log = structlog.get_logger()
             log.info("the store begins with a snapshot", index=meta.index, former=saved.index)
     except BaseException:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from node.store.connect import Connection, open_writer
 from node.store.copy import COPY_SUFFIX, NEW_SUFFIX
-from node.store.errors import StoreDamaged, StoreUnavailable, translated
+from node.store.errors import StoreUnavailable, translated
 
 ASIDE_SUFFIX = ".aside"
 # What SQLite keeps beside a database.
@@ -49,14 +49,6 @@ def replace_file(path: Path, chunks: Iterable[bytes], check: Check, failpoint: C
         new.rename(path)
         sync_folder(path.parent)
         failpoint("renamed")
-
-
-def check_structure(connection: Connection) -> None:
-    """Raises StoreDamaged when the database is not built as it should be."""
-    with connection.transaction() as db:
-        found = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    if found != "ok":
-        raise StoreDamaged(f"The store {connection.path} is damaged: {found}.", "Take another copy.")
 
 
 def set_aside(path: Path) -> None:

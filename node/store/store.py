@@ -9,17 +9,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cortex.v1.types_pb2 import Event, Workflow
-from node.core.model import LIVE, LIVE_OPERATION, LIVE_WORKFLOW, Change, Key, Row, Table, row_digest
+from node.core.model import LIVE, LIVE_OPERATION, LIVE_WORKFLOW, Change, Key, Row, Table
 from node.store import double_runs, events, operations, past, queries, workflows
+from node.store.checks import DIGEST_BYTES, check_whole, count_digest
 from node.store.connect import MEMORY, Connection, open_image, open_writer
 from node.store.copy import COPY_SUFFIX, StoreCopy, copy_of_file, copy_of_memory
-from node.store.errors import StoreDamaged
 from node.store.moment_workflows import WorkflowPage, WorkflowQuery
 from node.store.past import Aged
-from node.store.replace import check_structure, remove_leftovers, replace_file, set_aside
+from node.store.replace import remove_leftovers, replace_file, set_aside
 from node.store.rows import Codec, codecs
 from node.store.slow import SlowReads
 from node.store.writer import Writer
@@ -28,9 +29,6 @@ FILE = "state.sqlite"
 
 # Rows looked up by one statement.
 _GET_CHUNK = 256
-
-_DIGEST_BYTES = 16
-_DIGEST_MASK = (1 << 128) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,7 @@ class Store:
             self._failpoint("rows")
             db.execute(
                 "UPDATE meta SET saved_index = ?, saved_term = ?, saved_at = ?, digest = ?",
-                (index, term, at_us, digest.to_bytes(_DIGEST_BYTES, "big")),
+                (index, term, at_us, digest.to_bytes(DIGEST_BYTES, "big")),
             )
             self._failpoint("commit")
 
@@ -306,15 +304,7 @@ class Store:
     def recount_digest(self) -> tuple[Saved, int]:
         """What was saved last, and the digest of all rows counted anew; they differ only if rows were lost."""
         with _opened(self._history).transaction() as db:
-            return _saved(db), self._count(db)
-
-    def _count(self, db: sqlite3.Connection) -> int:
-        total = 0
-        for table, codec in self._codecs.items():
-            for values in db.execute(f"SELECT {', '.join(codec.columns)} FROM {codec.table}"):
-                row = codec.decode(values)
-                total += row_digest(table, codec.key_of(row), row)
-        return total & _DIGEST_MASK
+            return _saved(db), count_digest(db, self._codecs)
 
     def copy(self) -> StoreCopy:
         """A consistent copy as of the saved index, made beside saves and reads. Blocks. Raises StoreError."""
@@ -325,19 +315,21 @@ class Store:
         to = Path(f"{self._path}{COPY_SUFFIX}{self._copies}")
         return copy_of_file(Path(self._path), to, lambda: self._writer_connection is writer)
 
-    def replace(self, chunks: Iterable[bytes]) -> None:
+    def replace(self, chunks: Iterable[bytes], rows_limit: int | None = None) -> None:
         """Make a copy's bytes, once they are checked, this store's rows; it is open afterwards.
 
+        If there are more than `rows_limit` rows, the digest over them is not counted anew.
         A crash leaves the former rows or these. Raises StoreError, and then the former ones stand.
         """
         if str(self._path) == MEMORY:
             writer = open_image(b"".join(chunks))
-            self._check_copy(writer)
+            check_whole(writer, self._codecs, rows_limit)
             self.close()
             self._begin(writer)
             return
         self.close()
-        replace_file(Path(self._path), chunks, self._check_copy, self._failpoint)
+        check = partial(check_whole, codecs=self._codecs, rows_limit=rows_limit)
+        replace_file(Path(self._path), chunks, check, self._failpoint)
         self.open()
 
     def set_aside(self) -> None:
@@ -349,17 +341,7 @@ class Store:
 
     def check(self) -> None:
         """Raises StoreDamaged unless the file is whole and its rows are those of its digest. Takes long."""
-        self._check_copy(_opened(self._writer_connection))
-
-    def _check_copy(self, connection: Connection) -> None:
-        check_structure(connection)
-        with connection.transaction() as db:
-            saved, digest = _saved(db), self._count(db)
-        if saved.digest != digest:
-            raise StoreDamaged(
-                f"The copy as of index {saved.index} has other rows than those that its digest was made of.",
-                "Take another copy, from another daemon.",
-            )
+        check_whole(_opened(self._writer_connection), self._codecs)
 
     def image(self) -> bytes:
         """The whole database of a store in memory, for a simulated disk that forgets its last saves."""
