@@ -24,7 +24,8 @@ async def a_new_leader() -> tuple[Ours, int, int]:
     term = await voter.lead()
     voter.appended(B, term, voter.engine.last_index)
     await voter.settle()
-    adding = voter.life.spawn(voter.engine.change_membership(Change(ChangeKind.ADD_LEARNER, LEARNER, LEARNER), b"x"))
+    addition = Change(ChangeKind.ADD_LEARNER, LEARNER, LEARNER)
+    adding = voter.life.spawn(voter.engine.change_membership(addition, b"x"))
     await voter.settle()
     voter.appended(B, term, voter.engine.last_index)
     await adding

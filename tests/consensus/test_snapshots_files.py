@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cortex.v1 import raft_pb2
+from node.consensus.raftos.damage import OtherCluster
 from node.consensus.raftos.snapshots import PIECE_BYTES, SnapshotBroken, Snapshots
 from node.env import Disk, RealDisk
 from tests.sim.disk import PowerLost, SimDisk
@@ -198,7 +199,11 @@ class TestBroken:
 
     def test_another_clusters_snapshot_is_not_taken(self) -> None:
         disk = with_snapshot(10)
-        assert on(disk, "another").latest() is None
+        before = disk.names()
+        with pytest.raises(OtherCluster, match="are of cluster cluster, the secret is of cluster another"):
+            on(disk, "another")
+        # The secret was the wrong one: with the right one all is as it was.
+        assert (disk.names(), found(disk)) == (before, 10)
 
     def test_a_renamed_snapshot_is_not_taken(self) -> None:
         disk = with_snapshot(10)

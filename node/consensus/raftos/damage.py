@@ -39,6 +39,17 @@ class DiskFull(Fault):
         )
 
 
+class OtherCluster(Fault):
+    """The data folder is another cluster's."""
+
+    def __init__(self, found: str, own: str) -> None:
+        super().__init__(
+            Code.INVALID,
+            f"The snapshots in the data folder are of cluster {found}, the secret is of cluster {own}.",
+            "Start with the secret file of that cluster, or with another data folder; nothing was changed.",
+        )
+
+
 def disagrees_with_store(begins_behind: int, ends_at: int, applied: int) -> JournalDamaged:
     """The store has applied what the journal lost, or lacks what the journal no longer holds."""
     if applied > ends_at:

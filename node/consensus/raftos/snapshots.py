@@ -17,6 +17,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from cortex.v1 import raft_pb2
+from node.consensus.raftos.damage import OtherCluster
 from node.env import Disk, File
 
 PIECE_BYTES = 1 << 20
@@ -30,6 +31,14 @@ _WHOLE, _TAKEN, _RECEIVED, _BROKEN = ".snap", ".snap.new", ".snap.part", ".snap.
 
 class SnapshotBroken(Exception):
     """A snapshot is not what its head says; the message tells the difference."""
+
+
+class _Foreign(SnapshotBroken):
+    """A snapshot of another cluster, whole perhaps."""
+
+    def __init__(self, found: str, own: str) -> None:
+        super().__init__(f"it belongs to cluster {found}, this is {own}")
+        self.found, self.own = found, own
 
 
 @dataclass(slots=True)
@@ -57,7 +66,10 @@ class Snapshots:
         self._draft: _Draft | None = None
 
     def latest(self) -> raft_pb2.SnapshotMeta | None:
-        """The newest snapshot that is whole. The first call verifies it, and puts aside what is broken."""
+        """The newest snapshot that is whole. The first call verifies it, and puts aside what is broken.
+
+        Raises OtherCluster, and nothing was changed.
+        """
         if not self._recovered:
             self._recover()
             self._recovered = True
@@ -72,6 +84,9 @@ class Snapshots:
             try:
                 self._latest = self._verified(name, name)
                 return
+            except _Foreign as error:
+                # It is the secret that is wrong: with the right one this snapshot will be needed.
+                raise OtherCluster(error.found, error.own) from error
             except SnapshotBroken as error:
                 self._log.error(
                     "a snapshot is broken and was put aside", file=name, why=str(error), renamed=_put_aside(name)
@@ -226,7 +241,7 @@ class Snapshots:
         try:
             meta, start = read_head(file)
             if meta.cluster_id != self._cluster_id:
-                raise SnapshotBroken(f"it belongs to cluster {meta.cluster_id}, this is {self._cluster_id}")
+                raise _Foreign(meta.cluster_id, self._cluster_id)
             if _name(meta.index, _WHOLE) != whole_name:
                 raise SnapshotBroken(f"it holds entry {meta.index}, which its name does not say")
             check_state(file, meta, start)
