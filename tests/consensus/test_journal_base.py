@@ -278,18 +278,29 @@ def test_whatever_happens_the_log_behind_the_snapshot_is_what_was_committed(seed
             count = rng.randint(1, len(log))
             snapshot = Base(log[count - 1].index, log[count - 1].term)
             del log[:count]
-            truncate(journal, snapshot.index)
+            disk.dies_in_syncs = rng.choice([0, 0, 1, 2, 3, 4])
+            with suppress(PowerLost):
+                truncate(journal, snapshot.index)
+            if disk.dying:
+                restart()
+            disk.dies_in_syncs = 0
 
     def install() -> None:
         nonlocal snapshot, term
         term += 1
         snapshot = Base(snapshot.index + len(log) + rng.randint(0, 5) + 1, term)
         log.clear()
-        restart()
+        disk.power_loss()
+        disk.dies_in_syncs = rng.choice([0, 1, 2, 3, 4, 5, 6])
+        with suppress(PowerLost):
+            journal_on(disk, rng.getrandbits(30)).recover(snapshot)
+        restart(power_loss=disk.dying)
 
-    def restart() -> None:
+    def restart(power_loss: bool | None = None) -> None:
         nonlocal journal
-        if rng.random() < 0.5:
+        power_loss = disk.dying or rng.random() < 0.5 if power_loss is None else power_loss
+        disk.dies_in_syncs = 0
+        if not power_loss:
             disk.kill()
         else:
             disk.power_loss()
