@@ -10,6 +10,9 @@ from google.protobuf.message import DecodeError
 
 from cortex.v1 import raft_pb2
 
+MEMBERS_LIMIT = 16
+"""Voters and learners. Each is sent everything by the leader; more than seven voters gain nothing."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Member:
@@ -79,6 +82,8 @@ class Membership:
         if change.kind is ChangeKind.ADD_LEARNER:
             if member is not None:
                 raise ChangeRefused(f"{change.id} is a {'voter' if member.voter else 'learner'} already.")
+            if len(others) >= MEMBERS_LIMIT:
+                raise ChangeRefused(f"There are {len(others)} members already, the limit is {MEMBERS_LIMIT}.")
             if any(other.address == change.address for other in others):
                 raise ChangeRefused(f"Another member has the address {change.address}.")
             return Membership.of([*others, Member(change.id, change.address, voter=False)])

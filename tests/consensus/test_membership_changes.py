@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from node.consensus.membership import Change, ChangeKind, ChangeRefused
+from node.consensus.membership import MEMBERS_LIMIT, Change, ChangeKind, ChangeRefused
 from node.consensus.port import ChangeInProgress, NotLeader, Role
 from tests.consensus.proposal_kit import Cluster, S, cluster_test, engine_of, propose, start
 
@@ -126,6 +126,22 @@ class TestShrinking:
 
         cluster_test(check)
 
+    def test_a_leader_that_dies_before_a_removal_is_committed_leaves_two_that_go_on(self) -> None:
+        async def check(cluster: Cluster) -> None:
+            old = cluster.head
+            gone, other = cluster.others
+            cluster.network.cut(old.address, other.address)
+            change = start(old, engine_of(old).change_membership(Change(REMOVE, gone.id), b""))
+            await asyncio.sleep(3 * S.heartbeat_s)
+            assert not change.done()
+            old.go_down(power_loss=False)
+            cluster.network.heal()
+            await cluster.settled()
+            assert len(engine_of(cluster.head).membership.voters) == 3
+            assert await propose(cluster.head, "x") > 0
+
+        cluster_test(check)
+
     def test_it_can_be_added_again(self) -> None:
         async def check(cluster: Cluster) -> None:
             gone = cluster.others[0]
@@ -170,6 +186,16 @@ class TestRefusals:
                 assert engine_of(head).last_index == last
 
         cluster_test(check)
+
+    def test_of_more_than_the_limit(self) -> None:
+        async def check(cluster: Cluster) -> None:
+            head = engine_of(cluster.head)
+            for number in range(2, MEMBERS_LIMIT + 1):
+                await start(cluster.head, head.change_membership(Change(ADD, f"m{number}", f"m{number}:1"), b""))
+            with pytest.raises(ChangeRefused, match="There are 16 members already"):
+                await start(cluster.head, head.change_membership(Change(ADD, "more", "more:1"), b""))
+
+        cluster_test(check, size=1)
 
     def test_of_the_last_voter(self) -> None:
         async def check(cluster: Cluster) -> None:

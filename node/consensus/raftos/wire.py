@@ -179,8 +179,9 @@ def _decode_append_entries(message: raft_pb2.RaftMessage, data: Data) -> None:
         index += 1
         data["sound"] = data.get("sound", True) and entry.term >= term
         term = entry.term
-        entries.append(Committed(index, term, entry.data, entry.membership))
-        if entry.membership and not is_membership(entry.membership):
+        membership = entry.membership
+        entries.append(Committed(index, term, entry.data, membership))
+        if membership and not is_membership(membership):
             data["sound"] = False
     data["sound"] = data.get("sound", True) and term <= message.term
     data["leader_id"], data["entries"] = data["sender"], entries
