@@ -102,7 +102,11 @@ class Daemon:
     @property
     def _stands_by(self) -> bool:
         """Whether it could vote and does not: nobody added it yet, or it was removed."""
-        return self.voter is not None and not self.voter.votes
+        if self.voter is None or not self.voter.votes:
+            return self.voter is not None
+        # Removed while it was away: its log does not say so, but the leader that it works for does.
+        told = self.worker.voters
+        return bool(told) and self.config.listen not in told and self.voter.engine.leader is None
 
     # rpc.server.Handlers
 
@@ -132,7 +136,7 @@ class Daemon:
     async def _watch(self, voter: Voter, request: pb.WatchRequest, caller: Caller) -> AsyncIterator[Message]:
         async with aclosing(voter.watcher.watch(request, caller)) as replies:
             async for reply in replies:
-                if not voter.votes:
+                if self._stands_by:
                     # Nothing new would ever come.
                     raise Fault(Code.NO_LEADER, "This daemon does not vote any more.", "Ask another daemon.")
                 yield reply

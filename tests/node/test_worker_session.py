@@ -52,6 +52,20 @@ def test_hello_says_who_it_is(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_a_welcome_says_where_to_look_for_the_next_leader(tmp_path: Path) -> None:
+    async def scene(kit: Kit) -> None:
+        assert kit.worker.voters == ()
+        side = await kit.link.accept()
+        await side.welcome(voters=["a:1", "b:1"])
+        await side.next("sample")
+        assert kit.worker.voters == ("a:1", "b:1")
+        await side.stream.close()
+        await (await kit.link.accept()).welcome(voters=["b:1"])
+        await kit.until(lambda: kit.worker.voters == ("b:1",))
+
+    play(tmp_path, scene)
+
+
 def test_incarnation_lives_in_the_folder(tmp_path: Path) -> None:
     found: list[str] = []
 

@@ -217,7 +217,7 @@ class World:
         self.history = History(loop.time)
         self.network = Network(loop, SimMachine(loop, "network", seed).random)
         addresses = {f"n{i}": f"10.0.0.{i}:7001" for i in range(1, voters + 1)}
-        self.renewals = RenewalChecker(self.report, loop.time, list(addresses.values()))
+        self.renewals = RenewalChecker(self.report, loop.time, self._voters_at)
         self.network.watcher = self.renewals
         self.voters = [Host(self, name, address, addresses) for name, address in addresses.items()]
         self.workers = [Host(self, f"w{i}", f"10.0.1.{i}:7001", addresses) for i in range(1, workers + 1)]
@@ -225,6 +225,13 @@ class World:
             Host(self, f"s{i}", f"10.0.2.{i}:7001", addresses, standby=True) for i in range(1, standbys + 1)
         ]
         self.hosts = [*self.voters, *self.workers, *self.standbys]
+
+    def _voters_at(self, address: str) -> list[str]:
+        """Addresses of those who vote, as the daemon there knows it."""
+        for host in self.hosts:
+            if host.address == address and host.daemon is not None and host.daemon.voter is not None:
+                return [one.address for one in host.daemon.voter.engine.membership.members if one.voter]
+        return []
 
     def report(self, what: str) -> None:
         self.violations(self.loop.time(), what)

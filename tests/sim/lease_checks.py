@@ -16,12 +16,13 @@ Way = tuple[str, str]
 class RenewalChecker:
     """Told of datagrams and session messages as they get through; addresses say who."""
 
-    def __init__(self, report: Report, now_s: Callable[[], float], voters: Sequence[str]) -> None:
+    def __init__(self, report: Report, now_s: Callable[[], float], voters: Callable[[str], Sequence[str]]) -> None:
+        """`voters` tells who votes, as the daemon at an address knows it now."""
         self._report = report
         self._now_s = now_s
         self._voters = voters
         self._heard: dict[Way, float] = {}  # when what arrived last from a voter was sent
-        self._renewals: dict[tuple[Way, int], float] = {}
+        self._renewals: dict[tuple[Way, int], tuple[float, Sequence[str]]] = {}
         self.reached: Counter[str] = Counter()
 
     def heard(self, source: str, target: str, sent_s: float) -> None:
@@ -34,21 +35,26 @@ class RenewalChecker:
             kind = message.WhichOneof("kind")
             if kind in ("hello", "renewal"):
                 number = message.renewal.number if kind == "renewal" else 0
-                self._renewals[(worker, leader), number] = self._now_s()
+                self._renewals[(worker, leader), number] = self._now_s(), self._voters(leader)
 
     def said(self, leader: str, worker: str, message: Message) -> None:
         """A leader acknowledges: as many voters have spoken to it since as make a majority with itself."""
         if not isinstance(message, LeaderMessage) or not message.HasField("renewal_ack"):
             return
         number = message.renewal_ack.number
-        since_s = self._renewals.get(((worker, leader), number))
-        if since_s is None:
+        renewal = self._renewals.get(((worker, leader), number))
+        if renewal is None:
             self._report(f"{leader} acknowledged renewal {number} of {worker}, which it never got")
             return
-        others = [voter for voter in self._voters if voter != leader]
-        spoke = sum(self._heard.get((voter, leader), 0.0) > since_s for voter in others)
+        since_s, voters = renewal
         self.reached["renewals acknowledged"] += 1
-        if spoke < len(self._voters) // 2:
+        spoke = self._spoke(leader, since_s, voters)
+        # The voters may have changed meanwhile: those of either moment will do.
+        now = self._voters(leader)
+        if spoke < len(voters) // 2 and (now == voters or self._spoke(leader, since_s, now) < len(now) // 2):
             self._report(
                 f"{leader} acknowledged renewal {number} of {worker}; {spoke} voters had spoken to it since"
             )
+
+    def _spoke(self, leader: str, since_s: float, voters: Sequence[str]) -> int:
+        return sum(self._heard.get((voter, leader), 0.0) > since_s for voter in voters if voter != leader)
