@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from cortex.v1.types_pb2 import Node, Task, TaskSpec
+from node.core.faults import Code, Fault
 from node.core.model import Change, Table
 from node.feed import Batch, Feed, Gone
 
@@ -76,3 +77,14 @@ async def test_waiters_wake_and_leave_nothing_behind() -> None:
     feed.publish(batch(1))
     await asyncio.gather(*waiting[1:])
     assert feed._waiters == []
+
+
+async def test_who_waits_for_a_feed_that_closes_is_told() -> None:
+    feed = Feed(after=0)
+    waiting = asyncio.create_task(feed.wait())
+    await asyncio.sleep(0)
+    feed.close()
+    for wait in (waiting, feed.wait()):
+        with pytest.raises(Fault) as refused:
+            await wait
+        assert refused.value.code == Code.NO_LEADER
