@@ -135,6 +135,10 @@ class TestWhoWasAway:
                 await write(cluster, 100)
                 cluster.network.heal()
                 await level(cluster, away)
+                # Until the leader hears that it is back, the log waits for it.
+                await write(cluster, 10)
+                await level(cluster, away)
+                await asyncio.sleep(1)
             assert cluster.counts["snapshots installed"] == 2
 
         cluster_test(check, settings=SHORT)

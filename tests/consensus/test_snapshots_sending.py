@@ -231,6 +231,9 @@ class TestMeanwhile:
             await voter.settle()
             assert pieces(voter)[-1]["meta"] == meta
             voter.received(B, term, meta.index, meta.size_bytes, installed=True)
+            await voter.settle()
+            voter.appended(B, term, voter.engine.last_index)
+            await asyncio.sleep(1)
             await voter.write(30)
             await asyncio.sleep(1)
             assert voter.base[0] > meta.index

@@ -110,6 +110,11 @@ class Leader(Role, library.Leader):
                 break
         self.state.to_follower()
 
+    def snapshot_progress(self, peer: str) -> tuple[int, int]:
+        """Bytes that a peer has of the snapshot that it is sent, and its length; zeros when it is sent none."""
+        transfer = self._sending.transfers.get(peer)
+        return (transfer.acked, transfer.meta.size_bytes) if transfer is not None else (0, 0)
+
     def hand_over(self, peer: str) -> None:
         self.state.server.send({"type": "timeout_now", "term": self.storage.term}, peer)
 
@@ -230,6 +235,7 @@ class Leader(Role, library.Leader):
         before = progress.match_index
         progress.pipelined, progress.probing = True, False
         progress.matched(min(match_index, self.log.last_log_index))
+        self._sending.accepted(progress)
         if progress.match_index > before:
             self.update_commit_index()
         self.state.server.log_changed()

@@ -7,7 +7,7 @@ doubled or late only costs time: who does not get further is asked again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -46,6 +46,8 @@ class Sending:
         self._life = state.life
         self._log = structlog.get_logger()
         self.transfers: dict[str, _Transfer] = {}
+        self._returning: dict[str, float] = {}
+        """Peers that have theirs and begin anew with it, and until when the log waits for them."""
 
     def serve(self, progress: Progress, round_: int) -> None:
         """The peer needs entries that the log no longer holds: see that it gets a snapshot."""
@@ -54,6 +56,7 @@ class Sending:
         if transfer is not None and (transfer.begun or transfer.meta is meta) and self._reaches(transfer):
             return
         self.drop(progress.id)
+        self._wait_no_more(progress.id)
         if meta is not None:
             self.transfers[progress.id] = transfer = _Transfer(progress.id, meta, self._state.loop.time())
             self._log.info(
@@ -76,10 +79,15 @@ class Sending:
     def stop(self) -> None:
         for peer in list(self.transfers):
             self.drop(peer)
+        for peer in list(self._returning):
+            self._wait_no_more(peer)
 
-    def tick(self, members: Collection[str], round_: int) -> None:
+    def tick(self, members: Mapping[str, Progress], round_: int) -> None:
         """Called at every heartbeat: whoever did not get further is asked again, who is gone is forgotten."""
         now = self._state.loop.time()
+        for peer, until in list(self._returning.items()):
+            if peer not in members or now >= until:
+                self._wait_no_more(peer)
         for peer, transfer in list(self.transfers.items()):
             if peer not in members:
                 self.drop(peer)
@@ -99,6 +107,9 @@ class Sending:
             self.drop(progress.id)
             progress.matched(transfer.meta.index)
             progress.rewind(progress.next_index)
+            # Without what follows it would need the next snapshot when it is back, and so on for ever.
+            self._life.hold(progress.id, transfer.meta.index)
+            self._returning[progress.id] = self._state.loop.time() + self._state.settings.return_s
             return
         transfer.begun, transfer.unanswered = True, 0
         self._life.hold(progress.id, transfer.meta.index)
@@ -111,6 +122,15 @@ class Sending:
             transfer.moved_at = self._state.loop.time()
         if transfer.reader is None:
             transfer.reader = self._state.loop.create_task(self._read(transfer, data["request_id"]))
+
+    def accepted(self, progress: Progress) -> None:
+        """The peer takes entries: who is back, and has all that the log may forget, is waited for no more."""
+        if self._returning and progress.match_index >= self._life.snapshot_index:
+            self._wait_no_more(progress.id)
+
+    def _wait_no_more(self, peer: str) -> None:
+        if self._returning.pop(peer, None) is not None:
+            self._life.release(peer)
 
     async def _read(self, transfer: _Transfer, round_: int) -> None:
         """Send what the peer has room for."""

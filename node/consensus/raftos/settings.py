@@ -58,6 +58,8 @@ class RaftSettings:
     """Of a snapshot, in one message."""
     max_pieces: int = 4
     """Unanswered pieces per peer."""
+    return_s: float = 30.0
+    """How long the log waits, within the same limits, for a peer that begins anew with a snapshot."""
     piece_retry_s: float = 1.0
     """A peer that did not get further for so long is asked how much it has."""
 
