@@ -36,6 +36,10 @@ class Peer:
     up: bool
     match_index: int
     voter: bool = True
+    snapshot_sent_bytes: int = 0
+    """Of the snapshot that it is sent."""
+    snapshot_bytes: int = 0
+    """Length of that; 0 when it is sent none."""
 
 
 class ProposalError(Exception):

@@ -213,4 +213,6 @@ def _view(peer: Peer, index: int, leader: str, *, known: bool) -> pb.VoterView:
         match_index=peer.match_index,
         lag=max(0, index - peer.match_index) if known else 0,
         catching_up=not peer.voter,
+        snapshot_sent_bytes=peer.snapshot_sent_bytes,
+        snapshot_bytes=peer.snapshot_bytes,
     )

@@ -116,10 +116,11 @@ class RaftosEngine:
         found: list[Peer] = []
         for member in self.membership.members:
             own = member.id == self._id
-            up, match = own, self._log.last_log_index if own else 0
+            up, match, sent = own, self._log.last_log_index if own else 0, (0, 0)
             if isinstance(role, Leader) and not own:
                 up, match = role.audience.active(member.id), role.progress[member.id].match_index
-            found.append(Peer(member.id, member.address, up, match, member.voter))
+                sent = role.snapshot_progress(member.id)
+            found.append(Peer(member.id, member.address, up, match, member.voter, *sent))
         return found
 
     @property
