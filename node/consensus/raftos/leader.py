@@ -115,11 +115,6 @@ class Leader(Role, library.Leader):
         transfer = self._sending.transfers.get(peer)
         return (transfer.acked, transfer.meta.size_bytes) if transfer is not None else (0, 0)
 
-    def snapshot_progress(self, peer: str) -> tuple[int, int]:
-        """Bytes that a peer has of the snapshot that it is sent, and its length; zeros when it is sent none."""
-        transfer = self._sending.transfers.get(peer)
-        return (transfer.acked, transfer.meta.size_bytes) if transfer is not None else (0, 0)
-
     def hand_over(self, peer: str) -> None:
         self.state.server.send({"type": "timeout_now", "term": self.storage.term}, peer)
 
