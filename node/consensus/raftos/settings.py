@@ -54,9 +54,9 @@ class RaftSettings:
     """A snapshot on its way to a peer holds back the log behind it until the log is that long,"""
     max_log_bytes: int = 256 * MIB
     """or that large."""
-    piece_bytes: int = MIB
-    """Of a snapshot, in one message."""
-    max_pieces: int = 4
+    piece_bytes: int = MIB // 4
+    """Of a snapshot, in one message; small enough that heartbeats get through between two on a slow link."""
+    max_pieces: int = 8
     """Unanswered pieces per peer."""
     return_s: float = 30.0
     """How long the log waits, within the same limits, for a peer that begins anew with a snapshot."""
