@@ -125,6 +125,9 @@ class Election:
             # It may be ours still, unused.
             self._following.holder = None
             self._changed()
+        if leading.resigning:
+            # The transaction that names the heir comes first.
+            await leading.resigned.wait()
         await leading.lease.revoke()
         self._lease = None
         await self.step()
@@ -175,12 +178,18 @@ class Election:
     async def _resign(self, leading: Leading, heir: str) -> None:
         keys = self._keys
         then: list[Operation] = [Delete(keys.leader), Put(keys.heir, heir.encode())]
-        leading.transferring = True
-        with suppress(Unreachable, Refused):
+        leading.transferring = leading.resigning = True
+        # Not after: another one may lead before the answer is here.
+        leading.lease.end()
+        self._changed()
+        try:
             await self._etcd.transact([leading.own_key], then)
-        self._following.heir = self._heir = heir
-        self._heir_until = asyncio.get_running_loop().time() + self._settings.transfer_timeout_s / 2
-        leading.resigned.set()
+        except (Unreachable, Refused):
+            pass
+        finally:
+            self._following.heir = self._heir = heir
+            self._heir_until = asyncio.get_running_loop().time() + self._settings.transfer_timeout_s / 2
+            leading.resigned.set()
 
     async def give_up(self) -> None:
         """After run() was cancelled: leave nothing behind."""

@@ -145,6 +145,7 @@ class Following:
         """Take everything that etcd has; the revision as of which that is."""
         keys = self._keys
         names = (keys.cluster, keys.head, keys.leader, keys.heir, keys.base, keys.membership, keys.snapshot)
+        last = self._entries.last_index
         outcome = await self._etcd.transact([], [Get(key) for key in names])
         found = outcome.found
         if keys.cluster not in found:
@@ -154,7 +155,7 @@ class Following:
             message = f"Another cluster lives in etcd under {keys.prefix.decode()}."
             raise Fault(Code.INVALID, message, "Choose another prefix, or give the secret of that cluster.")
         index, term = decode_head(found[keys.head].value)
-        self._check_end(index, term)
+        self._check_end(index, term, last)
         await self._load(index, outcome.revision)
         self.base_term = int(found[keys.base].value)
         self.membership = found[keys.membership].value if keys.membership in found else b""
@@ -176,8 +177,8 @@ class Following:
         members = Put(keys.membership, self._first.encode())
         await self._etcd.transact([CreatedAt(keys.cluster, 0)], [name, *empty, members])
 
-    def _check_end(self, index: int, term: int) -> None:
-        last = self._entries.last_index
+    def _check_end(self, index: int, term: int, last: int) -> None:
+        """`last` was here when etcd was asked; meanwhile this member may have appended more."""
         if index < last:
             raise _replaced(f"it ends at entry {index}, but {last} were applied here")
         known = self._entries.term_at(index)

@@ -86,7 +86,7 @@ class Leading:
         self.caught_up = asyncio.Event()
         """Set once everything before this term is here."""
         self.waiting_bytes = 0
-        self.transferring = False
+        self.transferring = self.resigning = False
 
     @property
     def waiting(self) -> int:

@@ -18,6 +18,7 @@ class Lease:
         self.id = lease_id
         self._ttl_s = ttl_s
         self._until_us = 0
+        self._ended = False
 
     @classmethod
     async def grant(cls, etcd: Etcd, clock: Clock, settings: EtcdSettings) -> Lease:
@@ -31,7 +32,7 @@ class Lease:
     @property
     def valid(self) -> bool:
         """Whether etcd still keeps it for sure. Ask right before whatever needs it."""
-        return self._clock.boot_us() < self._until_us
+        return not self._ended and self._clock.boot_us() < self._until_us
 
     async def keep(self) -> None:
         """Prolong it until that fails for too long; then it is not valid any more."""
@@ -43,7 +44,7 @@ class Lease:
             try:
                 ttl_s = await self._etcd.keep_alive(self.id, self._ttl_s / 3)
             except LeaseGone:
-                self._until_us = 0
+                self.end()
             except (Unreachable, Refused):
                 wait_s = self._settings.retry_s
             else:
@@ -51,8 +52,8 @@ class Lease:
                 wait_s = self._ttl_s / 3
 
     def end(self) -> None:
-        """Not valid from now on, whatever etcd thinks."""
-        self._until_us = 0
+        """Not valid from now on, whatever etcd thinks, and may answer yet."""
+        self._ended = True
 
     async def revoke(self) -> None:
         """Give it back, so that nobody has to wait until it runs out; etcd ends it by itself otherwise."""

@@ -77,9 +77,10 @@ class Member:
         if self.engine is None:
             return
         self._check_growth()
+        before = len(self.seen)
         while entries := self.engine.entries(len(self.seen), 100):
             self.seen.extend(entries)
-        self._cluster.check(self)
+        self._cluster.check(self, before)
 
     def role_changed(self) -> None:
         if self.engine is not None:
@@ -162,15 +163,14 @@ class Cluster(ABC):
         self._stamps += 1
         return self._stamps
 
-    def check(self, member: Member) -> None:
-        """Every member has the same entries, without a gap, from 1 on."""
-        for index, entry in enumerate(member.seen, 1):
+    def check(self, member: Member, after: int) -> None:
+        """Every member has the same entries, without a gap, from 1 on; those up to `after` were checked."""
+        for index, entry in enumerate(member.seen[after:], after + 1):
             if entry.index != index:
                 self.violations.append(f"{member.id}: entry {entry.index} where {index} is due")
-        known = min(len(self._log), len(member.seen))
-        if member.seen[:known] != self._log[:known]:
-            self.violations.append(f"{member.id}: its log differs from what others have")
-        self._log.extend(member.seen[known:])
+            if index <= len(self._log) and self._log[index - 1] != entry:
+                self.violations.append(f"{member.id}: entry {index} differs from what others have")
+        self._log.extend(member.seen[len(self._log) :])
 
     def led(self, member: Member) -> None:
         if member.leads and self._leaders.setdefault(member.engine.term, member.id) != member.id:
@@ -252,7 +252,8 @@ async def checked(cluster: Cluster, check: Check) -> None:
     try:
         await cluster.begin()
         await check(cluster)
-        assert cluster.violations == []
-        assert [error for member in cluster.members for error in member.errors] == []
+        assert not cluster.violations, cluster.violations
+        errors = [error for member in cluster.members for error in member.errors]
+        assert not errors, errors
     finally:
         await cluster.close()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from node.consensus.etcd.engine import EtcdEngine
 from node.consensus.etcd.settings import EtcdSettings
+from node.env import Clock
 from tests.consensus.conformance.kit import Check, Cluster, Member, Rig, checked
 from tests.consensus.etcd_model import EtcdModel, ModelClient, Weather
 from tests.sim.env import SimMachine
@@ -16,6 +18,20 @@ from tests.sim.loop import SimLoop, run
 from tests.sim.net import Network, RaftOnly
 
 T = TypeVar("T")
+
+
+class SleepingClock:
+    """The clocks of a machine that may be suspended: the one since boot goes on, timers do not."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.slept_us = 0
+
+    def wall_us(self) -> int:
+        return self._clock.wall_us() + self.slept_us
+
+    def boot_us(self) -> int:
+        return self._clock.boot_us() + self.slept_us
 
 
 class ModelCluster(Cluster):
@@ -29,10 +45,13 @@ class ModelCluster(Cluster):
         self.weather = Weather()
         self.network = Network(loop, random.Random(f"{seed}/network"))
         self.machines = {member.id: SimMachine(loop, member.id, seed) for member in self.members}
+        self.clocks: dict[str, SleepingClock] = {}
         self._cut: set[str] = set()
 
     async def boot(self, member: Member) -> None:
         life, env = self.machines[member.id].boot()
+        self.clocks[member.id] = clock = SleepingClock(env.clock)
+        env = replace(env, clock=clock)
         link = self.network.link(member.address, life)
         client = ModelClient(
             self.etcd,
