@@ -79,7 +79,7 @@ class Operator:
         elif len(membership.voters) < self._size and strangers:
             kind, whom = ChangeKind.ADD_LEARNER, rng.choice(strangers)
         else:
-            kind, whom = ChangeKind.REMOVE, rng.choice(membership.voters)
+            kind, whom = ChangeKind.REMOVE, rng.choice([*membership.voters, leader.id])
         if kind is ChangeKind.REMOVE and whom == leader.id:
             await self._remove_leader(leader)
         else:
@@ -88,9 +88,16 @@ class Operator:
     async def _remove_leader(self, leader: Voter) -> None:
         assert leader.engine is not None
         await self._call(leader, leader.engine.transfer())
-        heir = self._world.leader()
-        if heir is not None and heir is not leader and await self._ask(heir, Change(ChangeKind.REMOVE, leader.id)):
-            self._world.counts["leaders removed"] += 1
+        for _ in range(5):
+            heir = self._world.leader()
+            if (
+                heir is not None
+                and heir is not leader
+                and await self._ask(heir, Change(ChangeKind.REMOVE, leader.id))
+            ):
+                self._world.counts["leaders removed"] += 1
+                return
+            await asyncio.sleep(0.2)
 
     async def _ask(self, leader: Voter, change: Change) -> bool:
         assert leader.engine is not None
