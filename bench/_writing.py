@@ -93,4 +93,7 @@ async def whole(cluster: Cluster) -> str:
         )
 
     async with cluster.client() as client:
-        return await eventually(lambda: all_up(client), PATIENCE_S)
+        try:
+            return await eventually(lambda: all_up(client), PATIENCE_S)
+        except TimeoutError:
+            raise TimeoutError(f"not all voters are up after {PATIENCE_S} s\n{cluster.logs()}") from None

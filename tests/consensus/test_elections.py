@@ -113,6 +113,33 @@ class TestVotes:
 
         voter_test(check)
 
+    def test_split_votes_are_followed_soon_by_another_election(self) -> None:
+        """Raft paper 5.2 waits for a whole time-out; here who knows that it lost tries again before that."""
+
+        async def check(voter: Ours) -> None:
+            clock = asyncio.get_running_loop().time
+            for _ in range(20):
+                term = await voter.stand()
+                begun = clock()
+                for peer in (B, C):
+                    voter.vote(peer, term, granted=False)
+                assert await voter.stand() > term
+                assert S.heartbeat_s <= clock() - begun <= S.election_min_s + 0.1
+
+        voter_test(check)
+
+    def test_who_may_still_win_waits(self) -> None:
+        async def check(voter: Ours) -> None:
+            term = await voter.stand()
+            begun = asyncio.get_running_loop().time()
+            # B said that it would vote, and has not answered yet.
+            voter.vote(C, term, granted=False)
+            while await voter.stand() == term:
+                pass
+            assert asyncio.get_running_loop().time() - begun >= S.election_min_s - 0.1
+
+        voter_test(check)
+
     def test_its_own_vote_counts_only_when_it_is_on_the_disk(self) -> None:
         async def check(voter: Ours) -> None:
             voter.machine.sync_s = (0.05, 0.05)

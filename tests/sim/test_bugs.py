@@ -35,7 +35,7 @@ SOUGHT_IN = {
     "count_learners": "deaf leaders",
     "count_the_removed": "ambushed votes",
     "change_without_waiting": "ambushed votes",
-    "forget_cut_memberships": "ambushed votes",
+    "forget_cut_memberships": "short reigns",
     "keep_the_first_membership": "deaf leaders",
     "read_before_own_entry": "faults",
     "read_what_is_known_here": "ambushed votes",

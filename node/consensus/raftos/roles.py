@@ -271,11 +271,14 @@ class Candidate(Role, library.Candidate):
 
     def __init__(self, state: RaftState) -> None:
         super().__init__(state)
-        self.election_timer = DeadlineTimer(self.election_interval, self._again)
+        self.election_timer = DeadlineTimer(self._patience, self._again)
         self.resend_timer = library.Timer(state.settings.heartbeat_s, self.request_vote)
         self.transfer, state.transfer_asked = state.transfer_asked, False
         self.pre_vote = not self.transfer
         self._votes: dict[str, bool] = {}
+        self._willing: set[str] = set()
+        """Who said that it would vote for this one."""
+        self._lost = False
 
     def start(self) -> None:
         self.election_timer.start()
@@ -297,8 +300,16 @@ class Candidate(Role, library.Candidate):
         else:
             self.state.to_follower()
 
+    def _patience(self) -> float:
+        """Until it tries again; soon, and by chance, when its votes were split: nobody else is about to win."""
+        settings = self.state.settings
+        if self._lost:
+            return self.state.random.uniform(settings.heartbeat_s, settings.election_min_s)
+        return self.election_interval()
+
     def _stand(self) -> None:
         self.pre_vote = False
+        self._willing = self._votes.keys() - {self.id}
         self._votes.clear()
         self.storage.update({"term": self.storage.term + 1, "voted_for": self.id}, then=self._voted)
         self.state.server.role_changed()
@@ -337,6 +348,9 @@ class Candidate(Role, library.Candidate):
             self.state.raise_term(data["term"])
         elif votes and not data["pre_vote"] and not self.pre_vote and data["term"] == asked:
             self._votes.setdefault(data["sender"], False)
+            if self._willing and self._willing <= self._votes.keys() and not self._lost:
+                self._lost = True
+                self.election_timer.reset()
 
     def _count(self) -> None:
         if not self.state.is_majority(sum(self._votes.values())):
