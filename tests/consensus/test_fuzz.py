@@ -9,7 +9,8 @@ import pytest
 from google.protobuf.message import Message
 
 from cortex.v1 import raft_pb2
-from tests.consensus.rigs import CLUSTER, ME, Ours
+from node.consensus.membership import Member, Membership
+from tests.consensus.rigs import ALL, CLUSTER, ME, Ours
 from tests.sim.loop import run
 
 MESSAGES = 3_000
@@ -37,10 +38,18 @@ def fill(body: Message, rng: random.Random) -> None:
             setattr(body, field.name, number(rng) % (1 << 31 if field.type == field.TYPE_UINT32 else 1 << 63))
 
 
+def some_membership(rng: random.Random) -> bytes:
+    """Of any members, this one among them or not; sometimes of none, or no membership at all."""
+    chosen = rng.sample(ALL, rng.randint(0, len(ALL)))
+    members = [Member(member, member, voter=rng.random() < 0.8) for member in chosen]
+    return rng.choice([rng.randbytes(9), *[Membership.of(members).encode()] * 9])
+
+
 def some_message(rng: random.Random, voter: Ours) -> raft_pb2.RaftMessage:
     """Well-formed bytes, arbitrary contents; mostly near what the voter is at."""
     message = raft_pb2.RaftMessage(cluster_id=CLUSTER, to=ME)
     setattr(message, "from", rng.choice([*voter.peers, *voter.peers, "stranger"]))
+    message.from_address = rng.choice(["", "somewhere:1"])
     message.term = max(0, voter.term + rng.choice([-1, 0, 0, 0, 0, 1])) if rng.random() < 0.97 else number(rng)
     kind = rng.choice([*KINDS, "append_entries", "append_entries", "append_entries_response"])
     body = getattr(message, kind)
@@ -53,7 +62,9 @@ def some_message(rng: random.Random, voter: Ours) -> raft_pb2.RaftMessage:
         body.prev_log_index = max(body.prev_log_index, voter.engine._log.commit_index)
         body.commit_index = min(body.commit_index, body.prev_log_index)
         for _ in range(rng.choice([0, 0, 1, 3])):
-            body.entries.add(term=max(0, message.term - rng.choice([0, 0, 0, 1])), data=rng.randbytes(9))
+            entry = body.entries.add(term=max(0, message.term - rng.choice([0, 0, 0, 1])), data=rng.randbytes(9))
+            if rng.random() < 0.1:
+                entry.membership = some_membership(rng)
     elif kind == "forward":
         body.proposals.extend([rng.randbytes(9)] * rng.choice([0, 1, 3]))
     return message
