@@ -11,7 +11,16 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
-from tests.sim import bugs, core_bugs, daemon_bugs, daemon_scenario, engine_scenario, log_bugs, member_bugs
+from tests.sim import (
+    bugs,
+    core_bugs,
+    daemon_bugs,
+    daemon_scenario,
+    engine_scenario,
+    log_bugs,
+    member_bugs,
+    snapshot_bugs,
+)
 from tests.sim.result import Result
 from tests.sim.schedule import shrink
 
@@ -30,6 +39,7 @@ BUGS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     **member_bugs.BUGS,
     **daemon_bugs.BUGS,
     **core_bugs.BUGS,
+    **snapshot_bugs.BUGS,
 }
 ENOUGH_SEEDS = 50
 _TWICE_EVERY = 10

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.sim import core_bugs, daemon_bugs
+from tests.sim import core_bugs, daemon_bugs, snapshot_bugs
 from tests.sim.daemon_scenario import run_seed
 
-BUGS = {**daemon_bugs.BUGS, **core_bugs.BUGS}
+BUGS = {**daemon_bugs.BUGS, **core_bugs.BUGS, **snapshot_bugs.BUGS}
 FIRST_SEED = 100
 """Where each bug is sought from on, seed after seed, once the one that found it last does not any more."""
 SEEDS_AT_MOST = 20
@@ -38,7 +38,7 @@ FOUND = {
     "live_again_in_the_same_run": Found(100, r"lives again in its run"),
     "fail_slowly": Found(103, r"is to fail fast, goes on"),
     "repeat_steps": Found(151, r"a step of .* was accepted"),
-    "undo_what_has_begun": Found(108, r"was undone after it had begun"),
+    "undo_what_has_begun": Found(153, r"was undone after it had begun"),
     "canary_goes_on": Found(100, r"after one had failed the same way"),
     "forget_ends_of_operations": Found(100, "forgot ends|never ended"),
     "forget_to_cordon": Found(100, r"while drain .* lives"),
@@ -50,6 +50,10 @@ FOUND = {
     "forget_members_of_live_workflows": Found(100, r"differ at index|not idle"),
     "load_no_members": Found(100, r"does not lead to the state"),
     "show_the_past_as_it_is": Found(100, r"is shown as"),
+    "begin_with_the_former_rows": Found(100, r"were applied here"),
+    "claim_more_than_was_copied": Found(100, r"were applied here"),
+    "copy_half_of_it": Found(100, r"not what their digest says"),
+    "leave_watchers_behind": Found(106, r"a watcher ended with another row"),
 }
 
 
