@@ -82,9 +82,7 @@ class Load:
             seen = types_pb2.Task()
             seen.CopyFrom(reply.task)
             if seen.state == types_pb2.TASK_STATE_QUEUED:
-                seen.ClearField(
-                    "reason"
-                )  # why it waits is asked of the leader, and no part of the row
+                seen.ClearField("reason")  # why it waits is asked of the leader, and no part of the row
             self.world.history.end(read, seen.modified_index, seen.SerializeToString(deterministic=True))
 
     def _task(self, rng: random.Random) -> pb.TaskRequest:
