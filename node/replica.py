@@ -122,6 +122,7 @@ class Replica:
         """Apply no more, save what is applied, and close the store."""
         self._stopped = True
         self._set_serving(False)
+        self.store.end_copies()
         self.feed.close()
         await self.consensus.stop()
         self._proposals.close()

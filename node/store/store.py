@@ -57,6 +57,7 @@ class Store:
         self._slow: Connection | None = None
         self._reads: SlowReads | None = None
         self._copies = 0
+        self._copying = True
 
     def open(self) -> None:
         """Create or migrate the database. Raises StoreDamaged, StoreTooNew or StoreUnavailable."""
@@ -313,7 +314,11 @@ class Store:
             return copy_of_memory(writer)
         self._copies += 1
         to = Path(f"{self._path}{COPY_SUFFIX}{self._copies}")
-        return copy_of_file(Path(self._path), to, lambda: self._writer_connection is writer)
+        return copy_of_file(Path(self._path), to, lambda: self._copying and self._writer_connection is writer)
+
+    def end_copies(self) -> None:
+        """Give up what is being copied, and make no more: the daemon ends."""
+        self._copying = False
 
     def replace(self, chunks: Iterable[bytes], rows_limit: int | None = None) -> None:
         """Make a copy's bytes, once they are checked, this store's rows; it is open afterwards.

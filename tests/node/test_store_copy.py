@@ -11,7 +11,7 @@ import pytest
 from cortex.v1.types_pb2 import Setting, Task
 from node.core.model import QUEUED, Change, Table, row_digest
 from node.store import Store, StoreUnavailable
-from node.store.copy import StoreCopy, copy_of_file
+from node.store.copy import StoreCopy
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -86,11 +86,9 @@ def test_a_copy_that_is_under_way_ends_with_the_store(tmp_path: Path) -> None:
     store = Store(tmp_path / "state.sqlite")
     store.open()
     save(store, 1)
-    writer = store._writer_connection
-    store._writer_connection = None
+    store.end_copies()
     with pytest.raises(StoreUnavailable, match="given up"):
-        copy_of_file(tmp_path / "state.sqlite", tmp_path / "other", lambda: store._writer_connection is writer)
-    store._writer_connection = writer
+        store.copy()
     store.close()
     assert [file.name for file in tmp_path.iterdir()] == ["state.sqlite"]
 
