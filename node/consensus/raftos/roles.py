@@ -38,7 +38,7 @@ class Role:
         granted = (
             data["term"] == self.storage.term
             and self.storage.voted_for in (None, data["candidate_id"])
-            and self.log.up_to_date(data["last_log_index"], data["last_log_term"])
+            and self.state.may_elect(data)
         )
         if granted:
             if not isinstance(self, library.Follower):
@@ -48,11 +48,7 @@ class Role:
             self._send_vote(data["sender"], self.storage.term, granted=False, pre_vote=False)
 
     def _answer_pre_vote(self, data: Data) -> None:
-        granted = (
-            data["term"] > self.storage.term
-            and not self.state.hears_leader
-            and self.log.up_to_date(data["last_log_index"], data["last_log_term"])
-        )
+        granted = data["term"] > self.storage.term and not self.state.hears_leader and self.state.may_elect(data)
         self._send_vote(
             data["sender"], data["term"] if granted else self.storage.term, granted=granted, pre_vote=True
         )

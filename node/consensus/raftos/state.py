@@ -154,6 +154,16 @@ class RaftState(library.State):
             self.leader == self.id or self.loop.time() - self.leader_heard_at < self.settings.election_min_s
         )
 
+    def may_elect(self, candidate: Data) -> bool:
+        """Whether nothing that this voter keeps, or may have kept, is missing in the candidate's log.
+
+        Who has neither a log nor given a vote may have lost both with its disk: it only helps a log that begins.
+        """
+        remembers = self.log.last_log_index > 0 or self.storage.has_voted
+        if candidate["last_log_index"] and not remembers:
+            return False
+        return self.log.up_to_date(candidate["last_log_index"], candidate["last_log_term"])
+
     def can_campaign(self) -> bool:
         """Whether it may lead, as far as that depends on its own replica and disk."""
         stalled = self.writer.full or self.writer.stalled_s > self.settings.disk_stall_s

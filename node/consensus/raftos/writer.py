@@ -164,6 +164,8 @@ class HardState:
         self._writer = writer
         self.term = term
         self.voted_for = voted_for
+        self.has_voted = voted_for is not None
+        """In this term or, as far as that is known here, in one before."""
 
     def update(self, values: Mapping[str, int | str | None], then: Callable[[], None] | None = None) -> None:
         """Set `term`, `voted_for` or both; `then` is called once they are on the disk."""
@@ -171,4 +173,5 @@ class HardState:
         assert isinstance(term, int)
         assert vote is None or isinstance(vote, str)
         self.term, self.voted_for = term, vote
+        self.has_voted = self.has_voted or vote is not None
         self._writer.put_hard_state(term, vote or "", then)
