@@ -98,7 +98,7 @@ class LogLife:
         error = None if task.cancelled() else task.exception()
         if error is None:
             self._failures = 0
-        elif not isinstance(error, _Abandoned):
+        elif not isinstance(error, _Abandoned) and not self._stopped:
             # Each may have filled the disk for a moment, which the journal needs, too.
             retry_s = self._settings.snapshot_retry_s * 2 ** min(self._failures, _MAX_DOUBLINGS)
             self._failures += 1
