@@ -18,6 +18,7 @@ from node.consensus.raftos.leader import Leader
 from node.consensus.raftos.log import Log
 from node.consensus.raftos.loglife import LogLife
 from node.consensus.raftos.memberships import Memberships
+from node.consensus.raftos.peers import peers_of
 from node.consensus.raftos.proposals import Forwarder, Proposal, Waiters, fail
 from node.consensus.raftos.reading import Reads
 from node.consensus.raftos.roles import Candidate, Follower
@@ -113,15 +114,7 @@ class RaftosEngine:
     @property
     def peers(self) -> Sequence[Peer]:
         role = self._state.state if self._running else None
-        found: list[Peer] = []
-        for member in self.membership.members:
-            own = member.id == self._id
-            up, match, sent = own, self._log.last_log_index if own else 0, (0, 0)
-            if isinstance(role, Leader) and not own:
-                up, match = role.audience.active(member.id), role.progress[member.id].match_index
-                sent = role.snapshot_progress(member.id)
-            found.append(Peer(member.id, member.address, up, match, member.voter, *sent))
-        return found
+        return peers_of(self.membership, self._id, self._log.last_log_index, role)
 
     @property
     def membership(self) -> Membership:
