@@ -21,6 +21,7 @@ from node.recovery.examine import JOURNAL, SNAPSHOTS, Examined, examined, opened
 from node.recovery.replay import replay
 from node.startup import open_newest
 from node.store.errors import StoreError
+from node.store.replace import sync_folder
 from node.store.store import FILE
 
 _ACTOR = "cortexd recover"
@@ -89,7 +90,7 @@ def planned(data: Path, cluster_id: str, node_id: str, address: str) -> Iterator
 
 
 def carry_out(plan: Plan) -> raft_pb2.SnapshotMeta:
-    """Raises Fault. Until it returns the folder is as it was."""
+    """Raises Fault. Until the new snapshot stands in it the folder is as it was."""
     work = plan.found.work
     _keep_aside(plan)
     try:
@@ -98,7 +99,10 @@ def carry_out(plan: Plan) -> raft_pb2.SnapshotMeta:
             if plan.found.journal is not None:
                 replay(store, plan.found.journal.entries)
             member, term = plan.member, plan.found.term
-            return begin_alone(store, plan.data, plan.cluster_id, member.id, member.address, term, _ACTOR)
+            meta = begin_alone(store, plan.data, plan.cluster_id, member.id, member.address, term, _ACTOR)
+            if plan.found.journal is None:
+                _remove_journal(plan.data)
+            return meta
         finally:
             store.close()
     except StoreError as error:
@@ -110,6 +114,16 @@ def _keep_aside(plan: Plan) -> None:
     for name in (JOURNAL, SNAPSHOTS):
         if (plan.data / name).is_dir():
             shutil.copytree(plan.data / name, plan.aside / name)
+
+
+def _remove_journal(data: Path) -> None:
+    """A damaged one would be refused at the start, before the snapshot makes it void. A copy is aside."""
+    try:
+        shutil.rmtree(data / JOURNAL)
+        sync_folder(data)
+    except OSError as error:
+        message = f"The damaged log {data / JOURNAL} cannot be removed: {error.strerror}."
+        raise Fault(Code.INVALID, message, "Remove it by hand, then start the node.") from None
 
 
 def _last_at_us(found: Examined) -> int:

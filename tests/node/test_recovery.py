@@ -71,6 +71,14 @@ def voter_folder(data: Path, entries: list[Committed], *, saved: int, snapshot: 
     store.close()
 
 
+def flip(data: Path) -> None:
+    """One bit of the log."""
+    segment = max((data / "raft").glob("*.log"))
+    text = bytearray(segment.read_bytes())
+    text[300] ^= 1
+    segment.write_bytes(text)
+
+
 def contents(folder: Path) -> dict[str, str]:
     return {
         str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
@@ -144,6 +152,24 @@ async def test_a_recovery_goes_on_from_the_last_entry(tmp_path: Path, saved: int
         assert found.journal.last_index == meta.index
 
 
+async def test_a_recovery_from_a_damaged_log_can_be_started(tmp_path: Path) -> None:
+    entries, _ = await entries_of(tmp_path / "source", 40)
+    data = tmp_path / "n1"
+    voter_folder(data, entries, saved=30, snapshot=10)
+    flip(data)
+    damaged = (data / "raft" / "00000001.log").read_bytes()
+    with lost.planned(data, CLUSTER, "n1", "a:1") as plan:
+        assert "journal is damaged" in "\n".join(plan.lines())
+        meta = lost.carry_out(plan)
+    assert meta.index == 30 + INDEX_STEP
+    (aside,) = data.glob("aside-*")
+    assert (aside / "raft" / "00000001.log").read_bytes() == damaged
+    with examined(data, CLUSTER) as found:
+        assert (found.journal_flaw, found.snapshot) == ("", meta)
+        assert found.journal is not None
+        assert (found.journal.last_index, found.journal.term) == (meta.index, meta.term)
+
+
 async def test_who_is_no_member_is_not_made_the_only_one(tmp_path: Path) -> None:
     entries, _ = await entries_of(tmp_path / "source", 3)
     data = tmp_path / "n1"
@@ -166,10 +192,7 @@ async def test_repair_tells_rows_from_log(tmp_path: Path) -> None:
     (data / FILE).write_bytes(b"nothing that SQLite knows" * 500)
     with examined(data, CLUSTER) as found:
         assert mend.mend_of(found) is mend.Mend.ROWS
-    segment = max((data / "raft").glob("*.log"))
-    text = bytearray(segment.read_bytes())
-    text[300] ^= 1
-    segment.write_bytes(text)
+    flip(data)
     with examined(data, CLUSTER) as found:
         assert mend.mend_of(found) is mend.Mend.JOIN_ANEW
         assert "journal is damaged" in "\n".join(mend.lines(data, found))
