@@ -37,7 +37,7 @@ class Election:
         self._id, self._host, self._following = own_id, host, following
         self._is_voter, self._changed = is_voter, changed
         self._log = structlog.get_logger(node=own_id)
-        self._may = True
+        self.may_stand = True
         self._news = asyncio.Event()
         self._heir_until = 0.0
         self._heir = ""
@@ -58,7 +58,7 @@ class Election:
                 await self._news.wait()
 
     def allow(self, allowed: bool, heir: Callable[[], str | None]) -> None:
-        self._may = allowed
+        self.may_stand = allowed
         self.wake()
         leading = self.leading
         if not allowed and leading is not None and self._abdicating is None:
@@ -86,7 +86,7 @@ class Election:
     def _wait_s(self) -> float | None:
         """When to stand: 0 now, None not for now."""
         following = self._following
-        if not following.synced or not self._may or not self._is_voter():
+        if not following.synced or not self.may_stand or not self._is_voter():
             return None
         if following.holder is not None and following.holder.id != self._id:
             self._heir = ""

@@ -62,6 +62,7 @@ class EtcdEngine:
         self._codec = Codec(cluster_id, id)
         self._changing = False
         self._running = False
+        self._may_lead = True
         self._told: tuple[Role, int, str | None, Membership] = (Role.FOLLOWER, 0, None, self.membership)
         self._term = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -153,6 +154,7 @@ class EtcdEngine:
             lambda: self.membership.is_voter(self._id),
             self._changed,
         )
+        self._election.may_stand = self._may_lead
         self._running = True
         self._tasks = [self._run(self._follow()), self._run(self._election.run())]
         self._tick()
@@ -256,6 +258,7 @@ class EtcdEngine:
         return next((peer for peer in able if peer != self._id and to in (None, peer)), None)
 
     def allow_campaign(self, allowed: bool) -> None:
+        self._may_lead = allowed
         if self._running:
             self._election.allow(allowed, lambda: self._heir(None))
 
