@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from cortex.v1 import raft_pb2
-from node.config import quiet_grpc
+from node.config import load, quiet_grpc
 from node.consensus.membership import Membership
 from node.core.faults import Code, Fault
 from node.env import Env
@@ -44,8 +44,9 @@ def save(file: Path, data: Path, secret_file: Path | None) -> None:
 
         meta = save_running(data / "cortex.sock", file)
     else:
+        cluster_id = cluster_id_of(_secret(data, secret_file))
         with only_one(data):
-            meta = backup.save_stopped(data, cluster_id_of(_secret(data, secret_file)), file)
+            meta = backup.save_stopped(data, cluster_id, file)
     click.echo(f"{file}: entry {meta.index} of {words.moment(meta.at_us)}, {words.size(meta.size_bytes)}, verified")
 
 
@@ -84,6 +85,7 @@ def inspect(file: Path, as_json: bool) -> None:
 @_SECRET
 def restore(file: Path, data: Path, node_id: str, listen: str, secret_file: Path | None) -> None:
     """Make a new data folder from FILE, with which one node begins; others are added to it."""
+    _check_node(node_id, data, listen)
     secret = read_secret(secret_file or data / "secret")
     with only_one(data):
         meta = backup.restore(file, data, cluster_id_of(secret), node_id, listen)
@@ -125,6 +127,8 @@ def migrate(file: Path, to: str, secret_file: Path, yes: bool) -> None:
 @_YES
 def recover(data: Path, node_id: str, listen: str, secret_file: Path | None, yes: bool) -> None:
     """Go on from this disk when a majority of the voters is lost for good. Says what may be lost, and asks."""
+    if listen:
+        _check_node(node_id, data, listen)
     cluster_id = cluster_id_of(_secret(data, secret_file))
     with only_one(data), lost.planned(data, cluster_id, node_id, listen) as plan:
         for line in plan.lines():
@@ -185,6 +189,12 @@ def _confirm(node_id: str, *, yes: bool) -> None:
 
 def _begin(node_id: str, data: Path, address: str) -> str:
     return f"Start it: cortexd run --id {node_id} --data {data} --listen {address} --voters {node_id}={address}"
+
+
+def _check_node(node_id: str, data: Path, listen: str) -> None:
+    """Raises Fault where a daemon would not start with these."""
+    flags = {"id": node_id, "data": str(data), "listen": listen, "voters": f"{node_id}={listen}"}
+    load(flags, {})
 
 
 def _secret(data: Path, secret_file: Path | None) -> str:

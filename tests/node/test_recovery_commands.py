@@ -1,0 +1,44 @@
+"""What `cortexd snapshot`, `recover` and `repair` refuse, and that a refusal leaves nothing behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from node.cli import cli
+from node.core.faults import Fault
+
+SECRET = "5" * 64
+
+
+def refusal(*arguments: str) -> Fault:
+    result = CliRunner().invoke(cli, arguments)
+    assert isinstance(result.exception, Fault), (result.exception, result.output)
+    return result.exception
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (("snapshot", "inspect", "{}/none"), "cannot be read"),
+        (("snapshot", "inspect", "{}/secret"), "cannot be used"),
+        (("snapshot", "save", "{}/file", "--data", "{}/none"), "There is no folder"),
+        (("snapshot", "save", "{}/file", "--data", "{}"), "holds no log"),
+        (("snapshot", "restore", "{}/none", "--data", "{}/new", "--id", "n1", "--listen", "here"), "host:port"),
+        (("snapshot", "restore", "{}/none", "--data", "{}/new", "--id", "a/b", "--listen", "127.0.0.1:1"), "a/b"),
+        (("snapshot", "restore", "{}/none", "--data", "{}/new", "--id", "n1", "--listen", "127.0.0.1:1"), "secret"),
+        (("recover", "--data", "{}/none", "--id", "n1"), "There is no folder"),
+        (("recover", "--data", "{}", "--id", "n1"), "holds no log"),
+        (("recover", "--data", "{}", "--id", "n1", "--listen", "10.0.0.1:7"), "TLS"),
+        (("repair", "--data", "{}", "--id", "n1"), "holds no log"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(arguments: tuple[str, ...], cause: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    (tmp_path / "secret").chmod(0o600)
+    fault = refusal(*(argument.replace("{}", str(tmp_path)) for argument in arguments))
+    assert cause in fault.message
+    assert fault.remedy
+    assert {file.name for file in tmp_path.iterdir()} <= {"secret", "lock"}
