@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import structlog
 
 from tests.consensus.proposal_kit import Cluster, S, cluster_test, engine_of, propose
 from tests.consensus.rigs import B, C, Ours
@@ -43,6 +44,30 @@ def test_what_was_acknowledged_with_its_help_is_not_lost(joins: bool) -> None:
         assert engine_of(forgetful).last_index == engine_of(cluster.head).last_index
 
     cluster_test(check)
+
+
+def test_its_leader_says_so_once() -> None:
+    """The leader counts on what was acknowledged, and neither sends it again nor keeps silent about it."""
+
+    async def main() -> None:
+        voter = Ours()
+        await voter.start()
+        term = await voter.lead()
+        last = voter.engine.last_index
+        voter.appended(B, term, last)
+        await voter.settle()
+        with structlog.testing.capture_logs() as logs:
+            for request in range(2, 15):
+                voter.refused(B, term, last, request)
+            voter.appended(B, term, last)
+            for request in range(2, 15):
+                voter.refused(B, term, last, request)
+            assert logs == []
+            for request in range(15, 50):
+                voter.refused(B, term, last, request)
+        assert [(entry["peer"], entry["acknowledged"]) for entry in logs] == [(B, last)]
+
+    run(main)
 
 
 def test_it_votes_again_for_whoever_it_has_voted_for() -> None:

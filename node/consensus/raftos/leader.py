@@ -6,6 +6,8 @@ import asyncio
 import math
 from collections.abc import Sequence
 
+import structlog
+
 from node.consensus.membership import Membership
 from node.consensus.port import Committed, NotLeader
 from node.consensus.raftos import library
@@ -18,6 +20,8 @@ from node.consensus.raftos.rounds import Rounds
 from node.consensus.raftos.sending import Sending
 from node.consensus.raftos.state import RaftState
 from node.consensus.raftos.wire import Data
+
+_DENIALS = 20
 
 
 class Leader(Role, library.Leader):
@@ -233,7 +237,7 @@ class Leader(Role, library.Leader):
 
     def _accepted(self, progress: Progress, match_index: int) -> None:
         before = progress.match_index
-        progress.pipelined, progress.probing = True, False
+        progress.pipelined, progress.probing, progress.denials = True, False, 0
         progress.matched(min(match_index, self.log.last_log_index))
         self._sending.accepted(progress)
         if progress.match_index > before:
@@ -243,6 +247,8 @@ class Leader(Role, library.Leader):
     def _refused(self, progress: Progress, data: Data) -> None:
         prev = data["prev_log_index"]
         stale = prev <= progress.match_index or (not progress.pipelined and prev != progress.next_index - 1)
+        if data["conflict_index"] <= progress.match_index:
+            self._denied(progress)
         if stale:
             return
         next_index = min(data["conflict_index"], prev)
@@ -252,6 +258,17 @@ class Leader(Role, library.Leader):
             next_index = min(mine + 1, prev) if shared else min(mine + 1, next_index)
         progress.rewind(next_index)
         self.state.server.log_changed()
+
+    def _denied(self, progress: Progress) -> None:
+        """Late answers may say so now and then; many in a row mean a lost disk, which nobody may count on."""
+        progress.denials += 1
+        if progress.denials == _DENIALS:
+            structlog.get_logger(node=self.id).error(
+                "a peer lost what it had acknowledged, and is sent nothing more",
+                peer=progress.id,
+                acknowledged=progress.match_index,
+                remedy="Remove it from the voters, empty its data folder, let it join, and add it again.",
+            )
 
     def update_commit_index(self) -> None:
         """Commit what a majority has on its disk, as soon as an entry of this term is among it.

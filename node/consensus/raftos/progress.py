@@ -25,6 +25,8 @@ class Progress:
     inflight: deque[tuple[int, int]] = field(default_factory=deque)
     """Last index and bytes of each unanswered message with entries."""
     inflight_bytes: int = 0
+    denials: int = 0
+    """Answers in a row that lack what this peer had acknowledged."""
     leaves_at: int = 0
     """Index of the entry that removes this peer; 0 for a member."""
     told_round: int = 0
