@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import structlog
+
 from bench._table import Goal, head, line
 from bench.consensus import VALUE, Loopback, NoDaemon
 from cortex.v1 import raft_pb2
@@ -251,6 +253,7 @@ def rss_mib() -> float:
 
 
 def main(arguments: list[str]) -> int:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     entries = int(arguments[0]) if arguments else 1_000_000
     folder = Path(arguments[1]) if len(arguments) > 1 else None
     with tempfile.TemporaryDirectory(dir=folder) as data:
