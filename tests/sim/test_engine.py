@@ -40,7 +40,7 @@ def test_a_seed_is_one_run_in_every_process() -> None:
 
 
 def test_an_exception_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(seed: int, keep_trace: bool) -> object:
+    def broken(seed: int, keep_trace: bool, kept: frozenset[int] | None) -> object:
         raise KeyError(seed)
 
     monkeypatch.setitem(run_one.__globals__["KINDS"], "engine", broken)
