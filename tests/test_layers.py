@@ -115,5 +115,6 @@ def test_parts_work_without_grpc(package: str) -> None:
 
 def test_only_the_engine_loads_raftos() -> None:
     others = [name for name in modules_of("node") if not name.startswith("node.consensus.raftos")]
-    others = [name for name in others if name not in {"node.cli", "node.host", "node.daemon", "node.voter", "node.startup"}]
+    starts = {"node.cli", "node.host", "node.daemon", "node.voter", "node.startup"}
+    others = [name for name in others if name not in starts]
     assert "raftos" not in tops(loaded_by(*others))
