@@ -1,0 +1,90 @@
+"""The embedded engine beside etcd in one run, three voters each, in turns: commits per second of 256-byte values.
+
+Run: python -m bench.beside [--seconds 2] [--runs 3] [--folder DIR]; needs Debian's etcd-server and aetcd.
+
+All embedded voters are in this process, as is the client of etcd, which has three processes of its own. What is
+proposed at a follower goes to the leader over one stream.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import structlog
+
+from bench._table import Goal, head, line
+from bench.consensus import VALUE, Cluster
+from bench.etcd import measure
+from node.consensus.etcd.client import EtcdClient
+from node.consensus.etcd.store import Put
+from tests import etcd_server
+from tests.etcd_server import EtcdServers
+
+IN_FLIGHT = (1, 10, 100, 1000)
+AHEAD = Goal(floor=1.0, least=True)
+_TIMEOUT_S = 10.0
+
+
+async def bench(folder: Path, seconds: float, runs: int) -> None:
+    servers = EtcdServers(folder / "etcd", 3)
+    cluster = Cluster(folder / "embedded", 3)
+    client = None
+    try:
+        servers.start()
+        leader = await cluster.start()
+        follower = next(engine for engine in cluster.engines.values() if engine is not leader)
+        client = EtcdClient(servers.endpoints, None, _TIMEOUT_S)
+        put, plain = Put(b"bench", VALUE), client
+        ways: dict[str, Callable[[], Awaitable[object]]] = {
+            "embedded, at the leader": lambda: leader.propose(VALUE),
+            "embedded, at a follower": lambda: follower.propose(VALUE),
+            "etcd, puts": lambda: plain.transact([], [put]),
+        }
+        head("Commits per second, three voters, 256-byte values, fsync everywhere, all on this machine, in turns")
+        for in_flight in IN_FLIGHT:
+            await compare(ways, in_flight, seconds, runs)
+    finally:
+        if client is not None:
+            await client.close()
+        await cluster.stop()
+        servers.close()
+
+
+async def compare(
+    ways: dict[str, Callable[[], Awaitable[object]]], in_flight: int, seconds: float, runs: int
+) -> None:
+    """The last way is the one that the others are held against."""
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(runs):
+        for name, commit in ways.items():
+            rates[name].append((await measure(commit, in_flight, seconds))[0])
+    *ours, peer = ways
+    for name in ways:
+        line(f"{in_flight} in flight: {name}", rates[name], "/s")
+    for name in ours:
+        ratios = [own / other for own, other in zip(rates[name], rates[peer], strict=True)]
+        line(f"{in_flight} in flight: {name} / etcd", ratios, "times", AHEAD if in_flight >= 10 else Goal())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="on the disk to be measured")
+    options = parser.parse_args(arguments)
+    if not etcd_server.installed():
+        print(etcd_server.MISSING, file=sys.stderr)
+        return 0
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    with tempfile.TemporaryDirectory(dir=options.folder) as data:
+        asyncio.run(bench(Path(data), options.seconds, options.runs))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
