@@ -1,4 +1,4 @@
-"""No property fails for want of speed, as machines that run tests may be slow or busy; those that wait run first."""
+"""No property fails for want of speed, as machines that run tests may be slow; tests that wait run first."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ TERM_STEP = 1_000_000
 def rebased(state: ClusterState, index: int, at_us: int, voters: Mapping[str, str], actor: str) -> Outcome:
     """What makes of `state` one of the next recovery epoch, at `index`, in which these vote: addresses by id."""
     draft = Draft(state, {}, Entry(actor=actor, at_us=at_us), index)
-    epoch = settings.recovery_epoch(draft.setting(settings.RECOVERY_EPOCH)) + 1
+    # The second of the recovery, not only the next number: of two that begin with one backup each is told apart.
+    epoch = max(settings.recovery_epoch(draft.setting(settings.RECOVERY_EPOCH)) + 1, at_us // 1_000_000)
     row = Setting(name=settings.RECOVERY_EPOCH, value=str(epoch), at_us=draft.now_us)
     draft.put_row(Table.SETTINGS, settings.RECOVERY_EPOCH, row)
     names = sorted(voters)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -153,7 +154,8 @@ class EtcdModel:
         """From `revision` on."""
         if revision < self.compacted:
             raise Compacted(f"revision {revision}")
-        return [event for event in self._history if event.revision >= revision and first <= event.key < end]
+        start = bisect_left(self._history, revision, key=lambda event: event.revision)
+        return [event for event in self._history[start:] if first <= event.key < end]
 
     async def changed(self) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

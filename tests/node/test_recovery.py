@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,9 +138,11 @@ async def test_a_recovery_goes_on_from_the_last_entry(tmp_path: Path, saved: int
         assert f"up to entry {max(saved, snapshot)}" in text
         assert "What may be lost" in text
     assert contents(data) == before, "to look changes nothing"
+    begun_s = int(time.time())
     with lost.planned(data, CLUSTER, "n1", "a:1") as plan:
         meta = lost.carry_out(plan)
-    assert (meta.index, meta.recovery_epoch) == (len(entries) + INDEX_STEP, 1)
+    assert meta.index == len(entries) + INDEX_STEP
+    assert meta.recovery_epoch >= begun_s
     assert Membership.decode(meta.membership) == Membership.of_voters({"n1": "a:1"})
     (aside,) = data.glob("aside-*")
     kept = {name: text for name, text in before.items() if not name.startswith(FILE)}
@@ -206,7 +209,8 @@ async def test_a_stopped_folder_is_saved_and_restored(tmp_path: Path) -> None:
     assert meta.index == 20
     assert inspect(file).tasks == {"queued": 18}  # behind the leader's first entry and its node's
     restored = restore(file, new, "another", "m1", "c:1")
-    assert (restored.index, restored.cluster_id, restored.recovery_epoch) == (20 + INDEX_STEP, "another", 1)
+    assert (restored.index, restored.cluster_id) == (20 + INDEX_STEP, "another")
+    assert restored.recovery_epoch > 1
     with examined(new, "another") as found:
         assert found.membership == Membership.of_voters({"m1": "c:1"})
     with pytest.raises(Fault, match="is in use"):

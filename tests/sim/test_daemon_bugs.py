@@ -77,11 +77,3 @@ def violations(bug: str, seed: int) -> list[str]:
             return run_seed(seed, duration_s=_DURATION_S).violations
     except Exception as error:
         return [repr(error)]
-
-
-@pytest.mark.sim
-@pytest.mark.parametrize("seed", sorted({found.seed for found in FOUND.values()}))
-def test_a_sound_daemon_breaks_no_invariant(seed: int) -> None:
-    result = run_seed(seed, duration_s=_DURATION_S)
-    assert result.violations == []
-    assert result.operations > 20
