@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SEEDS ?= 0..199
+SEEDS ?= 0..207
 MINUTES ?= 30
 JOBS ?= 4
 DATA ?= $(HOME)/.local/share/cortex/local

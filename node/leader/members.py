@@ -18,6 +18,8 @@ from node.env import Clock
 from node.leader.port import Replica, Settings
 
 _LOOK_US: Final = 100_000
+_REST_US: Final = 60_000_000
+"""Where nothing is to be done: whatever changes that says so."""
 _RECORDS: Final = {
     types_pb2.NODE_ROLE_LEARNER: log_pb2.MEMBER_CHANGE_LEARNER,
     types_pb2.NODE_ROLE_VOTER: log_pb2.MEMBER_CHANGE_VOTER,
@@ -52,7 +54,7 @@ class Members:
             if now_us >= recorded_us + self._retry_us:
                 recorded_us = now_us
                 await self._record()
-            pause_us = _LOOK_US if learners else self._retry_us
+            pause_us = _LOOK_US if learners else self._retry_us if self._odd else _REST_US
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_us / 1e6):
                     await self._wake.wait()

@@ -198,8 +198,7 @@ async def test_what_would_break_quorum_is_refused(make_cluster: MakeCluster) -> 
 async def test_leadership_is_handed_over_by_name_at_a_stop_and_nobody_notices(make_cluster: MakeCluster) -> None:
     cluster = make_cluster(voters=3, environment=LEASE)
     async with cluster.client() as first:
-        leader = await leader_of(first)
-        await all_up(first, 3)
+        leader = await cluster.whole(first)
     async with cluster.client() as client, cluster.client() as writer, loaded(writer) as load:
         to = next(name for name in cluster.nodes if name != leader)
         moved = json.loads(await cortex(cluster, "leader", "transfer", to, "--json"))

@@ -43,7 +43,7 @@ BUGS: dict[str, Callable[[], AbstractContextManager[object]]] = {
 }
 ENOUGH_SEEDS = 50
 _TWICE_EVERY = 10
-_EVERY = {"engine": 1, "daemons": 3}
+_EVERY = {"engine": 1, "daemons": 4}
 """Where all kinds are asked for: whole daemons cost five times as much per virtual hour, and find more in one."""
 _TOLD = 20
 

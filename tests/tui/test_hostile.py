@@ -36,7 +36,7 @@ VIEWS = (
     ("2", "K"),
     ("1", "c"),
 )
-SGR_OR_MOVE = re.compile(r"\x1b\[[\d;]*[mHG]")
+SGR_OR_MOVE = re.compile(r"\x1b\[[\d;]*(?:[mHGCD]|[AB]\x08{0,3})")
 
 
 def hostile_source(text: str) -> FakeSource:
@@ -125,6 +125,6 @@ async def test_no_color_sends_no_colour() -> None:
             for sequence in re.findall(r"\x1b\[([0-9;]*)m", "".join(session.app.sent))
             for code in sequence.split(";")
         }
-        assert codes <= {0, 1, 2, 3, 4, 7, 9}, "attributes only"
+        assert codes <= {0, 1, 2, 3, 4, 7, 9, 22, 23, 24, 27, 29}, "attributes only"
         await session.press("escape", "escape", "2")
         assert "▌ ▸ running" in session.text, "state, cursor and mark show without colour"

@@ -198,7 +198,8 @@ def test_when_the_terminal_is_gone_the_console_ends(line: Line) -> None:
 
 
 def test_after_a_storm_of_sizes_the_screen_is_as_fresh(line: Line) -> None:
-    line.until(lambda text: "filter" in text.splitlines()[-1])
+    # The parts of a frame come in any order: all rows stand there before it counts as a screen.
+    line.until(lambda text: "filter" in text.splitlines()[-1] and drawn(text))
     before = standing(line.text)
     chance = random.Random(7)
     for _ in range(40):
@@ -209,6 +210,11 @@ def test_after_a_storm_of_sizes_the_screen_is_as_fresh(line: Line) -> None:
     line.screen.reset()
     line.type(b"1g")
     line.until(lambda text: standing(text) == before)
+
+
+def drawn(text: str) -> bool:
+    """Whether the rows of the nodes have their states and scores."""
+    return all(("●" in row or "◐" in row) and "━━" in row for row in text.splitlines()[3:20])
 
 
 def standing(text: str) -> list[str]:

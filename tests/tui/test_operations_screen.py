@@ -65,14 +65,14 @@ async def test_an_operation_shows_its_tasks_and_goes_on_while_it_is_looked_at() 
     member = fake.task(1, "letter", fake.DEAD, ended_s=60)
     revived = fake.task(2, "revived", fake.RUNNING, started_s=5)
     revived.operation = row.id
-    source = FakeSource(tasks=[member, revived, fake.task(3, "other", fake.QUEUED)])
+    source = FakeSource(tasks=[member, revived, fake.task(3, "unrelated", fake.QUEUED)])
     source.operations[row.id] = row
     async with open_console(source, (120, 40)) as session:
         await session.press("L", "enter")
         assert "discard of 1 task" in session.text
         assert "letter" in session.text
         assert "revived" in session.text
-        assert "other" not in session.text
+        assert "unrelated" not in session.text
         done = types_pb2.Operation()
         done.CopyFrom(row)
         done.state, done.outcome, done.modified_index = types_pb2.OPERATION_STATE_DONE, "1 of 1 tasks", 9000
