@@ -12,7 +12,7 @@ from node.consensus.port import OutcomeUnknown, ProposalError
 from tests.consensus.conformance.kit import Cluster, Member
 from tests.consensus.conformance.on_model import ModelCluster, run_on_model
 
-SEEDS = 10
+SEEDS = 6
 _MILD = ("sleep", "compact", "leases", "transfer", "campaign")
 RUN_S = 60.0
 COUNTS: Callable[[], Counter[str]] = Counter
