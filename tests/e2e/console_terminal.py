@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 import pyte
 
 DEADLINE_S = 60.0
+FRAME_END = b"\x1b[6n"
+"""The question behind each frame, whether the terminal has it; this one never answers."""
 
 
 class ConsoleTerminal:
@@ -22,6 +24,7 @@ class ConsoleTerminal:
     def __init__(self, environ: Mapping[str, str], size: tuple[int, int] = (120, 40)) -> None:
         self._screen = pyte.Screen(*size)
         self._stream = pyte.ByteStream(self._screen)
+        self._rest = b""
         self._master, self._slave = pty.openpty()
         termios.tcsetwinsize(self._slave, (size[1], size[0]))
         # pytest's workers say 80×24 there, which would count more than the terminal itself.
@@ -65,6 +68,7 @@ class ConsoleTerminal:
         while self._child.poll() is None:
             assert time.monotonic() < deadline, "the console does not end"
             self._read()
+        self._stream.feed(self._rest)
         return self._child.returncode
 
     def close(self) -> None:
@@ -75,5 +79,7 @@ class ConsoleTerminal:
         os.close(self._slave)
 
     def _read(self) -> None:
+        """Show whole frames only: in half a frame the cursor may stand on a row that is still to be redrawn."""
         if select.select([self._master], [], [], 0.05)[0]:
-            self._stream.feed(os.read(self._master, 65536))
+            frames, end, self._rest = (self._rest + os.read(self._master, 65536)).rpartition(FRAME_END)
+            self._stream.feed(frames + end)

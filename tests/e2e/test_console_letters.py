@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -131,6 +132,8 @@ async def edit_and_retry(console: ConsoleTerminal, client: ClusterClient) -> Non
     newest = (await operations(client))[0]
     assert newest.counts.total == 1
     assert await audited(client, newest.id, types_pb2.EVENT_TYPE_RETRIED)
+    # Shown, too: the causes change their places by it.
+    console.until(lambda: re.search(rf" {EACH - 1} ━.*unexpected end", console.text) is not None)
 
 
 async def discard(console: ConsoleTerminal, client: ClusterClient) -> None:
