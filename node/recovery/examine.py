@@ -14,7 +14,7 @@ from cortex.v1 import raft_pb2
 from node.consensus.membership import Membership
 from node.consensus.raftos.journal import Base, Journal, JournalDamaged, Recovered
 from node.consensus.raftos.settings import RaftSettings
-from node.consensus.raftos.snapshots import Snapshots
+from node.consensus.raftos.snapshots import Snapshots, is_snapshot
 from node.core.faults import Code, Fault
 from node.env import Env, RealDisk
 from node.recovery.files import open_snapshot
@@ -95,7 +95,7 @@ def examined(data: Path, cluster_id: str) -> Iterator[Examined]:
 
 def _examine(data: Path, work: Path, cluster_id: str) -> Examined:
     found = Examined(work)
-    for file in sorted((data / SNAPSHOTS).glob("*.snap")):
+    for file in sorted(file for file in (data / SNAPSHOTS).glob("*") if is_snapshot(file.name)):
         try:
             open_snapshot(file)
         except Fault as fault:

@@ -13,7 +13,7 @@ import pytest
 
 from cortex.v1 import raft_pb2
 from node.consensus.raftos.damage import OtherCluster
-from node.consensus.raftos.snapshots import PIECE_BYTES, SnapshotBroken, Snapshots
+from node.consensus.raftos.snapshots import PIECE_BYTES, SnapshotBroken, Snapshots, newest_index
 from node.env import Disk, RealDisk
 from tests.sim.disk import PowerLost, SimDisk
 
@@ -204,6 +204,30 @@ class TestBroken:
             on(disk, "another")
         # The secret was the wrong one: with the right one all is as it was.
         assert (disk.names(), found(disk)) == (before, 10)
+
+    def test_files_of_others_are_left_alone(self) -> None:
+        disk = with_snapshot(10)
+        strays = [
+            "x.snap",
+            "0.snap",
+            f"{9:019d}.snap",
+            f"{9:020d}x.snap",
+            "x.snap.new",
+            "x.snap.part",
+            "x.snap.broken",
+        ]
+        for name in strays:
+            disk.open(name, create=True).write(0, b"of another program")
+        assert (newest_index(disk), found(disk)) == (10, 10)
+        snapshots = on(disk)
+        snapshots.write(meta_of(20), chunks())
+        snapshots.begin(meta_of(30))
+        snapshots.discard()
+        snapshots.prune()
+        disk.damage(f"{20:020d}.snap", 5000, 1)
+        assert found(disk) == 0
+        assert sorted({*disk.names()} - {*strays}) == [f"{20:020d}.snap.broken"]
+        assert {*strays} < {*disk.names()}
 
     def test_a_renamed_snapshot_is_not_taken(self) -> None:
         disk = with_snapshot(10)

@@ -8,6 +8,7 @@ written, so only the last one can be torn.
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _BLOCK = 4096
 _HEAD = struct.Struct("<4sIII")  # magic, where the state begins, length of the meta, crc of these and the meta
 _MAGIC = b"CXS1"
 _WHOLE, _TAKEN, _RECEIVED, _BROKEN = ".snap", ".snap.new", ".snap.part", ".snap.broken"
+_NAMED = re.compile(r"[0-9]{20}(\.snap(?:\.new|\.part|\.broken)?)")
 
 
 class SnapshotBroken(Exception):
@@ -76,11 +78,12 @@ class Snapshots:
         return self._latest
 
     def _recover(self) -> None:
-        names = self._disk.names()
-        for name in names:
-            if name.endswith(_TAKEN):
-                self._disk.remove(name)
-        for name in sorted((name for name in names if name.endswith(_WHOLE)), reverse=True):
+        for name in self._disk.names():
+            if name.endswith(_WHOLE) and not is_snapshot(name):
+                self._log.warning("a file that is no snapshot of this voter is left alone", file=name)
+        for name in _names(self._disk, _TAKEN):
+            self._disk.remove(name)
+        for name in reversed(_names(self._disk, _WHOLE)):
             try:
                 self._latest = self._verified(name, name)
                 return
@@ -91,9 +94,8 @@ class Snapshots:
                 self._log.error(
                     "a snapshot is broken and was put aside", file=name, why=str(error), renamed=_put_aside(name)
                 )
-                for old in self._disk.names():
-                    if old.endswith(_BROKEN):
-                        self._disk.remove(old)
+                for old in _names(self._disk, _BROKEN):
+                    self._disk.remove(old)
                 self._disk.rename(name, _put_aside(name))
                 self._disk.sync_folder()
 
@@ -141,8 +143,8 @@ class Snapshots:
         kept = {_name(index, _WHOLE) for index in (latest, *keep)}
         if self._draft is not None and self._draft.meta.index <= latest:
             self._end_draft()
-        for name in self._disk.names():
-            if name.endswith((_WHOLE, _RECEIVED)) and name <= _name(latest, _WHOLE) and name not in kept:
+        for name in (*_names(self._disk, _WHOLE), *_names(self._disk, _RECEIVED)):
+            if name <= _name(latest, _WHOLE) and name not in kept:
                 self._disk.remove(name)
 
     # Receiving
@@ -153,8 +155,8 @@ class Snapshots:
             return self._draft.have
         self._end_draft()
         name = _name(meta.index, _RECEIVED)
-        for other in self._disk.names():
-            if other.endswith(_RECEIVED) and other != name:
+        for other in _names(self._disk, _RECEIVED):
+            if other != name:
                 self._disk.remove(other)
         self._draft = self._resumed(name, meta) or self._created(name, meta)
         return self._draft.have
@@ -277,7 +279,12 @@ def write_file(
 
 def newest_index(disk: Disk) -> int:
     """Index of the newest snapshot by the names alone, whole or not; 0 when there is none."""
-    return max((int(name.removesuffix(_WHOLE)) for name in disk.names() if name.endswith(_WHOLE)), default=0)
+    return max((int(name.removesuffix(_WHOLE)) for name in _names(disk, _WHOLE)), default=0)
+
+
+def is_snapshot(name: str) -> bool:
+    """Whether a file of this name counts as a snapshot; others in the folder are nobody's business."""
+    return bool((found := _NAMED.fullmatch(name)) and found[1] == _WHOLE)
 
 
 def check_state(file: File, meta: raft_pb2.SnapshotMeta, start: int) -> None:
@@ -332,6 +339,11 @@ def _start_of(meta: raft_pb2.SnapshotMeta) -> int:
 
 def _name(index: int, suffix: str) -> str:
     return f"{index:020d}{suffix}"
+
+
+def _names(disk: Disk, suffix: str) -> list[str]:
+    """Files of this kind, older ones first; what only looks like one is left out."""
+    return sorted(name for name in disk.names() if (found := _NAMED.fullmatch(name)) and found[1] == suffix)
 
 
 def _put_aside(name: str) -> str:
