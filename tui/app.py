@@ -166,6 +166,8 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
             self.start("causes", self.causes.ask(self.source, self.view, self.clock))
         if shown is not None and self.pace.due(time.monotonic()):
             shown.sync()
+            if isinstance(self.screen, PreviewScreen):
+                self.screen.tick()
         self.looked_after()
 
     # Where actions show themselves.

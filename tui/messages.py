@@ -80,3 +80,12 @@ class CommandGiven(Message):
 
 class CommandClosed(Message):
     """The command line was given up."""
+
+
+class PasteShortened(Message):
+    """A line took less than was pasted; `text` says so. What the line's new text leads to is handled before."""
+
+    def __init__(self, text: str, *, relayed: bool = False) -> None:
+        super().__init__()
+        self.text = text
+        self.relayed = relayed

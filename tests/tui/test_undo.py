@@ -28,6 +28,22 @@ async def test_the_footer_counts_down_and_u_takes_it_back_after_a_preview() -> N
         assert "undo canary" not in session.lines[-1]
 
 
+async def test_the_preview_of_an_undo_counts_down_and_says_when_it_is_too_late() -> None:
+    async with open_console(FakeSource(tasks=letters(30))) as session:
+        await session.press("4", "b", "y", "u")
+        assert "It begins in 10 s" in session.text
+        await session.wait(1)
+        assert "It begins in 9 s" in session.text
+        assert "begins in 9s" in session.text
+        begun = types_pb2.Operation()
+        begun.CopyFrom(session.source.operations["op-1"])
+        begun.state, begun.modified_index = types_pb2.OPERATION_STATE_RUNNING, begun.modified_index + 1
+        session.source.push(begun)
+        await session.settle()
+        assert "has begun: K in L stops it" in session.text
+        assert "Nothing to undo" in session.text
+
+
 async def test_of_several_the_newest_is_taken_back_first() -> None:
     async with open_console(FakeSource(tasks=letters(30))) as session:
         await session.press("4", "b", "y", "j", "b", "y", "j", "X", *"no", "enter", "y")

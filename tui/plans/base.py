@@ -68,6 +68,8 @@ class Plan:
     """Whether work or a record is lost; it is drawn as a warning."""
     with_reason: Callable[[str], Plan] | None = None
     """The same plan with a reason of the operator's, where it takes one that need not be given."""
+    live: bool = False
+    """Whether what it says changes by the second; then it is made anew while it is shown."""
 
     @property
     def typed_count(self) -> int:

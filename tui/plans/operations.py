@@ -33,7 +33,7 @@ def undo(draw: Draw, key: str, reason: str = "") -> Plan:
     return Plan(
         "undo", f"Undo {_brief(row, draw)}", (operation_line(row, draw),) if row is not None and waits else (),
         tuple(said), left, command_line("undo", [key]) + _reason(reason), frozenset(), (key,), call,
-        with_reason=lambda why: undo(draw, key, why),
+        with_reason=lambda why: undo(draw, key, why), live=True,
     )  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def stop(draw: Draw, key: str, reason: str = "") -> Plan:
         "stop", f"Stop {_brief(row, draw)}", (operation_line(row, draw),) if row is not None and goes_on else (),
         _stop_said(row) if row is not None and goes_on else (), left,
         f"{command_line('undo', [key])} --stop{_reason(reason)}", frozenset([key]), (key,), call, destroys=True,
-        with_reason=lambda why: stop(draw, key, why),
+        with_reason=lambda why: stop(draw, key, why), live=True,
     )  # fmt: skip
 
 

@@ -10,8 +10,10 @@ from textual.widgets import Input
 
 from tui.actions.base import Question
 from tui.draw import Cell, foreign
+from tui.messages import PasteShortened
 from tui.screens.dialog import Dialog
 from tui.widgets.lines import Lines
+from tui.widgets.oneline import OneLine
 
 MAX_CHARACTERS = 4096
 
@@ -26,7 +28,7 @@ class AskScreen(Dialog[str | None]):
     def content(self) -> Iterable[Widget]:
         yield self.lines("title")
         yield self.lines("consequences")
-        yield Input(self._question.initial, compact=True, id="answer", max_length=MAX_CHARACTERS)
+        yield OneLine(self._question.initial, compact=True, id="answer", max_length=MAX_CHARACTERS)
         yield self.lines("typed")
 
     def on_mount(self) -> None:
@@ -55,6 +57,11 @@ class AskScreen(Dialog[str | None]):
             self._say(wrong, "warn")
         else:
             self.dismiss(answer)
+
+    @on(PasteShortened)
+    def _shortened(self, message: PasteShortened) -> None:
+        message.stop()
+        self._say(message.text, "warn")
 
     def on_key(self, event: events.Key) -> None:
         if event.key == "escape":

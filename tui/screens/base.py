@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar, cast
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.message import Message
 from textual.screen import Screen
@@ -16,7 +16,7 @@ from tui.columns.base import Draw, TableSpec
 from tui.draw import Cell, count_of, foreign
 from tui.grammar import FilterError
 from tui.keymap import Rebound
-from tui.messages import CommandClosed, CommandGiven, CommandTyped, FilterChanged, SortAsked
+from tui.messages import CommandClosed, CommandGiven, CommandTyped, FilterChanged, PasteShortened, SortAsked
 from tui.rows import Rows
 from tui.shell import Shell
 from tui.themes import Palette
@@ -218,6 +218,19 @@ class ConsoleScreen(Rebound, Screen[None]):
         # At once: the line may press a key.
         self.set_focus(self._focused_before)
         self.sync_chrome()
+
+    @on(PasteShortened)
+    def _shortened(self, message: PasteShortened) -> None:
+        message.stop()
+        self.console.say(message.text, "warn")
+
+    def on_paste(self, event: events.Paste) -> None:
+        """It came to no line."""
+        event.stop()
+        word = self.drawing().word
+        self.console.say(
+            f"Nothing takes a paste here: {word('app', 'filter')} and {word('app', 'command')} open a line.", "warn"
+        )
 
     @on(SortAsked)
     def _sort_asked(self, message: SortAsked) -> None:

@@ -9,11 +9,13 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from tui.draw import Cell
+from tui.messages import PasteShortened
 from tui.options import Option
 from tui.screens.dialog import Dialog
 from tui.text import fit
 from tui.widgets.facts import Facts
 from tui.widgets.lines import Lines
+from tui.widgets.oneline import OneLine
 
 VISIBLE = 14
 
@@ -27,11 +29,12 @@ class ChooseScreen(Dialog[str | None]):
         self._options = options
         self._found = list(options)
         self._words: list[str] = []
+        self._cut = ""
         self._at = next((at for at, option in enumerate(options) if option.value == current), 0)
 
     def content(self) -> Iterable[Widget]:
         yield self.lines("title")
-        yield Input(compact=True, id="wanted")
+        yield OneLine(compact=True, id="wanted")
         yield Facts(self.drawing, self.palette, id="options")
 
     def on_mount(self) -> None:
@@ -43,7 +46,7 @@ class ChooseScreen(Dialog[str | None]):
         self._show()
 
     def _show(self) -> None:
-        self.query_one("#title", Lines).show((((f" {self._title}", "accent"),),))
+        self.query_one("#title", Lines).show((((f" {self._title}", "accent"), (f"   {self._cut}", "warn")),))
         listed = self.query_one("#options", Facts)
         height = max(1, min(VISIBLE, len(self._options), self.size.height - 6))
         listed.styles.height = height
@@ -64,6 +67,7 @@ class ChooseScreen(Dialog[str | None]):
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
         self._words = event.value.lower().split()
+        self._cut = ""
         self._at = 0
         self.offer(self._options)
 
@@ -83,6 +87,12 @@ class ChooseScreen(Dialog[str | None]):
     def _accepted(self, event: Input.Submitted) -> None:
         event.stop()
         self.dismiss(self._found[self._at].value if self._found else None)
+
+    @on(PasteShortened)
+    def _shortened(self, message: PasteShortened) -> None:
+        message.stop()
+        self._cut = message.text
+        self._show()
 
     def on_key(self, event: events.Key) -> None:
         if event.key == "escape":

@@ -129,6 +129,11 @@ class PreviewScreen(Dialog[Done | None]):
         self._said = ()
         self._show()
 
+    def on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        if not self._busy:
+            self._say("A paste confirms nothing here: type it.", "warn")
+
     def on_mouse_down(self, event: events.MouseDown) -> None:
         self._clicked_s = event.time
 
@@ -169,6 +174,13 @@ class PreviewScreen(Dialog[Done | None]):
             self._typed = ""
             self._said = foreign("It has changed while it was shown. Look again.", "warn", self.console.glyphs)
         self._show()
+
+    def tick(self) -> None:
+        """Time went by: show what a plan says of it."""
+        if self.plan.live and not self._busy and self.is_mounted:
+            now = self._planned()
+            if (now.objects, now.consequences) != (self.plan.objects, self.plan.consequences):
+                self.remake()
 
     def _planned(self) -> Plan:
         """The plan by what is known now, with the reason that was given."""

@@ -11,10 +11,12 @@ from textual.widgets import Input
 
 from tui.actions.base import Review
 from tui.draw import Cell, foreign
+from tui.messages import PasteShortened
 from tui.plans.submit import submit_command
 from tui.screens.dialog import Dialog
 from tui.taskspec import BadField, task_request
 from tui.widgets.lines import Lines
+from tui.widgets.oneline import OneLine
 
 FIELDS: tuple[tuple[str, str, str], ...] = (
     # key of the field, label, what it means when it is empty
@@ -41,7 +43,9 @@ class SubmitScreen(Dialog[None]):
         for name, _label, empty in FIELDS:
             yield Horizontal(
                 self.lines(f"label-{name}"),
-                Input(placeholder=empty, compact=True, select_on_focus=False, id=f"field-{name}", max_length=4096),
+                OneLine(
+                    placeholder=empty, compact=True, select_on_focus=False, id=f"field-{name}", max_length=4096
+                ),
                 classes="field",
             )
         yield self.lines("command")
@@ -93,6 +97,11 @@ class SubmitScreen(Dialog[None]):
                 self.query_one(f"#field-{error.field}").focus()
             return
         self._review(request, submit_command(values))
+
+    @on(PasteShortened)
+    def _shortened(self, message: PasteShortened) -> None:
+        message.stop()
+        self.say(message.text)
 
     def on_key(self, event: events.Key) -> None:
         moves = {"down": 1, "up": -1}

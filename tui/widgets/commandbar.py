@@ -11,7 +11,8 @@ from textual.events import Key
 from textual.widgets import Input, Label
 
 from tui.cmdline import MAX_CHARACTERS, History, longer
-from tui.messages import CommandClosed, CommandGiven, CommandTyped
+from tui.messages import CommandClosed, CommandGiven, CommandTyped, PasteShortened
+from tui.widgets.oneline import OneLine
 
 
 class CommandBar(Horizontal):
@@ -26,7 +27,7 @@ class CommandBar(Horizontal):
 
     def compose(self) -> ComposeResult:
         yield Label(":")
-        yield Input(compact=True, select_on_focus=False, max_length=MAX_CHARACTERS)
+        yield OneLine(compact=True, select_on_focus=False, max_length=MAX_CHARACTERS)
 
     @property
     def input(self) -> Input:
@@ -60,6 +61,13 @@ class CommandBar(Horizontal):
         event.stop()
         self._history.add(event.value.strip())
         self.post_message(CommandGiven(event.value))
+
+    @on(PasteShortened)
+    def _shortened(self, message: PasteShortened) -> None:
+        # Once more through this queue: behind what the pasted text is about.
+        if not message.relayed:
+            message.stop()
+            self.post_message(PasteShortened(message.text, relayed=True))
 
     def on_key(self, event: Key) -> None:
         steps = {"up": -1, "ctrl+p": -1, "down": 1, "ctrl+n": 1}

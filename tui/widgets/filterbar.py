@@ -8,14 +8,15 @@ from textual.containers import Horizontal
 from textual.events import Key
 from textual.widgets import Input
 
-from tui.messages import FilterChanged
+from tui.messages import FilterChanged, PasteShortened
+from tui.widgets.oneline import OneLine
 
 
 class FilterBar(Horizontal):
     """Hidden until opened."""
 
     def compose(self) -> ComposeResult:
-        yield Input(compact=True, select_on_focus=False)
+        yield OneLine(compact=True, select_on_focus=False)
 
     @property
     def input(self) -> Input:
@@ -41,6 +42,13 @@ class FilterBar(Horizontal):
     def _accepted(self, event: Input.Submitted) -> None:
         event.stop()
         self.post_message(FilterChanged(event.value, done=True))
+
+    @on(PasteShortened)
+    def _shortened(self, message: PasteShortened) -> None:
+        # Once more through this queue: behind what the pasted text is about.
+        if not message.relayed:
+            message.stop()
+            self.post_message(PasteShortened(message.text, relayed=True))
 
     def on_key(self, event: Key) -> None:
         if event.key == "escape":
