@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cortex.v1 import raft_pb2
-from node.consensus.raftos.snapshots import PIECE_BYTES, SnapshotBroken, check_state, read_head, write_file
+from node.consensus.raftos.snapshot_format import READ_BYTES, SnapshotBroken, check_state, read_head, write_file
 from node.core.faults import Code, Fault
 from node.env import RealFile
 from node.store.replace import sync_folder
@@ -30,8 +30,8 @@ class SnapshotFile:
         """The bytes of the state. Raises OSError."""
         file = RealFile(self.path, create=False)
         try:
-            for offset in range(0, self.meta.size_bytes, PIECE_BYTES):
-                yield file.read(self.start + offset, min(PIECE_BYTES, self.meta.size_bytes - offset))
+            for offset in range(0, self.meta.size_bytes, READ_BYTES):
+                yield file.read(self.start + offset, min(READ_BYTES, self.meta.size_bytes - offset))
         finally:
             file.close()
 

@@ -101,6 +101,10 @@ class Kept(Ours):
         calls = [self.propose(f"{number}".ljust(size, ".")) for number in range(count)]
         await asyncio.gather(*calls)
 
+    async def take_snapshot(self) -> int:
+        """Take one now; its last entry. Raises OSError."""
+        return await self.engine._life.take()
+
     def acknowledge_appends(self, *peers: str) -> None:
         """From now on these peers answer every append as if they had all."""
 
@@ -161,6 +165,23 @@ class Kept(Ours):
         )
 
 
+async def alone(**limits: object) -> Kept:
+    """A single voter that leads."""
+    voter = Kept(voters=1, **limits)
+    await voter.start()
+    while voter.role != "leader":
+        await voter.settle()
+    return voter
+
+
+async def taken(voter: Kept) -> None:
+    """Wait for the next snapshot, and until the journal was cut behind it."""
+    before = voter.engine.snapshot_index
+    while voter.engine.snapshot_index == before:
+        await voter.settle()
+    await voter.settle()
+
+
 def a_state(last: int, term: int = 1) -> AppliedState:
     """Of entries 1 .. last, all of one term."""
     state = AppliedState()
@@ -181,4 +202,4 @@ def meta_of(state: AppliedState, membership: Membership, cluster_id: str = CLUST
     )
 
 
-__all__ = ["SEGMENT_BYTES", "Keeper", "Kept", "a_state", "meta_of"]
+__all__ = ["SEGMENT_BYTES", "Keeper", "Kept", "a_state", "alone", "meta_of", "taken"]

@@ -1,4 +1,4 @@
-"""When a snapshot is taken, what is forgotten then, and what becomes of one that fails."""
+"""When a snapshot is taken, and what is forgotten then."""
 
 from __future__ import annotations
 
@@ -12,25 +12,8 @@ from node.consensus.raftos.log import Log
 from node.consensus.raftos.proposals import Waiters
 from node.consensus.raftos.records import Base
 from tests.consensus.rigs import B, C
-from tests.consensus.snapshot_kit import Kept
+from tests.consensus.snapshot_kit import Kept, alone, taken
 from tests.sim.loop import run
-
-
-async def alone(**limits: object) -> Kept:
-    """A single voter that leads."""
-    voter = Kept(voters=1, **limits)
-    await voter.start()
-    while voter.role != "leader":
-        await voter.settle()
-    return voter
-
-
-async def taken(voter: Kept) -> None:
-    """Wait for the next snapshot, and until the journal was cut behind it."""
-    before = voter.engine.snapshot_index
-    while voter.engine.snapshot_index == before:
-        await voter.settle()
-    await voter.settle()
 
 
 class TestPolicy:
@@ -84,7 +67,7 @@ class TestPolicy:
             gate = asyncio.Event()
             voter.host.copying = gate.wait
             await voter.write(100)
-            calls = [voter.life.spawn(voter.engine.take_snapshot()) for _ in range(3)]
+            calls = [voter.life.spawn(voter.take_snapshot()) for _ in range(3)]
             await asyncio.sleep(1)
             await voter.write(100)
             await asyncio.sleep(1)
@@ -119,12 +102,12 @@ class TestPolicy:
         async def main() -> None:
             voter = await alone(snapshot_entries=100_000)
             await voter.write(4)
-            assert await voter.life.spawn(voter.engine.take_snapshot()) == 5
-            assert await voter.life.spawn(voter.engine.take_snapshot()) == 5
+            assert await voter.life.spawn(voter.take_snapshot()) == 5
+            assert await voter.life.spawn(voter.take_snapshot()) == 5
             assert len(voter.machine.disk("snapshots").names()) == 1
             await voter.life.spawn(voter.engine.stop())
             with pytest.raises(OSError, match="stopped"):
-                await voter.life.spawn(voter.engine.take_snapshot())
+                await voter.life.spawn(voter.take_snapshot())
 
         run(main)
 
@@ -243,88 +226,6 @@ class TestForgetting:
             assert [future.result() for future in futures] == [98, 99, 100]
             assert isinstance(other.exception(), Superseded)
             assert isinstance(unknown.exception(), OutcomeUnknown)
-
-        run(main)
-
-
-class TestFailure:
-    def test_a_copy_that_fails_is_tried_again_later(self) -> None:
-        async def main() -> None:
-            voter = await alone()
-            voter.host.fail_copy = True
-            await voter.write(20)
-            await asyncio.sleep(1.9)
-            assert voter.host.copies == 1
-            await asyncio.sleep(2)
-            assert voter.host.copies == 2
-            # Twice as long each time.
-            await asyncio.sleep(2)
-            assert voter.host.copies == 2
-            await asyncio.sleep(1)
-            assert voter.host.copies == 3
-            voter.host.fail_copy = False
-            await taken(voter)
-            assert voter.engine.snapshot_index == 21
-
-        run(main)
-
-    @pytest.mark.parametrize("fault", ["full", "fail_sync", "fail_write"])
-    def test_a_disk_that_fails_stops_nothing(self, fault: str) -> None:
-        async def main() -> None:
-            voter = await alone()
-            disk = voter.machine.disk("snapshots")
-            if fault == "full":
-                disk.capacity_bytes = 0
-            else:
-                setattr(disk, fault, lambda: True)
-            for _ in range(5):
-                await voter.write(20)
-                await asyncio.sleep(2)
-            assert (voter.host.errors, voter.engine.snapshot_index, disk.names()) == ([], 0, [])
-            assert len(voter.held) == 101
-            with pytest.raises(OSError):  # noqa: PT011 - each fault has its own text
-                await voter.life.spawn(voter.engine.take_snapshot())
-            disk.capacity_bytes, disk.fail_sync, disk.fail_write = 1 << 30, lambda: False, lambda: False
-            await taken(voter)
-            assert voter.held == [97, 98, 99, 100, 101]
-            assert voter.host.open_copies == 0
-
-        run(main)
-
-    def test_a_stop_in_the_middle_leaves_nothing(self) -> None:
-        async def main() -> None:
-            voter = await alone()
-            gate = asyncio.Event()
-            voter.host.copying = gate.wait
-            await voter.write(20)
-            await asyncio.sleep(0.5)
-            assert voter.host.copies == 1
-            stopping = voter.life.spawn(voter.engine.stop())
-            gate.set()
-            await stopping
-            assert voter.machine.disk("snapshots").names() == []
-            assert voter.host.open_copies == 0
-
-        run(main)
-
-    def test_a_crash_in_the_middle_is_cleaned_up(self) -> None:
-        async def main() -> None:
-            for seed in range(8):
-                voter = await alone()
-                voter.machine.sync_s = (0.01, 0.02)
-                copied = asyncio.Event()
-                voter.host.copying = copied.set
-                await voter.write(20)
-                await copied.wait()
-                await asyncio.sleep(0.004 * seed)
-                voter.machine.power_loss()
-                voter.host.state.lines = []
-                await voter.start()
-                while voter.role != "leader":
-                    await voter.settle()
-                await voter.write(1)
-                assert len(voter.host.state.lines) == 23
-                voter.machine.kill()
 
         run(main)
 

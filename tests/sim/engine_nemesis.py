@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from node.consensus.raftos.engine import RaftosEngine
 from tests.sim.engine_world import Voter, World
 from tests.sim.net import Weather
 from tests.sim.schedule import Schedule
@@ -26,6 +27,12 @@ def forget(call: asyncio.Task[Any]) -> None:
     """Nobody waits for the outcome any more."""
     if not call.cancelled():
         call.exception()
+
+
+async def _take_snapshot(engine: RaftosEngine) -> None:
+    if not engine._running:
+        raise OSError("this voter has stopped")
+    await engine._life.take()
 
 
 def _forget_disk_errors(call: asyncio.Task[int]) -> None:
@@ -230,7 +237,7 @@ class Nemesis:
         if not voter.up or engine is None or life is None:
             return
         self.world.counts["snapshots asked for"] += 1
-        call = life.spawn(engine.take_snapshot())
+        call = life.spawn(_take_snapshot(engine))
         await asyncio.wait([call], timeout=CALL_TIMEOUT_S)
         call.add_done_callback(_forget_disk_errors)
 

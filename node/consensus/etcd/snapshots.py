@@ -17,7 +17,8 @@ from node.consensus.etcd.settings import EtcdSettings
 from node.consensus.etcd.store import Delete, Etcd, Get, Operation, Put, Refused, Unreachable
 from node.consensus.membership import Membership
 from node.consensus.port import Host, StateCopy
-from node.consensus.raftos.snapshots import SnapshotBroken, Snapshots
+from node.consensus.raftos.snapshot_format import SnapshotBroken
+from node.consensus.raftos.snapshots import Snapshots
 from node.core.faults import Code, Fault
 from node.env import Env
 

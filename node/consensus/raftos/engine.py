@@ -235,12 +235,6 @@ class RaftosEngine:
     def snapshot_index(self) -> int:
         return self._life.snapshot_index if self._running else 0
 
-    async def take_snapshot(self) -> int:
-        """Take a snapshot now; its last entry. Raises OSError."""
-        if not self._running:
-            raise OSError("this voter has stopped")
-        return await self._life.take()
-
     async def confirm(self) -> None:
         if not self._running or not isinstance(self._state.state, Leader):
             raise NotLeader("this voter does not lead")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import structlog
 
@@ -13,7 +12,7 @@ from node.consensus.raftos.journal import Base
 from node.consensus.raftos.log import Log
 from node.consensus.raftos.memberships import Memberships
 from node.consensus.raftos.settings import RaftSettings
-from node.consensus.raftos.snapshots import Snapshots
+from node.consensus.raftos.snapshots import Abandoned, Snapshots
 from node.consensus.raftos.writer import Writer
 from node.env import Env
 
@@ -22,10 +21,6 @@ _TRIM_STEP = 2000
 
 _MAX_DOUBLINGS = 5
 """Of the time until a snapshot is tried again."""
-
-
-class _Abandoned(Exception):
-    """The engine stops: nobody waits for this snapshot any more."""
 
 
 class LogLife:
@@ -82,10 +77,17 @@ class LogLife:
         )
 
     async def take(self) -> int:
-        """Take a snapshot now, or wait for the one that is being taken; its index. Raises OSError."""
+        """Take a snapshot now, or wait for the one that is being taken; its index.
+
+        Raises OSError, which is Abandoned where this voter stops first.
+        """
         if self._stopped:
-            raise OSError("this voter has stopped")
-        return await asyncio.shield(self._begin())
+            raise Abandoned
+        task = self._begin()
+        await asyncio.wait([task])
+        if task.cancelled():
+            raise Abandoned
+        return task.result()
 
     def _begin(self) -> asyncio.Task[int]:
         if self._task is None:
@@ -98,7 +100,7 @@ class LogLife:
         error = None if task.cancelled() else task.exception()
         if error is None:
             self._failures = 0
-        elif not isinstance(error, _Abandoned) and not self._stopped:
+        elif not self._stopped:
             # Each may have filled the disk for a moment, which the journal needs, too.
             retry_s = self._settings.snapshot_retry_s * 2 ** min(self._failures, _MAX_DOUBLINGS)
             self._failures += 1
@@ -120,7 +122,7 @@ class LogLife:
                 recovery_epoch=copy.recovery_epoch,
                 at_us=copy.at_us,
             )
-            written = await self._writing(lambda: self.snapshots.write(meta, self._until_stopped(copy.chunks())))
+            written = await self._writing(lambda: self.snapshots.write(meta, copy.chunks()))
         finally:
             await self._writing(copy.close)
         self.latest, self._mark_bytes = written, mark
@@ -128,12 +130,6 @@ class LogLife:
         self._logger.info("a snapshot was taken", index=written.index, size_bytes=written.size_bytes, took_s=took_s)
         await self._forget()
         return written.index
-
-    def _until_stopped(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            if self._stopped:
-                raise _Abandoned
-            yield chunk
 
     # What is still needed of the past
 
@@ -178,12 +174,24 @@ class LogLife:
         return await self.pieces(lambda: self.snapshots.read(meta, offset, self._settings.piece_bytes))
 
     def halt(self) -> None:
-        """Begin nothing more."""
+        """Begin nothing more, and give up what can be given up."""
         self._stopped = True
+        self.snapshots.halt()
 
     async def stop(self) -> None:
-        """End what is under way, and close the files."""
-        self._stopped = True
+        """End what is under way, and close the files. What does not end in time is left to itself."""
+        self.halt()
+        ending = self._loop.create_task(self._end(), name="end of snapshots")
+        await asyncio.wait([ending], timeout=self._settings.stop_s)
+        if not ending.done():
+            # A copy, or a disk that hangs. Nothing that it leaves counts, and the next start sweeps it.
+            self.snapshots.leave()
+            for task in (ending, self._task):
+                if task is not None:
+                    task.cancel()
+            self._logger.warning("a snapshot does not end and is left behind", waited_s=self._settings.stop_s)
+
+    async def _end(self) -> None:
         if self._task is not None:
             await asyncio.wait([self._task])
         await self.pieces(self.snapshots.close)

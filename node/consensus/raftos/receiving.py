@@ -12,7 +12,7 @@ import structlog
 from cortex.v1 import raft_pb2
 from node.consensus.port import Host
 from node.consensus.raftos.loglife import LogLife
-from node.consensus.raftos.snapshots import SnapshotBroken
+from node.consensus.raftos.snapshot_format import SnapshotBroken
 from node.consensus.raftos.wire import Data
 from node.consensus.raftos.writer import Writer
 
@@ -64,7 +64,8 @@ class Receiver:
                 if (data["term"], data["meta"].index) >= self._wanted:
                     await self._receive(data)
         except OSError as error:
-            self._complain(error)
+            if not self._stopped:
+                self._complain(error)
             self._waiting.clear()
         finally:
             self._task = None

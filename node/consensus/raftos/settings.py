@@ -60,6 +60,8 @@ class RaftSettings:
     """Unanswered pieces per peer."""
     return_s: float = 30.0
     """How long the log waits, within the same limits, for a peer that begins anew with a snapshot."""
+    stop_s: float = 3.0
+    """How long a stop waits for a snapshot that is being taken or received."""
     piece_retry_s: float = 1.0
     """A peer that did not get further for so long is asked how much it has."""
 

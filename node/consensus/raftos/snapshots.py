@@ -1,4 +1,4 @@
-"""Snapshot files: a head that says what is in it, then the bytes of the state.
+"""The snapshots of one voter: which there are, which counts, and those that are being written or received.
 
 A file has its name only once it is whole: it is written as a draft, synced, read back, renamed, and the folder
 synced. A draft that was received is resumed after a restart; every piece of it was synced before the next was
@@ -7,32 +7,35 @@ written, so only the last one can be torn.
 
 from __future__ import annotations
 
-import hashlib
 import re
-import struct
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from zlib import crc32
 
 import structlog
-from google.protobuf.message import DecodeError
 
 from cortex.v1 import raft_pb2
 from node.consensus.raftos.damage import OtherCluster
+from node.consensus.raftos.snapshot_format import (
+    SnapshotBroken,
+    check_state,
+    head_of,
+    read_head,
+    start_of,
+    write_file,
+)
 from node.env import Disk, File
 
 PIECE_BYTES = 1 << 20
 """No piece of a received snapshot is larger."""
-_SYNC_BYTES = 8 << 20
-_BLOCK = 4096
-_HEAD = struct.Struct("<4sIII")  # magic, where the state begins, length of the meta, crc of these and the meta
-_MAGIC = b"CXS1"
 _WHOLE, _TAKEN, _RECEIVED, _BROKEN = ".snap", ".snap.new", ".snap.part", ".snap.broken"
 _NAMED = re.compile(r"[0-9]{20}(\.snap(?:\.new|\.part|\.broken)?)")
 
 
-class SnapshotBroken(Exception):
-    """A snapshot is not what its head says; the message tells the difference."""
+class Abandoned(OSError):
+    """The voter stops: nobody waits for this snapshot any more."""
+
+    def __init__(self) -> None:
+        super().__init__("this voter has stopped")
 
 
 class _Foreign(SnapshotBroken):
@@ -57,6 +60,7 @@ class Snapshots:
     """The snapshots of one voter. Methods block and raise OSError: call them through an Offload.
 
     latest() comes first. write() may run beside the others; those must not run beside each other.
+    halt() and leave() may be called from anywhere, and end what runs with Abandoned.
     """
 
     def __init__(self, disk: Disk, cluster_id: str) -> None:
@@ -66,6 +70,20 @@ class Snapshots:
         self._latest: raft_pb2.SnapshotMeta | None = None
         self._recovered = False
         self._draft: _Draft | None = None
+        self._halted = False
+        self._left = False
+
+    def halt(self) -> None:
+        """What is being written or verified ends soon, and its draft is removed."""
+        self._halted = True
+
+    def leave(self) -> None:
+        """Nobody waits any more, and the folder may be another's: nothing in it is touched from now on."""
+        self._halted = self._left = True
+
+    def _check_halted(self) -> None:
+        if self._halted:
+            raise Abandoned
 
     def latest(self) -> raft_pb2.SnapshotMeta | None:
         """The newest snapshot that is whole. The first call verifies it, and puts aside what is broken.
@@ -106,22 +124,35 @@ class Snapshots:
             self._disk.remove(name)
         file = self._disk.open(name, create=True)
         try:
-            final = write_file(file, meta, self._cluster_id, chunks)
+            final = write_file(file, meta, self._cluster_id, self._until_halted(chunks))
         except Exception:
             file.close()
-            self._disk.remove(name)
+            self._remove_draft(name)
             raise
         file.close()
         try:
             self._keep(name, final)
+        except Abandoned:
+            self._remove_draft(name)
+            raise
         except SnapshotBroken as error:
-            self._disk.remove(name)
+            self._remove_draft(name)
             raise OSError(f"what was written reads back differently: {error}") from error
         return final
+
+    def _until_halted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._check_halted()
+            yield chunk
+
+    def _remove_draft(self, name: str) -> None:
+        if not self._left:
+            self._disk.remove(name)
 
     def _keep(self, draft: str, meta: raft_pb2.SnapshotMeta) -> None:
         """Give a draft its name if it is whole."""
         self._verified(draft, _name(meta.index, _WHOLE))
+        self._check_halted()
         self._disk.rename(draft, _name(meta.index, _WHOLE))
         self._disk.sync_folder()
         if self._latest is None or meta.index >= self._latest.index:
@@ -131,7 +162,7 @@ class Snapshots:
         """Bytes of the state from `offset` on. Raises FileNotFoundError when it was pruned."""
         file = self._disk.open(_name(meta.index, _WHOLE))
         try:
-            return file.read(_start_of(meta) + offset, min(limit, max(meta.size_bytes - offset, 0)))
+            return file.read(start_of(meta) + offset, min(limit, max(meta.size_bytes - offset, 0)))
         finally:
             file.close()
 
@@ -178,10 +209,10 @@ class Snapshots:
         return _Draft(meta, file, start, have)
 
     def _created(self, name: str, meta: raft_pb2.SnapshotMeta) -> _Draft:
-        start = _start_of(meta)
+        start = start_of(meta)
         file = self._disk.open(name, create=True)
         try:
-            file.write(0, _head(meta, start))
+            file.write(0, head_of(meta, start))
             file.sync()
             self._disk.sync_folder()
         except OSError:
@@ -246,35 +277,10 @@ class Snapshots:
                 raise _Foreign(meta.cluster_id, self._cluster_id)
             if _name(meta.index, _WHOLE) != whole_name:
                 raise SnapshotBroken(f"it holds entry {meta.index}, which its name does not say")
-            check_state(file, meta, start)
+            check_state(file, meta, start, self._check_halted)
             return meta
         finally:
             file.close()
-
-
-def write_file(
-    file: File, meta: raft_pb2.SnapshotMeta, cluster_id: str, chunks: Iterable[bytes]
-) -> raft_pb2.SnapshotMeta:
-    """Write head and state into an empty file and sync it; the meta, with size and hash. Raises OSError."""
-    final = raft_pb2.SnapshotMeta()
-    final.CopyFrom(meta)
-    final.cluster_id = cluster_id
-    start = _start_of(final)
-    digest, size = hashlib.sha256(), 0
-    unsynced = 0
-    for chunk in chunks:
-        file.write(start + size, chunk)
-        digest.update(chunk)
-        size += len(chunk)
-        unsynced += len(chunk)
-        if unsynced >= _SYNC_BYTES:
-            # The journal's next sync would else wait for all of it.
-            file.sync()
-            unsynced = 0
-    final.size_bytes, final.sha256 = size, digest.digest()
-    file.write(0, _head(final, start))
-    file.sync()
-    return final
 
 
 def newest_index(disk: Disk) -> int:
@@ -285,56 +291,6 @@ def newest_index(disk: Disk) -> int:
 def is_snapshot(name: str) -> bool:
     """Whether a file of this name counts as a snapshot; others in the folder are nobody's business."""
     return bool((found := _NAMED.fullmatch(name)) and found[1] == _WHOLE)
-
-
-def check_state(file: File, meta: raft_pb2.SnapshotMeta, start: int) -> None:
-    """Compare the state, which begins at `start`, with length and hash of its head. Raises SnapshotBroken."""
-    size = file.size() - start
-    if size != meta.size_bytes:
-        raise SnapshotBroken(f"it has {size} bytes of state where its head says {meta.size_bytes}")
-    digest, position = hashlib.sha256(), 0
-    while position < size:
-        part = file.read(start + position, PIECE_BYTES)
-        if not part:
-            raise SnapshotBroken("it ends too early")
-        digest.update(part)
-        position += len(part)
-    if digest.digest() != meta.sha256:
-        raise SnapshotBroken("its state has another hash than its head says")
-
-
-def read_head(file: File) -> tuple[raft_pb2.SnapshotMeta, int]:
-    """Meta of a snapshot file, and where its state begins; check_state() is for the rest. Raises SnapshotBroken."""
-    head = file.read(0, _HEAD.size)
-    if len(head) < _HEAD.size:
-        raise SnapshotBroken("its head is cut short")
-    magic, start, length, crc = _HEAD.unpack(head)
-    if magic != _MAGIC:
-        raise SnapshotBroken("this is not a snapshot of this version")
-    if _HEAD.size + length > start or start > file.size():
-        raise SnapshotBroken("its head is broken")
-    data = file.read(_HEAD.size, length)
-    if crc32(_HEAD.pack(magic, start, length, 0) + data) != crc:
-        raise SnapshotBroken("its head has the wrong checksum")
-    try:
-        return raft_pb2.SnapshotMeta.FromString(data), start
-    except DecodeError as error:
-        raise SnapshotBroken("its head cannot be read") from error
-
-
-def _head(meta: raft_pb2.SnapshotMeta, start: int) -> bytes:
-    data = meta.SerializeToString(deterministic=True)
-    crc = crc32(_HEAD.pack(_MAGIC, start, len(data), 0) + data)
-    return (_HEAD.pack(_MAGIC, start, len(data), crc) + data).ljust(start, b"\0")
-
-
-def _start_of(meta: raft_pb2.SnapshotMeta) -> int:
-    """Where the state begins: known before its size and hash are."""
-    largest = raft_pb2.SnapshotMeta()
-    largest.CopyFrom(meta)
-    largest.size_bytes, largest.sha256 = (1 << 64) - 1, bytes(32)
-    length = _HEAD.size + largest.ByteSize()
-    return -(-length // _BLOCK) * _BLOCK
 
 
 def _name(index: int, suffix: str) -> str:
