@@ -22,6 +22,8 @@ from tui.history import load_history
 from tui.letters import DEAD
 from tui.linear_acts import ACTIONS
 from tui.linear_stage import LineStage
+from tui.pressed import LINE, Pressed
+from tui.recording import ReplayedSource
 from tui.rows import Listing, Rows
 from tui.source import LinkState, Source, SourceError
 from tui.text import clean
@@ -77,6 +79,8 @@ class Linear:
     async def run(self) -> None:
         """Converse until `quit`, or the end of the lines."""
         self._say(f"Cluster {self._source.name}. Type help for the words.")
+        if isinstance(self._source, ReplayedSource):
+            self._source.player.on_pressed = self._tell_pressed
         following = asyncio.create_task(self._follow())
         news = asyncio.create_task(self._tell_news())
         try:
@@ -141,6 +145,13 @@ class Linear:
         self._told = now
         for text in self._stage.news():
             self._say(text)
+
+    def _tell_pressed(self, one: Pressed) -> None:
+        """What the recording's operator typed; of lines in a full console only the keys that are no letters."""
+        if one.place == LINE:
+            self._say(f"> {one.key}")
+        elif not one.text:
+            self._say(f"> {one.key} in {one.place}" + (f", {one.count} times" if one.count > 1 else ""))
 
     # Words.
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 from tui.keys import Key
 from tui.keytable import PLACES
 from tui.letters import key_of
+from tui.pressed import LastPressed, Pressed
 from tui.rows import Rows
 from tui.view import ClusterView
 
@@ -30,13 +31,17 @@ class Turn(Enum):
 
 
 class Player:
-    """Told by keys, asked by the source that plays. `on_rewind` is called before what was shown is played anew."""
+    """Told by keys, asked by the source that plays. `on_rewind` is called before what was shown is played anew,
+    `on_pressed` when it comes to a key that was recorded.
+    """
 
     def __init__(self, length_s: float, speed: float, clock: Callable[[], float]) -> None:
         self.length_s, self.speed = length_s, speed
         self.position_s = 0.0
         self.paused = self.ended = False
         self.on_rewind: Callable[[], None] = lambda: None
+        self.on_pressed: Callable[[Pressed], None] = lambda _: None
+        self.last_pressed = LastPressed()
         self._clock, self._seen_s = clock, clock()
         self._told = asyncio.Event()
         self._steps = 0
@@ -102,9 +107,15 @@ class Player:
                 async with asyncio.timeout(wait_s):
                     await self._told.wait()
 
+    def pressed(self, at_s: float, one: Pressed) -> None:
+        """That was pressed in second `at_s`."""
+        self.last_pressed.add(at_s, one)
+        self.on_pressed(one)
+
     def rewind(self) -> None:
         """What was shown is taken back; from its begin the recording goes on to where it is wanted, at once."""
         self.on_rewind()
+        self.last_pressed.clear()
         self.position_s, self.ended = 0.0, False
 
     async def end(self) -> None:

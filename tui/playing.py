@@ -1,24 +1,64 @@
-"""The part of the console that plays a recording."""
+"""The part of the console that records which keys it is given, and plays a recording."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tui.draw import EMPTY, Cell
+from textual import events
+from textual.app import App
+from textual.widgets import Input
+
+from tui.draw import EMPTY, Cell, Glyphs, count_of
 from tui.keys import Key
 from tui.player import Player, forget
-from tui.recording import ReplayedSource
+from tui.pressed import Pressed
+from tui.recording import RecordedSource, ReplayedSource
+from tui.screens.base import ConsoleScreen
 from tui.source import Source
 from tui.view import ClusterView
-from tui.wording import key_of
+from tui.wording import key_of, shown
+
+PRESSED_SHARE = 4
+"""What part of the width a replay gives to the keys that were pressed: 1 / PRESSED_SHARE."""
 
 
-class Playing:
-    """Mixed into the console: its keys tell the player, where there is one."""
+class Playing(App[int], inherit_bindings=False):
+    """Over what the console itself has: its keys tell the player, where there is one."""
 
     source: Source
     key_table: Sequence[Key]
     view: ClusterView
+    glyphs: Glyphs
+
+    # Recording.
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            self._record(event)
+        await super().on_event(event)
+
+    def _record(self, event: events.Key | events.Paste) -> None:
+        source, focused = self.source, self.focused
+        if not isinstance(source, RecordedSource):
+            return
+        line = isinstance(focused, Input)
+        if isinstance(focused, Input) and focused.password:
+            return
+        if isinstance(event, events.Paste):
+            # A clipboard may hold anything: how much, and not what.
+            key, text = f"paste of {count_of(len(event.text))} characters", False
+        else:
+            text = line and event.is_printable and event.character is not None
+            key = str(event.character) if text else shown(event.key)
+        source.recording.pressed(Pressed(self._pressed_at(), key, getattr(event, "count", 1), text))
+
+    def _pressed_at(self) -> str:
+        screen = self.screen
+        return (
+            screen.place if isinstance(screen, ConsoleScreen) else type(screen).__name__[: -len("Screen")].lower()
+        )
+
+    # Replay.
 
     @property
     def player(self) -> Player | None:
@@ -30,12 +70,19 @@ class Playing:
             player.on_rewind = lambda: forget(self.view)
 
     def player_hint(self) -> Cell:
-        """For the footer: where the recording is, and how fast it goes."""
+        """For the footer: what was pressed, where the recording is, and how fast it goes."""
         player = self.player
         if player is None:
             return EMPTY
+        width = self.size.width // PRESSED_SHARE
+        pressed = player.last_pressed.cell(player.position_s, player.speed, width, self.glyphs)
         key = key_of("app", "replay_pause", self.key_table)
-        return ((f"{key} " if key else "", "key"), (player.said(), "warn" if player.paused else "accent"))
+        return (
+            *pressed,
+            ("  " if pressed else "", "text"),
+            (f"{key} " if key else "", "key"),
+            (player.said(), "warn" if player.paused else "accent"),
+        )
 
     def action_replay_pause(self) -> None:
         if self.player is not None:

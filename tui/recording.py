@@ -1,7 +1,7 @@
-"""What a console received, in a file, and a source that plays it again.
+"""What a console received and which keys it was given, in a file, and a source that plays it again.
 
 A file is MAGIC and records: length, seconds since the begin, kind, content. Values of environment variables are
-left out of it; the cluster's secret never is in what is received.
+left out of it, and so is what is typed where it does not show; the cluster's secret never is in what is received.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import struct
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +22,7 @@ from google.protobuf.message import Message
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.errors import usage
 from tui.player import Player, Turn
+from tui.pressed import LINE, MAX_TEXT_CHARS, Pressed, read
 from tui.source import LinkState, Mutator, Source, SourceError, WatchItem
 
 MAGIC = b"CORTEXR1"
@@ -29,7 +30,7 @@ HEAD = struct.Struct(">Idc")
 MAX_RECORD_BYTES = 64 << 20
 MAX_FILE_BYTES = 4 << 30
 LEFT_OUT = b"left out of the recording"
-WATCH, LINK, REPLY = b"W", b"L", b"R"
+WATCH, LINK, REPLY, KEY = b"W", b"L", b"R", b"K"
 SILENT_S = 1.8
 """After so long without a word a link counts as lost; when it was recorded so, it is shown so."""
 
@@ -47,6 +48,10 @@ class Recording:
             raise usage(f"{path} cannot be written: {error.strerror}.", "Name a new file.") from None
         self._file: BinaryIO | None = os.fdopen(handle, "wb")
         self._file.write(MAGIC)
+
+    def pressed(self, one: Pressed) -> None:
+        """A key, or a line that was typed."""
+        self.add(KEY, one.written())
 
     def add(self, kind: bytes, content: bytes) -> None:
         if self._file is None:
@@ -67,6 +72,13 @@ class Recording:
                 file.close()
             except OSError as error:
                 self.problem = f"The recording ended: {error.strerror}."
+
+
+async def recorded_lines(lines: AsyncIterator[str], recording: Recording) -> AsyncIterator[str]:
+    """The same lines, each of them recorded."""
+    async for line in lines:
+        recording.pressed(Pressed(LINE, line[:MAX_TEXT_CHARS], text=True))
+        yield line
 
 
 def records(path: Path) -> Iterator[tuple[float, bytes, bytes]]:
@@ -119,14 +131,14 @@ class RecordedSource:
     """A source whose every answer is recorded. Implements tui.source.Source."""
 
     def __init__(self, source: Source, recording: Recording) -> None:
-        self._source, self._recording = source, recording
+        self._source, self.recording = source, recording
 
     async def watch(self) -> AsyncGenerator[WatchItem, None]:
         async for item in self._source.watch():
             if isinstance(item, LinkState):
-                self._recording.add(LINK, json.dumps(asdict(item)).encode())
+                self.recording.add(LINK, json.dumps(asdict(item)).encode())
             else:
-                self._recording.add(WATCH, without_secrets(item).SerializeToString())
+                self.recording.add(WATCH, without_secrets(item).SerializeToString())
             yield item
 
     def __getattr__(self, name: str) -> Any:
@@ -138,7 +150,7 @@ class RecordedSource:
             reply = await found(*arguments, **options)
             if isinstance(reply, Message):
                 head = json.dumps([name, _call_key(name, arguments, options), type(reply).__name__]).encode()
-                self._recording.add(REPLY, head + b"\n" + without_secrets(reply).SerializeToString())
+                self.recording.add(REPLY, head + b"\n" + without_secrets(reply).SerializeToString())
             return reply
 
         return asked
@@ -192,6 +204,9 @@ class ReplayedSource:
                 yield at_s, LinkState(**json.loads(content))
             elif kind == REPLY:
                 self._learn(content)
+            elif kind == KEY and (one := read(content)) is not None:
+                player.pressed(at_s, one)
+                yield at_s, None
         yield player.length_s, LinkState(False, self.name, "The recording ends here.")
         await player.end()
         player.rewind()

@@ -13,6 +13,7 @@ from tui.verbs.base import note, say, settings, verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from typing import Any
 
     from tui.preferences import Preferences
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     help="A made-up cluster instead of a real one, as nodes=1000,tasks=100000,rate=1 (or just: small).",
 )
 @click.option("--mouse", is_flag=True, help="Let the console have the mouse; without it the terminal selects text.")
-@click.option("--record", metavar="FILE", help="Keep what the console receives in a new file.")
+@click.option("--record", metavar="FILE", help="Keep what the console receives, and your keys, in a new file.")
 @click.option("--replay", metavar="FILE", help="Show a recording instead of a cluster.")
 @click.option(
     "--speed",
@@ -63,7 +64,7 @@ def converse(demo: str | None, record: str | None, replay: str | None, speed: fl
     from tui.demo.source import DemoSource
     from tui.linear import Linear
     from tui.lines_in import typed_lines
-    from tui.recording import RecordedSource, Recording, ReplayedSource
+    from tui.recording import RecordedSource, Recording, ReplayedSource, recorded_lines
     from tui.target import folders, resolve
 
     async def talk() -> None:
@@ -76,10 +77,12 @@ def converse(demo: str | None, record: str | None, replay: str | None, speed: fl
             chosen = settings()
             clusters = Clusters(resolve(chosen.data, chosen.cluster), folders())
             source, _ = clusters.open()
+        lines: AsyncIterator[str] = typed_lines(0)
         if record is not None:
             recording = Recording(Path(record))
             source = RecordedSource(source, recording)
-        await Linear(source, say, typed_lines(0), time.monotonic, read_only=replay is not None).run()
+            lines = recorded_lines(lines, recording)
+        await Linear(source, say, lines, time.monotonic, read_only=replay is not None).run()
         if recording is not None:
             recording.close()
             if recording.problem:
