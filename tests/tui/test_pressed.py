@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tui.player import while_replaying
 from tui.preferences import Preferences
 from tui.pressed import LastPressed, Pressed, read
 from tui.recording import KEY, RecordedSource, Recording, ReplayedSource, recorded_lines, records
+from tui.source import LinkState, WatchItem
 
 
 async def recorded(path: Path) -> list[Pressed | None]:
@@ -42,8 +43,9 @@ async def recorded(path: Path) -> list[Pressed | None]:
         await session.press("escape", "K", "escape")
         assert session.source.calls == []
     recording.close()
-    assert b"hunter" not in path.read_bytes()
-    return [read(content) for _, kind, content in records(path) if kind == KEY]
+    everything = list(records(path))
+    assert not any(b"hunter" in content for _, _, content in everything)
+    return [read(content) for _, kind, content in everything if kind == KEY]
 
 
 async def test_keys_are_recorded_and_secrets_are_not(tmp_path: Path) -> None:
@@ -112,23 +114,20 @@ async def test_line_by_line_what_was_typed_is_recorded_and_read_out(tmp_path: Pa
     def heard(text: str) -> None:
         said.append(text)
 
-    class Lines:
-        """Open until the recording has ended."""
-
-        def __aiter__(self) -> Lines:
-            return self
-
-        async def __anext__(self) -> str:
-            await played.ended()
-            return "quit"
+    over = asyncio.Event()
 
     class Played(ReplayedSource):
-        async def ended(self) -> None:
-            async with asyncio.timeout(60):
-                while not self.player.ended:
-                    await asyncio.sleep(0)
+        async def watch(self) -> AsyncGenerator[WatchItem, None]:
+            async for item in super().watch():
+                if isinstance(item, LinkState):  # that it ends here
+                    over.set()
+                yield item
+
+    async def until_its_end() -> AsyncIterator[str]:
+        await over.wait()
+        yield "quit"
 
     played = Played(path)
     source: Any = played
-    await Linear(source, heard, Lines(), Clock(), read_only=True).run()
+    await Linear(source, heard, until_its_end(), Clock(), read_only=True).run()
     assert [line for line in said if line.startswith("> ")] == ["> queue state=running", "> j in queue, 3 times"]
