@@ -53,8 +53,12 @@ def judge(scene: Scene, task: Task, now_us: int = 0) -> list[NodeVerdict]:
 
 def judge_placement(scene: Scene, task: Task) -> list[NodeVerdict]:
     """As judge(), of the task's own placement: where it went it could go, with the score that it had."""
-    verdicts = judge(scene, task)
     chosen = task.placement
+    then = Task()
+    then.CopyFrom(task)
+    # It was not kept away from there yet: that came with its failure there.
+    then.unstartable_nodes[:] = [node_id for node_id in task.unstartable_nodes if node_id != chosen.node]
+    verdicts = judge(scene, then)
     for verdict in verdicts:
         if verdict.node == chosen.node:
             verdict.CopyFrom(placed(task))

@@ -71,6 +71,16 @@ def test_a_node_that_was_out_of_reach_says_so() -> None:
     assert judge(scene, task("t"))[0].reason == "not connected to the leader"
 
 
+def test_a_failure_of_the_placement_itself_did_not_keep_it_away_from_there_yet() -> None:
+    done = on("b", task("t"), FENCE)
+    done.placement.node = "b"
+    done.unstartable_nodes.extend(["a", "b"])
+    nodes = [node("a"), node("b"), node("c")]
+    found = by_node(judge_placement(Scene(FENCE, nodes, [], samples=dict.fromkeys("abc", sample())), done))
+    assert (found["a"].eligible, found["b"].eligible, found["c"].eligible) == (False, True, True)
+    assert found["a"].flip == "cordon b and c: with no other node to ask it is tried on a again"
+
+
 def test_a_node_that_is_gone_from_the_record_is_still_named_by_its_placement() -> None:
     done = on("gone", task("t"), FENCE)
     done.placement.node, done.placement.score = "gone", 61.5
