@@ -9,8 +9,7 @@ from node.core.faults import Code, Fault
 from node.link import Caller
 from node.rpc.calls import Calls, Handlers
 
-_NAMES = ", ".join(sorted({*settings.INTEGERS, *settings.CHOICES}))
-_REMEDY = f"There are: {_NAMES}. See `cortex settings get` for their values and what they mean."
+_NAMES = sorted({*settings.INTEGERS, *settings.CHOICES})
 
 
 class SettingCalls(Calls):
@@ -27,8 +26,18 @@ class SettingCalls(Calls):
     async def set_setting(self, request: pb.SetSettingRequest, caller: Caller) -> pb.MutationReply:
         flaw = settings.flaw(request.name, request.value)
         if flaw is not None:
-            raise Fault(Code.INVALID, flaw, _REMEDY)
+            raise Fault(Code.INVALID, flaw, _remedy(request.name))
+        # Apply judges it again, by the settings of then.
+        clash = settings.clash(request.name, request.value, self._state.settings.get)
+        if clash is not None:
+            raise Fault(Code.INVALID, clash, "Choose another value, or change the other setting first.")
         change = log_pb2.SettingsChange(name=request.name, value=request.value)
         reply = await self._mutate([log_pb2.Command(settings_change=change)], request.mutation, caller)
         reply.ids[:] = [request.name]
         return reply
+
+
+def _remedy(name: str) -> str:
+    if name in _NAMES:
+        return f"`cortex settings get {name}` says what it is and what it means."
+    return f"There are: {', '.join(_NAMES)}. See `cortex settings get` for their values and what they mean."

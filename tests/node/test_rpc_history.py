@@ -163,15 +163,17 @@ async def test_settings_are_shown_changed_and_refused(daemon: Alone) -> None:
     found = {row.name: row for row in shown.settings}
     assert (found["max_queue_depth"].value, found["max_queue_depth"].default_value) == ("7", "1000000")
     assert all(row.help for row in shown.settings)
-    for name, value in (
-        ("max_queue_depth", "0"),
-        ("max_queue_depth", '"x"'),
-        ("nonsense", "1"),
-        ("profile", '"x"'),
+    for name, value, remedy in (
+        ("max_queue_depth", "0", "`cortex settings get max_queue_depth` says"),
+        ("max_queue_depth", '"x"', "`cortex settings get max_queue_depth` says"),
+        ("nonsense", "1", "There are: dead_letters_kept_s, "),
+        ("profile", '"x"', "`cortex settings get profile` says"),
+        ("lease_ms", "15000", "Choose another value, or change the other setting first."),
     ):
         with pytest.raises(Fault) as caught:
             await daemon.settings.set_setting(pb.SetSettingRequest(name=name, value=value), ANN)
         assert caught.value.code == Code.INVALID
+        assert caught.value.remedy.startswith(remedy)
 
 
 async def test_what_may_take_long_is_not_read_on_the_loop(daemon: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
