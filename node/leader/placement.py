@@ -33,7 +33,7 @@ _FAULT_LONGEST_US = 2_000_000
 _WAKING = frozenset({Table.NODES, Table.SETTINGS})
 _SAMPLES_S = 0.25
 # What waits for its slot anyway is placed this often: each pass costs a commit.
-_PREFETCH_US = 50_000
+_PREFETCH_US = 80_000
 
 
 class Placement:

@@ -31,7 +31,8 @@ _RUNNING = TaskState.TASK_STATE_RUNNING
 _ENDS = frozenset({"task_complete", "task_failed", "task_stopped", "task_recalled", "task_lost"})
 _RETRIED = frozenset({Code.OVERLOADED, Code.OUTCOME_UNKNOWN, Code.DEADLINE})
 _RETRY_S = 0.1
-_SHARE_S = 0.02
+# As in the outbox of a worker: half as many entries as with 20 ms take a third off what a busy daemon spends.
+_SHARE_S = 0.04
 
 
 @dataclass(slots=True)
