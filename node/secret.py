@@ -10,7 +10,10 @@ from node.core.faults import Code, Fault
 
 def read_secret(path: Path) -> str:
     """Raises Fault when it cannot be read, is too short, or others may read it."""
-    remedy = "Copy the secret file of the cluster there, or make one: openssl rand -hex 32 > FILE; chmod 600 FILE."
+    remedy = (
+        "Name the cluster's secret file with --secret-file, or copy it there; for a new cluster make one:"
+        " openssl rand -hex 32 > FILE; chmod 600 FILE."
+    )
     try:
         secret = path.read_text().strip()
         mode = path.stat().st_mode & 0o077

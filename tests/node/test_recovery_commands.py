@@ -42,3 +42,9 @@ def test_what_is_refused_leaves_nothing(arguments: tuple[str, ...], cause: str, 
     assert cause in fault.message
     assert fault.remedy
     assert {file.name for file in tmp_path.iterdir()} <= {"secret", "lock"}
+
+
+def test_a_secret_that_is_elsewhere_is_to_be_named(tmp_path: Path) -> None:
+    fault = refusal("recover", "--data", str(tmp_path), "--id", "n1")
+    assert f"The cluster's secret {tmp_path / 'secret'} cannot be read" in fault.message
+    assert "with --secret-file" in fault.remedy
