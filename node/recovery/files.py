@@ -59,6 +59,8 @@ def open_snapshot(path: Path) -> SnapshotFile:
 
 def save_snapshot(path: Path, meta: raft_pb2.SnapshotMeta, chunks: Iterable[bytes]) -> raft_pb2.SnapshotMeta:
     """Write a new file; its whole meta. What is raised by `chunks` leaves nothing behind. Raises Fault."""
+    if not path.name:
+        raise Fault(Code.INVALID, f"{str(path)!r} names no file.", "Name a new file for the snapshot.")
     draft = path.with_name(path.name + _DRAFT)
     try:
         if path.exists():

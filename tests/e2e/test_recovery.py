@@ -58,6 +58,16 @@ async def test_a_snapshot_is_saved_inspected_and_restored(make_cluster: MakeClus
     assert content["rows"]["tasks"] == 30
     assert [member["id"] for member in content["members"]] == ["n1", "n2", "n3"]
     assert "30 completed" in checked(cluster.cortexd("snapshot", "inspect", str(file)))
+    own, near = tmp_path / "own.snap", ("--data", str(cluster.nodes["n1"].data))
+    document = json.loads(checked(cluster.cortex("snapshot", "save", str(own), "--json", *near)))
+    assert (document["file"], document["rows"], document["verified"]) == (str(own), content["rows"], True)
+    assert "verified" in checked(cluster.cortex("snapshot", "inspect", str(own)))
+    refused = cluster.cortex("snapshot", "save", str(own), *near)
+    assert (refused.returncode, b"is there already" in refused.stderr) == (1, True)
+    refused = cluster.cortex("snapshot", "save", "", *near)
+    assert (refused.returncode, b"names no file" in refused.stderr) == (1, True)
+    far = cluster.cortex("snapshot", "save", str(tmp_path / "far.snap"))
+    assert (far.returncode, b"Run `cortexd snapshot save FILE --data DIR` there" in far.stderr) == (1, True)
     cluster.kill()
     checked(cluster.cortexd("snapshot", "save", str(stopped), "--data", str(cluster.nodes["n3"].data), *secret))
     again = json.loads(checked(cluster.cortexd("snapshot", "inspect", str(stopped), "--json")))

@@ -44,6 +44,7 @@ VERBS = {
     "status": "tui.verbs.cluster:status",
     "voters": "tui.verbs.voters:voters",
     "leader": "tui.verbs.leader:leader",
+    "snapshot": "tui.verbs.snapshot:snapshot",
     "keymap": "tui.verbs.console:keymap",
     "completion": "tui.verbs.console:completion",
 }
