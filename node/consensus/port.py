@@ -164,6 +164,9 @@ class Consensus(Protocol):
     def membership(self) -> Membership:
         """In force here: of the last entry that has one, committed or not. Empty before anybody added this node."""
 
+    def membership_at(self, index: int) -> Membership:
+        """In force at a committed entry, whatever came after it. Raises LookupError when that is not known here."""
+
     @property
     def peers(self) -> Sequence[Peer]:
         """All members, this one included, by id."""

@@ -55,7 +55,8 @@ def save_stopped(data: Path, cluster_id: str, path: Path) -> raft_pb2.SnapshotMe
             try:
                 if store.saved().index < found.committed_index:
                     replay(store, [one for one in found.journal.entries if one.index <= found.committed_index])
-                return save_snapshot(path, meta_of(store, cluster_id, found.membership), chunks_of(store))
+                membership = found.membership_at(store.saved().index)
+                return save_snapshot(path, meta_of(store, cluster_id, membership), chunks_of(store))
             finally:
                 store.close()
 

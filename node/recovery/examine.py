@@ -45,9 +45,14 @@ class Examined:
     @property
     def membership(self) -> Membership:
         """The last one known here; empty when nothing says it."""
+        return self.membership_at(self.last_index)
+
+    def membership_at(self, index: int) -> Membership:
+        """In force at an entry that is not older than the snapshot; empty when nothing says it."""
         found = self.snapshot.membership if self.snapshot is not None else b""
         for entry in self.journal.entries if self.journal is not None else ():
-            found = entry.membership or found
+            if entry.index <= index:
+                found = entry.membership or found
         return Membership.decode(found) if found else Membership()
 
     @property

@@ -48,11 +48,16 @@ class SnapshotStreams:
             self._busy = False
 
     async def _pieces(self, copy: StateCopy) -> AsyncIterator[pb.SaveSnapshotReply]:
+        try:
+            membership = self._replica.consensus.membership_at(copy.index)
+        except LookupError as error:
+            message = f"The state cannot be saved yet: {error}."
+            raise Fault(Code.NO_LEADER, message, "Try again in a second, or ask another daemon.") from None
         meta = raft_pb2.SnapshotMeta(
             cluster_id=self._cluster_id,
             index=copy.index,
             term=copy.term,
-            membership=self._replica.consensus.membership.encode(),
+            membership=membership.encode(),
             level=copy.level,
             recovery_epoch=copy.recovery_epoch,
             at_us=copy.at_us,

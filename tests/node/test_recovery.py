@@ -6,6 +6,7 @@ import hashlib
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -203,10 +204,13 @@ async def test_repair_tells_rows_from_log(tmp_path: Path) -> None:
 
 async def test_a_stopped_folder_is_saved_and_restored(tmp_path: Path) -> None:
     entries, _ = await entries_of(tmp_path / "source", 30)
+    entries[25] = replace(entries[25], membership=Membership.of_voters({"n1": "a:1"}).encode())
     data, file, new = tmp_path / "n1", tmp_path / "file", tmp_path / "new"
     voter_folder(data, entries, saved=20, snapshot=10)
     meta = save_stopped(data, CLUSTER, file)
     assert meta.index == 20
+    # The log goes on with a change of the members, which the state does not have.
+    assert Membership.decode(meta.membership) == THREE
     assert inspect(file).tasks == {"queued": 18}  # behind the leader's first entry and its node's
     restored = restore(file, new, "another", "m1", "c:1")
     assert (restored.index, restored.cluster_id) == (20 + INDEX_STEP, "another")

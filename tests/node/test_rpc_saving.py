@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from cortex.v1 import raft_pb2
+from cortex.v1.log_pb2 import Command, Entry, Noop
+from node.consensus.membership import Change, ChangeKind, Membership
+from node.consensus.port import StateCopy
 from node.core.faults import Code, Fault
 from node.env import Env
 from node.rpc.saving import SnapshotStreams
@@ -73,3 +76,29 @@ async def test_a_disk_without_room_is_told(tmp_path: Path, monkeypatch: pytest.M
             with pytest.raises(Fault, match="The disk is full"):
                 await anext(streams.stream())
         assert [reply async for reply in streams.stream()]
+
+
+async def test_it_names_the_members_of_its_own_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with alone(tmp_path) as daemon:
+        replica, engine = daemon.replica, daemon.engine
+        sound, before = replica.copy_state, engine.membership
+
+        async def copied_before_a_change() -> StateCopy:
+            copy = await sound()
+            added = Change(ChangeKind.ADD_LEARNER, "n9", "n9:1")
+            await engine.change_membership(added, Entry(commands=[Command(noop=Noop())]).SerializeToString())
+            return copy
+
+        monkeypatch.setattr(replica, "copy_state", copied_before_a_change)
+        replies = [reply async for reply in streams_of(daemon, tmp_path).stream()]
+        assert engine.membership.learners == ("n9",)
+        assert Membership.decode(replies[0].meta.membership) == before
+
+        def unknown(_index: int) -> Membership:
+            raise LookupError("who the members were is not known here")
+
+        monkeypatch.setattr(replica, "copy_state", sound)
+        monkeypatch.setattr(engine, "membership_at", unknown)
+        with pytest.raises(Fault, match="who the members were is not known here"):
+            await anext(streams_of(daemon, tmp_path).stream())
+        assert files(tmp_path) == ["state.sqlite"]

@@ -112,6 +112,9 @@ class EtcdEngine:
     def membership(self) -> Membership:
         return self._memberships.current
 
+    def membership_at(self, index: int) -> Membership:
+        return self._memberships.at(index)
+
     @property
     def peers(self) -> Sequence[Peer]:
         leads = self.role is Role.LEADER
@@ -307,7 +310,7 @@ class EtcdEngine:
             if self._entries.last_index >= leading.begun_after:
                 leading.caught_up.set()
         if following.synced:
-            self._memberships.read(following.membership)
+            self._memberships.read(following.membership, following.begun_at)
         self._states.index = max(self._states.index, following.snapshot_index)
         now = (self.role, self._term, self.leader, self.membership)
         if now != self._told:

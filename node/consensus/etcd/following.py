@@ -59,7 +59,7 @@ class Following:
         self._took, self._changed = took, changed
         self._log = structlog.get_logger()
         self._news = 0
-        self._applied = entries.base_index
+        self._applied = self.begun_at = entries.base_index
         self._ahead_bytes = 0
         self._kept_bytes = 0
         self._complained = ""

@@ -85,7 +85,11 @@ class StateStore:
             if copy.index <= self.index:
                 return self.index
             bytes_before = self.log_bytes
-            meta = await self._put(copy, leading)
+            try:
+                membership = self._membership_at(copy.index)
+            except LookupError as error:
+                raise OSError(str(error)) from error
+            meta = await self._put(copy, membership, leading)
         finally:
             await self._offload(copy.close)
         self.index, self.log_bytes = meta.index, self.log_bytes - bytes_before
@@ -93,7 +97,7 @@ class StateStore:
         self._log.info("snapshot taken", index=meta.index, size_bytes=meta.size_bytes)
         return meta.index
 
-    async def _put(self, copy: StateCopy, leading: Leading) -> raft_pb2.SnapshotMeta:
+    async def _put(self, copy: StateCopy, membership: Membership, leading: Leading) -> raft_pb2.SnapshotMeta:
         chunks, digest, size = cut_evenly(copy.chunks()), hashlib.sha256(), 0
         for number in itertools.count():
             chunk = await self._offload(lambda: next(chunks, b""))
@@ -106,7 +110,7 @@ class StateStore:
             cluster_id=self._cluster_id,
             index=copy.index,
             term=copy.term,
-            membership=self._membership_at(copy.index).encode(),
+            membership=membership.encode(),
             size_bytes=size,
             sha256=digest.digest(),
             level=copy.level,

@@ -59,6 +59,11 @@ class MemoryEngine:
     def membership(self) -> Membership:
         return self.log.membership or self._first
 
+    def membership_at(self, index: int) -> Membership:
+        entries = self.log.entries
+        known = [entry.membership for entry in entries.between(entries.base_index, index) if entry.membership]
+        return Membership.decode(known[-1]) if known else self._first
+
     @property
     def peers(self) -> Sequence[Peer]:
         members = self.membership.members

@@ -120,6 +120,9 @@ class RaftosEngine:
     def membership(self) -> Membership:
         return self._memberships.current
 
+    def membership_at(self, index: int) -> Membership:
+        return self._memberships.at(index)
+
     async def start(self) -> None:
         """Recover and take part. Raises JournalDamaged, DiskFull or JournalUnusable, which are Faults."""
         self._loop = asyncio.get_running_loop()

@@ -114,6 +114,7 @@ class LogLife:
             if copy.index <= self.snapshot_index:
                 return self.snapshot_index
             mark = self.log.committed_bytes
+            # Everything behind the newest snapshot is known, and no copy is older than that.
             meta = raft_pb2.SnapshotMeta(
                 index=copy.index,
                 term=copy.term,

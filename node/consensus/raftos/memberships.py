@@ -30,8 +30,11 @@ class Memberships:
         return self._history[-1][0]
 
     def at(self, index: int) -> Membership:
-        """What was in force at `index`, the base for anything before it."""
-        return next((known for since, known in reversed(self._history) if since <= index), self._history[0][1])
+        """What was in force at `index`. Raises LookupError when that is before the base, or forgotten."""
+        for since, known in reversed(self._history):
+            if since <= index:
+                return known
+        raise LookupError(f"who the members were at entry {index} is not known here any more")
 
     def append(self, entries: Iterable[Committed]) -> bool:
         """Take what appended entries bring. Whether the current one is another now."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from node.consensus.membership import Change, ChangeKind, ChangeRefused
@@ -10,6 +12,7 @@ from tests.consensus.conformance.kit import Cluster, Rig
 
 SIZES = [1, 3]
 NEW = Change(ChangeKind.ADD_LEARNER, "n9", "n9:1")
+REMOVED = Change(ChangeKind.REMOVE, "n9")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -22,8 +25,10 @@ def test_a_learner_is_added_and_removed(rig: Rig, size: int) -> None:
             assert member.engine.membership.learners == ("n9",)
             assert member.seen[index - 1].membership == member.engine.membership.encode()
             assert [peer.id for peer in member.engine.peers if not peer.voter] == ["n9"]
-        change = Change(ChangeKind.REMOVE, "n9")
-        index = await cluster.start(head, head.engine.change_membership(change, b"remove"))
+            # A copy of the state may be of before the change.
+            assert member.engine.membership_at(index).learners == ("n9",)
+            assert member.engine.membership_at(index - 1) == member.engine.membership.after(REMOVED)
+        index = await cluster.start(head, head.engine.change_membership(REMOVED, b"remove"))
         await cluster.everywhere(index)
         for member in cluster.members:
             assert member.engine.membership.learners == ()
@@ -65,5 +70,9 @@ def test_the_membership_outlives_a_restart(rig: Rig, size: int) -> None:
         await cluster.settled()
         for member in cluster.members:
             assert member.engine.membership.learners == ("n9",)
+            assert member.engine.membership_at(member.engine.commit_index).learners == ("n9",)
+            # Who began behind the change may not know, and says so.
+            with suppress(LookupError):
+                assert not member.engine.membership_at(1).learners
 
     rig.run(check, size)
