@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from cortex.v1 import raft_pb2
 from node.consensus.raftos.snapshot_format import READ_BYTES, SnapshotBroken, check_state, read_head, write_file
 from node.core.faults import Code, Fault
 from node.env import RealFile
-from node.store.replace import sync_folder
+from node.store.replace import sync_file, sync_folder
 
 _DRAFT = ".part"
 
@@ -86,3 +87,15 @@ def save_snapshot(path: Path, meta: raft_pb2.SnapshotMeta, chunks: Iterable[byte
         with suppress(OSError):
             draft.unlink(missing_ok=True)
     return whole
+
+
+def copy_durably(source: Path, to: Path) -> None:
+    """Copy a folder of files to a new one; all of it is on the disk on return. Raises OSError."""
+    shutil.copytree(source, to)
+    for file in sorted(to.rglob("*")):
+        if file.is_dir():
+            sync_folder(file)
+        else:
+            sync_file(file)
+    sync_folder(to)
+    sync_folder(to.parent)

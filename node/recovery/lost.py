@@ -18,6 +18,7 @@ from node.env import Env
 from node.recovery import words
 from node.recovery.backup import begin_alone
 from node.recovery.examine import JOURNAL, SNAPSHOTS, Examined, examined, opened
+from node.recovery.files import copy_durably
 from node.recovery.replay import replay
 from node.startup import open_newest
 from node.store.errors import StoreError
@@ -110,10 +111,12 @@ def carry_out(plan: Plan) -> raft_pb2.SnapshotMeta:
 
 
 def _keep_aside(plan: Plan) -> None:
+    """What is copied is on the disk before anything is changed: a damaged log is removed afterwards."""
     plan.aside.mkdir(mode=0o700)
     for name in (JOURNAL, SNAPSHOTS):
         if (plan.data / name).is_dir():
-            shutil.copytree(plan.data / name, plan.aside / name)
+            copy_durably(plan.data / name, plan.aside / name)
+    sync_folder(plan.data)
 
 
 def _remove_journal(data: Path) -> None:

@@ -78,6 +78,7 @@ def put_log_aside(data: Path) -> Path:
         for name in (SNAPSHOTS, JOURNAL):
             if (data / name).is_dir():
                 (data / name).rename(aside / name)
+        sync_folder(aside)
         sync_folder(data)
     except OSError as error:
         message = f"What is in {data} cannot be put aside: {error.strerror}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -172,6 +173,46 @@ async def test_a_recovery_from_a_damaged_log_can_be_started(tmp_path: Path) -> N
         assert (found.journal_flaw, found.snapshot) == ("", meta)
         assert found.journal is not None
         assert (found.journal.last_index, found.journal.term) == (meta.index, meta.term)
+
+
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths of all that is synced from now on, in order."""
+    found: list[str] = []
+    sound, sound_data = os.fsync, os.fdatasync
+
+    def fsync(handle: int) -> None:
+        found.append(os.readlink(f"/proc/self/fd/{handle}"))
+        sound(handle)
+
+    def fdatasync(handle: int) -> None:
+        found.append(os.readlink(f"/proc/self/fd/{handle}"))
+        sound_data(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    return found
+
+
+@pytest.mark.parametrize("deed", ["recover", "repair"])
+async def test_what_is_put_aside_is_on_the_disk_before_anything_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deed: str
+) -> None:
+    entries, _ = await entries_of(tmp_path / "source", 5)
+    data = tmp_path / "n1"
+    voter_folder(data, entries, saved=5, snapshot=3)
+    if deed == "recover":
+        with lost.planned(data, CLUSTER, "n1", "a:1") as plan:
+            order = synced(monkeypatch)
+            lost.carry_out(plan)
+        aside = plan.aside
+        kept = [aside / "raft", aside / "snapshots", *aside.glob("raft/*"), *aside.glob("snapshots/*")]
+        begins = next(place for place, path in enumerate(order) if path.startswith(str(data / "snapshots")))
+    else:
+        order = synced(monkeypatch)
+        aside = mend.put_log_aside(data)
+        kept, begins = [], len(order)
+    for path in (aside, data, *kept):
+        assert str(path) in order[:begins], path
 
 
 async def test_who_is_no_member_is_not_made_the_only_one(tmp_path: Path) -> None:
