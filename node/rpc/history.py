@@ -184,10 +184,22 @@ class HistoryCalls(Calls):
 
     async def list_double_runs(self, request: pb.ListDoubleRunsRequest, caller: Caller) -> pb.ListDoubleRunsReply:
         await self._fresh(request.freshness, saved=True)
+        moment = await self._moment(request.at)
         task_id = self._lookup.task(request.task).id if request.task else ""
-        page = self._replica.store.list_double_runs(task_id, page_limit(request.limit), request.cursor)
+        limit, cursor = page_limit(request.limit), request.cursor
+        at: At | None = None
+        if moment is not None:
+            page, at = await self._replica.read(
+                lambda reads: reads.list_double_runs_at(task_id, limit, cursor, moment)
+            )
+        else:
+            page = self._replica.store.list_double_runs(task_id, limit, cursor)
         return pb.ListDoubleRunsReply(
-            double_runs=page.double_runs, next_cursor=page.next_cursor, index=page.index, age_us=self._age_us()
+            double_runs=page.double_runs,
+            next_cursor=page.next_cursor,
+            index=page.index if at is None else at.index,
+            age_us=self._age_us() if at is None else self._past_age_us(at),
+            at=None if at is None else shown(at),
         )
 
 

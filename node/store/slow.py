@@ -19,6 +19,7 @@ from node.store import diff, moment, moment_operations, moment_workflows, querie
 from node.store.asof import At, Moment, task_as_of
 from node.store.connect import Connection
 from node.store.diff import RowDiff
+from node.store.double_runs import DoubleRunPage, list_double_runs
 from node.store.events import EventPage, EventQuery, list_events
 from node.store.moment_workflows import WorkflowPage, WorkflowQuery
 from node.store.operations import Cause, OperationPage
@@ -138,6 +139,13 @@ class SlowReads:
             at = moment.resolve(db, wanted)
             query = replace(query, through_index=at.index)
             return list_events(db, self._codecs[Table.EVENTS], query), at
+
+    def list_double_runs_at(self, task: str, limit: int, cursor: str, wanted: Moment) -> tuple[DoubleRunPage, At]:
+        """The ledger up to that moment."""
+        with self._reading() as db:
+            at = moment.resolve(db, wanted)
+            codec = self._codecs[Table.DOUBLE_RUNS]
+            return list_double_runs(db, codec, task, limit, cursor, at.index), at
 
     def task_at(self, task_id: str, wanted: Moment) -> tuple[Task | None, list[Event], At]:
         """A task as it was, with its events until then; None when it was not there, or is not any more."""

@@ -12,6 +12,7 @@ from cortex.v1.types_pb2 import DoubleRun, Event
 from node.core.faults import Code, Fault
 from node.core.model import Change, row_key
 from node.store import EventQuery, Store
+from node.store.asof import Moment
 
 SUBMITTED, ASSIGNED, FAILED, CORDONED, ALARM = 1, 2, 5, 18, 38
 ROWS = st.lists(
@@ -100,13 +101,18 @@ def test_pages_hold_all_that_matches_in_order(
 
 def test_double_runs_are_listed_newest_first_of_one_task_or_all() -> None:
     store = opened(
-        *(DoubleRun(id=f"{n}-0", task=f"t{n % 2}", index=n, at_us=n, reason="lost") for n in range(1, 8))
+        Event(id="1-0", index=1, type=FAILED, at_us=1),
+        *(DoubleRun(id=f"{n}-0", task=f"t{n % 2}", index=n, at_us=n, reason="lost") for n in range(1, 8)),
     )
     first = store.list_double_runs(limit=4)
     assert [row.index for row in first.double_runs] == [7, 6, 5, 4]
     rest = store.list_double_runs(limit=4, cursor=first.next_cursor)
     assert ([row.index for row in rest.double_runs], rest.next_cursor) == ([3, 2, 1], "")
     assert [row.index for row in store.list_double_runs("t1").double_runs] == [7, 5, 3, 1]
+    then, at = store.reads.list_double_runs_at("", 2, "", Moment(5, 0, 9))
+    assert ([row.index for row in then.double_runs], at.index) == ([5, 4], 5)
+    later, _ = store.reads.list_double_runs_at("t1", 2, then.next_cursor, Moment(5, 0, 9))
+    assert [row.index for row in later.double_runs] == [3, 1]
     with pytest.raises(Fault) as caught:
         store.list_double_runs(cursor="!")
     assert caught.value.code == Code.INVALID

@@ -55,12 +55,14 @@ class HistoryCalls(Calls):
         return reply
 
     async def list_double_runs(
-        self, task: str = "", *, limit: int = 50, cursor: str = ""
+        self, task: str = "", *, at: cluster_pb2.Moment | None = None, limit: int = 50, cursor: str = ""
     ) -> cluster_pb2.ListDoubleRunsReply:
+        """`at`: as it was then."""
         request = cluster_pb2.ListDoubleRunsRequest(
-            task=task, limit=limit, cursor=cursor, freshness=self._freshness()
+            task=task, limit=limit, cursor=cursor, freshness=self._freshness(), at=at
         )
-        reply: cluster_pb2.ListDoubleRunsReply = await self._call("ListDoubleRuns", request, self._timeout_s)
+        timeout_s = self._patience_s(at)
+        reply: cluster_pb2.ListDoubleRunsReply = await self._call("ListDoubleRuns", request, timeout_s)
         return reply
 
     async def get_settings(self) -> cluster_pb2.GetSettingsReply:

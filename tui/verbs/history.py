@@ -10,8 +10,8 @@ from tui import history_view
 from tui.errors import usage
 from tui.format import Column, rfc3339
 from tui.text import clean
-from tui.verbs.base import emit, linearizable_option, note, run, say, say_table, settings, verb
-from tui.verbs.past import parse_moment
+from tui.verbs.base import emit, note, run, say, say_table, settings, verb
+from tui.verbs.past import at_option, emit_as_of, parse_moment, say_moment
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2
@@ -80,15 +80,16 @@ def _say_diff(reply: cluster_pb2.DiffReply) -> None:
 @click.argument("task_id", metavar="[TASK]", default="")
 @click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
 @click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
-@linearizable_option
-def double_runs(task_id: str, limit: int, cursor: str) -> None:
+@at_option("List it as it was")
+def double_runs(task_id: str, limit: int, cursor: str, at: cluster_pb2.Moment | None) -> None:
     """List commands that ran, or may have run, more than once within one attempt, newest first."""
 
     async def work(client: ClusterClient) -> None:
-        reply = await client.list_double_runs(task_id, limit=limit, cursor=cursor)
+        reply = await client.list_double_runs(task_id, at=at, limit=limit, cursor=cursor)
         if settings().json:
-            emit(history_view.double_runs(reply))
+            emit_as_of(history_view.double_runs(reply), reply)
             return
+        say_moment(reply)
         rows = [
             (
                 rfc3339(row.at_us),

@@ -2696,6 +2696,7 @@ class ListDoubleRunsRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     FRESHNESS_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """task id or unique prefix; empty = all"""
     limit: _builtins.int
@@ -2703,6 +2704,10 @@ class ListDoubleRunsRequest(_message.Message):
     cursor: _builtins.str
     @_builtins.property
     def freshness(self) -> Global___Freshness: ...
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """as it was then"""
+
     def __init__(
         self,
         *,
@@ -2710,10 +2715,11 @@ class ListDoubleRunsRequest(_message.Message):
         limit: _builtins.int = ...,
         cursor: _builtins.str = ...,
         freshness: Global___Freshness | None = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["freshness", b"freshness"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "freshness", b"freshness"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "freshness", b"freshness", "limit", b"limit", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "cursor", b"cursor", "freshness", b"freshness", "limit", b"limit", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2727,6 +2733,7 @@ class ListDoubleRunsReply(_message.Message):
     NEXT_CURSOR_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     AGE_US_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     next_cursor: _builtins.str
     """empty = last page"""
     index: _builtins.int
@@ -2735,6 +2742,10 @@ class ListDoubleRunsReply(_message.Message):
     def double_runs(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.DoubleRun]:
         """newest first"""
 
+    @_builtins.property
+    def at(self) -> Global___Moment:
+        """of a view of the past: both are set"""
+
     def __init__(
         self,
         *,
@@ -2742,10 +2753,11 @@ class ListDoubleRunsReply(_message.Message):
         next_cursor: _builtins.str = ...,
         index: _builtins.int = ...,
         age_us: _builtins.int = ...,
+        at: Global___Moment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "double_runs", b"double_runs", "index", b"index", "next_cursor", b"next_cursor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "at", b"at", "double_runs", b"double_runs", "index", b"index", "next_cursor", b"next_cursor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
