@@ -6,7 +6,6 @@ A pass waits for its own entry to be applied, so two passes never give away the 
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections.abc import Sequence
 
 import structlog
@@ -15,8 +14,9 @@ from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Command, TaskDeadLetter
 from cortex.v1.types_pb2 import Cause, Task, TaskState
 from node.core.faults import Fault
-from node.core.model import ON_NODE, Change, Table, queue_deadline_us
+from node.core.model import ON_NODE, Change, Table
 from node.env import Clock
+from node.leader.deadlines import Deadlines
 from node.leader.planner import Planner
 from node.leader.port import Replica, Settings
 from node.leader.quiet import Quiet
@@ -57,7 +57,7 @@ class Placement:
         self._recaller = Recaller(clock, replica, roster, planner)
         self._log = structlog.get_logger(node=settings.node_id)
         self._passed_us = -_PREFETCH_US
-        self._deadlines: list[tuple[int, str]] = []
+        self._deadlines = Deadlines(replica)
         self._refusals: dict[str, int] = {}  # by task: how often in a row
         self._faults = 0
         self._sample_timer: asyncio.TimerHandle | None = None
@@ -66,7 +66,7 @@ class Placement:
 
     def begin(self) -> None:
         for task in self._replica.state.tasks.values():
-            self._watch_deadline(task)
+            self._deadlines.watch(task)
 
     def observe(self, changes: Sequence[Change]) -> None:
         """Keep the queue current, and wake when something can be placed that could not be before."""
@@ -76,7 +76,7 @@ class Placement:
                 old, new = change.old, change.new
                 self._refusals.pop(change.id, None)
                 if isinstance(new, Task) and new.state == _QUEUED:
-                    self._watch_deadline(new)
+                    self._deadlines.watch(new)
                     self._wake.set()
                 elif isinstance(old, Task) and old.state in ON_NODE:
                     self._wake.set()
@@ -118,7 +118,7 @@ class Placement:
         if pause_us > 0 and not self._deadline_passed() and not self._planner.urgent(self._replica.state):
             return pause_us
         now_us = self._replica.now_us()
-        timeouts = self._timed_out(now_us)
+        timeouts = self._deadlines.take(now_us, self._settings.placements_per_entry)
         planned = self._planner.plan(self._replica.state, now_us)
         late = {task.id for task in timeouts}
         commands = [_dead_letter(task) for task in timeouts]
@@ -142,7 +142,7 @@ class Placement:
             self._faults += 1
             for command in commands:
                 if command.HasField("task_dead_letter"):
-                    heapq.heappush(self._deadlines, (self._replica.now_us(), command.task_dead_letter.id))
+                    self._deadlines.again(self._replica.now_us(), command.task_dead_letter.id)
             return False
         self._faults = 0
         refused = [
@@ -166,38 +166,16 @@ class Placement:
         if command.HasField("task_assign"):
             self._planner.postpone(self._replica.state, task_id, due_us)
         else:
-            heapq.heappush(self._deadlines, (due_us, task_id))
+            self._deadlines.again(due_us, task_id)
 
     def _deadline_passed(self) -> bool:
-        return bool(self._deadlines) and self._deadlines[0][0] <= self._replica.now_us()
-
-    def _timed_out(self, now_us: int) -> list[Task]:
-        late: dict[str, Task] = {}  # each change in the queue left a deadline
-        while self._deadlines and self._deadlines[0][0] <= now_us:
-            _, task_id = heapq.heappop(self._deadlines)
-            task = self._replica.state.tasks.get(task_id)
-            deadline_us = queue_deadline_us(task) if task is not None and task.state == _QUEUED else None
-            if task is None or deadline_us is None:
-                continue
-            if deadline_us <= now_us:
-                late[task_id] = task
-            else:
-                heapq.heappush(self._deadlines, (deadline_us, task_id))
-            if len(late) >= self._settings.placements_per_entry:
-                break
-        return list(late.values())
-
-    def _watch_deadline(self, task: Task) -> None:
-        deadline_us = queue_deadline_us(task) if task.state == _QUEUED else None
-        if deadline_us is not None:
-            heapq.heappush(self._deadlines, (deadline_us, task.id))
+        next_us = self._deadlines.next_us()
+        return next_us is not None and next_us <= self._replica.now_us()
 
     def _until_due(self) -> int | None:
         """Microseconds until a task becomes due or times out; None when nothing is to come."""
         now_us = self._replica.now_us()
-        due_us = self._planner.next_due_us()
-        deadline_us = self._deadlines[0][0] if self._deadlines else None
-        soonest_us = _soonest(due_us, deadline_us)
+        soonest_us = _soonest(self._planner.next_due_us(), self._deadlines.next_us())
         return None if soonest_us is None else max(1000, soonest_us - now_us)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from cortex.v1 import types_pb2, worker_pb2
-from cortex.v1.log_pb2 import Command
+from cortex.v1.log_pb2 import Command, TaskCancel
 from node.core.faults import Code, Fault
 from node.core.model import ASSIGNED, CANCELLED, COMPLETED, DEAD_LETTER, QUEUED, RUNNING
+from node.leader.deadlines import Deadlines
 from tests.node.leader_kit import (
     Cluster,
     assignments,
@@ -168,6 +169,26 @@ def test_a_retry_is_placed_when_it_is_due() -> None:
         await assignments(worker, 1)
         assert 4.0 <= asyncio.get_running_loop().time() - failed_s < 4.1
         await cluster.stop()
+
+    virtual(main)
+
+
+def test_times_of_what_left_the_queue_before_are_forgotten() -> None:
+    async def main() -> None:
+        replica = Cluster().begin().replica
+        deadlines = Deadlines(replica, slack=10)
+        waits = ["t00", "t01"]
+        for number in range(40):
+            submit = shell(f"t{number:02}", queue_timeout_ms=86_400_000 - number)
+            await replica.execute([Command(task_submit=submit)])
+            deadlines.watch(replica.state.tasks[submit.id])
+            deadlines.watch(replica.state.tasks[submit.id])
+            if submit.id not in waits:
+                await replica.execute([Command(task_cancel=TaskCancel(id=submit.id, reason="test"))])
+        assert len(deadlines) <= 2 * len(waits) + 10 + 2
+        end_us = replica.now_us() + 86_400_000_000
+        assert sorted(task.id for task in deadlines.take(end_us, 10)) == waits
+        assert deadlines.next_us() is None
 
     virtual(main)
 
