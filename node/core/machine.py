@@ -188,6 +188,8 @@ TASK_COMMANDS = frozenset(kind for _, kind in TASK_TABLE)
 # The feature level that brings each kind of command. Kinds that are not here belong to levels to come.
 KIND_LEVELS: Mapping[str, int] = dict.fromkeys({"noop", "task_submit", *TASK_COMMANDS, *CLUSTER_TABLE}, 1)
 
+_KNOWN_KINDS = frozenset(kind for kind, level in KIND_LEVELS.items() if level <= LEVEL)
+
 # What an operator is told about a command that a state does not allow.
 _IMPOSSIBLE: Mapping[str, str] = {
     "task_cancel": "it has ended, and there is nothing to cancel",
@@ -206,11 +208,13 @@ def check_level(entry: Entry) -> None:
         raise LevelTooNew("The next log entry", entry.level)
     for command in entry.commands:
         kind = command.WhichOneof("kind")
+        if kind in _KNOWN_KINDS:
+            continue
         if kind is None:
             # Bytes without a kind that is known here are a kind that is not.
             if command.ByteSize():
                 raise LevelTooNew("A command of unknown kind", LEVEL + 1)
-        elif KIND_LEVELS.get(kind, LEVEL + 1) > LEVEL:
+        else:
             raise LevelTooNew(f"Command {kind}", KIND_LEVELS.get(kind, LEVEL + 1))
 
 
@@ -265,11 +269,14 @@ def _run(draft: Draft, entry: Entry, reply: Reply) -> None:
             reply.commands.add(accepted=True)
         elif kind in TASK_COMMANDS:
             inner = getattr(command, kind)
-            refusal = _task_command(draft, kind, inner)
+            task_id = task_of(kind, inner)
+            refusal = _task_command(draft, kind, inner, task_id)
             if refusal is None:
-                reply.commands.add(accepted=True, id=task_of(kind, inner))
+                # Each field by itself: named arguments are looked up one by one.
+                done = reply.commands.add()
+                done.accepted, done.id = True, task_id
             else:
-                reply.commands.append(_reply(task_of(kind, inner), refusal))
+                reply.commands.append(_reply(task_id, refusal))
         else:
             reply.commands.append(_cluster_command(draft, kind, command))
         if draft.moves:
@@ -282,8 +289,7 @@ def task_of(kind: str, command: Any) -> str:
     return task_id
 
 
-def _task_command(draft: Draft, kind: str, command: Any) -> Refusal | None:
-    task_id = task_of(kind, command)
+def _task_command(draft: Draft, kind: str, command: Any, task_id: str) -> Refusal | None:
     task = draft.task(task_id)
     refusal = _task_step(draft, task, kind, command)
     if refusal is None or (kind == "task_assign" and command.express):

@@ -151,8 +151,8 @@ def hash_row(table: bytes, key: str, row: Row) -> int:
 
 def hash_data(table: bytes, key: str, data: bytes) -> int:
     """As hash_row(), of a row that is serialised already."""
-    data = b"%b\0%b\0%b" % (table, key.encode(), data)
-    return int.from_bytes(blake2b(data, digest_size=DIGEST_BYTES).digest(), "big")
+    whole = b"\0".join((table, key.encode(), data))
+    return int.from_bytes(blake2b(whole, digest_size=DIGEST_BYTES).digest(), "big")
 
 
 def recount(rows: Iterable[Row]) -> int:

@@ -98,13 +98,31 @@ def gather(
     entries: Sequence[Entry], state: ClusterState, load: Callable[[Iterable[Key]], dict[Key, Row | None]]
 ) -> dict[Key, Row | None]:
     """The rows of reads() and follow() of all `entries` that memory lacks, by way of `load`."""
-    wanted = set().union(*(reads(entry, state.tasks) for entry in entries))
+    unusual = [entry for entry in entries if not _is_all_here(entry, state)]
+    if not unusual:
+        return {}
+    wanted = set().union(*(reads(entry, state.tasks) for entry in unusual))
     cold = load(key for key in wanted if key.table is not Table.TASKS or key.id not in state.tasks)
     # A task names its workflow, which names its tasks, which name their submit keys.
-    while more := set().union(*(follow(entry, state, cold) for entry in entries)) - wanted:
+    while more := set().union(*(follow(entry, state, cold) for entry in unusual)) - wanted:
         wanted |= more
         cold.update(load(more))
     return cold
+
+
+def _is_all_here(entry: Entry, state: ClusterState) -> bool:
+    """Whether reads() and follow() would name nothing: it is about live tasks that stand by themselves."""
+    if entry.request_id or entry.HasField("batch"):
+        return False
+    tasks = state.tasks
+    for command in entry.commands:
+        kind = command.WhichOneof("kind")
+        if kind not in TASK_COMMANDS:
+            return False
+        task = tasks.get(task_of(kind, getattr(command, kind)))
+        if task is None or task.submit_key or task.operation or task.workflow_id:
+            return False
+    return True
 
 
 def adopted(changes: Iterable[Change], cold: Cold) -> Iterator[Task]:

@@ -266,9 +266,11 @@ class Draft:
         """At most one change per row, in the order in which the rows were first touched."""
         olds, old_rows, tasks, events = self._old_tasks, self._old_rows, Table.TASKS, Table.EVENTS
         self._tell_what_was()
-        changes = [Change(tasks, key, olds[key], new) for key, new in self._tasks.items()]
-        changes += [Change(key.table, key.id, old_rows[key], new) for key, new in self._rows.items()]
-        changes += [Change(events, event.id, None, event) for event in self._events]
+        # By way of the constructor of tuples: a named one's own is Python.
+        make = tuple.__new__
+        changes = [make(Change, (tasks, key, olds[key], new)) for key, new in self._tasks.items()]
+        changes += [make(Change, (key.table, key.id, old_rows[key], new)) for key, new in self._rows.items()]
+        changes += [make(Change, (events, event.id, None, event)) for event in self._events]
         return tuple(changes)
 
     def _tell_what_was(self) -> None:
