@@ -11,6 +11,8 @@ from pathlib import Path
 
 from cortex.v1 import raft_pb2, types_pb2
 from node.consensus.membership import Membership
+from node.consensus.raftos.journal import Base, Journal
+from node.consensus.raftos.settings import RaftSettings
 from node.consensus.raftos.snapshots import Snapshots
 from node.core.faults import Code, Fault
 from node.core.model import LEVEL
@@ -21,6 +23,7 @@ from node.recovery.replay import rebase, replay
 from node.startup import open_newest
 from node.store.census import census
 from node.store.errors import StoreError
+from node.store.replace import sync_folder
 from node.store.store import FILE, Store
 
 
@@ -72,7 +75,9 @@ def restore(path: Path, data: Path, cluster_id: str, node_id: str, address: str)
         message = f"The snapshot needs feature level {file.meta.level}; this release knows {LEVEL}."
         raise Fault(Code.UNSUPPORTED, message, "Restore it with the release that made it, or a later one.")
     with working_folder(data) as work, store_of(file, work) as store:
-        return begin_alone(store, data, cluster_id, node_id, address, file.meta.term, "cortexd snapshot restore")
+        meta = begin_alone(store, data, cluster_id, node_id, address, file.meta.term, "cortexd snapshot restore")
+    begin_log(data, meta)
+    return meta
 
 
 def begin_alone(
@@ -81,7 +86,7 @@ def begin_alone(
     """Put a snapshot into the folder `data` that holds the rows of `store` in the next recovery epoch.
 
     It counts at the next start from the moment in which it has its name, and voids the log that is there.
-    Raises Fault.
+    Where none is there, one that begins behind it must follow: see begin_log(). Raises Fault.
     """
     with translated():
         state = rebase(store, {node_id: address}, Env.real(data).clock.wall_us(), term, actor)
@@ -89,6 +94,20 @@ def begin_alone(
         meta = meta_of(store, cluster_id, membership)
         assert meta.index == state.index
         return Snapshots(RealDisk(data / SNAPSHOTS), cluster_id).write(meta, chunks_of(store))
+
+
+def begin_log(data: Path, meta: raft_pb2.SnapshotMeta) -> None:
+    """Make the log that goes on behind a snapshot, in the place of what is there: without one no voter starts.
+
+    Raises Fault.
+    """
+    with translated():
+        if (data / JOURNAL).exists():
+            shutil.rmtree(data / JOURNAL)
+        journal = Journal(RealDisk(data / JOURNAL), Env.real(data).random, RaftSettings().segment_bytes)
+        journal.begin_behind(Base(meta.index, meta.term))
+        journal.close()
+        sync_folder(data)
 
 
 @contextmanager

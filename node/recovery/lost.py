@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from node.core.faults import Code, Fault
 from node.core.rebase import INDEX_STEP
 from node.env import Env
 from node.recovery import words
-from node.recovery.backup import begin_alone
+from node.recovery.backup import begin_alone, begin_log
 from node.recovery.examine import JOURNAL, SNAPSHOTS, Examined, examined, opened
 from node.recovery.files import copy_durably
 from node.recovery.replay import replay
@@ -102,7 +101,8 @@ def carry_out(plan: Plan) -> raft_pb2.SnapshotMeta:
             member, term = plan.member, plan.found.term
             meta = begin_alone(store, plan.data, plan.cluster_id, member.id, member.address, term, _ACTOR)
             if plan.found.journal is None:
-                _remove_journal(plan.data)
+                # A damaged one would be refused at the start, before the snapshot makes it void. A copy is aside.
+                begin_log(plan.data, meta)
             return meta
         finally:
             store.close()
@@ -117,16 +117,6 @@ def _keep_aside(plan: Plan) -> None:
         if (plan.data / name).is_dir():
             copy_durably(plan.data / name, plan.aside / name)
     sync_folder(plan.data)
-
-
-def _remove_journal(data: Path) -> None:
-    """A damaged one would be refused at the start, before the snapshot makes it void. A copy is aside."""
-    try:
-        shutil.rmtree(data / JOURNAL)
-        sync_folder(data)
-    except OSError as error:
-        message = f"The damaged log {data / JOURNAL} cannot be removed: {error.strerror}."
-        raise Fault(Code.INVALID, message, "Remove it by hand, then start the node.") from None
 
 
 def _last_at_us(found: Examined) -> int:

@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 
 from node.consensus.port import Committed
+from node.consensus.raftos.damage import JournalLost
 from node.consensus.raftos.journal import Base, DiskFull, Journal, JournalDamaged, Recovered, encode_entries
 from tests.sim.disk import PowerLost, SimDisk
 
@@ -222,8 +223,12 @@ class TestBehindAnInstalledSnapshot:
             recovered(disk, Base(20, 1))
 
     def test_the_term_is_not_behind_it(self) -> None:
-        found = recovered(SimDisk(random.Random(1)), Base(50, 7))
-        assert (found.term, found.vote) == (7, "")
+        disk = SimDisk(random.Random(1))
+        with pytest.raises(JournalLost):
+            recovered(disk, Base(50, 7))
+        journal_on(disk, 1).begin_behind(Base(50, 7))
+        found = recovered(disk, Base(50, 7))
+        assert (found.term, found.base, found.entries) == (7, Base(50, 7), [])
         disk, _ = a_journal(20)
         found = recovered(disk, Base(50, 3))
         assert (found.term, found.vote) == (5, "n4")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -9,9 +10,10 @@ import structlog
 
 from cortex.v1 import raft_pb2
 from node.consensus.membership import Membership
+from node.consensus.raftos.journal import Base, Journal
 from node.consensus.raftos.snapshots import Snapshots
 from node.consensus.raftos.wire import Codec
-from tests.consensus.rigs import CLUSTER, ME, B
+from tests.consensus.rigs import CLUSTER, ME, SEGMENT_BYTES, B
 from tests.consensus.snapshot_kit import Kept
 from tests.sim.engine_state import AppliedState
 from tests.sim.loop import run
@@ -47,6 +49,8 @@ async def recovered(voters: int = 1) -> Kept:
     membership = Membership.of_voters({ME: ME})
     meta = raft_pb2.SnapshotMeta(index=INDEX, term=TERM, membership=membership.encode(), recovery_epoch=1)
     Snapshots(voter.machine.disk("snapshots"), CLUSTER).write(meta, [state.encode()])
+    journal = Journal(voter.machine.disk("raft"), random.Random(1), SEGMENT_BYTES)
+    journal.begin_behind(Base(INDEX, TERM))
     await voter.start()
     return voter
 

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from node.consensus.port import NotLeader, OutcomeUnknown, Superseded
+from node.consensus.raftos.damage import JournalLost
 from node.consensus.raftos.journal import JournalDamaged
 from node.consensus.raftos.log import Log
 from node.consensus.raftos.proposals import Waiters
@@ -207,6 +208,25 @@ class TestForgetting:
             voter.host.state.lines = []
             with pytest.raises(JournalDamaged, match="the newest snapshot ends at 0"):
                 await voter.start()
+
+        run(main)
+
+    def test_a_snapshot_whose_log_is_gone_is_refused(self) -> None:
+        """Snapshot and store agree, so it looks like a restore; but votes and promises went with the log."""
+
+        async def main() -> None:
+            voter = await alone()
+            await voter.write(50)
+            await taken(voter)
+            voter.machine.kill()
+            raft = voter.machine.disk("raft")
+            for name in raft.names():
+                raft.remove(name)
+            index = voter.host.state.index
+            with pytest.raises(JournalLost, match=f"though a snapshot ends at entry {index}") as lost:
+                await voter.start()
+            assert "cortexd repair" in lost.value.remedy
+            assert raft.names() == []
 
         run(main)
 

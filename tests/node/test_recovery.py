@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -243,6 +244,22 @@ async def test_repair_tells_rows_from_log(tmp_path: Path) -> None:
         assert "journal is damaged" in "\n".join(mend.lines(data, found))
 
 
+async def test_a_folder_whose_log_is_gone_is_no_restore(tmp_path: Path) -> None:
+    entries, _ = await entries_of(tmp_path / "source", 10)
+    data = tmp_path / "n1"
+    voter_folder(data, entries, saved=10, snapshot=10)
+    shutil.rmtree(data / "raft")
+    with examined(data, CLUSTER) as found:
+        assert mend.mend_of(found) is mend.Mend.JOIN_ANEW
+        assert "The log is gone" in "\n".join(mend.lines(data, found))
+    with pytest.raises(Fault, match="The log is gone"):
+        save_stopped(data, CLUSTER, tmp_path / "file")
+    with lost.planned(data, CLUSTER, "n1", "a:1") as plan:
+        meta = lost.carry_out(plan)
+    with examined(data, CLUSTER) as found:
+        assert (mend.mend_of(found), found.snapshot) == (mend.Mend.NOTHING, meta)
+
+
 async def test_a_stopped_folder_is_saved_and_restored(tmp_path: Path) -> None:
     entries, _ = await entries_of(tmp_path / "source", 30)
     entries[25] = replace(entries[25], membership=Membership.of_voters({"n1": "a:1"}).encode())
@@ -258,6 +275,9 @@ async def test_a_stopped_folder_is_saved_and_restored(tmp_path: Path) -> None:
     assert restored.recovery_epoch > 1
     with examined(new, "another") as found:
         assert found.membership == Membership.of_voters({"m1": "c:1"})
+        assert mend.mend_of(found) is mend.Mend.NOTHING
+        assert found.journal is not None
+        assert found.journal.last_index == restored.index
     with pytest.raises(Fault, match="is in use"):
         restore(file, new, "another", "m1", "c:1")
 

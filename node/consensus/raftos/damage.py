@@ -28,6 +28,21 @@ class JournalDamaged(Fault):
         )
 
 
+class JournalLost(JournalDamaged):
+    """A snapshot is here, and the log that led to it is not: votes and promises went with it."""
+
+    def __init__(self, snapshot_index: int) -> None:
+        Fault.__init__(
+            self,
+            Code.INTERNAL,
+            f"The log is gone: the folder `raft` holds none, though a snapshot ends at entry {snapshot_index}. "
+            "Nothing was changed.",
+            "If `raft` was moved, put it back. Else this node forgot whom it voted for and what it promised: "
+            "`cortexd repair --data DIR --id ID` lets it join again from the others; where it was alone, "
+            "`cortexd recover` goes on with the snapshot.",
+        )
+
+
 class DiskFull(Fault):
     """No room for the next frame; nothing was promised, the same commit may be tried again."""
 

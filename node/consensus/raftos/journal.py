@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import random
 
-from node.consensus.raftos.damage import DiskFull, JournalDamaged, JournalUnusable
+from node.consensus.raftos.damage import DiskFull, JournalDamaged, JournalLost, JournalUnusable
 from node.consensus.raftos.records import (
     Base,
     Recovered,
@@ -73,6 +73,9 @@ class Journal:
             if name.endswith(_DRAFT):
                 self._disk.remove(name)
         segments = self._read_segments()
+        if not segments and snapshot.index:
+            # A restore writes a journal, too; so what is missing is a voter's.
+            raise JournalLost(snapshot.index)
         replay = Replay(whole=not segments or segments[0].number == 1)
         for segment in segments:
             replay.term, replay.vote, replay.highest = segment.term, segment.vote, 0
@@ -121,6 +124,10 @@ class Journal:
         self._sequence += 1
         self._hard = (term, vote)
         self._highest = max(self._highest, highest)
+
+    def begin_behind(self, base: Base) -> None:
+        """Begin in an empty folder, in the place of recover(), with a log that goes on behind this entry."""
+        self._begin_anew(base)
 
     def truncate(self, upto: int) -> bool:
         """Drop the first segment if it holds nothing behind entry `upto`, which a snapshot covers.
