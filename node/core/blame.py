@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cortex.v1 import types_pb2
-from cortex.v1.types_pb2 import Blame, Task
+from cortex.v1.types_pb2 import Blame, Task, TaskSpec
 from node.core.deadletter import command_template
 
 KEPT_US = 15 * 60 * 1_000_000
@@ -41,13 +41,13 @@ class Ends:
     """How commands ended lately. Times are leader time."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[str, bytes, int]] = deque(maxlen=_SUCCESSES_WAITING)
+        self._waiting: deque[tuple[str, TaskSpec, int]] = deque(maxlen=_SUCCESSES_WAITING)
         self._templates: OrderedDict[str, _Template] = OrderedDict()
         self._in_row: dict[str, int] = {}
 
-    def succeeded(self, node: str, command: bytes, now_us: int) -> None:
+    def succeeded(self, node: str, spec: TaskSpec, now_us: int) -> None:
         """Cheap: most ends are successes, and nobody asks about them unless something fails."""
-        self._waiting.append((node, command, now_us))
+        self._waiting.append((node, spec, now_us))
         if node in self._in_row:
             self._in_row[node] += 1
 
@@ -90,7 +90,8 @@ class Ends:
         """Take up the successes since the last failure."""
         templates: dict[bytes, str] = {}
         while self._waiting:
-            node, command, at_us = self._waiting.popleft()
+            node, spec, at_us = self._waiting.popleft()
+            command = command_of(spec)
             if command not in templates:
                 templates[command] = command_template(command.decode("utf-8", "replace"))
             good = self._note(templates[command], node, _Last(at_us, True)).good
@@ -109,3 +110,8 @@ class Ends:
         while len(self._templates) > _TEMPLATES:
             self._templates.popitem(last=False)
         return seen
+
+
+def command_of(spec: TaskSpec) -> bytes:
+    """The command as one line."""
+    return spec.shell_command or b" ".join(spec.argv)

@@ -8,7 +8,7 @@ from cortex.v1.log_pb2 import Command, NodeAlarm, NodeSuspect, TaskEscalate, Tas
 from cortex.v1.types_pb2 import Blame, Cause, StreamSummary, Task, TaskResult, TaskType
 from cortex.v1.worker_pb2 import Ended, Report, Stalled
 from node.core import deadletter, retry
-from node.core.blame import Ends
+from node.core.blame import Ends, command_of
 from node.leader.port import Replica
 
 # Looked up once: an enum's names are found by a call.
@@ -88,7 +88,7 @@ class Translator:
         return []
 
     def _failed(self, command: Command, task: Task, ended: Ended, result: TaskResult) -> list[Command]:
-        text = _command_of(task)
+        text = command_of(task.spec)
         failed = command.task_failed
         failed.id = task.id
         failed.fence = task.fence
@@ -109,7 +109,7 @@ class Translator:
     def _succeeded(self, task: Task) -> list[Command]:
         if task.spec.type != _SHELL:
             return []
-        self._ends.succeeded(task.node, _command_of(task), self._replica.now_us())
+        self._ends.succeeded(task.node, task.spec, self._replica.now_us())
         row = self._replica.state.nodes.get(task.node)
         if row is None or not row.suspect_reason or not self._ends.trusted(task.node):
             return []
@@ -123,10 +123,6 @@ def _succeeded(task: Task, ended: Ended) -> bool:
     if not ended.result.HasField("exit_code"):
         return not ended.cause
     return ended.result.exit_code == 0 or ended.result.exit_code in task.spec.success_codes
-
-
-def _command_of(task: Task) -> bytes:
-    return task.spec.shell_command or b" ".join(task.spec.argv)
 
 
 def _bounded(result: TaskResult) -> TaskResult:

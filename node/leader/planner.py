@@ -57,7 +57,10 @@ class Planner:
         if task.state == QUEUED:
             self._kinds[task.spec.type] += sign
         elif task.state == ASSIGNED:
-            self._unstarted.setdefault(task.node, Counter())[task.priority] += sign
+            counts = self._unstarted.get(task.node)
+            if counts is None:
+                counts = self._unstarted[task.node] = Counter()
+            counts[task.priority] += sign
 
     def expect(self, task_id: str, node_id: str, kind: int) -> None:
         """A task that is not in the state yet is proposed together with its assignment to a node."""

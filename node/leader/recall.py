@@ -45,24 +45,28 @@ class Recaller:
         kept_free: set[str] = set()
         able: dict[_Alike, list[str]] = {}
         promised: Counter[tuple[str, int]] = Counter()
+        lower: dict[int, list[str]] = {}
         for task in sorted(self._planner.waiting(state), key=lambda task: -task.priority):
             if prefetchable(task):
-                self._make_room(state, task, promised)
+                if task.priority not in lower:
+                    lower[task.priority] = self._lower(task.priority)
+                if lower[task.priority]:
+                    self._make_room(state, task, promised, lower[task.priority])
             else:
                 self._clear_way(state, task, kept_free, able)
         self._planner.keep_free(frozenset(kept_free))
         return self._for_free_slots(state)
 
-    def _make_room(self, state: ClusterState, task: Task, promised: Counter[tuple[str, int]]) -> None:
+    def _make_room(
+        self, state: ClusterState, task: Task, promised: Counter[tuple[str, int]], lower_nodes: list[str]
+    ) -> None:
         """Call back as many prefetched tasks of lower priority from one node as let `task` in there.
 
-        Where even all of them are too few they go all the same: none is to start before it.
+        Where even all of them are too few they go all the same: none is to start before it. `lower_nodes` are those
+        that have some.
         """
         kind = task.spec.type
         partial: tuple[Session, list[Task]] | None = None
-        lower_nodes = self._lower(task.priority)
-        if not lower_nodes:
-            return
         takers = self._planner.takers(state, task)
         for node_id in lower_nodes:
             session = self._roster.session(node_id)

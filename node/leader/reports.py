@@ -101,8 +101,7 @@ class Reports:
         if row is None:
             return True
         for report in message.reports:
-            task = standing(state, node_id, report)
-            if task is not None and report.WhichOneof("kind") in FINAL:
+            if report.WhichOneof("kind") in FINAL and (task := standing(state, node_id, report)) is not None:
                 self._ending[node_id, task.spec.type] += 1
         return any(
             used(state, node_id, kind) - self._ending[node_id, kind] < count
