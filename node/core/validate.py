@@ -5,7 +5,7 @@ the remedy. What apply itself insists on stands in node.core.checks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from cortex.v1 import types_pb2
 from cortex.v1.cluster_pb2 import TaskRequest
@@ -86,16 +86,11 @@ def batch_size(count: int) -> None:
         raise Fault(Code.TOO_LARGE, message, "Split it.")
 
 
-def complete_batch(requests: Sequence[TaskRequest], new_id: Callable[[], str]) -> list[TaskSubmit]:
-    """Submissions for a batch, every one complete. Raises one Fault that names each bad line."""
-    batch_size(len(requests))
-    batch = Completion([new_id() for _ in requests])
-    batch.add(requests)
-    return batch.finish()
-
-
 class Completion:
-    """complete_batch() in steps, for whoever has other things to do in between; `ids` are those of all tasks."""
+    """Submissions for a batch, every one complete, in steps, so that other work goes on in between.
+
+    `ids` are those of all tasks.
+    """
 
     def __init__(self, ids: Sequence[str], lease_ms: int = LEASE_MS) -> None:
         # tasks of one entry have one age: their ids decide which is first, and the first line should be

@@ -164,12 +164,6 @@ def _filters(query: EventQuery, values: dict[str, Any]) -> list[str]:
     return parts
 
 
-def recent_events(codec: Codec, count: int) -> Statement:
-    """The statement behind the last `count` events, the latest first."""
-    sql = f"SELECT {', '.join(codec.columns)} FROM te_task_events ORDER BY log_index DESC, number DESC LIMIT ?"
-    return Statement(sql, (count,))
-
-
 def _event_number(text: str) -> int:
     if not text.isdecimal() or len(text) > 18:
         raise bad_cursor()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cortex.v1.types_pb2 import Event, Workflow
+from cortex.v1.types_pb2 import Workflow
 from node.core.model import LIVE, LIVE_OPERATION, LIVE_WORKFLOW, Change, Key, Row, Table
 from node.store import double_runs, events, operations, past, queries, workflows
 from node.store.checks import DIGEST_BYTES, check_whole, count_digest
@@ -178,13 +178,6 @@ class Store:
         """Events that match, oldest first unless asked for otherwise. Raises Fault for a bad cursor or limit."""
         with _opened(self._history).transaction() as db:
             return events.list_events(db, self._codecs[Table.EVENTS], query)
-
-    def recent_events(self, limit: int) -> list[Event]:
-        """The last events, oldest first."""
-        codec = self._codecs[Table.EVENTS]
-        with _opened(self._history).transaction() as db:
-            rows = events.recent_events(codec, queries.checked_limit(limit)).rows(db)
-        return [event for values in reversed(rows) if isinstance(event := codec.decode(values), Event)]
 
     def list_double_runs(self, task: str = "", limit: int = 0, cursor: str = "") -> double_runs.DoubleRunPage:
         """Of one task or of all, newest first. Raises Fault for a bad cursor or limit."""

@@ -10,6 +10,7 @@ from cortex.v1.cluster_pb2 import DispatchSubagentsRequest, TaskRequest
 from cortex.v1.types_pb2 import TASK_TYPE_SUBAGENT, TaskSpec
 from node.core import payload, validate
 from node.core.faults import Fault
+from tests.core.batches import complete_batch
 
 
 def asked(prompt: str = "count the files", count: int = 2, **more: object) -> DispatchSubagentsRequest:
@@ -19,7 +20,7 @@ def asked(prompt: str = "count the files", count: int = 2, **more: object) -> Di
 def test_each_agent_knows_its_number() -> None:
     template = TaskRequest(priority=7, spec=TaskSpec(timeout_ms=1000))
     tasks = payload.subagents(asked(count=3, context="of the project", task=template))
-    submits = validate.complete_batch(tasks, iter(["a", "b", "c"]).__next__)
+    submits = complete_batch(tasks, iter(["a", "b", "c"]).__next__)
     assert [one.name for one in submits] == ["subagent"] * 3
     assert {one.priority for one in submits} == {7}
     assert {(one.spec.type, one.spec.timeout_ms) for one in submits} == {(TASK_TYPE_SUBAGENT, 1000)}

@@ -12,6 +12,7 @@ from cortex.v1.cluster_pb2 import TaskRequest
 from cortex.v1.types_pb2 import Constraints, EnvVar, Label, Requests, RetryPolicy, TaskSpec
 from node.core import checks, validate
 from node.core.faults import Code, Fault
+from tests.core.batches import complete_batch
 
 NAN, INF = float("nan"), float("inf")
 DAY_MS = 24 * 3600 * 1000
@@ -240,20 +241,20 @@ def new_id() -> Callable[[], str]:
 
 
 def test_a_batch_gets_ids_in_order(new_id: Callable[[], str]) -> None:
-    submits = validate.complete_batch([request(), request(priority=3)], new_id)
+    submits = complete_batch([request(), request(priority=3)], new_id)
     assert [(submit.id, submit.priority) for submit in submits] == [("t0", 0), ("t1", 3)]
 
 
 def test_ids_of_a_batch_ascend_whatever_order_they_are_made_in() -> None:
     made = iter(["b", "c", "a"])
-    submits = validate.complete_batch([request(priority=number) for number in range(3)], lambda: next(made))
+    submits = complete_batch([request(priority=number) for number in range(3)], lambda: next(made))
     assert [(submit.id, submit.priority) for submit in submits] == [("a", 0), ("b", 1), ("c", 2)]
 
 
 def test_each_bad_line_is_named(new_id: Callable[[], str]) -> None:
     batch = [request(), request(priority=99), request(), request({"argv": []})]
     with pytest.raises(Fault) as caught:
-        validate.complete_batch(batch, new_id)
+        complete_batch(batch, new_id)
     assert "Line 2: priority is 99" in caught.value.message
     assert "Line 4: The command is empty" in caught.value.message
     assert "Line 1" not in caught.value.message
@@ -263,7 +264,7 @@ def test_each_bad_line_is_named(new_id: Callable[[], str]) -> None:
 
 def test_very_many_bad_lines_fit_into_a_trailer(new_id: Callable[[], str]) -> None:
     with pytest.raises(Fault) as caught:
-        validate.complete_batch([request(priority=99)] * 9000, new_id)
+        complete_batch([request(priority=99)] * 9000, new_id)
     fault = caught.value
     assert len(fault.message) + len(fault.remedy) < 6000
     assert "Line 1:" in fault.message
@@ -274,7 +275,7 @@ def test_very_many_bad_lines_fit_into_a_trailer(new_id: Callable[[], str]) -> No
 def test_an_empty_or_oversized_batch(new_id: Callable[[], str]) -> None:
     for batch in ([], [request()] * 100_001):
         with pytest.raises(Fault, match="batch"):
-            validate.complete_batch(batch, new_id)
+            complete_batch(batch, new_id)
 
 
 # Words
@@ -308,7 +309,7 @@ def test_no_ids(text: str) -> None:
 
 def test_lines_that_say_the_same_become_tasks_of_their_own() -> None:
     line, other = request(submit_key="k"), request({"argv": [b"false"]})
-    submits = validate.complete_batch([line, line, other, line], iter(["t3", "t1", "t4", "t2"]).__next__)
+    submits = complete_batch([line, line, other, line], iter(["t3", "t1", "t4", "t2"]).__next__)
     assert [submit.id for submit in submits] == ["t1", "t2", "t3", "t4"]
     alone = [
         validate.complete(each, submit.id) for each, submit in zip([line, line, other, line], submits, strict=True)

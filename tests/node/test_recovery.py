@@ -27,6 +27,7 @@ from node.recovery import lost, mend, replay
 from node.recovery.backup import inspect, restore, save_stopped
 from node.recovery.examine import examined
 from node.recovery.files import open_snapshot, save_snapshot
+from node.store.events import EventQuery
 from node.store.store import FILE, Store
 from tests.node.replica_kit import alone
 
@@ -124,7 +125,8 @@ async def test_a_rebased_state_is_of_the_next_epoch_with_one_voter(tmp_path: Pat
             "n3": types_pb2.NODE_ROLE_WORKER,
         }
         assert state.nodes["n2"].address == "b:9"
-    told = [event for event in store.recent_events(10) if event.actor == "cortexd recover"]
+    newest = store.list_events(EventQuery(newest_first=True, limit=10)).events
+    told = [event for event in newest if event.actor == "cortexd recover"]
     assert f"recovery 2: goes on at index {saved.index} with n2 alone" in {event.detail for event in told}
     store.close()
 

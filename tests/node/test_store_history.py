@@ -220,7 +220,8 @@ def test_events_come_oldest_first_by_task_node_and_time(events: Store) -> None:
     assert event_ids(events, since_us=120) == ["12-0", "12-1", "12-2", "99-0"]
     assert event_ids(events, task="t0", since_us=61) == [f"{i}-{n}" for i in (9, 12) for n in range(3)]
     assert event_ids(events, since_us=991) == []
-    assert [row.id for row in events.recent_events(2)] == ["12-2", "99-0"]
+    newest = events.list_events(EventQuery(newest_first=True, limit=2)).events
+    assert [row.id for row in newest] == ["99-0", "12-2"]
 
 
 def test_prefixes(store: Store) -> None:

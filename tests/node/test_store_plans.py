@@ -133,7 +133,6 @@ READS: dict[str, tuple[Callable[[Store], object], str]] = {
     ),
     "events of rare types": (events(types=(FAILED_EVENT, CORDONED)), f"{EVENTS_BY}rare (type=? AND {OLDEST}"),
     "events of frequent types": (events(types=(FAILED_EVENT, ASSIGNED_EVENT)), BY_EVENT),
-    "recent events": (lambda store: store.recent_events(9), "SCAN te_task_events"),
     "prefix": (
         lambda store: store.ids_with_prefix("t"),
         "SEARCH te_tasks USING COVERING INDEX sqlite_autoindex_te_tasks_1 (id>? AND id<?)",
