@@ -8,6 +8,7 @@ import pytest
 
 from cortex.v1 import raft_pb2
 from node.consensus.port import NotLeader, OutcomeUnknown, Overloaded, ProposalError, Role, Superseded, TooLarge
+from node.consensus.raftos.proposals import LIFE_SHIFT, AnsweredSenders
 from node.consensus.raftos.settings import RaftSettings
 from tests.consensus.proposal_kit import Cluster, S, cluster_test, engine_of, propose, start
 
@@ -220,6 +221,23 @@ class TestForward:
             assert cluster.head.log.entries[second - 1].data == b"second"
 
         cluster_test(check)
+
+    def test_what_followers_were_told_is_kept_for_their_present_lives_only(self) -> None:
+        known = AnsweredSenders()
+        for life in range(1, 200):
+            told = known.of("n2", life << LIFE_SHIFT | 1, 0.0)
+            assert told is not None
+            assert told.find(life << LIFE_SHIFT | 1) is None
+            told.note(life << LIFE_SHIFT | 1, {"life": life})
+        again = known.of("n2", 199 << LIFE_SHIFT | 1, 0.0)
+        assert again is not None
+        assert again.find(199 << LIFE_SHIFT | 1) == {"life": 199}
+        assert known.of("n2", 198 << LIFE_SHIFT | 1, 0.0) is None, "a late copy, which was answered long ago"
+        for sender in range(1000):
+            known.of(f"stranger {sender}", 1 << LIFE_SHIFT, 1.0)
+        assert len(known) <= 256
+        known.of("n3", 1 << LIFE_SHIFT, 10_000.0)
+        assert len(known) == 1
 
     def test_what_waits_together_travels_together(self) -> None:
         async def check(cluster: Cluster) -> None:

@@ -9,10 +9,9 @@ from node.consensus.etcd.leading import Leading, Pending
 from node.consensus.etcd.owners import Forwarded, response
 from node.consensus.etcd.settings import EtcdSettings
 from node.consensus.raftos.proposals import (
-    LIFE_SHIFT,
     NO_LEADER,
     OVERLOADED,
-    AnsweredForwards,
+    AnsweredSenders,
     Forwarder,
     Proposal,
     Waiters,
@@ -41,7 +40,7 @@ class Forwards:
         )
         self._forwarder = Forwarder(forwarding, env.random.getrandbits(31), send, waiters)
         self._term = 0
-        self._known: dict[tuple[str, int], AnsweredForwards] = {}
+        self._known = AnsweredSenders()
         self._under_way: set[tuple[str, int]] = set()
 
     @property
@@ -69,9 +68,11 @@ class Forwards:
             return
         if leading.term != self._term:
             self._term = leading.term
-            self._known.clear()
+            self._known = AnsweredSenders()
             self._under_way.clear()
-        known = self._known.setdefault((sender, number >> LIFE_SHIFT), AnsweredForwards())
+        known = self._known.of(sender, number, asyncio.get_running_loop().time())
+        if known is None:
+            return
         answer = known.find(number)
         if answer is not None:
             self._send(answer, sender)

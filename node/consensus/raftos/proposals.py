@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -18,6 +18,9 @@ LIFE_SHIFT = 32
 NO_LEADER = "no_leader"
 OVERLOADED = "overloaded"
 _REMEMBERED = 1024
+_ENDED_LIVES = 64
+_SENDERS = 256
+_FORGET_S = 600.0
 
 
 class Terms(Protocol):
@@ -190,6 +193,43 @@ class AnsweredForwards:
         self._answers[number] = response
         if len(self._answers) > _REMEMBERED:
             self._floor = max(self._floor, self._answers.popitem(last=False)[0])
+
+
+@dataclass(slots=True)
+class _Sender:
+    life: int
+    heard_at: float
+    told: AnsweredForwards = field(default_factory=AnsweredForwards)
+    ended: deque[int] = field(default_factory=lambda: deque(maxlen=_ENDED_LIVES))
+    """Earlier lives: what comes of them is a late copy, for which nobody waits."""
+
+
+class AnsweredSenders:
+    """What each follower was told in its present life; those that were not heard for long are forgotten."""
+
+    def __init__(self) -> None:
+        self._senders: OrderedDict[str, _Sender] = OrderedDict()
+        """The one that was heard last comes last."""
+
+    def __len__(self) -> int:
+        return len(self._senders)
+
+    def of(self, sender: str, number: int, now: float) -> AnsweredForwards | None:
+        """What `sender` was told in the life that this number is of; None if that life has ended."""
+        life, senders = number >> LIFE_SHIFT, self._senders
+        known = senders.get(sender)
+        if known is None:
+            known = senders[sender] = _Sender(life, now)
+        elif life in known.ended:
+            return None
+        elif life != known.life:
+            known.ended.append(known.life)
+            known.life, known.told = life, AnsweredForwards()
+        known.heard_at = now
+        senders.move_to_end(sender)
+        while len(senders) > _SENDERS or next(iter(senders.values())).heard_at < now - _FORGET_S:
+            senders.popitem(last=False)
+        return known.told
 
 
 def fail(futures: list[asyncio.Future[int]], error: ProposalError) -> None:
