@@ -285,11 +285,11 @@ class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCa
 
     def _final(self, error: ClusterError, *, unknown: bool) -> ClusterError:
         if unknown:
-            return ClusterError(
-                "outcome_unknown",
-                f"{error.message} Whether the request was carried out is not known.",
-                "Look with `cortex tasks` or `cortex nodes` before you send it again.",
-            )
+            message = error.message
+            if error.code != "outcome_unknown":  # which says so itself
+                message = f"{message} Whether the request was carried out is not known."
+            remedy = "Look with `cortex tasks` or `cortex nodes` before you send it again."
+            return ClusterError("outcome_unknown", message, remedy)
         if isinstance(error, Unreachable) and len(self.targets) > 1:
             addresses = ", ".join(target.address for target in self.targets)
             return ClusterError("unreachable", f"No daemon answers at any of {addresses}.", error.remedy)

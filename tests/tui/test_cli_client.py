@@ -77,6 +77,15 @@ async def test_an_unknown_outcome_is_said(cluster: FakeCluster, daemon: FakeDaem
     assert len(cluster.tasks) == 1
 
 
+async def test_an_unknown_outcome_is_said_once(cluster: FakeCluster, daemon: FakeDaemon) -> None:
+    told = "The cluster did not confirm the change in time; it may still happen."
+    cluster.refuse["Submit"] = Refusal("outcome_unknown", told)
+    async with ClusterClient([daemon.address], SECRET, timeout_s=0.3) as client:
+        with pytest.raises(ClusterError) as caught:
+            await client.submit(TASK)
+    assert (caught.value.code, caught.value.message) == ("outcome_unknown", told)
+
+
 async def test_a_refusal_is_not_repeated(cluster: FakeCluster, pair: tuple[FakeDaemon, FakeDaemon]) -> None:
     async with client_of(*pair) as client:
         with pytest.raises(ClusterError) as caught:
