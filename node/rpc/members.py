@@ -80,7 +80,9 @@ class MemberCalls(Calls):
             return await self._ask_leader("RemoveVoter", request, pb.ChangeVoterReply, caller)
         reply = self._stored(entry)
         if reply is None:
-            node_id = self._member(request.node)
+            node_id = self._named(request.node)
+            if node_id not in (peer.id for peer in self._replica.peers):
+                raise Fault(Code.WRONG_STATE, f"{node_id} is neither voter nor learner.", _LIST)
             if node_id == self._parts.node_id:
                 await self._leave_to_another(node_id)
             reply = await self._change(Change(ChangeKind.REMOVE, node_id), entry)
@@ -92,7 +94,7 @@ class MemberCalls(Calls):
             return await self._ask_leader("TransferLeader", request, pb.TransferLeaderReply, caller)
         clock = self._parts.env.clock
         begun_us = clock.boot_us()
-        target = self._lookup.node_id(request.node) if request.node else self._heir()
+        target = self._named(request.node) if request.node else self._heir()
         if target == self._parts.node_id:
             return pb.TransferLeaderReply(leader=target, term=self._replica.term)
         peer = next((peer for peer in self._replica.peers if peer.id == target and peer.voter), None)
@@ -162,16 +164,13 @@ class MemberCalls(Calls):
                     await self._replica.feed.wait()
         return votes()
 
-    def _member(self, text: str) -> str:
-        """Id of a voter or learner, which may have no node row any more."""
+    def _named(self, text: str) -> str:
+        """Id of a voter or learner, which need not have a node row: its worker may join later; or of a node."""
         ids = [peer.id for peer in self._replica.peers]
-        found = [text] if text in ids else [one for one in ids if text and one.startswith(text)]
-        if len(found) == 1:
-            return found[0]
-        node_id = self._lookup.node_id(text)
-        if node_id not in ids:
-            raise Fault(Code.WRONG_STATE, f"{node_id} is neither voter nor learner.", _LIST)
-        return node_id
+        if text in ids or text in self._state.nodes:
+            return text
+        found = [one for one in ids if text and one.startswith(text)]
+        return found[0] if len(found) == 1 else self._lookup.node_id(text)
 
     async def _leave_to_another(self, node_id: str) -> NoReturn:
         """Leadership goes to another voter, whose cluster can do without this one. Raises Fault in any case."""

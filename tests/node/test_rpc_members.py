@@ -228,3 +228,8 @@ async def test_leadership_goes_to_whoever_is_named_and_can(tmp_path: Path) -> No
         it.engine.down = {"s2"}
         await refused(to("s2"), Code.WRONG_STATE, "s2 does not answer")
         assert (await to("")).leader == "s1"
+        for kind in (ChangeKind.ADD_LEARNER, ChangeKind.PROMOTE):
+            await it.replica.change_members(Change(kind, "w10", "w10:1"))
+        assert (await to("w10")).leader == "w10", "its worker has not joined yet"
+        await refused(to("w1"), Code.INVALID, "w1 does not vote")
+        await refused(to("w2"), Code.NOT_FOUND, "no node 'w2'")
