@@ -7,6 +7,9 @@ with a full paint; whatever goes wrong here falls back to what Textual would hav
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import compress
+from operator import ne, or_
 from typing import cast
 
 from rich.console import Console, RenderableType
@@ -25,6 +28,22 @@ RUN_BYTES = 8
 
 Piece = tuple[int, int, Iterable[Segment]]
 """Line, first cell, and what stands from there on."""
+
+Cells = tuple[list[str], list[str]]
+"""One entry per cell: its character ("" for the second half of a wide one) and its SGR code. Never changed."""
+
+
+class Finished(Strip):
+    """A line that is kept from paint to paint, with what was made of it."""
+
+    __slots__ = ["cells", "finished"]
+
+    def __init__(self, segments: Iterable[Segment], cell_length: int | None = None) -> None:
+        super().__init__(segments, cell_length)
+        self.cells: tuple[object, Cells] | None = None
+        """For which colours of the terminal, and its cells."""
+        self.finished: tuple[object, Finished] | None = None
+        """For which looks of the widget, and how it looks with them."""
 
 
 class FrontBuffer:
@@ -73,18 +92,24 @@ class FrontBuffer:
 
     def _line(self, y: int, x: int, segments: Iterable[Segment], console: Console, runs: list[Run]) -> int:
         """Adds what to send of a line; returns about how many bytes that takes."""
-        characters, codes = _cells(segments, console)
+        characters, codes = _cells_of(segments, console)
         if x < 0:
             characters, codes, x = characters[-x:], codes[-x:], 0
-        end = min(self._width, x + len(characters))
-        old_characters, old_codes = self._characters[y], self._codes[y]
-        if old_characters[x:end] == characters[: end - x] and old_codes[x:end] == codes[: end - x]:
+        if x >= self._width:
             return 0
-        changed = [
-            at for at in range(x, end) if characters[at - x] != old_characters[at] or codes[at - x] != old_codes[at]
-        ]
-        old_characters[x:end] = characters[: end - x]
-        old_codes[x:end] = codes[: end - x]
+        if x + len(characters) > self._width:
+            characters, codes = characters[: self._width - x], codes[: self._width - x]
+        end = x + len(characters)
+        old_characters, old_codes = self._characters[y], self._codes[y]
+        if x or end < self._width:
+            # Lines may be those that are kept elsewhere, too.
+            characters = [*old_characters[:x], *characters, *old_characters[end:]]
+            codes = [*old_codes[:x], *codes, *old_codes[end:]]
+        if characters == old_characters and codes == old_codes:
+            return 0
+        differs = map(or_, map(ne, characters, old_characters), map(ne, codes, old_codes))
+        changed = list(compress(range(self._width), differs))
+        self._characters[y], self._codes[y] = old_characters, old_codes = characters, codes
         size_bytes = 0
         for first, last in _stretches(changed, old_characters, old_codes):
             # The second half of a wide character is sent with its first.
@@ -100,8 +125,16 @@ class FrontBuffer:
         return size_bytes
 
 
-def _cells(segments: Iterable[Segment], console: Console) -> tuple[list[str], list[str]]:
-    """One entry per cell: its character ("" for the second half of a wide one) and its SGR code."""
+def _cells_of(segments: Iterable[Segment], console: Console) -> Cells:
+    """Made once of a line that is kept."""
+    if not isinstance(segments, Finished):
+        return _cells(segments, console)
+    if segments.cells is None or segments.cells[0] is not console._color_system:
+        segments.cells = (console._color_system, _cells(segments, console))
+    return segments.cells[1]
+
+
+def _cells(segments: Iterable[Segment], console: Console) -> Cells:
     characters: list[str] = []
     codes: list[str] = []
     color_system = console._color_system
@@ -111,18 +144,33 @@ def _cells(segments: Iterable[Segment], console: Console) -> tuple[list[str], li
         code = ""
         if style is not None and color_system is not None:
             code = style._ansi if style._ansi is not None else Strip.render_ansi(style, color_system)
+        before = len(characters)
         if text.isascii():
             characters.extend(text)
-            codes.extend([code] * len(text))
-            continue
-        for character in text:
-            width = width_of(character)
-            if width == 0 and characters:
-                characters[-1] += character
-                continue
-            characters.extend([character, ""][:width])
-            codes.extend([code] * width)
+        else:
+            first, rest = _characters(text)
+            if first and characters:
+                characters[-1] += first
+            characters.extend(rest)
+        codes.extend([code] * (len(characters) - before))
     return characters, codes
+
+
+@lru_cache(maxsize=4096)
+def _characters(text: str) -> tuple[str, tuple[str, ...]]:
+    """What of a text belongs to the cell before it, and its cells."""
+    first = ""
+    cells: list[str] = []
+    for character in text:
+        width = width_of(character)
+        if width == 0:
+            if cells:
+                cells[-1 if cells[-1] else -2] += character
+            else:
+                first += character
+            continue
+        cells.extend([character, ""][:width])
+    return first, tuple(cells)
 
 
 def _stretches(changed: list[int], characters: list[str], codes: list[str]) -> Iterator[tuple[int, int]]:
@@ -175,10 +223,12 @@ def _pieces(update: LayoutUpdate | ChopsUpdate) -> Iterator[Piece]:
         for y, line in enumerate(update.strips, update.region.y):
             yield y, update.region.x, (segment for strip in line for segment in strip)
         return
+    row, given = -1, set[int]()
     for y, x1, x2 in update.spans:
+        if y != row:
+            row, given = y, set()
+        # Whole, for what is shown already is not sent: cutting it out would cost more.
         for end, (x, strip) in zip(update.chop_ends[y], update.chops[y].items(), strict=False):
-            if strip is None or x >= x2 or end <= x1:
-                continue
-            left, right = max(x, x1), min(end, x2)
-            whole = left == x and right == end
-            yield y, left, strip if whole else strip.crop(left - x, right - x)
+            if strip is not None and x < x2 and end > x1 and x not in given:
+                given.add(x)
+                yield y, x, strip

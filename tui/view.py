@@ -118,6 +118,8 @@ class ClusterView:
     settings: dict[str, str] = field(default_factory=dict)
     waiting: dict[bytes, str] = field(default_factory=dict)
     """Why tasks wait, by shape_key()."""
+    reasons: int = 0
+    """Grows when it may be another."""
     _messages: int = 0
     _at_us: int = 0
     _online: tuple[int, int] = (0, 0)
@@ -153,6 +155,7 @@ class ClusterView:
         self.link.connected = state.up
         if not state.up:
             self.waiting.clear()  # the next stream tells all of it again
+            self.reasons += 1
         self.link.address = state.address or self.link.address
         self.link.detail = state.detail
         self.link.remedy = state.remedy
@@ -180,6 +183,7 @@ class ClusterView:
             self._sample(sample, now_s, led=led)
             if number % FOLD_ROWS == 0:
                 yield
+        self.reasons += bool(reply.waiting)
         for item in reply.waiting:
             if item.reason:
                 self.waiting[shape_key(item.shape)] = item.reason

@@ -60,6 +60,15 @@ class Placed(Generic[R]):
     width: int
 
 
+def everything(draw: Draw) -> object:
+    """All of the cluster, and the second."""
+    return draw.view.version, int(draw.now_s)
+
+
+def no_time(_row: object, _draw: Draw) -> object:
+    return 0
+
+
 @dataclass(frozen=True)
 class TableSpec(Generic[R]):
     """All that makes a table of one kind of row."""
@@ -69,6 +78,10 @@ class TableSpec(Generic[R]):
     fields: Sequence[Field[R]]
     empty: str
     """Shown when there is no row at all."""
+    around: Callable[[Draw], object] = everything
+    """What beside a row decides how it looks: rows are drawn anew when it is another."""
+    ageing: Callable[[R, Draw], object] = no_time
+    """How time shows in a row, where `around` leaves that out."""
 
     def column(self, name: str) -> Column[R]:
         return next(column for column in self.columns if column.id == name)

@@ -102,6 +102,15 @@ def sample_age(old_us: int) -> str:
     return "now" if old_us < FRESH_SAMPLE_US else age(old_us)
 
 
+def ageing(row: NodeRow, draw: Draw) -> object:
+    """How time shows in a row: samples that are missing, the age of the last one, silence."""
+    old_us = sample_age_us(row, draw.now_s)
+    missed = int(draw.now_s - row.received_s) - 1 if row.received_s else 0
+    if missed <= 0 and (old_us is None or old_us < FRESH_SAMPLE_US):
+        return 0
+    return missed, old_us // 1_000_000 if old_us is not None else -1, bool(silence_us(draw.view, row, draw.now_s))
+
+
 def role_of(row: NodeRow) -> str:
     return ROLES.get(row.node.role, "worker")
 
@@ -299,4 +308,6 @@ NODES: TableSpec[NodeRow] = TableSpec(
         Field("assigned", lambda row: float(_assigned(row)), numeric=True),
     ),
     empty="No node has joined yet.",
+    around=lambda _draw: 0,
+    ageing=ageing,
 )

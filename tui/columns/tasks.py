@@ -229,6 +229,12 @@ _FIELDS: tuple[Field[Task], ...] = (
     Field("exit", lambda task: float(task.result.exit_code) if task.result.HasField("exit_code") else None, True),
 )
 
+
+def _around(draw: Draw) -> object:
+    """Why others wait, and the second, by which ages grow."""
+    return draw.view.reasons, draw.now_us // 1_000_000
+
+
 QUEUE: TableSpec[Task] = TableSpec(
     columns=(
         Column("state", "STATE", 13, lambda task, draw, _: task_state(task, draw.glyphs), urgency),
@@ -247,6 +253,7 @@ QUEUE: TableSpec[Task] = TableSpec(
     sort="state",
     fields=_FIELDS,
     empty="No tasks yet. {app.submit} submits one.",
+    around=_around,
 )
 
 LETTERS: TableSpec[Task] = TableSpec(
@@ -266,4 +273,5 @@ LETTERS: TableSpec[Task] = TableSpec(
     sort="age",
     fields=_FIELDS,
     empty="No dead letters: everything ended well, or was retried.",
+    around=_around,
 )  # fmt: skip

@@ -17,8 +17,10 @@ from tui.draw import Cell, count_of, foreign
 from tui.grammar import FilterError
 from tui.keymap import Rebound
 from tui.messages import CommandClosed, CommandGiven, CommandTyped, FilterChanged, PasteShortened, SortAsked
+from tui.once import OnceEach
 from tui.rows import Rows
 from tui.shell import Shell
+from tui.silence import silent as silent_nodes
 from tui.themes import Palette
 from tui.widgets.commandbar import CommandBar
 from tui.widgets.filterbar import FilterBar
@@ -38,6 +40,10 @@ class ConsoleScreen(Rebound, Screen[None]):
     past: Shell | None = None
     """The console as of a past moment, where the screen shows that."""
     _focused_before: Widget | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._once = OnceEach()
 
     @property
     def console(self) -> Shell:
@@ -102,42 +108,67 @@ class ConsoleScreen(Rebound, Screen[None]):
         draw = self.drawing()
         width = self.size.width
         top = self.query_one("#top", Lines)
-        console = self.console
         # Of the link, the leader and the cluster's name there is no past.
         live = cast(Shell, self.app).drawing()
         if self.past is not None:
             self.query_one("#scrub", Lines).show((self.past.scrub_line(width),))
-        top.show(
-            (
-                title_line(
-                    console.source.name,
-                    live,
-                    read_only=console.read_only,
-                    width=width,
-                    moment=console.moment,
-                    role=console.name_role(),
-                    notes=console.title_notes(),
-                ),
-                tabs_line(console.view_name, draw, right=self.headline(), width=width, table=console.key_table),
-            )
-        )
+        top.show((self._title(live, width), self._tabs(draw, width)))
         banner = self.query_one("#banner", Lines)
         line = banner_line(live)
         if banner.display != (line is not None):
             banner.display = line is not None
         banner.show(() if line is None else (line,))
-        foot = self.query_one("#foot", Lines)
-        keys = footer_line(
-            self.place,
-            draw,
-            note=console.note,
-            read_only=console.read_only,
-            width=width,
-            pending=console.undo_hint(),
-            table=console.key_table,
-            past=self.past is not None,
+        self.query_one("#foot", Lines).show((self._footer(draw, width),))
+
+    # Each line is made of what it shows: ten times a second, and with each key, most of it is as it was.
+
+    def _title(self, live: Draw, width: int) -> Cell:
+        console, view, link = self.console, live.view, live.view.link
+        name, notes, role = console.source.name, console.title_notes(), console.name_role()
+        silent = int(link.silence_s(live.now_s)) if link.lost(live.now_s) else -1
+        told = (view.leader, view.term, view.index, link.ever, silent, live.glyphs)
+        return self._once.line(
+            "title",
+            (name, notes, role, console.read_only, console.moment, width, told, console.key_table),
+            lambda: title_line(
+                name,
+                live,
+                read_only=console.read_only,
+                width=width,
+                moment=console.moment,
+                role=role,
+                notes=notes,
+            ),
         )
-        foot.show((keys,))
+
+    def _tabs(self, draw: Draw, width: int) -> Cell:
+        console, right = self.console, self.headline()
+        view = draw.view
+        told = (view.version, view.live_count(), view.letters.index, silent_nodes(view, draw.now_s), draw.glyphs)
+        return self._once.line(
+            "tabs",
+            (console.view_name, right, width, told, console.key_table),
+            lambda: tabs_line(console.view_name, draw, right=right, width=width, table=console.key_table),
+        )
+
+    def _footer(self, draw: Draw, width: int) -> Cell:
+        console, pending = self.console, self.console.undo_hint()
+        note, read_only, table = console.note, console.read_only, console.key_table
+        past = self.past is not None
+        return self._once.line(
+            "footer",
+            (note, read_only, width, pending, past, draw.glyphs, table),
+            lambda: footer_line(
+                self.place,
+                draw,
+                note=note,
+                read_only=read_only,
+                width=width,
+                pending=pending,
+                table=table,
+                past=past,
+            ),
+        )
 
     def headline(self) -> Cell:
         """Right end of the second line: filter, marks and how many rows."""
@@ -247,7 +278,7 @@ class ConsoleScreen(Rebound, Screen[None]):
     def again(self) -> ConsoleScreen | None:
         """Another screen of the same object; None of a view."""
         key = getattr(self, "key", "")
-        return type(self)(key) if key else None
+        return cast(Any, type(self))(key) if key else None
 
     def moment_changed(self) -> None:
         """Another past moment is shown: ask anew for what is not in the store."""

@@ -36,7 +36,7 @@ class NodesScreen(ConsoleScreen):
         """Which of the shades the heatmap shows; None while the table is shown."""
 
     def content(self) -> Iterable[Widget]:
-        table = self.table(NODES, self.console.view.nodes, alone=True, id="rows")
+        table = self.table(NODES, self.console.view.nodes, id="rows")
         heat = HeatField(table, NODE_SHADES[0], self.drawing, self.palette, id="heat")
         heat.display = False
         yield table

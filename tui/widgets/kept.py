@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from textual.strip import Strip
@@ -29,13 +28,15 @@ class Kept(Generic[R]):
         self._cells.clear()
         self._strips.clear()
 
-    def cells(self, key: str, row: R, around: object, draw: Callable[[R], Cells]) -> Cells:
+    def cells(self, key: str, row: R, around: object) -> Cells | None:
         """The cells of a row; `around` is what else decides about them."""
         kept = self._cells.get(key)
-        if kept is not None and kept[0] is row and kept[1] == around:
-            return kept[2]
+        return kept[2] if kept is not None and kept[0] is row and kept[1] == around else None
+
+    def keep_cells(self, key: str, row: R, around: object, cells: Cells) -> Cells:
+        """Cells that were made; the former ones where they are the same, so that the line of these stays."""
         self.drawn += 1
-        cells = draw(row)
+        kept = self._cells.get(key)
         if kept is not None and kept[2] == cells:
             cells = kept[2]
         if len(self._cells) >= MOST_ROWS:
@@ -43,13 +44,13 @@ class Kept(Generic[R]):
         self._cells[key] = (row, around, cells)
         return cells
 
-    def strip(self, key: str, cells: Cells, looks: object, compose: Callable[[], Strip]) -> Strip:
+    def strip(self, key: str, cells: Cells, looks: object) -> Strip | None:
         """The line of a row; `looks` is what beside its cells decides how it looks."""
         kept = self._strips.get(key)
-        if kept is not None and kept[0] is cells and kept[1] == looks:
-            return kept[2]
+        return kept[2] if kept is not None and kept[0] is cells and kept[1] == looks else None
+
+    def keep_strip(self, key: str, cells: Cells, looks: object, strip: Strip) -> Strip:
         self.composed += 1
-        strip = compose()
         if len(self._strips) >= MOST_ROWS:
             self._strips.clear()
         self._strips[key] = (cells, looks, strip)

@@ -11,6 +11,7 @@ from textual.widget import Widget
 
 from tui.draw import EMPTY, Cell, cell_width
 from tui.themes import Palette
+from tui.widgets.finished import FinishedLines
 from tui.widgets.segments import cell_segments
 
 
@@ -27,6 +28,7 @@ class Lines(Widget):
         ellipsis: str = "…",
     ) -> None:
         super().__init__(id=id)
+        self._styles_cache = FinishedLines(self.drawn_line)
         self._palette = palette
         self._ellipsis = ellipsis
         self.lines: Sequence[Cell] = ()
@@ -40,10 +42,14 @@ class Lines(Widget):
                 self.refresh(Region(0, y, self.size.width, 1))
 
     def render_line(self, y: int) -> Strip:
+        return self.drawn_line(y).apply_style(self.rich_style)
+
+    def drawn_line(self, y: int) -> Strip:
+        """A line without the widget's own colours."""
         width = self.size.width
         cell = self.lines[y] if y < len(self.lines) else EMPTY
         segments = cell_segments(cell, width, "left", self._palette(), Style.null(), self._ellipsis)
-        return Strip(segments, width).apply_style(self.rich_style)
+        return Strip(segments, width)
 
 
 def ends(left: Cell, right: Cell, width: int, *, gap: int = 2) -> Cell:

@@ -16,18 +16,45 @@ from tui.themes import Palette
 R = TypeVar("R")
 
 
+MOST_CELLS = 8192
+
+CellSegments = dict[tuple[Cell, int, str, bool], list[Segment]]
+"""By cell, width, alignment and whether anything is behind it."""
+
+
 def row_segments(
-    columns: Sequence[Placed[R]], cells: Sequence[Cell], palette: Palette, base: Style, ellipsis: str
+    columns: Sequence[Placed[R]],
+    cells: Sequence[Cell],
+    palette: Palette,
+    base: Style,
+    ellipsis: str,
+    known: CellSegments | None = None,
 ) -> list[Segment]:
-    """One row of a table; `base` is laid over every style."""
+    """One row of a table; `base` is laid over every style. Many cells look as others did before: `known` keeps
+    those of one palette and base.
+    """
     segments: list[Segment] = []
-    end = 0
-    for placed, cell in zip(columns, cells, strict=True):
-        if placed.x > end:
-            segments.append(Segment(" " * (placed.x - end), base))
-        segments += cell_segments(cell, placed.width, placed.column.align, palette, base, ellipsis)
-        end = placed.x + placed.width
+    last = len(columns) - 1
+    for at, (placed, cell) in enumerate(zip(columns, cells, strict=True)):
+        key = (cell, placed.width, placed.column.align, at < last)
+        found = known.get(key) if known is not None else None
+        if found is None:
+            found = cell_segments(cell, placed.width, placed.column.align, palette, base, ellipsis)
+            if at < last:
+                found = _with_gap(found, columns[at + 1].x - placed.x - placed.width, base)
+            if known is not None:
+                if len(known) >= MOST_CELLS:
+                    known.clear()
+                known[key] = found
+        segments += found
     return segments
+
+
+def _with_gap(segments: list[Segment], gap: int, base: Style) -> list[Segment]:
+    """Segments and the cells behind them, as one with what fills the column."""
+    if segments and segments[-1].style is base and segments[-1].text.isspace():
+        return [*segments[:-1], Segment(segments[-1].text + " " * gap, base)]
+    return [*segments, Segment(" " * gap, base)]
 
 
 def header_segments(

@@ -25,7 +25,7 @@ from tui.rows import Listing, Rows
 from tui.text import clean
 from tui.themes import Palette
 from tui.widgets.kept import Kept
-from tui.widgets.segments import header_segments, row_segments
+from tui.widgets.segments import CellSegments, header_segments, row_segments
 from tui.widgets.virtual import THUMB
 from tui.widgets.walking import Walking
 from tui.wording import filled
@@ -57,13 +57,10 @@ class Table(Walking, Generic[R]):
         palette: Callable[[], Palette],
         *,
         only: Callable[[R], bool] | None = None,
-        alone: bool = False,
         id: str | None = None,  # noqa: A002
     ) -> None:
-        """`alone`: what a row shows follows from itself and the time, and from nothing else of the cluster."""
         super().__init__(draw, palette, id=id)
         self.spec = spec
-        self._alone = alone
         self._rows = rows
         self.sort_column: Column[R] = spec.column(spec.sort)
         assert self.sort_column.sort is not None
@@ -82,6 +79,10 @@ class Table(Walking, Generic[R]):
         self._placed_for: tuple[int, bool] | None = None
         self._drawn: dict[int, Image] = {}
         self._looked_at: object = None
+        self._frame: tuple[Draw, int, object] | None = None
+        """While all lines are painted: what all share, and the first row."""
+        self._cell_segments: CellSegments = {}
+        self._around_then: tuple[Draw | None, object, object] = (None, None, None)
         self.kept: Kept[R] = Kept()
 
     # What the screens ask.
@@ -258,26 +259,29 @@ class Table(Walking, Generic[R]):
         self._placed_for = None
         self._drawn.clear()
         self.kept.forget()
+        self._cell_segments.clear()
         self._looked_at = None
 
     def _around(self, draw: Draw) -> object:
-        """What decides beside a row how it looks; times are told to the second."""
-        version = () if self._alone else draw.view.version
-        return version, int(draw.now_s), draw.now_us if draw.view.past else 0, self._placed_for
+        """What decides beside a row how it looks; the same object until the next tick."""
+        if self._around_then[0] is not draw or self._around_then[1] is not self._placed:
+            around = (self.spec.around(draw), draw.now_us if draw.view.past else 0, self._placed_for)
+            self._around_then = (draw, self._placed, around)
+        return self._around_then[2]
 
     def _image(self, position: int, draw: Draw) -> Image:
         """All that decides how a row looks, but for the theme and the focus."""
         row, key = self.listing.row(position), self.listing.key(position)
-        columns = self._columns()
+        columns = self._placed
         # One that was removed keeps its line until the next sync.
         cells = (EMPTY,) * len(columns)
         if row is not None:
-            cells = self.kept.cells(
-                key,
-                row,
-                self._around(draw),
-                lambda row: tuple(placed.column.draw(row, draw, placed.width) for placed in columns),
-            )
+            around = (self.spec.ageing(row, draw), self._around(draw))
+            kept = self.kept.cells(key, row, around)
+            if kept is None:
+                made = tuple([placed.column.draw(row, draw, placed.width) for placed in columns])
+                kept = self.kept.keep_cells(key, row, around, made)
+            cells = kept
         return (position == self._cursor, key in self.marks, cells)
 
     def _shown(self, y: int, draw: Draw) -> Image:
@@ -293,7 +297,7 @@ class Table(Walking, Generic[R]):
         super().repaint_line(y)
 
     def _repaint_changed(self) -> None:
-        """Compare what each line shows with what it should, and dirty only the cells that differ."""
+        """Compare what each line shows with what it should, and dirty those that differ."""
         if not self.size:
             return
         draw = self.draw()
@@ -303,36 +307,22 @@ class Table(Walking, Generic[R]):
         if emptiness != self._emptiness:
             self._emptiness = emptiness
             self.repaint_line(1)
-        looked_at = (self._rows.version, self._around(draw))
+        looked_at = (self._rows.version, draw.view.version, self._around(draw), int(draw.now_s))
         if looked_at == self._looked_at:
             return
         self._looked_at = looked_at
+        self._columns()
+        drawn = self._drawn
+        changed: list[int] = []
         for y in range(self.body_height):
-            self._repaint_row(y, top + y, count, draw)
-
-    def _repaint_row(self, y: int, position: int, count: int, draw: Draw) -> None:
-        drawn = self._drawn.get(y)
-        if position >= count:
-            if drawn is not None:
-                del self._drawn[y]
-                self.repaint_line(y)
-            return
-        image = self._image(position, draw)
-        if drawn == image:
-            return
-        self._drawn[y] = image
-        if drawn is None or drawn[:2] != image[:2] or len(drawn[2]) != len(image[2]):
-            self.repaint_line(y)
-        else:
-            self._repaint_cells(y, drawn[2], image[2])
-
-    def _repaint_cells(self, y: int, before: tuple[Cell, ...], after: tuple[Cell, ...]) -> None:
-        offset = GUTTER - self.scroll_offset.x
-        for placed, old, new in zip(self._columns(), before, after, strict=True):
-            if old != new:
-                region = Region(placed.x + offset, y + self.HEADER, placed.width, 1)
-                if visible := region.intersection(self.size.region):
-                    self.refresh(visible)
+            image = self._image(top + y, draw) if top + y < count else None
+            if drawn.get(y) != image:
+                changed.append(y)
+                if image is None:
+                    del drawn[y]
+                else:
+                    drawn[y] = image
+        self.repaint_lines(changed)
 
     def header_line(self) -> list[Segment]:
         titles = header_segments(
@@ -340,16 +330,27 @@ class Table(Walking, Generic[R]):
         )
         return [Segment(" " * GUTTER), *titles]
 
-    def render_line(self, y: int) -> Strip:
-        position = self.top + y - self.HEADER
-        if y < self.HEADER or position >= len(self.listing):
-            return super().render_line(y)
-        image = self._shown(y - self.HEADER, self.draw())
-        thumb = tuple(first <= y - self.HEADER < last for first, last in (self._thumb, self.thumb_now()))
-        looks = (image[:2], self.has_focus, self.size, self.scroll_offset.x, thumb, id(self.palette()))
-        return self.kept.strip(
-            self.listing.key(position), image[2], looks, lambda: super(Table, self).render_line(y)
-        )
+    def render_lines(self, crop: Region) -> list[Strip]:
+        # Looked up once for all lines of a paint.
+        self._columns()
+        self._frame = (self.draw(), self.top, (self.has_focus, self.size, self.scroll_offset.x, id(self.palette())))
+        try:
+            return super().render_lines(crop)
+        finally:
+            self._frame = None
+
+    def drawn_line(self, y: int) -> Strip:
+        if self._frame is None or y < self.HEADER or self._frame[1] + y - self.HEADER >= len(self.listing):
+            return super().drawn_line(y)
+        draw, top, looks = self._frame
+        y -= self.HEADER
+        image = self._drawn.get(y)
+        if image is None:
+            image = self._drawn[y] = self._image(top + y, draw)
+        key, on_thumb = self.listing.key(top + y), self._thumb[0] <= y < self._thumb[1]
+        around = (image[0], image[1], on_thumb, looks)
+        strip = self.kept.strip(key, image[2], around)
+        return strip or self.kept.keep_strip(key, image[2], around, super().drawn_line(y + self.HEADER))
 
     def body_line(self, y: int) -> tuple[list[Segment], Style]:
         palette, draw = self.palette(), self.draw()
@@ -366,7 +367,8 @@ class Table(Walking, Generic[R]):
         glyphs = draw.glyphs
         lead = (glyphs.cursor if at_cursor else " ") + (glyphs.mark if marked else " ")
         segments = [Segment(lead, palette.style("accent") + base)]
-        segments += row_segments(self._columns(), cells, palette, base, glyphs.ellipsis)
+        known = None if at_cursor or marked else self._cell_segments
+        segments += row_segments(self._columns(), cells, palette, base, glyphs.ellipsis, known)
         return segments, base
 
     def _note(self, y: int, palette: Palette) -> list[Segment]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rich.segment import Segment
 from rich.style import Style
@@ -13,8 +13,10 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.columns.base import Draw
+from tui.frontbuffer import Finished
 from tui.keymap import Rebound
 from tui.themes import Palette
+from tui.widgets.finished import FinishedLines
 
 THUMB = 1
 """Cells at the right edge, for the scroll position."""
@@ -34,6 +36,7 @@ class VirtualView(Rebound, ScrollView, can_focus=True):
         id: str | None = None,  # noqa: A002
     ) -> None:
         super().__init__(id=id)
+        self._styles_cache = FinishedLines(self.drawn_line)
         self.draw = draw
         self.palette = palette
         self._thumb = (0, 0)
@@ -101,6 +104,12 @@ class VirtualView(Rebound, ScrollView, can_focus=True):
         if 0 <= y < self.body_height:
             self.refresh(Region(0, y + self.HEADER, self.size.width, 1))
 
+    def repaint_lines(self, lines: Iterable[int]) -> None:
+        """Dirty lines of the body, given from the top, at once."""
+        width = self.size.width
+        if regions := [Region(0, y + self.HEADER, width, 1) for y in lines]:
+            self.refresh(*regions)
+
     def repaint_header(self) -> None:
         self.refresh(Region(0, 0, self.size.width, self.HEADER))
 
@@ -128,6 +137,10 @@ class VirtualView(Rebound, ScrollView, can_focus=True):
         self.scroll_lines_to(self.top)
 
     def render_line(self, y: int) -> Strip:
+        return self.drawn_line(y).apply_style(self.rich_style)
+
+    def drawn_line(self, y: int) -> Strip:
+        """A line of the widget, without the widget's own colours."""
         width = self.size.width
         inner = max(0, width - THUMB)
         if y < self.HEADER:
@@ -139,4 +152,4 @@ class VirtualView(Rebound, ScrollView, can_focus=True):
         first, last = self._thumb
         thumb = self.draw().glyphs.thumb if first <= y - self.HEADER < last else " "
         edge = Segment(thumb[:width], self.palette().style("track"))
-        return Strip([*strip, edge], inner + min(width, THUMB)).apply_style(self.rich_style)
+        return Finished([*strip, edge], inner + min(width, THUMB))
