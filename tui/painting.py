@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rich.console import RenderableType
@@ -12,6 +14,7 @@ from textual import events
 from textual.app import App
 from textual.message_pump import MessagePump
 from textual.screen import Screen
+from textual.widget import Widget
 
 from tui.draw import Cell
 from tui.driver import HeldKey, PacedDriver
@@ -46,6 +49,10 @@ class Painting(App[int], inherit_bindings=False):
         self.typed_s = 0.0
         """Monotonic second at which the key that is handled now was typed."""
         self._key_alarm: asyncio.TimerHandle | None = None
+        self._step = 0
+        """Of the way of a key: whoever follows it at another one is late."""
+        self._left: tuple[asyncio.Task[None], Callable[[object], None]] | None = None
+        """What is waited for on that way, and what is told when that goes away."""
         self._said_pace = ""
 
     def say(self, text: str, role: str = "text") -> None:
@@ -152,16 +159,36 @@ class Painting(App[int], inherit_bindings=False):
         # A widget that goes away on the way takes the way with it.
         self._key_alarm = asyncio.get_running_loop().call_later(KEY_S, self._next_key)
         # What a key's action asks for is done by the console, too: a second round lets that happen.
-        self._follow_key([*way, self, self])
+        self._step += 1
+        self._follow_key([*way, self, self], self._step, self._key_handled)
 
-    def _follow_key(self, way: list[MessagePump]) -> None:
-        """Go the way of a key, behind it; the next one comes when it has been handled everywhere."""
+    def _follow_key(self, way: list[MessagePump], step: int, then: Callable[[], None]) -> None:
+        """Go the way of a key, behind it, and do something `then`."""
+        if step != self._step:
+            return
+        self._step += 1
+        if self._left is not None:
+            self._left[0].remove_done_callback(self._left[1])
+            self._left = None
         for at, pump in enumerate(way):
-            if pump.call_later(self._follow_key, way[at + 1 :]):
+            go_on = partial(self._follow_key, way[at + 1 :], self._step, then)
+            if pump.call_later(go_on):
+                if pump is not self and pump._task is not None:
+                    # What the key closes may end before it comes to that.
+                    self._left = (pump._task, lambda _task, go_on=go_on: go_on())
+                    pump._task.add_done_callback(self._left[1])
                 return
-        self._next_key()
+        then()
+
+    def _key_handled(self) -> None:
+        """A key was handled everywhere; what came of it is told to its screen before that is painted."""
+        if self._keys:
+            self._next_key()
+        else:
+            self._follow_key([self.focused or self.screen, self.screen], self._step, self._next_key)
 
     def _next_key(self) -> None:
+        self._step += 1
         if self._key_alarm is not None:
             self._key_alarm.cancel()
             self._key_alarm = None
@@ -169,7 +196,28 @@ class Painting(App[int], inherit_bindings=False):
         if self._keys:
             self.call_later(self._hand_out, self._keys.popleft())
         else:
+            self._paint_now()
             self._keys_handled.set()
+
+    def _paint_now(self) -> None:
+        """What a key changed is shown before anything else is done, not at a later turn of Textual's timer.
+
+        Where something is laid out anew that is left to Textual.
+        """
+        screen = self.screen
+        if self._batch_count or not screen.is_mounted or not screen.is_current:
+            return
+        widgets = [screen, *screen.walk_children(Widget)]
+        if any(widget._layout_required or widget._scroll_required for widget in widgets):
+            return
+        for widget in widgets:
+            if widget._repaint_required:
+                widget._repaint_required = widget is screen
+                if widget.display and widget in screen._compositor:
+                    screen._dirty_widgets.add(widget)
+        if screen._dirty_widgets or screen._repaint_required:
+            with screen._context():
+                screen._on_timer_update()
 
     async def _on_key(self, event: events.Key) -> None:
         # Textual runs what a key is bound to once, after this.
