@@ -79,7 +79,14 @@ class Rig(ABC):
         return found
 
     def ask_vote(
-        self, candidate: str, term: int, last_index: int = 0, last_term: int = 0, *, pre_vote: bool = False
+        self,
+        candidate: str,
+        term: int,
+        last_index: int = 0,
+        last_term: int = 0,
+        *,
+        pre_vote: bool = False,
+        begins: bool = False,
     ) -> None:
         self.give(
             {
@@ -91,6 +98,7 @@ class Rig(ABC):
                 "last_log_term": last_term,
                 "pre_vote": pre_vote,
                 "transfer": False,
+                "begins": begins,
             }
         )
 
@@ -102,6 +110,7 @@ class Rig(ABC):
         entries: list[tuple[int, str]] | None = None,
         commit: int = 0,
         request: int = 1,
+        counts: tuple[int, int] = (0, 0),
     ) -> None:
         """`prev` and the entries as (index, term) and (term, text)."""
         self.give(
@@ -116,10 +125,11 @@ class Rig(ABC):
                 "commit_index": commit,
                 "request_id": request,
                 "wall_us": 0 if entries else 1,
+                "counts": counts,
             }
         )
 
-    def appended(self, follower: str, term: int, last_index: int, request: int = 1) -> None:
+    def appended(self, follower: str, term: int, last_index: int, request: int = 1, blank_life: int = 0) -> None:
         """A follower says that it has everything up to `last_index`."""
         self.give(
             {
@@ -130,6 +140,7 @@ class Rig(ABC):
                 "updated": True,
                 "last_log_index": last_index,
                 "request_id": request,
+                "blank_life": blank_life,
             }
         )
 
@@ -147,7 +158,16 @@ class Rig(ABC):
             }
         )
 
-    def vote(self, voter: str, term: int, *, granted: bool = True, pre_vote: bool = False) -> None:
+    def vote(
+        self,
+        voter: str,
+        term: int,
+        *,
+        granted: bool = True,
+        pre_vote: bool = False,
+        empty: bool = False,
+        blank: bool = False,
+    ) -> None:
         self.give(
             {
                 "type": "request_vote_response",
@@ -155,6 +175,8 @@ class Rig(ABC):
                 "term": term,
                 "vote_granted": granted,
                 "pre_vote": pre_vote,
+                "empty": empty,
+                "blank": blank,
             }
         )
 
@@ -187,8 +209,12 @@ class Ours(Rig):
         settings: RaftSettings | None = None,
         me: str = ME,
         standby: bool = False,
+        emptied: bool = False,
     ) -> None:
-        """A `standby` is a member of nothing yet; the others that the test plays are the cluster."""
+        """A `standby` is a member of nothing yet; the others that the test plays are the cluster.
+
+        It remembers what it promised, which is nothing, unless it was `emptied`.
+        """
         super().__init__(folder or Path(), voters)
         self.me, self.standby = me, standby
         self.peers = [voter for voter in ALL[:voters] if voter != me]
@@ -197,6 +223,8 @@ class Ours(Rig):
         assert isinstance(loop, SimLoop)
         self.machine = SimMachine(loop, me, seed=1)
         self.host = Host()
+        if not emptied:
+            with_log(self, [], 0, vote=me)
 
     async def start(self) -> None:
         self.life, env = self.machine.boot()
@@ -304,10 +332,10 @@ class Host:
         self.errors.append(error)
 
 
-def with_log(voter: Ours, terms: list[int], term: int) -> Ours:
+def with_log(voter: Ours, terms: list[int], term: int, vote: str = "") -> Ours:
     """Put a log on the disk of a voter that has not started; entries of one index and term are equal everywhere."""
     journal = Journal(voter.machine.disk("raft"), random.Random(1), SEGMENT_BYTES)
     journal.recover()
     entries = [Committed(index, of, f"{index}/{of}".encode()) for index, of in enumerate(terms, 1)]
-    journal.commit(encode_entries(entries), term, "")
+    journal.commit(encode_entries(entries), term, vote)
     return voter

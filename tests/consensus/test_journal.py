@@ -14,6 +14,7 @@ import pytest
 
 from node.consensus.port import Committed
 from node.consensus.raftos.journal import (
+    BLANK,
     DiskFull,
     Journal,
     JournalDamaged,
@@ -84,7 +85,7 @@ class TestWhole:
         assert (found.term, found.vote, found.cut_bytes) == (1, "a", 0)
 
     def test_an_empty_disk_is_an_empty_journal(self) -> None:
-        assert recovered(SimDisk(random.Random(1))) == Recovered()
+        assert recovered(SimDisk(random.Random(1))) == Recovered(vote=BLANK)
 
     def test_a_later_entry_overrides_its_index_and_what_follows(self) -> None:
         found = recovered(a_journal([entry(1), entry(2), entry(3)], [entry(2, term=2)]))

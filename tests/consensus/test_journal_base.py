@@ -10,7 +10,7 @@ import pytest
 
 from node.consensus.port import Committed
 from node.consensus.raftos.damage import JournalLost
-from node.consensus.raftos.journal import Base, DiskFull, Journal, JournalDamaged, Recovered, encode_entries
+from node.consensus.raftos.journal import BLANK, Base, DiskFull, Journal, JournalDamaged, Recovered, encode_entries
 from tests.sim.disk import PowerLost, SimDisk
 
 SEGMENT = 4096
@@ -229,6 +229,7 @@ class TestBehindAnInstalledSnapshot:
         journal_on(disk, 1).begin_behind(Base(50, 7))
         found = recovered(disk, Base(50, 7))
         assert (found.term, found.base, found.entries) == (7, Base(50, 7), [])
+        assert found.vote == BLANK
         disk, _ = a_journal(20)
         found = recovered(disk, Base(50, 3))
         assert (found.term, found.vote) == (5, "n4")

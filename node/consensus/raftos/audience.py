@@ -61,7 +61,8 @@ class Audience:
 
     def heir(self) -> str | None:
         """The other voter with the longest log, of several the one heard last; of those that answer, if any do."""
-        voting = [peer for peer in self.voting if self.active(peer.id)] or self.voting
+        whole = [peer for peer in self.voting if not peer.blank_life]
+        voting = [peer for peer in whole if self.active(peer.id)] or whole
         best = max(voting, key=lambda peer: (peer.match_index, peer.heard_at), default=None)
         return None if best is None else best.id
 
@@ -69,6 +70,10 @@ class Audience:
         """Whether the peer has answered within the last election time-out."""
         known = self.progress.get(peer)
         return known is not None and self._state.loop.time() - known.heard_at < self._state.settings.election_max_s
+
+    def counts(self, peer: str) -> bool:
+        """Whether the peer answers, and adds to a majority."""
+        return self.active(peer) and not self.progress[peer].blank_life
 
     def note_round(self) -> None:
         """A round of heartbeats begins."""
@@ -79,7 +84,7 @@ class Audience:
     def caught_up(self, peer: str) -> bool:
         """Whether the peer answers, and has what was committed when the round before last began (Raft, 4.2.1)."""
         needed = max(self._commits[0][1], self._first_index)
-        return self.active(peer) and self.progress[peer].match_index >= needed
+        return self.counts(peer) and self.progress[peer].match_index >= needed
 
     def seen_off(self, progress: Progress, round_number: int) -> bool:
         """Whether a removed member was told of it, or was out of reach for long enough; then it is forgotten."""

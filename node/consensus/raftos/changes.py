@@ -20,7 +20,7 @@ def planned(leader: Leader, change: Change) -> Membership:
         raise ChangeRefused(f"{change.id} leads: hand leadership over to another voter first.")
     if change.kind is ChangeKind.PROMOTE and not leader.audience.caught_up(change.id):
         raise ChangeRefused(f"{change.id} has not caught up with the log yet.")
-    live = sum(voter == leader.id or leader.audience.active(voter) for voter in after.voters)
+    live = sum(voter == leader.id or leader.audience.counts(voter) for voter in after.voters)
     if after.voters != memberships.current.voters and not after.is_majority(live):
         raise ChangeRefused(f"This would break quorum: {live} of the {len(after.voters)} voters it leaves are up.")
     return after

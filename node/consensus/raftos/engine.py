@@ -62,7 +62,8 @@ class RaftosEngine:
         self._codec = Codec(cluster_id, id, address or voters[id])
         self._log = Log()
         self._waiters = Waiters(self._log)
-        self._forwarder = Forwarder(self._settings, env.random.getrandbits(31), self.send, self._waiters)
+        self._life_number = env.random.getrandbits(31)
+        self._forwarder = Forwarder(self._settings, self._life_number, self.send, self._waiters)
         self._queue: list[Proposal] = []
         self._queue_bytes = 0
         self._exposed_commit = 0
@@ -145,7 +146,8 @@ class RaftosEngine:
         if not self._log.base_index <= applied <= self._log.last_log_index:
             await self._writer.stop()
             raise disagrees_with_store(self._log.base_index, self._log.last_log_index, applied)
-        self._storage = HardState(self._writer, recovered.term, recovered.vote or None)
+        alone = self.membership.voters == (self._id,)
+        self._storage = HardState(self._writer, recovered.term, recovered.vote, alone=alone)
         self._state = RaftState(
             self,
             self._id,
@@ -159,6 +161,7 @@ class RaftosEngine:
             self._writer,
             self._life,
             self._roles,
+            self._life_number + 1,
         )
         self._state.may_campaign = self._may_campaign
         self._running = True

@@ -26,6 +26,7 @@ from node.consensus.raftos.segments import SECTOR, SUFFIX, Segment, frame, is_un
 from node.env import Disk, File
 
 __all__ = [
+    "BLANK",
     "SECTOR",
     "Base",
     "DiskFull",
@@ -38,6 +39,8 @@ __all__ = [
 ]
 _DRAFT = ".log.new"
 _NO_BASE = Base()
+BLANK = "?"
+"""In the place of a vote: this voter may have lost what it promised, and gives none. No node has this id."""
 
 
 class Journal:
@@ -68,6 +71,8 @@ class Journal:
 
         After a failed fsync the page cache may show what the disk never got, so what was read is not trusted to be
         durable before it was written to another file and synced, file and folder.
+
+        The vote is BLANK when nothing here knows of a promise: the journal is new, or the disk was emptied.
         """
         for name in self._disk.names():
             if name.endswith(_DRAFT):
@@ -95,8 +100,12 @@ class Journal:
             self._roll(0)
         if anew:
             self._begin_anew(base)
+        if not found.term and not found.vote and not entries:
+            # It is new, or was emptied: either way nothing here knows of a promise.
+            found.vote = BLANK
         if found.term < base.term:
-            found.term, found.vote = base.term, ""
+            found.term = base.term
+            found.vote = found.vote if found.vote == BLANK else ""
         return found
 
     def commit(self, records: bytes, term: int, vote: str, highest: int | None = None) -> None:

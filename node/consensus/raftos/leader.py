@@ -6,22 +6,19 @@ import asyncio
 import math
 from collections.abc import Sequence
 
-import structlog
-
 from node.consensus.membership import Membership
 from node.consensus.port import Committed, NotLeader
 from node.consensus.raftos import library
 from node.consensus.raftos.audience import Audience
 from node.consensus.raftos.batches import Batches
+from node.consensus.raftos.lost_disks import counts_again, is_of_this_life, note_blank, note_denial
 from node.consensus.raftos.progress import Progress
-from node.consensus.raftos.proposals import LIFE_SHIFT, NO_LEADER, OVERLOADED, AnsweredForwards
-from node.consensus.raftos.roles import Role
+from node.consensus.raftos.proposals import NO_LEADER, OVERLOADED, AnsweredSenders
+from node.consensus.raftos.role import Role
 from node.consensus.raftos.rounds import Rounds
 from node.consensus.raftos.sending import Sending
 from node.consensus.raftos.state import RaftState
 from node.consensus.raftos.wire import Data
-
-_DENIALS = 20
 
 
 class Leader(Role, library.Leader):
@@ -41,7 +38,7 @@ class Leader(Role, library.Leader):
         self._asked: set[tuple[str, int]] = set()
         """Questions of other voters that are yet to be answered."""
         self._notice: asyncio.TimerHandle | None = None
-        self._forwarded: dict[tuple[str, int], AnsweredForwards] = {}
+        self._forwarded = AnsweredSenders()
 
     def start(self) -> None:
         memberships = self.state.memberships
@@ -109,7 +106,7 @@ class Leader(Role, library.Leader):
     def abdicate(self) -> None:
         """Step down; whoever has the whole log may take over without waiting."""
         for progress in self.audience.voting:
-            if progress.match_index == self.log.last_log_index:
+            if progress.counted_index == self.log.last_log_index:
                 self.hand_over(progress.id)
                 break
         self.state.to_follower()
@@ -198,6 +195,7 @@ class Leader(Role, library.Leader):
             "request_id": self.request_id,
             "wall_us": wall_us,
             "agreed": self.state.host.agreed_digest() if wall_us else (0, b""),
+            "counts": counts_again(progress, self.log.commit_index),
         }
         self.state.server.send(data, progress.id)
 
@@ -221,11 +219,14 @@ class Leader(Role, library.Leader):
     def _heard(self, data: Data) -> Progress | None:
         """Who answered, if the log is sent there."""
         progress = self.progress.get(data["sender"])
-        if progress is not None:
-            progress.heard_at = self.state.loop.time()
-            if data["request_id"] > progress.acked_round:
-                progress.acked_round = min(data["request_id"], self.request_id)
-                self._count_round()
+        if progress is None or not is_of_this_life(progress, data, self.request_id):
+            return None
+        if progress.blank_life and not (progress.counts_from or progress.leaves_at or self.transferring):
+            note_blank(self.id, progress, self._append([self.state.host.noop()]))
+        progress.heard_at = self.state.loop.time()
+        if data["request_id"] > progress.acked_round:
+            progress.acked_round = min(data["request_id"], self.request_id)
+            self._count_round()
         return progress
 
     def on_receive_install_snapshot_response(self, data: Data) -> None:
@@ -248,7 +249,7 @@ class Leader(Role, library.Leader):
         prev = data["prev_log_index"]
         stale = prev <= progress.match_index or (not progress.pipelined and prev != progress.next_index - 1)
         if data["conflict_index"] <= progress.match_index:
-            self._denied(progress)
+            note_denial(self.id, progress)
         if stale:
             return
         next_index = min(data["conflict_index"], prev)
@@ -259,24 +260,13 @@ class Leader(Role, library.Leader):
         progress.rewind(next_index)
         self.state.server.log_changed()
 
-    def _denied(self, progress: Progress) -> None:
-        """Late answers may say so now and then; many in a row mean a lost disk, which nobody may count on."""
-        progress.denials += 1
-        if progress.denials == _DENIALS:
-            structlog.get_logger(node=self.id).error(
-                "a peer lost what it had acknowledged, and is sent nothing more",
-                peer=progress.id,
-                acknowledged=progress.match_index,
-                remedy="Remove it from the voters, empty its data folder, let it join, and add it again.",
-            )
-
     def update_commit_index(self) -> None:
         """Commit what a majority has on its disk, as soon as an entry of this term is among it.
 
         This voter is one of the majority: no follower may tell of a commit that its own leader cannot read back.
         """
         durable = self.state.writer.durable_index
-        majority = self.audience.majority(durable, [peer.match_index for peer in self.audience.voting])
+        majority = self.audience.majority(durable, [peer.counted_index for peer in self.audience.voting])
         majority = min(majority, durable)
         if majority > self.log.commit_index and self.log.term_at(majority) == self.storage.term:
             before = self.log.commit_index
@@ -293,7 +283,9 @@ class Leader(Role, library.Leader):
         if data["term"] != self.storage.term:
             return
         number = data["number"]
-        answered = self._forwarded.setdefault((data["sender"], number >> LIFE_SHIFT), AnsweredForwards())
+        answered = self._forwarded.of(data["sender"], number, self.state.loop.time())
+        if answered is None:
+            return
         response = answered.find(number)
         if response is None:
             if answered.forgotten(number):
@@ -332,7 +324,7 @@ class Leader(Role, library.Leader):
         self.update_commit_index()
 
     def _count_round(self) -> None:
-        self._reach(self.audience.majority(self.request_id, [peer.acked_round for peer in self.audience.voting]))
+        self._reach(self.audience.majority(self.request_id, [peer.counted_round for peer in self.audience.voting]))
 
     def _reach(self, confirmed: int) -> None:
         if self.rounds.reach(confirmed):

@@ -27,11 +27,33 @@ class Progress:
     inflight_bytes: int = 0
     denials: int = 0
     """Answers in a row that lack what this peer had acknowledged."""
+    blank_life: int = 0
+    """Of a peer that may have lost its disk: the number of its life. It is sent everything, and counts nowhere."""
+    counts_from: int = 0
+    """The entry with which such a one counts again; 0 while there is none."""
+    life_round: int = 0
+    """Answers to rounds before this one may be of an earlier life."""
     leaves_at: int = 0
     """Index of the entry that removes this peer; 0 for a member."""
     told_round: int = 0
     """The first round that told a removed peer so."""
     leave_by: float = math.inf
+
+    @property
+    def counted_index(self) -> int:
+        """What it adds to a majority."""
+        return 0 if self.blank_life else self.match_index
+
+    @property
+    def counted_round(self) -> int:
+        """The last round that it answered, as far as that adds to a majority."""
+        return 0 if self.blank_life else self.acked_round
+
+    def begin_life(self, number: int, next_round: int) -> None:
+        """It came back without what it had acknowledged."""
+        self.blank_life, self.counts_from, self.life_round = number, 0, next_round
+        self.match_index = self.acked_round = self.denials = 0
+        self.rewind(self.next_index)
 
     def last(self, last_index: int, commit_index: int) -> int:
         """What it is sent at most. The entry that removes it only when committed: until then its vote may be needed

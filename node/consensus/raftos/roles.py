@@ -7,125 +7,9 @@ from __future__ import annotations
 
 from node.consensus.port import Committed
 from node.consensus.raftos import library
-from node.consensus.raftos.log import Log
+from node.consensus.raftos.role import Role
 from node.consensus.raftos.state import DeadlineTimer, RaftState
 from node.consensus.raftos.wire import Data
-from node.consensus.raftos.writer import HardState
-
-
-class Role:
-    """What every role does alike."""
-
-    state: RaftState
-    id: str
-    log: Log
-    storage: HardState
-
-    def election_interval(self) -> float:
-        settings = self.state.settings
-        return self.state.random.uniform(settings.election_min_s, settings.election_max_s)
-
-    def on_receive_request_vote(self, data: Data) -> None:
-        if data["pre_vote"]:
-            self._answer_pre_vote(data)
-            return
-        if data["term"] > self.storage.term:
-            if self.state.hears_leader and not data["transfer"]:
-                return  # a voter that lost touch must not depose a leader whom the others hear
-            self.state.raise_term(data["term"])
-            self.state.state.on_receive_request_vote(data)
-            return
-        granted = (
-            data["term"] == self.storage.term
-            and self.storage.voted_for in (None, data["candidate_id"])
-            and self.state.may_elect(data)
-        )
-        if granted:
-            if not isinstance(self, library.Follower):
-                self.state.to_follower()
-            self.state.state.grant_vote(data)
-        else:
-            self._send_vote(data["sender"], self.storage.term, granted=False, pre_vote=False)
-
-    def _answer_pre_vote(self, data: Data) -> None:
-        granted = data["term"] > self.storage.term and not self.state.hears_leader and self.state.may_elect(data)
-        self._send_vote(
-            data["sender"], data["term"] if granted else self.storage.term, granted=granted, pre_vote=True
-        )
-
-    def _send_vote(self, to: str, term: int, *, granted: bool, pre_vote: bool) -> None:
-        response = {"type": "request_vote_response", "term": term, "vote_granted": granted, "pre_vote": pre_vote}
-        self.state.server.send(response, to)
-
-    def on_receive_request_vote_response(self, data: Data) -> None:
-        if data["term"] > self.storage.term and not (data["pre_vote"] and data["vote_granted"]):
-            self.state.raise_term(data["term"])
-
-    def on_receive_append_entries(self, data: Data) -> None:
-        if data["term"] < self.storage.term:
-            refusal = {
-                "type": "append_entries_response",
-                "term": self.storage.term,
-                "success": False,
-                "request_id": data["request_id"],
-                "prev_log_index": data["prev_log_index"],
-                "conflict_index": self.log.last_log_index + 1,
-                "conflict_term": 0,
-            }
-            self.state.server.send(refusal, data["sender"])
-            return
-        if data["term"] > self.storage.term:
-            self.state.raise_term(data["term"])
-        self.state.state.follow(data)
-
-    def follow(self, data: Data) -> None:
-        """A message of this term's leader."""
-        raise NotImplementedError
-
-    def on_receive_install_snapshot(self, data: Data) -> None:
-        if data["term"] < self.storage.term:
-            refusal = {
-                "type": "install_snapshot_response",
-                "term": self.storage.term,
-                "index": data["meta"].index,
-                "next_offset": 0,
-                "installed": False,
-                "request_id": data["request_id"],
-            }
-            self.state.server.send(refusal, data["sender"])
-            return
-        if data["term"] > self.storage.term:
-            self.state.raise_term(data["term"])
-        self.state.state.take_piece(data)
-
-    def take_piece(self, data: Data) -> None:
-        """A piece of a snapshot of this term's leader."""
-
-    def on_receive_install_snapshot_response(self, data: Data) -> None:
-        if data["term"] > self.storage.term:
-            self.state.raise_term(data["term"])
-
-    def on_receive_append_entries_response(self, data: Data) -> None:
-        if data["term"] > self.storage.term:
-            self.state.raise_term(data["term"])
-
-    def on_receive_timeout_now(self, data: Data) -> None:
-        """Only a follower takes over."""
-
-    def on_receive_forward(self, data: Data) -> None:
-        """Nobody but the leader may say what became of a proposal, not even that nothing did."""
-
-    def on_receive_forward_response(self, data: Data) -> None:
-        self.state.server.forwarded(data)
-
-    def on_receive_read_index(self, data: Data) -> None:
-        """Only a leader answers; whoever asks, asks again."""
-
-    def on_receive_read_index_response(self, data: Data) -> None:
-        self.state.server.read_answered(data)
-
-    def on_durable(self) -> None:
-        """The writer came further."""
 
 
 class Follower(Role, library.Follower):
@@ -136,6 +20,8 @@ class Follower(Role, library.Follower):
         """Up to here the log is known to equal the leader's of this term."""
         self._owed: Data | None = None
         """The append to be answered when its entries are on the disk."""
+        self._counts_from: int | None = None
+        """Of a blank voter: the entry with which it counts again."""
         self._agreed: tuple[int, bytes] = (0, b"")
         """What a majority has at an index that was not applied here when it was heard."""
 
@@ -178,6 +64,8 @@ class Follower(Role, library.Follower):
         if commit > self.log.commit_index:
             self.log.commit(commit)
             self.state.server.log_changed()
+        if self.storage.blank:
+            self._remember(*data["counts"])
         if not data["entries"] and not data["wall_us"]:
             # A notice of the commit index, neither heartbeat nor entries: nobody waits for an answer.
             return
@@ -185,6 +73,14 @@ class Follower(Role, library.Follower):
             self._accept(data)
         else:
             self._owed = data
+
+    def _remember(self, life: int, counts_from: int) -> None:
+        """Count again once all is here that the leader says may have been promised in an earlier life."""
+        if life and life == self.state.blank_life:
+            self._counts_from = counts_from
+        here = min(self._matched, self.state.writer.durable_index)
+        if self._counts_from is not None and here >= self._counts_from:
+            self.state.make_whole()
 
     def _compare(self, index: int, digest: bytes) -> None:
         """Hold this replica's digest against the majority's, or keep the latter until its index is applied here."""
@@ -229,6 +125,7 @@ class Follower(Role, library.Follower):
             "success": True,
             "request_id": data["request_id"],
             "last_log_index": min(self._matched, self.state.writer.durable_index),
+            "blank_life": self.state.blank_life,
         }
         if data["wall_us"]:
             response["wall_us"] = self.state.clock.wall_us()
@@ -248,10 +145,13 @@ class Follower(Role, library.Follower):
             "prev_log_index": prev,
             "conflict_index": max(conflict_index, self.log.commit_index + 1),
             "conflict_term": conflict_term,
+            "blank_life": self.state.blank_life,
         }
         self.state.server.send(response, data["sender"])
 
     def on_durable(self) -> None:
+        if self.storage.blank:
+            self._remember(0, 0)
         if self._owed is not None:
             self._accept(self._owed)
             if self.state.writer.durable_index >= self._matched:
@@ -275,6 +175,11 @@ class Candidate(Role, library.Candidate):
         self._willing: set[str] = set()
         """Who said that it would vote for this one."""
         self._lost = False
+        self._empty: set[str] = set()
+        """Who granted a pre-vote without a log."""
+        self._blank: set[str] = set()
+        """Who of them votes only where a cluster begins."""
+        self._begins = False
 
     def start(self) -> None:
         self.election_timer.start()
@@ -329,6 +234,7 @@ class Candidate(Role, library.Candidate):
             "last_log_term": self.log.last_log_term,
             "pre_vote": self.pre_vote,
             "transfer": self.transfer,
+            "begins": self._begins,
         }
         for peer in self.state.cluster:
             if peer not in self._votes:
@@ -339,6 +245,10 @@ class Candidate(Role, library.Candidate):
         votes = self.state.memberships.current.is_voter(data["sender"])
         if votes and data["pre_vote"] == self.pre_vote and data["vote_granted"] and data["term"] == asked:
             self._votes[data["sender"]] = True
+            if self.pre_vote and data["empty"]:
+                self._empty.add(data["sender"])
+            if data["blank"]:
+                self._blank.add(data["sender"])
             self._count()
         elif data["term"] > self.storage.term and not (data["pre_vote"] and data["vote_granted"]):
             self.state.raise_term(data["term"])
@@ -349,12 +259,17 @@ class Candidate(Role, library.Candidate):
                 self.election_timer.reset()
 
     def _count(self) -> None:
-        if not self.state.is_majority(sum(self._votes.values())):
-            return
         if self.pre_vote:
-            self._stand()
-        else:
+            if self._may_stand():
+                self._stand()
+        elif self.state.is_majority(sum(self._votes.values())):
             self.state.to_leader()
+
+    def _may_stand(self) -> bool:
+        """Whether it would win. All hold the first election: who was emptied cannot tell it from a later one."""
+        self._begins = not self.log.last_log_index and self._empty >= set(self.state.cluster)
+        whole = sum(granted for voter, granted in self._votes.items() if voter not in self._blank)
+        return self._begins or (not self.storage.blank and self.state.is_majority(whole))
 
     def follow(self, data: Data) -> None:
         self.state.to_follower()

@@ -8,6 +8,8 @@ import random
 from collections.abc import Mapping
 from typing import Protocol
 
+import structlog
+
 from node.consensus.port import Host
 from node.consensus.raftos import library
 from node.consensus.raftos.log import Log
@@ -90,6 +92,7 @@ class RaftState(library.State):
         writer: Writer,
         life: LogLife,
         roles: Mapping[str, type[library.BaseState]],
+        life_number: int = 1,
     ) -> None:
         # Not super().__init__: it opens files of its own and writes the loop into the class.
         self.server, self.id, self.loop = server, own_id, server.loop
@@ -103,10 +106,14 @@ class RaftState(library.State):
         self.may_campaign = True
         self.transfer_asked = False
         self._roles = roles
+        self._life_number = life_number
         self.state = roles["Follower"](self)
 
     def start(self) -> None:
         self.state.start()
+        if self.storage.blank and self.memberships.current.is_voter(self.id):
+            log = structlog.get_logger(node=self.id)
+            log.info("this voter has no log: it waits for all voters to begin, or for a leader that has one")
         if not self.server.cluster:
             self.loop.call_soon(self.campaign)
 
@@ -124,6 +131,7 @@ class RaftState(library.State):
             "next_offset": next_offset,
             "installed": installed,
             "request_id": piece["request_id"],
+            "blank_life": self.blank_life,
         }
         self.server.send(response, piece["sender"])
 
@@ -157,12 +165,23 @@ class RaftState(library.State):
     def may_elect(self, candidate: Data) -> bool:
         """Whether nothing that this voter keeps, or may have kept, is missing in the candidate's log.
 
-        Who has neither a log nor given a vote may have lost both with its disk: it only helps a log that begins.
+        Who may have lost that with its disk helps only a cluster that begins: all its voters are without a log.
         """
-        remembers = self.log.last_log_index > 0 or self.storage.has_voted
-        if candidate["last_log_index"] and not remembers:
+        if self.storage.blank and (self.log.last_log_index or candidate["last_log_index"]):
+            return False
+        if self.storage.blank and not (candidate["pre_vote"] or candidate["begins"]):
             return False
         return self.log.up_to_date(candidate["last_log_index"], candidate["last_log_term"])
+
+    @property
+    def blank_life(self) -> int:
+        """This life's number, while what it promised in earlier ones may be lost; else 0."""
+        return self._life_number if self.storage.blank else 0
+
+    def make_whole(self) -> None:
+        """It has every entry that it can have acknowledged in an earlier life, and may vote."""
+        structlog.get_logger(node=self.id).info("this voter counts from here on", index=self.log.last_log_index)
+        self.storage.make_whole()
 
     def can_campaign(self) -> bool:
         """Whether it may lead, as far as that depends on its own replica and disk."""
@@ -172,9 +191,12 @@ class RaftState(library.State):
     def campaign(self, transfer: bool = False) -> None:
         """Stand for election. With `transfer`, at the leader's own wish, nobody is asked beforehand.
 
-        Who is no voter never stands: added to no cluster yet, learning, or removed.
+        Who is no voter never stands: added to no cluster yet, learning, or removed. Who is blank stands only for
+        the first election.
         """
         votes = self.memberships.current.is_voter(self.id)
+        if self.storage.blank and (transfer or self.log.last_log_index):
+            return
         if votes and self.can_campaign() and not isinstance(self.state, library.Leader):
             self.transfer_asked = transfer
             self.to_candidate()

@@ -80,6 +80,7 @@ class Codec:
         append.round = data["request_id"]
         append.wall_us = data["wall_us"]
         append.digest_index, append.digest = data.get("agreed", (0, b""))
+        append.counts_life, append.counts_from = data.get("counts", (0, 0))
         append.SetInParent()
 
 
@@ -99,12 +100,14 @@ def _encode_request_vote(data: Data, message: raft_pb2.RaftMessage) -> None:
     request = message.request_vote
     request.last_log_index, request.last_log_term = data["last_log_index"], data["last_log_term"]
     request.pre_vote, request.transfer = data["pre_vote"], data["transfer"]
+    request.begins = data.get("begins", False)
 
 
 def _encode_request_vote_response(data: Data, message: raft_pb2.RaftMessage) -> None:
     message.request_vote_response.SetInParent()
-    message.request_vote_response.vote_granted = data["vote_granted"]
-    message.request_vote_response.pre_vote = data["pre_vote"]
+    response = message.request_vote_response
+    response.vote_granted, response.pre_vote = data["vote_granted"], data["pre_vote"]
+    response.empty, response.blank = data.get("empty", False), data.get("blank", False)
 
 
 def _encode_append_entries_response(data: Data, message: raft_pb2.RaftMessage) -> None:
@@ -112,6 +115,7 @@ def _encode_append_entries_response(data: Data, message: raft_pb2.RaftMessage) -
     response = message.append_entries_response
     response.success = data["success"]
     response.round = data["request_id"]
+    response.blank_life = data.get("blank_life", 0)
     if data["success"]:
         response.match_index = data["last_log_index"]
     else:
@@ -147,6 +151,7 @@ def _encode_install_snapshot_response(data: Data, message: raft_pb2.RaftMessage)
     response = message.install_snapshot_response
     response.index, response.next_offset = data["index"], data["next_offset"]
     response.installed, response.round = data["installed"], data["request_id"]
+    response.blank_life = data.get("blank_life", 0)
     response.SetInParent()
 
 
@@ -163,12 +168,13 @@ def _decode_request_vote(message: raft_pb2.RaftMessage, data: Data) -> None:
     request = message.request_vote
     data["candidate_id"] = data["sender"]
     data["last_log_index"], data["last_log_term"] = request.last_log_index, request.last_log_term
-    data["pre_vote"], data["transfer"] = request.pre_vote, request.transfer
+    data["pre_vote"], data["transfer"], data["begins"] = request.pre_vote, request.transfer, request.begins
 
 
 def _decode_request_vote_response(message: raft_pb2.RaftMessage, data: Data) -> None:
-    data["vote_granted"] = message.request_vote_response.vote_granted
-    data["pre_vote"] = message.request_vote_response.pre_vote
+    response = message.request_vote_response
+    data["vote_granted"], data["pre_vote"] = response.vote_granted, response.pre_vote
+    data["empty"], data["blank"] = response.empty, response.blank
 
 
 def _decode_append_entries(message: raft_pb2.RaftMessage, data: Data) -> None:
@@ -188,6 +194,7 @@ def _decode_append_entries(message: raft_pb2.RaftMessage, data: Data) -> None:
     data["prev_log_index"], data["prev_log_term"] = append.prev_log_index, append.prev_log_term
     data["commit_index"], data["request_id"], data["wall_us"] = append.commit_index, append.round, append.wall_us
     data["agreed"] = (append.digest_index, append.digest)
+    data["counts"] = (append.counts_life, append.counts_from)
 
 
 def _decode_append_entries_response(message: raft_pb2.RaftMessage, data: Data) -> None:
@@ -195,6 +202,7 @@ def _decode_append_entries_response(message: raft_pb2.RaftMessage, data: Data) -
     data["success"], data["request_id"] = response.success, response.round
     data["last_log_index"], data["prev_log_index"] = response.match_index, response.prev_log_index
     data["conflict_index"], data["conflict_term"] = response.conflict_index, response.conflict_term
+    data["blank_life"] = response.blank_life
     if response.wall_us:
         data["wall_us"] = response.wall_us
         data["applied"] = (response.applied_index, response.digest_index, response.digest)
@@ -234,6 +242,7 @@ def _decode_install_snapshot_response(message: raft_pb2.RaftMessage, data: Data)
     response = message.install_snapshot_response
     data["index"], data["next_offset"] = response.index, response.next_offset
     data["installed"], data["request_id"] = response.installed, response.round
+    data["blank_life"] = response.blank_life
 
 
 def _decode_read_index(message: raft_pb2.RaftMessage, data: Data) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from node.consensus.port import Committed
-from node.consensus.raftos.journal import Base, DiskFull, Journal, JournalUnusable, Recovered, encode_entries
+from node.consensus.raftos.journal import BLANK, Base, DiskFull, Journal, JournalUnusable, Recovered, encode_entries
 from node.consensus.raftos.settings import RaftSettings
 from node.env import Offload
 
@@ -160,18 +160,24 @@ class Writer:
 class HardState:
     """raftos' storage: the term, and who got this voter's vote in it. In force at once, promised when durable."""
 
-    def __init__(self, writer: Writer, term: int, voted_for: str | None) -> None:
+    def __init__(self, writer: Writer, term: int, vote: str, *, alone: bool) -> None:
+        """`vote` as the journal has it. Who is `alone` has nobody to ask, and begins as new."""
         self._writer = writer
         self.term = term
-        self.voted_for = voted_for
-        self.has_voted = voted_for is not None
-        """In this term or, as far as that is known here, in one before."""
+        self.voted_for = vote if vote not in ("", BLANK) else None
+        self.blank = vote == BLANK and not alone
+        """Whether promises may have been lost with a disk, so that no vote is given; see RaftState.may_elect."""
 
     def update(self, values: Mapping[str, int | str | None], then: Callable[[], None] | None = None) -> None:
-        """Set `term`, `voted_for` or both; `then` is called once they are on the disk."""
+        """Set `term`, `voted_for` or both; `then` is called once they are on the disk. A vote ends being blank."""
         term, vote = values.get("term", self.term), values.get("voted_for", self.voted_for)
         assert isinstance(term, int)
         assert vote is None or isinstance(vote, str)
         self.term, self.voted_for = term, vote
-        self.has_voted = self.has_voted or vote is not None
-        self._writer.put_hard_state(term, vote or "", then)
+        self.blank = self.blank and vote is None
+        self._writer.put_hard_state(term, BLANK if self.blank else vote or "", then)
+
+    def make_whole(self) -> None:
+        """This voter has again all that it may have promised."""
+        self.blank = False
+        self.update({})

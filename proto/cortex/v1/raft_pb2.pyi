@@ -192,12 +192,15 @@ class RequestVote(_message.Message):
     LAST_LOG_TERM_FIELD_NUMBER: _builtins.int
     PRE_VOTE_FIELD_NUMBER: _builtins.int
     TRANSFER_FIELD_NUMBER: _builtins.int
+    BEGINS_FIELD_NUMBER: _builtins.int
     last_log_index: _builtins.int
     last_log_term: _builtins.int
     pre_vote: _builtins.bool
     """asks whether it would win; changes nothing"""
     transfer: _builtins.bool
     """the leader itself asked for this election"""
+    begins: _builtins.bool
+    """all voters said that they have no log: the cluster begins"""
     def __init__(
         self,
         *,
@@ -205,10 +208,11 @@ class RequestVote(_message.Message):
         last_log_term: _builtins.int = ...,
         pre_vote: _builtins.bool = ...,
         transfer: _builtins.bool = ...,
+        begins: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_log_index", b"last_log_index", "last_log_term", b"last_log_term", "pre_vote", b"pre_vote", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begins", b"begins", "last_log_index", b"last_log_index", "last_log_term", b"last_log_term", "pre_vote", b"pre_vote", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -220,17 +224,25 @@ class RequestVoteResponse(_message.Message):
 
     VOTE_GRANTED_FIELD_NUMBER: _builtins.int
     PRE_VOTE_FIELD_NUMBER: _builtins.int
+    EMPTY_FIELD_NUMBER: _builtins.int
+    BLANK_FIELD_NUMBER: _builtins.int
     vote_granted: _builtins.bool
     pre_vote: _builtins.bool
+    empty: _builtins.bool
+    """the sender has no log"""
+    blank: _builtins.bool
+    """nor does it know whether it had one: it votes only where a cluster begins"""
     def __init__(
         self,
         *,
         vote_granted: _builtins.bool = ...,
         pre_vote: _builtins.bool = ...,
+        empty: _builtins.bool = ...,
+        blank: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pre_vote", b"pre_vote", "vote_granted", b"vote_granted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blank", b"blank", "empty", b"empty", "pre_vote", b"pre_vote", "vote_granted", b"vote_granted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,6 +260,8 @@ class AppendEntries(_message.Message):
     WALL_US_FIELD_NUMBER: _builtins.int
     DIGEST_INDEX_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    COUNTS_LIFE_FIELD_NUMBER: _builtins.int
+    COUNTS_FROM_FIELD_NUMBER: _builtins.int
     prev_log_index: _builtins.int
     prev_log_term: _builtins.int
     commit_index: _builtins.int
@@ -259,6 +273,10 @@ class AppendEntries(_message.Message):
     """in heartbeats: last index whose digest a majority reported alike; 0 = none"""
     digest: _builtins.bytes
     """that digest"""
+    counts_life: _builtins.int
+    """to a blank voter: the life that counts again"""
+    counts_from: _builtins.int
+    """once it has this entry"""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogEntry]: ...
     def __init__(
@@ -272,10 +290,12 @@ class AppendEntries(_message.Message):
         wall_us: _builtins.int = ...,
         digest_index: _builtins.int = ...,
         digest: _builtins.bytes = ...,
+        counts_life: _builtins.int = ...,
+        counts_from: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_index", b"commit_index", "digest", b"digest", "digest_index", b"digest_index", "entries", b"entries", "prev_log_index", b"prev_log_index", "prev_log_term", b"prev_log_term", "round", b"round", "wall_us", b"wall_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_index", b"commit_index", "counts_from", b"counts_from", "counts_life", b"counts_life", "digest", b"digest", "digest_index", b"digest_index", "entries", b"entries", "prev_log_index", b"prev_log_index", "prev_log_term", b"prev_log_term", "round", b"round", "wall_us", b"wall_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -296,6 +316,7 @@ class AppendEntriesResponse(_message.Message):
     DIGEST_INDEX_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
     PREV_LOG_INDEX_FIELD_NUMBER: _builtins.int
+    BLANK_LIFE_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     match_index: _builtins.int
     """on success: entries durable up to here"""
@@ -315,6 +336,8 @@ class AppendEntriesResponse(_message.Message):
     """highest feature level the sender knows"""
     prev_log_index: _builtins.int
     """the request's"""
+    blank_life: _builtins.int
+    """number of this life of a sender that may have lost its disk, and counts nowhere; else 0"""
     def __init__(
         self,
         *,
@@ -329,10 +352,11 @@ class AppendEntriesResponse(_message.Message):
         digest_index: _builtins.int = ...,
         level: _builtins.int = ...,
         prev_log_index: _builtins.int = ...,
+        blank_life: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_index", b"applied_index", "conflict_index", b"conflict_index", "conflict_term", b"conflict_term", "digest", b"digest", "digest_index", b"digest_index", "level", b"level", "match_index", b"match_index", "prev_log_index", b"prev_log_index", "round", b"round", "success", b"success", "wall_us", b"wall_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_index", b"applied_index", "blank_life", b"blank_life", "conflict_index", b"conflict_index", "conflict_term", b"conflict_term", "digest", b"digest", "digest_index", b"digest_index", "level", b"level", "match_index", b"match_index", "prev_log_index", b"prev_log_index", "round", b"round", "success", b"success", "wall_us", b"wall_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -514,6 +538,7 @@ class InstallSnapshotResponse(_message.Message):
     NEXT_OFFSET_FIELD_NUMBER: _builtins.int
     INSTALLED_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
+    BLANK_LIFE_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """meta.index of the request"""
     next_offset: _builtins.int
@@ -522,6 +547,8 @@ class InstallSnapshotResponse(_message.Message):
     """it holds everything up to index now"""
     round: _builtins.int
     """the request's"""
+    blank_life: _builtins.int
+    """as in AppendEntriesResponse"""
     def __init__(
         self,
         *,
@@ -529,10 +556,11 @@ class InstallSnapshotResponse(_message.Message):
         next_offset: _builtins.int = ...,
         installed: _builtins.bool = ...,
         round: _builtins.int = ...,
+        blank_life: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "installed", b"installed", "next_offset", b"next_offset", "round", b"round"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blank_life", b"blank_life", "index", b"index", "installed", b"installed", "next_offset", b"next_offset", "round", b"round"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
