@@ -12,7 +12,8 @@ from node.consensus.membership import Membership
 from node.consensus.port import Committed, StateCopy
 from node.consensus.raftos.settings import RaftSettings
 from node.consensus.raftos.snapshots import Snapshots
-from tests.consensus.rigs import CLUSTER, ME, SEGMENT_BYTES, Host, Ours
+from node.consensus.raftos.wire import Data
+from tests.consensus.rigs import CLUSTER, ME, SEGMENT_BYTES, B, C, Host, Ours
 from tests.sim.engine_state import AppliedState, Copy, newest_state
 
 SMALL: dict[str, Any] = {
@@ -182,6 +183,26 @@ async def taken(voter: Kept) -> None:
     await voter.settle()
 
 
+async def a_leader(entries: int = 60, **limits: Any) -> tuple[Kept, int]:
+    """It leads with C's help, has taken a snapshot and forgot what B needs, which was silent; and its term."""
+    voter = Kept(**limits)
+    await voter.start()
+    term = await voter.lead()
+    voter.acknowledge_appends(C)
+    await voter.write(entries)
+    while not voter.engine.snapshot_index:
+        await voter.settle()
+    await voter.settle()
+    assert voter.engine.snapshot_index == entries + 1
+    assert voter.base[0] > 0
+    return voter, term
+
+
+def pieces(voter: Kept, peer: str = B) -> list[Data]:
+    """What left of a snapshot for `peer` since the last call."""
+    return [data for data in voter.taken("install_snapshot") if data["to"] == peer]
+
+
 def a_state(last: int, term: int = 1) -> AppliedState:
     """Of entries 1 .. last, all of one term."""
     state = AppliedState()
@@ -202,4 +223,4 @@ def meta_of(state: AppliedState, membership: Membership, cluster_id: str = CLUST
     )
 
 
-__all__ = ["SEGMENT_BYTES", "Keeper", "Kept", "a_state", "alone", "meta_of", "taken"]
+__all__ = ["SEGMENT_BYTES", "Keeper", "Kept", "a_leader", "a_state", "alone", "meta_of", "pieces", "taken"]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 
+from node.consensus.raftos.snapshots import Abandoned, Snapshots
 from tests.consensus.snapshot_kit import alone, taken
+from tests.consensus.test_snapshots_files import STATE, found, meta_of, on, with_snapshot
 from tests.sim.loop import run
 
 
@@ -123,3 +126,37 @@ class TestFailing:
                 voter.machine.kill()
 
         run(main)
+
+
+class TestHalt:
+    def test_a_halt_ends_what_is_written_or_verified_and_leaves_nothing(self) -> None:
+        for at in range(0, len(STATE) + 1, 1000):
+            disk = with_snapshot(10)
+            snapshots = on(disk)
+
+            def halting(snapshots: Snapshots = snapshots, at: int = at) -> Iterator[bytes]:
+                yield STATE[:at]
+                snapshots.halt()
+                yield STATE[at:]
+
+            with pytest.raises(Abandoned):
+                snapshots.write(meta_of(20), halting())
+            assert len(disk.names()) == 1
+            assert found(disk) == 10
+
+    def test_who_was_left_behind_touches_nothing_of_the_next_one(self) -> None:
+        disk = with_snapshot(10)
+        left = on(disk)
+
+        def hanging() -> Iterator[bytes]:
+            yield STATE[:100]
+            left.leave()
+            # The next life begins, and is at the same snapshot.
+            on(disk)
+            disk.open(f"{20:020d}.snap.new", create=True)
+            yield STATE[100:]
+
+        with pytest.raises(Abandoned):
+            left.write(meta_of(20), hanging())
+        assert disk.names() == [f"{10:020d}.snap", f"{20:020d}.snap.new"]
+        assert found(disk) == 10

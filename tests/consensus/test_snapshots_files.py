@@ -14,7 +14,7 @@ import pytest
 from cortex.v1 import raft_pb2
 from node.consensus.raftos.damage import OtherCluster
 from node.consensus.raftos.snapshot_format import SnapshotBroken
-from node.consensus.raftos.snapshots import PIECE_BYTES, Abandoned, Snapshots, newest_index
+from node.consensus.raftos.snapshots import PIECE_BYTES, Snapshots, newest_index
 from node.env import Disk, RealDisk
 from tests.sim.disk import PowerLost, SimDisk
 
@@ -161,38 +161,6 @@ class TestWrite:
         assert found(disk) == 10
         snapshots.write(meta_of(20), chunks())
         assert found(disk) == 20
-
-    def test_a_halt_ends_what_is_written_or_verified_and_leaves_nothing(self) -> None:
-        for at in range(0, len(STATE) + 1, 1000):
-            disk = with_snapshot(10)
-            snapshots = on(disk)
-
-            def halting(snapshots: Snapshots = snapshots, at: int = at) -> Iterator[bytes]:
-                yield STATE[:at]
-                snapshots.halt()
-                yield STATE[at:]
-
-            with pytest.raises(Abandoned):
-                snapshots.write(meta_of(20), halting())
-            assert len(disk.names()) == 1
-            assert found(disk) == 10
-
-    def test_who_was_left_behind_touches_nothing_of_the_next_one(self) -> None:
-        disk = with_snapshot(10)
-        left = on(disk)
-
-        def hanging() -> Iterator[bytes]:
-            yield STATE[:100]
-            left.leave()
-            # The next life begins, and is at the same snapshot.
-            on(disk)
-            disk.open(f"{20:020d}.snap.new", create=True)
-            yield STATE[100:]
-
-        with pytest.raises(Abandoned):
-            left.write(meta_of(20), hanging())
-        assert disk.names() == [f"{10:020d}.snap", f"{20:020d}.snap.new"]
-        assert found(disk) == 10
 
 
 class TestBroken:

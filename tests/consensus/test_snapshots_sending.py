@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from node.consensus.port import ProposalError
 from node.consensus.raftos.wire import Data
 from tests.consensus.rigs import B, C
-from tests.consensus.snapshot_kit import Kept
+from tests.consensus.snapshot_kit import Kept, a_leader, pieces
 from tests.sim.loop import run
-
-
-async def a_leader(entries: int = 60, **limits: Any) -> tuple[Kept, int]:
-    """It leads with C's help, has taken a snapshot and forgot what B needs, which was silent; and its term."""
-    voter = Kept(**limits)
-    await voter.start()
-    term = await voter.lead()
-    voter.acknowledge_appends(C)
-    await voter.write(entries)
-    while not voter.engine.snapshot_index:
-        await voter.settle()
-    await voter.settle()
-    assert voter.engine.snapshot_index == entries + 1
-    assert voter.base[0] > 0
-    return voter, term
-
-
-def pieces(voter: Kept, peer: str = B) -> list[Data]:
-    """What left of a snapshot for `peer` since the last call."""
-    return [data for data in voter.taken("install_snapshot") if data["to"] == peer]
 
 
 async def asked(voter: Kept) -> Data:

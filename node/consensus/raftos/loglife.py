@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import structlog
 
@@ -36,9 +37,14 @@ class LogLife:
         self._failures = 0
         """Of snapshots, one after the other."""
         self._stopped = False
+        self._checks: set[asyncio.Task[None]] = set()
         self._mark_bytes = 0
         """log.committed_bytes as of the newest snapshot."""
         self._held: dict[str, int] = {}
+        self._suspects: set[int] = set()
+        """Indexes of snapshots of which a peer could make nothing: they are looked at, or replaced."""
+        self._broken = ""
+        """What is wrong with the newest snapshot, for which another one must be taken first; empty: nothing."""
         self.latest: raft_pb2.SnapshotMeta | None = None
         """The newest snapshot of this log."""
 
@@ -69,6 +75,8 @@ class LogLife:
 
     def _due(self) -> bool:
         settings = self._settings
+        if self._broken:
+            return True
         count = self._host.applied()[0] - self.snapshot_index
         last_size = self.latest.size_bytes if self.latest is not None else 0
         limit_bytes = min(max(settings.snapshot_log_bytes, last_size), settings.max_log_bytes)
@@ -111,7 +119,9 @@ class LogLife:
         begun_at = self._loop.time()
         copy = await self._host.copy_state()
         try:
-            if copy.index <= self.snapshot_index:
+            if copy.index < self.snapshot_index and self._broken:
+                raise OSError("the rows are of before the snapshot that is broken")
+            if copy.index <= self.snapshot_index and not self._broken:
                 return self.snapshot_index
             mark = self.log.committed_bytes
             # Everything behind the newest snapshot is known, and no copy is older than that.
@@ -126,11 +136,44 @@ class LogLife:
             written = await self._writing(lambda: self.snapshots.write(meta, copy.chunks()))
         finally:
             await self._writing(copy.close)
-        self.latest, self._mark_bytes = written, mark
+        former, self.latest, self._mark_bytes = self.latest, written, mark
+        if self._broken and former is not None:
+            flaw, self._broken = self._broken, ""
+            await self.pieces(lambda: self.snapshots.put_aside(former, flaw))
+            self._suspects.discard(former.index)
         took_s = round(self._loop.time() - begun_at, 3)
         self._logger.info("a snapshot was taken", index=written.index, size_bytes=written.size_bytes, took_s=took_s)
         await self._forget()
         return written.index
+
+    # What turned out to be broken
+
+    def suspects(self, meta: raft_pb2.SnapshotMeta) -> bool:
+        """Whether this snapshot is not to be sent before it is known to be whole."""
+        return meta.index in self._suspects
+
+    def suspect(self, meta: raft_pb2.SnapshotMeta) -> None:
+        """A peer could make nothing of it: read it again, and take another one if it is broken."""
+        if meta.index not in self._suspects and not self._stopped:
+            self._suspects.add(meta.index)
+            self._checks.add(task := self._loop.create_task(self._check(meta), name="check a snapshot"))
+            task.add_done_callback(self._checks.discard)
+
+    async def _check(self, meta: raft_pb2.SnapshotMeta) -> None:
+        with suppress(Abandoned):
+            flaw = await self._writing(lambda: self.snapshots.flaw(meta))
+            if flaw and meta.index == self.snapshot_index:
+                # A start without a snapshot could not go on from this log: it stays until another one stands.
+                self._broken = flaw
+                self._logger.error(
+                    "the newest snapshot is broken, another one is taken", index=meta.index, why=flaw
+                )
+                with suppress(OSError):
+                    await self.take()
+                return
+            if flaw:
+                await self.pieces(lambda: self.snapshots.put_aside(meta, flaw))
+            self._suspects.discard(meta.index)
 
     # What is still needed of the past
 
@@ -187,12 +230,12 @@ class LogLife:
         if not ending.done():
             # A copy, or a disk that hangs. Nothing that it leaves counts, and the next start sweeps it.
             self.snapshots.leave()
-            for task in (ending, self._task):
+            for task in (ending, self._task, *self._checks):
                 if task is not None:
                     task.cancel()
             self._logger.warning("a snapshot does not end and is left behind", waited_s=self._settings.stop_s)
 
     async def _end(self) -> None:
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        if under_way := [*self._checks, *([self._task] if self._task is not None else [])]:
+            await asyncio.wait(under_way)
         await self.pieces(self.snapshots.close)

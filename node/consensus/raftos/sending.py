@@ -57,7 +57,7 @@ class Sending:
             return
         self.drop(progress.id)
         self._wait_no_more(progress.id)
-        if meta is not None:
+        if meta is not None and not self._life.suspects(meta):
             self.transfers[progress.id] = transfer = _Transfer(progress.id, meta, self._state.loop.time())
             self._log.info(
                 "a peer needs a snapshot", peer=progress.id, index=meta.index, size_bytes=meta.size_bytes
@@ -115,6 +115,10 @@ class Sending:
         self._life.hold(progress.id, transfer.meta.index)
         have = min(data["next_offset"], transfer.meta.size_bytes)
         if transfer.asking:
+            if not have and transfer.sent == transfer.meta.size_bytes:
+                # It has had all, and refused it, or lost it: what is sent may be no snapshot any more.
+                self._distrust(transfer)
+                return
             transfer.asking = False
             transfer.acked = transfer.sent = have
         elif have > transfer.acked:
@@ -147,9 +151,14 @@ class Sending:
                 self._send(transfer, offset, data, round_)
         except OSError as error:
             self._log.warning("a snapshot cannot be read", index=transfer.meta.index, error=str(error))
-            self.drop(transfer.peer)
+            self._distrust(transfer)
         finally:
             transfer.reader = None
+
+    def _distrust(self, transfer: _Transfer) -> None:
+        """Send nothing more of it before it was read again; whoever needs one is served anew then."""
+        self.drop(transfer.peer)
+        self._life.suspect(transfer.meta)
 
     def _ask(self, transfer: _Transfer, round_: int) -> None:
         self._send(transfer, 0, b"", round_)

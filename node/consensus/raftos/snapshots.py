@@ -109,13 +109,31 @@ class Snapshots:
                 # It is the secret that is wrong: with the right one this snapshot will be needed.
                 raise OtherCluster(error.found, error.own) from error
             except SnapshotBroken as error:
-                self._log.error(
-                    "a snapshot is broken and was put aside", file=name, why=str(error), renamed=_put_aside(name)
-                )
-                for old in _names(self._disk, _BROKEN):
-                    self._disk.remove(old)
-                self._disk.rename(name, _put_aside(name))
-                self._disk.sync_folder()
+                self._put_aside(name, str(error))
+
+    def _put_aside(self, name: str, why: str) -> None:
+        """Rename a broken snapshot; one is kept."""
+        self._log.error("a snapshot is broken and was put aside", file=name, why=why, renamed=_aside(name))
+        for old in _names(self._disk, _BROKEN):
+            self._disk.remove(old)
+        self._disk.rename(name, _aside(name))
+        self._disk.sync_folder()
+
+    def flaw(self, meta: raft_pb2.SnapshotMeta) -> str:
+        """What is wrong with a snapshot that was whole once; empty when it still is. Raises Abandoned."""
+        name = _name(meta.index, _WHOLE)
+        try:
+            return "" if self._verified(name, name) == meta else "it is another one"
+        except Abandoned:
+            raise
+        except (SnapshotBroken, OSError) as error:
+            return str(error)
+
+    def put_aside(self, meta: raft_pb2.SnapshotMeta, why: str) -> None:
+        """Keep a broken one under another name. A newer one, or one that was written in its place, must stand."""
+        name = _name(meta.index, _WHOLE)
+        if self._latest is not None and self._latest.index > meta.index and name in self._disk.names():
+            self._put_aside(name, why)
 
     def write(self, meta: raft_pb2.SnapshotMeta, chunks: Iterable[bytes]) -> raft_pb2.SnapshotMeta:
         """Save a state; its meta, with size and hash. Verified and durable on return."""
@@ -153,10 +171,30 @@ class Snapshots:
         """Give a draft its name if it is whole."""
         self._verified(draft, _name(meta.index, _WHOLE))
         self._check_halted()
+        if _name(meta.index, _WHOLE) in self._disk.names():
+            self._copy_aside(_name(meta.index, _WHOLE))
         self._disk.rename(draft, _name(meta.index, _WHOLE))
         self._disk.sync_folder()
         if self._latest is None or meta.index >= self._latest.index:
             self._latest = meta
+
+    def _copy_aside(self, name: str) -> None:
+        """Keep what is replaced, where there is room: the name itself must always be a snapshot's."""
+        self._log.error("a snapshot is broken and is replaced", file=name, copy=_aside(name))
+        for old in _names(self._disk, _BROKEN):
+            self._disk.remove(old)
+        source = self._disk.open(name)
+        copy = self._disk.open(_aside(name), create=True)
+        try:
+            for offset in range(0, source.size(), PIECE_BYTES):
+                copy.write(offset, source.read(offset, PIECE_BYTES))
+            copy.sync()
+        except OSError as error:
+            self._log.warning("the broken snapshot is not kept", file=name, error=str(error))
+            self._disk.remove(_aside(name))
+        finally:
+            source.close()
+            copy.close()
 
     def read(self, meta: raft_pb2.SnapshotMeta, offset: int, limit: int) -> bytes:
         """Bytes of the state from `offset` on. Raises FileNotFoundError when it was pruned."""
@@ -302,5 +340,5 @@ def _names(disk: Disk, suffix: str) -> list[str]:
     return sorted(name for name in disk.names() if (found := _NAMED.fullmatch(name)) and found[1] == suffix)
 
 
-def _put_aside(name: str) -> str:
+def _aside(name: str) -> str:
     return name.removesuffix(_WHOLE) + _BROKEN
