@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from node.consensus.freshness import Freshness
 from node.consensus.membership import Change, Membership
 
 
@@ -139,6 +140,9 @@ class Host(Protocol):
 
 class Consensus(Protocol):
     """A replicated log. Entries are opaque bytes; index counts from 1."""
+
+    freshness: Freshness
+    """What this member heard as a follower; means nothing while it leads."""
 
     @property
     def role(self) -> Role: ...

@@ -161,8 +161,14 @@ class Calls:
         return max(0, self._replica.now_us() - at.at_us)
 
     def _age_us(self) -> int:
-        """How long ago this daemon last heard of the log; 0 on the leader."""
-        return 0 if self._replica.serving else max(0, self._replica.now_us() - self._state.at_us)
+        """How long ago this daemon had all that was committed, as far as it heard; 0 on the leader."""
+        if self._replica.serving:
+            return 0
+        as_of_us = self._replica.consensus.freshness.as_of_us(self._state.index)
+        if as_of_us is not None:
+            return self._parts.env.clock.boot_us() - as_of_us
+        # It has not heard of a leader yet: it knows only when its last entry was made.
+        return max(0, self._replica.now_us() - self._state.at_us)
 
 
 def accepted(reply: log_pb2.Reply) -> Sequence[log_pb2.CommandReply]:

@@ -70,6 +70,7 @@ class EtcdEngine:
         self._flush_due = False
         self._queue: list[Proposal] = []
         self._members = Members(id, host, env.clock, self._settings.up_s, self._send)
+        self.freshness = self._members.freshness
         self._confirms: Rounds[bool] = Rounds(self._ask_leader_key)
         self._heads: Rounds[int] = Rounds(self._ask_head)
 

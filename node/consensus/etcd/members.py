@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from node.consensus.freshness import Freshness
 from node.consensus.membership import Membership
 from node.consensus.port import Host, Peer
 from node.consensus.raftos.wire import Data
@@ -27,6 +28,7 @@ class Members:
         self._id, self._host, self._clock, self._up_s, self._send = own_id, host, clock, up_s, send
         self._heard: dict[str, _Heard] = {}
         self._agreed: tuple[int, bytes] = (0, b"")
+        self.freshness = Freshness()
         self._round = 0
         self._beat_at = -math.inf
         self._due_index = self._sent_index = 0
@@ -60,6 +62,7 @@ class Members:
         """A beat of the leader arrived."""
         if data["wall_us"]:
             self._host.observe_clock(data["sender"], data["wall_us"])
+        self.freshness.heard(data["commit_index"], self._host.applied()[0], self._clock.boot_us())
         if data["agreed"][0] > self._agreed[0]:
             self._agreed = data["agreed"]
         self.compare()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cortex.v1 import raft_pb2
 from node.consensus.entries import Entries
+from node.consensus.freshness import Freshness
 from node.consensus.membership import Change, Membership
 from node.consensus.port import Committed, Host, NotLeader, Peer, Role, TooLarge
 
@@ -30,6 +31,7 @@ class MemoryEngine:
         self._first = Membership.of_voters({id: address})
         self._running = False
         self._may_lead = True
+        self.freshness = Freshness()
 
     @property
     def role(self) -> Role:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from cortex.v1 import raft_pb2
+from node.consensus.freshness import Freshness
 from node.consensus.membership import Change, Membership
 from node.consensus.port import Committed, Host, NotLeader, Overloaded, Peer, Role, TooLarge
 from node.consensus.raftos import library
@@ -74,6 +75,7 @@ class RaftosEngine:
         self._ticker: asyncio.TimerHandle | None = None
         self._reads = Reads(self._settings, env.random.getrandbits(31), self.send)
         self._handover = Handover(self._settings)
+        self.freshness = Freshness()
         self.cut_bytes = 0
         """Length of the torn tail that start() cut from the journal."""
         self.cluster: list[str] = []

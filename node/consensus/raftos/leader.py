@@ -329,6 +329,8 @@ class Leader(Role, library.Leader):
     def _reach(self, confirmed: int) -> None:
         if self.rounds.reach(confirmed):
             self.step_down_timer.reset()
+            state = self.state
+            state.server.freshness.heard(self.log.commit_index, state.host.applied()[0], state.clock.boot_us())
 
     def confirm(self) -> asyncio.Future[None]:
         """Done when a quorum has answered a round that begins after this call; ends in NotLeader otherwise."""

@@ -54,6 +54,7 @@ class Follower(Role, library.Follower):
         if data["wall_us"]:
             self.state.host.observe_clock(data["sender"], data["wall_us"])
             self._compare(*data["agreed"])
+            self._note_commit(data["commit_index"])
         if not self._fits(data):
             self._refuse(data)
             return
@@ -81,6 +82,12 @@ class Follower(Role, library.Follower):
         here = min(self._matched, self.state.writer.durable_index)
         if self._counts_from is not None and here >= self._counts_from:
             self.state.make_whole()
+
+    def _note_commit(self, commit_index: int) -> None:
+        """A leader that has committed nothing of its own term yet does not know what is committed."""
+        state = self.state
+        if commit_index > self.log.last_log_index or self.log.term_at(commit_index) == self.storage.term:
+            state.server.freshness.heard(commit_index, state.host.applied()[0], state.clock.boot_us())
 
     def _compare(self, index: int, digest: bytes) -> None:
         """Hold this replica's digest against the majority's, or keep the latter until its index is applied here."""

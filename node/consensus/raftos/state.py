@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from node.consensus.freshness import Freshness
 from node.consensus.port import Host
 from node.consensus.raftos import library
 from node.consensus.raftos.log import Log
@@ -27,6 +28,7 @@ class Server(Protocol):
 
     cluster: list[str]
     """Ids of the other voters, in order, by the membership in force."""
+    freshness: Freshness
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
