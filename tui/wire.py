@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +18,7 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_BATCH_BYTES = 32 * 1024 * 1024
 CONNECT_TIMEOUT_MS = 5_000
 SECRET_KEY = "cortex-secret"
+ACTOR_KEY = "cortex-actor-bin"
 
 # The server must permit pings as frequent as these, else it answers them with "too many pings".
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
@@ -59,7 +63,9 @@ class Channels:
 
     def __init__(self, targets: Sequence[Target], secret: str) -> None:
         self.targets = tuple(targets)
-        self._secret = secret
+        self._metadata: tuple[tuple[str, str | bytes], ...] = ()
+        if secret:
+            self._metadata = ((SECRET_KEY, secret), (ACTOR_KEY, _actor()))
         self._open: dict[Target, tuple[grpc.aio.Channel, cluster_pb2_grpc.ClusterAsyncStub]] = {}
 
     def stub(self, target: Target) -> cluster_pb2_grpc.ClusterAsyncStub:
@@ -68,8 +74,9 @@ class Channels:
             self._open[target] = (channel, cluster_pb2_grpc.ClusterStub(channel))
         return self._open[target][1]
 
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        return ((SECRET_KEY, self._secret),) if self._secret else ()
+    def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """The secret, and for audits who calls; a daemon knows by itself who is at its socket."""
+        return self._metadata
 
     async def reset(self, target: Target) -> None:
         """Closes the channel, so that the next call opens a new connection."""
@@ -80,3 +87,12 @@ class Channels:
     async def close(self) -> None:
         for target in list(self._open):
             await self.reset(target)
+
+
+def _actor() -> bytes:
+    """The user of this process and the machine, as root@host."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = f"uid:{os.getuid()}"
+    return f"{name}@{socket.gethostname()}".encode(errors="replace")

@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from cortex.v1 import cluster_pb2, raft_pb2, worker_pb2
+from node.core.checks import UNSAFE
 from node.core.faults import Code, Fault
 from node.link import Caller, SessionHandler
 from node.rpc.errors import STATUS, metadata
@@ -97,7 +98,7 @@ class Server:
         actor = found.get("cortex-actor-bin", b"")
         hops = str(found.get("cortex-hops", "0"))
         name = actor.decode(errors="replace") if isinstance(actor, bytes) else actor
-        return Caller(name[:200] or "secret", int(hops) if hops.isdigit() else 0)
+        return Caller(UNSAFE.sub("?", name[:200]) or "secret", int(hops) if hops.isdigit() else 0)
 
     def _cluster(self) -> Rpc:
         service = cluster_pb2.DESCRIPTOR.services_by_name["Cluster"]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pwd
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -146,5 +149,5 @@ async def test_settings_and_audit_on_the_command_line(cluster: Cluster, client: 
     assert [(row["operation"], row["detail"]) for row in audit] == [
         (changed["operation_id"], "max_ended_tasks: default -> 1234")
     ]
-    assert audit[0]["actor"]
+    assert audit[0]["actor"] == f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
     assert ran(cluster, "double-runs")["double_runs"] == []
