@@ -46,6 +46,10 @@ class Proposals:
             if not waiter.done():
                 waiter.set_exception(OutcomeUnknown("this replica stops"))
 
+    def awaited(self, proposal_id: bytes) -> bool:
+        """Whether somebody here waits for the reply to this entry."""
+        return proposal_id in self._waiters
+
     def answered(self, proposal_id: bytes, reply: Reply) -> None:
         """An entry was applied; most are of other daemons."""
         waiter = self._waiters.get(proposal_id)

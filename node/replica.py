@@ -324,7 +324,8 @@ class Replica:
         hit("apply.before")
         for committed, entry in zip(entries, parsed, strict=True):
             machine.check_level(entry)
-            outcome = machine.apply(self.state, cold, entry, committed.index, committed.term)
+            awaited = self._proposals.awaited(entry.proposal_id)
+            outcome = machine.apply(self.state, cold, entry, committed.index, committed.term, answered=awaited)
             weight = self.state.commit(outcome, committed.index, committed.term, entry.at_us)
             self.time.applied(entry.at_us)
             for table, row_id, _, new in outcome.changes if cold else ():

@@ -7,7 +7,7 @@ understand, because passing over it would let replicas diverge: check_level() ra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from cortex.v1 import types_pb2
@@ -218,16 +218,21 @@ def check_level(entry: Entry) -> None:
             raise LevelTooNew(f"Command {kind}", KIND_LEVELS.get(kind, LEVEL + 1))
 
 
-def apply(state: ClusterState, cold: Cold, entry: Entry, index: int, term: int) -> Outcome:
+def apply(
+    state: ClusterState, cold: Cold, entry: Entry, index: int, term: int, *, answered: bool = True
+) -> Outcome:
     """What `entry` leads to at `index`. `cold` has the rows of reads() and follow() that memory lacks.
 
     Commands are applied in order, a refused one does not undo the others; but the submissions of an entry are
-    accepted all together, where the first of them stands, or not at all.
+    accepted all together, where the first of them stands, or not at all. `answered`: whether anybody here reads the
+    replies to single commands; what changes does not depend on it.
     """
     draft = Draft(state, cold, entry, index)
     reply = Reply(index=index)
     if not entry.request_id:
-        _run(draft, entry, reply)
+        answers = _run(draft, entry)
+        if answered:
+            _tell(reply, answers)
         return Outcome(draft.changes(), reply)
     flaw = checks.request_flaw(entry.client, entry.request_id)
     if flaw is not None:
@@ -241,7 +246,7 @@ def apply(state: ClusterState, cold: Cold, entry: Entry, index: int, term: int) 
         repeated = Reply.FromString(stored.reply)
         repeated.repeated_request = True
         return Outcome((), repeated)
-    _run(draft, entry, reply)
+    _tell(reply, _run(draft, entry))
     if not any(answer.code in _NOT_STORED for answer in reply.commands):
         data = reply.SerializeToString(deterministic=True)
         row = StoredReply(
@@ -251,7 +256,9 @@ def apply(state: ClusterState, cold: Cold, entry: Entry, index: int, term: int) 
     return Outcome(draft.changes(), reply)
 
 
-def _run(draft: Draft, entry: Entry, reply: Reply) -> None:
+def _run(draft: Draft, entry: Entry) -> list[str | CommandReply]:
+    """What became of each command; an accepted one on a task is told by the task's id."""
+    answers: list[str | CommandReply] = []
     submitted = None
     for command in entry.commands:
         kind = command.WhichOneof("kind")
@@ -262,25 +269,34 @@ def _run(draft: Draft, entry: Entry, reply: Reply) -> None:
                 submitted = iter(begin.submit(draft, batch, part))
             answer = next(submitted)
             if isinstance(answer, Refusal):
-                reply.commands.append(_reply(command.task_submit.id, answer))
+                answers.append(_reply(command.task_submit.id, answer))
+            elif answer.deduplicated:
+                answers.append(CommandReply(accepted=True, id=answer.id, deduplicated=True))
             else:
-                reply.commands.add(accepted=True, id=answer.id, deduplicated=answer.deduplicated)
+                answers.append(answer.id)
         elif kind == "noop":
-            reply.commands.add(accepted=True)
+            answers.append("")
         elif kind in TASK_COMMANDS:
             inner = getattr(command, kind)
             task_id = task_of(kind, inner)
             refusal = _task_command(draft, kind, inner, task_id)
-            if refusal is None:
-                # Each field by itself: named arguments are looked up one by one.
-                done = reply.commands.add()
-                done.accepted, done.id = True, task_id
-            else:
-                reply.commands.append(_reply(task_id, refusal))
+            answers.append(task_id if refusal is None else _reply(task_id, refusal))
         else:
-            reply.commands.append(_cluster_command(draft, kind, command))
+            answers.append(_cluster_command(draft, kind, command))
         if draft.moves:
             react(draft)
+    return answers
+
+
+def _tell(reply: Reply, answers: Iterable[str | CommandReply]) -> None:
+    add = reply.commands.add
+    for answer in answers:
+        if isinstance(answer, str):
+            # Each field by itself: named arguments are looked up one by one.
+            done = add()
+            done.accepted, done.id = True, answer
+        else:
+            reply.commands.append(answer)
 
 
 def task_of(kind: str, command: Any) -> str:

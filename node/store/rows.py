@@ -1,10 +1,14 @@
-"""How each kind of row becomes columns, and exactly the same row again."""
+"""How each kind of row becomes columns, and exactly the same row again.
+
+No row has a map, so its bytes are the same each time without asking for that.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Sequence
+from itertools import compress
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -74,24 +78,21 @@ class _Extra:
         self._values = attrgetter(*self._plain)
 
     def pack(self, row: Message) -> bytes | None:
-        values = self._values(row)
-        present = [name for name in self._present if row.HasField(name)]
-        if not present and not any(values):
+        has = row.HasField
+        names = [*compress(self._plain, self._values(row))]
+        names += [name for name in self._present if has(name)]
+        if not names:
             return None
         made = self._kind()
-        for name, value in zip(self._plain, values, strict=True):
-            if value:
-                if isinstance(value, _PLAIN):
-                    setattr(made, name, value)
-                else:
-                    getattr(made, name).extend(value)
-        for name in present:
+        for name in names:
             value = getattr(row, name)
             if isinstance(value, _PLAIN):
                 setattr(made, name, value)
-            else:
+            elif name in self._present:
                 getattr(made, name).CopyFrom(value)
-        return made.SerializeToString(deterministic=True)
+            else:
+                getattr(made, name).extend(value)
+        return made.SerializeToString()
 
 
 _SPEC = Task.SPEC_FIELD_NUMBER
@@ -187,29 +188,29 @@ class TaskCodec:
             *self._scalars(row),
             kind,
             json.dumps(list(unstartable)) if unstartable else None,
-            row.placement.SerializeToString(deterministic=True) if row.HasField("placement") else None,
+            row.placement.SerializeToString() if row.HasField("placement") else None,
             constraints,
             retry,
             spec,
             self._extra.pack(row),
-            row.result.SerializeToString(deterministic=True) if row.HasField("result") else None,
+            row.result.SerializeToString() if row.HasField("result") else None,
         )
 
     def _spec_values(self, row: Task) -> Values:
         """What a spec becomes. Tasks of a batch follow each other and often ask for the same."""
-        whole = row.spec.SerializeToString(deterministic=True)
+        whole = row.spec.SerializeToString()
         known = self._last
         if known[0] == whole:
             return known[1]
         constraints = retry = None
         rest = TaskSpec.FromString(whole)
         if rest.HasField("constraints"):
-            constraints = rest.constraints.SerializeToString(deterministic=True)
+            constraints = rest.constraints.SerializeToString()
             rest.ClearField("constraints")
         if rest.HasField("retry"):
-            retry = rest.retry.SerializeToString(deterministic=True)
+            retry = rest.retry.SerializeToString()
             rest.ClearField("retry")
-        values = (rest.type, constraints, retry, rest.SerializeToString(deterministic=True))
+        values = (rest.type, constraints, retry, rest.SerializeToString())
         self._last = (whole, values)
         return values
 
@@ -301,7 +302,7 @@ class BlobCodec:
 
     def encode(self, row: Any) -> Values:
         scalars = (scalar(row) for scalar in self._scalars)
-        return (self.key_of(row), *scalars, row.SerializeToString(deterministic=True))
+        return (self.key_of(row), *scalars, row.SerializeToString())
 
     def decode(self, values: Sequence[Any]) -> Row:
         row: Row = self._kind.FromString(values[-1])

@@ -33,7 +33,7 @@ class Writer:
         """Save the last state of each row that `changes`, in log order, name."""
         merged: dict[tuple[Table, str], Change] = {}
         for change in changes:
-            key = (change.table, change.id)
+            key = change[:2]
             first = merged.get(key)
             merged[key] = change if first is None else Change(*key, first.old, change.new)
         by_table: dict[Table, list[Change]] = {}
@@ -153,12 +153,8 @@ def _same_origin(old: Task, new: Task) -> bool:
 
 
 def _same_text(old: Task, new: Task) -> bool:
-    return (
-        old.name == new.name
-        and old.created_index == new.created_index
-        and old.spec.argv == new.spec.argv
-        and old.spec.shell_command == new.spec.shell_command
-    )
+    """Within one run a task keeps its name and spec."""
+    return old.created_index == new.created_index and old.run == new.run
 
 
 def _text_values(task: Any) -> Values:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cortex.v1.types_pb2 import Event, Task
+from cortex.v1.types_pb2 import Event, Task, TaskSpec
 from node.core.faults import Code, Fault
 from node.core.model import (
     ASSIGNED,
@@ -125,6 +125,13 @@ def test_pages_hold_all_that_matches_newest_first(
     assert ids == [row.id for row in expected]
     assert set(totals) == {len(expected)}
     store.close()
+
+
+def test_a_run_with_another_command_is_found_by_that(store: Store) -> None:
+    filler = Filler(store)
+    for run, command in ((1, b"make all"), (1, b"make all"), (2, b"make check")):
+        filler.put(task(1, run=run, spec=TaskSpec(shell_command=command)))
+    assert [len(store.list_tasks(TaskQuery(text=text)).tasks) for text in ("make all", "make check")] == [0, 1]
 
 
 @pytest.mark.parametrize("filters", [{}, {"states": (QUEUED, RUNNING)}, {"node": "n1"}, {"text": "job"}])
