@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cortex.v1.types_pb2 import Event, Task, Workflow
-from node.core.model import Table
+from node.core.model import COMPLETED, Table
 from node.store import moment, queries
 from node.store.asof import At, workflow_as_of
 from node.store.queries import Statement
@@ -87,17 +87,30 @@ def as_of(
     events = codecs[Table.EVENTS]
     later = first_workflow_event(events, row.id, at).rows(db)
     first = events.decode(later[0]) if later else None
-    tasks = members(db, codecs, row.id, at)
-    return workflow_as_of(row, first if isinstance(first, Event) else None, tasks, at), tasks
+    rows = _members_today(db, codecs[Table.TASKS], row.id, at)
+    tasks = moment.tasks_as_of(db, events, rows, at)
+    was = workflow_as_of(row, first if isinstance(first, Event) else None, tasks, at)
+    if not any(map(_may_have_updated, rows, tasks)):
+        was.context.extend(row.context)
+    return was, tasks
 
 
 def members(db: sqlite3.Connection, codecs: dict[Table, Codec], workflow: str, at: At) -> list[Task]:
     """All tasks of a workflow as they were, by member."""
-    codec = codecs[Table.TASKS]
+    rows = _members_today(db, codecs[Table.TASKS], workflow, at)
+    return moment.tasks_as_of(db, codecs[Table.EVENTS], rows, at)
+
+
+def _members_today(db: sqlite3.Connection, codec: Codec, workflow: str, at: At) -> list[Task]:
+    """Those that were there, as they are, by member."""
     sql = f"SELECT {', '.join(codec.columns)} FROM te_tasks WHERE workflow_id = ? AND workflow_id <> ''"
     found = [row for values in db.execute(sql, (workflow,)) if isinstance(row := codec.decode(values), Task)]
-    rows = sorted((row for row in found if row.created_index <= at.index), key=lambda row: row.member)
-    return moment.tasks_as_of(db, codecs[Table.EVENTS], rows, at)
+    return sorted((row for row in found if row.created_index <= at.index), key=lambda row: row.member)
+
+
+def _may_have_updated(row: Task, then: Task) -> bool:
+    """Whether its workflow's context may have changed since by this task; of earlier runs nothing is known."""
+    return row.run != then.run or (then.state != COMPLETED and bool(row.result.context_update))
 
 
 def first_workflow_event(codec: Codec, workflow: str, at: At) -> Statement:

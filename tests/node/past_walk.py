@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from cortex.v1 import types_pb2
 from cortex.v1.cluster_pb2 import SubmitWorkflowRequest
 from cortex.v1.log_pb2 import Command, HistoryTrim, TaskCancel, TaskComplete, WorkflowResume
-from cortex.v1.types_pb2 import Task, TaskResult, Workflow
+from cortex.v1.types_pb2 import ContextItem, Task, TaskResult, Workflow
 from node.core import rules, workflow
 from node.core.model import (
     ASSIGNED,
@@ -94,7 +94,7 @@ class PastWalk(Walk):
             more: dict[str, object] = {"condition": "true"} if random.random() < 0.2 else {}
             more["can_fail"] = random.random() < 0.3
             steps.append(workflows.step(f"k{number}", *(f"k{one}" for one in after), **more))  # type: ignore[arg-type]
-        return workflows.request(*steps)
+        return workflows.request(*steps, context=[ContextItem(key="target", value=b'"prod"')])
 
     def _member_command(self, task: Task) -> Command:
         m, random = self.machine, self.random
@@ -107,7 +107,8 @@ class PastWalk(Walk):
         assert task.state in (ASSIGNED, RUNNING)
         if random.random() < 0.3:
             return failed(task.id, task.fence)
-        result = TaskResult(exit_code=0)
+        update = b'{"built": %d}' % random.randint(0, 9) if random.random() < 0.1 else b""
+        result = TaskResult(exit_code=0, context_update=update)
         return Command(task_complete=TaskComplete(id=task.id, fence=task.fence, result=result))
 
     def trim(self) -> Command:

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Command, Entry, HistoryTrim
-from cortex.v1.types_pb2 import Event, Task, Workflow
+from cortex.v1.types_pb2 import ContextItem, Event, Task, Workflow
 from node.core.faults import Code, Fault
-from node.core.model import ASSIGNED, CANCELLED, ENDED, LIVE, RUNNING, Key, Table
-from node.store import TaskQuery, moment
+from node.core.model import ASSIGNED, CANCELLED, ENDED, LIVE, RUNNING, Change, Key, Table
+from node.store import Store, TaskQuery, moment
 from node.store.asof import At, Moment, workflow_as_of
 from node.store.moment_workflows import WorkflowQuery
 from node.store.slow import SlowReads
+from tests.core import workflows
 from tests.core.cluster import HOUR_US, Machine
 from tests.node.past_walk import PastWalk
 
@@ -53,6 +54,31 @@ def test_a_discarded_letter_still_counts_as_a_failure() -> None:
     later = Event(index=9, was_workflow_state=types_pb2.WORKFLOW_STATE_FAILED, was_run=1)
     was = workflow_as_of(row, later, [letter], At(8, 8))
     assert (was.failures, was.remaining, was.run) == (1, 0, 1)
+
+
+def test_a_context_of_the_past_is_exact_until_a_task_updates_it_or_runs_again() -> None:
+    m, store = Machine(), Store(":memory:")
+    store.open()
+    m.join("n1", slots=4)
+    context = [ContextItem(key="target", value=b'"prod"')]
+    made = workflows.submit(m, *(workflows.step(key) for key in ("a", "b", "c")), context=context)
+    moments = [m.state.index]
+    for key, update in (("a", b""), ("b", b'{"built": 7}'), ("c", b"")):
+        workflows.finish(m, made, key, update=update)
+        moments.append(m.state.index)
+    store.save([Change(key.table, key.id, None, row) for key, row in m.rows.items()], m.state.index, 1, m.now_us, 0)
+
+    def known(index: int) -> list[str]:
+        was, _, _ = store.reads.workflow_at(made, Moment(index, 0, m.now_us))
+        assert was is not None
+        return [item.key for item in was.context]
+
+    assert [known(index) for index in moments] == [[], [], ["built", "target"], ["built", "target"]]
+    assert m.one(workflows.resume(made, "c")).accepted
+    saved = [Change(key.table, key.id, None, row) for key, row in m.rows.items() if key.table != Table.EVENTS]
+    store.save([*saved, *m.outcome.changes], m.state.index, 1, m.now_us, 0)
+    assert known(moments[-1]) == []
+    store.close()
 
 
 def walked(seed: int, *, trims: bool) -> PastWalk:
@@ -93,6 +119,7 @@ def test_query_replay_and_live_record_agree(seed: int, trims: bool) -> None:
             was, members, _ = walk.store.reads.workflow_at(workflow_id, walk.moment(index))
             assert isinstance(was, Workflow)
             check_row(was, workflow, ("id", "name", "state", "run", "count", "remaining", "failures", "policy"))
+            assert list(was.context) in (list(workflow.context), [])
             assert [task.state for task in members] == [walk.tasks_at(index)[task.id].state for task in members]
             assert len(members) == workflow.count
     walk.store.close()

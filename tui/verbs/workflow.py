@@ -141,7 +141,10 @@ def show(workflow_id: str, at: cluster_pb2.Moment | None) -> None:
     async def work(client: ClusterClient) -> None:
         reply = await client.get_workflow(workflow_id, at=at)
         if settings().json:
-            emit_as_of(workflow_view.show(reply.status), reply)
+            document = workflow_view.show(reply.status)
+            if reply.HasField("at") and not document["context"]:
+                document["context"] = None  # it may not be known any more
+            emit_as_of(document, reply)
             return
         say_moment(reply)
         _say_workflow(reply.status, reply.at.at_us if reply.HasField("at") else now_us())
