@@ -108,6 +108,14 @@ class Daemon:
         told = self.worker.voters
         return bool(told) and self.config.listen not in told and self.voter.engine.leader is None
 
+    def _notice(self) -> str:
+        """What an operator should know of a daemon that stands by."""
+        if self.voter is None or not self.voter.votes:
+            return ""
+        name = self.config.id
+        remedy = f"Leave it as a worker, or add it again with `cortex voters add {name}`."
+        return f"{name} was removed from the voters while it was away. {remedy}"
+
     # rpc.server.Handlers
 
     async def call(self, method: str, request: Message, caller: Caller) -> Message:
@@ -118,7 +126,10 @@ class Daemon:
         # A daemon that does not lead has nothing to hold back.
         if method == "Quiesce":
             return pb.QuiesceReply()
-        return await self._proxy.call(method, request, caller)
+        reply = await self._proxy.call(method, request, caller)
+        if isinstance(reply, pb.StatusReply):
+            reply.notice = self._notice()
+        return reply
 
     def stream(self, method: str, request: Message, caller: Caller) -> AsyncIterator[Message]:
         if isinstance(request, pb.OutputRequest) and (request.local or self._replica() is not None):

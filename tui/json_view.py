@@ -170,6 +170,7 @@ def status(reply: cluster_pb2.StatusReply) -> Document:
         "healthy": reply.healthy,
         "level": reply.level,
         "version": reply.version or None,
+        "notice": reply.notice or None,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import structlog
 
 from node.consensus.membership import MEMBERS_LIMIT, Change, ChangeKind, ChangeRefused
 from node.consensus.port import ChangeInProgress, NotLeader, Role
@@ -121,8 +122,18 @@ class TestShrinking:
             for _ in range(10):
                 await propose(head, "x")
                 await asyncio.sleep(S.election_max_s)
-            assert engine_of(gone).role is Role.CANDIDATE
+            assert engine_of(gone).role is Role.FOLLOWER, "it was told why nobody votes for it"
             assert (cluster.head, engine_of(head).term) == (head, term)
+            gone.go_down(power_loss=True)
+            await gone.boot()
+            with structlog.testing.capture_logs() as logs:
+                await asyncio.sleep(10 * S.election_max_s)
+            assert [entry["remedy"] for entry in logs if "was removed" in entry["event"]] == [
+                f"Leave it as a worker, or add it again with `cortex voters add {gone.id}`."
+            ]
+            await cluster.add_voter(gone.id)
+            head.go_down(power_loss=True)
+            await cluster.settled()
 
         cluster_test(check)
 

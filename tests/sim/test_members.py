@@ -8,6 +8,7 @@ import pytest
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2
+from node.consensus.raftos.settings import RaftSettings
 from node.core.faults import Code
 from tests.sim.members_kit import Story, played
 
@@ -68,6 +69,8 @@ def test_a_daemon_that_was_removed_while_it_was_away_disturbs_nobody() -> None:
         await it.until(lambda: any(not peer.up for peer in it.world.serving().peers))  # type: ignore[union-attr]
         await it.remove(gone)
         status = await it.ask(leader.id, "Status", pb.StatusRequest())
+        # Its leader tells it for as long as this.
+        await asyncio.sleep(RaftSettings().farewell_s + 1)
         it.host(gone).boot()
         await asyncio.sleep(20)
         assert it.world.leader() is leader
@@ -77,6 +80,9 @@ def test_a_daemon_that_was_removed_while_it_was_away_disturbs_nobody() -> None:
         seen = await it.ask(gone, "ListVoters", pb.ListVotersRequest())
         assert [view.id for view in seen.voters] == it.voters
         assert seen.known
+        notice = (await it.ask(gone, "Status", pb.StatusRequest())).notice
+        assert f"{gone} was removed from the voters" in notice
+        assert f"`cortex voters add {gone}`" in notice
         await it.end(members=2)
 
     played(story, voters=3, standbys=0)

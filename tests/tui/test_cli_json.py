@@ -247,6 +247,7 @@ def test_status() -> None:
         level=1,
         version="0.1.0",
         node="n2",
+        notice="n2 was removed from the voters.",
     )
     assert json_view.status(reply) == {
         "leader": "n1",
@@ -259,6 +260,7 @@ def test_status() -> None:
         "healthy": True,
         "level": 1,
         "version": "0.1.0",
+        "notice": "n2 was removed from the voters.",
     }
 
 

@@ -32,6 +32,7 @@ def status() -> None:
                 "tasks": live or "none live",
                 "index": f"{reply.index}, applied {reply.applied} by {reply.node}",
                 "version": f"{reply.version}, level {reply.level}",
+                "notice": reply.notice,
             }
             for name, value in fields.items():
                 if value:

@@ -57,10 +57,12 @@ class Role:
             "pre_vote": pre_vote,
             "empty": not self.log.last_log_index,
             "blank": self.storage.blank,
+            "removed_at": self.state.removal_of(to),
         }
         self.state.server.send(response, to)
 
     def on_receive_request_vote_response(self, data: Data) -> None:
+        self.state.told_removed(data["removed_at"])
         if data["term"] > self.storage.term and not (data["pre_vote"] and data["vote_granted"]):
             self.state.raise_term(data["term"])
 

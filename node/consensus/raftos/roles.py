@@ -248,6 +248,10 @@ class Candidate(Role, library.Candidate):
                 self.state.server.send(request, peer)
 
     def on_receive_request_vote_response(self, data: Data) -> None:
+        self.state.told_removed(data["removed_at"])
+        if self.state.removed:
+            self.state.to_follower()
+            return
         asked = self.storage.term + self.pre_vote
         votes = self.state.memberships.current.is_voter(data["sender"])
         if votes and data["pre_vote"] == self.pre_vote and data["vote_granted"] and data["term"] == asked:

@@ -107,6 +107,7 @@ class RaftState(library.State):
         self.leader_heard_at = -math.inf
         self.may_campaign = True
         self.transfer_asked = False
+        self._removed_at = 0
         self._roles = roles
         self._life_number = life_number
         self.state = roles["Follower"](self)
@@ -197,11 +198,33 @@ class RaftState(library.State):
         the first election.
         """
         votes = self.memberships.current.is_voter(self.id)
-        if self.storage.blank and (transfer or self.log.last_log_index):
+        if self.removed or (self.storage.blank and (transfer or self.log.last_log_index)):
             return
         if votes and self.can_campaign() and not isinstance(self.state, library.Leader):
             self.transfer_asked = transfer
             self.to_candidate()
+
+    def removal_of(self, candidate: str) -> int:
+        """Where a committed entry says that the candidate has no vote; 0 when none does."""
+        memberships = self.memberships
+        told = 0 < memberships.index <= self.log.commit_index and not memberships.current.is_voter(candidate)
+        return memberships.index if told else 0
+
+    @property
+    def removed(self) -> bool:
+        """Whether others say so, and this log lacks that committed entry: it could not win anyway."""
+        return self._removed_at > self.memberships.index
+
+    def told_removed(self, index: int) -> None:
+        """Entry `index` is committed, and this voter has no vote from there on."""
+        if index <= max(self._removed_at, self.memberships.index):
+            return
+        self._removed_at = index
+        structlog.get_logger(node=self.id).warning(
+            "this voter was removed while it was away, and stands for election no more",
+            index=index,
+            remedy=f"Leave it as a worker, or add it again with `cortex voters add {self.id}`.",
+        )
 
     def raise_term(self, term: int) -> None:
         """Another voter is further: forget the old term's vote and follow."""

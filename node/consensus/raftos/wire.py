@@ -108,6 +108,7 @@ def _encode_request_vote_response(data: Data, message: raft_pb2.RaftMessage) -> 
     response = message.request_vote_response
     response.vote_granted, response.pre_vote = data["vote_granted"], data["pre_vote"]
     response.empty, response.blank = data.get("empty", False), data.get("blank", False)
+    response.removed_at = data.get("removed_at", 0)
 
 
 def _encode_append_entries_response(data: Data, message: raft_pb2.RaftMessage) -> None:
@@ -174,7 +175,7 @@ def _decode_request_vote(message: raft_pb2.RaftMessage, data: Data) -> None:
 def _decode_request_vote_response(message: raft_pb2.RaftMessage, data: Data) -> None:
     response = message.request_vote_response
     data["vote_granted"], data["pre_vote"] = response.vote_granted, response.pre_vote
-    data["empty"], data["blank"] = response.empty, response.blank
+    data["empty"], data["blank"], data["removed_at"] = response.empty, response.blank, response.removed_at
 
 
 def _decode_append_entries(message: raft_pb2.RaftMessage, data: Data) -> None:

@@ -932,6 +932,7 @@ class StatusReply(_message.Message):
     TASKS_FIELD_NUMBER: _builtins.int
     LEARNERS_FIELD_NUMBER: _builtins.int
     AGE_US_FIELD_NUMBER: _builtins.int
+    NOTICE_FIELD_NUMBER: _builtins.int
     leader: _builtins.str
     """node id; empty = none"""
     term: _builtins.int
@@ -952,6 +953,8 @@ class StatusReply(_message.Message):
     cluster_id: _builtins.str
     age_us: _builtins.int
     """how old index and applied are"""
+    notice: _builtins.str
+    """what is wrong with the daemon that answered, and the remedy; empty = nothing"""
     @_builtins.property
     def voters(self) -> _containers.RepeatedCompositeFieldContainer[Global___VoterStatus]: ...
     @_builtins.property
@@ -980,10 +983,11 @@ class StatusReply(_message.Message):
         tasks: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         learners: _abc.Iterable[Global___VoterStatus] | None = ...,
         age_us: _builtins.int = ...,
+        notice: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "applied", b"applied", "cluster_id", b"cluster_id", "digest", b"digest", "healthy", b"healthy", "index", b"index", "leader", b"leader", "learners", b"learners", "level", b"level", "node", b"node", "tasks", b"tasks", "term", b"term", "version", b"version", "voters", b"voters", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "applied", b"applied", "cluster_id", b"cluster_id", "digest", b"digest", "healthy", b"healthy", "index", b"index", "leader", b"leader", "learners", b"learners", "level", b"level", "node", b"node", "notice", b"notice", "tasks", b"tasks", "term", b"term", "version", b"version", "voters", b"voters", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -226,12 +226,15 @@ class RequestVoteResponse(_message.Message):
     PRE_VOTE_FIELD_NUMBER: _builtins.int
     EMPTY_FIELD_NUMBER: _builtins.int
     BLANK_FIELD_NUMBER: _builtins.int
+    REMOVED_AT_FIELD_NUMBER: _builtins.int
     vote_granted: _builtins.bool
     pre_vote: _builtins.bool
     empty: _builtins.bool
     """the sender has no log"""
     blank: _builtins.bool
     """nor does it know whether it had one: it votes only where a cluster begins"""
+    removed_at: _builtins.int
+    """last committed membership, if the candidate has no vote in it; else 0"""
     def __init__(
         self,
         *,
@@ -239,10 +242,11 @@ class RequestVoteResponse(_message.Message):
         pre_vote: _builtins.bool = ...,
         empty: _builtins.bool = ...,
         blank: _builtins.bool = ...,
+        removed_at: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blank", b"blank", "empty", b"empty", "pre_vote", b"pre_vote", "vote_granted", b"vote_granted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blank", b"blank", "empty", b"empty", "pre_vote", b"pre_vote", "removed_at", b"removed_at", "vote_granted", b"vote_granted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
