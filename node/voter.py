@@ -20,6 +20,7 @@ from node.env import Env
 from node.leader.leadership import Leadership
 from node.leader.port import Settings
 from node.link import Caller, Link
+from node.log_alarm import LogAlarm
 from node.replica import Replica
 from node.rpc.calls import Parts
 from node.rpc.saving import SnapshotStreams
@@ -63,12 +64,15 @@ class Voter:
         self.service = ClusterService(parts)
         self.backups = SnapshotStreams(env, self.replica, cluster_id)
         self.watcher = Watcher(self.replica, self.service.nodes)
+        self._alarm = LogAlarm(config.id, self.replica, lambda: self.engine.trouble)
+        self._alarming: asyncio.Task[None] | None = None
         self.replica.on_serving = self._serving
         self.replica.observers.append(self._observe)
 
     async def start(self) -> None:
         """Raises JournalDamaged, JournalUnusable or DiskFull, which are Faults."""
         await self.replica.start()
+        self._alarming = asyncio.get_running_loop().create_task(self._alarm.run(), name="alarm of the log")
 
     async def hand_over(self) -> None:
         """Let another voter lead, if there is one that can."""
@@ -79,6 +83,8 @@ class Voter:
                 await self.engine.transfer()
 
     async def stop(self) -> None:
+        if self._alarming is not None:
+            self._alarming.cancel()
         await self.replica.stop()
 
     async def call(self, method: str, request: Message, caller: Caller) -> Message:

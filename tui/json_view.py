@@ -171,6 +171,7 @@ def status(reply: cluster_pb2.StatusReply) -> Document:
         "level": reply.level,
         "version": reply.version or None,
         "notice": reply.notice or None,
+        "alarms": [{"node": item.node, "alarm": item.alarm} for item in reply.alarms],
     }
 
 

@@ -165,6 +165,10 @@ class Consensus(Protocol):
         """Last entry of the newest snapshot on this disk; 0 when there is none."""
 
     @property
+    def trouble(self) -> str:
+        """Why this member has tried in vain to take a snapshot, so that the log grows; empty when it has not."""
+
+    @property
     def membership(self) -> Membership:
         """In force here: of the last entry that has one, committed or not. Empty before anybody added this node."""
 

@@ -115,6 +115,11 @@ class NodeCalls(Calls):
             cluster_id=self._parts.cluster_id,
             tasks=_live_counts(self._state),
             age_us=self._age_us(),
+            alarms=[
+                pb.NodeTrouble(node=node.id, alarm=node.alarm)
+                for _, node in sorted(self._state.nodes.items())
+                if node.alarm
+            ],
         )
 
     async def _cordon(self, request: pb.CordonNodeRequest, caller: Caller, *, cordoned: bool) -> pb.MutationReply:

@@ -26,11 +26,14 @@ class TestFailing:
             # Twice as long each time.
             await asyncio.sleep(2)
             assert voter.host.copies == 2
+            assert voter.engine.trouble == ""
             await asyncio.sleep(1)
             assert voter.host.copies == 3
+            assert voter.engine.trouble == "the state cannot be copied"
             voter.host.fail_copy = False
             await taken(voter)
             assert voter.engine.snapshot_index == 21
+            assert voter.engine.trouble == ""
 
         run(main)
 

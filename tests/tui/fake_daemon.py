@@ -170,6 +170,7 @@ class FakeServicer(
             version="0.1.0",
             node=self._node,
             cluster_id="fake",
+            alarms=[pb.NodeTrouble(node=n, alarm=v.node.alarm) for n, v in cluster.nodes.items() if v.node.alarm],
         )
 
     def _Why(self, request: pb.WhyRequest) -> pb.WhyReply:

@@ -248,6 +248,7 @@ def test_status() -> None:
         version="0.1.0",
         node="n2",
         notice="n2 was removed from the voters.",
+        alarms=[pb.NodeTrouble(node="n2", alarm="Its log grows.")],
     )
     assert json_view.status(reply) == {
         "leader": "n1",
@@ -261,6 +262,7 @@ def test_status() -> None:
         "level": 1,
         "version": "0.1.0",
         "notice": "n2 was removed from the voters.",
+        "alarms": [{"node": "n2", "alarm": "Its log grows."}],
     }
 
 

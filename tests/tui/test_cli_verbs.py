@@ -243,6 +243,10 @@ async def test_cordon_and_uncordon(cortex: CommandLine, cluster: FakeCluster) ->
 async def test_status_and_leader(cortex: CommandLine, cluster: FakeCluster) -> None:
     document = (await cortex("status", "--json")).document
     assert (document["leader"], document["healthy"], len(document["voters"])) == ("n1", True, 2)
+    assert document["alarms"] == []
+    cluster.nodes["n2"].node.alarm = "Its log grows."
+    assert (await cortex("status")).text.endswith("\nalarm:    n2: Its log grows.\n")
+    assert (await cortex("status", "--json")).document["alarms"] == [{"node": "n2", "alarm": "Its log grows."}]
     moved = await cortex("leader", "transfer", "n2", "--json")
     assert moved.document["leader"] == "n2"
     cluster.leader = ""

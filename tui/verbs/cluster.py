@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @verb()
 def status() -> None:
-    """Say whether the cluster works. Exit code 4 when it has no leader."""
+    """Say whether the cluster works, and which machines need a person. Exit code 4 when it has no leader."""
 
     async def work(client: ClusterClient) -> int:
         reply = await client.status()
@@ -37,6 +37,8 @@ def status() -> None:
             for name, value in fields.items():
                 if value:
                     say(f"{name + ':':<10}{clean(value)}")
+            for item in reply.alarms:
+                say(f"{'alarm:':<10}{clean(item.node)}: {clean(item.alarm)}")
         return 0 if reply.leader else 4
 
     run(work)

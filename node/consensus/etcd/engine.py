@@ -74,8 +74,6 @@ class EtcdEngine:
         self._confirms: Rounds[bool] = Rounds(self._ask_leader_key)
         self._heads: Rounds[int] = Rounds(self._ask_head)
 
-    # Consensus
-
     @property
     def role(self) -> Role:
         if not self._running:
@@ -108,6 +106,10 @@ class EtcdEngine:
     @property
     def snapshot_index(self) -> int:
         return self._states.index if self._running else 0
+
+    @property
+    def trouble(self) -> str:
+        return self._states.trouble if self._running else ""
 
     @property
     def membership(self) -> Membership:
@@ -282,8 +284,6 @@ class EtcdEngine:
             self._forwards.arrived(data, leading)
         elif kind == "forward_response" and self._forwards.answered(data):
             self._waiters.resolve(self.commit_index)
-
-    # What the parts say
 
     async def _follow(self) -> None:
         try:

@@ -26,6 +26,10 @@ CHUNK_BYTES = 1 << 20
 """Of the state in one key. Readers count on it."""
 
 
+_IN_VAIN = 3
+"""Failures after which an operator must know of them."""
+
+
 class Superseded(Exception):
     """Another member leads: it is not for this one to write any more."""
 
@@ -50,6 +54,9 @@ class StateStore:
         self._log = structlog.get_logger()
         self._task: asyncio.Task[None] | None = None
         self._not_before = -math.inf
+        self._failures = 0
+        self.trouble = ""
+        """Why no snapshot could be taken, time and again; empty when all is well, or while another member leads."""
         self.index = 0
         """Last entry of the newest snapshot in etcd, as far as is known here."""
         self.log_bytes = 0
@@ -59,6 +66,8 @@ class StateStore:
         """Begin to take a snapshot when one is due."""
         settings = self._settings
         loop = asyncio.get_running_loop()
+        if leading is None:
+            self._failures, self.trouble = 0, ""
         if leading is None or self._task is not None or loop.time() < self._not_before:
             return
         if applied - self.index >= settings.snapshot_entries or self.log_bytes >= settings.snapshot_bytes:
@@ -72,7 +81,10 @@ class StateStore:
     async def _take_quietly(self, leading: Leading) -> None:
         try:
             await self.take(leading)
+            self._failures, self.trouble = 0, ""
         except (OSError, Unreachable, Refused, Superseded) as error:
+            self._failures += 1
+            self.trouble = str(error) if self._failures >= _IN_VAIN else ""
             self._not_before = asyncio.get_running_loop().time() + self._settings.snapshot_retry_s
             self._log.error("no snapshot was taken, the log in etcd grows on", error=str(error))
         finally:

@@ -58,6 +58,10 @@ class MemoryEngine:
         return 0
 
     @property
+    def trouble(self) -> str:
+        return ""
+
+    @property
     def membership(self) -> Membership:
         return self.log.membership or self._first
 

@@ -243,6 +243,10 @@ class RaftosEngine:
     def snapshot_index(self) -> int:
         return self._life.snapshot_index if self._running else 0
 
+    @property
+    def trouble(self) -> str:
+        return self._life.trouble if self._running else ""
+
     async def confirm(self) -> None:
         if not self._running or not isinstance(self._state.state, Leader):
             raise NotLeader("this voter does not lead")

@@ -20,6 +20,8 @@ from node.env import Env
 _TRIM_STEP = 2000
 """Entries; freeing them takes a millisecond or two."""
 
+_IN_VAIN = 3
+"""Failures after which an operator must know of them."""
 _MAX_DOUBLINGS = 5
 """Of the time until a snapshot is tried again."""
 
@@ -34,6 +36,8 @@ class LogLife:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[int] | None = None
         self._not_before = 0.0
+        self._why = ""
+        """Of the last failure."""
         self._failures = 0
         """Of snapshots, one after the other."""
         self._stopped = False
@@ -67,6 +71,11 @@ class LogLife:
     def snapshot_index(self) -> int:
         """Last entry of the newest snapshot, 0 when there is none."""
         return self.latest.index if self.latest is not None else 0
+
+    @property
+    def trouble(self) -> str:
+        """Why no snapshot could be taken, time and again; empty when all is well."""
+        return self._why if self._failures >= _IN_VAIN else ""
 
     def tick(self) -> None:
         """Begin to take a snapshot when one is due."""
@@ -112,6 +121,7 @@ class LogLife:
             # Each may have filled the disk for a moment, which the journal needs, too.
             retry_s = self._settings.snapshot_retry_s * 2 ** min(self._failures, _MAX_DOUBLINGS)
             self._failures += 1
+            self._why = str(error)
             self._not_before = self._loop.time() + retry_s
             self._logger.error("no snapshot was taken, the log grows on", error=str(error), retry_s=retry_s)
 

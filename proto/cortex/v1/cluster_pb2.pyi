@@ -894,6 +894,29 @@ class VoterStatus(_message.Message):
 Global___VoterStatus: _TypeAlias = VoterStatus  # noqa: Y015
 
 @_typing.final
+class NodeTrouble(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    ALARM_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    alarm: _builtins.str
+    """what a person has to look at there, and what to do"""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        alarm: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm", b"alarm", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeTrouble: _TypeAlias = NodeTrouble  # noqa: Y015
+
+@_typing.final
 class StatusReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -933,6 +956,7 @@ class StatusReply(_message.Message):
     LEARNERS_FIELD_NUMBER: _builtins.int
     AGE_US_FIELD_NUMBER: _builtins.int
     NOTICE_FIELD_NUMBER: _builtins.int
+    ALARMS_FIELD_NUMBER: _builtins.int
     leader: _builtins.str
     """node id; empty = none"""
     term: _builtins.int
@@ -965,6 +989,10 @@ class StatusReply(_message.Message):
     def learners(self) -> _containers.RepeatedCompositeFieldContainer[Global___VoterStatus]:
         """sent the log, without a vote"""
 
+    @_builtins.property
+    def alarms(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeTrouble]:
+        """by node, as of applied"""
+
     def __init__(
         self,
         *,
@@ -984,10 +1012,11 @@ class StatusReply(_message.Message):
         learners: _abc.Iterable[Global___VoterStatus] | None = ...,
         age_us: _builtins.int = ...,
         notice: _builtins.str = ...,
+        alarms: _abc.Iterable[Global___NodeTrouble] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "applied", b"applied", "cluster_id", b"cluster_id", "digest", b"digest", "healthy", b"healthy", "index", b"index", "leader", b"leader", "learners", b"learners", "level", b"level", "node", b"node", "notice", b"notice", "tasks", b"tasks", "term", b"term", "version", b"version", "voters", b"voters", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "alarms", b"alarms", "applied", b"applied", "cluster_id", b"cluster_id", "digest", b"digest", "healthy", b"healthy", "index", b"index", "leader", b"leader", "learners", b"learners", "level", b"level", "node", b"node", "notice", b"notice", "tasks", b"tasks", "term", b"term", "version", b"version", "voters", b"voters", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
