@@ -7,7 +7,6 @@ it is. So a new leader goes on where the last one stood.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -19,6 +18,7 @@ from node.core.drain_plan import may_migrate
 from node.core.faults import Fault
 from node.core.model import LIVE_OPERATION, QUEUED, RUNNING, Change, Table
 from node.env import Clock
+from node.leader.pause import UndoWindow, pause
 from node.leader.port import Replica, Settings
 from node.leader.rehearsals import Rehearsals
 
@@ -39,6 +39,7 @@ class Drains:
         self._rehearsals = rehearsals
         self._retry_us = settings.retry_ms * 1000
         self._begun_us = clock.boot_us()
+        self._window = UndoWindow(clock, replica)
         self._nodes: set[str] = set()
         self._emptied: dict[str, int] = {}
         self._wake = asyncio.Event()
@@ -60,9 +61,7 @@ class Drains:
         while True:
             self._wake.clear()
             pause_us = await self._round()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if pause_us is None else pause_us / 1e6):
-                    await self._wake.wait()
+            await pause(self._wake, pause_us)
 
     async def _round(self) -> int | None:
         """One look at every drain; microseconds until the next, None when only a change can bring something new."""
@@ -84,16 +83,10 @@ class Drains:
         if operation.node == self._settings.node_id and await self._hand_over(operation):
             return self._retry_us
         if operation.state == _SCHEDULED:
-            left_us = self._undoable_us(operation)
+            left_us = self._window.left_us(operation)
             return left_us if left_us > 0 else await self._begin(operation)
         tasks = self._on_node(operation)
         return await self._carry_on(operation, tasks) if tasks else await self._finish(operation)
-
-    def _undoable_us(self, operation: Operation) -> int:
-        """How long it may still be undone: under a new leader, for one full window from when that one began."""
-        window_us = operation.not_before_us - operation.created_at_us
-        own_us = self._begun_us + window_us - self._clock.boot_us() if window_us else 0
-        return max(operation.not_before_us - self._replica.now_us(), own_us)
 
     async def _hand_over(self, operation: Operation) -> bool:
         """Let another voter lead, if one can that is not leaving too. False when this one has to do it itself."""

@@ -16,6 +16,7 @@ from cortex.v1.worker_pb2 import LeaderMessage, Renewal, RenewalAck
 from node.core.faults import Fault
 from node.core.model import ON_NODE
 from node.env import Clock
+from node.leader.pause import pause
 from node.leader.port import Replica, Settings
 from node.leader.session import Attempt, Session, lease_ms_of
 from node.leader.times import Times
@@ -125,12 +126,8 @@ class Leases:
                 for task in expired:
                     self._push(now_us + self._settings.retry_ms * 1000, task.id, task.fence)
             self._ends_changed.clear()
-            delay_s = max(0.0, (self._ends[0][0] - self._clock.boot_us()) / 1e6) if self._ends else None
-            try:
-                async with asyncio.timeout(delay_s):
-                    await self._ends_changed.wait()
-            except TimeoutError:
-                pass
+            left_us = max(0, self._ends[0][0] - self._clock.boot_us()) if self._ends else None
+            await pause(self._ends_changed, left_us)
 
     def _wait(self, session: Session, number: int, received_us: int) -> None:
         self._waiting[session] = _Waiting(number, received_us, session.fences)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,6 +14,7 @@ from node.consensus.membership import Change, ChangeKind, ChangeRefused
 from node.core import model
 from node.core.faults import Fault
 from node.env import Clock
+from node.leader.pause import pause
 from node.leader.port import Replica, Settings
 
 _LOOK_US: Final = 100_000
@@ -55,9 +55,7 @@ class Members:
                 recorded_us = now_us
                 await self._record()
             pause_us = _LOOK_US if learners else self._retry_us if self._odd else _REST_US
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_us / 1e6):
-                    await self._wake.wait()
+            await pause(self._wake, pause_us)
 
     async def _promote(self, learner: str) -> None:
         try:

@@ -7,7 +7,6 @@ Each step names its tasks and the cursor that it starts from; repeated, or begun
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from node.core.faults import Fault
 from node.core.model import LIVE_OPERATION, Change, Table
 from node.core.operations import PAGE_LIMIT, SCHEDULED, WORKFLOWS_LIMIT, canary_ends
 from node.env import Clock
+from node.leader.pause import UndoWindow, pause
 from node.leader.port import Replica, Settings
 
 _KINDS = frozenset(
@@ -41,10 +41,9 @@ class Operations:
     """A duty: run() runs while this daemon leads."""
 
     def __init__(self, clock: Clock, replica: Replica, settings: Settings) -> None:
-        self._clock = clock
         self._replica = replica
         self._retry_us = settings.retry_ms * 1000
-        self._begun_us = clock.boot_us()
+        self._window = UndoWindow(clock, replica)
         self._wake = asyncio.Event()
         self._log = structlog.get_logger(node=settings.node_id)
 
@@ -57,9 +56,7 @@ class Operations:
         while True:
             self._wake.clear()
             pause_us = await self._round()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if pause_us is None else pause_us / 1e6):
-                    await self._wake.wait()
+            await pause(self._wake, pause_us)
 
     async def _round(self) -> int | None:
         """One step of every operation; microseconds until the next, None when only a change can bring one."""
@@ -76,7 +73,7 @@ class Operations:
 
     async def _step(self, operation: Operation) -> int | None:
         if operation.state == SCHEDULED:
-            left_us = self._undoable_us(operation)
+            left_us = self._window.left_us(operation)
             if left_us > 0:
                 return left_us
         if operation.bulk.fingerprint:
@@ -91,12 +88,6 @@ class Operations:
             self._log.info("operation has moved on", operation=operation.id, reason=answer.message)
             return self._retry_us
         return 0
-
-    def _undoable_us(self, operation: Operation) -> int:
-        """How long it may still be undone: under a new leader, for one full window from when that one began."""
-        window_us = operation.not_before_us - operation.created_at_us
-        own_us = self._begun_us + window_us - self._clock.boot_us() if window_us else 0
-        return max(operation.not_before_us - self._replica.now_us(), own_us)
 
     def _begin(self, operation: Operation) -> OperationAdvance:
         command = OperationAdvance(

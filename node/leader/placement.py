@@ -17,6 +17,7 @@ from node.core.faults import Fault
 from node.core.model import ON_NODE, Change, Table
 from node.env import Clock
 from node.leader.deadlines import Deadlines
+from node.leader.pause import pause
 from node.leader.planner import Planner
 from node.leader.port import Replica, Settings
 from node.leader.quiet import Quiet
@@ -32,8 +33,9 @@ _FAULT_LONGEST_US = 2_000_000
 # Beside tasks, what may change where one can be placed.
 _WAKING = frozenset({Table.NODES, Table.SETTINGS})
 _SAMPLES_S = 0.25
-# What waits for its slot anyway is placed this often: each pass costs a commit.
-_PREFETCH_US = 80_000
+# What waits for its slot anyway is placed this often: each pass costs a commit, unless it shares that of reports.
+_PREFETCH_US = 100_000
+_JOIN_US = 60_000
 
 
 class Placement:
@@ -61,6 +63,7 @@ class Placement:
         self._refusals: dict[str, int] = {}  # by task: how often in a row
         self._faults = 0
         self._sample_timer: asyncio.TimerHandle | None = None
+        self._joins = False
         self._wake = asyncio.Event()
         self._wake.set()
 
@@ -83,6 +86,15 @@ class Placement:
             elif change.table in _WAKING:
                 self._wake.set()
 
+    def join(self) -> None:
+        """Reports are about to be proposed: what is proposed in the next turn of the loop shares their commit."""
+        if self._planner.queued and self._since_pass_us() >= _JOIN_US:
+            self._joins = True
+            self._wake.set()
+
+    def _since_pass_us(self) -> int:
+        return self._clock.boot_us() - self._passed_us
+
     def wake(self) -> None:
         """Somebody came or went."""
         self._wake.set()
@@ -103,18 +115,16 @@ class Placement:
             pause_us = await self._pass()
             if pause_us == 0:
                 continue
-            try:
-                async with asyncio.timeout(None if pause_us is None else pause_us / 1e6):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            await pause(self._wake, pause_us)
 
     async def _pass(self) -> int | None:
         """Propose one entry's worth; microseconds until the next pass if nothing wakes it before."""
         quiet_us = self._quiet.left_us()
         if quiet_us:
             return quiet_us
-        pause_us = self._passed_us + _PREFETCH_US - self._clock.boot_us()
+        joins, self._joins = self._joins, False
+        since_us = self._since_pass_us()
+        pause_us = 0 if joins and since_us >= _JOIN_US else _PREFETCH_US - since_us
         if pause_us > 0 and not self._deadline_passed() and not self._planner.urgent(self._replica.state):
             return pause_us
         now_us = self._replica.now_us()

@@ -18,6 +18,7 @@ from cortex.v1.types_pb2 import Task
 from node.core.faults import Fault
 from node.core.model import QUEUED, Change, Table
 from node.env import Clock
+from node.leader.pause import pause
 from node.leader.port import Replica, Settings
 from node.leader.roster import Roster
 from node.leader.session import Attempt
@@ -78,7 +79,7 @@ class Vacate:
             size = self._settings.commands_per_entry
             for start in range(0, len(tasks), size):
                 await self._migrate(tasks[start : start + size])
-            await _wait(self._work, self._quiet.left_us() / 1e6)
+            await pause(self._work, self._quiet.left_us())
 
     async def done(self, wait_s: float) -> tuple[int, int]:
         """Return when nothing runs that can still answer, or after `wait_s`: tasks given back, tasks left."""
@@ -87,11 +88,11 @@ class Vacate:
         with contextlib.suppress(Fault):
             await self._replica.execute([Command(noop=Noop())])
         while any(self._roster.session(task.node) for task in self._on_nodes()):
-            left_s = (end_us - self._clock.boot_us()) / 1e6
-            if left_s <= 0 or not self._replica.serving:
+            left_us = end_us - self._clock.boot_us()
+            if left_us <= 0 or not self._replica.serving:
                 break
             self._changed.clear()
-            await _wait(self._changed, left_s)
+            await pause(self._changed, left_us)
         tasks = self._replica.state.tasks
         given_back = sum(
             task.fence == fence and task.state == QUEUED
@@ -114,9 +115,3 @@ class Vacate:
             self._log.warning("tasks not given back", error=fault.message)
             await asyncio.sleep(self._settings.retry_ms / 1000)
             self._work.set()
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
