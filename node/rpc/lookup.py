@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from cortex.v1.types_pb2 import Operation, Task, Workflow
 from node.core.faults import Code, Fault
 from node.replica import Replica
 
 _MIN_PREFIX = 4
+
+R = TypeVar("R")
 
 
 class Lookup:
@@ -18,11 +21,10 @@ class Lookup:
         self._replica = replica
 
     def task(self, text: str) -> Task:
-        task = self._replica.task(text) if text else None
+        replica = self._replica
+        task = _found(text, replica.task, replica.store.ids_with_prefix, replica.state.tasks)
         if task is None:
-            task = self._replica.task(self._complete(text))
-        if task is None:
-            raise _no_task(text)
+            raise Fault(Code.NOT_FOUND, f"There is no task {text!r}.", "List the tasks with `cortex tasks`.")
         return task
 
     def task_ids(self, texts: Sequence[str]) -> list[str]:
@@ -31,26 +33,18 @@ class Lookup:
         return list(dict.fromkeys(self.task(text).id for text in texts))
 
     def operation(self, text: str) -> Operation:
-        operation = self._replica.operation(text) if text else None
-        if operation is None and len(text) >= _MIN_PREFIX:
-            found = set(self._replica.store.operation_ids_with_prefix(text))
-            found.update(key for key in self._replica.state.operations if key.startswith(text))
-            if len(found) > 1:
-                raise _ambiguous(text, found)
-            operation = self._replica.operation(found.pop()) if found else None
+        replica = self._replica
+        operation = _found(
+            text, replica.operation, replica.store.operation_ids_with_prefix, replica.state.operations
+        )
         if operation is None:
             message = f"There is no operation {text!r}."
             raise Fault(Code.NOT_FOUND, message, "List them with `cortex operations`.")
         return operation
 
     def workflow(self, text: str) -> Workflow:
-        workflow = self._replica.workflow(text) if text else None
-        if workflow is None and len(text) >= _MIN_PREFIX:
-            found = set(self._replica.store.workflow_ids_with_prefix(text))
-            found.update(key for key in self._replica.state.workflows if key.startswith(text))
-            if len(found) > 1:
-                raise _ambiguous(text, found)
-            workflow = self._replica.workflow(found.pop()) if found else None
+        replica = self._replica
+        workflow = _found(text, replica.workflow, replica.store.workflow_ids_with_prefix, replica.state.workflows)
         if workflow is None:
             message = f"There is no workflow {text!r}."
             raise Fault(Code.NOT_FOUND, message, "List them with `cortex workflow list`.")
@@ -80,22 +74,23 @@ class Lookup:
             raise Fault(Code.AMBIGUOUS, message, "Write more of the id.")
         return found[0]
 
-    def _complete(self, prefix: str) -> str:
-        if len(prefix) < _MIN_PREFIX:
-            raise _no_task(prefix)
-        found: set[str] = set(self._replica.store.ids_with_prefix(prefix, limit=2))
-        found.update(task_id for task_id in self._replica.state.tasks if task_id.startswith(prefix))
-        if not found:
-            raise _no_task(prefix)
-        if len(found) > 1:
-            raise _ambiguous(prefix, found)
-        return found.pop()
+
+def _found(
+    text: str,
+    get: Callable[[str], R | None],
+    saved: Callable[[str], Iterable[str]],
+    in_memory: Iterable[str],
+) -> R | None:
+    """The row of that id, else of the only id that begins so; None when there is neither. Raises Fault."""
+    row = get(text) if text else None
+    if row is not None or len(text) < _MIN_PREFIX:
+        return row
+    found = {*saved(text), *(key for key in in_memory if key.startswith(text))}
+    if len(found) > 1:
+        raise _ambiguous(text, found)
+    return get(found.pop()) if found else None
 
 
 def _ambiguous(text: str, found: set[str]) -> Fault:
     message = f"{text!r} could be {' or '.join(sorted(found)[:2])}."
     return Fault(Code.AMBIGUOUS, message, "Write more of the id.")
-
-
-def _no_task(text: str) -> Fault:
-    return Fault(Code.NOT_FOUND, f"There is no task {text!r}.", "List the tasks with `cortex tasks`.")
