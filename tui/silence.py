@@ -26,6 +26,11 @@ def silent(view: ClusterView, now_s: float) -> int:
     """How many nodes are silent; counted once a second."""
     second, count = view.silent_then
     if second != int(now_s):
-        count = sum(1 for row in view.nodes.values() if silence_us(view, row, now_s))
+        count = 0
+        for row in view.nodes.values():
+            # Most were heard just now; all are looked at each second.
+            told, since_us = row.view, (now_s - row.received_s) * 1e6
+            if told is not None and told.age_us + since_us >= SILENT_AFTER_US and silence_us(view, row, now_s):
+                count += 1
         view.silent_then = (int(now_s), count)
     return count

@@ -6,7 +6,7 @@ else that is drawn around or over its lines is left to Textual; a test compares 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 from rich.segment import Segment
@@ -39,15 +39,24 @@ class Looks:
         kept = getattr(strip, "finished", None)
         if kept is not None and kept[0] is self:
             return cast(Finished, kept[1])
-        styles = self._styles
-        segments: list[Segment] = []
-        for text, style, control in strip:
-            found = styles.get(id(style))
-            segments.append(Segment(text, found[1] if found is not None else self._add(style), control))
-        done = Finished(segments, strip.cell_length)
+        done = Finished(self.finished(strip), strip.cell_length)
         if isinstance(strip, Finished):
             strip.finished = (self, done)
         return done
+
+    def finished(self, segments: Iterable[Segment]) -> list[Segment]:
+        styles = self._styles
+        done: list[Segment] = []
+        for text, style, control in segments:
+            found = styles.get(id(style))
+            done.append(Segment(text, found[1] if found is not None else self._add(style), control))
+        return done
+
+    def joined(self, segments: Iterable[Segment], cell_length: int) -> Finished:
+        """A line of segments that are finished."""
+        line = Finished(segments, cell_length)
+        line.finished = (self, line)
+        return line
 
     def _add(self, style: Style | None) -> Style | None:
         if len(self._styles) >= MOST_STYLES:
@@ -65,7 +74,8 @@ class FinishedLines(StylesCache):
     def __init__(self, line: Callable[[int], Strip]) -> None:
         super().__init__()
         self._line = line
-        self._looks: Looks | None = None
+        self.looks: Looks | None = None
+        """Those of the paint that is under way."""
         self._looks_key: object = None
 
     def render_widget(self, widget: Widget, crop: Region) -> list[Strip]:
@@ -94,10 +104,10 @@ class FinishedLines(StylesCache):
         filters = tuple(widget.get_line_filters())
         # The counters of styles only grow; ancestors lend background and colour.
         key = (filters, *(node.styles._cache_key for node in widget.ancestors_with_self))
-        if self._looks is None or key != self._looks_key:
+        if self.looks is None or key != self._looks_key:
             self.clear()
-            self._looks, self._looks_key = Looks(widget, filters), key
-        return self._looks
+            self.looks, self._looks_key = Looks(widget, filters), key
+        return self.looks
 
 
 def _plain(widget: Widget) -> bool:

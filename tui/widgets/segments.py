@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import TypeVar
 
 from rich.segment import Segment
@@ -12,49 +13,69 @@ from tui.columns.base import Column, Placed
 from tui.draw import Cell, Glyphs
 from tui.text import fit, width_of
 from tui.themes import Palette
+from tui.widgets.finished import Looks
 
 R = TypeVar("R")
 
 
 MOST_CELLS = 8192
 
-CellSegments = dict[tuple[Cell, int, str, bool], list[Segment]]
-"""By cell, width, alignment and whether anything is behind it."""
+
+class PlainRows:
+    """Lines of rows that nothing is laid over, out of cells that are kept: many look as others did before."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Cell, int, str, int], list[Segment]] = {}
+        self._looks: Looks | None = None
+
+    def forget(self) -> None:
+        self._known.clear()
+
+    def line(
+        self, columns: Sequence[Placed[R]], cells: Sequence[Cell], looks: Looks, palette: Palette, ellipsis: str
+    ) -> list[Segment]:
+        """As row_segments, as it comes out of the looks."""
+        if looks is not self._looks:
+            self.forget()
+            self._looks = looks
+        segments: list[Segment] = []
+        last = len(columns) - 1
+        for at, (placed, cell) in enumerate(zip(columns, cells, strict=True)):
+            gap = columns[at + 1].x - placed.x - placed.width if at < last else 0
+            key = (cell, placed.width, placed.column.align, gap)
+            found = self._known.get(key)
+            if found is None:
+                made = cell_segments(cell, placed.width, placed.column.align, palette, _NOTHING, ellipsis)
+                found = looks.finished(_with_gap(made, gap) if gap else made)
+                if len(self._known) >= MOST_CELLS:
+                    self.forget()
+                self._known[key] = found
+            segments += found
+        return segments
+
+
+_NOTHING = Style.null()
+
+
+def _with_gap(segments: list[Segment], gap: int) -> list[Segment]:
+    """Segments and the cells behind them, as one with what fills the column."""
+    if segments and segments[-1].style is _NOTHING:
+        return [*segments[:-1], Segment(segments[-1].text + " " * gap, _NOTHING)]
+    return [*segments, Segment(" " * gap, _NOTHING)]
 
 
 def row_segments(
-    columns: Sequence[Placed[R]],
-    cells: Sequence[Cell],
-    palette: Palette,
-    base: Style,
-    ellipsis: str,
-    known: CellSegments | None = None,
+    columns: Sequence[Placed[R]], cells: Sequence[Cell], palette: Palette, base: Style, ellipsis: str
 ) -> list[Segment]:
-    """One row of a table; `base` is laid over every style. Many cells look as others did before: `known` keeps
-    those of one palette and base.
-    """
+    """One row of a table; `base` is laid over every style."""
     segments: list[Segment] = []
-    last = len(columns) - 1
-    for at, (placed, cell) in enumerate(zip(columns, cells, strict=True)):
-        key = (cell, placed.width, placed.column.align, at < last)
-        found = known.get(key) if known is not None else None
-        if found is None:
-            found = cell_segments(cell, placed.width, placed.column.align, palette, base, ellipsis)
-            if at < last:
-                found = _with_gap(found, columns[at + 1].x - placed.x - placed.width, base)
-            if known is not None:
-                if len(known) >= MOST_CELLS:
-                    known.clear()
-                known[key] = found
-        segments += found
+    end = 0
+    for placed, cell in zip(columns, cells, strict=True):
+        if placed.x > end:
+            segments.append(Segment(" " * (placed.x - end), base))
+        segments += cell_segments(cell, placed.width, placed.column.align, palette, base, ellipsis)
+        end = placed.x + placed.width
     return segments
-
-
-def _with_gap(segments: list[Segment], gap: int, base: Style) -> list[Segment]:
-    """Segments and the cells behind them, as one with what fills the column."""
-    if segments and segments[-1].style is base and segments[-1].text.isspace():
-        return [*segments[:-1], Segment(segments[-1].text + " " * gap, base)]
-    return [*segments, Segment(" " * gap, base)]
 
 
 def header_segments(
@@ -103,3 +124,9 @@ def cell_segments(
         segments.append(Segment(text, palette.style(role) + base))
         room -= size
     return segments
+
+
+def note_line(text: str, y: int, width: int, gutter: int, palette: Palette) -> list[Segment]:
+    """Of a text that stands from the second line of an empty table on."""
+    lines = wrap(text, max(1, width - gutter))
+    return [Segment(" " * gutter + lines[y - 1], palette.style("dim"))] if 0 < y <= len(lines) else []

@@ -7,7 +7,6 @@ rows cost as much as 50.
 from __future__ import annotations
 
 from collections.abc import Callable
-from textwrap import wrap
 from typing import Generic, TypeVar
 
 from rich.segment import Segment
@@ -25,7 +24,7 @@ from tui.rows import Listing, Rows
 from tui.text import clean
 from tui.themes import Palette
 from tui.widgets.kept import Kept
-from tui.widgets.segments import CellSegments, header_segments, row_segments
+from tui.widgets.segments import PlainRows, header_segments, note_line, row_segments
 from tui.widgets.virtual import THUMB
 from tui.widgets.walking import Walking
 from tui.wording import filled
@@ -81,7 +80,7 @@ class Table(Walking, Generic[R]):
         self._looked_at: object = None
         self._frame: tuple[Draw, int, object] | None = None
         """While all lines are painted: what all share, and the first row."""
-        self._cell_segments: CellSegments = {}
+        self._plain_rows = PlainRows()
         self._around_then: tuple[Draw | None, object, object] = (None, None, None)
         self.kept: Kept[R] = Kept()
 
@@ -259,7 +258,7 @@ class Table(Walking, Generic[R]):
         self._placed_for = None
         self._drawn.clear()
         self.kept.forget()
-        self._cell_segments.clear()
+        self._plain_rows.forget()
         self._looked_at = None
 
     def _around(self, draw: Draw) -> object:
@@ -350,7 +349,23 @@ class Table(Walking, Generic[R]):
         key, on_thumb = self.listing.key(top + y), self._thumb[0] <= y < self._thumb[1]
         around = (image[0], image[1], on_thumb, looks)
         strip = self.kept.strip(key, image[2], around)
-        return strip or self.kept.keep_strip(key, image[2], around, super().drawn_line(y + self.HEADER))
+        if strip is None:
+            made = None if image[0] or image[1] else self._plain_line(image[2], on_thumb)
+            strip = self.kept.keep_strip(key, image[2], around, made or super().drawn_line(y + self.HEADER))
+        return strip
+
+    def _plain_line(self, cells: tuple[Cell, ...], on_thumb: bool) -> Strip | None:
+        """The line of a row that nothing is laid over; None where it is not that simple."""
+        looks, columns, width = self.finishing.looks, self._placed, self.size.width
+        end = GUTTER + (columns[-1].x + columns[-1].width if columns else 0)
+        beyond = width - THUMB - end
+        if looks is None or not looks.plain or self.scroll_offset.x or beyond < 0:
+            return None
+        palette, glyphs = self.palette(), self.draw().glyphs
+        edge = Segment(glyphs.thumb if on_thumb else " ", palette.style("track"))
+        ends = looks.finished([Segment(" " * GUTTER, palette.style("accent")), Segment(" " * beyond), edge])
+        row = self._plain_rows.line(columns, cells, looks, palette, glyphs.ellipsis)
+        return looks.joined([ends[0], *row, *ends[1 if beyond else 2 :]], width)
 
     def body_line(self, y: int) -> tuple[list[Segment], Style]:
         palette, draw = self.palette(), self.draw()
@@ -367,8 +382,7 @@ class Table(Walking, Generic[R]):
         glyphs = draw.glyphs
         lead = (glyphs.cursor if at_cursor else " ") + (glyphs.mark if marked else " ")
         segments = [Segment(lead, palette.style("accent") + base)]
-        known = None if at_cursor or marked else self._cell_segments
-        segments += row_segments(self._columns(), cells, palette, base, glyphs.ellipsis, known)
+        segments += row_segments(self._columns(), cells, palette, base, glyphs.ellipsis)
         return segments, base
 
     def _note(self, y: int, palette: Palette) -> list[Segment]:
@@ -381,5 +395,4 @@ class Table(Walking, Generic[R]):
             remedy = draw.view.link.remedy or filled(NOBODY, draw.word)
             text = f"Waiting for the cluster. {clean(remedy, ascii_only=draw.glyphs.ascii_only)}"
             text = draw.view.awaiting or text
-        lines = wrap(text, max(1, self.size.width - GUTTER))
-        return [Segment(" " * GUTTER + lines[y - 1], palette.style("dim"))] if 0 < y <= len(lines) else []
+        return note_line(text, y, self.size.width, GUTTER, palette)

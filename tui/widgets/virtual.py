@@ -36,7 +36,7 @@ class VirtualView(Rebound, ScrollView, can_focus=True):
         id: str | None = None,  # noqa: A002
     ) -> None:
         super().__init__(id=id)
-        self._styles_cache = FinishedLines(self.drawn_line)
+        self._styles_cache = self.finishing = FinishedLines(self.drawn_line)
         self.draw = draw
         self.palette = palette
         self._thumb = (0, 0)
