@@ -17,7 +17,7 @@ from node.consensus.raftos.snapshots import Snapshots
 from node.core.faults import Code, Fault
 from node.core.model import LEVEL
 from node.env import Env, RealDisk
-from node.recovery.examine import JOURNAL, SNAPSHOTS, examined, opened
+from node.recovery.examine import JOURNAL, SNAPSHOTS, Examined, examined, opened
 from node.recovery.files import SnapshotFile, open_snapshot, save_snapshot
 from node.recovery.replay import rebase, replay
 from node.startup import open_newest
@@ -94,6 +94,19 @@ def begin_alone(
         meta = meta_of(store, cluster_id, membership)
         assert meta.index == state.index
         return Snapshots(RealDisk(data / SNAPSHOTS), cluster_id).write(meta, chunks_of(store))
+
+
+def make_snapshot(data: Path, found: Examined, cluster_id: str) -> raft_pb2.SnapshotMeta:
+    """Put a snapshot of the rows that were looked at in the place of the broken one. Raises Fault."""
+    with translated():
+        store = opened(found.work / FILE)
+        try:
+            snapshots = Snapshots(RealDisk(data / SNAPSHOTS), cluster_id)
+            snapshots.latest()
+            membership = found.membership_at(store.saved().index)
+            return snapshots.write(meta_of(store, cluster_id, membership), chunks_of(store))
+        finally:
+            store.close()
 
 
 def begin_log(data: Path, meta: raft_pb2.SnapshotMeta) -> None:

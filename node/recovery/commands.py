@@ -148,11 +148,16 @@ def recover(data: Path, node_id: str, listen: str, secret_file: Path | None, yes
 def repair(data: Path, node_id: str, join: str, secret_file: Path | None, yes: bool) -> None:
     """Say what is damaged in a stopped node's folder, and mend it from the other voters."""
     secret = _secret(data, secret_file)
+    cluster_id = cluster_id_of(secret)
     with only_one(data):
-        with examined(data, cluster_id_of(secret)) as found:
+        with examined(data, cluster_id) as found:
             for line in mend.lines(data, found):
                 click.echo(line)
             way = mend.mend_of(found)
+            if way is mend.Mend.SNAPSHOT:
+                _confirm(node_id, yes=yes)
+                backup.make_snapshot(data, found, cluster_id)
+                click.echo("Done: start the node.")
         if way is mend.Mend.ROWS:
             _confirm(node_id, yes=yes)
             mend.put_rows_aside(data)

@@ -14,9 +14,10 @@ from cortex.v1 import raft_pb2
 from node.consensus.membership import Membership
 from node.consensus.raftos.journal import Base, Journal, JournalDamaged, Recovered
 from node.consensus.raftos.settings import RaftSettings
+from node.consensus.raftos.snapshot_format import SnapshotBroken, read_head
 from node.consensus.raftos.snapshots import Snapshots, is_snapshot
 from node.core.faults import Code, Fault
-from node.env import Env, RealDisk
+from node.env import Env, RealDisk, RealFile
 from node.recovery.files import open_snapshot
 from node.startup import open_newest
 from node.store.errors import StoreDamaged, StoreError
@@ -39,8 +40,13 @@ class Examined:
     snapshot_flaws: list[str] = field(default_factory=list)
     saved: Saved | None = None
     store_flaw: str = ""
+    snapshot_lost: str = ""
+    """Why no start goes on from this log, although the rows can stand in for the snapshot that it needs."""
     lost_flaw: str = ""
     """Why the rows could not be made anew, either."""
+
+    known_members: bytes = b""
+    """Of a broken snapshot whose head is whole, for rows that stand in for it; the log may say more."""
 
     @property
     def membership(self) -> Membership:
@@ -49,7 +55,7 @@ class Examined:
 
     def membership_at(self, index: int) -> Membership:
         """In force at an entry that is not older than the snapshot; empty when nothing says it."""
-        found = self.snapshot.membership if self.snapshot is not None else b""
+        found = self.snapshot.membership if self.snapshot is not None else self.known_members
         for entry in self.journal.entries if self.journal is not None else ():
             if entry.index <= index:
                 found = entry.membership or found
@@ -109,6 +115,8 @@ def _examine(data: Path, work: Path, cluster_id: str) -> Examined:
     found.snapshot = Snapshots(RealDisk(work / SNAPSHOTS), cluster_id).latest()
     _read_journal(data, found)
     _read_store(data, found, cluster_id)
+    if found.journal is None and found.saved is not None:
+        _try_rows(data, found, found.saved, cluster_id)
     return found
 
 
@@ -122,6 +130,47 @@ def _read_journal(data: Path, found: Examined) -> None:
         journal.close()
     except JournalDamaged as fault:
         found.journal_flaw = fault.message
+
+
+def _try_rows(data: Path, found: Examined, saved: Saved, cluster_id: str) -> None:
+    """Whether it is only the snapshot that the log lacks, and the rows, which were checked, can be made one.
+
+    That loses nothing that this voter promised: votes and entries are in the log, every frame of which is whole,
+    and a running voter makes its snapshots of the same rows. So the log must hold the entry that the rows end with,
+    of the same term, and something before it: one that ends earlier lost its end, and is as damaged as it says.
+    """
+    shutil.rmtree(found.work / JOURNAL)
+    _copy_folder(data / JOURNAL, found.work / JOURNAL)
+    journal = Journal(RealDisk(found.work / JOURNAL), random.Random(0), RaftSettings().segment_bytes)
+    try:
+        recovered = journal.recover(Base(saved.index, saved.term))
+        journal.close()
+    except JournalDamaged:
+        return
+    if not recovered.base.index < saved.index <= recovered.last_index:
+        return
+    members = _members_of_broken(data, recovered.base.index, saved.index, cluster_id)
+    changes = [entry for entry in recovered.entries if entry.index <= saved.index and entry.membership]
+    # Else nothing says any more who the members were.
+    if members or changes:
+        found.snapshot_lost, found.journal_flaw = found.journal_flaw, ""
+        found.journal, found.snapshot, found.known_members = recovered, None, members
+
+
+def _members_of_broken(data: Path, after: int, upto: int, cluster_id: str) -> bytes:
+    """Of a snapshot that ends between these entries; its head has a checksum of its own."""
+    files = [file for file in (data / SNAPSHOTS).glob("*") if is_snapshot(file.name.removesuffix(".broken"))]
+    for file in sorted(files, reverse=True):
+        opened_file = RealFile(file, create=False)
+        try:
+            meta, _ = read_head(opened_file)
+        except SnapshotBroken:
+            continue
+        finally:
+            opened_file.close()
+        if meta.cluster_id == cluster_id and after <= meta.index <= upto:
+            return bytes(meta.membership)
+    return b""
 
 
 def _try_anew(found: Examined, cluster_id: str) -> None:

@@ -20,19 +20,26 @@ class Mend(enum.Enum):
     NOTHING = "nothing"
     ROWS = "rows"
     """They are made anew from the snapshot and the log."""
+    SNAPSHOT = "snapshot"
+    """One is made of the rows, in the place of that which the log goes on from."""
     JOIN_ANEW = "join anew"
     """The log cannot be trusted: the node leaves, is emptied, and catches up as a learner."""
 
 
 def mend_of(found: Examined) -> Mend:
     if found.journal_flaw or found.lost_flaw:
+        # Nothing here proves that no entry or vote is missing: what else is whole cannot make up for that.
         return Mend.JOIN_ANEW
+    if found.snapshot_lost:
+        return Mend.SNAPSHOT
     return Mend.ROWS if found.store_flaw else Mend.NOTHING
 
 
 def lines(data: Path, found: Examined) -> list[str]:
     """What was looked at, for the operator."""
     snapshot = f"as of entry {found.snapshot.index}" if found.snapshot is not None else "there is none"
+    if found.snapshot_lost:
+        snapshot = "there is no whole one, and the log begins behind one"
     log = f"entries up to {found.journal.last_index}" if found.journal is not None else "not readable"
     rows = f"as of entry {found.saved.index}" if found.saved is not None else "not readable"
     report = [
@@ -48,6 +55,11 @@ def lines(data: Path, found: Examined) -> list[str]:
         return [*report, "Nothing needs to be mended."]
     if mend is Mend.ROWS:
         return [*report, f"The rows are put aside as {FILE}.aside, and made anew at the next start."]
+    if mend is Mend.SNAPSHOT:
+        return [
+            *report,
+            f"A snapshot is made of the rows, as of entry {found.saved_index}; the log goes on from it.",
+        ]
     return [
         *report,
         "The log cannot be mended here: an entry that this node promised to keep may be missing.",

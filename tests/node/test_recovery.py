@@ -24,7 +24,7 @@ from node.core.faults import Fault
 from node.core.rebase import INDEX_STEP, TERM_STEP
 from node.env import RealDisk
 from node.recovery import lost, mend, replay
-from node.recovery.backup import inspect, restore, save_stopped
+from node.recovery.backup import inspect, make_snapshot, restore, save_stopped
 from node.recovery.examine import examined
 from node.recovery.files import open_snapshot, save_snapshot
 from node.store.events import EventQuery
@@ -244,6 +244,69 @@ async def test_repair_tells_rows_from_log(tmp_path: Path) -> None:
     with examined(data, CLUSTER) as found:
         assert mend.mend_of(found) is mend.Mend.JOIN_ANEW
         assert "journal is damaged" in "\n".join(mend.lines(data, found))
+
+
+def cut_behind(data: Path, entries: list[Committed], index: int) -> None:
+    """The log begins in the middle: what is before that only the snapshot at `index` has."""
+    shutil.rmtree(data / "raft")
+    journal = Journal(RealDisk(data / "raft"), random.Random(1), 4096)
+    journal.recover()
+    for entry in entries:
+        journal.commit(encode_entries([entry]), entry.term, "n1")
+    while journal.truncate(index):
+        pass
+    journal.close()
+
+
+def rot(file: Path, place: int) -> None:
+    text = bytearray(file.read_bytes())
+    text[place] ^= 1
+    file.write_bytes(text)
+
+
+async def test_rows_that_are_whole_stand_in_for_a_snapshot_that_is_not(tmp_path: Path) -> None:
+    entries, _ = await entries_of(tmp_path / "source", 60)
+    data = tmp_path / "n1"
+    voter_folder(data, entries, saved=50, snapshot=40)
+    cut_behind(data, entries, 40)
+    snapshot = data / "snapshots" / f"{40:020d}.snap"
+    with examined(data, CLUSTER) as found:
+        assert found.journal is not None
+        assert 0 < found.journal.base.index < 40
+        assert mend.mend_of(found) is mend.Mend.NOTHING
+    rot(snapshot, 5000)
+    before = contents(data)
+    with examined(data, CLUSTER) as found:
+        assert mend.mend_of(found) is mend.Mend.SNAPSHOT
+        assert "made of the rows, as of entry 50" in "\n".join(mend.lines(data, found))
+        assert (found.journal_flaw, found.last_index, found.membership) == ("", len(entries), THREE)
+    assert contents(data) == before
+    saved = save_stopped(data, CLUSTER, tmp_path / "file")
+    assert (saved.index, Membership.decode(saved.membership)) == (50, THREE)
+    with lost.planned(data, CLUSTER, "n1", "a:1") as plan:
+        assert f"last entry           {len(entries)} " in "\n".join(plan.lines())
+    shutil.copytree(data, tmp_path / "headless")
+    rot(tmp_path / "headless" / "snapshots" / snapshot.name, 20)
+    with examined(tmp_path / "headless", CLUSTER) as found:
+        # Who the members were nobody knows then.
+        assert mend.mend_of(found) is mend.Mend.JOIN_ANEW
+    shutil.copytree(data, tmp_path / "rowless")
+    (tmp_path / "rowless" / FILE).write_bytes(b"nothing that SQLite knows" * 500)
+    with examined(tmp_path / "rowless", CLUSTER) as found:
+        assert mend.mend_of(found) is mend.Mend.JOIN_ANEW
+    # A log that ends before the rows do has lost what it promised.
+    shutil.copytree(data, tmp_path / "short")
+    cut_behind(tmp_path / "short", entries[:45], 40)
+    with examined(tmp_path / "short", CLUSTER) as found:
+        assert mend.mend_of(found) is mend.Mend.JOIN_ANEW
+    with examined(data, CLUSTER) as found:
+        meta = make_snapshot(data, found, CLUSTER)
+    assert (meta.index, Membership.decode(meta.membership)) == (50, THREE)
+    with examined(data, CLUSTER) as found:
+        assert (mend.mend_of(found), found.snapshot) == (mend.Mend.NOTHING, meta)
+        assert found.journal is not None
+        assert found.journal.last_index == len(entries)
+    assert (data / "snapshots" / f"{snapshot.name}.broken").exists()
 
 
 async def test_a_folder_whose_log_is_gone_is_no_restore(tmp_path: Path) -> None:
