@@ -161,7 +161,7 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         for text, role in self.own.news(self.drawing()):
             self.say(text, role)
         self.look_at_intents()
-        shown = next((one for one in reversed(self.screen_stack) if isinstance(one, ConsoleScreen)), None)
+        shown = self._shown()
         if self.causes.due(self.view, self.clock(), shown=shown is not None and shown.shows_causes):
             self.start("causes", self.causes.ask(self.source, self.view, self.clock))
         if shown is not None and self.pace.due(time.monotonic()):
@@ -169,6 +169,13 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
             if isinstance(self.screen, PreviewScreen):
                 self.screen.tick()
         self.looked_after()
+
+    def sync_shown(self) -> None:
+        if (shown := self._shown()) is not None:
+            shown.sync()
+
+    def _shown(self) -> ConsoleScreen | None:
+        return next((one for one in reversed(self.screen_stack) if isinstance(one, ConsoleScreen)), None)
 
     # Where actions show themselves.
 

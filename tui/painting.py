@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,10 @@ from tui.widgets.virtual import VirtualView
 
 KEY_S = 0.5
 """Longest that a key keeps those typed after it waiting."""
+RESIZE_S = 0.25
+"""Longest that nothing is painted after another size."""
+LAYOUTS = 2
+"""That widgets may ask for when they are told their size."""
 TERMINAL_GONE = 129
 """Exit status, as after a SIGHUP."""
 
@@ -41,6 +45,10 @@ class Painting(App[int], inherit_bindings=False):
         self.building = False
         """Whether a view is built for the first time."""
         self._owed = False
+        self._resizing = False
+        """Whether everything is laid out anew for another size."""
+        self._sizes = 0
+        """How often the size changed."""
         self._keys: deque[events.Key] = deque()
         """Typed while another key is being handled."""
         self._busy_with_key = False
@@ -58,8 +66,16 @@ class Painting(App[int], inherit_bindings=False):
     def say(self, text: str, role: str = "text") -> None:
         raise NotImplementedError
 
+    def sync_shown(self) -> None:
+        """Bring the shown screen up to date with the store."""
+        raise NotImplementedError
+
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         if self.aside or renderable is None:
+            return
+        if self._resizing:
+            # All of it is painted once everything has its new place.
+            self.post_display_hook()
             return
         if not self.pace.may_paint(time.monotonic()):
             # What is left out now is sent when there is room, as far as it differs by then.
@@ -84,10 +100,7 @@ class Painting(App[int], inherit_bindings=False):
         if not self._owed or self.aside or not self.is_running or not self.pace.may_paint(time.monotonic()):
             return
         self._owed = False
-        with self._context():
-            screen = self.screen
-            whole = screen._compositor.render_update(full=True, screen_stack=self._background_screens)
-            self._display(screen, whole)
+        self._paint_whole()
 
     def link_hint(self) -> Cell:
         """How fast the terminal takes what is painted, while that slows the console down."""
@@ -111,6 +124,81 @@ class Painting(App[int], inherit_bindings=False):
         for widget in self.screen.walk_children():
             widget.refresh()
 
+    # Another size.
+
+    def _check_resize(self) -> None:
+        """Textual tells the screens of it. What they show meanwhile is not painted, but all of it once."""
+        if self._resize_event is None or not self.screen_stack:
+            super()._check_resize()
+            return
+        super()._check_resize()
+        # A terminal that was small for a moment has lost what it showed, also when it is as large as before.
+        self.front.forget()
+        if not self.screen.is_mounted or not self.screen.size:
+            self.call_later(self.repaint_all)
+            return
+        self._resizing = True
+        self._sizes += 1
+        number = self._sizes
+        screens: list[Widget] = [self.screen, *self._background_screens]
+        asyncio.get_running_loop().call_later(RESIZE_S, self._resized, number)
+        self._behind(screens, lambda: self._placed_anew(screens, number, LAYOUTS))
+
+    def _placed_anew(self, screens: Sequence[Widget], number: int, left: int) -> None:
+        """The screens have their layout: wait for their widgets, which may ask for another."""
+        widgets = [widget for screen in screens for widget in screen.walk_children(Widget)]
+
+        def told() -> None:
+            screen = self.screen
+            waits = any(widget._layout_required for widget in [*screens, *widgets])
+            if number == self._sizes and waits and left and screen.is_mounted:
+                for widget in widgets:
+                    widget._check_refresh()
+                self._behind(screens, lambda: self._laid_out(screens, number, left))
+            else:
+                self._resized(number)
+
+        self._behind(widgets, told)
+
+    def _laid_out(self, screens: Sequence[Widget], number: int, left: int) -> None:
+        if number == self._sizes:
+            with self.screen._context():
+                self.screen._on_timer_update()
+            self._placed_anew(screens, number, left - 1)
+
+    def _behind(self, widgets: Sequence[MessagePump], then: Callable[[], None]) -> None:
+        """Do something when all of them have handled what they were sent; those that go away do not count."""
+        waiting = len(widgets)
+
+        def one_less() -> None:
+            nonlocal waiting
+            waiting -= 1
+            if waiting == 0:
+                then()
+
+        for widget in widgets:
+            if not widget.call_later(one_less):
+                one_less()
+        if not widgets:
+            then()
+
+    def _resized(self, number: int) -> None:
+        """Paint all of it, unless the size changed again."""
+        if number != self._sizes or not self._resizing:
+            return
+        self._resizing = False
+        if self.is_running and self.screen_stack:
+            self.sync_shown()
+            self.front.forget()
+            self._paint_whole()
+
+    def _paint_whole(self) -> None:
+        with self._context():
+            screen = self.screen
+            self._display(
+                screen, screen._compositor.render_update(full=True, screen_stack=self._background_screens)
+            )
+
     def action_redraw(self) -> None:
         self.repaint_all()
 
@@ -124,10 +212,6 @@ class Painting(App[int], inherit_bindings=False):
 
     async def on_event(self, event: events.Event) -> None:
         """Keys are handled one after the other: what one opens has the focus before the next comes."""
-        if isinstance(event, events.Resize):
-            # A terminal that was small for a moment has lost what it showed, also when it is as large as before.
-            self.front.forget()
-            self.call_later(self.repaint_all)
         if not isinstance(event, events.Key) or event.is_forwarded:
             await super().on_event(event)
         elif self._busy_with_key:
