@@ -195,9 +195,12 @@ def test_a_supervisor_that_ended_is_a_loss() -> None:
 def test_held_when_lost(spec: dict[str, object]) -> None:
     m = cluster()
     task_id, fence = m.running(**spec)
-    m.one(fenced("task_lost", task_id, fence))
+    lost = fenced("task_lost", task_id, fence)
+    lost.task_lost.reason = "Its machine did not renew its lease."
+    m.one(lost)
     task = m.task(task_id)
     assert (task.state, task.fence, task.lost_at_us, task.losses) == (RUNNING, fence, m.now_us, 0)
+    assert m.last_events()[-1].detail == "Its machine did not renew its lease; it waits for an operator"
     assert m.one(fenced("task_lost", task_id, fence)).accepted
     assert not m.outcome.changes
     assert m.one(complete(task_id, fence)).accepted

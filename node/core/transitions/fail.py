@@ -222,7 +222,8 @@ def _loses(draft: Draft, task: Task, reason: str, result: TaskResult | None) -> 
         new.lost_at_us = draft.now_us
         new.reason = reason
         draft.put(task, new)
-        draft.event(types_pb2.EVENT_TYPE_LOST, new, f"{reason or 'its machine is lost'}; it waits for an operator")
+        why = reason.rstrip(".") or "its machine is lost"
+        draft.event(types_pb2.EVENT_TYPE_LOST, new, f"{why}; it waits for an operator")
         return
     new = draft.edit(task)
     if result is not None:
