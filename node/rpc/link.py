@@ -126,7 +126,11 @@ class _RaftPeer:
             try:
                 while True:
                     await call.write(await self._queue.get())
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+            except (Exception, asyncio.CancelledError):
+                # However the call ends, also as cancelled within gRPC: a peer that is given up is down for ever.
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
                 # What waited is stale by the time that the peer is back.
                 while not self._queue.empty():
                     self._queue.get_nowait()

@@ -121,7 +121,7 @@ def _lock(folder: str) -> int:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise OSError("another supervisor runs on this data folder") from None
+        raise OSError(wire.RUNS_ALREADY) from None
     return fd
 
 

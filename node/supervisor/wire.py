@@ -28,6 +28,7 @@ import marshal
 
 PROTOCOL = 2
 SOCKET = "supervisor.sock"
+RUNS_ALREADY = "another supervisor runs on this data folder"
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 
 WAITING = "waiting"

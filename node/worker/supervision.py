@@ -39,6 +39,7 @@ from node.worker.port import (
 )
 
 _GREETING_TIMEOUT_S = 10.0
+_START_TIMEOUT_S = 60.0
 _QUIT_TIMEOUT_S = 30.0
 _FIRST_DELAY_S = 0.05
 _LONGEST_DELAY_S = 2.0
@@ -64,7 +65,7 @@ class ProcessSupervisor:
 
     async def start(self, listener: Listener) -> None:
         self._listener = listener
-        connection = await self._connect_or_launch()
+        connection = await self._first_connection()
         self._keeper = asyncio.create_task(self._keep(connection))
 
     def configure(self, slots: Mapping[int, int], cap_bytes: int) -> None:
@@ -114,6 +115,24 @@ class ProcessSupervisor:
         if self._connection is not None:
             self._connection.send(message)
 
+    async def _first_connection(self) -> _Connection:
+        """One that runs may answer late: its machine is busy, or the daemon that launched it was killed."""
+        loop = asyncio.get_running_loop()
+        deadline, delay_s = loop.time() + _START_TIMEOUT_S, _FIRST_DELAY_S
+        while True:
+            try:
+                return await self._connect_or_launch()
+            except TimeoutError as error:
+                if loop.time() >= deadline:
+                    raise Fault(
+                        Code.INTERNAL,
+                        f"The supervisor of {self._env.data} runs and does not answer.",
+                        "See what holds it up; to `kill` the process in supervisor.pid ends its commands, too.",
+                    ) from error
+                self._log.warning("the supervisor does not answer yet")
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+
     async def _keep(self, connection: _Connection) -> None:
         """Connect again whenever the connection is lost. Runs until cancelled."""
         while True:
@@ -139,7 +158,10 @@ class ProcessSupervisor:
         if connection is None:
             if self._process is not None:
                 await self._offload(self._process.poll)
-            self._process = await self._offload(self._launch)
+            launched = await self._offload(self._launch)
+            if launched is None:
+                raise TimeoutError("one runs, and does not answer")
+            self._process = launched
             connection = await self._connect()
         if connection is None:
             raise Fault(
@@ -188,8 +210,8 @@ class ProcessSupervisor:
             raise
         return connection
 
-    def _launch(self) -> subprocess.Popen[bytes]:
-        """Start the process and wait until it takes connections. Raises Fault."""
+    def _launch(self) -> subprocess.Popen[bytes] | None:
+        """Start the process and wait until it takes connections; None if one runs already. Raises Fault."""
         # By path and with -S -E -s: without site-packages it needs a third of the memory.
         program = str(Path(node.supervisor.__file__).parent)
         process = subprocess.Popen(
@@ -207,6 +229,8 @@ class ProcessSupervisor:
                 return process
             text = process.stderr.read().decode("utf-8", "replace").strip()
         process.wait()
+        if wire.RUNS_ALREADY in text:
+            return None
         raise Fault(
             Code.INTERNAL,
             f"The supervisor did not start: {text[-1000:] or 'it said nothing'}",
