@@ -203,6 +203,7 @@ class _Reign:
         self._placement = Placement(clock, replica, settings, self.roster, self.planner, quiet)
         self._leases = Leases(clock, replica, settings, self._lose)
         self._reports = Reports(env.random, replica, settings)
+        self._reports.before_record = self._placement.join
         self._health = Health(clock, replica, settings, self.roster, self._placement.wake)
         self.vacate = Vacate(clock, replica, settings, self.roster, quiet)
         self._history = History(clock, replica, settings)

@@ -33,8 +33,9 @@ _FAULT_LONGEST_US = 2_000_000
 # Beside tasks, what may change where one can be placed.
 _WAKING = frozenset({Table.NODES, Table.SETTINGS})
 _SAMPLES_S = 0.25
-# What waits for its slot anyway is placed this often: each pass costs a commit.
-_PREFETCH_US = 80_000
+# What waits for its slot anyway is placed this often: each pass costs a commit, unless it shares that of reports.
+_PREFETCH_US = 120_000
+_JOIN_US = 50_000
 
 
 class Placement:
@@ -62,6 +63,7 @@ class Placement:
         self._refusals: dict[str, int] = {}  # by task: how often in a row
         self._faults = 0
         self._sample_timer: asyncio.TimerHandle | None = None
+        self._joins = False
         self._wake = asyncio.Event()
         self._wake.set()
 
@@ -83,6 +85,15 @@ class Placement:
                     self._wake.set()
             elif change.table in _WAKING:
                 self._wake.set()
+
+    def join(self) -> None:
+        """Reports are about to be proposed: what is proposed in the next turn of the loop shares their commit."""
+        if self._planner.queued and self._since_pass_us() >= _JOIN_US:
+            self._joins = True
+            self._wake.set()
+
+    def _since_pass_us(self) -> int:
+        return self._clock.boot_us() - self._passed_us
 
     def wake(self) -> None:
         """Somebody came or went."""
@@ -111,7 +122,9 @@ class Placement:
         quiet_us = self._quiet.left_us()
         if quiet_us:
             return quiet_us
-        pause_us = self._passed_us + _PREFETCH_US - self._clock.boot_us()
+        joins, self._joins = self._joins, False
+        since_us = self._since_pass_us()
+        pause_us = 0 if joins and since_us >= _JOIN_US else _PREFETCH_US - since_us
         if pause_us > 0 and not self._deadline_passed() and not self._planner.urgent(self._replica.state):
             return pause_us
         now_us = self._replica.now_us()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -48,6 +48,7 @@ class Reports:
 
     def __init__(self, random: Random, replica: Replica, settings: Settings) -> None:
         self.reporting: set[Attempt] = set()
+        self.before_record: Callable[[], None] = lambda: None
         self._replica = replica
         self._translator = Translator(random, replica)
         self._settings = settings
@@ -85,6 +86,7 @@ class Reports:
             while self._waiting:
                 await self._share()
                 self._taken = self._take()
+                self.before_record()
                 recorded = await self._record(self._taken)
                 self._recorded_s = asyncio.get_running_loop().time()
                 for batch in self._taken:

@@ -96,7 +96,7 @@ def test_higher_priority_calls_one_prefetched_task_back_for_each_that_waits() ->
         recall = (await worker.next("recall")).recall
         assert list(recall.tasks) == [given[-1].task]
         await worker.send(sample=sample())
-        assert not await worker.quiet(0.3, "renewal_ack", "reports_ack"), "asked once"
+        assert not await worker.quiet(0.2, "renewal_ack", "reports_ack"), "asked once"
         await worker.report(901, recalled(given[-1]))
         (urgent,) = await assignments(worker, 1)
         assert urgent.task == "urgent"
@@ -260,8 +260,10 @@ def test_busy_nodes_share_entries_and_prefetching_is_paced() -> None:
         passes = [at_s for at_s in entry_times(cluster, "task_assign") if at_s > before_s]
         done = sum(task.state == COMPLETED for task in cluster.replica.state.tasks.values())
         assert done > 1000, "the pace is the workers' own"
-        assert len(reports) <= 11
-        assert len(passes) <= 5
+        assert len(reports) <= 6
+        assert 1 <= len(passes) <= 4
+        shared = [at_s for at_s in passes if any(abs(at_s - report_s) < 0.0005 for report_s in reports)]
+        assert shared, "proposed together, they share a commit"
         for task in working:
             task.cancel()
         await cluster.stop()
