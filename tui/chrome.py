@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from cortex.v1 import types_pb2
@@ -22,8 +23,15 @@ VIEWS: tuple[tuple[str, str, str], ...] = (
     ("events", "events", "Events"),
 )
 """Place, name of the action that goes there, title."""
+SHORT_TITLES = {"workflows": "Flows", "letters": "Dead"}
+"""Of views, where there is little room."""
 PAST_KEYS = frozenset({"earlier", "later", "past_ask", "past_differences"})
 """Names of the actions that the footer offers while a past moment is shown."""
+
+
+_SOCKET = re.compile(r"unix:\S*/([^/\s]+)/cortex\.sock")
+"""Of a daemon on this machine; its folder is named as the node."""
+_NO_ANSWER = re.compile(r"^No daemon answers at (\S+): .*\.$")
 
 
 def title_line(
@@ -75,17 +83,24 @@ def _parts_width(parts: Sequence[Sequence[Span]]) -> int:
 
 def tabs_line(current: str, draw: Draw, *, right: Cell, width: int, table: Sequence[Key] = KEYMAP) -> Cell:
     """The views with their keys and counts, and what concerns the shown one."""
-    left = _tabs(current, draw, table, brief=False)
-    if cell_width(left) + cell_width(right) + 1 > width:
-        left = _tabs(current, draw, table, brief=True)
+    left: Cell = ()
+    for less in range(LEAST_TABS + 1):
+        left = _tabs(current, draw, table, less)
+        if cell_width(left) + cell_width(right) + 1 <= width:
+            break
     room = width - cell_width(left) - cell_width(right) - 1
     if room < 0:
         return left
     return (*left, (" " * room, "text"), *right, (" ", "text"))
 
 
-def _tabs(current: str, draw: Draw, table: Sequence[Key], *, brief: bool) -> Cell:
-    """`brief` leaves out the titles of the other views, and their counts where nothing is wrong."""
+LEAST_TABS = 3
+
+
+def _tabs(current: str, draw: Draw, table: Sequence[Key], less: int) -> Cell:
+    """`less` 1 leaves out the counts of the other views where nothing is wrong, 2 shortens their titles, too, and
+    LEAST_TABS leaves those out.
+    """
     view = draw.view
     heard = view.online() - silent(view, draw.now_s)
     counted = view.letters.index >= 0
@@ -94,7 +109,7 @@ def _tabs(current: str, draw: Draw, table: Sequence[Key], *, brief: bool) -> Cel
     counts = {
         "nodes": (f"{heard}/{len(view.nodes)}", "warn" if heard < len(view.nodes) else ""),
         "queue": (count_of(live) if live is not None else "", ""),
-        "workflows": _workflows_tab(draw),
+        "workflows": _workflows_tab(draw, alone=less > 0 and current != "workflows"),
         "letters": (count_of(dead), "bad" if dead else ""),
         "events": ("", ""),
     }
@@ -102,21 +117,25 @@ def _tabs(current: str, draw: Draw, table: Sequence[Key], *, brief: bool) -> Cel
     for place, name, title in VIEWS:
         here = place == current
         spans += [(draw.glyphs.cursor if here else " ", "accent"), (key_of("app", name, table), "key")]
-        if here or not brief:
-            spans.append((f" {title}", "strong" if here else "dim"))
+        if here or less < LEAST_TABS:
+            said = title if here or less < 2 else SHORT_TITLES.get(place, title)
+            spans.append((f" {said}", "strong" if here else "dim"))
         count, alarm = counts[place]
-        if count and (here or alarm or not brief):
+        if count and (here or alarm or not less):
             spans.append((f" {count}", alarm or ("accent" if here else "dim")))
         spans.append(("  ", "text"))
     return tuple(spans)
 
 
-def _workflows_tab(draw: Draw) -> tuple[str, str]:
-    """How many go on; those that failed are an alarm, with their mark."""
+def _workflows_tab(draw: Draw, *, alone: bool) -> tuple[str, str]:
+    """How many go on; those that failed are an alarm, with their mark: alone, where there is little room."""
     states = draw.view.workflow_states
     live = count_of(states[types_pb2.WORKFLOW_STATE_PENDING] + states[types_pb2.WORKFLOW_STATE_RUNNING])
     failed = states[types_pb2.WORKFLOW_STATE_FAILED]
-    return (f"{live} {count_of(failed)}{draw.glyphs.of('failed')}", "bad") if failed else (live, "")
+    if not failed:
+        return live, ""
+    said = f"{count_of(failed)}{draw.glyphs.of('failed')}"
+    return (said if alone else f"{live} {said}"), "bad"
 
 
 def banner_line(draw: Draw) -> Cell | None:
@@ -127,9 +146,12 @@ def banner_line(draw: Draw) -> Cell | None:
         if view.leader:
             return None
         return ((f" {glyphs.warning} No leader: nothing can be changed until one is elected.", "warn"),)
-    where = foreign(link.address or "the cluster", "warn", glyphs)
-    why: Cell = foreign(link.detail, "warn", glyphs) if link.detail else ()
-    if not link.detail.endswith("."):
+    # Once it was there, who does not answer just now matters less than since when.
+    detail = _NO_ANSWER.sub(r"\1 does not answer.", link.detail) if link.ever else link.detail
+    detail = _SOCKET.sub(r"\1", detail)
+    where = foreign(_SOCKET.sub(r"\1", link.address) or "the cluster", "warn", glyphs)
+    why: Cell = foreign(detail, "warn", glyphs) if detail else ()
+    if not detail.endswith("."):
         # No sentence of its own: it says of whom.
         why = (*where, *(((": ", "warn"), *why) if why else ()))
     if not link.ever:
@@ -149,29 +171,33 @@ def footer_line(
     pending: Cell = (),
     table: Sequence[Key] = KEYMAP,
     past: bool = False,
+    rows: bool = True,
+    finds: bool = True,
 ) -> Cell:
     """The keys of the place, as many as fit; a note takes their room while it is shown. `pending` stands right.
 
-    `past`: first those that move along the line of moments, and none that change anything.
+    `past`: first those that move along the line of moments, and none that change anything. `rows`: whether the
+    focus is on rows, and `finds` whether there is something to filter.
     """
     room = width - cell_width(pending) - 2 if pending else width
     if note is not None:
         text = fit("".join(part for part, _ in note), max(0, room - 1), ellipsis=draw.glyphs.ellipsis)
         left: Cell = ((" ", "text"), (text, note[0][1])) if pending and note else ((" ", "text"), *note)
     else:
-        here = [*keys_at("table", table), *keys_at(place, table)]
+        here = [*(keys_at("table", table) if rows else ()), *keys_at(place, table)]
         keys = [key for key in here if key.footer and key.keys and not ((read_only or past) and key.changes)]
         if past:
             keys = [key for key in keys_at("app", table) if key.name in PAST_KEYS and key.keys] + keys
-        left = ((" ", "text"), *_hints(keys, draw, room, table))
+        left = ((" ", "text"), *_hints(keys, draw, room, table, finds=finds))
     if not pending:
         return left
     return (*left, (" " * max(1, width - cell_width(left) - cell_width(pending) - 1), "text"), *pending)
 
 
-def _hints(keys: Sequence[Key], draw: Draw, width: int, table: Sequence[Key]) -> Cell:
+def _hints(keys: Sequence[Key], draw: Draw, width: int, table: Sequence[Key], *, finds: bool) -> Cell:
     spans: list[Span] = []
-    fixed = _hint(key_of("app", "filter", table), "filter") + _hint(key_of("app", "help", table), "help")
+    fixed = _hint(key_of("app", "filter", table), "filter") if finds else ()
+    fixed += _hint(key_of("app", "help", table), "help")
     for key in keys:
         hint = _hint(draw.glyphs.enter if key.keys[0] == "enter" else shown_key(key.keys[0]), key.label)
         if cell_width((*spans, *hint, *fixed)) + 1 > width:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from tui.cmdline import CommandError, History, Word, completions, find, words
+from tui.cmdline import CommandError, History, Word, completions, find, split, words
 from tui.grammar import FilterError
 from tui.keys import Key
 from tui.moments import MomentError
@@ -104,6 +104,8 @@ class Commands:
         try:
             word, argument = find(text, known)
         except CommandError:
+            if (known_word := known.get(split(text)[0])) is not None:
+                return f"{known_word.usage}  {known_word.help}"
             offered = completions(text, known, lambda _kind: ())
             return "  ".join(offered) if offered and " " not in text.strip() else ""
         return f"{word.usage}  {word.help}" if argument or word.name == text.strip() else ""

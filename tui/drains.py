@@ -56,6 +56,9 @@ class DrainOptions:
         return said
 
 
+_WAITS = "It waits in the queue "
+
+
 def window_ms(plan: DrainPlan) -> int:
     """How long the drain of a plan can be undone."""
     return min(WINDOW_MS, plan.deadline_ms // 4) if plan.deadline_ms else WINDOW_MS
@@ -84,6 +87,11 @@ def effect(plan: DrainPlan) -> str:
     if dead:
         parts.append(f"{dead} {'becomes a dead letter' if dead == 1 else 'become dead letters'} at the deadline")
     return f"{', '.join(parts)}." if parts else "It holds no task: it is empty at once."
+
+
+def beside_waits(reason: str) -> str:
+    """The reason of a task that waits, where that it waits stands beside it."""
+    return reason.removeprefix(_WAITS)
 
 
 def fates(plan: DrainPlan) -> Mapping[str, Fate]:

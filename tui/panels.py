@@ -14,7 +14,7 @@ from tui.columns.nodes import (
     terms_in,
 )
 from tui.draw import Cell, Span, age, bar, bytes_of, cell_width, foreign
-from tui.text import fit
+from tui.text import clean, fit, width_of
 from tui.view import NodeRow
 
 HOT_C = 85.0
@@ -74,6 +74,12 @@ def score_panel(row: NodeRow, draw: Draw, width: int, gpus: int = 1) -> list[Cel
     glyphs = draw.glyphs
     sampled = row.resources
     head: list[Span] = [(" ", "text"), *foreign(row.node.id, "strong", glyphs)]
+    if row.node.message:
+        said = clean(row.node.message, ascii_only=glyphs.ascii_only)
+        head += [
+            ("  ", "text"),
+            (fit(said, min(width_of(said), max(8, width // 3)), ellipsis=glyphs.ellipsis), "warn"),
+        ]
     if row.view is None or not row.view.scored:
         old = sample_age_us(row, draw.now_s)
         why = "nothing is known of its resources" if old is None else f"the leader last heard of it {age(old)} ago"

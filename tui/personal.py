@@ -23,13 +23,14 @@ from tui.preferences import Preferences
 from tui.screens.base import ConsoleScreen
 from tui.screens.choose import ChooseScreen
 from tui.screens.columns import ColumnsScreen
+from tui.screens.preview import PreviewScreen
 from tui.takeaway import TakingAway
 from tui.text import clean
 from tui.theme_list import THEME_NOTES, THEMES
 from tui.themes import Palette, WithoutColor, palette
 from tui.view import ClusterView
 from tui.widgets.table import Table
-from tui.wording import KeyWord, wording
+from tui.wording import KeyWord, shown, wording
 
 VIEW_PLACES = frozenset(place for place, _, _ in VIEWS)
 
@@ -47,6 +48,8 @@ class Personal(Playing, TakingAway, inherit_bindings=False):
     clock: Callable[[], float]
     _to_say = ""
     _alerts: Alerts | None = None
+    _led: tuple[ClusterView, str] | None = None
+    """Who led last, of the cluster that is looked at."""
 
     # What the console has.
 
@@ -153,6 +156,13 @@ class Personal(Playing, TakingAway, inherit_bindings=False):
         else:
             self.call_later(self.run_action, key.action, self if key.place == "app" else self.screen)
 
+    async def _check_bindings(self, key: str, priority: bool = False) -> bool:
+        done = await super()._check_bindings(key, priority)
+        if not done and not priority and isinstance(self.screen, ConsoleScreen | PreviewScreen):
+            # Textual asks the focus and all that it is in, and then the console: nobody had it.
+            self.screen.unbound(shown(key))
+        return done
+
     def action_command(self) -> None:
         if isinstance(self.screen, ConsoleScreen):
             self.screen.open_command()
@@ -182,6 +192,7 @@ class Personal(Playing, TakingAway, inherit_bindings=False):
     def looked_after(self) -> None:
         """What is to be done ten times a second at most."""
         self._remember()
+        self._tell_leader()
         if self._alerts is not None and self._alerts.view is not self.view:
             # Another cluster is looked at.
             self._alerts.close()
@@ -193,6 +204,15 @@ class Personal(Playing, TakingAway, inherit_bindings=False):
                 self.send(
                     wrapped(f"\x1b]9;cortex {clean(self.source.name)}: {text}\x07", self.terminal.multiplexer)
                 )
+
+    def _tell_leader(self) -> None:
+        """Say when another node leads than the one that did."""
+        view, leader = self.view, self.view.leader
+        before = self._led[1] if self._led is not None and self._led[0] is view else ""
+        if leader:
+            self._led = (view, leader)
+        if leader and before and leader != before:
+            self.say(f"{leader} leads now; {before} did before.")
 
     def _remember(self) -> None:
         """Keep how the shown view is arranged now; not while a line is being written."""

@@ -13,7 +13,7 @@ from tests.tui.console import open_console
 from tests.tui.fake_source import FakeSource
 from tui.errors import ClusterError
 from tui.recording import MAGIC, RecordedSource, Recording, ReplayedSource, records
-from tui.source import SourceError
+from tui.source import SourceError, Timed
 
 
 async def recorded(path: Path) -> list[str]:
@@ -37,6 +37,7 @@ async def test_a_recording_shows_the_same(tmp_path: Path) -> None:
     assert b"TOKEN" in path.read_bytes()
     played: Any = ReplayedSource(path, speed=1000.0)
     played.history_asked, played.waiting = True, 0
+    assert not isinstance(played, Timed), "it has no clock of its own, but answers for every call"
     async with open_console(played, read_only=True) as session:
         await session.press("2")
         await session.until(lambda: "The recording ends here" in session.text)

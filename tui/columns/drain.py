@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
+from tui.drains import beside_waits
 from tui.draw import EMPTY, Cell, foreign, task_state
 from tui.filter import Field
 from tui.rows import Rows
@@ -138,7 +139,7 @@ DRAIN: TableSpec[DrainRow] = TableSpec(
         Column("forecast", "FORECAST", 11, _draw_forecast, lambda row: row.forecast, flex=1, most=20),
         Column("actual", "WENT TO", 10, _draw_actual, lambda row: row.actual, flex=1, most=20),
         Column("state", "STATE", 12, _draw_state, None, rank=4),
-        Column("reason", "REASON", 20, lambda row, draw, _w: foreign(row.reason, "dim", draw.glyphs),
+        Column("reason", "REASON", 20, lambda row, draw, _w: foreign(beside_waits(row.reason), "dim", draw.glyphs),
                lambda row: row.reason, flex=3, rank=3),
         Column("id", "ID", 26, lambda row, draw, _w: foreign(row.id, "dim", draw.glyphs), lambda row: row.id,
                rank=9),

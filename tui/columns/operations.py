@@ -8,6 +8,7 @@ from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
 from tui.draw import EMPTY, Cell, Span, age, bar, count_of, foreign
 from tui.filter import Field
+from tui.format import duration
 from tui.operations import LIVE, settled
 
 Operation = types_pb2.Operation
@@ -88,13 +89,30 @@ def progress(row: Operation, draw: Draw, *, short: bool = False) -> Cell:
         if short:
             failed = f", {count_of(counts.failed)} failed" if counts.failed else ""
             return ((said + failed, role),)
-        why: Cell = ((": ", role), *foreign(row.outcome, role, draw.glyphs)) if row.outcome else ()
-        return ((said, role), *why)
+        return ((said, role), *_why_ended(row, role, draw))
+    if row.kind == types_pb2.OPERATION_KIND_DRAIN and row.state == types_pb2.OPERATION_STATE_DONE:
+        return ((drained(row), spans[-1][1]),)
     if ended or row.kind in (types_pb2.OPERATION_KIND_RETRY, types_pb2.OPERATION_KIND_RUN):
         spans.append((f", {count_of(counts.succeeded)} ok", "ok" if counts.succeeded else "dim"))
     if counts.failed:
         spans.append((f", {count_of(counts.failed)} failed", "bad"))
     return tuple(spans)
+
+
+def drained(row: Operation) -> str:
+    """What a drain that is done did, beside what was foretold."""
+    counts, plan = row.counts, row.drain
+    moved = f"{count_of(counts.issued)} of {count_of(counts.total)} tasks moved, " if counts.total else ""
+    foretold = f", foretold {duration(plan.eta_ms * 1000)}" if plan.eta_ms else ""
+    return f"drained: {moved}empty after {duration(plan.took_ms * 1000)}{foretold}"
+
+
+def _why_ended(row: Operation, role: str, draw: Draw) -> Cell:
+    """Behind how it ended; who ended it is no sentence of its own."""
+    outcome = foreign(row.outcome, role, draw.glyphs)
+    if not row.outcome:
+        return EMPTY
+    return ((" ", role), *outcome) if row.outcome.startswith("by ") else ((": ", role), *outcome)
 
 
 def _draw_state(row: Operation, draw: Draw, _width: int) -> Cell:
@@ -110,7 +128,10 @@ def _draw_bar(row: Operation, draw: Draw, width: int) -> Cell:
 
 
 def _draw_outcome(row: Operation, draw: Draw, _width: int) -> Cell:
-    text = row.outcome or row.reason
+    done = row.state == types_pb2.OPERATION_STATE_DONE
+    text = (
+        row.outcome or row.reason or (drained(row) if done and row.kind == types_pb2.OPERATION_KIND_DRAIN else "")
+    )
     if not text:
         return EMPTY
     bad = row.state in (types_pb2.OPERATION_STATE_STOPPED, types_pb2.OPERATION_STATE_REFUSED)

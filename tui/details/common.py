@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 
 from tui.columns.base import Draw
-from tui.draw import Cell, Span
+from tui.draw import Cell, Span, cell_width
 from tui.text import clean, fit, width_of
 
 LABEL = 12
@@ -33,6 +34,24 @@ def wrap(text: str, width: int) -> list[str]:
         piece += character
         used += size
     return [*pieces, piece] if piece or not pieces else pieces
+
+
+def wrapped(cell: Cell, width: int) -> list[Cell]:
+    """A cell of words in lines of at most `width` cells, broken between words; a longer word has a line."""
+    if cell_width(cell) <= width:
+        return [cell]
+    lines: list[list[Span]] = [[]]
+    used = 0
+    for text, role in cell:
+        for word in re.findall(r" *[^ ]+| +", text):
+            size = width_of(word)
+            if used and used + size > width:
+                lines.append([])
+                word = word.lstrip(" ")
+                size, used = width_of(word), 0
+            lines[-1].append((word, role))
+            used += size
+    return [tuple(line) for line in lines]
 
 
 def long_text(label: str, text: str | bytes, role: str, draw: Draw, width: int, most: int = 8) -> Iterator[Cell]:

@@ -12,7 +12,7 @@ from tui.dag_estimate import Finish
 from tui.dag_model import DagModel, DagRow, Mode
 from tui.dag_needs import RULES
 from tui.details.common import wrap
-from tui.draw import Cell, Span, age, clock, count_of, foreign, span_of_time
+from tui.draw import Cell, Span, age, cell_width, clock, count_of, foreign, span_of_time
 from tui.text import clean
 from tui.view import ENDED_WORKFLOWS
 
@@ -20,10 +20,12 @@ PROGRESS_CELLS = 24
 PARENTS_NAMED = 6
 MOST_LINES = 4
 """Of the reason."""
+_ON_NO_NODE = frozenset({types_pb2.TASK_STATE_PENDING, types_pb2.TASK_STATE_QUEUED})
+"""States in which the row still names the node of the run before."""
 KINDS = {"template": "one map", "chain": "a chain", "twins": "alike: the same before and after them"}
 
 
-def dag_headline(row: Workflow, model: DagModel, found: Finish | None, draw: Draw) -> list[Cell]:
+def dag_headline(row: Workflow, model: DagModel, found: Finish | None, draw: Draw, width: int) -> list[Cell]:
     """Two lines: the workflow, and how its tasks are shown."""
     glyphs = draw.glyphs
     first: list[Span] = [(" ", "text"), *foreign(row.name or "workflow", "strong", glyphs), ("  ", "text")]
@@ -34,9 +36,13 @@ def dag_headline(row: Workflow, model: DagModel, found: Finish | None, draw: Dra
     if taken is not None:
         over = row.state in ENDED_WORKFLOWS
         first.append((f"  {span_of_time(taken) if over else age(taken)}", "dim" if over else "busy"))
+    second = _shown_line(model, found, draw)
     if why := why_text(row):
-        first += [("  ", "text"), *foreign(why, "dim", glyphs)]
-    return [tuple(first), tuple(_shown_line(model, found, draw))]
+        told: Cell = (("  ", "text"), *foreign(why, "dim", glyphs))
+        # Where both do not fit into one line, and the other one has room.
+        below = cell_width((*first, *told)) > width and cell_width((*second, *told)) <= width
+        (second if below else first).extend(told)
+    return [tuple(first), tuple(second)]
 
 
 def _shown_line(model: DagModel, found: Finish | None, draw: Draw) -> list[Span]:
@@ -87,7 +93,7 @@ def _task_lines(model: DagModel, task: types_pb2.Task, row: DagRow, draw: Draw, 
     glyphs = draw.glyphs
     head: list[Span] = [("  ", "text"), *foreign(row.key, "strong", glyphs), ("  ", "text")]
     head += [*state_cell(model, row, glyphs), ("  ", "text"), *foreign(task.id, "dim", glyphs)]
-    if task.node:
+    if task.node and task.state not in _ON_NO_NODE:
         head += [("  on ", "dim"), *foreign(task.node, "text", glyphs)]
     ran = run_us(task, draw.now_us)
     if ran is not None:

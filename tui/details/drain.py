@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
 from tui.columns.drain import HERE, DrainBoard
 from tui.columns.nodes import role_of, state_cell
 from tui.details.common import pair, sentence, title
-from tui.drains import DrainOptions, DrainPlan, Fate, blocker, effect, fates, window_ms
-from tui.draw import Cell, Span, age, bar, foreign
+from tui.drains import DrainOptions, DrainPlan, Fate, beside_waits, blocker, effect, fates, window_ms
+from tui.draw import Cell, Span, age, bar, cell_width, foreign
 from tui.format import duration
 from tui.text import clean, fit
 from tui.view import NodeRow
 
 NAME = 14
 PLACE = 12
+MOST_REASON_LINES = 4
 
 OPERATION_WORDS: dict[int, tuple[str, str, str]] = {
     # state: word, name of its glyph, role
@@ -66,7 +69,8 @@ def sheet(plan: DrainPlan, options: DrainOptions, draw: Draw, width: int) -> lis
         lines += title("MOVED (a forecast: the cluster goes on meanwhile)")
         for move in plan.moves:
             where: Cell = foreign(f"to {move.to}", "ok", draw.glyphs) if move.to else (("waits", "wait"),)
-            lines += _task_lines(move.task, where[0], move.reason, draw, width)
+            reason = move.reason if move.to else beside_waits(move.reason)
+            lines += _task_lines(move.task, where[0], reason, draw, width)
     return lines
 
 
@@ -116,7 +120,13 @@ def _task_lines(task_id: str, fate: Span, reason: str, draw: Draw, width: int) -
         (f" {fit(name, NAME, ellipsis=draw.glyphs.ellipsis)} ", "strong"),
         (f"{fit(word, PLACE + 1, ellipsis=draw.glyphs.ellipsis)} ", role),
     )
-    return [(*head, *foreign(reason, "dim" if role != "bad" else "text", draw.glyphs))]
+    if role != "bad":
+        return [(*head, *foreign(reason, "dim", draw.glyphs))]
+    # What is harmed is read to its end.
+    taken = cell_width(head)
+    pieces = textwrap.wrap(clean(reason, ascii_only=ascii_only), max(20, width - taken)) or [""]
+    rest = [((" " * taken, "text"), (piece, "text")) for piece in pieces[1:MOST_REASON_LINES]]
+    return [(*head, (pieces[0], "text")), *rest]
 
 
 # How it goes.
@@ -159,13 +169,25 @@ def _progress(operation: types_pb2.Operation, board: DrainBoard, draw: Draw, wid
         return tuple(spans)
     if state == types_pb2.OPERATION_STATE_DONE:
         took = duration(plan.took_ms * 1000)
-        return ((f" Empty after {took}, estimated {eta}. ", "ok"), (outcome, "text"))
+        return (
+            (f" Empty after {took}, estimated {eta}. ", "ok"),
+            (outcome or _next_step(operation.node, draw), "text"),
+        )
+    by, outcome = (f" {outcome}", "") if outcome.startswith("by ") else ("", outcome)
     said = {
-        types_pb2.OPERATION_STATE_UNDONE: " Undone: nothing has moved, and the node is as it was. ",
-        types_pb2.OPERATION_STATE_STOPPED: " Stopped: what has moved stays where it is. ",
-        types_pb2.OPERATION_STATE_REFUSED: " Refused at its begin: nothing has moved. ",
+        types_pb2.OPERATION_STATE_UNDONE: f" Undone{by}: nothing has moved, and the node is as it was. ",
+        types_pb2.OPERATION_STATE_STOPPED: f" Stopped{by}: what has moved stays where it is. ",
+        types_pb2.OPERATION_STATE_REFUSED: f" Refused at its begin{by}: nothing has moved. ",
     }.get(state, " ")
     return ((said, "warn"), (outcome, "text"))
+
+
+def _next_step(node: str, draw: Draw) -> str:
+    """What may be done with a node that is drained."""
+    row = draw.view.nodes.get(node)
+    if row is None or row.node.state != types_pb2.NODE_STATE_DRAINED:
+        return ""
+    return f"Switch it off, or {draw.word('draining', 'uncordon')} uses it again."
 
 
 # What a new rehearsal says otherwise.

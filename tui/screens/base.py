@@ -23,6 +23,7 @@ from tui.shell import Shell
 from tui.silence import silent as silent_nodes
 from tui.themes import Palette
 from tui.widgets.commandbar import CommandBar
+from tui.widgets.facts import Facts
 from tui.widgets.filterbar import FilterBar
 from tui.widgets.lines import Lines
 from tui.widgets.output import OutputPane
@@ -155,9 +156,10 @@ class ConsoleScreen(Rebound, Screen[None]):
         console, pending = self.console, self.console.undo_hint()
         note, read_only, table = console.note, console.read_only, console.key_table
         past = self.past is not None
+        rows, finds = not isinstance(self.focused, Facts | OutputPane), self.searched() is not None
         return self._once.line(
             "footer",
-            (note, read_only, width, pending, past, draw.glyphs, table),
+            (note, read_only, width, pending, past, draw.glyphs, table, rows, finds),
             lambda: footer_line(
                 self.place,
                 draw,
@@ -167,6 +169,8 @@ class ConsoleScreen(Rebound, Screen[None]):
                 pending=pending,
                 table=table,
                 past=past,
+                rows=rows,
+                finds=finds,
             ),
         )
 
@@ -206,6 +210,12 @@ class ConsoleScreen(Rebound, Screen[None]):
         searched = self.searched()
         if searched is not None:
             self.query_one(FilterBar).open(searched.filter_text)
+        else:
+            self.console.say("There is nothing to filter here.", "dim")
+
+    def unbound(self, key: str) -> None:
+        """A key that means nothing here."""
+        self.console.say(f"{key} does nothing here; {self.drawing().word('app', 'help')} lists the keys.", "dim")
 
     @on(FilterChanged)
     def _filter_changed(self, message: FilterChanged) -> None:

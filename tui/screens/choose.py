@@ -18,6 +18,7 @@ from tui.widgets.lines import Lines
 from tui.widgets.oneline import OneLine
 
 VISIBLE = 14
+HOW = "   type a part of it; enter takes it, esc leaves"
 
 
 class ChooseScreen(Dialog[str | None]):
@@ -46,7 +47,8 @@ class ChooseScreen(Dialog[str | None]):
         self._show()
 
     def _show(self) -> None:
-        self.query_one("#title", Lines).show((((f" {self._title}", "accent"), (f"   {self._cut}", "warn")),))
+        more = (f"   {self._cut}", "warn") if self._cut else (HOW, "dim")
+        self.query_one("#title", Lines).show((((f" {self._title}", "accent"), more),))
         listed = self.query_one("#options", Facts)
         height = max(1, min(VISIBLE, len(self._options), self.size.height - 6))
         listed.styles.height = height

@@ -150,7 +150,7 @@ class DagScreen(ConsoleScreen):
         if row is None or not self.model.members.loaded:
             said = self._problem or "Asking for the tasks of the workflow."
             return (foreign(f" {said}", "warn" if self._problem else "dim", draw.glyphs),)
-        return dag_headline(row, self.model, self._finish, draw)
+        return dag_headline(row, self.model, self._finish, draw, self.size.width)
 
     def _estimate(self) -> None:
         """Judge the critical path anew when something changed, but not too often."""

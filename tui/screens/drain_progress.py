@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from textual import on, work
@@ -11,17 +11,18 @@ from textual.widget import Widget
 from cortex.v1 import types_pb2
 from tui.columns.drain import DRAIN, DrainBoard
 from tui.details.drain import headline
-from tui.draw import foreign
+from tui.details.under import drained_under
+from tui.draw import Cell, foreign
 from tui.keymap import bindings
 from tui.messages import Opened, Pointed
 from tui.rows import Changes
-from tui.screens.base import ConsoleScreen
+from tui.screens.pointing import PointingScreen
 from tui.source import SourceError
 from tui.widgets.lines import Lines
 from tui.widgets.table import Table
 
 
-class DrainProgressScreen(ConsoleScreen):
+class DrainProgressScreen(PointingScreen):
     place = "draining"
     BINDINGS = bindings("draining")
 
@@ -42,6 +43,7 @@ class DrainProgressScreen(ConsoleScreen):
     def content(self) -> Iterable[Widget]:
         yield Lines(self.palette, id="headline", ellipsis=self.console.glyphs.ellipsis)
         yield self.table(DRAIN, self._board.rows, id="rows")
+        yield self.under_lines()
 
     def on_mount(self) -> None:
         self.query_one("#rows").focus()
@@ -86,6 +88,10 @@ class DrainProgressScreen(ConsoleScreen):
                 self.load()
             lines.show(headline(operation, self._board, self.drawing(), self.size.width))
         self.main_table().sync()
+
+    def under(self, width: int) -> Sequence[Cell]:
+        row = self.main_table().cursor_row
+        return () if row is None else drained_under(row, self.drawing(), width)
 
     @on(Pointed)
     def _pointed(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from textual import on, work
@@ -10,10 +10,11 @@ from textual.widget import Widget
 
 from cortex.v1 import types_pb2
 from tui.columns.events import AUDIT, EVENTS, OF_OPERATIONS
+from tui.details.under import event_under
 from tui.draw import Cell, count_of
 from tui.keymap import bindings
 from tui.messages import Opened, Pointed
-from tui.screens.base import ConsoleScreen
+from tui.screens.pointing import PointingScreen
 from tui.source import SourceError
 from tui.view import MAX_EVENTS
 from tui.widgets.table import Table
@@ -30,7 +31,7 @@ def is_asked_for(event: types_pb2.Event) -> bool:
     return bool(event.actor)
 
 
-class EventsScreen(ConsoleScreen):
+class EventsScreen(PointingScreen):
     """Earlier events are read page by page, as the cursor comes to the oldest one that is known."""
 
     place = "events"
@@ -53,6 +54,7 @@ class EventsScreen(ConsoleScreen):
         audit.display = False
         yield self.table(EVENTS, self.console.view.events, id="rows")
         yield audit
+        yield self.under_lines()
 
     def on_mount(self) -> None:
         self.main_table().focus()
@@ -122,6 +124,10 @@ class EventsScreen(ConsoleScreen):
             table.apply_filter(text)
         table.focus()
         self.sync()
+
+    def under(self, width: int) -> Sequence[Cell]:
+        event = self.main_table().cursor_row
+        return () if event is None else event_under(event, self.drawing(), width)
 
     @on(Pointed)
     def _pointed(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from textual.widget import Widget
@@ -19,6 +20,12 @@ from tui.widgets.lines import Lines
 TWO_COLUMNS = 170
 """From this width of the screen on the groups stand in two columns."""
 KEYS_WIDTH = 14
+LABEL_WIDTH = 14
+HEAD = KEYS_WIDTH + LABEL_WIDTH + 2
+"""Cells left of what a key does."""
+COLUMN = 82
+DIALOG, DIALOG_SHARE, FRAME = 96, 0.96, 5
+"""Most cells of the dialog, its share of the screen, and what its frame and the bar take."""
 
 GRAMMAR: tuple[tuple[str, str], ...] = (
     ("web nightly", "both words, anywhere in the row"),
@@ -68,26 +75,29 @@ class HelpScreen(Dialog[None]):
 
     def on_resize(self) -> None:
         wide = self.size.width >= TWO_COLUMNS
+        room = (COLUMN if wide else min(DIALOG, int(self.size.width * DIALOG_SHARE)) - FRAME) - HEAD
         self.set_class(wide, "wide")
         groups = [
-            self._group(place, keys)
+            self._group(place, keys, room)
             for place, keys in help_groups(self._place, reachable(self._place, self.console.key_table))
         ]
         last = self._filter_lines(60 if wide else max(20, self.size.width - 40))
         if wide:
             left = [line for group in groups[:-1] for line in group]
-            lines = side_by_side(left, [*groups[-1], *last], 82)
+            lines = side_by_side(left, [*groups[-1], *last], COLUMN)
         else:
             lines = [line for group in [*groups, last] for line in group]
         self.query_one("#keys", Facts).show(lines)
 
-    def _group(self, place: str, keys: Sequence[Key]) -> list[Cell]:
+    def _group(self, place: str, keys: Sequence[Key], room: int) -> list[Cell]:
         mark = self.console.glyphs.mark
         lines: list[Cell] = [(), ((f" {PLACES[place].title}", "title"),)]
         for key in keys:
             head = (mark if key.changes else " ", "accent")
             names = (f" {fit(shown_keys(key), KEYS_WIDTH)}", "key")
-            lines.append((head, names, (fit(key.label, 14), "strong"), (key.help, "text")))
+            first, *rest = textwrap.wrap(key.help, max(20, room - 1)) or [""]
+            lines.append((head, names, (fit(key.label, LABEL_WIDTH), "strong"), (first, "text")))
+            lines += [((" " * HEAD, "text"), (piece, "text")) for piece in rest]
         return lines
 
     def _filter_lines(self, width: int) -> list[Cell]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from textual import on
@@ -11,6 +11,7 @@ from textual.widget import Widget
 from cortex.v1 import types_pb2
 from tui.columns.causes import CAUSES
 from tui.columns.tasks import LETTERS
+from tui.details.under import cause_under
 from tui.draw import Cell
 from tui.keymap import bindings
 from tui.messages import Opened
@@ -42,6 +43,7 @@ class LettersScreen(TasksScreen):
     def content(self) -> Iterable[Widget]:
         yield self.table(CAUSES, self.console.view.letters.causes, id="causes")
         yield self.table(LETTERS, self.console.view.tasks, id="rows", only=is_letter)
+        yield self.under_lines()
 
     def on_mount(self) -> None:
         self._arrange()
@@ -85,6 +87,10 @@ class LettersScreen(TasksScreen):
         if self.grouped:
             message.prevent_default()
             self.console.open_screen(CauseScreen(message.key))
+
+    def under(self, width: int) -> Sequence[Cell]:
+        row = self.main_table().cursor_row
+        return super().under(width) if not self.grouped or row is None else cause_under(row, self.drawing())
 
     def cursor_task(self) -> str:
         """Id of the letter under the cursor, or of the sample of that cause."""

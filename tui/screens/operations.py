@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,11 @@ from cortex.v1 import types_pb2
 from tui.columns.operations import OPERATIONS
 from tui.columns.tasks import QUEUE
 from tui.details.operation import operation_facts, operation_headline
+from tui.details.under import operation_under
 from tui.draw import Cell
 from tui.keymap import bindings
 from tui.messages import Opened, Pointed
-from tui.screens.base import ConsoleScreen
+from tui.screens.pointing import PointingScreen
 from tui.screens.twofold import TwofoldScreen
 from tui.source import SourceError
 from tui.widgets.table import Table
@@ -25,7 +26,7 @@ MAX_TASKS = 1000
 TASKS = replace(QUEUE, empty="No task of it is known.")
 
 
-class OperationsScreen(ConsoleScreen):
+class OperationsScreen(PointingScreen):
     """All operations that are known, those that go on first."""
 
     place = "operations"
@@ -33,6 +34,7 @@ class OperationsScreen(ConsoleScreen):
 
     def content(self) -> Iterable[Widget]:
         yield self.table(OPERATIONS, self.console.view.operations, id="rows")
+        yield self.under_lines()
 
     def on_mount(self) -> None:
         self.query_one("#rows").focus()
@@ -54,6 +56,10 @@ class OperationsScreen(ConsoleScreen):
 
     def sync_content(self) -> None:
         self.main_table().sync()
+
+    def under(self, width: int) -> Sequence[Cell]:
+        row = self.main_table().cursor_row
+        return () if row is None else operation_under(row, self.drawing())
 
     def undo_target(self) -> str:
         return self.main_table().cursor_key

@@ -9,6 +9,7 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from tui.actions.base import Question
+from tui.details.common import wrapped
 from tui.draw import Cell, Span, foreign
 from tui.intents import AWAY_CODES
 from tui.keymap import bindings
@@ -22,6 +23,7 @@ from tui.widgets.lines import Lines
 MAX_OBJECT_LINES = 12
 DIALOG_SHARE = 0.96
 """Of the height of the screen that a dialog takes at most."""
+DIALOG_CELLS = 96
 OTHER_LINES = 10
 """Of the dialog: its frame, title, blank lines, command, what is to be typed, and the buttons."""
 MAX_REASON_CHARS = 200
@@ -82,7 +84,9 @@ class PreviewScreen(Dialog[Done | None]):
         objects: list[Cell] = [((" ", "text"), *line) for line in plan.objects]
         if plan.left_out:
             objects += [(), ((" Left out:", "dim"),), *(((" ", "text"), *line) for line in plan.left_out)]
-        said = plan.consequences if plan.objects else ()
+        # The dialog's frame, its padding, and a blank on each side.
+        width = min(DIALOG_CELLS, int(self.size.width * DIALOG_SHARE)) - 6
+        said = [part for cell in (plan.consequences if plan.objects else ()) for part in wrapped(cell, width)]
         listed = self.query_one("#objects", Facts)
         room = int(self.size.height * DIALOG_SHARE) - OTHER_LINES - len(said)
         listed.styles.height = max(1, min(len(objects), MAX_OBJECT_LINES, room))
@@ -128,6 +132,12 @@ class PreviewScreen(Dialog[Done | None]):
         event.stop()
         self._said = ()
         self._show()
+
+    def unbound(self, key: str) -> None:
+        """A key that means nothing here."""
+        if not self._busy:
+            confirm, leave = self._word("confirm"), self._word("give_up")
+            self._say(f"{key} does nothing here: {confirm} does it, {leave} leaves it as it is.", "dim")
 
     def on_paste(self, event: events.Paste) -> None:
         event.stop()

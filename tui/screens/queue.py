@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from textual import on
@@ -10,17 +10,18 @@ from textual.widget import Widget
 
 from tui.columns.groups import groups
 from tui.columns.tasks import QUEUE, urgency
+from tui.details.under import group_under, task_under
 from tui.draw import Cell
 from tui.grouping import GROUPINGS, HEAD, Grouping
 from tui.keymap import bindings
 from tui.messages import Opened, Pointed
 from tui.options import Option
-from tui.screens.base import ConsoleScreen
+from tui.screens.pointing import PointingScreen
 from tui.widgets.grouptable import GroupTable
 from tui.widgets.table import Table
 
 
-class TasksScreen(ConsoleScreen):
+class TasksScreen(PointingScreen):
     """A table of tasks with the actions on them."""
 
     def on_mount(self) -> None:
@@ -39,6 +40,10 @@ class TasksScreen(ConsoleScreen):
     @on(Opened)
     def _opened(self, message: Opened) -> None:
         self.console.open_task(message.key)
+
+    def under(self, width: int) -> Sequence[Cell]:
+        task = self.console.view.tasks.get(self.cursor_task())
+        return () if task is None else task_under(task, self.drawing())
 
     def cursor_task(self) -> str:
         """Id of the task under the cursor; empty when there is none."""
@@ -79,6 +84,7 @@ class QueueScreen(TasksScreen):
 
     def content(self) -> Iterable[Widget]:
         yield self.table(QUEUE, self.console.view.tasks, id="rows")
+        yield self.under_lines()
 
     def main_table(self) -> Table[Any]:
         return self.query_one("#groups" if self.grouped_by else "#rows", Table)
@@ -109,6 +115,10 @@ class QueueScreen(TasksScreen):
         self.grouped_by = kind
         self.main_table().focus()
         self.sync()
+
+    def under(self, width: int) -> Sequence[Cell]:
+        on_group = self.main_table().cursor_key.startswith(HEAD)
+        return group_under(self.drawing()) if on_group else super().under(width)
 
     def cursor_task(self) -> str:
         """Id of the task under the cursor; empty on a group."""

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from textual import on
 from textual.widget import Widget
 
 from tui.columns.workflows import WORKFLOWS
+from tui.details.under import workflow_under
+from tui.draw import Cell
 from tui.keymap import bindings
 from tui.messages import Opened, Pointed
-from tui.screens.base import ConsoleScreen
+from tui.screens.pointing import PointingScreen
 from tui.widgets.table import Table
 
 
-class WorkflowsScreen(ConsoleScreen):
+class WorkflowsScreen(PointingScreen):
     place = "workflows"
     BINDINGS = bindings("workflows")
 
     def content(self) -> Iterable[Widget]:
         yield self.table(WORKFLOWS, self.console.view.workflows, id="rows")
+        yield self.under_lines()
 
     def on_mount(self) -> None:
         self.query_one("#rows").focus()
@@ -30,6 +33,10 @@ class WorkflowsScreen(ConsoleScreen):
 
     def sync_content(self) -> None:
         self.main_table().sync()
+
+    def under(self, width: int) -> Sequence[Cell]:
+        row = self.main_table().cursor_row
+        return () if row is None else workflow_under(row, self.drawing(), width)
 
     @on(Pointed)
     def _pointed(self) -> None:
