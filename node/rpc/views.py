@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2
 from node.core.model import Change, Row, Table
 from node.feed import Batch
@@ -17,54 +18,58 @@ _LAST_LINE_BYTES = 200
 """Of the stream's last line, where lists leave out the rest of it."""
 
 
-def row_change(row: Row) -> types_pb2.Change:
-    """A row as a change that puts it."""
-    if isinstance(row, types_pb2.Task):
-        change = types_pb2.Change()
-        change.task.CopyFrom(without_output(row))
-        return change
-    if isinstance(row, types_pb2.Node):
-        return types_pb2.Change(node=row)
-    if isinstance(row, types_pb2.Event):
-        return types_pb2.Change(event=row)
-    if isinstance(row, types_pb2.Setting):
-        return types_pb2.Change(setting=row)
-    if isinstance(row, types_pb2.Operation):
-        return types_pb2.Change(operation=lean_operation(row))
-    if isinstance(row, types_pb2.Workflow):
-        return types_pb2.Change(workflow=lean_workflow(row))
-    raise TypeError(f"{type(row).__name__} is not for watchers")
-
-
-def merge(batches: Sequence[Batch], *, events: bool) -> Iterator[types_pb2.Change]:
-    """The last change of every row that watchers see, in order of first change; each is made when asked for."""
+def merge(batches: Sequence[Batch], *, events: bool) -> Iterator[Row | Change]:
+    """The last row of every key that watchers see, or the change that deleted it, in order of first change."""
     last: dict[tuple[Table, str], Change] = {}
     for batch in batches:
         for change in batch.changes:
-            if change.table in _SHOWN and (events or change.table != Table.EVENTS):
-                last[(change.table, change.id)] = change
-    return map(_as_message, last.values())
+            if change.table in _SHOWN and (events or change.table is not Table.EVENTS):
+                last[change[:2]] = change
+    return (change if change.new is None else change.new for change in last.values())
 
 
-def _as_message(change: Change) -> types_pb2.Change:
-    if change.new is None:
-        return types_pb2.Change(deleted_table=change.table, deleted_key=change.id)
-    return row_change(change.new)
+def frames(rows: Iterable[Row | Change], count: int = _FRAME_CHANGES) -> Iterator[pb.WatchReply]:
+    """`rows` in order, in parts of at most `count` that each fit into one message; nothing for none.
 
-
-def frames(changes: Iterable[types_pb2.Change], count: int = _FRAME_CHANGES) -> Iterator[list[types_pb2.Change]]:
-    """`changes` in order, in parts of at most `count` that each fit into one message; nothing for none."""
-    part: list[types_pb2.Change] = []
-    size = 0
-    for change in changes:
-        more = change.ByteSize()
-        if part and (len(part) == count or size + more > _FRAME_BYTES):
+    Each row is copied once, into its message.
+    """
+    part = pb.WatchReply()
+    size = held = 0
+    for row in rows:
+        if held == count:
             yield part
-            part, size = [], 0
-        part.append(change)
+            part, size, held = pb.WatchReply(), 0, 0
+        change = part.changes.add()
+        _fill(change, row)
+        more = change.ByteSize()
+        if held and size + more > _FRAME_BYTES:
+            following = pb.WatchReply(changes=(change,))
+            del part.changes[-1]
+            yield part
+            part, size, held = following, 0, 0
         size += more
-    if part:
+        held += 1
+    if held:
         yield part
+
+
+def _fill(change: types_pb2.Change, row: Row | Change) -> None:
+    if isinstance(row, Change):
+        change.deleted_table, change.deleted_key = row.table, row.id
+    elif isinstance(row, types_pb2.Task):
+        change.task.CopyFrom(without_output(row))
+    elif isinstance(row, types_pb2.Event):
+        change.event.CopyFrom(row)
+    elif isinstance(row, types_pb2.Node):
+        change.node.CopyFrom(row)
+    elif isinstance(row, types_pb2.Setting):
+        change.setting.CopyFrom(row)
+    elif isinstance(row, types_pb2.Operation):
+        change.operation.CopyFrom(lean_operation(row))
+    elif isinstance(row, types_pb2.Workflow):
+        change.workflow.CopyFrom(lean_workflow(row))
+    else:
+        raise TypeError(f"{type(row).__name__} is not for watchers")
 
 
 def lean_operation(operation: types_pb2.Operation) -> types_pb2.Operation:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from cortex.v1 import cluster_pb2 as pb
-from cortex.v1 import types_pb2
 from node.core import settings
 from node.core.faults import Code, Fault
 from node.feed import Gone
@@ -14,7 +13,7 @@ from node.link import Caller
 from node.replica import Replica
 from node.rpc.nodes import NodeCalls
 from node.rpc.snapshot import Snapshot
-from node.rpc.views import frames, merge, row_change
+from node.rpc.views import frames, merge
 from node.rpc.waiting import Told
 
 BEAT_S = 1.0
@@ -65,56 +64,46 @@ class Watcher:
                 ) from None
             if batches:
                 # Only the last part moves the index on: whoever loses the link between them asks for all again.
-                last: list[types_pb2.Change] | None = None
+                last: pb.WatchReply | None = None
                 for part in frames(merge(batches, events=request.events)):
                     if last is not None:
                         yield self._frame(position, batches[-1].at_us, last)
                         await asyncio.sleep(0)
                     last = part
                 position = batches[-1].index
-                yield self._frame(position, batches[-1].at_us, last or [])
+                yield self._frame(position, batches[-1].at_us, last)
             if loop.time() >= next_beat:
                 next_beat = loop.time() + BEAT_S
                 samples, waiting = await self._node_samples(caller) if request.samples else ([], [])
                 news = told.news(waiting)
                 now_us = self._replica.now_us()
-                yield self._frame(position, now_us, [], samples=samples, waiting=news, heartbeat=True)
+                beat = pb.WatchReply(samples=samples, waiting=news, heartbeat=True)
+                yield self._frame(position, now_us, beat)
             if not batches:
                 await self._wait(position, next_beat - loop.time())
 
-    def _frame(
-        self,
-        index: int,
-        at_us: int,
-        changes: list[types_pb2.Change],
-        samples: list[pb.NodeView] | None = None,
-        waiting: list[pb.Waiting] | None = None,
-        heartbeat: bool = False,
-    ) -> pb.WatchReply:
-        return pb.WatchReply(
-            index=index,
-            at_us=at_us,
-            changes=changes,
-            samples=samples or (),
-            waiting=waiting or (),
-            leader=self._replica.leader or "",
-            term=self._replica.term,
-            heartbeat=heartbeat,
-            recovery_epoch=self._epoch,
-        )
+    def _frame(self, index: int, at_us: int, part: pb.WatchReply | None = None) -> pb.WatchReply:
+        """`part`, or nothing but the position, as of `index`."""
+        frame = part if part is not None else pb.WatchReply()
+        frame.index = index
+        frame.at_us = at_us
+        frame.leader = self._replica.leader or ""
+        frame.term = self._replica.term
+        frame.recovery_epoch = self._epoch
+        return frame
 
     async def _snapshot(self, request: pb.WatchRequest, snapshot: Snapshot) -> AsyncIterator[pb.WatchReply]:
         """Message by message, with other work of the loop in between."""
         index = snapshot.index
-        frame = self._frame(index, self._replica.now_us(), [])
+        frame = self._frame(index, self._replica.now_us())
         at_us = frame.at_us
         await snapshot.read(events=request.events)
         frame.snapshot_begin = True
         yield frame
-        for part in frames((row_change(row) for row in snapshot.rows()), _SNAPSHOT_CHANGES):
+        for part in frames(snapshot.rows(), _SNAPSHOT_CHANGES):
             yield self._frame(index, at_us, part)
             await asyncio.sleep(0)
-        frame = self._frame(index, at_us, [])
+        frame = self._frame(index, at_us)
         frame.snapshot_end = True
         yield frame
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from cortex.v1 import types_pb2
-from cortex.v1.types_pb2 import Change as Message
 from cortex.v1.types_pb2 import (
     ContextItem,
     Event,
@@ -29,10 +28,11 @@ def test_merge_keeps_the_last_row_and_hides_what_is_internal() -> None:
         Batch(2, 2, (put(Table.TASKS, "a", Task(id="a", attempt=1)), put(Table.REPLIES, "r", StoredReply()))),
         Batch(3, 3, (put(Table.TASKS, "b", None),)),
     ]
-    plain = list(merge(batches, events=False))
+    (reply,) = frames(merge(batches, events=False))
+    plain = reply.changes
     assert [change.WhichOneof("row") or change.deleted_key for change in plain] == ["task", "b"]
     assert plain[0].task.attempt == 1
-    assert any(change.HasField("event") for change in merge(batches, events=True))
+    assert any(change.HasField("event") for part in frames(merge(batches, events=True)) for change in part.changes)
 
 
 def test_output_stays_behind_and_the_row_itself_is_untouched() -> None:
@@ -49,16 +49,20 @@ def test_contexts_stay_behind() -> None:
     task = Task(id="a", result=TaskResult(context_update=b"{}"))
     assert not without_output(task).result.context_update
     row = Workflow(id="w", name="flow", context=[ContextItem(key="a", value=b"1")])
-    (change,) = merge([Batch(1, 1, (put(Table.WORKFLOWS, "w", row),))], events=False)
-    assert change.workflow == Workflow(id="w", name="flow")
+    (reply,) = frames(merge([Batch(1, 1, (put(Table.WORKFLOWS, "w", row),))], events=False))
+    assert [change.workflow for change in reply.changes] == [Workflow(id="w", name="flow")]
     assert row.context
 
 
 def test_frames_are_bounded_by_number_and_by_bytes() -> None:
-    small = [Message(task=Task(id=str(number))) for number in range(1200)]
-    assert [len(part) for part in frames(small)] == [500, 500, 200]
-    large = [Message(task=Task(id="x", spec=TaskSpec(shell_command=b"x" * 400_000))) for _ in range(5)]
-    assert [len(part) for part in frames(large)] == [2, 2, 1]
+    small = [Task(id=str(number)) for number in range(1200)]
+    parts = list(frames(small))
+    assert [len(part.changes) for part in parts] == [500, 500, 200]
+    assert [change.task for part in parts for change in part.changes] == small
+    large = [Task(id=str(number), spec=TaskSpec(shell_command=b"x" * 400_000)) for number in range(5)]
+    parts = list(frames(large))
+    assert [len(part.changes) for part in parts] == [2, 2, 1]
+    assert [change.task for part in parts for change in part.changes] == large
     assert list(frames([])) == []
 
 
