@@ -62,6 +62,9 @@ class Host:
 
     def observe_clock(self, peer: str, wall_us: int) -> None: ...
 
+    def recovery_epoch(self) -> int:
+        return 0
+
     def peer_digest(self, peer: str, index: int, digest: bytes) -> None: ...
 
     def check_digest(self, index: int, digest: bytes) -> None: ...

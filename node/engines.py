@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from cortex.v1 import raft_pb2
 from node.config import RAFTOS, Config
-from node.consensus.etcd.settings import EtcdSettings
+from node.consensus.etcd.settings import MARK, MARK_FOLDER, EtcdSettings
 from node.consensus.port import Consensus, Host
 from node.consensus.raftos.settings import RaftSettings
 from node.core.faults import Code, Fault
@@ -37,6 +37,11 @@ def make(config: Config, env: Env, host: Host, cluster_id: str, link: Link) -> E
     """The engine that the configuration names. Raises Fault."""
     if config.consensus != RAFTOS:
         return _make_etcd(config, env, host, cluster_id, link)
+    if log_is_in_etcd(config.data):
+        message = f"The log of {config.data} is in etcd: a log that is begun here would be another cluster's."
+        mark = config.data / MARK_FOLDER
+        remedy = f"Start it with --consensus etcd://… as before; if etcd's log never counted, remove {mark}."
+        raise Fault(Code.WRONG_STATE, message, remedy)
     from node.consensus.raftos.engine import RaftosEngine
 
     return RaftosEngine(
@@ -49,6 +54,11 @@ def make(config: Config, env: Env, host: Host, cluster_id: str, link: Link) -> E
         settings=raft_settings(config),
         address=config.listen,
     )
+
+
+def log_is_in_etcd(data: Path) -> bool:
+    """Whether a daemon has followed a log in etcd from this data folder."""
+    return (data / MARK_FOLDER / MARK).exists()
 
 
 def raft_settings(config: Config) -> RaftSettings:

@@ -23,7 +23,7 @@ from node.consensus.port import (
     Role,
     StateCopy,
 )
-from node.core import machine, reads
+from node.core import machine, reads, settings
 from node.core.faults import Code, Fault, begins_anew, no_leader
 from node.core.model import Change, Key, Row, Table
 from node.core.state import ClusterState
@@ -244,6 +244,9 @@ class Replica:
 
     def applied(self) -> tuple[int, int, bytes]:
         return self.state.index, *self._digests.last(self.state.index)
+
+    def recovery_epoch(self) -> int:
+        return settings.recovery_epoch(self.state.settings.get(settings.RECOVERY_EPOCH))
 
     def peer_digest(self, peer: str, index: int, digest: bytes) -> None:
         if self._digests.report(peer, index, digest):

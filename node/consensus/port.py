@@ -119,6 +119,9 @@ class Host(Protocol):
     def applied(self) -> tuple[int, int, bytes]:
         """Applied index, and the last index with a digest, and that digest (16 bytes)."""
 
+    def recovery_epoch(self) -> int:
+        """Of the state that is applied here."""
+
     def peer_digest(self, peer: str, index: int, digest: bytes) -> None:
         """What a voter reported of its own state."""
 

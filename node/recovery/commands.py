@@ -13,6 +13,7 @@ from cortex.v1 import raft_pb2
 from node.config import load, quiet_grpc
 from node.consensus.membership import Membership
 from node.core.faults import Code, Fault
+from node.engines import log_is_in_etcd
 from node.env import Env
 from node.libraries import missing
 from node.lock import only_one
@@ -45,6 +46,7 @@ def save(file: Path, data: Path, secret_file: Path | None) -> None:
         meta = save_running(data / "cortex.sock", file)
     else:
         cluster_id = cluster_id_of(_secret(data, secret_file))
+        _check_own_log(data, "Save from a daemon that runs: start this one, or name the folder of another.")
         with only_one(data):
             meta = backup.save_stopped(data, cluster_id, file)
     click.echo(f"{file}: entry {meta.index} of {words.moment(meta.at_us)}, {words.size(meta.size_bytes)}, verified")
@@ -130,6 +132,7 @@ def recover(data: Path, node_id: str, listen: str, secret_file: Path | None, yes
     if listen:
         _check_node(node_id, data, listen)
     cluster_id = cluster_id_of(_secret(data, secret_file))
+    _check_own_log(data, "Restore etcd from its backup, or `cortexd migrate` a snapshot to an empty prefix.")
     with only_one(data), lost.planned(data, cluster_id, node_id, listen) as plan:
         for line in plan.lines():
             click.echo(line)
@@ -149,6 +152,9 @@ def repair(data: Path, node_id: str, join: str, secret_file: Path | None, yes: b
     """Say what is damaged in a stopped node's folder, and mend it from the other voters."""
     secret = _secret(data, secret_file)
     cluster_id = cluster_id_of(secret)
+    _check_own_log(
+        data, "Move the folder's contents but for `secret` away and start the daemon: it gets all from etcd."
+    )
     with only_one(data):
         with examined(data, cluster_id) as found:
             for line in mend.lines(data, found):
@@ -206,6 +212,14 @@ def _secret(data: Path, secret_file: Path | None) -> str:
     if not data.is_dir():
         raise Fault(Code.NOT_FOUND, f"There is no folder {data}.", "Name the data folder of a node with --data.")
     return read_secret(secret_file or data / "secret")
+
+
+def _check_own_log(data: Path, remedy: str) -> None:
+    """Raises Fault where the log is in etcd, and the folder has a copy of the state alone."""
+    if log_is_in_etcd(data):
+        raise Fault(
+            Code.WRONG_STATE, f"The log of {data} is in etcd; the folder has a copy of the state alone.", remedy
+        )
 
 
 def _is_running(data: Path) -> bool:

@@ -313,6 +313,9 @@ class Host:
     def applied(self) -> tuple[int, int, bytes]:
         return self.applied_to
 
+    def recovery_epoch(self) -> int:
+        return 0
+
     def peer_digest(self, peer: str, index: int, digest: bytes) -> None:
         self.digests.append((peer, index, digest))
 

@@ -15,6 +15,7 @@ import pytest
 from tests import etcd_server
 from tests.e2e.harness import Cluster, eventually, shell, state_name, wait_all_ended
 from tests.e2e.test_cluster import results_per_run
+from tests.e2e.test_membership import standbys
 from tests.etcd_server import EtcdServers
 
 pytestmark = [
@@ -168,3 +169,46 @@ async def test_voters_come_and_go_and_leadership_is_handed_over(
         task = (await client.submit(shell("echo hi"))).id
         tasks = await wait_all_ended(client, {task}, timeout_s=60)
         assert state_name(tasks[task]) == "completed", cluster.logs()
+
+
+async def test_a_standby_is_added_leads_and_is_saved_from(
+    make_cluster: MakeCluster, etcd: EtcdServers, tmp_path: Path
+) -> None:
+    cluster = make_cluster(voters=1, environment=on_etcd(etcd))
+    async with cluster.client() as client:
+        await cluster.leader(client)
+        task = (await client.submit(shell("echo hi"))).id
+        await wait_all_ended(client, {task}, timeout_s=60)
+        await standbys(cluster, client, "s1")
+        # It answers for the cluster, though nobody added it yet.
+        async with cluster.client("s1") as there:
+            assert state_name((await there.get_task(task)).task) == "completed"
+        done = cluster.cortex("voters", "add", "s1", "--wait")
+        assert done.returncode == 0, (done.stderr, cluster.logs())
+        done = cluster.cortex("leader", "transfer", "s1")
+        assert (done.returncode, done.stdout.decode().strip()) == (0, "s1"), (done.stderr, cluster.logs())
+        # With etcd one that lives is enough.
+        cluster.kill("n1")
+        async with cluster.client("s1") as there:
+            task = (await there.submit(shell("echo there"))).id
+            await wait_all_ended(there, {task}, timeout_s=60)
+        saved = tmp_path / "cluster.snap"
+        done = cortexd("snapshot", "save", str(saved), "--data", str(cluster.nodes["s1"].data), secret(cluster))
+        assert done.returncode == 0, done.stderr
+        found = json.loads(cortexd("snapshot", "inspect", str(saved), "--json").stdout)
+        assert [member["id"] for member in found["members"] if member["voter"]] == ["n1", "s1"]
+        # A folder without a log of its own is no backup, and no voter's.
+        stopped = ("--data", str(cluster.nodes["n1"].data), secret(cluster))
+        for deed in (
+            ("snapshot", "save", str(tmp_path / "x")),
+            ("repair", "--id", "n1"),
+            ("recover", "--id", "n1"),
+        ):
+            done = cortexd(*deed, *stopped)
+            assert (done.returncode, b"is in etcd" in done.stderr) == (1, True), (deed, done)
+        cluster.environment = {}
+        cluster.start("n1")
+        process = cluster.nodes["n1"].process
+        assert process is not None
+        assert await asyncio.to_thread(process.wait, 60) == 1
+        assert "a log that is begun here would be another cluster's" in cluster.logs()

@@ -230,6 +230,9 @@ class Voter:
     def applied(self) -> tuple[int, int, bytes]:
         return self.state.index, self.state.index, b"digest"
 
+    def recovery_epoch(self) -> int:
+        return 0
+
     def peer_digest(self, peer: str, index: int, digest: bytes) -> None:
         self.world.counts["digests received"] += 1
 

@@ -10,15 +10,16 @@ from node.consensus.entries import Entries
 from node.consensus.etcd.election import Election
 from node.consensus.etcd.following import Behind, Following
 from node.consensus.etcd.forwards import Forwards
-from node.consensus.etcd.keys import Keys, decode_head
+from node.consensus.etcd.keys import Keys
 from node.consensus.etcd.leading import Leading, Pending
 from node.consensus.etcd.members import Members
 from node.consensus.etcd.memberships import Memberships
 from node.consensus.etcd.owners import Caller
+from node.consensus.etcd.questions import holds_key, last_index
 from node.consensus.etcd.rounds import Rounds
 from node.consensus.etcd.settings import EtcdSettings
 from node.consensus.etcd.snapshots import StateStore
-from node.consensus.etcd.store import Etcd, Get, Refused, Unreachable
+from node.consensus.etcd.store import Etcd
 from node.consensus.membership import Change, ChangeKind, ChangeRefused, Membership
 from node.consensus.port import (
     ChangeInProgress,
@@ -60,8 +61,7 @@ class EtcdEngine:
         self._settings = settings or EtcdSettings()
         self._keys = Keys(prefix.encode())
         self._codec = Codec(cluster_id, id)
-        self._changing = False
-        self._running = False
+        self._changing = self._running = self._marked = False
         self._may_lead = True
         self._told: tuple[Role, int, str | None, Membership] = (Role.FOLLOWER, 0, None, self.membership)
         self._term = 0
@@ -71,8 +71,8 @@ class EtcdEngine:
         self._queue: list[Proposal] = []
         self._members = Members(id, host, env.clock, self._settings.up_s, self._send)
         self.freshness = self._members.freshness
-        self._confirms: Rounds[bool] = Rounds(self._ask_leader_key)
-        self._heads: Rounds[int] = Rounds(self._ask_head)
+        self._confirms: Rounds[bool] = Rounds(self._still_leads)
+        self._heads: Rounds[int] = Rounds(lambda: last_index(self._etcd, self._keys))
 
     @property
     def role(self) -> Role:
@@ -146,6 +146,7 @@ class EtcdEngine:
             self._cluster_id,
             self._memberships.first,
             self._entries,
+            self._host.recovery_epoch(),
             self._took,
             self._changed,
         )
@@ -270,7 +271,10 @@ class EtcdEngine:
 
     def receive(self, message: raft_pb2.RaftMessage) -> None:
         """Take a message from the link. What is not for this member, or makes no sense, is dropped."""
-        if not self._running or message.cluster_id != self._cluster_id or message.to != self._id:
+        if not self._running or self._following.recovery_epoch is None:
+            return
+        self._codec.epoch = self._following.recovery_epoch
+        if not self._codec.admits(message, fresh=False):
             return
         data = decode(message)
         if data is None or self.membership.find(data["sender"]) is None or data["sender"] == self._id:
@@ -311,6 +315,7 @@ class EtcdEngine:
             if self._entries.last_index >= leading.begun_after:
                 leading.caught_up.set()
         if following.synced:
+            self._mark_once()
             self._memberships.read(following.membership, following.begun_at)
         self._states.index = max(self._states.index, following.snapshot_index)
         now = (self.role, self._term, self.leader, self.membership)
@@ -320,6 +325,11 @@ class EtcdEngine:
             self._host.role_changed()
         self._election.wake()
         self._flush_soon()
+
+    def _mark_once(self) -> None:
+        if not self._marked:
+            self._marked = True
+            self._tasks.append(self._run(self._states.mark()))
 
     def _crowded(self, more_bytes: int) -> bool:
         settings, leading = self._settings, self._leading
@@ -358,7 +368,8 @@ class EtcdEngine:
 
     def _send(self, data: Data, to: str) -> None:
         member = self.membership.find(to)
-        if self._running and member is not None:
+        if self._running and member is not None and self._following.recovery_epoch is not None:
+            self._codec.epoch = self._following.recovery_epoch
             self._send_message(member.address, self._codec.encode(data, to))
 
     def _tick(self) -> None:
@@ -374,21 +385,8 @@ class EtcdEngine:
         self._waiters.expire(now)
         self._ticker = self._loop.call_later(settings.forward_retry_s, self._tick)
 
-    async def _ask_leader_key(self) -> bool:
-        leading = self._leading
-        while leading is not None and leading.lease.valid:
-            try:
-                return (await self._etcd.transact([leading.own_key], [])).succeeded
-            except (Unreachable, Refused):
-                await asyncio.sleep(self._settings.retry_s)
-        return False
-
-    async def _ask_head(self) -> int:
-        try:
-            outcome = await self._etcd.transact([], [Get(self._keys.head)])
-        except (Unreachable, Refused) as error:
-            raise NotLeader(str(error)) from None
-        return decode_head(outcome.found[self._keys.head].value)[0]
+    async def _still_leads(self) -> bool:
+        return await holds_key(self._etcd, self._leading, self._settings.retry_s)
 
     def _run(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         async def guarded() -> None:

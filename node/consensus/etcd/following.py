@@ -50,12 +50,13 @@ class Following:
         cluster_id: str,
         first: Membership,
         entries: Entries,
+        own_epoch: int,
         took: Callable[[Sequence[Committed]], None],
         changed: Callable[[], None],
     ) -> None:
         self._etcd, self._keys, self._settings = etcd, keys, settings
         self._cluster_id, self._first = cluster_id, first
-        self._entries = entries
+        self._entries, self._own_epoch = entries, own_epoch
         self._took, self._changed = took, changed
         self._log = structlog.get_logger()
         self._news = 0
@@ -73,6 +74,8 @@ class Following:
         self.base_term = 0
         self.snapshot_index = 0
         """Last entry of the newest snapshot in etcd; 0: there is none."""
+        self.recovery_epoch: int | None = None
+        """Of the log in etcd; None before it was read."""
         self.membership = b""
         """As of the last time that everything was read."""
 
@@ -155,6 +158,7 @@ class Following:
             message = f"Another cluster lives in etcd under {keys.prefix.decode()}."
             raise Fault(Code.INVALID, message, "Choose another prefix, or give the secret of that cluster.")
         index, term = decode_head(found[keys.head].value)
+        self._check_epoch(found.get(keys.snapshot), last)
         self._check_end(index, term, last)
         await self._load(index, outcome.revision)
         self.base_term = int(found[keys.base].value)
@@ -176,6 +180,15 @@ class Following:
         empty = [Put(keys.head, encode_head(0, 0)), Put(keys.base, b"0")]
         members = Put(keys.membership, self._first.encode())
         await self._etcd.transact([CreatedAt(keys.cluster, 0)], [name, *empty, members])
+
+    def _check_epoch(self, snapshot: KeyValue | None, last: int) -> None:
+        """A log of another recovery is another one, however alike the indexes are. Raises Fault, Behind."""
+        meta = raft_pb2.SnapshotMeta.FromString(snapshot.value) if snapshot is not None else raft_pb2.SnapshotMeta()
+        if last and meta.recovery_epoch != self._own_epoch:
+            if meta.recovery_epoch > self._own_epoch and meta.index > last:
+                raise Behind
+            raise _replaced(f"it is of recovery {meta.recovery_epoch}, the rows here are of {self._own_epoch}")
+        self.recovery_epoch = meta.recovery_epoch
 
     def _check_end(self, index: int, term: int, last: int) -> None:
         """`last` was here when etcd was asked; meanwhile this member may have appended more."""

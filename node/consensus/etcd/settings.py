@@ -7,6 +7,10 @@ from dataclasses import dataclass
 MIB = 1 << 20
 
 
+MARK_FOLDER, MARK = "etcd", "log"
+"""In the data folder, once the log in etcd was followed from there: the embedded engine must not begin one."""
+
+
 @dataclass(frozen=True, slots=True)
 class EtcdSettings:
     """Times are seconds of the running loop, but for leases, which the boot clock measures."""

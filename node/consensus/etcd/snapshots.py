@@ -13,7 +13,7 @@ import structlog
 from cortex.v1 import raft_pb2
 from node.consensus.etcd.keys import Keys
 from node.consensus.etcd.leading import Leading
-from node.consensus.etcd.settings import EtcdSettings
+from node.consensus.etcd.settings import MARK, MARK_FOLDER, EtcdSettings
 from node.consensus.etcd.store import Delete, Etcd, Get, Operation, Put, Refused, Unreachable
 from node.consensus.membership import Membership
 from node.consensus.port import Host, StateCopy
@@ -156,6 +156,22 @@ class StateStore:
                 return outcome.revision
             break
         raise Superseded("another member leads, or may")
+
+    async def mark(self) -> None:
+        """Leave word in the data folder that its log is in etcd."""
+
+        def write() -> None:
+            disk = self._env.open_disk(MARK_FOLDER)
+            file = disk.open(MARK, create=True)
+            file.write(0, self._keys.prefix)
+            file.sync()
+            file.close()
+            disk.sync_folder()
+
+        try:
+            await self._offload(write)
+        except OSError as error:
+            self._log.warning("the data folder does not say that its log is in etcd", error=str(error))
 
     async def install(self) -> None:
         """Bring the newest snapshot onto this disk and tell the host. Raises OSError or Fault."""
