@@ -158,7 +158,8 @@ class SimFile:
 
     def read(self, offset: int, size: int) -> bytes:
         self._check()
-        return bytes(self._inode.cached[offset : offset + size])
+        with memoryview(self._inode.cached) as cached:
+            return bytes(cached[offset : offset + size])
 
     def write(self, offset: int, data: bytes) -> None:
         self._check()
@@ -206,9 +207,10 @@ class SimFile:
         size = len(inode.cached)
         if inode.resized:
             inode.durable[size:] = bytes(max(size - len(inode.durable), 0))
-        for sector in inode.dirty:
-            start, stop = sector * SECTOR, min((sector + 1) * SECTOR, size)
-            inode.durable[start:stop] = inode.cached[start:stop]
+        with memoryview(inode.cached) as cached:
+            for sector in inode.dirty:
+                start, stop = sector * SECTOR, min((sector + 1) * SECTOR, size)
+                inode.durable[start:stop] = cached[start:stop]
         inode.dirty.clear()
         inode.resized = False
 

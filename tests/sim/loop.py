@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+import gc
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from heapq import heappop, heappush
 from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
@@ -30,14 +33,13 @@ class Life:
         self.name = name
         self.alive = True
         self.paused = False
-        self._held: list[tuple[contextvars.Context, Callable[..., Any], tuple[Any, ...]]] = []
+        self._held: list[asyncio.Handle] = []
         self.context = contextvars.Context()
         self.context.run(_LIFE.set, self)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` as part of this life. Awaiting the task after end() waits for ever: use a time-out."""
-        loop = asyncio.get_running_loop()
-        return self.context.copy().run(lambda: loop.create_task(work))
+        return asyncio.get_running_loop().create_task(work, context=self.context.copy())
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """Call `function` as part of this life, now."""
@@ -51,33 +53,44 @@ class Life:
         self.paused = True
 
     def resume(self) -> None:
-        """Everything that became due meanwhile happens now, in its order."""
+        """Everything that became due meanwhile, and was not cancelled, happens now, in its order."""
         self.paused = False
         held, self._held = self._held, []
         loop = asyncio.get_running_loop()
-        for context, callback, args in held:
-            loop.call_soon(callback, *args, context=context)
+        assert isinstance(loop, SimLoop)
+        loop.run_again(held)
 
-    def hold(self, context: contextvars.Context, callback: Callable[..., Any], *args: Any) -> None:
-        """Call it after resume()."""
-        self._held.append((context, callback, args))
+    def hold(self, handle: asyncio.Handle) -> None:
+        """Run it after resume()."""
+        self._held.append(handle)
 
 
 class Killed(BaseException):
     """Ends whatever was running when its life ended in the middle of it."""
 
 
-class _Selector:
-    """Stands where the loop would wait for sockets."""
+class _Handle(asyncio.TimerHandle):
+    """What happens at `when`. Made for every event, so without what only loops for debugging ask for."""
 
-    def __init__(self, loop: SimLoop) -> None:
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        loop: SimLoop,
+        context: contextvars.Context,
+    ) -> None:
+        self._when = when
+        self._callback = callback
+        self._args = args
         self._loop = loop
+        self._context = context
+        self._cancelled = self._scheduled = False
+        self._repr = self._source_traceback = None
 
-    def select(self, timeout: float | None) -> list[Any]:
-        if timeout is None:
-            raise Deadlock(f"deadlock at {self._loop.time():.6f} s: no timer is set and nothing is ready")
-        self._loop.advance(timeout)
-        return []
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback = self._args = None  # type: ignore[assignment]
 
 
 class SimLoop(asyncio.BaseEventLoop):
@@ -91,8 +104,9 @@ class SimLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._limit_s = limit_s
         self._turns_left = limit_turns
-        self._selector = _Selector(self)
-        self._clock_resolution = 1e-9
+        self._ready: deque[asyncio.Handle] = deque()
+        self._due: list[tuple[float, int, _Handle]] = []
+        self._timers = 0
         self._over = False
         self._tasks: list[asyncio.Task[Any]] = []
         self._prune_at = 1000
@@ -105,46 +119,71 @@ class SimLoop(asyncio.BaseEventLoop):
         """Virtual seconds since the loop was made."""
         return self._now
 
-    def advance(self, seconds: float) -> None:
-        """Let `seconds` pass. Called by the loop itself between turns."""
-        self._now += seconds
-        self._turns_left -= 1
-        if self._now > self._limit_s or self._turns_left < 0:
-            raise OutOfTime(f"stopped at {self._now:.3f} s of virtual time")
-
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        context = contextvars.copy_context() if context is None else context
-        return super().call_soon(self._bound(callback, context), *args, context=context)
+        handle = _Handle(
+            self._now, callback, args, self, contextvars.copy_context() if context is None else context
+        )
+        self._ready.append(handle)
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
-        context = contextvars.copy_context() if context is None else context
-        return super().call_at(when, self._bound(callback, context), *args, context=context)
+        handle = _Handle(when, callback, args, self, contextvars.copy_context() if context is None else context)
+        self._timers += 1
+        heappush(self._due, (when, self._timers, handle))
+        return handle
 
-    def create_task(self, *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
+    def create_task(  # type: ignore[override]
+        self, work: Coroutine[Any, Any, T], *, name: str | None = None, context: contextvars.Context | None = None
+    ) -> asyncio.Task[T]:
         # A dead life's tasks are never resumed. They are kept, for collecting them would run their clean-up.
-        task = super().create_task(*args, **kwargs)
+        task = asyncio.Task(work, loop=self, name=name, context=context)
         self._tasks.append(task)
         if len(self._tasks) > self._prune_at:
             self._tasks = [task for task in self._tasks if not task.done()]
             self._prune_at = 2 * len(self._tasks) + 1000
         return task
 
-    def _bound(self, callback: Callable[..., Any], context: contextvars.Context) -> Callable[..., Any]:
-        life = context.get(_LIFE)
-        if life is None:
-            return callback
+    def run_again(self, handles: list[asyncio.Handle]) -> None:
+        """Those that are not cancelled by then."""
+        self._ready.extend(handles)
 
-        def bound(*args: Any) -> None:
-            if self._over or (life.alive and not life.paused):
-                callback(*args)
+    def _run_once(self) -> None:
+        """Called by the base class until it is to stop: everything that is ready now, or the next timer."""
+        ready, due = self._ready, self._due
+        self._turns_left -= 1
+        while due and due[0][2]._cancelled:
+            heappop(due)
+        if not ready:
+            if not due:
+                raise Deadlock(f"deadlock at {self._now:.6f} s: no timer is set and nothing is ready")
+            self._now = max(self._now, due[0][0])
+        if self._now > self._limit_s or self._turns_left < 0:
+            raise OutOfTime(f"stopped at {self._now:.3f} s of virtual time")
+        while due and due[0][0] <= self._now:
+            ready.append(heappop(due)[2])
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            life = handle._context.get(_LIFE)
+            if life is None or self._over or (life.alive and not life.paused):
+                try:
+                    handle._context.run(handle._callback, *handle._args)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:
+                    self.call_exception_handler({"message": repr(handle), "exception": error})
             elif life.alive:
-                life.hold(context, callback, *args)
-
-        return bound
+                life.hold(handle)
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> NoReturn:  # type: ignore[override]
         raise RuntimeError("threads would break determinism: use Env.make_offload")
@@ -174,11 +213,20 @@ class SimLoop(asyncio.BaseEventLoop):
             return
         self.errors.append(error if error is not None else RuntimeError(str(context["message"])))
 
-    def _process_events(self, event_list: list[Any]) -> None:
-        pass
-
     def _write_to_self(self) -> None:
         pass
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Cycles are collected after a run, not at moments in it."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]], limit_s: float = 1e6) -> T:
@@ -188,12 +236,13 @@ def run(main: Callable[[], Coroutine[Any, Any, T]], limit_s: float = 1e6) -> T:
     """
     loop = SimLoop(limit_s)
     asyncio.set_event_loop(loop)
-    try:
-        result = loop.run_until_complete(main())
-    finally:
-        errors = list(loop.errors)
-        loop.wind_up()
-        asyncio.set_event_loop(None)
+    with _no_collection():
+        try:
+            result = loop.run_until_complete(main())
+        finally:
+            errors = list(loop.errors)
+            loop.wind_up()
+            asyncio.set_event_loop(None)
     if errors:
         raise errors[0]
     return result

@@ -174,7 +174,7 @@ class Network:
         if self.watcher is not None:
             self.watcher.heard(source, target, sent_s)
         if host.life.paused:
-            host.life.hold(host.life.context.copy(), host.handlers.raft, message)
+            self._loop.call_soon(host.handlers.raft, message, context=host.life.context.copy())
         else:
             host.life.call(host.handlers.raft, message)
 

@@ -56,6 +56,24 @@ class TestLoop:
         with pytest.raises(RuntimeError, match="determinism"):
             run(lambda: asyncio.to_thread(print))
 
+    def test_what_is_cancelled_while_a_life_is_paused_or_resumes_never_happens(self) -> None:
+        seen: list[str] = []
+
+        async def main() -> None:
+            loop, life = here(), Life("a")
+            timers = [life.call(loop.call_later, 1.0, seen.append, name) for name in ("outside", "by the first")]
+            life.call(loop.call_at, 0.5, timers[1].cancel)
+            life.call(loop.call_later, 1.0, seen.append, "kept")
+            life.pause()
+            await asyncio.sleep(2)
+            timers[0].cancel()
+            assert seen == []
+            life.resume()
+            await asyncio.sleep(0)
+
+        run(main)
+        assert seen == ["kept"]
+
     def test_a_life_ends_without_clean_up(self) -> None:
         seen: list[str] = []
 
