@@ -6,6 +6,7 @@ with a full paint; whatever goes wrong here falls back to what Textual would hav
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import compress
@@ -22,6 +23,9 @@ from tui.text import width_of
 
 JUMP_BYTES = 4
 """What it takes to jump over some cells."""
+
+LEAST_SCROLLED = 4
+"""Lines that stand elsewhere, from which on the terminal moves them."""
 
 RUN_BYTES = 8
 """About what it takes to go to a run and to change the style for it."""
@@ -77,13 +81,43 @@ class FrontBuffer:
         runs: list[Run] = []
         size_bytes = 0
         self.cut = False
-        for y, x, segments in self._from_where_it_was_cut(pieces) if self.budget_bytes else pieces:
+        pieces = self._from_where_it_was_cut(pieces) if self.budget_bytes else list(pieces)
+        scrolled = self._scrolled(pieces, console)
+        for y, x, segments in pieces:
             if self.cut or not 0 <= y < len(self._characters):
                 continue
             size_bytes += self._line(y, x, segments, console, runs)
             if self.budget_bytes and size_bytes > self.budget_bytes:
                 self.cut, self._next_line = True, y + 1
-        return self._pen.draw(runs, self._width)
+        return scrolled + self._pen.draw(runs, self._width)
+
+    def _scrolled(self, pieces: list[Piece], console: Console) -> str:
+        """Lets the terminal move lines that only stand elsewhere now; what is sent for that.
+
+        They are told by identity, as kept lines keep their cells. Only whole lines move, and no other between them.
+        """
+        if len(pieces) < LEAST_SCROLLED:
+            return ""
+        new = {
+            y: _cells_of(line, console)[0]
+            for y, x, line in pieces
+            if x == 0 and isinstance(line, Finished) and line.cell_length == self._width
+        }
+        old = {id(characters): y for y, characters in enumerate(self._characters)}
+        moved = [(y, old[id(line)] - y) for y, line in new.items() if old.get(id(line), y) != y]
+        if len(moved) < LEAST_SCROLLED:
+            return ""
+        step, count = Counter(step for _, step in moved).most_common(1)[0]
+        places = [at for y, one in moved if one == step for at in (y, y + step)]
+        top, bottom = min(places), max(places)
+        if count < LEAST_SCROLLED or any(y not in new for y in range(top, bottom + 1)):
+            return ""
+        blank = [([""] * self._width, ["?"] * self._width) for _ in range(abs(step))]
+        for lines, kind in ((self._characters, 0), (self._codes, 1)):
+            unknown = [pair[kind] for pair in blank]
+            part = lines[top : bottom + 1]
+            lines[top : bottom + 1] = part[step:] + unknown if step > 0 else unknown + part[:step]
+        return f"\x1b[{top + 1};{bottom + 1}r\x1b[{top + 1}H\x1b[{abs(step)}{'M' if step > 0 else 'L'}\x1b[r"
 
     def _from_where_it_was_cut(self, pieces: Iterable[Piece]) -> list[Piece]:
         """Every line gets its turn, however often those above it change."""

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 
-from tui.frontbuffer import FrontBuffer
+from tui.frontbuffer import Finished, FrontBuffer
 
 WIDTH, HEIGHT = 40, 8
 STYLES = [
@@ -96,3 +96,50 @@ def test_a_forgotten_picture_is_sent_whole() -> None:
     screen.front.forget()
     screen.front.fit(WIDTH, HEIGHT)
     assert screen.write(0, 0, [Segment("abc")]) == "\x1b[1;1Habc"
+
+
+def kept_line(number: int, changed: int, chance: random.Random) -> Finished:
+    style = chance.choice(STYLES)
+    text = f"row {number:4} {'●' * (number % 5)} {changed}"
+    return Finished([Segment(text, style), Segment(" " * (WIDTH - len(text)))], WIDTH)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_lines_that_scroll_are_moved_by_the_terminal(seed: int) -> None:
+    chance = random.Random(seed)
+    front, thin, scrolled = FrontBuffer(), pyte.Screen(WIDTH, HEIGHT), 0
+    rows = [kept_line(number, 0, chance) for number in range(60)]
+    front.fit(WIDTH, HEIGHT)
+    top = 20
+    for turn in range(60):
+        top = max(0, min(52, top + chance.choice([-9, -2, -1, -1, 0, 1, 1, 2, 3, 9])))
+        for _ in range(chance.choice([0, 0, 1, 3])):
+            rows[chance.randrange(60)] = kept_line(chance.randrange(60), turn, chance)
+        shown = list(enumerate(rows[top : top + HEIGHT]))
+        # The first line stands still, the last one is a widget of its own.
+        shown[0] = (0, kept_line(0, 0, random.Random(1)))
+        if seed % 2:
+            shown[-1] = (HEIGHT - 1, kept_line(99, turn, chance))
+        sent = front.write([(y, 0, line) for y, line in shown], CONSOLE)
+        scrolled += "r\x1b[" in sent
+        pyte.Stream(thin).feed(sent)
+        whole = pyte.Screen(WIDTH, HEIGHT)
+        for y, line in shown:
+            pyte.Stream(whole).feed(f"\x1b[{y + 1}H" + line.render(CONSOLE))
+        for y in range(HEIGHT):
+            for x in range(WIDTH):
+                assert thin.buffer[y][x] == whole.buffer[y][x], (turn, y, x)
+    assert scrolled > 5
+
+
+def test_lines_between_that_are_not_painted_stay_where_they_are() -> None:
+    chance, front = random.Random(0), FrontBuffer()
+    front.fit(WIDTH, HEIGHT)
+    rows = [kept_line(number, 0, chance) for number in range(20)]
+    front.write([(y, 0, rows[y]) for y in range(HEIGHT)], CONSOLE)
+    sent = front.write([(y, 0, rows[y + 1]) for y in range(HEIGHT - 1) if y != 3], CONSOLE)
+    assert "r\x1b[" not in sent
+    front.write([(3, 0, rows[4])], CONSOLE)
+    sent = front.write([(y, 0, rows[y + 2]) for y in range(HEIGHT - 1)], CONSOLE)
+    assert "r\x1b[" in sent
+    assert "row    6" not in sent
