@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -134,11 +135,12 @@ class Cluster:
                 except subprocess.TimeoutExpired:
                     node.process.kill()
                     node.process.wait()
-            self._end_supervisor(node)
+            self.end_supervisor(node)
         for port in self.ports:
             port.close()
 
-    def _end_supervisor(self, node: Node) -> None:
+    def end_supervisor(self, node: Node) -> None:
+        """And what runs under it."""
         try:
             pid = int((node.data / "supervisor.pid").read_text())
             os.kill(pid, signal.SIGTERM)
@@ -268,13 +270,18 @@ async def all_tasks(client: ClusterClient) -> list[types_pb2.Task]:
 
 
 async def wait_all_ended(client: ClusterClient, ids: set[str], timeout_s: float) -> dict[str, types_pb2.Task]:
-    """The tasks `ids` once all of them have ended."""
-    async with asyncio.timeout(timeout_s):
-        while True:
-            try:
-                found = {task.id: task for task in await all_tasks(client) if task.id in ids}
-            except ClusterError:
-                found = {}
-            if len(found) == len(ids) and all(state_name(task) in ENDED for task in found.values()):
-                return found
-            await asyncio.sleep(0.1)
+    """The tasks `ids` once all of them have ended. Raises AssertionError with those that have not."""
+    found: dict[str, types_pb2.Task] = {}
+    try:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                with suppress(ClusterError):
+                    found = {task.id: task for task in await all_tasks(client) if task.id in ids}
+                    if len(found) == len(ids) and all(state_name(task) in ENDED for task in found.values()):
+                        return found
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        left = [f"{task.id} {state_name(task)} on {task.node!r}" for task in found.values()]
+        left = [text for text in left if text.split()[1] not in ENDED]
+        message = f"after {timeout_s} s {len(found)} of {len(ids)} are known, not ended: {', '.join(left[:20])}"
+        raise AssertionError(message) from None

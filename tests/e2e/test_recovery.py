@@ -123,9 +123,16 @@ class Watch:
         """Return when it has seen that entry of that epoch or a later one."""
 
         async def seen() -> str:
+            if self._task.done():
+                # It would be waited for in vain; whatever ended it is what is wrong.
+                raise AssertionError(f"the watch ended: {self._task.exception()!r}")
             return "yes" if self.begun and self.begun[-1][0] >= epoch and self.index >= index else ""
 
-        await eventually(seen, PATIENCE_S)
+        try:
+            await eventually(seen, PATIENCE_S)
+        except TimeoutError:
+            message = f"it saw {self.index} and began with {self.begun}, not epoch {epoch} and entry {index}"
+            raise AssertionError(message) from None
 
     async def stop(self) -> None:
         self._task.cancel()
@@ -198,6 +205,8 @@ async def others_come_back(cluster: Cluster, client: ClusterClient, ids: set[str
     status = await client.status()
     assert [voter.id for voter in status.voters] == ["n3"]
     for other in (cluster.nodes["n1"], cluster.nodes["n2"]):
+        # Its machine is gone, with all that ran there.
+        cluster.end_supervisor(other)
         other.data.rename(other.data.with_name(f"{other.id}-lost"))
         other.join = "n3"
         cluster.start(other.id)
