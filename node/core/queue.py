@@ -36,7 +36,7 @@ class Entry(NamedTuple):
     serial: int
     group: Group
     priority: int
-    avoid: str  # node where it failed last; empty = none
+    avoid: tuple[str, ...]  # nodes where this run failed, the last one last
     failed_on: frozenset[str]  # nodes that it is kept away from while another could be asked
 
 
@@ -285,7 +285,7 @@ class Queue:
             self._serial,
             group,
             task.priority,
-            task.node if task.attempt > 0 or task.losses > 0 else "",
+            _failed_nodes(task) if task.attempt > 0 or task.losses > 0 else (),
             frozenset(task.unstartable_nodes) if task.unstartable_nodes else NOWHERE,
         )
         self._entries[entry.id] = entry
@@ -339,6 +339,12 @@ class Queue:
             self._kinds[shape.kind] += 1
             group = self._groups[key] = Group(key, shape)
         return group
+
+
+def _failed_nodes(task: Task) -> tuple[str, ...]:
+    """Nodes where this run failed, each once, the last one last."""
+    nodes = dict.fromkeys(failure.node for failure in task.failures if failure.node and failure.node != task.node)
+    return (*nodes, task.node) if task.node else tuple(nodes)
 
 
 def group_key(spec: TaskSpec) -> GroupKey:

@@ -138,7 +138,7 @@ class _Candidates:
         self.closed = not shared.items  # no node can take one more; true until the pass ends
 
     def best_for(self, entry: Entry, excluded: frozenset[str]) -> Room | None:
-        """The best node but for those `excluded`; rather not the one where it failed last."""
+        """The best node but for those `excluded`; rather one where it has not failed, or not the last time."""
         if not entry.avoid and not excluded:
             room = self._heap.first()
             if room is not None and (not self._checked or self._will_do(room)):
@@ -157,7 +157,8 @@ class _Candidates:
     def _search(self, entry: Entry, excluded: frozenset[str]) -> Room | None:
         """Look past the nodes that will not do; they are put back afterwards."""
         heap, aside, failed = self._heap, list[RankItem](), 0
-        second: Room | None = None
+        second: Room | None = None  # where it failed, but not the last time
+        last: Room | None = None
         passing = False
         while (room := heap.first()) is not None and failed < _PATIENCE:
             if not self._will_do(room):
@@ -165,9 +166,12 @@ class _Candidates:
             else:
                 passing = True
                 if room.info.id not in excluded:
-                    if room.info.id != entry.avoid:
+                    if room.info.id not in entry.avoid:
                         break
-                    second = room
+                    if room.info.id == entry.avoid[-1]:
+                        last = room
+                    elif second is None:
+                        second = room
             aside.append(heapq.heappop(heap.items))
         for item in aside:
             heapq.heappush(heap.items, item)
@@ -176,7 +180,7 @@ class _Candidates:
             self._own = True
             return self._search(entry, excluded)
         self.closed = room is None and not passing
-        return second if room is None else room
+        return room or second or last
 
 
 class _Pass:
@@ -352,8 +356,9 @@ def _placement(room: Room, ask: Ask, entry: Entry) -> Placement:
     elif not entry.avoid:
         made.reason = f"Best score {where}: {made.score:.1f} points."
     else:
-        last = "no other node than" if entry.avoid == room.info.id else "rather than"
-        made.reason = f"Best score {where}: {made.score:.1f} points; {last} {entry.avoid}, where it failed before."
+        last = "no other node than" if room.info.id in entry.avoid else "rather than"
+        nodes = ", ".join(entry.avoid)
+        made.reason = f"Best score {where}: {made.score:.1f} points; {last} {nodes}, where it failed before."
     return made
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cortex.v1.types_pb2 import Task
+from cortex.v1.types_pb2 import Failure, Task
 from node.core import queue as queue_module
 from node.core import scheduler
 from node.core.model import ASSIGNED, COMPLETED, QUEUED, RUNNING, Change, Outcome, Table
@@ -235,3 +235,23 @@ def _step(state: ClusterState, rng: random.Random, number: int) -> Change:
         new.node, new.fence = "n0", rng.getrandbits(40)
     new.scheduled_after_us = rng.choice([0, 0, NOW_US, NOW_US + 3])
     return Change(Table.TASKS, name, old, new)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=5), st.integers(1, 9))
+def test_a_run_tries_all_nodes_before_one_where_it_failed_and_none_twice_in_a_row(
+    loads: list[int], tries: int
+) -> None:
+    names = [f"n{number}" for number in range(len(loads))]
+    samples = {name: sample(cpu=10 * load) for name, load in zip(names, loads, strict=True)}
+    row, went = task("t"), list[str]()
+    for attempt in range(tries):
+        [(_, placement)] = pass_over(state_of(*map(node, names), row), samples)
+        untried = set(names) - set(went)
+        assert placement.node in (untried or names)
+        assert placement.node not in went[-1:] or len(names) == 1
+        assert ("rather than" in placement.reason) == (bool(went) and bool(untried))
+        went.append(placement.node)
+        row = task("t", attempt=attempt + 1)
+        row.node = placement.node
+        row.failures.extend(Failure(run=1, attempt=n, node=name) for n, name in enumerate(went))
