@@ -56,6 +56,8 @@ async def run_daemon(config: Config, secret: str, stop: asyncio.Event) -> Except
     link.serve_own(
         {config.listen, config.voters.get(config.id, config.listen)}, lambda stream: daemon.session(stream)
     )
+    if daemon.seat is not None:
+        daemon.seat.on_left = link.forget
     server = Server(daemon, secret, f"uid:{os.getuid()}")
     try:
         await server.start(config.listen, config.socket_path)

@@ -63,6 +63,7 @@ class Replica:
         self._stopped = False
         self.observers: list[Observer] = []
         self.on_serving: Callable[[bool], None] = lambda _serving: None
+        self.on_members: Callable[[], None] = lambda: None  # they may be others now
         self.on_installed: Callable[[], None] = self._needs_restart
         self.on_distrust: Callable[[Exception, int], None] = lambda error, _index: stop(error)
         self.serving = False
@@ -238,6 +239,7 @@ class Replica:
         if self.consensus.role is not Role.LEADER:
             self._set_serving(False)
         self._check_serving()
+        self.on_members()
 
     def observe_clock(self, peer: str, wall_us: int) -> None:
         self.time.observe(peer, wall_us)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
 import structlog
@@ -66,6 +66,10 @@ class Voter:
         self.watcher = Watcher(self.replica, self.service.nodes)
         self._alarm = LogAlarm(config.id, self.replica, lambda: self.engine.trouble)
         self._alarming: asyncio.Task[None] | None = None
+        self._members: frozenset[str] = frozenset()
+        self.on_left: Callable[[Collection[str]], None] = lambda _addresses: None
+        """Told of addresses at which no member is any more."""
+        self.replica.on_members = self._follow_members
         self.replica.on_serving = self._serving
         self.replica.observers.append(self._observe)
 
@@ -106,6 +110,12 @@ class Voter:
         """Where a voter or learner is."""
         found = self.engine.membership.find(member)
         return found.address if found is not None else None
+
+    def _follow_members(self) -> None:
+        before = self._members
+        self._members = frozenset(member.address for member in self.engine.membership.members)
+        if gone := before - self._members:
+            self.on_left(gone)
 
     def _serving(self, serving: bool) -> None:
         if serving:
@@ -149,6 +159,7 @@ class Seat:
         self._renewals: set[asyncio.Task[None]] = set()
         self._stopping = False
         self.built: Callable[[Voter], None] = lambda _voter: None
+        self.on_left: Callable[[Collection[str]], None] = lambda _addresses: None
         self.voter: Voter | None = None
 
     async def start(self) -> None:
@@ -200,6 +211,7 @@ class Seat:
             raise Fault(Code.INTERNAL, message, "Check the disk of the data folder; then start again.") from error
         voter.replica.on_installed = lambda: self._renew(voter)
         voter.replica.on_distrust = lambda error, index: self._distrusted(voter, error, index)
+        voter.on_left = self.on_left
         self.built(voter)
         self.voter = voter
         await voter.start()

@@ -30,6 +30,8 @@ OPTIONS = (
 # Raft messages that wait for one peer; more are dropped, as a network would.
 _RAFT_QUEUE = 512
 _RECONNECT_S = 0.1
+# Calls to a daemon that is no member any more, such as of a command's output, may go on for so long.
+_FORGET_S = 30.0
 
 
 class GrpcLink:
@@ -41,6 +43,7 @@ class GrpcLink:
         self._peers: dict[str, _RaftPeer] = {}
         self._own: OwnSessions | None = None
         self._own_addresses: frozenset[str] = frozenset()
+        self._closing: set[asyncio.Task[None]] = set()
 
     def serve_own(self, addresses: Iterable[str], handler: SessionHandler) -> None:
         """Sessions with any of `addresses`, all this daemon's own, go to `handler` within the process."""
@@ -80,9 +83,22 @@ class GrpcLink:
         finally:
             call.cancel()
 
+    def forget(self, addresses: Iterable[str]) -> None:
+        """Close what is open to `addresses`; calls under way have a while to end. It is opened again at need."""
+        for address in addresses:
+            peer, channel = self._peers.pop(address, None), self._channels.pop(address, None)
+            if channel is not None:
+                task = asyncio.get_running_loop().create_task(_close(peer, channel, _FORGET_S))
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+
     async def close(self) -> None:
         if self._own is not None:
             await self._own.close()
+        for task in list(self._closing):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         for peer in self._peers.values():
             await peer.close()
         for channel in self._channels.values():
@@ -100,6 +116,16 @@ class GrpcLink:
         if channel is None:
             channel = self._channels[address] = grpc.aio.insecure_channel(address, options=OPTIONS)
         return channel
+
+
+async def _close(peer: _RaftPeer | None, channel: grpc.aio.Channel, grace_s: float) -> None:
+    try:
+        if peer is not None:
+            await peer.close()
+        await channel.close(grace_s)
+    except asyncio.CancelledError:
+        await channel.close(None)
+        raise
 
 
 class _RaftPeer:

@@ -10,20 +10,24 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import Message
+from grpc import ChannelConnectivity
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import raft_pb2
-from node.consensus.port import NotLeader, OutcomeUnknown
+from node.config import Config
+from node.consensus.membership import Membership
+from node.consensus.port import NotLeader, OutcomeUnknown, Role
 from node.core.faults import Code, Fault
 from node.env import Env
 from node.feed import Batch, Feed
 from node.link import Caller, LinkClosed
 from node.replica import Replica
 from node.rpc import watch
-from node.rpc.link import _RaftPeer
+from node.rpc.link import GrpcLink, _RaftPeer
 from node.rpc.members import MemberCalls
 from node.rpc.proxy import Proxy
 from node.store.store import Store
+from node.voter import Voter
 
 CALLER = Caller("uid:0")
 CHANGE = pb.CancelTaskRequest(ids=["t"], mutation=pb.Mutation(client="c", request_id="r"))
@@ -176,3 +180,27 @@ async def test_however_a_stream_ends_the_peer_is_sent_to_again() -> None:
     assert not channel.ends
     await peer.close()
     assert peer._task.cancelled()
+
+
+async def test_what_is_open_to_a_member_that_left_is_closed(tmp_path: Path) -> None:
+    store = Store(":memory:")
+    store.open()
+    link, judge = GrpcLink("secret"), SimpleNamespace()
+    config = Config(id="n1", data=tmp_path, listen="127.0.0.1:1", voters={"n1": "127.0.0.1:1"})
+    voter = Voter(config, Env.real(tmp_path), link, judge, "c", store, pytest.fail)  # type: ignore[arg-type]
+    voter.on_left = link.forget
+    for members in ({"n1": "127.0.0.1:1", "n2": "127.0.0.1:2", "n3": "127.0.0.1:3"}, {"n1": "127.0.0.1:1"}):
+        engine: Any = SimpleNamespace(membership=Membership.of_voters(members), role=Role.FOLLOWER)
+        voter.engine = engine
+        voter.replica.attach(engine)
+        for address in ("127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4") if len(members) > 1 else ():
+            link.send_raft(address, raft_pb2.RaftMessage(to="n"))
+        writers, channels = list(link._peers.values()), list(link._channels.values())
+        voter.replica.role_changed()
+    assert (list(link._peers), list(link._channels)) == (["127.0.0.1:4"], ["127.0.0.1:4"])
+    async with asyncio.timeout(60):
+        await asyncio.gather(*link._closing)
+    assert [writer._task.cancelled() for writer in writers] == [True, True, False]
+    assert [channel.get_state() is ChannelConnectivity.SHUTDOWN for channel in channels] == [True, True, False]
+    await link.close()
+    store.close()
