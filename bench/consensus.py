@@ -51,6 +51,9 @@ class NoDaemon:
     def applied(self) -> tuple[int, int, bytes]:
         return 0, 0, b""
 
+    def recovery_epoch(self) -> int:
+        return 0
+
     def peer_digest(self, peer: str, index: int, digest: bytes) -> None:
         pass
 
