@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from textual.filter import LineFilter
@@ -89,6 +90,20 @@ class Personal(Playing, TakingAway, inherit_bindings=False):
             self._alerts = Alerts(self.view, self.preferences.actor)
         if self._to_say:
             self.say(self._to_say, "warn")
+        elif self.keep.choices is not None and not self._choices.get("welcomed"):
+            self._welcome()
+
+    def _welcome(self) -> None:
+        """To who opens a console for the first time."""
+        word = self.word
+        views = f"{word('app', VIEWS[0][1])} to {word('app', VIEWS[-1][1])} are the views"
+        opens, back = word("table", "open"), word("app", "step_back")
+        leaves = f"{word('app', 'help')} helps, {word('app', 'quit')} leaves"
+        self.say(f"Welcome: {views}, {opens} opens, {back} goes back, {leaves}.", "accent")
+        self._choices = {**self._choices, "welcomed": True}
+        # Where it cannot be kept it is said again.
+        with suppress(KeepError):
+            self.keep.write(self.keep.choices, self._choices)
 
     def restyle(self) -> None:
         self.palette = palette(self.theme_variables, no_color=self.terminal.no_color)

@@ -134,18 +134,18 @@ async def test_a_pause_takes_in_what_came_just_before() -> None:
 async def test_a_paused_table_stands_still() -> None:
     async with open_console(size=(120, 30)) as session:
         await session.press("2", "p")
-        before = session.lines[3:-1]
+        before = session.lines[3:-3]
         assert "paused 0 changed" in session.lines[1]
         for number in range(50, 55):
             session.source.push(fake.task(number, f"new{number}", fake.RUNNING, node="anvil", started_s=1))
         session.source.push(fake.task(4, "train", fake.CANCELLED, ended_s=0.5, index=2000))
         await session.wait(1)
-        assert session.lines[3:-1] == before
+        assert session.lines[3:-3] == before
         assert "paused 6 changed" in session.lines[1]
         table = session.app.screen.main_table()
         await session.press("j", "j", "v", "j")
         assert len(table.chosen()) == 2
-        assert [line[2:] for line in session.lines[3:-1]] == [line[2:] for line in before], "but for the cursor"
+        assert [line[2:] for line in session.lines[3:-3]] == [line[2:] for line in before], "but for the cursor"
         await session.press("escape", "p")
         assert "paused" not in session.text
         assert "new54" in session.text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cortex.v1 import types_pb2
@@ -11,6 +13,7 @@ from tests.tui.drain_kit import drained, told
 from tests.tui.fake_letters import letters
 from tests.tui.fake_source import FakeSource
 from tests.tui.test_link import heartbeat
+from tui.keep import Keep
 from tui.source import LinkState
 
 LONG = "Its machine was not heard of for 35 s, and nobody knows whether the command still runs there or has ended."
@@ -102,6 +105,13 @@ async def test_why_a_node_is_cordoned_stands_below_the_nodes() -> None:
         session.source.push(node)
         await session.settle()
         assert session.line_with("score").startswith(f" {node.id}  new disk  score")
+
+
+async def test_who_comes_for_the_first_time_is_welcomed_once(tmp_path: Path) -> None:
+    for said in (True, False):
+        async with open_console(keep=Keep(tmp_path)) as session:
+            welcome = " Welcome: 1 to 5 are the views, enter opens, esc goes back, ? helps, Q leaves."
+            assert (session.lines[-1] == welcome) is said
 
 
 async def test_help_is_read_to_its_end_at_80_columns() -> None:

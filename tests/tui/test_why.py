@@ -47,7 +47,7 @@ async def test_why_looks_as_recorded(size: tuple[int, int]) -> None:
 async def test_a_placement_names_its_winner_and_what_others_lack_to_it() -> None:
     async with open_console(placed(), (120, 30)) as session:
         await session.press("2", "slash", *"render", "enter", "W")
-        assert "Judged when it was placed" in session.text
+        assert "Placed 14:54:06.000, index" in session.text
         assert "anvil with 61.5 points, of 2 that take it" in session.text
         assert "anvil" in session.line_with("✓ placed")
         assert "-13.0" in session.line_with("birch")

@@ -19,7 +19,7 @@ def headline(why: cluster_pb2.WhyReply, draw: Draw) -> list[Cell]:
     second: list[Span] = [(" ", "text")]
     if why.past:
         placed = why.index == task.fence
-        when = f"Judged when it was placed, {clock(task.assigned_at_us)}" if placed else "Judged as of then"
+        when = f"Placed {clock(task.assigned_at_us)}" if placed else "Judged as of then"
         second.append((f"{when}, index {count_of(why.index)}: ", "dim"))
     else:
         second.append(("Judged now: ", "dim"))

@@ -94,7 +94,8 @@ class ConsoleScreen(Rebound, Screen[None]):
 
     def sync(self) -> None:
         """Show what the store holds now. Called ten times a second at most, and only while the screen is shown."""
-        if not self.is_mounted:
+        if not self.is_mounted or self._pruning or not self.children:
+            # A tick may come while the console closes, when there is nothing left to show things in.
             return
         self.console.arrange(self)
         self.sync_content()
