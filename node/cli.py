@@ -15,8 +15,10 @@ import structlog
 from node import __version__
 from node.config import Config, load, quiet_grpc
 from node.core.faults import Code, Fault
+from node.env import RealClock
 from node.libraries import missing
 from node.lock import only_one
+from node.log_throttle import Throttle
 from node.recovery.commands import migrate, recover, repair, snapshot
 from node.secret import read_secret
 
@@ -136,6 +138,7 @@ def _log_as_json(config: Config) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            Throttle(RealClock()),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.dict_tracebacks,
             structlog.processors.JSONRenderer(),

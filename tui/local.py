@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,9 @@ POLL_S = 0.05
 READY_S = 60.0
 SUPERVISORS_BEGIN_S = 5.0
 MAX_LOG_TAIL_BYTES = 64 * 1024
+# A log that is larger at a start is put aside; the one that was put aside before goes.
+MAX_LOG_BYTES = 10 * 1000 * 1000
+OLD_LOG_FILE = f"{LOG_FILE}.1"
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,7 @@ class LocalCluster:
     def _spawn(self, node: LocalNode) -> int:
         folder = self.folder / node.id
         folder.mkdir(mode=0o700, exist_ok=True)
+        _put_aside(folder / LOG_FILE)
         with open(folder / LOG_FILE, "ab") as log:
             process = subprocess.Popen(
                 self._arguments(node),
@@ -346,6 +350,13 @@ def _wait_gone(pids: Sequence[int], patience_s: float) -> list[int]:
         time.sleep(POLL_S)
         left = [pid for pid in left if is_alive(pid)]
     return left
+
+
+def _put_aside(log: Path) -> None:
+    """Begin a new log where this one is large. One that cannot be moved is written on."""
+    with suppress(OSError):
+        if log.stat().st_size > MAX_LOG_BYTES:
+            log.replace(log.with_name(OLD_LOG_FILE))
 
 
 def _last_words(log: Path) -> str:

@@ -186,6 +186,21 @@ async def test_a_daemon_that_ends_gives_its_own_words(folder: Path) -> None:
     assert caught.value.exit_code == 1
 
 
+def test_a_large_log_is_put_aside_at_a_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "MAX_LOG_BYTES", 9)
+    cluster = LocalCluster.create(folder, 2, 0)
+    (folder / "fail").touch()
+    for name, text in (("n1", "a" * 10), ("n2", "b" * 9)):
+        (folder / name).mkdir()
+        (folder / name / "cortexd.log").write_text(text)
+        (folder / name / "cortexd.log.1").write_text("old")
+    cluster.start()
+    assert (folder / "n1" / "cortexd.log.1").read_text() == "a" * 10
+    assert not (folder / "n1" / "cortexd.log").read_text().startswith("a")
+    assert (folder / "n2" / "cortexd.log.1").read_text() == "old"
+    assert (folder / "n2" / "cortexd.log").read_text().startswith("b" * 9)
+
+
 async def test_no_leader_in_time(folder: Path) -> None:
     cluster = LocalCluster.create(folder, 1, 0)
     begin(cluster)
