@@ -154,6 +154,9 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
 
     def tick(self) -> None:
         """Bring the shown screen up to date with the store."""
+        if not self.is_running:
+            # It closes, and a tick was due: there is nothing left to show things in.
+            return
         self._drawn = None
         self.view.warm(WARM_ROWS)
         if self.note is not None and self.note_clock() >= self._note_until_s:

@@ -23,6 +23,12 @@ async def test_a_row_that_was_folded_away_draws_no_lanes_until_the_table_knows()
         assert plain(rail_cell(screen.model, row, session.app.glyphs, 0, 5)) == " " * 5
 
 
+async def test_a_tick_after_the_console_closed_is_no_fault() -> None:
+    async with open_console() as session:
+        pass
+    session.app.tick()
+
+
 async def test_a_small_terminal_is_cut_and_never_scrolled() -> None:
     for size in ((60, 9), (140, 2), (2, 3)):
         async with open_console(size=size) as session:
