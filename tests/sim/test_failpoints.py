@@ -18,8 +18,8 @@ from tests.sim.daemon_world import Host, World
 from tests.sim.loop import Killed
 
 pytestmark = pytest.mark.sim
-SEED = 206
-"""One with three voters and logs so short that who was away for seconds needs a snapshot."""
+SEEDS = (240, *range(200, 240))
+"""The first with three voters and logs so short that who was away for seconds needs a snapshot is run."""
 DURATION_S = 10.0
 AWAY_S = (3.0, 6.5)
 BACK_S = 0.5
@@ -92,20 +92,26 @@ def die(*, power: bool) -> Callable[[Host], None]:
     return deed
 
 
-def run_with(witness: Witness) -> list[str]:
-    return run_seed(SEED, kept=frozenset(), duration_s=DURATION_S, prepare=witness.prepare).violations
+def run_with(witness: Witness, seed: int = 0) -> list[str]:
+    return run_seed(seed or found()[0], kept=frozenset(), duration_s=DURATION_S, prepare=witness.prepare).violations
 
 
 @cache
+def found() -> tuple[int, Counter[str]]:
+    """The seed, and how often each place is passed when nothing happens there."""
+    for seed in SEEDS:
+        witness = Witness(lambda _host: None)
+        assert run_with(witness, seed) == []
+        if {name.removesuffix(".before").removesuffix(".after") for name in witness.counts} == set(PLACES):
+            return seed, witness.counts
+    raise AssertionError("no seed passes all places, and no other")
+
+
 def passed() -> Counter[str]:
-    """How often each place is passed when nothing happens there."""
-    witness = Witness(lambda _host: None)
-    assert run_with(witness) == []
-    return witness.counts
+    return found()[1]
 
 
 def test_there_are_enough_places() -> None:
-    assert {name.removesuffix(".before").removesuffix(".after") for name in passed()} == set(PLACES)
     assert len(passed()) >= 40
 
 
