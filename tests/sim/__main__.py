@@ -8,6 +8,7 @@ import re
 import sys
 
 from tests.sim.runner import BUGS, KINDS, run_one, run_seeds, shrink_seed
+from tests.sim.sought import find_bugs
 
 
 def parse_seeds(text: str) -> range:
@@ -50,7 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--shrink", action="store_true", help="find the few faults by which one seed still fails")
     parser.add_argument("--keep", type=parse_steps, metavar="N,N…", help="of one seed: only these faults happen")
     parser.add_argument("--trace", action="store_true", help="print everything that happens; one process")
+    parser.add_argument(
+        "--find-bugs", action="store_true", help="seeds that find the deliberate bugs, for the table"
+    )
     options = parser.parse_args(arguments)
+    if options.find_bugs:
+        return 0 if find_bugs(options.jobs, lambda line: print(line, flush=True)) else 1
     kinds = options.kind or list(KINDS)
     if options.shrink:
         return shrink(kinds, options.seeds, options.bug)
@@ -65,7 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1 if violations or not results else 0
     summary = run_seeds(options.seeds, kinds, options.jobs, options.bug, lambda line: print(line, flush=True))
     for kind, reached in summary.reached.items():
-        print(f"{kind}:", ", ".join(f"{name} {count}" for name, count in sorted(reached.items())))
+        hours = f"hours {summary.virtual_s.get(kind, 0.0) / 3600:.2f}"
+        print(f"{kind}:", ", ".join([hours, *(f"{name} {count}" for name, count in sorted(reached.items()))]))
     print(summary.line())
     return 1 if summary.violations or not summary.seeds else 0
 

@@ -22,6 +22,7 @@ from node.leader import history, operations
 from node.rpc import batch
 from tests.sim.daemon_client import Client
 from tests.sim.daemon_load import Load
+from tests.sim.daemon_members import REACHED, STANDBYS, Operator, check_roles, shifts
 from tests.sim.daemon_nemesis import Nemesis
 from tests.sim.daemon_world import Host, World
 from tests.sim.execution_checks import ExecutionChecker
@@ -35,6 +36,7 @@ _SETTLE_S = 240.0
 _CLIENTS = 3
 _SEGMENT_BYTES = 64 * 1024
 MUST_REACH = (
+    *REACHED,
     "kill leader",
     "lose power at a start",
     "lose all power",
@@ -100,7 +102,10 @@ def run_seed(
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimLoop)
         rng = random.Random(f"{seed}/shape")
-        world = World(loop, seed, rng.choice([3, 3, 3, 5]), rng.choice([0, 1]), keep_trace)
+        voters, workers = rng.choice([3, 3, 3, 5]), rng.choice([0, 1])
+        if shifts(seed):
+            voters, workers = 3, 0
+        world = World(loop, seed, voters, workers, keep_trace, STANDBYS if shifts(seed) else 0)
         structlog.configure(processors=[world.log])
         prepare(world)
         scenario = Scenario(world, duration_s, kept)
@@ -152,6 +157,7 @@ class Scenario:
         self.nemesis = Nemesis(world, kept)
         self._clients = [Client(world, number) for number in range(1, _CLIENTS + 1)]
         self.load = Load(world)
+        self._operator = Operator(world) if world.standbys else None
 
     async def play(self) -> None:
         world = self.world
@@ -164,12 +170,16 @@ class Scenario:
         nemesis.spawn(nemesis.echo())
         if world.rough:
             nemesis.spawn(nemesis.stale())
+        if self._operator is not None:
+            nemesis.spawn(self._operator.run())
         clients = [client.life.spawn(self.load.run(client)) for client in self._clients]
         watcher = Client(world, 99)
         watching = watcher.life.spawn(self.load.watch(watcher))
         faults = asyncio.create_task(nemesis.run())
         await asyncio.sleep(self._duration_s)
         nemesis.over = self.load.over = True
+        if self._operator is not None:
+            self._operator.over = True
         await asyncio.wait([faults, *clients])
         for done in (faults, *clients, *nemesis.jobs):
             await done
@@ -224,7 +234,11 @@ class Scenario:
                 await self.load.deeds.uncordon(client, host.id)
 
     def _voters(self) -> list[Host]:
-        return [host for host in self.world.voters if host.daemon is not None and host.daemon.voter is not None]
+        """Those who vote now, as the leader knows it; who began as a voter while nobody leads."""
+        world, replica = self.world, self.world.serving()
+        voters = replica.consensus.membership.voters if replica is not None else [host.id for host in world.voters]
+        hosts = [host for host in (*world.voters, *world.standbys) if host.id in voters]
+        return [host for host in hosts if host.daemon is not None and host.daemon.voter is not None]
 
     def _idle(self, *, saved: bool = False) -> bool:
         replicas = [host.daemon.voter.replica for host in self._voters() if host.daemon and host.daemon.voter]
@@ -232,8 +246,10 @@ class Scenario:
         indexes = {state.index for state in states}
         if saved:
             indexes.update(replica.saver.saved_index for replica in replicas)
+        serving = self.world.serving()
         return (
-            self.world.leader() is not None
+            serving is not None
+            and len(replicas) == len(serving.consensus.membership.members)  # no learner is left
             and len(indexes) == 1
             and not any(state.live_count() or state.batches or state.operations for state in states)
             and not any(one.ended_s is None for one in self.world.executions)
@@ -269,6 +285,7 @@ class Scenario:
         world.counts["dependencies looked at"] = executions.dependencies(checker.runs)
         world.counts["double runs"] = executions.ledger(some.store, checker.runs)
         checker.requests()
+        check_roles(world)
         for said in world.history.violations():
             world.report(said)
         world.counts["checked linearizable"] = world.history.count

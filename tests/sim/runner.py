@@ -51,14 +51,15 @@ _TOLD = 20
 @dataclass(slots=True)
 class Summary:
     seeds: int = 0
-    virtual_s: float = 0.0
+    virtual_s: dict[str, float] = field(default_factory=dict)
+    """Of each kind."""
     operations: int = 0
     violations: list[str] = field(default_factory=list)
     reached: dict[str, Counter[str]] = field(default_factory=dict)
 
     def line(self) -> str:
         return (
-            f"seeds {self.seeds} hours {self.virtual_s / 3600:.2f} operations {self.operations} "
+            f"seeds {self.seeds} hours {sum(self.virtual_s.values()) / 3600:.2f} operations {self.operations} "
             f"violations {len(self.violations)}"
         )
 
@@ -137,7 +138,7 @@ def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _add(summary: Summary, result: Result, tell: Callable[[str], None]) -> None:
-    summary.virtual_s += result.virtual_s
+    summary.virtual_s[result.kind] = summary.virtual_s.get(result.kind, 0.0) + result.virtual_s
     summary.operations += result.operations
     summary.reached[result.kind].update(result.reached)
     for text in result.violations:
