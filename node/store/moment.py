@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from cortex.v1.types_pb2 import Event, Node, Task
+from cortex.v1.types_pb2 import EVENT_TYPE_SETTING_CHANGED, Event, Node, Setting, Task
 from node.core.faults import Code, Fault
 from node.core.model import ON_NODE, Table
 from node.store import queries
@@ -269,6 +269,33 @@ def events_of_tasks(codec: Codec, ids: Sequence[str]) -> Statement:
         " ON e.task_id = k.column1 AND e.task_id <> ''"
     )
     return Statement(sql, tuple(ids))
+
+
+def settings_as_of(db: sqlite3.Connection, codec: Codec, at: At) -> dict[str, Setting]:
+    """The settings that differed from their defaults, or had been set, by name; only names and values."""
+    rows = [codec.decode(values) for values in db.execute(f"SELECT {', '.join(codec.columns)} FROM settings")]
+    found = {row.name: Setting(name=row.name, value=row.value) for row in rows if isinstance(row, Setting)}
+    told = set[str]()
+    for (detail,) in settings_changes(at).rows(db):
+        name, _, change = detail.partition(": ")
+        before = change.partition(" -> ")[0]
+        if name in told:
+            continue
+        told.add(name)
+        found.pop(name, None)
+        if before != "default":
+            found[name] = Setting(name=name, value=before)
+    return found
+
+
+def settings_changes(at: At) -> Statement:
+    """Details of the changes after a moment, oldest first: "name: before -> after"."""
+    sql = (
+        "SELECT detail FROM te_task_events INDEXED BY te_task_events_rare"
+        f" WHERE type = {int(EVENT_TYPE_SETTING_CHANGED)} AND type NOT IN (1, 2, 3, 4) AND log_index > ?"
+        " ORDER BY log_index, number"
+    )
+    return Statement(sql, (at.index,))
 
 
 def nodes_as_of(db: sqlite3.Connection, codecs: dict[Table, Codec], at: At) -> list[Node]:

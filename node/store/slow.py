@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from cortex.v1.types_pb2 import Event, Node, Operation, Task, Workflow
+from cortex.v1.types_pb2 import Event, Node, Operation, Setting, Task, Workflow
 from node.core.faults import Code, Fault
 from node.core.model import ASSIGNED, RUNNING, Table
 from node.store import diff, moment, moment_operations, moment_workflows, queries, workflows
@@ -172,6 +172,12 @@ class SlowReads:
             node.id: Held(counts.get((ASSIGNED, node.id), 0), counts.get((RUNNING, node.id), 0)) for node in nodes
         }
         return nodes, held, at
+
+    def settings_at(self, wanted: Moment) -> tuple[dict[str, Setting], At]:
+        """The settings that were set, as they were, by name."""
+        with self._reading() as db:
+            at = moment.resolve(db, wanted)
+            return moment.settings_as_of(db, self._codecs[Table.SETTINGS], at), at
 
     def list_workflows_at(self, query: WorkflowQuery, wanted: Moment) -> tuple[WorkflowPage, At]:
         with self._reading() as db:

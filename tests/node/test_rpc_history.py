@@ -157,6 +157,34 @@ async def test_an_audit_says_who_did_what_under_which_request_and_what_was_refus
     assert len((await daemon.history.list_events(pb.ListEventsRequest(types=rejected), ANN)).events) == 1
 
 
+async def test_settings_are_shown_as_they_were(daemon: Alone) -> None:
+    async def shown(moment: pb.Moment | None = None) -> dict[str, tuple[str, str]]:
+        reply = await daemon.settings.get_settings(pb.GetSettingsRequest(at=moment), ANN)
+        assert reply.HasField("at") == (moment is not None)
+        assert moment is None or (reply.index == reply.at.index == moment.index and reply.at.at_us)
+        return {row.name: (row.value, row.default_value) for row in reply.settings}
+
+    await submit(daemon, "task-a")
+    known = [(daemon.replica.state.index, await shown())]
+    for name, value in (
+        ("max_queue_depth", "7"),
+        ("profile", '"orchestrator"'),
+        ("max_queue_depth", "8"),
+        ("events_kept_s", "5000"),
+        ("profile", '"resources"'),
+    ):
+        await daemon.settings.set_setting(
+            pb.SetSettingRequest(name=name, value=value, mutation=pb.Mutation(client="c", request_id=name + value)),
+            ANN,
+        )
+        known.append((daemon.replica.state.index, await shown()))
+    assert len({str(values) for _, values in known}) == len(known)
+    for index, values in known:
+        assert await shown(at_index(index)) == values
+    with pytest.raises(Fault, match="later than now"):
+        await shown(at_index(index + 1))
+
+
 async def test_settings_are_shown_changed_and_refused(daemon: Alone) -> None:
     await daemon.settings.set_setting(pb.SetSettingRequest(name="max_queue_depth", value="7"), ANN)
     shown = await daemon.settings.get_settings(pb.GetSettingsRequest(), ANN)

@@ -65,9 +65,11 @@ class HistoryCalls(Calls):
         reply: cluster_pb2.ListDoubleRunsReply = await self._call("ListDoubleRuns", request, timeout_s)
         return reply
 
-    async def get_settings(self) -> cluster_pb2.GetSettingsReply:
-        request = cluster_pb2.GetSettingsRequest(freshness=self._freshness())
-        reply: cluster_pb2.GetSettingsReply = await self._call("GetSettings", request, self._timeout_s)
+    async def get_settings(self, *, at: cluster_pb2.Moment | None = None) -> cluster_pb2.GetSettingsReply:
+        """`at`: as they were then."""
+        request = cluster_pb2.GetSettingsRequest(freshness=self._freshness(), at=at)
+        timeout_s = self._patience_s(at)
+        reply: cluster_pb2.GetSettingsReply = await self._call("GetSettings", request, timeout_s)
         return reply
 
     async def set_setting(self, name: str, value: str) -> cluster_pb2.MutationReply:

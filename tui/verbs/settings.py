@@ -11,9 +11,10 @@ from tui import history_view
 from tui.errors import ClusterError
 from tui.format import Column
 from tui.text import clean
-from tui.verbs.base import VerbGroup, emit, linearizable_option, run, say, say_table, verb
+from tui.verbs.base import VerbGroup, run, say, say_table, verb
 from tui.verbs.base import settings as flags
 from tui.verbs.outcome import say_mutation
+from tui.verbs.past import at_option, emit_as_of, say_moment
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2
@@ -38,10 +39,10 @@ def settings(context: click.Context) -> None:
 
 @verb()
 @click.argument("name", metavar="[NAME]", default="")
-@linearizable_option
-def get(name: str) -> None:
+@at_option("Show them as they were")
+def get(name: str, at: cluster_pb2.Moment | None) -> None:
     """Show one setting, or all."""
-    _show(name)
+    _show(name, at)
 
 
 @verb("set")
@@ -56,14 +57,15 @@ def set_setting(name: str, value: str) -> None:
     run(work)
 
 
-def _show(name: str) -> None:
+def _show(name: str, at: cluster_pb2.Moment | None = None) -> None:
     async def work(client: ClusterClient) -> None:
-        reply = await client.get_settings()
+        reply = await client.get_settings(at=at)
         if name:
-            _say_one(_find(reply, name), reply.index)
+            _say_one(_find(reply, name), reply)
         elif flags().json:
-            emit(history_view.settings(reply))
+            emit_as_of(history_view.settings(reply), reply)
         else:
+            say_moment(reply)
             say_table(
                 COLUMNS,
                 [(row.name, _plain(row.value), _plain(row.default_value), row.help) for row in reply.settings],
@@ -72,10 +74,11 @@ def _show(name: str) -> None:
     run(work)
 
 
-def _say_one(row: cluster_pb2.SettingView, index: int) -> None:
+def _say_one(row: cluster_pb2.SettingView, reply: cluster_pb2.GetSettingsReply) -> None:
     if flags().json:
-        emit({**history_view.setting(row), "index": index})
+        emit_as_of({**history_view.setting(row), "index": reply.index}, reply)
         return
+    say_moment(reply)
     fields = {
         "name": row.name,
         "value": _plain(row.value),

@@ -16,7 +16,6 @@ from tui.verbs.base import (
     Interrupted,
     VerbGroup,
     emit,
-    linearizable_option,
     note,
     run,
     say,
@@ -24,6 +23,7 @@ from tui.verbs.base import (
     settings,
     verb,
 )
+from tui.verbs.past import at_option
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2
@@ -64,9 +64,12 @@ def voters(context: click.Context) -> None:
 
 
 @verb("list")
-@linearizable_option
-def list_voters() -> None:
+@at_option("Not kept; see `cortex nodes --at`")
+def list_voters(at: cluster_pb2.Moment | None) -> None:
     """List voters and learners, and how far each of them is."""
+    if at is not None:
+        message = "How far voters were, and which of them were up, is not kept."
+        raise usage(f"--at: {message}", "`cortex nodes --at` has the role that each machine had then.")
 
     async def work(client: ClusterClient) -> None:
         reply = await client.list_voters()
