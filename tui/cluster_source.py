@@ -153,8 +153,10 @@ class ClusterSource:
     async def diff(self, begin: Moment, end: Moment | None = None, limit: int = 0) -> cluster_pb2.DiffReply:
         return await _told(self._client.diff(begin, end, limit))
 
-    async def list_double_runs(self, task: str = "", *, limit: int = 1000) -> cluster_pb2.ListDoubleRunsReply:
-        return await _told(self._client.list_double_runs(task, limit=limit))
+    async def list_double_runs(
+        self, task: str = "", *, limit: int = 1000, at: Moment | None = None
+    ) -> cluster_pb2.ListDoubleRunsReply:
+        return await _told(self._client.list_double_runs(task, at=at, limit=limit))
 
     async def get_settings(self) -> cluster_pb2.GetSettingsReply:
         return await _told(self._client.get_settings())

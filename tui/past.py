@@ -4,7 +4,7 @@ for nothing later.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -230,12 +230,10 @@ class PastSource:
     async def diff(self, begin: Moment, end: Moment | None = None, limit: int = 0) -> cluster_pb2.DiffReply:
         return await self._source.diff(begin, end, limit)
 
-    async def list_double_runs(self, task: str = "", *, limit: int = 1000) -> cluster_pb2.ListDoubleRunsReply:
-        found = await self._source.list_double_runs(task, limit=limit)
-        known: Iterable[types_pb2.DoubleRun] = [
-            row for row in found.double_runs if row.at_us <= self._view.at.at_us
-        ]
-        return cluster_pb2.ListDoubleRunsReply(double_runs=known, index=found.index)
+    async def list_double_runs(
+        self, task: str = "", *, limit: int = 1000, at: Moment | None = None
+    ) -> cluster_pb2.ListDoubleRunsReply:
+        return await self._ask(lambda shown: self._source.list_double_runs(task, limit=limit, at=at or shown))
 
     async def why(self, task_id: str, *, at: Moment | None = None) -> cluster_pb2.WhyReply:
         return await self._ask(lambda shown: self._source.why(task_id, at=at or shown))

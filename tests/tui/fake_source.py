@@ -255,7 +255,9 @@ class FakeSource:
     async def diff(self, begin: Moment, end: Moment | None = None, limit: int = 0) -> cluster_pb2.DiffReply:
         return self.differences
 
-    async def list_double_runs(self, task: str = "", *, limit: int = 1000) -> cluster_pb2.ListDoubleRunsReply:
+    async def list_double_runs(
+        self, task: str = "", *, limit: int = 1000, at: Moment | None = None
+    ) -> cluster_pb2.ListDoubleRunsReply:
         return cluster_pb2.ListDoubleRunsReply(index=self.index)
 
     async def get_settings(self) -> cluster_pb2.GetSettingsReply:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from cortex.v1 import cluster_pb2, types_pb2
+from tests.tui.fake_source import FakeSource
 from tui import history_view
 from tui.errors import ClusterError
+from tui.past import PastSource, PastView
 from tui.verbs.base import now_us
 from tui.verbs.events import _Choice
 from tui.verbs.past import parse_moment
@@ -120,3 +122,21 @@ def test_a_followed_event_is_matched_as_a_listed_one() -> None:
 
 def _only(field: str, value: str) -> dict[str, Any]:
     return {field: value}
+
+
+class Ledger(FakeSource):
+    """Has so many new double runs that a page of the newest says nothing of the past."""
+
+    async def list_double_runs(
+        self, task: str = "", *, limit: int = 1000, at: cluster_pb2.Moment | None = None
+    ) -> cluster_pb2.ListDoubleRunsReply:
+        last = at.index if at is not None else 5000
+        rows = [types_pb2.DoubleRun(task=task, index=index) for index in range(last, max(0, last - limit), -1)]
+        return cluster_pb2.ListDoubleRunsReply(double_runs=rows, index=last)
+
+
+async def test_double_runs_of_the_past_are_asked_for_as_of_then() -> None:
+    view = PastView()
+    view.at = cluster_pb2.Moment(index=3, at_us=7)
+    reply = await PastSource(Ledger(), view).list_double_runs("t")
+    assert ([row.index for row in reply.double_runs], reply.index) == ([3, 2, 1], 3)

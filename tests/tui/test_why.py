@@ -160,7 +160,9 @@ async def test_double_runs_and_exits_of_attempts_are_in_the_details() -> None:
     flaky = source.tasks["01jx00000009"]
     flaky.failures.add(run=1, attempt=3, node="birch", exit_code=7)
 
-    async def double_runs(task: str = "", *, limit: int = 1000) -> cluster_pb2.ListDoubleRunsReply:
+    async def double_runs(
+        task: str = "", *, limit: int = 1000, at: object = None
+    ) -> cluster_pb2.ListDoubleRunsReply:
         reply = cluster_pb2.ListDoubleRunsReply()
         if task == flaky.id:
             reply.double_runs.add(task=task, run=1, attempt=2, first_node="cedar", node="birch",

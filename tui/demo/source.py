@@ -214,7 +214,9 @@ class DemoSource:
     async def diff(self, begin: Moment, end: Moment | None = None, limit: int = 0) -> cluster_pb2.DiffReply:
         raise _NO_PAST
 
-    async def list_double_runs(self, task: str = "", *, limit: int = 1000) -> cluster_pb2.ListDoubleRunsReply:
+    async def list_double_runs(
+        self, task: str = "", *, limit: int = 1000, at: Moment | None = None
+    ) -> cluster_pb2.ListDoubleRunsReply:
         return cluster_pb2.ListDoubleRunsReply(index=self.cluster.index)
 
     async def get_settings(self) -> cluster_pb2.GetSettingsReply:
