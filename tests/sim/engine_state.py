@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from zlib import crc32
 
 from node.consensus.port import Committed
@@ -26,7 +27,7 @@ class AppliedState:
         self.lines += [line_of(entry) for entry in entries]
 
     def encode(self) -> bytes:
-        return b"".join(_LINE.pack(*line) for line in self.lines)
+        return struct.pack(f"<{'QI' * len(self.lines)}", *chain.from_iterable(self.lines))
 
     @staticmethod
     def decode(data: bytes) -> AppliedState:

@@ -72,6 +72,8 @@ class Killed(BaseException):
 class _Handle(asyncio.TimerHandle):
     """What happens at `when`. Made for every event, so without what only loops for debugging ask for."""
 
+    __slots__ = ()
+
     def __init__(
         self,
         when: float,
@@ -105,6 +107,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._limit_s = limit_s
         self._turns_left = limit_turns
         self._ready: deque[asyncio.Handle] = deque()
+        self._stopping = False
         self._due: list[tuple[float, int, _Handle]] = []
         self._timers = 0
         self._over = False
@@ -157,33 +160,37 @@ class SimLoop(asyncio.BaseEventLoop):
         self._ready.extend(handles)
 
     def _run_once(self) -> None:
-        """Called by the base class until it is to stop: everything that is ready now, or the next timer."""
+        """Called by the base class until it is to stop. A turn is everything that is ready, or the next timer."""
         ready, due = self._ready, self._due
-        self._turns_left -= 1
-        while due and due[0][2]._cancelled:
-            heappop(due)
-        if not ready:
-            if not due:
-                raise Deadlock(f"deadlock at {self._now:.6f} s: no timer is set and nothing is ready")
-            self._now = max(self._now, due[0][0])
-        if self._now > self._limit_s or self._turns_left < 0:
-            raise OutOfTime(f"stopped at {self._now:.3f} s of virtual time")
-        while due and due[0][0] <= self._now:
-            ready.append(heappop(due)[2])
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if handle._cancelled:
-                continue
-            life = handle._context.get(_LIFE)
-            if life is None or self._over or (life.alive and not life.paused):
-                try:
-                    handle._context.run(handle._callback, *handle._args)
-                except (SystemExit, KeyboardInterrupt):
-                    raise
-                except BaseException as error:
-                    self.call_exception_handler({"message": repr(handle), "exception": error})
-            elif life.alive:
-                life.hold(handle)
+        while not self._stopping:
+            self._turns_left -= 1
+            while due and due[0][2]._cancelled:
+                heappop(due)
+            if not ready:
+                if not due:
+                    raise Deadlock(f"deadlock at {self._now:.6f} s: no timer is set and nothing is ready")
+                self._now = max(self._now, due[0][0])
+            if self._now > self._limit_s or self._turns_left < 0:
+                raise OutOfTime(f"stopped at {self._now:.3f} s of virtual time")
+            while due and due[0][0] <= self._now:
+                ready.append(heappop(due)[2])
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if not handle._cancelled:
+                    self._happen(handle)
+
+    def _happen(self, handle: asyncio.Handle) -> None:
+        context = handle._context
+        life = context.get(_LIFE)
+        if life is None or self._over or (life.alive and not life.paused):
+            try:
+                context.run(handle._callback, *handle._args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                self.call_exception_handler({"message": repr(handle), "exception": error})
+        elif life.alive:
+            life.hold(handle)
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> NoReturn:  # type: ignore[override]
         raise RuntimeError("threads would break determinism: use Env.make_offload")

@@ -142,9 +142,9 @@ class Network:
         return self._rng.uniform(*self.weather.delay_s)
 
     def datagram(self, source: str, target: str, message: raft_pb2.RaftMessage) -> None:
-        weather, rng = self.weather, self._rng
+        weather, rng, way = self.weather, self._rng, (source, target)
         self.counts["sent"] += 1
-        if self.is_cut(source, target):
+        if way in self._cuts:
             self.counts["cut"] += 1
             return
         if rng.random() < weather.loss:
@@ -154,16 +154,16 @@ class Network:
         if rng.random() < weather.duplicate:
             self.counts["doubled"] += 1
             copies = 2
+        sent_s = self._loop.time()
         for _ in range(copies):
-            arrival = self._loop.time() + self.delay_s()
+            arrival = sent_s + self.delay_s()
             if rng.random() < weather.reorder:
                 self.counts["reordered"] += 1
                 arrival += rng.uniform(0, weather.reorder_s)
             else:
                 # Timers of one instant fire in no particular order, so each gets an instant of its own.
-                arrival = max(arrival, self._last_arrival.get((source, target), 0.0) + _INSTANT_S)
-                self._last_arrival[source, target] = arrival
-            sent_s = self._loop.time()
+                arrival = max(arrival, self._last_arrival.get(way, 0.0) + _INSTANT_S)
+                self._last_arrival[way] = arrival
             self._loop.call_at(arrival, self._deliver, source, target, message, sent_s, context=self._loop.neutral)
 
     def _deliver(self, source: str, target: str, message: raft_pb2.RaftMessage, sent_s: float) -> None:
