@@ -36,7 +36,12 @@ NODES = 5
 SIZE = (112, 28)
 DEMO = DemoSize(nodes=180, tasks=2000, members=300)
 PATIENCE_S = 90.0
-SHOWN = frozenset(["nodes", "heatmap", "queue", "why", "dag", "letters", "canary", "drain", "leader-lost", "past"])
+SHOWN = frozenset(
+    [
+        "nodes", "heatmap", "queue", "why", "dag", "letters", "canary", "drain", "drain-progress", "audit", "past",
+        "leader-lost",
+    ]
+)  # fmt: skip
 """Those that documents show, and are kept with them."""
 
 
@@ -94,11 +99,6 @@ class Studio:
             await self.press("escape")
         await self.press(view)
 
-    async def point_at(self, row: str) -> None:
-        """Put the cursor on the first row that a filter finds, and clear the filter."""
-        await self.press("slash", *row, "enter")
-        await self.press("escape")
-
 
 def state_of(app: Console, name: str) -> int:
     return next((task.state for task in app.view.tasks.values() if task.name == name), 0)
@@ -117,12 +117,24 @@ async def day(studio: Studio, data: Path) -> None:
     await studio.press("enter")
     await studio.pause(0.5)
     studio.take("node")
+    await studio.home("1")
+    await studio.press("a")
+    studio.take("approvals")
     await studio.home("2")
     studio.take("queue")
     await studio.press("t", *"state", "enter")
     await studio.pause(0.5)
     studio.take("groups")
     await studio.press("t", *"one by", "enter")
+    for name, keys in (
+        ("palette", ("ctrl+p",)),
+        ("columns", ("O",)),
+        ("command", ("colon", *"drain")),
+        ("submit", ("S", *"make release", "tab", *"release")),
+    ):
+        await studio.press(*keys)
+        studio.take(name)
+        await studio.press("escape")
     task_id = next(task.id for task in app.view.tasks.values() if task.name == "render")
     app.open_task(task_id)
     await studio.pause(1.5)
@@ -172,13 +184,33 @@ async def night(studio: Studio) -> None:
     await studio.press("y", "L")
     await studio.shows("canary")
     studio.take("operations")
+    await studio.press("enter")
+    await studio.pause(1)
+    studio.take("operation")
+    # Its end is said in the footer; after that the keys are there again.
+    await studio.shows("canary stopped")
+    await studio.pause(NOTE_S + 1)
     await studio.home("1")
-    await studio.press("g", "j", "D")
+    # Of a node with a task that runs long and goes before others.
+    busy = next(task.node for task in studio.app.view.tasks.values() if task.name == "index-photos")
+    await studio.press("g", *["j"] * (int(busy.removeprefix("n")) - 1), "D")
     await studio.shows("$ cortex drain")
     studio.take("drain")
     await studio.press("y")
-    await studio.until(lambda: "Begins in" not in studio.text() and "landed" in studio.text().lower())
+    await studio.until(lambda: "Begins in" not in studio.text() and moved(studio.text()))
+    # The note about its begin is gone, and the keys are there again.
+    await studio.pause(NOTE_S + 1)
     studio.take("drain-progress")
+    await studio.home("5")
+    await studio.press("a")
+    await studio.pause(1)
+    studio.take("audit")
+    await studio.press("a")
+
+
+def moved(text: str) -> bool:
+    """Whether the progress of a drain shows a task that is elsewhere, or its end."""
+    return "landed" in text or "Empty after" in text
 
 
 async def past(studio: Studio) -> None:
@@ -188,6 +220,9 @@ async def past(studio: Studio) -> None:
     await studio.press("left_curly_bracket")
     await studio.pause(2)
     studio.take("past")
+    await studio.press("percent_sign")
+    await studio.pause(2)
+    studio.take("differences")
     await studio.press("T")
 
 
@@ -205,6 +240,12 @@ async def loss(studio: Studio, data: Path) -> None:
     # until samples show their age, and no note hides the keys
     await studio.pause(NOTE_S + 1)
     studio.take("leader-lost")
+    for node in nodes:
+        if node not in doomed:
+            os.kill(node["pid"], signal.SIGKILL)
+    await studio.shows("Link lost")
+    await studio.pause(4)
+    studio.take("link-lost")
 
 
 Scene = Callable[[Studio], Awaitable[None]]

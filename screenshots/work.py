@@ -37,7 +37,7 @@ WORK: list[dict[str, Any]] = [
     {"name": "train-small", "priority": 8, "command": "sleep 90", "gpu": True},
     {"name": "fetch-feeds", "priority": 3, "command": "echo 14 feeds, 3 new", "key": "feeds-today"},
     *_failing(),
-    *({"name": f"thumbs-{number:02}", "priority": 2, "command": f"sleep {5 + number}"} for number in range(24)),
+    *({"name": f"thumbs-{number:02}", "priority": 2, "command": f"sleep {5 + number}"} for number in range(20)),
 ]
 FLOW = """
 name: release
