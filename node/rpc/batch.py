@@ -16,6 +16,7 @@ from node.core.faults import Code, Fault
 from node.core.transitions.begin import NOTHING
 from node.core.transitions.keys import submission_sha256
 from node.rpc.errors import from_reply
+from node.rpc.remedies import Subject
 
 PART_BYTES = 1024 * 1024
 # More would hold up the loops of all voters for too long when they apply it.
@@ -25,6 +26,7 @@ KEYS_BYTES = 2_500_000
 # Steps that the loop is held up for at once.
 _STEPS = 250
 _NAMED_LINES = 10
+_BATCH = Subject("task", "", "submit")
 
 # One for each submission, and the last part's log index.
 Answers = tuple[list[CommandReply], int]
@@ -105,9 +107,9 @@ def _fault(reply: Reply, first: int) -> Fault:
     if first:
         return Fault(from_reply(whole.code, "").code, whole.message, "Submit the other lines as a new batch.")
     if len({answer.message for answer in reply.commands}) == 1:
-        return from_reply(whole.code, whole.message)
+        return from_reply(whole.code, whole.message, _BATCH)
     lines = enumerate(reply.commands, 1)
     bad = [(line, answer) for line, answer in lines if not answer.message.startswith(NOTHING)]
     told = " ".join(f"Line {line}: {answer.message}" for line, answer in bad[:_NAMED_LINES])
     more = f" And {len(bad) - _NAMED_LINES} more." if len(bad) > _NAMED_LINES else ""
-    return from_reply(bad[0][1].code, f"{NOTHING} {told}{more}")
+    return from_reply(bad[0][1].code, f"{NOTHING} {told}{more}", _BATCH)

@@ -25,6 +25,7 @@ from node.link import Caller, Link, LinkClosed
 from node.replica import Replica
 from node.rpc.errors import from_reply, link_lost
 from node.rpc.lookup import Lookup
+from node.rpc.remedies import Subject, subject_of
 from node.rpc.waiting import Reasons, from_leader
 from node.store.asof import At, Moment
 
@@ -102,7 +103,7 @@ class Calls:
         if not mutation.request_id:
             mutation = pb.Mutation(client=mutation.client, request_id=self._parts.env.new_id())
         reply = await self._execute(commands, mutation, caller)
-        ids = [answer.id for answer in accepted(reply)]
+        ids = [answer.id for answer in accepted(reply, commands)]
         return pb.MutationReply(operation_id=mutation.request_id, index=reply.index, ids=ids)
 
     async def _ask_leader(self, method: str, request: Message, kind: type[M], caller: Caller) -> M:
@@ -171,12 +172,14 @@ class Calls:
         return max(0, self._replica.now_us() - self._state.at_us)
 
 
-def accepted(reply: log_pb2.Reply) -> Sequence[log_pb2.CommandReply]:
-    """The answers, if all commands were accepted; else a Fault that says how many were."""
+def accepted(reply: log_pb2.Reply, commands: Sequence[log_pb2.Command] = ()) -> Sequence[log_pb2.CommandReply]:
+    """The answers, if all `commands` were accepted; else a Fault that says how many were, and where to look."""
     refused = [answer for answer in reply.commands if not answer.accepted]
     if not refused:
         return reply.commands
-    first = from_reply(refused[0].code, refused[0].message)
+    about = commands[list(reply.commands).index(refused[0])] if len(commands) == len(reply.commands) else None
+    subject = subject_of(about) if about is not None else Subject()
+    first = from_reply(refused[0].code, refused[0].message, subject)
     if len(reply.commands) == 1:
         raise first
     done = len(reply.commands) - len(refused)
@@ -190,7 +193,7 @@ def refused_items(answer: log_pb2.CommandReply) -> None:
     """A Fault that says how many were changed, if an operation was carried out and left some of its tasks alone."""
     refused = [item for item in answer.items if not item.accepted]
     if refused:
-        first = from_reply(refused[0].code, refused[0].message)
+        first = from_reply(refused[0].code, refused[0].message, Subject("task", refused[0].id))
         told = " ".join(item.message for item in refused[:5])
         done = len(answer.items) - len(refused)
         message = f"{done} of {len(answer.items)} were changed; refused: {told}"

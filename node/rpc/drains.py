@@ -59,8 +59,8 @@ class DrainCalls(Calls):
             drain=plan,
         )
         start = log_pb2.OperationStart(operation=operation, undo_window_us=window_ms * 1000)
-        reply = await self._execute([log_pb2.Command(operation_start=start)], request.mutation, caller)
-        accepted(reply)
+        command = log_pb2.Command(operation_start=start)
+        accepted(reply := await self._execute([command], request.mutation, caller), [command])
         return pb.DrainNodeReply(operation_id=operation.id, index=reply.index, plan=plan)
 
     async def remove_node(self, request: pb.CordonNodeRequest, caller: Caller) -> pb.MutationReply:

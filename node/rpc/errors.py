@@ -7,6 +7,8 @@ from google.protobuf.message import Message
 
 from cortex.v1 import cluster_pb2
 from node.core.faults import Code, Fault, no_leader, outcome_unknown
+from node.rpc import remedies
+from node.rpc.remedies import Subject
 
 STATUS: dict[Code, grpc.StatusCode] = {
     Code.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
@@ -27,19 +29,6 @@ STATUS: dict[Code, grpc.StatusCode] = {
     Code.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 
-_LOOK = "See its present state with `cortex task ID`, `cortex node NODE` or `cortex operations ID`."
-# What to do about a refusal that apply recorded; its cause comes with it.
-REMEDIES: dict[Code, str] = {
-    Code.NOT_FOUND: "List what exists with `cortex tasks` or `cortex nodes`.",
-    Code.ALREADY_EXISTS: "Choose another key, or submit exactly what the key stands for.",
-    Code.WRONG_STATE: _LOOK,
-    Code.STALE_FENCE: _LOOK,
-    Code.QUEUE_FULL: "Wait until tasks have ended, or raise max_queue_depth.",
-    Code.OVERLOADED: "Try again in a second.",
-    Code.INVALID: "Correct the request.",
-    Code.TOO_LARGE: "Ask for less at a time.",
-}
-
 
 def metadata(fault: Fault) -> tuple[tuple[str, str | bytes], ...]:
     return (
@@ -49,13 +38,13 @@ def metadata(fault: Fault) -> tuple[tuple[str, str | bytes], ...]:
     )
 
 
-def from_reply(code: str, message: str) -> Fault:
-    """The Fault of a refusal that apply put into its reply."""
+def from_reply(code: str, message: str, subject: Subject = Subject()) -> Fault:  # noqa: B008
+    """The Fault of a refusal that apply put into its reply, with what to do about it."""
     try:
         known = Code(code)
     except ValueError:
         known = Code.INTERNAL
-    return Fault(known, message, REMEDIES.get(known, _LOOK))
+    return Fault(known, message, remedies.remedy(known, subject))
 
 
 def link_lost(method: str, request: Message) -> Fault:

@@ -212,10 +212,9 @@ class OperationCalls(Calls):
         client = mutation.client or caller.actor
         operation.id = _operation_id(client, request_id)
         start = log_pb2.OperationStart(operation=operation, undo_window_us=window_us)
-        reply = await self._replica.execute(
-            [log_pb2.Command(operation_start=start)], client=client, request_id=request_id, actor=caller.actor
-        )
-        answer = accepted(reply)[0]
+        command = log_pb2.Command(operation_start=start)
+        reply = await self._replica.execute([command], client=client, request_id=request_id, actor=caller.actor)
+        answer = accepted(reply, [command])[0]
         refused_items(answer)
         ids = [item.id for item in answer.items] or operation.bulk.ids
         return pb.MutationReply(operation_id=answer.id, index=reply.index, ids=ids)

@@ -36,7 +36,7 @@ class TaskCalls(Calls):
         with self._parts.leadership.placing(submit) as more:
             reply = await self._execute([command, *more], request.mutation, caller)
         # The first answer is the submission's; what else was tried, the queue makes up for.
-        answer = accepted(log_pb2.Reply(commands=reply.commands[:1]))[0]
+        answer = accepted(log_pb2.Reply(commands=reply.commands[:1]), [command])[0]
         return pb.SubmitReply(id=answer.id, deduplicated=answer.deduplicated, index=reply.index)
 
     async def submit_batch(self, request: pb.SubmitBatchRequest, caller: Caller) -> pb.SubmitBatchReply:

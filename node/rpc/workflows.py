@@ -48,8 +48,8 @@ class WorkflowCalls(Calls):
         await self._check_conditions(submit)
         if request.dry_run:
             return pb.SubmitWorkflowReply(index=self._state.index, tasks=count)
-        reply = await self._execute([log_pb2.Command(workflow_submit=submit)], request.mutation, caller)
-        answer = accepted(reply)[0]
+        command = log_pb2.Command(workflow_submit=submit)
+        answer = accepted(reply := await self._execute([command], request.mutation, caller), [command])[0]
         return pb.SubmitWorkflowReply(
             id=answer.id, deduplicated=answer.deduplicated, index=reply.index, tasks=count
         )
@@ -115,8 +115,9 @@ class WorkflowCalls(Calls):
         with _named(row):
             if request.dry_run:
                 return self._rehearse(resume)
-            reply = await self._execute([log_pb2.Command(workflow_resume=resume)], request.mutation, caller)
-            ids = [item.id for item in accepted(reply)[0].items]
+            command = log_pb2.Command(workflow_resume=resume)
+            reply = await self._execute([command], request.mutation, caller)
+            ids = [item.id for item in accepted(reply, [command])[0].items]
             return pb.MutationReply(operation_id=request.mutation.request_id, index=reply.index, ids=ids)
 
     def _rehearse(self, resume: log_pb2.WorkflowResume) -> pb.MutationReply:
