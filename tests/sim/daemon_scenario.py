@@ -120,7 +120,7 @@ def run_seed(
     try:
         # Small and often, so that a minute sees what days see.
         little = patch.object(batch, "PART_TASKS", 2), patch.object(history, "_PASS_S", 3.0)
-        with little[0], little[1], _little_steps(), _little_logs(seed):
+        with little[0], little[1], _little_steps(), little_logs(seed):
             run(main, limit_s=duration_s + 3 * _SETTLE_S)
     finally:
         structlog.reset_defaults()
@@ -128,7 +128,7 @@ def run_seed(
 
 
 @contextmanager
-def _little_logs(seed: int) -> Iterator[None]:
+def little_logs(seed: int) -> Iterator[None]:
     """Small segments. In half of the seeds snapshots every few seconds, too, and little behind them."""
     rng = random.Random(f"{seed}/log")
     entries = rng.choice([20, 50, 150])

@@ -150,6 +150,11 @@ class Host:
             self._older_image = self._store.image()
 
     @property
+    def image(self) -> bytes:
+        """The store's file of a machine that is down."""
+        return self._image
+
+    @property
     def store(self) -> Store:
         assert self._store is not None
         return self._store
