@@ -12,7 +12,7 @@ from tui.details.common import pair, sentence, title
 from tui.drains import DrainOptions, DrainPlan, Fate, beside_waits, blocker, effect, fates, window_ms
 from tui.draw import Cell, Span, age, bar, cell_width, foreign
 from tui.format import duration
-from tui.text import clean, fit
+from tui.text import clean, fit, width_of
 from tui.view import NodeRow
 
 NAME = 14
@@ -169,10 +169,9 @@ def _progress(operation: types_pb2.Operation, board: DrainBoard, draw: Draw, wid
         return tuple(spans)
     if state == types_pb2.OPERATION_STATE_DONE:
         took = duration(plan.took_ms * 1000)
-        return (
-            (f" Empty after {took}, estimated {eta}. ", "ok"),
-            (outcome or _next_step(operation.node, draw), "text"),
-        )
+        head = f" Empty after {took}, estimated {eta}. "
+        told = ". ".join(part for part in (outcome, _next_step(operation.node, draw)) if part)
+        return ((head, "ok"), (told if width_of(head + told) <= width else outcome or told, "text"))
     by, outcome = (f" {outcome}", "") if outcome.startswith("by ") else ("", outcome)
     said = {
         types_pb2.OPERATION_STATE_UNDONE: f" Undone{by}: nothing has moved, and the node is as it was. ",

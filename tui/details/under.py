@@ -100,8 +100,9 @@ def _facts(draw: Draw, *facts: tuple[str, str]) -> Cell:
     spans: list[Span] = []
     for label, value in facts:
         if value:
+            gap = "  " if spans else " "
             spans += [
-                (f"  {label} " if label else " ", "dim"),
+                (f"{gap}{label} " if label else gap, "dim"),
                 *foreign(value, "text" if label else "dim", draw.glyphs),
             ]
     return tuple(spans) if spans else EMPTY
