@@ -55,7 +55,7 @@ async def test_a_drain_is_undone_then_refused_then_carried_out(
         console.type("u")
         console.until("Undo")
         console.type("y")
-        console.until("Undone: nothing has moved")
+        console.until("nothing has moved, and the node is as it was")
         assert await state_of(cluster, node) == NodeState.NODE_STATE_ACTIVE
 
         console.type(ESCAPE)
