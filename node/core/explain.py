@@ -36,7 +36,9 @@ def why(
     everywhere = _shared_obstacles(state, task, now_us)
     rooms = Rooms(state, without=int(task.state in ON_NODE))
     verdicts: list[NodeVerdict] = []
-    infos = [node_info(state.nodes[node_id], samples.get(node_id)) for node_id in sorted(state.nodes)]
+    infos = [
+        node_info(state.nodes[node_id], samples.get(node_id), rooms.weights) for node_id in sorted(state.nodes)
+    ]
     excluded = _excluded(infos, ask, task)
     for info in infos:
         node_id = info.id

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from cortex.v1.types_pb2 import Label, Node, NodeState, Resources, TaskSpec, TaskType
 from node.core.score import MICROS, SUSPECT_MICROS, Points, plays, points
+from node.core.weights import DEFAULT, Weights
 
 _ACTIVE = NodeState.NODE_STATE_ACTIVE
 _MB = 10**6
@@ -96,8 +97,8 @@ class NodeInfo:
     disk_free_bytes: int
 
 
-def node_info(row: Node, sample: Resources | None) -> NodeInfo:
-    worth = points(sample)
+def node_info(row: Node, sample: Resources | None, weights: Weights = DEFAULT) -> NodeInfo:
+    worth = points(sample, weights)
     suspect_micros = SUSPECT_MICROS if row.suspect_reason else 0
     slots: dict[int, int] = {}
     for offer in row.slots:

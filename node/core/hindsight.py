@@ -22,6 +22,7 @@ class Scene:
     nodes: Sequence[Node]
     tasks: Sequence[Task]
     profile: str = settings.RESOURCES
+    weights: str = ""  # as a placement tells them; empty = those of the profile
     samples: Mapping[str, Resources] = field(default_factory=dict)
     prefetch: Mapping[str, int] = field(default_factory=dict)
     unreachable: frozenset[str] = frozenset()
@@ -38,9 +39,12 @@ def judge(scene: Scene, task: Task, now_us: int = 0) -> list[NodeVerdict]:
     wanting.CopyFrom(task)
     wanting.state = QUEUED
     state = ClusterState()
-    profile = Setting(name=settings.PROFILE, value=scene.profile)
+    policy = [
+        Setting(name=settings.PROFILE, value=scene.profile),
+        Setting(name=settings.WEIGHTS, value=scene.weights),
+    ]
     others = [row for row in scene.tasks if row.id != task.id and row.state in ON_NODE]
-    state.load([*scene.nodes, *others, profile], scene.index, 0, now_us, 0)
+    state.load([*scene.nodes, *others, *policy], scene.index, 0, now_us, 0)
     reachable = frozenset(node.id for node in scene.nodes if node.id not in scene.unreachable)
     limits = Limits(prefetch=scene.prefetch, reachable=reachable)
     verdicts = why(state, scene.samples, wanting, limits, now_us, scene.unsampled)

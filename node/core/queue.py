@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from cortex.v1.types_pb2 import Resources, Task, TaskSpec
+from cortex.v1.types_pb2 import Resources, Setting, Task, TaskSpec
+from node.core import settings
 from node.core.exclusion import NOWHERE
 from node.core.filters import Ask, Filter, NodeInfo, ask_of, node_info, thresholds, without_amounts
 from node.core.model import QUEUED, Change, Table
 from node.core.state import ClusterState
+from node.core.weights import DEFAULT
 
 # A task that waits this much longer than another outranks it at one priority less.
 AGEING_US = 30 * 60 * 1_000_000
@@ -138,6 +140,8 @@ class Queue:
         self._changed: set[Group] = set()  # groups that may have another one
         self._later: list[tuple[int, Entry]] = []
         self._infos: dict[str, NodeInfo] = {}
+        self._weights_row: Setting | None = None
+        self._weights = DEFAULT
         self._serial = 0
 
     def __len__(self) -> int:
@@ -264,11 +268,15 @@ class Queue:
         return found
 
     def info(self, state: ClusterState, samples: Mapping[str, Resources], node_id: str) -> NodeInfo:
-        """A node as filters see it, parsed anew only when its row or sample is another."""
+        """A node as filters see it, parsed anew only when its row, its sample or the weights are others."""
+        weights = state.settings.get(settings.WEIGHTS)
+        if weights is not self._weights_row:
+            self._weights_row, self._weights = weights, settings.weights_of(weights)
+            self._infos.clear()
         row, sample = state.nodes[node_id], samples.get(node_id)
         known = self._infos.get(node_id)
         if known is None or known.row is not row or known.sample is not sample:
-            known = self._infos[node_id] = node_info(row, sample)
+            known = self._infos[node_id] = node_info(row, sample, self._weights)
         return known
 
     def _add(self, task: Task, not_before_us: int = 0) -> None:

@@ -21,6 +21,7 @@ from node.core.score import (
     priority_micros,
 )
 from node.core.state import ClusterState, NodeUse
+from node.core.weights import DEFAULT, Weights
 
 # Assignments that a node may hold beyond its slots, whatever the leader would like.
 PREFETCH_MAX = 512
@@ -50,10 +51,13 @@ class Room:
         "memory_bytes",
         "prefetch",
         "version",
+        "weights",
     )
 
-    def __init__(self, info: NodeInfo, use: NodeUse | None, prefetch: int) -> None:
+    def __init__(self, info: NodeInfo, use: NodeUse | None, prefetch: int, weights: Weights = DEFAULT) -> None:
+        """`weights` are those that `info` was scored by."""
         self.info = info
+        self.weights = weights
         self.prefetch = min(max(prefetch, 0), PREFETCH_MAX)
         self.version = 0
         self.kept = False  # what is reserved there is for one that waits longer
@@ -139,7 +143,9 @@ class Room:
             terms = self.info.points.terms(0, gpu=ask.wants_gpu, preferred=preferred)
             if self.info.row.suspect_reason:
                 terms.suspect = -SUSPECT_PENALTY
-            draft = self._drafts[ask.wants_gpu, preferred] = Placement(node=self.info.id, terms=terms)
+            draft = self._drafts[ask.wants_gpu, preferred] = Placement(
+                node=self.info.id, terms=terms, weights=self.weights.text
+            )
         made = Placement()
         made.CopyFrom(draft)
         made.score = self.micros(ask) / MICROS
@@ -188,8 +194,10 @@ class OrchestratedRoom(Room):
 
     __slots__ = ("_held_by_all",)
 
-    def __init__(self, info: NodeInfo, use: NodeUse | None, prefetch: int, held_by_all: int) -> None:
-        super().__init__(info, use, prefetch)
+    def __init__(
+        self, info: NodeInfo, use: NodeUse | None, prefetch: int, weights: Weights, held_by_all: int
+    ) -> None:
+        super().__init__(info, use, prefetch, weights)
         self._held_by_all = held_by_all
 
     def micros(self, ask: Ask) -> int:
@@ -197,17 +205,17 @@ class OrchestratedRoom(Room):
 
     def _parts(self, ask: Ask) -> tuple[int, int, int]:
         """Capability, load and fairness."""
-        info = self.info
+        info, weights = self.info, self.weights
         present = len(ask.preferred & info.capabilities) if ask.preferred else 0
         return (
-            capability_micros(present, len(ask.preferred)),
-            load_micros(self.counts.get(ask.type, 0), info.slots.get(ask.type, 0)),
-            fairness_micros(self.assigned, self._held_by_all),
+            capability_micros(present, len(ask.preferred), weights.capability),
+            load_micros(self.counts.get(ask.type, 0), info.slots.get(ask.type, 0), weights.load),
+            fairness_micros(self.assigned, self._held_by_all, weights.fairness),
         )
 
     def placement(self, ask: Ask, priority: int) -> Placement:
         capability, load, fairness = self._parts(ask)
-        first = priority_micros(priority)
+        first = priority_micros(priority, self.weights.priority)
         terms = ScoreTerms(
             priority=first / MICROS,
             capability=capability / MICROS,
@@ -217,7 +225,9 @@ class OrchestratedRoom(Room):
             suspect=-SUSPECT_PENALTY if self.info.row.suspect_reason else 0.0,
         )
         score = (first + capability + load + fairness + self.info.penalty_micros) / MICROS
-        return Placement(node=self.info.id, score=score, terms=terms, profile=settings.ORCHESTRATOR)
+        return Placement(
+            node=self.info.id, score=score, terms=terms, profile=settings.ORCHESTRATOR, weights=self.weights.text
+        )
 
 
 # Lower is better: tier, then score (or, for a task with a target, load), then node id; version of the room, room.
@@ -231,6 +241,7 @@ class Rooms:
         self._use = state.use
         row = state.settings.get(settings.PROFILE)
         self._orchestrated = settings.choice(row, settings.PROFILE) == settings.ORCHESTRATOR
+        self.weights = settings.weights_of(state.settings.get(settings.WEIGHTS))
         self._held_by_all = state.counts.get(ASSIGNED, 0) + state.counts.get(RUNNING, 0) - without
 
     def make(self, info: NodeInfo, prefetch: int) -> Room:
@@ -239,8 +250,8 @@ class Rooms:
     def make_with(self, info: NodeInfo, use: NodeUse | None, prefetch: int) -> Room:
         """With another use than the state's."""
         if self._orchestrated:
-            return OrchestratedRoom(info, use, prefetch, self._held_by_all)
-        return Room(info, use, prefetch)
+            return OrchestratedRoom(info, use, prefetch, self.weights, self._held_by_all)
+        return Room(info, use, prefetch, self.weights)
 
 
 def room_of(state: ClusterState, info: NodeInfo, prefetch: int) -> Room:

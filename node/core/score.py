@@ -1,4 +1,4 @@
-"""What a node is worth for a task: weighted terms of 0-100, less penalties. Two profiles.
+"""What a node is worth for a task: weighted terms of 0-100, less penalties. Two profiles, whose weights may be set.
 
 `resources`, the default, looks at what the node measured of itself. `orchestrator` looks at the task's priority, at
 how many of its preferred capabilities are there, at the node's free slots and at its share of all work; no sample
@@ -15,31 +15,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from cortex.v1.types_pb2 import Resources, ScoreTerms
+from node.core.weights import DEFAULT, ONE, Weights
 
-CPU_WEIGHT: Final = 0.30
-MEMORY_WEIGHT: Final = 0.30
-DISK_WEIGHT: Final = 0.15
-NETWORK_WEIGHT: Final = 0.10
-GPU_WEIGHT: Final = 0.15
 TASK_PENALTY: Final = 5.0
 GAMING_PENALTY: Final = 40.0
 PREFERRED_POINTS: Final = 5.0
 # Of a node that is proposed for a cordon: others first, but it is still there when they are full.
 SUSPECT_PENALTY: Final = 20.0
 
-PRIORITY_WEIGHT: Final = 0.50
-CAPABILITY_WEIGHT: Final = 0.30
-LOAD_WEIGHT: Final = 0.15
-FAIRNESS_WEIGHT: Final = 0.05
-
 MICROS: Final = 1_000_000
 TASK_MICROS: Final = round(TASK_PENALTY * MICROS)
 PREFERRED_MICROS: Final = round(PREFERRED_POINTS * MICROS)
 SUSPECT_MICROS: Final = round(SUSPECT_PENALTY * MICROS)
-_PRIORITY_STEP_MICROS: Final = round(10 * PRIORITY_WEIGHT * MICROS)
-_CAPABILITY_MICROS: Final = round(100 * CAPABILITY_WEIGHT * MICROS)
-_LOAD_MICROS: Final = round(100 * LOAD_WEIGHT * MICROS)
-_FAIRNESS_MICROS: Final = round(100 * FAIRNESS_WEIGHT * MICROS)
+_TERM_MICROS: Final = 100 * MICROS // ONE  # of a full term, for each thousandth of its weight
+_PRIORITY_STEP_MICROS: Final = 10 * MICROS // ONE
 
 _UNKNOWN_LINK_BITS_PER_S: Final = 1_000_000_000
 
@@ -74,7 +63,7 @@ class Points:
         )
 
 
-def points(sample: Resources | None) -> Points:
+def points(sample: Resources | None, weights: Weights = DEFAULT) -> Points:
     if sample is None:
         return Points()
     disk = min(_share(sample.disk_free_bytes, sample.disk_total_bytes), 100.0 - sample.disk_io_percent)
@@ -82,11 +71,11 @@ def points(sample: Resources | None) -> Points:
     link = sample.link_bits_per_s if sample.link_bits_per_s > 0 else _UNKNOWN_LINK_BITS_PER_S
     idle_gpus = [100.0 - gpu.utilisation_percent for gpu in sample.gpus if not gpu.gaming]
     return Points(
-        cpu=CPU_WEIGHT * _term(100.0 - sample.cpu_percent),
-        memory=MEMORY_WEIGHT * _term(_share(sample.memory_available_bytes, sample.memory_total_bytes)),
-        disk=DISK_WEIGHT * _term(disk),
-        network=NETWORK_WEIGHT * _term(100.0 - 800.0 * busy_bytes / link),
-        gpu=GPU_WEIGHT * _term(max(idle_gpus, default=0.0)),
+        cpu=weights.cpu / ONE * _term(100.0 - sample.cpu_percent),
+        memory=weights.memory / ONE * _term(_share(sample.memory_available_bytes, sample.memory_total_bytes)),
+        disk=weights.disk / ONE * _term(disk),
+        network=weights.network / ONE * _term(100.0 - 800.0 * busy_bytes / link),
+        gpu=weights.gpu / ONE * _term(max(idle_gpus, default=0.0)),
         gaming=-GAMING_PENALTY if plays(sample) or sample.interactive_owner else 0.0,
     )
 
@@ -96,27 +85,29 @@ def plays(sample: Resources) -> bool:
     return sample.gaming or any(gpu.gaming for gpu in sample.gpus)
 
 
-def priority_micros(priority: int) -> int:
+def priority_micros(priority: int, weight: int = DEFAULT.priority) -> int:
     """Profile orchestrator: a tenth of the term for each step from 0 to 10. The same on all nodes."""
-    return _PRIORITY_STEP_MICROS * priority
+    return _PRIORITY_STEP_MICROS * weight * priority
 
 
-def capability_micros(present: int, preferred: int) -> int:
+def capability_micros(present: int, preferred: int, weight: int = DEFAULT.capability) -> int:
     """Share of the preferred capabilities that the node has; all of it when the task prefers none."""
-    return _CAPABILITY_MICROS * present // preferred if preferred else _CAPABILITY_MICROS
+    full = _TERM_MICROS * weight
+    return full * present // preferred if preferred else full
 
 
-def load_micros(held: int, slots: int) -> int:
+def load_micros(held: int, slots: int, weight: int = DEFAULT.load) -> int:
     """1 - load, where load is what the node holds of the task's type over its slots for that type.
 
     It goes below 0 where more is assigned than runs, so that what waits spreads as well.
     """
-    return _LOAD_MICROS * (slots - held) // slots if slots > 0 else 0
+    return _TERM_MICROS * weight * (slots - held) // slots if slots > 0 else 0
 
 
-def fairness_micros(held: int, held_by_all: int) -> int:
+def fairness_micros(held: int, held_by_all: int, weight: int = DEFAULT.fairness) -> int:
     """1 - the node's share of all tasks that are assigned or run in the cluster; all of it when none is."""
-    return _FAIRNESS_MICROS * max(0, held_by_all - held) // held_by_all if held_by_all > 0 else _FAIRNESS_MICROS
+    full = _TERM_MICROS * weight
+    return full * max(0, held_by_all - held) // held_by_all if held_by_all > 0 else full
 
 
 def _share(part: int, whole: int) -> float:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from cortex.v1.types_pb2 import Setting
+from node.core import weights
 
 MAX_QUEUE_DEPTH = "max_queue_depth"
 # How nodes are scored for a task.
 PROFILE = "profile"
 RESOURCES = "resources"
 ORCHESTRATOR = "orchestrator"
+# Of the terms of a score.
+WEIGHTS = "weights"
 # What is kept of the past: rows, and seconds since their end. Dead letters are counted apart.
 MAX_ENDED_TASKS = "max_ended_tasks"
 ENDED_TASKS_KEPT_S = "ended_tasks_kept_s"
@@ -70,6 +73,11 @@ _RATIOS = ((LEASE_MS, 2, RENEW_MS), (SUSPECT_MS, 2, HEARTBEAT_MS), (OFFLINE_MS, 
 # The first one is the default.
 CHOICES: dict[str, tuple[str, ...]] = {PROFILE: (RESOURCES, ORCHESTRATOR)}
 
+NAMES: tuple[str, ...] = tuple(sorted({*INTEGERS, *CHOICES, WEIGHTS}))
+
+# What a profile scores by.
+_TERMS = {RESOURCES: weights.RESOURCE_TERMS, ORCHESTRATOR: weights.ORCHESTRATOR_TERMS}
+
 # Defaults that another profile than the first one has.
 _OF_PROFILE = {(ORCHESTRATOR, MAX_QUEUE_DEPTH): 1_000}
 
@@ -79,6 +87,9 @@ def flaw(name: str, value: str) -> str | None:
     if name in CHOICES:
         choices = CHOICES[name]
         return None if _word(value) in choices else f"{name} must be one of {', '.join(choices)}."
+    if name == WEIGHTS:
+        fault = weights.flaw(_word(value))
+        return None if fault is None else f"{WEIGHTS} {fault}"
     rule = INTEGERS.get(name)
     if rule is None:
         return f"There is no setting {name[:64]!a}."  # which there are differs by release: the log does not say
@@ -90,6 +101,8 @@ def flaw(name: str, value: str) -> str | None:
 
 def clash(name: str, value: str, row: Callable[[str], Setting | None]) -> str | None:
     """How a value that may be set stands against other settings, by their rows; None when they go together."""
+    if name in (PROFILE, WEIGHTS):
+        return _foreign_weights({each: row(each) for each in (PROFILE, WEIGHTS)} | {name: Setting(value=value)})
     for large, times, small in _RATIOS:
         if name not in (large, small):
             continue
@@ -98,6 +111,26 @@ def clash(name: str, value: str, row: Callable[[str], Setting | None]) -> str | 
             more = f"{times} times " if times > 1 else ""
             return f"{large} ({found[large]}) must be at least {more}{small} ({found[small]})."
     return None
+
+
+def _foreign_weights(rows: Mapping[str, Setting | None]) -> str | None:
+    """Weights of terms that the profile does not score by would count for nothing."""
+    profile, row = choice(rows[PROFILE], PROFILE), rows[WEIGHTS]
+    terms = weights.terms_of(_word(row.value)) if row is not None else ()
+    if not terms or terms == _TERMS[profile]:
+        return None
+    own = ", ".join(_TERMS[profile])
+    return f"{WEIGHTS} are of the terms {', '.join(terms)}, and profile {profile} has {own}."
+
+
+def weights_of(row: Setting | None) -> weights.Weights:
+    """Weights of a score's terms, by the row of the setting."""
+    return weights.parse(_word(row.value)) if row is not None else weights.DEFAULT
+
+
+def weights_text(row: Setting | None, profile: str) -> str:
+    """The weights that `profile` scores by, as text that may be set; those of the default for no row."""
+    return weights_of(row).of(_TERMS[profile])
 
 
 def longest_lease_ms(row: Setting | None, default_ms: int, now_us: int) -> int:

@@ -12,6 +12,7 @@ from node.core import settings
 MEANINGS: Mapping[str, str] = {
     settings.MAX_QUEUE_DEPTH: "Tasks that may live at once; a submission beyond that is refused.",
     settings.PROFILE: "How nodes are scored for a task: by their free resources, or as an orchestrator of agents.",
+    settings.WEIGHTS: "What each term of the profile's score counts; all together, so that a change is one.",
     settings.MAX_ENDED_TASKS: "Ended tasks that are kept, dead letters aside; the oldest go first.",
     settings.ENDED_TASKS_KEPT_S: "How long a task is kept after its end, and a node after its removal, in seconds.",
     settings.MAX_DEAD_LETTERS: "Dead letters that are kept; the oldest go first.",
@@ -41,7 +42,7 @@ class SettingView(NamedTuple):
 
 def views(rows: Mapping[str, Setting]) -> list[SettingView]:
     """All settings by name: those that were set, and the others with their defaults."""
-    return [_view(name, rows) for name in sorted({*settings.INTEGERS, *settings.CHOICES})]
+    return [_view(name, rows) for name in settings.NAMES]
 
 
 def _view(name: str, rows: Mapping[str, Setting]) -> SettingView:
@@ -51,6 +52,10 @@ def _view(name: str, rows: Mapping[str, Setting]) -> SettingView:
         value = settings.choice(rows.get(name), name)
         return SettingView(name, f'"{value}"', f'"{choices[0]}"', f"{meaning} One of {', '.join(choices)}.".strip())
     profile = settings.choice(rows.get(settings.PROFILE), settings.PROFILE)
+    if name == settings.WEIGHTS:
+        value = settings.weights_text(rows.get(name), profile)
+        bounds = f"{meaning} Numbers of at most three decimals that sum to exactly 1, or default."
+        return SettingView(name, f'"{value}"', f'"{settings.weights_text(None, profile)}"', bounds)
     rule = settings.INTEGERS[name]
     value = str(settings.integer(rows.get(name), name, profile))
     bounds = f"{meaning} A whole number from {rule.low} to {rule.high}.".strip()

@@ -12,8 +12,6 @@ from node.link import Caller
 from node.rpc.calls import Calls, Handlers
 from node.rpc.history import shown
 
-_NAMES = sorted({*settings.INTEGERS, *settings.CHOICES})
-
 
 class SettingCalls(Calls):
     """Every method raises Fault."""
@@ -50,6 +48,6 @@ def _views(rows: Mapping[str, types_pb2.Setting]) -> list[pb.SettingView]:
 
 
 def _remedy(name: str) -> str:
-    if name in _NAMES:
+    if name in settings.NAMES:
         return f"`cortex settings get {name}` says what it is and what it means."
-    return f"There are: {', '.join(_NAMES)}. See `cortex settings get` for their values and what they mean."
+    return f"There are: {', '.join(settings.NAMES)}. See `cortex settings get` for their values and what they mean."

@@ -65,7 +65,8 @@ class WhyCalls(Calls):
             note = "What stood then is not kept any more: only the placement itself is known."
             return self._of_past(task, [placed(task)], task.fence, task.assigned_at_us, note)
         others = before(past.tasks, task, past.order)
-        scene = self._scene(past, others, task.assigned_at_us, task.placement.profile)
+        placement = task.placement
+        scene = self._scene(past, others, task.assigned_at_us, placement.profile, placement.weights)
         verdicts = await self._replica.read(lambda _: judge_placement(scene, task))
         return self._of_past(task, verdicts, task.fence, task.assigned_at_us, _note(scene, past))
 
@@ -81,18 +82,21 @@ class WhyCalls(Calls):
             raise Fault(Code.NOT_FOUND, message, f"Look at its events with `cortex events --task {task_id}`.")
         exact = Moment(at.index, 0, moment.now_us)
         past = await self._replica.read(lambda reads: _past(reads, exact, 0))
-        row = self._state.settings.get(settings.PROFILE)
-        scene = self._scene(past, past.tasks, at.at_us, settings.choice(row, settings.PROFILE))
+        rows, _ = await self._replica.read(lambda reads: reads.settings_at(exact))
+        profile = settings.choice(rows.get(settings.PROFILE), settings.PROFILE)
+        weights = settings.weights_of(rows.get(settings.WEIGHTS)).text
+        scene = self._scene(past, past.tasks, at.at_us, profile, weights)
         verdicts = await self._replica.read(lambda _: judge(scene, task, at.at_us))
         return self._of_past(task, verdicts, at.index, at.at_us, _note(scene, past))
 
-    def _scene(self, past: _Past, tasks: Sequence[Task], at_us: int, profile: str) -> Scene:
+    def _scene(self, past: _Past, tasks: Sequence[Task], at_us: int, profile: str, weights: str) -> Scene:
         then = self._parts.leadership.samples_at(at_us)
         return Scene(
             index=past.at.index,
             nodes=past.nodes,
             tasks=tasks,
             profile=profile or settings.RESOURCES,
+            weights=weights,
             samples={node_id: one.resources for node_id, one in then.items() if one.resources is not None},
             prefetch={node_id: one.prefetch for node_id, one in then.items()},
             unreachable=frozenset(node_id for node_id, one in then.items() if not one.reachable),

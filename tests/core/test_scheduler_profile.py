@@ -15,6 +15,7 @@ from node.core.filters import node_info
 from node.core.model import RUNNING
 from node.core.scheduler import Limits
 from node.core.state import ClusterState
+from node.core.weights import DEFAULT, ONE, ORCHESTRATOR_TERMS
 from tests.core.scheduling import GB, gpu, node, pass_over, places, plain_plan, sample, state_of, task
 from tests.core.test_scheduler_queue import clusters
 from tests.core.test_scheduler_score import summed
@@ -38,9 +39,9 @@ def placed(state: ClusterState, task_id: str = "t", **samples: Any) -> Placement
 
 
 def test_weights_sum_to_exactly_one() -> None:
-    weights = (score.PRIORITY_WEIGHT, score.CAPABILITY_WEIGHT, score.LOAD_WEIGHT, score.FAIRNESS_WEIGHT)
-    assert weights == (0.5, 0.3, 0.15, 0.05)
-    assert sum(weights) == 1.0
+    weights = [getattr(DEFAULT, name) for name in ORCHESTRATOR_TERMS]
+    assert weights == [500, 300, 150, 50]
+    assert sum(weights) == ONE
 
 
 def test_terms_by_hand() -> None:

@@ -13,6 +13,7 @@ from node.core.model import RUNNING
 from node.core.room import Rooms
 from node.core.scheduler import Limits
 from node.core.state import ClusterState
+from node.core.weights import DEFAULT, ONE, RESOURCE_TERMS
 from tests.core.scheduling import GB, gpu, node, pass_over, sample, state_of, task
 
 
@@ -37,9 +38,10 @@ def node_score(seen: Resources | None, running: int) -> tuple[float, ScoreTerms]
 
 
 def test_weights_sum_to_exactly_one() -> None:
-    weights = (score.CPU_WEIGHT, score.MEMORY_WEIGHT, score.DISK_WEIGHT, score.NETWORK_WEIGHT, score.GPU_WEIGHT)
-    assert weights == (0.30, 0.30, 0.15, 0.10, 0.15)
-    assert math.fsum(weights) == 1.0
+    weights = [getattr(DEFAULT, name) for name in RESOURCE_TERMS]
+    assert weights == [300, 300, 150, 100, 150]
+    assert sum(weights) == ONE
+    assert [weight / ONE for weight in weights] == [0.30, 0.30, 0.15, 0.10, 0.15], "as floats, to the last bit"
     assert (score.TASK_PENALTY, score.GAMING_PENALTY) == (5, 40)
 
 

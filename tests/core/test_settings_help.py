@@ -13,7 +13,7 @@ from node.core.settings_help import MEANINGS, views
 from tests.core.cluster import cluster
 
 
-@pytest.mark.parametrize("name", sorted({*settings.INTEGERS, *settings.CHOICES}))
+@pytest.mark.parametrize("name", settings.NAMES)
 def test_every_setting_has_a_meaning_and_a_default_that_may_be_set(name: str) -> None:
     assert name in MEANINGS
     view = next(view for view in views({}) if view.name == name)
@@ -27,7 +27,7 @@ def test_every_setting_has_a_meaning_and_a_default_that_may_be_set(name: str) ->
 
 
 def test_no_meaning_is_left_of_a_setting_that_went() -> None:
-    assert set(MEANINGS) == {*settings.INTEGERS, *settings.CHOICES}
+    assert set(MEANINGS) == set(settings.NAMES)
 
 
 def test_a_view_shows_what_is_in_force() -> None:

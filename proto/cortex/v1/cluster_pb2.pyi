@@ -710,6 +710,7 @@ class NodeView(_message.Message):
     LEADER_FIELD_NUMBER: _builtins.int
     AGE_US_FIELD_NUMBER: _builtins.int
     SCORED_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
     score: _builtins.float
     """for a plain shell task"""
     assigned: _builtins.int
@@ -721,6 +722,8 @@ class NodeView(_message.Message):
     """since resources were sampled; -1 = never"""
     scored: _builtins.bool
     """false: no resources known, score means nothing"""
+    weights: _builtins.str
+    """that scored it, as in Placement"""
     @_builtins.property
     def node(self) -> _types_pb2.Node: ...
     @_builtins.property
@@ -743,10 +746,11 @@ class NodeView(_message.Message):
         leader: _builtins.bool = ...,
         age_us: _builtins.int = ...,
         scored: _builtins.bool = ...,
+        weights: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "resources", b"resources", "terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "assigned", b"assigned", "leader", b"leader", "node", b"node", "resources", b"resources", "running", b"running", "score", b"score", "scored", b"scored", "terms", b"terms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "assigned", b"assigned", "leader", b"leader", "node", b"node", "resources", b"resources", "running", b"running", "score", b"score", "scored", b"scored", "terms", b"terms", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

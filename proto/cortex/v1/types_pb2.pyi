@@ -1243,6 +1243,7 @@ class Placement(_message.Message):
     TERMS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     PROFILE_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """node id"""
     score: _builtins.float
@@ -1251,6 +1252,8 @@ class Placement(_message.Message):
     """one sentence"""
     profile: _builtins.str
     """that scored it; empty = resources"""
+    weights: _builtins.str
+    """of the terms: name=weight, with commas between; empty = the profile's own"""
     @_builtins.property
     def terms(self) -> Global___ScoreTerms: ...
     def __init__(
@@ -1261,10 +1264,11 @@ class Placement(_message.Message):
         terms: Global___ScoreTerms | None = ...,
         reason: _builtins.str = ...,
         profile: _builtins.str = ...,
+        weights: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "profile", b"profile", "reason", b"reason", "score", b"score", "terms", b"terms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "profile", b"profile", "reason", b"reason", "score", b"score", "terms", b"terms", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
