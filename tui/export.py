@@ -29,7 +29,7 @@ class Sheet:
 
     @property
     def titles(self) -> list[str]:
-        return [column.title.strip() or column.id for column in self._texts]
+        return [column.titled(self.draw).strip() or column.id for column in self._texts]
 
     def cells(self, row: Any) -> list[str]:
         """Of a row, what each column says. No control characters: it may end in a terminal."""

@@ -144,6 +144,7 @@ def node(view: cluster_pb2.NodeView) -> Document:
         "leader": view.leader,
         "score": view.score if view.scored else None,
         "terms": terms(view.terms) if view.scored else None,
+        **({"weights": view.weights} if view.weights else {}),
         "resources": _resources(view.resources) if view.HasField("resources") else None,
         "slots": slots(row),
         "running": view.running,
@@ -261,7 +262,7 @@ def _failure(row: types_pb2.Failure) -> Document:
 
 def _placement(row: types_pb2.Placement) -> Document:
     found: Document = {"node": row.node, "score": row.score, "terms": terms(row.terms)}
-    return {**found, "profile": row.profile} if row.profile else found
+    return found | {name: text for name, text in (("profile", row.profile), ("weights", row.weights)) if text}
 
 
 def _result(row: types_pb2.TaskResult) -> Document:

@@ -223,7 +223,7 @@ class Linear:
             self._say(f"id: {key}")
             for column in spec.columns:
                 if row is not None and not column.picture and (text := _words(column.draw(row, draw, 1000))):
-                    self._say(f"{(column.title.strip() or column.id).lower()}: {text}")
+                    self._say(f"{(column.titled(draw).strip() or column.id).lower()}: {text}")
 
     def _keys(self, numbers: Sequence[str]) -> list[str]:
         """Of the lines with these numbers; none when one of them is wrong."""

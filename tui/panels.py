@@ -5,11 +5,13 @@ from __future__ import annotations
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
 from tui.columns.nodes import (
-    FULL_SCORE,
     OLD_SAMPLE_US,
     TERMS,
+    full_score,
     level_role,
+    most_points,
     penalty_of,
+    points_of,
     sample_age_us,
     terms_in,
 )
@@ -21,13 +23,13 @@ HOT_C = 85.0
 """GPUs slow themselves down from about there on."""
 
 
-def term_lines(score: float, terms: types_pb2.ScoreTerms, draw: Draw, width: int, columns: int) -> list[Cell]:
-    """Every term as a bar with its points, in `columns` columns, then what is taken off."""
+def term_lines(terms: types_pb2.ScoreTerms, weights: str, draw: Draw, width: int, columns: int) -> list[Cell]:
+    """Every term as a bar with its points of the most by `weights`, in columns, then what is taken off."""
     each = max(18, min(40, (width - 1) // columns - 3))
     cells: list[Cell] = []
-    for (name, title, most), (role, _, _) in zip(terms_in(terms), TERMS, strict=False):
-        value = float(getattr(terms, name))
-        points = f"{value:4.1f}/{most:<2.0f}"
+    for (name, title, usual), (role, _, _) in zip(terms_in(terms), TERMS, strict=False):
+        value, most = float(getattr(terms, name)), most_points(name, usual, weights)
+        points = f"{value:4.1f}/{points_of(most):<2}"
         line = bar(max(0.0, value), most, max(2, each - 5 - len(points) - 1), f"term-{role}", draw.glyphs)
         cells.append(((fit(title.lower(), 5), "dim"), *line, (f" {points}", "text")))
     penalty = penalty_of(terms)
@@ -85,7 +87,11 @@ def score_panel(row: NodeRow, draw: Draw, width: int, gpus: int = 1) -> list[Cel
         why = "nothing is known of its resources" if old is None else f"the leader last heard of it {age(old)} ago"
         head.append((f"  no score: {why}", "dim"))
         return [(), tuple(head)]
-    head += [("  score ", "dim"), (f"{row.view.score:.1f}", "strong"), (f" of {FULL_SCORE:.0f}", "dim")]
+    head += [
+        ("  score ", "dim"),
+        (f"{row.view.score:.1f}", "strong"),
+        (f" of {points_of(full_score(row.view))}", "dim"),
+    ]
     if sampled is not None:
         used = sampled.memory_total_bytes - sampled.memory_available_bytes
         facts = [
@@ -104,7 +110,7 @@ def score_panel(row: NodeRow, draw: Draw, width: int, gpus: int = 1) -> list[Cel
             if cell_width((*head, *told)) > width:
                 break  # half a number would be read as another one
             head += told
-    lines = [(), tuple(head), *term_lines(row.view.score, row.view.terms, draw, width, 3 if width >= 72 else 2)]
+    lines = [(), tuple(head), *term_lines(row.view.terms, row.view.weights, draw, width, 3 if width >= 72 else 2)]
     cards = list(sampled.gpus) if sampled is not None else []
     for at, gpu in enumerate(cards[:gpus]):
         left = len(cards) - gpus if at == gpus - 1 else 0

@@ -128,9 +128,9 @@ def weights_of(row: Setting | None) -> weights.Weights:
     return weights.parse(_word(row.value)) if row is not None else weights.DEFAULT
 
 
-def weights_text(row: Setting | None, profile: str) -> str:
-    """The weights that `profile` scores by, as text that may be set; those of the default for no row."""
-    return weights_of(row).of(_TERMS[profile])
+def default_weights(profile: str) -> str:
+    """The weights that a profile has of its own, as text that may be set."""
+    return weights.DEFAULT.of(_TERMS[profile])
 
 
 def longest_lease_ms(row: Setting | None, default_ms: int, now_us: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from cortex.v1.types_pb2 import Setting
-from node.core import settings
+from node.core import settings, weights
 
 # One sentence each; the values that a setting may have are added from its rule.
 MEANINGS: Mapping[str, str] = {
@@ -53,9 +53,11 @@ def _view(name: str, rows: Mapping[str, Setting]) -> SettingView:
         return SettingView(name, f'"{value}"', f'"{choices[0]}"', f"{meaning} One of {', '.join(choices)}.".strip())
     profile = settings.choice(rows.get(settings.PROFILE), settings.PROFILE)
     if name == settings.WEIGHTS:
-        value = settings.weights_text(rows.get(name), profile)
-        bounds = f"{meaning} Numbers of at most three decimals that sum to exactly 1, or default."
-        return SettingView(name, f'"{value}"', f'"{settings.weights_text(None, profile)}"', bounds)
+        value = settings.weights_of(rows.get(name)).text or weights.WORD
+        bounds = f"{meaning} Numbers of at most three decimals that sum to exactly 1, or {weights.WORD}, which is"
+        return SettingView(
+            name, f'"{value}"', f'"{weights.WORD}"', f"{bounds} {settings.default_weights(profile)}."
+        )
     rule = settings.INTEGERS[name]
     value = str(settings.integer(rows.get(name), name, profile))
     bounds = f"{meaning} A whole number from {rule.low} to {rule.high}.".strip()

@@ -6,6 +6,7 @@ import re
 from typing import Final, NamedTuple
 
 ONE: Final = 1000
+WORD: Final = "default"  # for the profile's own
 
 RESOURCE_TERMS: Final = ("cpu", "memory", "disk", "network", "gpu")
 ORCHESTRATOR_TERMS: Final = ("priority", "capability", "load", "fairness")
@@ -37,7 +38,7 @@ DEFAULT: Final = Weights()
 
 
 def is_default(text: str) -> bool:
-    return text in ("", "default")
+    return text in ("", WORD)
 
 
 def terms_of(text: str) -> tuple[str, ...]:

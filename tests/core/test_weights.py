@@ -81,12 +81,15 @@ def test_they_are_those_of_the_profile_in_force() -> None:
 
 def test_a_view_shows_what_is_in_force_and_it_may_be_set_as_shown() -> None:
     def shown(*rows: Setting) -> tuple[str, str]:
+        """The value, and what the help says that the default is."""
         (view,) = [one for one in views({each.name: each for each in rows}) if one.name == "weights"]
-        assert settings.flaw("weights", view.value) is settings.flaw("weights", view.default_value) is None
-        return view.value.strip('"'), view.default_value.strip('"')
+        default = view.help.rpartition(" ")[2].rstrip(".")
+        assert view.default_value == '"default"'
+        assert settings.flaw("weights", view.value) is settings.flaw("weights", default) is None
+        return view.value.strip('"'), default
 
     plain = "cpu=0.30,memory=0.30,disk=0.15,network=0.10,gpu=0.15"
-    assert shown() == shown(row("default")) == (plain, plain)
+    assert shown() == shown(row("default")) == shown(row("")) == ("default", plain)
     assert shown(row(MEMORY_FIRST)) == ("cpu=0.10,memory=0.50,disk=0.15,network=0.10,gpu=0.15", plain)
     orchestrated = Setting(name="profile", value="orchestrator")
     value, default = shown(orchestrated, row(LOAD_FIRST))

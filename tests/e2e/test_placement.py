@@ -119,6 +119,27 @@ async def test_the_second_profile_and_its_shorter_queue(make_cluster: MakeCluste
         terms = done["placement"]["terms"]
         assert done["placement"]["score"] == sum(terms.values())
         assert (terms["priority"], terms["capability"]) == (50.0, 30.0)
+        chosen = "priority=0.2,capability=0.3,load=0.45,fairness=0.05"
+        whole = "priority=0.20,capability=0.30,load=0.45,fairness=0.05"
+        for wrong, says in (
+            ("priority=1", b"capability, load, fairness missing."),
+            (chosen.replace("0.45", "0.44"), b"must sum to exactly 1: these sum to 0.99."),
+            ("cpu=0.3,memory=0.3,disk=0.15,network=0.1,gpu=0.15", b"profile orchestrator has priority, "),
+        ):
+            refused = cluster.cortex("settings", "set", "weights", wrong)
+            assert refused.returncode == 1
+            assert says in refused.stderr
+        before = document(cluster, "settings", "get", "weights")
+        assert before["value"] == before["default"] == "default"
+        assert cluster.cortex("settings", "set", "weights", chosen).returncode == 0
+        assert document(cluster, "settings", "get", "weights")["value"] == whole
+        then = document(cluster, "settings", "get", "weights", "--at", str(before["index"]))
+        assert then["value"] == "default"
+        done = document(cluster, "submit", "--wait", "--priority", "P0", "--", "true")
+        assert done["placement"]["terms"]["priority"] == 20.0
+        assert done["placement"]["weights"] == whole
+        (verdict,) = document(cluster, "why", done["id"])["nodes"]
+        assert verdict["terms"] == done["placement"]["terms"]
         batch = tmp_path / "many.jsonl"
         batch.write_text('{"command": "true", "label": "nowhere"}\n' * 1001)
         refused = cluster.cortex("submit", "--file", str(batch))

@@ -49,6 +49,11 @@ class Column(Generic[R]):
     rank: int = 0
     picture: bool = False
     """Nothing but a drawing: left out where there is only text."""
+    heading: Callable[[Draw], str] | None = None
+    """The title where it depends on what is known; None = `title`."""
+
+    def titled(self, draw: Draw) -> str:
+        return self.title if self.heading is None else self.heading(draw)
 
 
 @dataclass(frozen=True)

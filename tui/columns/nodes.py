@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from cortex.v1 import types_pb2
+from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Column, Draw, TableSpec
 from tui.draw import EMPTY, NODE_WORDS, Cell, age, averaged, bar, bytes_of, foreign, node_state, sparkline, stacked
 from tui.filter import Field
@@ -27,7 +27,7 @@ TERMS: tuple[tuple[str, str, float], ...] = (
     ("network", "NET", 10.0),
     ("gpu", "GPU", 15.0),
 )
-"""Name in ScoreTerms, title, most points."""
+"""Name in ScoreTerms, title, most points by the profile's own weights."""
 OTHER_TERMS: tuple[tuple[str, str, float], ...] = (
     ("priority", "PRIO", 50.0),
     ("capability", "CAPAB", 30.0),
@@ -40,6 +40,33 @@ OTHER_TERMS: tuple[tuple[str, str, float], ...] = (
 def terms_in(terms: types_pb2.ScoreTerms) -> tuple[tuple[str, str, float], ...]:
     """The terms that a score is made of, by its profile."""
     return OTHER_TERMS if any(getattr(terms, name) for name, _, _ in OTHER_TERMS) else TERMS
+
+
+def most_points(name: str, usual: float, weights: str) -> float:
+    """That a term may have by `weights`, as a node or a placement tells them; `usual` where they do not name it."""
+    for part in weights.split(","):
+        term, _, weight = part.partition("=")
+        if term == name and weight.replace(".", "", 1).isdecimal():
+            return 100.0 * float(weight)
+    return usual
+
+
+def points_of(most: float) -> str:
+    """Most points as they are written: whole where they are."""
+    return f"{most:.0f}" if most == round(most) else f"{most:.1f}"
+
+
+def full_score(view: cluster_pb2.NodeView) -> float:
+    """Of an idle node for a plain shell task, which asks for no GPU."""
+    return FULL_SCORE if not view.weights else 100.0 - most_points("gpu", 0.0, view.weights)
+
+
+def _weights_of(draw: Draw) -> str:
+    """Those that the nodes were scored by: one leader scores them all."""
+    for row in draw.view.nodes.values():
+        if row.view is not None and row.view.scored:
+            return row.view.weights
+    return ""
 
 
 def penalty_of(terms: types_pb2.ScoreTerms) -> float:
@@ -178,7 +205,7 @@ def _draw_score_bar(row: NodeRow, draw: Draw, width: int) -> Cell:
     earned = sum(value for value, _ in parts)
     left = max(0.0, earned + penalty)
     shown = [(value * left / earned if earned > 0 else 0.0, role) for value, role in parts]
-    return stacked(shown, max(FULL_SCORE, left), width, draw.glyphs)
+    return stacked(shown, max(full_score(row.view), left), width, draw.glyphs)
 
 
 def _term(name: str, most: float) -> Callable[[NodeRow, Draw, int], Cell]:
@@ -186,9 +213,14 @@ def _term(name: str, most: float) -> Callable[[NodeRow, Draw, int], Cell]:
         if row.view is None or not row.view.scored:
             return ((draw.glyphs.none, "dim"),)
         value = float(getattr(row.view.terms, name))
-        return ((f"{value:4.1f} ", "text"), *bar(value, most, width - 5, f"term-{name}", draw.glyphs))
+        full = most_points(name, most, row.view.weights)
+        return ((f"{value:4.1f} ", "text"), *bar(value, full, width - 5, f"term-{name}", draw.glyphs))
 
     return draw
+
+
+def _term_title(name: str, title: str, most: float) -> Callable[[Draw], str]:
+    return lambda draw: f"{title}/{points_of(most_points(name, most, _weights_of(draw)))}"
 
 
 def _draw_penalty(row: NodeRow, draw: Draw, _width: int) -> Cell:
@@ -275,6 +307,7 @@ def _columns() -> tuple[Column[NodeRow], ...]:
                 rank=12 + at,
                 flex=1,
                 most=16,
+                heading=_term_title(name, title, most),
             )
             for at, (name, title, most) in enumerate(TERMS)
         ),

@@ -55,7 +55,7 @@ def node_facts(row: NodeRow, draw: Draw, width: int) -> list[Cell]:
     lines += _drain_lines(node, draw, width)
     if row.view is not None and row.view.scored:
         lines.append(pair("score", (f"{row.view.score:.1f}", "strong"), ("   for a plain shell task", "dim")))
-        lines += term_lines(row.view.score, row.view.terms, draw, width, 3 if width >= 72 else 2)
+        lines += term_lines(row.view.terms, row.view.weights, draw, width, 3 if width >= 72 else 2)
     lines += _resource_lines(row, draw, width)
     lines += title("DECLARED")
     capacity = _amounts(node.capacity)

@@ -183,7 +183,7 @@ def _placement_lines(placement: types_pb2.Placement, draw: Draw, width: int) -> 
     )
     if placement.reason:
         lines += long_text("reason", placement.reason, "text", draw, width, most=3)
-    return lines + term_lines(placement.score, placement.terms, draw, width, 3 if width >= 72 else 2)
+    return lines + term_lines(placement.terms, placement.weights, draw, width, 3 if width >= 72 else 2)
 
 
 def _exit_of(attempt: Attempt, task: Task) -> str:

@@ -180,7 +180,9 @@ def _say_text(columns: Sequence[Column[Any]], rows: Sequence[Any], draw: Any) ->
 
     wide = settings().form == "wide"
     heads = [
-        text.Column((column.title.strip() or column.id).upper(), column.align, bool(column.flex) and not wide)
+        text.Column(
+            (column.titled(draw).strip() or column.id).upper(), column.align, bool(column.flex) and not wide
+        )
         for column in columns
     ]
     lines = [[legible(column.draw(row, draw, 1000)) for column in columns] for row in rows]

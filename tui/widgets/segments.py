@@ -9,8 +9,8 @@ from typing import TypeVar
 from rich.segment import Segment
 from rich.style import Style
 
-from tui.columns.base import Column, Placed
-from tui.draw import Cell, Glyphs
+from tui.columns.base import Column, Draw, Placed
+from tui.draw import Cell
 from tui.text import fit, width_of
 from tui.themes import Palette
 from tui.widgets.finished import Looks
@@ -79,14 +79,14 @@ def row_segments(
 
 
 def header_segments(
-    columns: Sequence[Placed[R]], sorted_by: Column[R], descending: bool, palette: Palette, glyphs: Glyphs
+    columns: Sequence[Placed[R]], sorted_by: Column[R], descending: bool, palette: Palette, draw: Draw
 ) -> list[Segment]:
     """The titles, with an arrow at the one that is sorted by."""
-    arrow = glyphs.descending if descending else glyphs.ascending
+    arrow = draw.glyphs.descending if descending else draw.glyphs.ascending
     segments: list[Segment] = []
     end = 0
     for at, placed in enumerate(columns):
-        title, role, width = placed.column.title, "title", placed.width
+        title, role, width = placed.column.titled(draw), "title", placed.width
         if placed.column is sorted_by:
             role = "accent"
             # The arrow stands in the gap behind a title that fills its column.

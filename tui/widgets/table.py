@@ -78,6 +78,7 @@ class Table(Walking, Generic[R]):
         self._placed_for: tuple[int, bool] | None = None
         self._drawn: dict[int, Image] = {}
         self._looked_at: object = None
+        self._titles: list[str] = []
         self._frame: tuple[Draw, int, object] | None = None
         """While all lines are painted: what all share, and the first row."""
         self._plain_rows = PlainRows()
@@ -310,7 +311,9 @@ class Table(Walking, Generic[R]):
         if looked_at == self._looked_at:
             return
         self._looked_at = looked_at
-        self._columns()
+        if (titles := [placed.column.titled(draw) for placed in self._columns()]) != self._titles:
+            self._titles = titles
+            self.repaint_header()
         drawn = self._drawn
         changed: list[int] = []
         for y in range(self.body_height):
@@ -324,9 +327,8 @@ class Table(Walking, Generic[R]):
         self.repaint_lines(changed)
 
     def header_line(self) -> list[Segment]:
-        titles = header_segments(
-            self._columns(), self.sort_column, self.listing.descending, self.palette(), self.draw().glyphs
-        )
+        columns, draw = self._columns(), self.draw()
+        titles = header_segments(columns, self.sort_column, self.listing.descending, self.palette(), draw)
         return [Segment(" " * GUTTER), *titles]
 
     def render_lines(self, crop: Region) -> list[Strip]:
