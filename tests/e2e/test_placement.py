@@ -135,6 +135,8 @@ async def test_the_second_profile_and_its_shorter_queue(make_cluster: MakeCluste
         assert document(cluster, "settings", "get", "weights")["value"] == whole
         then = document(cluster, "settings", "get", "weights", "--at", str(before["index"]))
         assert then["value"] == "default"
+        (verdict,) = document(cluster, "why", done["id"], "--at", str(before["index"]))["nodes"]
+        assert verdict["terms"]["priority"] == 50.0, "a past moment is judged by the weights of then"
         done = document(cluster, "submit", "--wait", "--priority", "P0", "--", "true")
         assert done["placement"]["terms"]["priority"] == 20.0
         assert done["placement"]["weights"] == whole
