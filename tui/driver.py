@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from textual import events
 from textual._ansi_sequences import SYNC_END, SYNC_START
 from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
+from textual.geometry import Size
 from textual.message import Message
 
 from tui.pace import Pace
@@ -108,6 +110,13 @@ class PacedDriver(LinuxDriver):
             self.begin_frame()
             self.end_frame(ask=True)
             self._loop.call_later(WAIT_S, self._judge, self._writer)
+        # Textual's handler reads the size itself: where a second signal interrupts it, the older size is told last.
+        self._loop.add_signal_handler(signal.SIGWINCH, self._size_changed)
+
+    def _size_changed(self) -> None:
+        if not self._in_band_window_resize:
+            size = Size(*self._get_terminal_size())
+            self.send_message(events.Resize(size, size))
 
     # Frames.
 
