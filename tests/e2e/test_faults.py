@@ -20,7 +20,7 @@ pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]
 
 STOP_S = 10.0
-KILLS = 12
+KILLS = 6
 PATIENCE_S = 120.0
 # A task of a daemon that is away is lost only when this is over, however slow the machine is.
 LEASE = {"CORTEX_LEASE_MS": "10m"}
