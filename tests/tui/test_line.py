@@ -136,7 +136,8 @@ def position(text: str) -> str:
 
 
 def in_queue(text: str) -> bool:
-    return re.search(r"▌2 Queue.* 1/3,\d{3}\s*$", text.splitlines()[1]) is not None
+    """Whether all rows that QUIET has there have come."""
+    return re.search(r"▌2 Queue.* 1/3,171\s*$", text.splitlines()[1]) is not None
 
 
 def test_what_is_on_its_way_is_bounded_while_the_terminal_does_not_answer(line: Line) -> None:
@@ -225,5 +226,5 @@ def drawn(text: str) -> bool:
 
 
 def standing(text: str) -> list[str]:
-    """What does not change while one looks: samples grow older, and move along."""
-    return [shown[:60] for shown in text.splitlines()[:24]] + text.splitlines()[-1:]
+    """What does not change: samples grow older and move along, and the first line tells of the line."""
+    return [shown[:60] for shown in text.splitlines()[1:24]] + text.splitlines()[-1:]
