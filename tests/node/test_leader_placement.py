@@ -119,6 +119,7 @@ def test_a_placement_that_failed_is_planned_again() -> None:
         await submitting
         cluster.replica.fault = Fault(Code.OVERLOADED, "Too much.", "Wait.")
         await asyncio.sleep(1)
+        assert cluster.task("t1").state == QUEUED
         cluster.replica.fault = None
         await assignments(worker, 1)
         await cluster.stop()
