@@ -179,3 +179,15 @@ async def test_the_screen_after_random_changes_equals_a_fresh_one(seed: int) -> 
             if number % CHECK_STEPS == 0:
                 await walk.check()
         await walk.check()
+
+
+@pytest.mark.parametrize("size", [(80, 24), (150, 40), (200, 50)])
+async def test_help_opens_in_its_own_shape(size: tuple[int, int]) -> None:
+    async with open_wired(ChangingSource(random.Random(0)), size) as session:
+        frames: list[str] = []
+        write = session.wire.write
+        session.wire.write = lambda text, **options: (frames.append(text), write(text, **options))  # type: ignore
+        await session.press("question_mark")
+        await session.still()
+        assert ["Keys in" in frame for frame in frames].count(True) == 1, "it is painted once"
+        assert "Keys in" in "".join(session.lines)

@@ -8,6 +8,7 @@ import pyte
 import pytest
 
 from tests.tui.test_terminal import Terminal
+from tui.driver import ASK
 
 # Keys that open a screen, words that only it has, keys that leave it.
 SCREENS: tuple[tuple[bytes, str, bytes], ...] = (
@@ -40,6 +41,7 @@ SCREENS: tuple[tuple[bytes, str, bytes], ...] = (
     (b"?", "Keys in", b"\x1b"),
     (b"\x10", "What to do", b"\x1b"),
 )
+FRAME_END = ASK.encode()
 ATTRIBUTES = frozenset({"", "0", "1", "2", "3", "4", "7", "22", "23", "24", "27"})
 SIXTEEN = ATTRIBUTES | {str(code) for base in (30, 40, 90, 100) for code in range(base, base + 8)} | {"39", "49"}
 
@@ -54,9 +56,11 @@ class Walk:
         self._fed = 0
 
     def shown(self) -> str:
-        written = self.terminal.written
-        self._stream.feed(written[self._fed :])
-        self._fed = len(written)
+        """The last whole frame: within one, words that stay on the screen may be away for a moment."""
+        end = self.terminal.written.rfind(FRAME_END) + len(FRAME_END)
+        if end > self._fed:
+            self._stream.feed(self.terminal.written[self._fed : end])
+            self._fed = end
         return "\n".join(self._screen.display)
 
     def all(self) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from textual.events import Resize
+from textual.geometry import Size
 from textual.widget import Widget
 
 from tui.chrome import help_groups
@@ -72,16 +74,20 @@ class HelpScreen(Dialog[None]):
     def on_mount(self) -> None:
         self.query_one("#title", Lines).show((((f" Keys in {PLACES[self._place].title}", "accent"),),))
         self.query_one("#keys").focus()
+        self._fill(self.app.size)  # before the first frame, which else would be of another shape
 
-    def on_resize(self) -> None:
-        wide = self.size.width >= TWO_COLUMNS
-        room = (COLUMN if wide else min(DIALOG, int(self.size.width * DIALOG_SHARE)) - FRAME) - HEAD
+    def on_resize(self, event: Resize) -> None:
+        self._fill(event.size)
+
+    def _fill(self, size: Size) -> None:
+        wide = size.width >= TWO_COLUMNS
+        room = (COLUMN if wide else min(DIALOG, int(size.width * DIALOG_SHARE)) - FRAME) - HEAD
         self.set_class(wide, "wide")
         groups = [
             self._group(place, keys, room)
             for place, keys in help_groups(self._place, reachable(self._place, self.console.key_table))
         ]
-        last = self._filter_lines(60 if wide else max(20, self.size.width - 40))
+        last = self._filter_lines(60 if wide else max(20, size.width - 40))
         if wide:
             left = [line for group in groups[:-1] for line in group]
             lines = side_by_side(left, [*groups[-1], *last], COLUMN)
