@@ -44,6 +44,8 @@ class Config:
     labels: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
     games: tuple[str, ...] = ()  # further process names that mean a game
+    executors: tuple[str, ...] = ()  # by name; none = all that are installed
+    executor: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # settings of each, by its name
     secret_file: Path | None = None
     consensus: str = RAFTOS  # or etcd://…, see etcd_url
     log_level: str = "info"
@@ -195,7 +197,9 @@ def _convert(name: str, value: object) -> object:
         )
     if name == "slots":
         return _parse_slots(value)
-    if name in ("join", "labels", "capabilities", "games"):
+    if name == "executor":
+        return _sections(name, value)
+    if name in ("join", "labels", "capabilities", "games", "executors"):
         parts = value.split(",") if isinstance(value, str) else [str(part) for part in _sequence(value)]
         if len(parts) > WORDS_LIMIT:
             raise _bad(name, "", f"it has {len(parts)} items, the limit is {WORDS_LIMIT}", "Name fewer.")
@@ -209,6 +213,19 @@ def _convert(name: str, value: object) -> object:
     if name in ("output_limit_bytes", "output_keep_bytes"):
         return _number(name, value, 1 << 40)
     return str(value)
+
+
+def _sections(name: str, value: object) -> dict[str, dict[str, object]]:
+    """Tables of the file, or JSON as text."""
+    if isinstance(value, str):
+        text = value
+        try:
+            value = json.loads(text)
+        except ValueError:
+            raise _bad(name, text[:200], "it is no JSON", 'Write {"container": {"engine": "podman"}}.') from None
+    if not isinstance(value, dict) or not all(isinstance(section, dict) for section in value.values()):
+        raise _bad(name, "", "it is no table of tables", 'Write [executor.container] and engine = "podman" below.')
+    return {str(key): dict(section) for key, section in value.items()}
 
 
 def _number(name: str, value: object, high: int, low: int = 0) -> int:

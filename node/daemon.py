@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
@@ -24,6 +24,7 @@ from node.rpc.output import OutputRelay
 from node.rpc.proxy import Proxy
 from node.store.store import Store
 from node.voter import Seat, Voter
+from node.worker.executors.port import Executor
 from node.worker.port import SupervisorPort
 from node.worker.worker import WorkerNode, WorkerSettings
 
@@ -36,7 +37,7 @@ class Machine:
     supervisor: SupervisorPort
     sample: Callable[[], types_pb2.Resources]
     describe: types_pb2.Node
-    environment: Mapping[str, str]
+    executors: Sequence[Executor]
     judge: Judge
 
 
@@ -65,10 +66,10 @@ class Daemon:
             describe(config, machine.describe),
             machine.link,
             machine.supervisor,
+            machine.executors,
             machine.sample,
             self._candidates,
             WorkerSettings(
-                environment=machine.environment,
                 output_limit_bytes=config.output_limit_bytes,
                 output_max_age_us=config.output_keep_ms * 1000,
                 output_max_bytes=config.output_keep_bytes,

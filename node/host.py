@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from collections.abc import Callable
+from functools import partial
 
 import psutil
 import structlog
@@ -20,14 +22,14 @@ from node.rpc.server import Server
 from node.secret import cluster_id_of
 from node.store.errors import StoreDamaged
 from node.store.store import FILE, Store
+from node.worker.executors import registry
+from node.worker.executors.port import Setup
 from node.worker.resources.presence import GAME_PROCESSES
 from node.worker.resources.sampler import Sampler
 from node.worker.supervision import ProcessSupervisor
 
 _GRACE_S = 1.0
 _COLLECT = (20_000, 20, 20)
-# A no-op ends as it begins.
-_NOOP_SLOTS = 64
 
 
 async def run_daemon(config: Config, secret: str, stop: asyncio.Event) -> Exception | None:
@@ -46,12 +48,14 @@ async def run_daemon(config: Config, secret: str, stop: asyncio.Event) -> Except
     sampler = Sampler(env, lambda text: log.warning("resources", detail=text), games)
     supervisor = ProcessSupervisor(env)
     await sampler.start()
-    gpus = len(sampler.latest().gpus)
+    executors = await env.make_offload("executors")(partial(registry.load_all, config.executors, setups(config)))
+    description = describe_machine(len(sampler.latest().gpus))
+    registry.describe(description, executors, config.slots)
     machine = Machine(
-        link, supervisor, sampler.latest, describe_machine(gpus), command_environment(), ProcessJudge()
+        link, supervisor, sampler.latest, description, [each.executor for each in executors], ProcessJudge()
     )
-    for kind in unserved(config, machine.describe):
-        log.warning("slots not offered", type=kind, reason="this release has no executor for it")
+    for kind in unserved(config, description):
+        log.warning("slots not offered", type=kind, reason="this machine does not run tasks of the type")
     daemon = Daemon(config, env, machine, cluster_id_of(secret), lambda: _store(config, env), fail)
     link.serve_own(
         {config.listen, config.voters.get(config.id, config.listen)}, lambda stream: daemon.session(stream)
@@ -80,6 +84,16 @@ def _collect_less() -> None:
     gc.set_threshold(*_COLLECT)
 
 
+def setups(config: Config) -> Callable[[str], Setup]:
+    """What each executor is made from, by its name."""
+    environment = command_environment()
+
+    def setup(name: str) -> Setup:
+        return Setup(config.data, environment, config.executor.get(name, {}))
+
+    return setup
+
+
 def describe_machine(gpus: int) -> types_pb2.Node:
     """What this machine offers, before its configuration says otherwise."""
     cores = len(os.sched_getaffinity(0))
@@ -87,10 +101,6 @@ def describe_machine(gpus: int) -> types_pb2.Node:
     system = os.uname()
     return types_pb2.Node(
         hostname=hostname(),
-        slots=[
-            types_pb2.Slots(type=types_pb2.TASK_TYPE_SHELL, count=cores),
-            types_pb2.Slots(type=types_pb2.TASK_TYPE_NOOP, count=_NOOP_SLOTS),
-        ],
         capabilities=[f"os:{system.sysname.lower()}", f"arch:{system.machine}", *(["gpu"] if gpus else [])],
         capacity=types_pb2.Requests(cpu_millis=cores * 1000, memory_bytes=memory_bytes, gpus=gpus),
     )

@@ -30,8 +30,9 @@ HARMLESS = {"random.Random"}
 ALLOWED = {
     "node/env.py": CLOCK | RANDOMNESS,
     "node/config.py": ENVIRONMENT,
-    # a process of its own, which no simulation runs
+    # processes of their own, which no simulation runs
     "node/supervisor/": CLOCK | RANDOMNESS,
+    "node/drivers/": CLOCK | RANDOMNESS | ENVIRONMENT,
     # the console's own door
     "tui/target.py": ENVIRONMENT,
     # what the terminal can show

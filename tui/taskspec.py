@@ -304,6 +304,22 @@ def _codes(value: Any) -> list[int]:
     return [whole(item, 0, 255) for item in items]
 
 
+def _payload(request: cluster_pb2.TaskRequest, value: Any) -> None:
+    """A map, or JSON as text."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"it is no JSON: {error}") from None
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{_shown(value)} is not a map")
+    try:
+        text = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"it cannot be JSON: {error}") from None
+    request.spec.payload = text.encode("utf-8", "surrogateescape")
+
+
 SETTERS: dict[str, Setter] = {
     "command": _command,
     "name": _set(string, "name"),
@@ -324,6 +340,7 @@ SETTERS: dict[str, Setter] = {
     "mem": _set(megabytes, "spec", "constraints", "min_memory_mb"),
     "sandbox": _set(lambda value: choice(types_pb2.SandboxLevel, "SANDBOX_LEVEL_", value), "spec", "sandbox"),
     "type": _set(lambda value: choice(types_pb2.TaskType, "TASK_TYPE_", value), "spec", "type"),
+    "payload": _payload,
     "on_lost": _on_lost,
     "locks": _set(strings, "spec", "locks"),
     "constraints": _constraints,

@@ -34,7 +34,7 @@ from node.core.model import (
     reply_key,
 )
 from node.core.state import ClusterState
-from node.core.transitions import alarms, begin, cluster, end, fail, members, notes, operations, workflows
+from node.core.transitions import alarms, begin, cluster, end, fail, members, notes, operations, services, workflows
 from node.core.transitions.advance import react
 from node.core.transitions.begin import Submitted
 from node.core.transitions.draft import Cold, Draft, Refusal
@@ -108,6 +108,7 @@ TASK_TABLE: Mapping[tuple[State, str], Rule] = {
         _to(RUNNING, DEAD_LETTER), fail.migrate, "ends by the node's acknowledgement; lost_at: for a drain, at once"
     ),
     (RUNNING, "task_escalate"): Rule(_to(RUNNING), fail.escalate, "fence; once per assignment"),
+    (RUNNING, "task_ready"): Rule(_to(RUNNING), services.ready, "fence; once per attempt"),
     (ASSIGNED, "task_cancel"): Rule(
         _to(ASSIGNED, CANCELLED), end.cancel, "at once with lost_at, else in two phases"
     ),
@@ -182,6 +183,7 @@ FENCED = frozenset(
         "task_recalled",
         "task_lost",
         "task_escalate",
+        "task_ready",
     }
 )
 TASK_COMMANDS = frozenset(kind for _, kind in TASK_TABLE)

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from cortex.v1.cluster_pb2 import DispatchSubagentsRequest, TaskRequest
-from cortex.v1.types_pb2 import TASK_TYPE_SUBAGENT
+from cortex.v1.types_pb2 import TASK_TYPE_CONTAINER, TASK_TYPE_K8S_JOB, TASK_TYPE_SERVICE, TASK_TYPE_SUBAGENT
 from node.core.faults import Code, Fault
+from node.payloads.reading import BadPayload, Payload, keys, read
+
+# One struct for each type; shell and noop tasks carry none.
+KINDS: Mapping[int, type[Payload]] = {}
+# Types whose command, where they have one, stands in the spec as for shell.
+WITH_COMMAND = frozenset({TASK_TYPE_CONTAINER, TASK_TYPE_K8S_JOB, TASK_TYPE_SERVICE})
 
 PROMPT_LIMIT_CHARS = 10_000
 CONTEXT_LIMIT_CHARS = 100_000
 SUBAGENTS_LIMIT = 1_000
 
 _SUBAGENT_KEYS = frozenset({"prompt", "context", "number", "count", "model", "tools", "max_turns", "project_path"})
+
+
+def check(kind: int, name: str, payload: bytes) -> None:
+    """Raises Fault unless `payload` is what tasks of the type `kind`, which is called `name`, carry."""
+    struct = KINDS[kind]
+    try:
+        read(payload, struct)
+    except BadPayload as error:
+        message = f"The payload of a {name} task is wrong: {error}"
+        raise Fault(Code.INVALID, message, f"Its keys are {keys(struct)}.") from None
 
 
 def check_subagent(payload: bytes) -> None:

@@ -18,6 +18,7 @@ _TOUCH_KEYS = TASK_COMMANDS - {
     "task_assign",
     "task_started",
     "task_escalate",
+    "task_ready",
     "task_priority",
     "task_annotate",
 }

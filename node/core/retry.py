@@ -8,6 +8,9 @@ from random import Random
 from cortex.v1 import types_pb2
 from cortex.v1.types_pb2 import RetryPolicy
 
+_PUT_OFF_US = 10_000_000
+_PUT_OFF_CAP_US = 600_000_000
+
 
 def draw_delay_us(policy: RetryPolicy, attempt: int, random: Random) -> int:
     """Microseconds from the failure of `attempt`, which counts from 0, to its retry; at most the policy's cap.
@@ -21,6 +24,15 @@ def draw_delay_us(policy: RetryPolicy, attempt: int, random: Random) -> int:
     if policy.jitter == types_pb2.JITTER_EQUAL:
         return random.randint(delay_us // 2, delay_us)
     return random.randint(0, delay_us)
+
+
+def draw_put_off_us(put_offs: int, retry_after_ms: int, random: Random) -> int:
+    """Microseconds for which a task waits for a service that was busy or away `put_offs` times before in its run.
+
+    10 s, doubled each time up to 10 minutes, with equal jitter; never less than what the service asked for.
+    """
+    backoff_us = min(_PUT_OFF_US << min(put_offs, 10), _PUT_OFF_CAP_US)
+    return max(retry_after_ms * 1000, random.randint(backoff_us // 2, backoff_us))
 
 
 def _backoff_us(policy: RetryPolicy, attempt: int) -> int:

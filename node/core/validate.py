@@ -222,6 +222,12 @@ def _check_command(spec: TaskSpec) -> None:
             message = "A subagent task has a payload, not a command."
             raise Fault(Code.INVALID, message, "Give its prompt, or submit a shell task.")
         payload.check_subagent(spec.payload)
+    elif spec.type in payload.KINDS:
+        name = checks.type_name(spec.type)
+        if (spec.argv or spec.shell_command) and spec.type not in payload.WITH_COMMAND:
+            message = f"A {name} task has a payload, not a command."
+            raise Fault(Code.INVALID, message, "Give it with --payload or --set.")
+        payload.check(spec.type, name, spec.payload)
     for number, argument in enumerate(spec.argv):
         if len(argument) >= ARGUMENT_LIMIT_BYTES or b"\0" in argument:
             raise _argument_fault(f"argv[{number}]", argument)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from random import Random
 
-from cortex.v1.log_pb2 import Command, NodeAlarm, NodeSuspect, TaskEscalate, TaskMigrate
+from cortex.v1.log_pb2 import Command, NodeAlarm, NodeSuspect, TaskEscalate, TaskMigrate, TaskReady
 from cortex.v1.types_pb2 import Blame, Cause, StreamSummary, Task, TaskResult, TaskType
 from cortex.v1.worker_pb2 import Ended, Report, Stalled
 from node.core import deadletter, retry
 from node.core.blame import Ends, command_of
+from node.core.transitions.services import PUT_OFFS
 from node.leader.port import Replica
 
 # Looked up once: an enum's names are found by a call.
@@ -52,6 +53,10 @@ class Translator:
             return [Command(node_alarm=NodeAlarm(id=task.node, reason=reason, cordon=True, task=task.id))]
         elif kind == "stalled":
             return self._stalled(task, report.stalled)
+        elif kind == "ready":
+            told = report.ready
+            ready = TaskReady(id=task.id, fence=task.fence, endpoints=told.endpoints, ready_at_us=told.ready_at_us)
+            return [Command(task_ready=ready)]
         else:
             return [*self._end(command, task, report.ended), command]
         return [command]
@@ -97,6 +102,8 @@ class Translator:
         failed.error = ended.error[:_ERROR_CHARS]
         failed.retry_delay_us = retry.draw_delay_us(task.spec.retry, task.attempt, self._random)
         failed.fingerprint = deadletter.fingerprint(text.decode("utf-8", "replace"), result, ended.cause)
+        if ended.cause in PUT_OFFS:
+            failed.put_off_us = retry.draw_put_off_us(task.put_offs, ended.retry_after_ms, self._random)
         if task.spec.type != _SHELL:
             return []
         failed.blame = self._ends.failed(task, text, self._replica.now_us())

@@ -30,6 +30,8 @@ from node.leader.session import Attempt, Session
 _RUNNING = TaskState.TASK_STATE_RUNNING
 _ENDS = frozenset({"task_complete", "task_failed", "task_stopped", "task_recalled", "task_lost"})
 _RETRIED = frozenset({Code.OVERLOADED, Code.OUTCOME_UNKNOWN, Code.DEADLINE})
+# Refused, they leave nothing to be made up for.
+_HARMLESS = frozenset({"task_recalled", "task_lost", "task_ready"})
 _RETRY_S = 0.1
 # As in the outbox of a worker: half as many entries as with 20 ms take a third off what a busy daemon spends.
 _SHARE_S = 0.04
@@ -171,7 +173,7 @@ class Reports:
             reason = f"{answer.code}: {answer.message}"
             self._log.warning("report refused", command=kind, task=body.id, reason=reason)
             task = self._replica.state.tasks.get(body.id)
-            if kind not in ("task_recalled", "task_lost") and task is not None and holds(task, body.fence):
+            if kind not in _HARMLESS and task is not None and holds(task, body.fence):
                 cause = f"Its machine's report was refused ({answer.message})"
                 lost.append(Command(task_lost=TaskLost(id=body.id, fence=body.fence, reason=cause)))
         if lost:

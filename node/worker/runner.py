@@ -13,7 +13,8 @@ from cortex.v1.types_pb2 import Cause, TaskType
 from node.env import Env
 from node.worker import results
 from node.worker.attempts import Attempt, Attempts, State
-from node.worker.executors.port import CannotPrepare, DirectExecutor, ProcessExecutor
+from node.worker.drivers import Drivers
+from node.worker.executors.port import CannotPrepare, DirectExecutor, Executor, ProcessExecutor
 from node.worker.ledger import Ledger, is_final, key_of
 from node.worker.outbox import Outbox
 from node.worker.output import OutputStore
@@ -46,18 +47,23 @@ class Runner:
         env: Env,
         supervisor: SupervisorPort,
         output: OutputStore,
-        processes: Iterable[ProcessExecutor],
-        direct: Iterable[DirectExecutor],
+        executors: Iterable[Executor],
         slots: Mapping[int, int],
         output_limit_bytes: int,
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._env = env
         self._updates = Updates(env.data / "context")
+        self.drivers = Drivers(env.data / "exchange", env.clock)
         self._supervisor = supervisor
         self._output = output
-        self._processes = {int(executor.type): executor for executor in processes}
-        self._direct = {int(executor.type): executor for executor in direct}
+        self._processes: dict[int, ProcessExecutor] = {}
+        self._direct: dict[int, DirectExecutor] = {}
+        for executor in executors:
+            if isinstance(executor, DirectExecutor):
+                self._direct[int(executor.type)] = executor
+            else:
+                self._processes[int(executor.type)] = executor
         self._slots = slots
         self._output_limit_bytes = output_limit_bytes
         self._on_failure = on_failure
@@ -205,13 +211,16 @@ class Runner:
         try:
             command = executor.prepare(assignment)
             env = dict(command.env)
+            if command.order is not None:
+                env |= self.drivers.prepare(attempt.key, command.order)
             if assignment.workflow_id:
                 env[b"CORTEX_CONTEXT_UPDATE"] = os.fsencode(self._updates.prepare(attempt.key))
         except CannotPrepare as refusal:
             self._cannot_start(attempt, str(refusal))
             return None
         except OSError as error:
-            self._cannot_start(attempt, f"There is no place for its context update: {error.strerror}.")
+            why = f"There is no place for its files: {error.strerror}. Make room in the data folder."
+            self._cannot_start(attempt, why)
             return None
         return SpawnOrder(
             key=attempt.key,
@@ -310,6 +319,7 @@ class Runner:
 
     def _started(self, attempt: Attempt, started_us: int) -> None:
         self.attempts.move(attempt, State.RUNNING)
+        self.drivers.follow(attempt.key, attempt.assignment)
         if not attempt.start_reported:
             attempt.start_reported = True
             started = w.Started(task=attempt.key.task, fence=attempt.key.fence, started_at_us=started_us)
@@ -317,6 +327,7 @@ class Runner:
 
     def _finished(self, attempt: Attempt, result: AttemptResult) -> None:
         ended = results.ended(attempt.assignment, result)
+        self.drivers.judge(attempt.key, ended)
         if attempt.assignment.workflow_id and not ended.cause:
             ended.result.context_update = self._updates.read(attempt.key)
         self._report(attempt, w.Report(ended=ended))
@@ -339,6 +350,7 @@ class Runner:
     def _report(self, attempt: Attempt, report: w.Report) -> None:
         """The last report of an attempt."""
         self._output.end(attempt.key)
+        self.drivers.leave(attempt.key)
         self.attempts.reported(attempt, report)
         self.outbox.add(report)
 
@@ -356,6 +368,7 @@ class Runner:
             self._output.end(attempt.key)
         # Not before: until then the end may be read once more, after a restart.
         self._updates.forget(attempt.key for attempt in dropped if attempt.assignment.workflow_id)
+        self.drivers.forget(attempt.key for attempt in dropped)
         self._release(dropped)
         self.ledger.forget([attempt.key for attempt in dropped])
 

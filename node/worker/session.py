@@ -300,7 +300,10 @@ class Session:
         while True:
             attempts = self._runner.attempts
             sample = w.Sample(
-                resources=self._sample(), running=attempts.running, waiting=attempts.live - attempts.running
+                resources=self._sample(),
+                running=attempts.running,
+                waiting=attempts.live - attempts.running,
+                progress=self._runner.drivers.take_progress(),
             )
             self._push(w.WorkerMessage(sample=sample))
             await asyncio.sleep(_SAMPLE_S)

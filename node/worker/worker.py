@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -12,8 +12,7 @@ import structlog
 from cortex.v1.types_pb2 import Node, Resources
 from node.env import Env
 from node.link import Link
-from node.worker.executors.noop import NoopExecutor
-from node.worker.executors.shell import ShellExecutor
+from node.worker.executors.port import Executor
 from node.worker.output import OutputStore
 from node.worker.port import SupervisorPort
 from node.worker.runner import Runner
@@ -21,17 +20,11 @@ from node.worker.session import LeaderFinder
 from node.worker.workspace import Workspace
 
 _TRIM_S = 3600.0
-
-
-def _default_environment() -> dict[str, str]:
-    return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+_LOOK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """`environment` is what commands inherit; config.command_environment() makes it."""
-
-    environment: Mapping[str, str] = field(default_factory=_default_environment)
     output_limit_bytes: int = 64 * 1024 * 1024  # per stream
     output_max_age_us: int = 7 * 86_400_000_000  # of files of ended attempts, and what they left in their folders
     output_max_bytes: int = 10 * 10**9  # of either
@@ -46,6 +39,7 @@ class WorkerNode:
         node: Node,
         link: Link,
         supervisor: SupervisorPort,
+        executors: Sequence[Executor],
         sample: Callable[[], Resources],
         candidates: Callable[[], list[str]],
         settings: WorkerSettings | None = None,
@@ -71,8 +65,7 @@ class WorkerNode:
             env,
             supervisor,
             self.output,
-            processes=[ShellExecutor(settings.environment)],
-            direct=[NoopExecutor()],
+            executors,
             slots={int(each.type): each.count for each in node.slots},
             output_limit_bytes=settings.output_limit_bytes,
             on_failure=self._fail,
@@ -87,7 +80,7 @@ class WorkerNode:
     async def start(self) -> None:
         """Read the ledger, find or launch the supervisor, begin to look for the leader. Raises Fault or OSError."""
         await self.runner.start()
-        for part in (self._finder.run(), self._trim()):
+        for part in (self._finder.run(), self._trim(), self._look()):
             task = asyncio.create_task(part)
             task.add_done_callback(self._ended)
             self._tasks.append(task)
@@ -110,6 +103,15 @@ class WorkerNode:
                 except OSError as error:
                     self._log.warning("what is old was not removed", what=what, error=str(error))
             await asyncio.sleep(_TRIM_S)
+
+    async def _look(self) -> None:
+        """Tell what drivers tell."""
+        drivers, outbox = self.runner.drivers, self.runner.outbox
+        while True:
+            await drivers.running.wait()
+            for report in drivers.look():
+                outbox.add(report)
+            await asyncio.sleep(_LOOK_S)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

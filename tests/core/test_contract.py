@@ -43,6 +43,7 @@ COMMAND_TAGS = {
     "task_escalate": 34,
     "node_suspect": 35,
     "node_alarm": 36,
+    "task_ready": 37,
 }
 
 

@@ -28,7 +28,7 @@ from tests.core import garbage, walk_operations
 from tests.core.cluster import HOUR_US, Machine, complete, failed, fenced, migrate
 
 NODES = ("n1", "n2", "n3")
-FENCED_KINDS = ("task_started", "task_recalled", "task_lost", "task_stopped", "task_escalate")
+FENCED_KINDS = ("task_started", "task_recalled", "task_lost", "task_stopped", "task_escalate", "task_ready")
 CAUSES = (
     types_pb2.CAUSE_EXIT,
     types_pb2.CAUSE_TIMEOUT,

@@ -46,6 +46,7 @@ COMMANDS: dict[str, Callable[[Task], Command]] = {
     "task_retry": lambda task: retry(task.id),
     "task_migrate": lambda task: migrate(task.id),
     "task_escalate": lambda task: fenced("task_escalate", task.id, task.fence),
+    "task_ready": lambda task: fenced("task_ready", task.id, task.fence),
     "task_dead_letter": lambda task: queue_timeout(task.id),
     "workflow_advance": lambda task: Command(
         workflow_advance=WorkflowAdvance(task=task.id, verdict=True, input_sha256=rules.input_sha256(()))

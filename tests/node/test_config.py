@@ -13,6 +13,11 @@ from node.config import command_environment, load
 from node.core.faults import Fault
 from node.daemon import describe, unserved
 from node.host import describe_machine
+from node.worker.executors.noop import NoopExecutor
+from node.worker.executors.port import Setup
+from node.worker.executors.registry import Found
+from node.worker.executors.registry import describe as registry_describe
+from node.worker.executors.shell import ShellExecutor
 
 BASE = {"id": "n1", "data": "/tmp/x", "listen": "127.0.0.1:7001", "voters": "n1=127.0.0.1:7001"}
 
@@ -84,6 +89,9 @@ def test_capabilities_from_everywhere(tmp_path: Path) -> None:
 
 def test_a_node_offers_what_it_can_run_and_says_what_it_cannot() -> None:
     machine = describe_machine(gpus=1)
+    setup = Setup(Path())
+    found = [Found(one, one.probe()) for one in (ShellExecutor(setup), NoopExecutor(setup))]
+    registry_describe(machine, found, {"shell": 2, "noop": 0, "subagent": 3})
     config = load({**BASE, "slots": "2,noop=0,subagent=3", "capabilities": "docker,gpu"}, {})
     node = describe(config, machine)
     assert {offer.type: offer.count for offer in node.slots} == {TASK_TYPE_SHELL: 2, TASK_TYPE_NOOP: 0}

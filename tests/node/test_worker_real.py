@@ -11,8 +11,10 @@ from typing import Any
 from cortex.v1 import types_pb2 as t
 from cortex.v1 import worker_pb2 as w
 from node.env import Env
+from node.worker.executors.port import Setup
+from node.worker.executors.shell import ShellExecutor
 from node.worker.supervision import ProcessSupervisor
-from node.worker.worker import WorkerNode, WorkerSettings
+from node.worker.worker import WorkerNode
 from tests.gate import gate_in, opened
 from tests.node.leader_kit import machine_node, resources
 from tests.node.supervisor_kit import alive, end, family, kill, until
@@ -35,10 +37,10 @@ class Machine:
             machine_node(slots=slots),
             self.link,  # type: ignore[arg-type]
             self.supervisor,
+            [ShellExecutor(Setup(folder, ENVIRONMENT))],
             resources,
             lambda: [HERE],
-            WorkerSettings(ENVIRONMENT),
-            self.failures.append,
+            on_fatal=self.failures.append,
         )
 
     async def session(self, **welcome: Any) -> LeaderSide:

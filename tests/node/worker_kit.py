@@ -16,6 +16,9 @@ from cortex.v1 import types_pb2 as t
 from cortex.v1 import worker_pb2 as w
 from node.env import Env, RealDisk
 from node.link import Caller, LinkClosed
+from node.worker.executors.noop import NoopExecutor
+from node.worker.executors.port import Setup
+from node.worker.executors.shell import ShellExecutor
 from node.worker.port import (
     AttemptKey,
     AttemptResult,
@@ -233,6 +236,9 @@ class FakeLink:
         raise NotImplementedError
 
 
+SETUP = Setup(Path("/nonexistent"), {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"})
+
+
 class Kit:
     """A WorkerNode and what is around it."""
 
@@ -253,6 +259,7 @@ class Kit:
             node or machine_node(),
             self.link,  # type: ignore[arg-type]
             self.supervisor,
+            [ShellExecutor(SETUP), NoopExecutor(SETUP)],
             resources,
             lambda: self.candidates,
             on_fatal=self.failures.append,

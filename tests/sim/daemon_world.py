@@ -19,6 +19,9 @@ from node.daemon import Daemon, Machine
 from node.replica import Replica
 from node.store.store import Store
 from node.voter import Voter
+from node.worker.executors.noop import NoopExecutor
+from node.worker.executors.port import Setup
+from node.worker.executors.shell import ShellExecutor
 from tests.sim.daemon_log import SharedLog
 from tests.sim.env import SimMachine
 from tests.sim.lease_checks import RenewalChecker
@@ -107,7 +110,7 @@ class Host:
                 slots=[types_pb2.Slots(type=types_pb2.TASK_TYPE_SHELL, count=SLOTS)],
                 capacity=types_pb2.Requests(cpu_millis=8000, memory_bytes=1 << 34),
             ),
-            environment={},
+            executors=[ShellExecutor(Setup(env.data)), NoopExecutor(Setup(env.data))],
             judge=_Judge(random.Random(env.random.getrandbits(64))),
         )
         self.daemon = life.call(Daemon, self._config, env, machine, CLUSTER_ID, self._open_store, self._fatal)

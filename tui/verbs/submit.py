@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -37,6 +38,8 @@ FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--mem", {"metavar": "MB", "help": "Memory that must be available, as 512 or 2GiB."}),
     ("--sandbox", {"metavar": "LEVEL", "help": "none, default or strict."}),
     ("--type", {"metavar": "TYPE", "help": "Executor; default shell."}),
+    ("--payload", {"metavar": "JSON", "help": "What a task of another type than shell is given."}),
+    ("--set", {"metavar": "K=V", "multiple": True, "help": "One key of the payload; V is JSON or text."}),
     ("--on-lost", {"metavar": "WHAT", "help": "When its machine is lost: requeue, wait(TIME) or hold."}),
     ("--lock", {"metavar": "NAME", "multiple": True, "help": "Held alone while it runs; may be repeated."}),
     ("--capability", {"metavar": "NAME", "multiple": True, "help": "Needed of the node; may be repeated."}),
@@ -100,6 +103,8 @@ def _request_of(given: dict[str, Any], command: tuple[str, ...], wait: bool) -> 
 
     if not command and given.get("type", "shell").lower() == "shell":
         raise usage("There is no command.", "Write it after --, as `cortex submit -- echo hello`, or give --file.")
+    if "set" in given:
+        given = given | {"payload": _payload(given.pop("payload", "{}"), given.pop("set"))}
     fields: dict[str, Any] = {"command": [os.fsencode(part) for part in command]} if command else {}
     if wait:
         fields["retries"] = 0
@@ -112,6 +117,29 @@ def _request_of(given: dict[str, Any], command: tuple[str, ...], wait: bool) -> 
     except BadField as error:
         flag = next((flag for flag, key in PLURALS.items() if key == error.field), error.field)
         raise usage(f"--{flag.replace('_', '-')}: {error.problem}.", "See `cortex submit --help`.") from None
+
+
+def _payload(text: str, pairs: tuple[str, ...]) -> dict[str, Any]:
+    """The payload with single keys set; one with dots is of a map within it."""
+    try:
+        payload = json.loads(text)
+    except ValueError as error:
+        raise usage(f"--payload: it is no JSON: {error}.", 'Write --payload \'{"prompt": "..."}\'.') from None
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise usage(f"--set: {clean(pair)!r} has no name and value.", "Write --set NAME=VALUE.")
+        *outer, last = name.split(".")
+        place = payload
+        for part in outer:
+            place = place.setdefault(part, {}) if isinstance(place, dict) else None
+        if not isinstance(place, dict):
+            raise usage(f"--set: {clean(name)!r} is within something that is no map.", "Give that as --payload.")
+        try:
+            place[last] = json.loads(value)
+        except ValueError:
+            place[last] = value
+    return payload if isinstance(payload, dict) else {}
 
 
 def _pairs(flag: str, values: tuple[str, ...]) -> dict[str, Any]:

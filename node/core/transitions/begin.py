@@ -11,7 +11,7 @@ from cortex.v1.types_pb2 import Node, NodeState, Task, TaskSpec
 from node.core import checks, settings
 from node.core.faults import Code
 from node.core.model import ASSIGNED, QUEUED, RUNNING
-from node.core.transitions import batches, keys, restarts
+from node.core.transitions import batches, keys, restarts, services
 from node.core.transitions.draft import Draft, Refusal
 from node.core.transitions.end import cancelled, requeue
 
@@ -270,6 +270,7 @@ def started(draft: Draft, task: Task, command: TaskStarted) -> Refusal | None:
         new.state = RUNNING
         new.started_at_us = draft.now_us
         restarts.begins(draft, new)
+        services.begun(new)
     if task.lost_at_us:
         new.lost_at_us = 0
         new.reason = ""

@@ -99,6 +99,7 @@ def begin_run(draft: Draft, new: Task) -> None:
         "dispatches",
         "excused",
         "idles",
+        "put_offs",
         "skip_reason",
         "condition_error",
         "condition_crashes",

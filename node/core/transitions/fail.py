@@ -12,7 +12,7 @@ from node.core.exclusion import placeable
 from node.core.faults import Code
 from node.core.filters import ask_of, node_info
 from node.core.model import DEAD_LETTER, FAILED, RUNNING
-from node.core.transitions import restarts
+from node.core.transitions import restarts, services
 from node.core.transitions.draft import Draft, Refusal
 from node.core.transitions.end import (
     cancelled,
@@ -45,6 +45,10 @@ _FAILURES = frozenset(
         types_pb2.CAUSE_OUT_OF_MEMORY,
         types_pb2.CAUSE_CANNOT_START,
         types_pb2.CAUSE_SUPERVISOR,
+        types_pb2.CAUSE_RATE_LIMITED,
+        types_pb2.CAUSE_VALIDATION,
+        types_pb2.CAUSE_NOT_FOUND,
+        types_pb2.CAUSE_INFRASTRUCTURE,
     }
 )
 _STOPS = frozenset({types_pb2.CAUSE_CANCEL, types_pb2.CAUSE_MIGRATE, types_pb2.CAUSE_LEASE, types_pb2.CAUSE_IDLE})
@@ -82,6 +86,9 @@ def failed(draft: Draft, task: Task, command: TaskFailed) -> Refusal | None:
     else:
         note_end(draft, task, new, result)
     restarts.over(new)
+    put_off_us = min(max(command.put_off_us, 0), RETRY_DELAY_LIMIT_US)
+    if _why_never(draft, task, new, put_off_us) is None and services.put_off(draft, task, new, put_off_us):
+        return None
     if _excused(draft, task, new):
         draft.put(task, new)
         draft.event(types_pb2.EVENT_TYPE_FAILED, new, f"{task.node} is to blame, nothing counted: {new.error}")
@@ -343,6 +350,8 @@ def _why_never(draft: Draft, task: Task, new: Task, delay_us: int) -> str | None
         return "it is not retryable"
     if new.result.HasField("exit_code") and new.result.exit_code in task.spec.no_retry_codes and new.cause != _IDLE:
         return f"exit code {new.result.exit_code} is never retried"
+    if new.cause == types_pb2.CAUSE_VALIDATION:
+        return "what it was given cannot be right anywhere"
     if policy.max_elapsed_ms:
         end_us = (task.revived_at_us or task.created_at_us) + policy.max_elapsed_ms * 1000
         if draft.now_us + delay_us > end_us:

@@ -1,13 +1,42 @@
-"""What turns an assignment into something that runs. One executor per task type."""
+"""What turns an assignment into something that runs. One executor per task type.
+
+Of the verbs of an executor it answers for what differs between types: `probe`, `prepare` and `adopt`. To start, to
+stop, to wait and to keep output is the supervisor's for all of them, since only what it holds outlives the daemon:
+what is no command by itself is run by a driver (see node.drivers), which is one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from cortex.v1.types_pb2 import TaskType
 from cortex.v1.worker_pb2 import Assignment, Ended
+from node.worker.port import AttemptKey
+
+DEFAULT_SLOTS = 5
+"""Tasks of a type that run at once, where neither the type nor the configuration says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What an executor is made from."""
+
+    data: Path  # the daemon's folder
+    environment: Mapping[str, str] = field(default_factory=dict)  # all that commands inherit from the daemon
+    options: Mapping[str, object] = field(default_factory=dict)  # its section of the configuration, unchecked
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Whether this machine runs tasks of a type, as tried just now."""
+
+    available: bool
+    detail: str = ""  # what it runs them with, such as "podman 4.3.1"
+    reason: str = ""  # why it is not available: a cause and a remedy
+    slots: int = DEFAULT_SLOTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +46,7 @@ class Command:
     argv: list[bytes]
     env: Mapping[bytes, bytes]
     cwd: str  # empty = a folder of its own
+    order: bytes | None = None  # for a driver: the JSON that it finds at CORTEX_ORDER; None = it is no driver
 
 
 class CannotPrepare(Exception):
@@ -29,18 +59,49 @@ class ProcessExecutor(Protocol):
     @property
     def type(self) -> TaskType.ValueType: ...
 
+    def probe(self) -> Offer:
+        """Try it. Blocks for seconds at most; called once, before anything is prepared."""
+
     def prepare(self, assignment: Assignment) -> Command:
         """Pure and quick. Raises CannotPrepare."""
 
+    def adopt(self, held: Collection[AttemptKey]) -> None:
+        """After a start: these of its attempts live on; what else is left of earlier ones is removed. Blocks."""
 
+
+@runtime_checkable
 class DirectExecutor(Protocol):
     """Runs tasks of its type at once within the daemon."""
 
     @property
     def type(self) -> TaskType.ValueType: ...
 
+    def probe(self) -> Offer: ...
+
     def run(self, assignment: Assignment, now_us: int) -> Ended:
         """Quick, and harmless to repeat: nothing is made durable before. `now_us` is unix time."""
 
 
 Executor = ProcessExecutor | DirectExecutor
+
+
+def task_environment(environment: Mapping[bytes, bytes], assignment: Assignment) -> dict[bytes, bytes]:
+    """What a command of any type finds in its environment: what is inherited, the task's own, and CORTEX_*."""
+    env = dict(environment)
+    for variable in assignment.spec.env:
+        env[variable.name.encode()] = variable.value
+    env[b"CORTEX_TASK"] = assignment.task.encode()
+    env[b"CORTEX_FENCE"] = b"%d" % assignment.fence
+    env[b"CORTEX_ATTEMPT"] = b"%d" % assignment.attempt
+    env[b"CORTEX_RUN"] = b"%d" % assignment.run
+    if assignment.workflow_id:
+        env[b"CORTEX_WORKFLOW"] = assignment.workflow_id.encode()
+        env[b"CORTEX_TASK_KEY"] = assignment.task_key.encode()
+    return env
+
+
+def encoded(environment: Mapping[str, str]) -> dict[bytes, bytes]:
+    return {
+        name.encode("utf-8", "surrogateescape"): value.encode("utf-8", "surrogateescape")
+        for name, value in environment.items()
+    }

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Collection
 
 from cortex.v1.types_pb2 import TaskType
 from cortex.v1.worker_pb2 import Assignment
-from node.worker.executors.port import CannotPrepare, Command
+from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, encoded, task_environment
+from node.worker.port import AttemptKey
 
 _SHELL = b"/bin/sh"
 
 
 class ShellExecutor:
-    """`environment` is all that commands inherit from the daemon."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = {
-            name.encode("utf-8", "surrogateescape"): value.encode("utf-8", "surrogateescape")
-            for name, value in environment.items()
-        }
+    def __init__(self, setup: Setup) -> None:
+        self._environment = encoded(setup.environment)
 
     @property
     def type(self) -> TaskType.ValueType:
         return TaskType.TASK_TYPE_SHELL
+
+    def probe(self) -> Offer:
+        return Offer(True, slots=len(os.sched_getaffinity(0)))
 
     def prepare(self, assignment: Assignment) -> Command:
         spec = assignment.spec
         argv = [_SHELL, b"-c", spec.shell_command] if spec.shell_command else list(spec.argv)
         if not argv or not argv[0]:
             raise CannotPrepare("The task has no command. Submit it again with one.")
-        env = dict(self._environment)
-        for variable in spec.env:
-            env[variable.name.encode()] = variable.value
-        env[b"CORTEX_TASK"] = assignment.task.encode()
-        env[b"CORTEX_FENCE"] = b"%d" % assignment.fence
-        env[b"CORTEX_ATTEMPT"] = b"%d" % assignment.attempt
-        env[b"CORTEX_RUN"] = b"%d" % assignment.run
-        if assignment.workflow_id:
-            env[b"CORTEX_WORKFLOW"] = assignment.workflow_id.encode()
-            env[b"CORTEX_TASK_KEY"] = assignment.task_key.encode()
-        return Command(argv, env, spec.cwd)
+        return Command(argv, task_environment(self._environment, assignment), spec.cwd)
+
+    def adopt(self, held: Collection[AttemptKey]) -> None:
+        """Nothing: the supervisor ends what is left of a command."""

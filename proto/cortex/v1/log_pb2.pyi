@@ -203,6 +203,7 @@ class Command(_message.Message):
     TASK_ESCALATE_FIELD_NUMBER: _builtins.int
     NODE_SUSPECT_FIELD_NUMBER: _builtins.int
     NODE_ALARM_FIELD_NUMBER: _builtins.int
+    TASK_READY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def noop(self) -> Global___Noop: ...
     @_builtins.property
@@ -273,6 +274,8 @@ class Command(_message.Message):
     def node_suspect(self) -> Global___NodeSuspect: ...
     @_builtins.property
     def node_alarm(self) -> Global___NodeAlarm: ...
+    @_builtins.property
+    def task_ready(self) -> Global___TaskReady: ...
     def __init__(
         self,
         *,
@@ -311,12 +314,13 @@ class Command(_message.Message):
         task_escalate: Global___TaskEscalate | None = ...,
         node_suspect: Global___NodeSuspect | None = ...,
         node_alarm: Global___NodeAlarm | None = ...,
+        task_ready: Global___TaskReady | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["config_change", b"config_change", "context_update", b"context_update", "history_trim", b"history_trim", "kind", b"kind", "level_raise", b"level_raise", "memory_write", b"memory_write", "node_alarm", b"node_alarm", "node_approve", b"node_approve", "node_cordon", b"node_cordon", "node_join", b"node_join", "node_leave", b"node_leave", "node_suspect", b"node_suspect", "noop", b"noop", "operation_advance", b"operation_advance", "operation_start", b"operation_start", "operation_stop", b"operation_stop", "settings_change", b"settings_change", "task_annotate", b"task_annotate", "task_assign", b"task_assign", "task_cancel", b"task_cancel", "task_complete", b"task_complete", "task_dead_letter", b"task_dead_letter", "task_escalate", b"task_escalate", "task_failed", b"task_failed", "task_lost", b"task_lost", "task_migrate", b"task_migrate", "task_priority", b"task_priority", "task_recalled", b"task_recalled", "task_retry", b"task_retry", "task_started", b"task_started", "task_stopped", b"task_stopped", "task_submit", b"task_submit", "workflow_advance", b"workflow_advance", "workflow_cancel", b"workflow_cancel", "workflow_resume", b"workflow_resume", "workflow_submit", b"workflow_submit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config_change", b"config_change", "context_update", b"context_update", "history_trim", b"history_trim", "kind", b"kind", "level_raise", b"level_raise", "memory_write", b"memory_write", "node_alarm", b"node_alarm", "node_approve", b"node_approve", "node_cordon", b"node_cordon", "node_join", b"node_join", "node_leave", b"node_leave", "node_suspect", b"node_suspect", "noop", b"noop", "operation_advance", b"operation_advance", "operation_start", b"operation_start", "operation_stop", b"operation_stop", "settings_change", b"settings_change", "task_annotate", b"task_annotate", "task_assign", b"task_assign", "task_cancel", b"task_cancel", "task_complete", b"task_complete", "task_dead_letter", b"task_dead_letter", "task_escalate", b"task_escalate", "task_failed", b"task_failed", "task_lost", b"task_lost", "task_migrate", b"task_migrate", "task_priority", b"task_priority", "task_ready", b"task_ready", "task_recalled", b"task_recalled", "task_retry", b"task_retry", "task_started", b"task_started", "task_stopped", b"task_stopped", "task_submit", b"task_submit", "workflow_advance", b"workflow_advance", "workflow_cancel", b"workflow_cancel", "workflow_resume", b"workflow_resume", "workflow_submit", b"workflow_submit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_change", b"config_change", "context_update", b"context_update", "history_trim", b"history_trim", "kind", b"kind", "level_raise", b"level_raise", "memory_write", b"memory_write", "node_alarm", b"node_alarm", "node_approve", b"node_approve", "node_cordon", b"node_cordon", "node_join", b"node_join", "node_leave", b"node_leave", "node_suspect", b"node_suspect", "noop", b"noop", "operation_advance", b"operation_advance", "operation_start", b"operation_start", "operation_stop", b"operation_stop", "settings_change", b"settings_change", "task_annotate", b"task_annotate", "task_assign", b"task_assign", "task_cancel", b"task_cancel", "task_complete", b"task_complete", "task_dead_letter", b"task_dead_letter", "task_escalate", b"task_escalate", "task_failed", b"task_failed", "task_lost", b"task_lost", "task_migrate", b"task_migrate", "task_priority", b"task_priority", "task_recalled", b"task_recalled", "task_retry", b"task_retry", "task_started", b"task_started", "task_stopped", b"task_stopped", "task_submit", b"task_submit", "workflow_advance", b"workflow_advance", "workflow_cancel", b"workflow_cancel", "workflow_resume", b"workflow_resume", "workflow_submit", b"workflow_submit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_change", b"config_change", "context_update", b"context_update", "history_trim", b"history_trim", "kind", b"kind", "level_raise", b"level_raise", "memory_write", b"memory_write", "node_alarm", b"node_alarm", "node_approve", b"node_approve", "node_cordon", b"node_cordon", "node_join", b"node_join", "node_leave", b"node_leave", "node_suspect", b"node_suspect", "noop", b"noop", "operation_advance", b"operation_advance", "operation_start", b"operation_start", "operation_stop", b"operation_stop", "settings_change", b"settings_change", "task_annotate", b"task_annotate", "task_assign", b"task_assign", "task_cancel", b"task_cancel", "task_complete", b"task_complete", "task_dead_letter", b"task_dead_letter", "task_escalate", b"task_escalate", "task_failed", b"task_failed", "task_lost", b"task_lost", "task_migrate", b"task_migrate", "task_priority", b"task_priority", "task_ready", b"task_ready", "task_recalled", b"task_recalled", "task_retry", b"task_retry", "task_started", b"task_started", "task_stopped", b"task_stopped", "task_submit", b"task_submit", "workflow_advance", b"workflow_advance", "workflow_cancel", b"workflow_cancel", "workflow_resume", b"workflow_resume", "workflow_submit", b"workflow_submit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["noop", "config_change", "task_submit", "task_complete", "node_join", "node_leave", "context_update", "memory_write", "task_assign", "task_started", "task_failed", "task_cancel", "task_retry", "task_dead_letter", "workflow_submit", "workflow_advance", "node_approve", "node_cordon", "operation_start", "operation_advance", "operation_stop", "workflow_resume", "settings_change", "level_raise", "history_trim", "task_lost", "task_recalled", "task_stopped", "task_migrate", "workflow_cancel", "task_priority", "task_annotate", "task_escalate", "node_suspect", "node_alarm"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["noop", "config_change", "task_submit", "task_complete", "node_join", "node_leave", "context_update", "memory_write", "task_assign", "task_started", "task_failed", "task_cancel", "task_retry", "task_dead_letter", "workflow_submit", "workflow_advance", "node_approve", "node_cordon", "operation_start", "operation_advance", "operation_stop", "workflow_resume", "settings_change", "level_raise", "history_trim", "task_lost", "task_recalled", "task_stopped", "task_migrate", "workflow_cancel", "task_priority", "task_annotate", "task_escalate", "node_suspect", "node_alarm", "task_ready"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1070,6 +1074,7 @@ class TaskFailed(_message.Message):
     RETRY_DELAY_US_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     BLAME_FIELD_NUMBER: _builtins.int
+    PUT_OFF_US_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     fence: _builtins.int
     """log index of the assignment"""
@@ -1082,6 +1087,8 @@ class TaskFailed(_message.Message):
     """stamped by the leader"""
     blame: _types_pb2.Blame.ValueType
     """likewise"""
+    put_off_us: _builtins.int
+    """for RATE_LIMITED and INFRASTRUCTURE: it is queued again after that, uncounted"""
     @_builtins.property
     def result(self) -> _types_pb2.TaskResult: ...
     def __init__(
@@ -1095,14 +1102,48 @@ class TaskFailed(_message.Message):
         retry_delay_us: _builtins.int = ...,
         fingerprint: _builtins.str = ...,
         blame: _types_pb2.Blame.ValueType = ...,
+        put_off_us: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blame", b"blame", "cause", b"cause", "error", b"error", "fence", b"fence", "fingerprint", b"fingerprint", "id", b"id", "result", b"result", "retry_delay_us", b"retry_delay_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blame", b"blame", "cause", b"cause", "error", b"error", "fence", b"fence", "fingerprint", b"fingerprint", "id", b"id", "put_off_us", b"put_off_us", "result", b"result", "retry_delay_us", b"retry_delay_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskFailed: _TypeAlias = TaskFailed  # noqa: Y015
+
+@_typing.final
+class TaskReady(_message.Message):
+    """A service that runs takes requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    ENDPOINTS_FIELD_NUMBER: _builtins.int
+    READY_AT_US_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    fence: _builtins.int
+    """log index of the assignment"""
+    ready_at_us: _builtins.int
+    """unix time by the worker's clock"""
+    @_builtins.property
+    def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Endpoint]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        fence: _builtins.int = ...,
+        endpoints: _abc.Iterable[_types_pb2.Endpoint] | None = ...,
+        ready_at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoints", b"endpoints", "fence", b"fence", "id", b"id", "ready_at_us", b"ready_at_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskReady: _TypeAlias = TaskReady  # noqa: Y015
 
 @_typing.final
 class TaskCancel(_message.Message):

@@ -215,6 +215,10 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """a node votes"""
     EVENT_TYPE_VOTER_REMOVED: _EventType.ValueType  # 44
     """a node votes no more, or is no learner any more"""
+    EVENT_TYPE_PUT_OFF: _EventType.ValueType  # 45
+    """it waits for a service that is busy or away; nothing is counted"""
+    EVENT_TYPE_READY: _EventType.ValueType  # 46
+    """a service takes requests"""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper): ...
 
@@ -275,6 +279,10 @@ EVENT_TYPE_VOTER_ADDED: EventType.ValueType  # 43
 """a node votes"""
 EVENT_TYPE_VOTER_REMOVED: EventType.ValueType  # 44
 """a node votes no more, or is no learner any more"""
+EVENT_TYPE_PUT_OFF: EventType.ValueType  # 45
+"""it waits for a service that is busy or away; nothing is counted"""
+EVENT_TYPE_READY: EventType.ValueType  # 46
+"""a service takes requests"""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 class _WorkflowState:
@@ -608,6 +616,14 @@ class _CauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Cause.ValueType
     """its supervisor ended under it"""
     CAUSE_IDLE: _Cause.ValueType  # 13
     """no progress for idle_timeout_ms"""
+    CAUSE_RATE_LIMITED: _Cause.ValueType  # 14
+    """a service that it needs asks it to come later: put off, costs no attempt"""
+    CAUSE_VALIDATION: _Cause.ValueType  # 15
+    """what it was given cannot be right anywhere: never retried"""
+    CAUSE_NOT_FOUND: _Cause.ValueType  # 16
+    """what it names does not exist, such as an image or a handler"""
+    CAUSE_INFRASTRUCTURE: _Cause.ValueType  # 17
+    """what is to run it failed, such as a container engine or an API: put off, costs no attempt"""
 
 class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
     """Why an attempt ended, or a task left a node."""
@@ -638,6 +654,14 @@ CAUSE_SUPERVISOR: Cause.ValueType  # 12
 """its supervisor ended under it"""
 CAUSE_IDLE: Cause.ValueType  # 13
 """no progress for idle_timeout_ms"""
+CAUSE_RATE_LIMITED: Cause.ValueType  # 14
+"""a service that it needs asks it to come later: put off, costs no attempt"""
+CAUSE_VALIDATION: Cause.ValueType  # 15
+"""what it was given cannot be right anywhere: never retried"""
+CAUSE_NOT_FOUND: Cause.ValueType  # 16
+"""what it names does not exist, such as an image or a handler"""
+CAUSE_INFRASTRUCTURE: Cause.ValueType  # 17
+"""what is to run it failed, such as a container engine or an API: put off, costs no attempt"""
 Global___Cause: _TypeAlias = Cause  # noqa: Y015
 
 @_typing.final
@@ -1019,11 +1043,17 @@ class Usage(_message.Message):
     CPU_USER_US_FIELD_NUMBER: _builtins.int
     CPU_SYSTEM_US_FIELD_NUMBER: _builtins.int
     MAX_RSS_BYTES_FIELD_NUMBER: _builtins.int
+    READ_BYTES_FIELD_NUMBER: _builtins.int
+    WRITTEN_BYTES_FIELD_NUMBER: _builtins.int
     wall_us: _builtins.int
     """from spawn to reap"""
     cpu_user_us: _builtins.int
     cpu_system_us: _builtins.int
     max_rss_bytes: _builtins.int
+    read_bytes: _builtins.int
+    """from disks; 0 = none, or not measured"""
+    written_bytes: _builtins.int
+    """to disks; likewise"""
     def __init__(
         self,
         *,
@@ -1031,10 +1061,12 @@ class Usage(_message.Message):
         cpu_user_us: _builtins.int = ...,
         cpu_system_us: _builtins.int = ...,
         max_rss_bytes: _builtins.int = ...,
+        read_bytes: _builtins.int = ...,
+        written_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_system_us", b"cpu_system_us", "cpu_user_us", b"cpu_user_us", "max_rss_bytes", b"max_rss_bytes", "wall_us", b"wall_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_system_us", b"cpu_system_us", "cpu_user_us", b"cpu_user_us", "max_rss_bytes", b"max_rss_bytes", "read_bytes", b"read_bytes", "wall_us", b"wall_us", "written_bytes", b"written_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1052,6 +1084,7 @@ class TaskResult(_message.Message):
     STARTED_AT_US_FIELD_NUMBER: _builtins.int
     ENDED_AT_US_FIELD_NUMBER: _builtins.int
     CONTEXT_UPDATE_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
     exit_code: _builtins.int
     """absent when killed or never started"""
     signal: _builtins.int
@@ -1062,6 +1095,8 @@ class TaskResult(_message.Message):
     """unix time by the worker's clock"""
     context_update: _builtins.bytes
     """JSON object, merged into its workflow's context; empty = none"""
+    document: _builtins.bytes
+    """JSON that its executor returned, <= 16 KiB; empty = none"""
     @_builtins.property
     def stdout(self) -> Global___StreamSummary: ...
     @_builtins.property
@@ -1079,16 +1114,82 @@ class TaskResult(_message.Message):
         started_at_us: _builtins.int = ...,
         ended_at_us: _builtins.int = ...,
         context_update: _builtins.bytes = ...,
+        document: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "stderr", b"stderr", "stdout", b"stdout", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "context_update", b"context_update", "ended_at_us", b"ended_at_us", "exit_code", b"exit_code", "signal", b"signal", "started_at_us", b"started_at_us", "stderr", b"stderr", "stdout", b"stdout", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "context_update", b"context_update", "document", b"document", "ended_at_us", b"ended_at_us", "exit_code", b"exit_code", "signal", b"signal", "started_at_us", b"started_at_us", "stderr", b"stderr", "stdout", b"stdout", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
 
 Global___TaskResult: _TypeAlias = TaskResult  # noqa: Y015
+
+@_typing.final
+class Endpoint(_message.Message):
+    """Where a running service is reached, or what else its output named."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    value: _builtins.str
+    """host:port, a URL or plain text"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Endpoint: _TypeAlias = Endpoint  # noqa: Y015
+
+@_typing.final
+class TaskProgress(_message.Message):
+    """How far a running task says that it is. Never replicated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    CURRENT_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    fence: _builtins.int
+    """log index of the assignment"""
+    current: _builtins.int
+    total: _builtins.int
+    """0 = not known"""
+    message: _builtins.str
+    """<= 200 characters"""
+    at_us: _builtins.int
+    """unix time by the worker's clock"""
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        fence: _builtins.int = ...,
+        current: _builtins.int = ...,
+        total: _builtins.int = ...,
+        message: _builtins.str = ...,
+        at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "current", b"current", "fence", b"fence", "message", b"message", "task", b"task", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskProgress: _TypeAlias = TaskProgress  # noqa: Y015
 
 @_typing.final
 class Failure(_message.Message):
@@ -1382,6 +1483,9 @@ class Task(_message.Message):
     EXCUSED_FIELD_NUMBER: _builtins.int
     IDLES_FIELD_NUMBER: _builtins.int
     CONDITION_CRASHES_FIELD_NUMBER: _builtins.int
+    PUT_OFFS_FIELD_NUMBER: _builtins.int
+    ENDPOINTS_FIELD_NUMBER: _builtins.int
+    READY_AT_US_FIELD_NUMBER: _builtins.int
     DRAIN_ENDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
@@ -1470,6 +1574,10 @@ class Task(_message.Message):
     """times that this run's command was taken from its node for idleness"""
     condition_crashes: _builtins.int
     """times that judging its condition ended the process that does it"""
+    put_offs: _builtins.int
+    """times that this run was put off, since a service was busy or away"""
+    ready_at_us: _builtins.int
+    """when its attempt became ready; 0 = it is not, or is no service"""
     drain_ends: _builtins.bool
     """migrate_requested at a drain's deadline: it ends as dead letter, not in the queue"""
     @_builtins.property
@@ -1497,6 +1605,10 @@ class Task(_message.Message):
     @_builtins.property
     def annotations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Annotation]:
         """oldest first, at most 20"""
+
+    @_builtins.property
+    def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]:
+        """of a service that is ready"""
 
     def __init__(
         self,
@@ -1556,11 +1668,14 @@ class Task(_message.Message):
         excused: _builtins.int = ...,
         idles: _builtins.int = ...,
         condition_crashes: _builtins.int = ...,
+        put_offs: _builtins.int = ...,
+        endpoints: _abc.Iterable[Global___Endpoint] | None = ...,
+        ready_at_us: _builtins.int = ...,
         drain_ends: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["placement", b"placement", "result", b"result", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "annotations", b"annotations", "assigned_at_us", b"assigned_at_us", "attempt", b"attempt", "blame", b"blame", "can_fail", b"can_fail", "cancel_reason", b"cancel_reason", "cancel_requested", b"cancel_requested", "cause", b"cause", "completed_at_us", b"completed_at_us", "condition", b"condition", "condition_crashes", b"condition_crashes", "condition_error", b"condition_error", "created_at_us", b"created_at_us", "created_index", b"created_index", "dead_lettered_at_us", b"dead_lettered_at_us", "depends_on", b"depends_on", "dispatches", b"dispatches", "drain_ends", b"drain_ends", "error", b"error", "escalated_at_us", b"escalated_at_us", "excused", b"excused", "failures", b"failures", "fence", b"fence", "finally", b"finally", "fingerprint", b"fingerprint", "id", b"id", "idles", b"idles", "losses", b"losses", "lost_at_us", b"lost_at_us", "member", b"member", "migrate_requested", b"migrate_requested", "modified_index", b"modified_index", "name", b"name", "node", b"node", "operation", b"operation", "placement", b"placement", "priority", b"priority", "queued_at_us", b"queued_at_us", "reason", b"reason", "restart_reason", b"restart_reason", "result", b"result", "revived_at_us", b"revived_at_us", "rule", b"rule", "run", b"run", "scheduled_after_us", b"scheduled_after_us", "skip_reason", b"skip_reason", "spec", b"spec", "started_at_us", b"started_at_us", "started_fence", b"started_fence", "started_node", b"started_node", "state", b"state", "submit_key", b"submit_key", "task_key", b"task_key", "template", b"template", "unstartable_nodes", b"unstartable_nodes", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "annotations", b"annotations", "assigned_at_us", b"assigned_at_us", "attempt", b"attempt", "blame", b"blame", "can_fail", b"can_fail", "cancel_reason", b"cancel_reason", "cancel_requested", b"cancel_requested", "cause", b"cause", "completed_at_us", b"completed_at_us", "condition", b"condition", "condition_crashes", b"condition_crashes", "condition_error", b"condition_error", "created_at_us", b"created_at_us", "created_index", b"created_index", "dead_lettered_at_us", b"dead_lettered_at_us", "depends_on", b"depends_on", "dispatches", b"dispatches", "drain_ends", b"drain_ends", "endpoints", b"endpoints", "error", b"error", "escalated_at_us", b"escalated_at_us", "excused", b"excused", "failures", b"failures", "fence", b"fence", "finally", b"finally", "fingerprint", b"fingerprint", "id", b"id", "idles", b"idles", "losses", b"losses", "lost_at_us", b"lost_at_us", "member", b"member", "migrate_requested", b"migrate_requested", "modified_index", b"modified_index", "name", b"name", "node", b"node", "operation", b"operation", "placement", b"placement", "priority", b"priority", "put_offs", b"put_offs", "queued_at_us", b"queued_at_us", "ready_at_us", b"ready_at_us", "reason", b"reason", "restart_reason", b"restart_reason", "result", b"result", "revived_at_us", b"revived_at_us", "rule", b"rule", "run", b"run", "scheduled_after_us", b"scheduled_after_us", "skip_reason", b"skip_reason", "spec", b"spec", "started_at_us", b"started_at_us", "started_fence", b"started_fence", "started_node", b"started_node", "state", b"state", "submit_key", b"submit_key", "task_key", b"task_key", "template", b"template", "unstartable_nodes", b"unstartable_nodes", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2312,6 +2427,67 @@ class Slots(_message.Message):
 Global___Slots: _TypeAlias = Slots  # noqa: Y015
 
 @_typing.final
+class ExecutorOffer(_message.Message):
+    """Whether a node runs tasks of a type."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    type: Global___TaskType.ValueType
+    available: _builtins.bool
+    """without it the node has no slots of the type"""
+    detail: _builtins.str
+    """what it runs them with, such as "podman 4.3.1" """
+    reason: _builtins.str
+    """why it is not available: a cause and a remedy"""
+    def __init__(
+        self,
+        *,
+        type: Global___TaskType.ValueType = ...,
+        available: _builtins.bool = ...,
+        detail: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "detail", b"detail", "reason", b"reason", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecutorOffer: _TypeAlias = ExecutorOffer  # noqa: Y015
+
+@_typing.final
+class SandboxOffer(_message.Message):
+    """Whether a node runs commands at a sandbox level."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    level: Global___SandboxLevel.ValueType
+    available: _builtins.bool
+    reason: _builtins.str
+    """why it is not available: a cause and a remedy"""
+    def __init__(
+        self,
+        *,
+        level: Global___SandboxLevel.ValueType = ...,
+        available: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "level", b"level", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SandboxOffer: _TypeAlias = SandboxOffer  # noqa: Y015
+
+@_typing.final
 class Node(_message.Message):
     """A machine. One row of the replicated state; what is sampled is not in it."""
 
@@ -2340,6 +2516,9 @@ class Node(_message.Message):
     ALARM_FIELD_NUMBER: _builtins.int
     ALARM_TASKS_FIELD_NUMBER: _builtins.int
     MAY_VOTE_FIELD_NUMBER: _builtins.int
+    EXECUTORS_FIELD_NUMBER: _builtins.int
+    SANDBOXES_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     hostname: _builtins.str
     address: _builtins.str
@@ -2372,6 +2551,8 @@ class Node(_message.Message):
     """what a person has to look at there; empty = nothing"""
     may_vote: _builtins.bool
     """its daemon can keep the log: it does not run with --worker"""
+    kind: _builtins.str
+    """empty = a machine with a daemon; k8s = a Kubernetes cluster behind one"""
     @_builtins.property
     def slots(self) -> _containers.RepeatedCompositeFieldContainer[Global___Slots]: ...
     @_builtins.property
@@ -2385,6 +2566,14 @@ class Node(_message.Message):
     @_builtins.property
     def alarm_tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """tasks that the alarm is about: it ends when they have left the node"""
+
+    @_builtins.property
+    def executors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExecutorOffer]:
+        """every type it knows of, tried when its daemon started"""
+
+    @_builtins.property
+    def sandboxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___SandboxOffer]:
+        """likewise every level"""
 
     def __init__(
         self,
@@ -2412,10 +2601,13 @@ class Node(_message.Message):
         alarm: _builtins.str = ...,
         alarm_tasks: _abc.Iterable[_builtins.str] | None = ...,
         may_vote: _builtins.bool = ...,
+        executors: _abc.Iterable[Global___ExecutorOffer] | None = ...,
+        sandboxes: _abc.Iterable[Global___SandboxOffer] | None = ...,
+        kind: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "alarm", b"alarm", "alarm_tasks", b"alarm_tasks", "capabilities", b"capabilities", "capacity", b"capacity", "changed_at_us", b"changed_at_us", "hostname", b"hostname", "id", b"id", "incarnation", b"incarnation", "incarnation_index", b"incarnation_index", "joined_at_us", b"joined_at_us", "labels", b"labels", "level", b"level", "may_vote", b"may_vote", "message", b"message", "modified_index", b"modified_index", "online", b"online", "operation", b"operation", "role", b"role", "slots", b"slots", "state", b"state", "suspect_reason", b"suspect_reason", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "alarm", b"alarm", "alarm_tasks", b"alarm_tasks", "capabilities", b"capabilities", "capacity", b"capacity", "changed_at_us", b"changed_at_us", "executors", b"executors", "hostname", b"hostname", "id", b"id", "incarnation", b"incarnation", "incarnation_index", b"incarnation_index", "joined_at_us", b"joined_at_us", "kind", b"kind", "labels", b"labels", "level", b"level", "may_vote", b"may_vote", "message", b"message", "modified_index", b"modified_index", "online", b"online", "operation", b"operation", "role", b"role", "sandboxes", b"sandboxes", "slots", b"slots", "state", b"state", "suspect_reason", b"suspect_reason", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

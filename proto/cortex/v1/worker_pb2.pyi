@@ -454,6 +454,7 @@ class Report(_message.Message):
     LOST_FIELD_NUMBER: _builtins.int
     UNKILLABLE_FIELD_NUMBER: _builtins.int
     STALLED_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def started(self) -> Global___Started: ...
     @_builtins.property
@@ -466,6 +467,8 @@ class Report(_message.Message):
     def unkillable(self) -> Global___Unkillable: ...
     @_builtins.property
     def stalled(self) -> Global___Stalled: ...
+    @_builtins.property
+    def ready(self) -> Global___Ready: ...
     def __init__(
         self,
         *,
@@ -475,16 +478,50 @@ class Report(_message.Message):
         lost: Global___Lost | None = ...,
         unkillable: Global___Unkillable | None = ...,
         stalled: Global___Stalled | None = ...,
+        ready: Global___Ready | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "kind", b"kind", "lost", b"lost", "recalled", b"recalled", "stalled", b"stalled", "started", b"started", "unkillable", b"unkillable"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "kind", b"kind", "lost", b"lost", "ready", b"ready", "recalled", b"recalled", "stalled", b"stalled", "started", b"started", "unkillable", b"unkillable"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "kind", b"kind", "lost", b"lost", "recalled", b"recalled", "stalled", b"stalled", "started", b"started", "unkillable", b"unkillable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "kind", b"kind", "lost", b"lost", "ready", b"ready", "recalled", b"recalled", "stalled", b"stalled", "started", b"started", "unkillable", b"unkillable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["started", "ended", "recalled", "lost", "unkillable", "stalled"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["started", "ended", "recalled", "lost", "unkillable", "stalled", "ready"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Report: _TypeAlias = Report  # noqa: Y015
+
+@_typing.final
+class Ready(_message.Message):
+    """A service takes requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    ENDPOINTS_FIELD_NUMBER: _builtins.int
+    READY_AT_US_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    fence: _builtins.int
+    """log index of the assignment"""
+    ready_at_us: _builtins.int
+    """unix time by the worker's clock"""
+    @_builtins.property
+    def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Endpoint]: ...
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        fence: _builtins.int = ...,
+        endpoints: _abc.Iterable[_types_pb2.Endpoint] | None = ...,
+        ready_at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["endpoints", b"endpoints", "fence", b"fence", "ready_at_us", b"ready_at_us", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ready: _TypeAlias = Ready  # noqa: Y015
 
 @_typing.final
 class Unkillable(_message.Message):
@@ -584,6 +621,7 @@ class Ended(_message.Message):
     CAUSE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     fence: _builtins.int
     """log index of the assignment"""
@@ -591,6 +629,8 @@ class Ended(_message.Message):
     """UNSPECIFIED = success"""
     error: _builtins.str
     """one sentence; empty on success"""
+    retry_after_ms: _builtins.int
+    """for RATE_LIMITED and INFRASTRUCTURE: not before; 0 = as the backoff says"""
     @_builtins.property
     def result(self) -> _types_pb2.TaskResult: ...
     def __init__(
@@ -601,10 +641,11 @@ class Ended(_message.Message):
         cause: _types_pb2.Cause.ValueType = ...,
         error: _builtins.str = ...,
         result: _types_pb2.TaskResult | None = ...,
+        retry_after_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "error", b"error", "fence", b"fence", "result", b"result", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "error", b"error", "fence", b"fence", "result", b"result", "retry_after_ms", b"retry_after_ms", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -720,22 +761,28 @@ class Sample(_message.Message):
     RESOURCES_FIELD_NUMBER: _builtins.int
     RUNNING_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     running: _builtins.int
     """processes that run now"""
     waiting: _builtins.int
     """accepted, not started"""
     @_builtins.property
     def resources(self) -> _types_pb2.Resources: ...
+    @_builtins.property
+    def progress(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.TaskProgress]:
+        """what changed since the last sample"""
+
     def __init__(
         self,
         *,
         resources: _types_pb2.Resources | None = ...,
         running: _builtins.int = ...,
         waiting: _builtins.int = ...,
+        progress: _abc.Iterable[_types_pb2.TaskProgress] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources", "running", b"running", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress", "resources", b"resources", "running", b"running", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,83 @@
+"""What every driver needs: its order, a way to tell of progress, a verdict, and the stop of its task.
+
+A driver is a command of the supervisor: what it writes to stdout and stderr is the task's output, its exit code the
+task's. TERM asks it to end, KILL follows after the task's kill_timeout. The daemon may be restarted under it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+
+class Stopped(BaseException):
+    """The supervisor asked the driver to end. Raised in the main thread, once."""
+
+
+class Desk:
+    """The three files of the driver's attempt."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.task = environ.get("CORTEX_TASK", "")
+        self.fence = environ.get("CORTEX_FENCE", "0")
+        self._order = Path(environ["CORTEX_ORDER"])
+        self._events = Path(environ["CORTEX_EVENTS"])
+        self._verdict = Path(environ["CORTEX_VERDICT"])
+
+    def order(self) -> dict[str, Any]:
+        found = json.loads(self._order.read_bytes())
+        assert isinstance(found, dict)
+        return found
+
+    def progress(self, current: int, total: int = 0, message: str = "") -> None:
+        """How far the task is; shown live, the last one counts."""
+        self.tell({"progress": {"current": current, "total": total, "message": message[:200]}})
+
+    def ready(self, endpoints: Mapping[str, str]) -> None:
+        """A service takes requests."""
+        self.tell({"ready": dict(endpoints)})
+
+    def tell(self, event: Mapping[str, object]) -> None:
+        """One event, whole or not at all."""
+        line = json.dumps({"at_us": time.time_ns() // 1000, **event}, separators=(",", ":")) + "\n"
+        fd = os.open(self._events, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, line.encode())
+        finally:
+            os.close(fd)
+
+    def verdict(
+        self, cause: str = "", error: str = "", *, retry_after_ms: int = 0, document: object = None
+    ) -> None:
+        """How it ended, beside the exit code: see node.worker.exchange.CAUSES. The last one counts."""
+        said: dict[str, object] = {"cause": cause, "error": error, "retry_after_ms": retry_after_ms}
+        if document is not None:
+            said["document"] = document
+        part = self._verdict.with_suffix(".part")
+        part.write_text(json.dumps(said))
+        part.rename(self._verdict)
+
+    def fail(self, cause: str, error: str, *, retry_after_ms: int = 0, code: int = 1) -> NoReturn:
+        """End with a cause and a sentence, which also goes to stderr."""
+        self.verdict(cause, error, retry_after_ms=retry_after_ms)
+        print(error, file=sys.stderr, flush=True)  # noqa: T201
+        sys.exit(code)
+
+
+def raise_on_term() -> None:
+    """TERM and INT raise Stopped, the first time."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(signal.Signals(number).name)
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, stop)

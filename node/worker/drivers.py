@@ -1,0 +1,106 @@
+"""What drivers tell while they run, and how they say that their tasks ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cortex.v1 import worker_pb2 as w
+from cortex.v1.types_pb2 import Cause, Endpoint, TaskProgress, TaskType
+from node.env import Clock
+from node.worker.exchange import Exchange
+from node.worker.port import AttemptKey
+
+_COMMANDS = frozenset({TaskType.TASK_TYPE_UNSPECIFIED, TaskType.TASK_TYPE_SHELL, TaskType.TASK_TYPE_NOOP})
+_PLAIN_ENDS = frozenset({Cause.CAUSE_UNSPECIFIED, Cause.CAUSE_EXIT})
+_MESSAGE_CHARS = 200
+_INT64 = (1 << 63) - 1
+
+
+class Drivers:
+    """Reads the exchange of every attempt that a driver runs. `on_report` gets what the log is to know."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._clock = clock
+        self._exchange = Exchange(folder)
+        self._driven: set[AttemptKey] = set()
+        self._running: set[AttemptKey] = set()
+        self.running = asyncio.Event()
+        """Set while there is anything to look at."""
+        self._progress: dict[AttemptKey, TaskProgress] = {}
+
+    def prepare(self, key: AttemptKey, order: bytes) -> dict[bytes, bytes]:
+        """What its driver needs in its environment. Raises OSError."""
+        self._driven.add(key)
+        return self._exchange.prepare(key, order)
+
+    def follow(self, key: AttemptKey, assignment: w.Assignment) -> None:
+        """It runs; nothing for what is a command by itself."""
+        if assignment.spec.type not in _COMMANDS:
+            self._driven.add(key)
+            self._running.add(key)
+            self.running.set()
+
+    def leave(self, key: AttemptKey) -> None:
+        """It has ended."""
+        self._running.discard(key)
+        if not self._running:
+            self.running.clear()
+        self._progress.pop(key, None)
+
+    def look(self) -> list[w.Report]:
+        """Read what was told since the last call: what the log is to know. Progress is kept for take_progress()."""
+        reports: list[w.Report] = []
+        for key in sorted(self._running):
+            for event in self._exchange.events(key):
+                if isinstance(told := event.get("ready"), dict):
+                    reports.append(self._ready(key, told))
+                elif isinstance(told := event.get("progress"), dict):
+                    self._progress[key] = self._step(key, told)
+        return reports
+
+    def take_progress(self) -> list[TaskProgress]:
+        """What changed since the last call, by task."""
+        taken, self._progress = self._progress, {}
+        return [taken[key] for key in sorted(taken)]
+
+    def judge(self, key: AttemptKey, ended: w.Ended) -> None:
+        """Write what its driver said of its end into `ended`; after a stop or a signal nothing it says counts."""
+        if key not in self._driven or ended.cause not in _PLAIN_ENDS:
+            return
+        verdict = self._exchange.verdict(key)
+        if verdict is None:
+            return
+        ended.result.document = verdict.document
+        if verdict.cause:
+            ended.cause = verdict.cause  # type: ignore[assignment]
+            ended.retry_after_ms = verdict.retry_after_ms
+        if verdict.error and ended.cause:
+            ended.error = verdict.error
+
+    def forget(self, keys: Iterable[AttemptKey]) -> None:
+        """Their ends are in the log."""
+        known = [key for key in keys if key in self._driven]
+        self._driven.difference_update(known)
+        self._exchange.forget(known)
+
+    def _ready(self, key: AttemptKey, told: dict[str, Any]) -> w.Report:
+        endpoints = [Endpoint(name=str(name), value=str(value)) for name, value in told.items()]
+        ready = w.Ready(task=key.task, fence=key.fence, endpoints=endpoints, ready_at_us=self._clock.wall_us())
+        return w.Report(ready=ready)
+
+    def _step(self, key: AttemptKey, told: dict[str, Any]) -> TaskProgress:
+        return TaskProgress(
+            task=key.task,
+            fence=key.fence,
+            current=_count(told.get("current")),
+            total=_count(told.get("total")),
+            message=str(told.get("message", ""))[:_MESSAGE_CHARS],
+            at_us=self._clock.wall_us(),
+        )
+
+
+def _count(value: object) -> int:
+    return min(max(int(value), 0), _INT64) if isinstance(value, int) else 0

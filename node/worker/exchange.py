@@ -1,0 +1,124 @@
+"""What a driver is given and what it tells, in a folder of its own for each attempt: its order, its events, its
+verdict. It outlives the daemon as the driver does, and goes with the attempt's final verdict.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cortex.v1.types_pb2 import Cause
+from node.worker.output import OutputStore
+from node.worker.port import AttemptKey
+
+ORDER, EVENTS, VERDICT = "order.json", "events.jsonl", "verdict.json"
+DOCUMENT_LIMIT_BYTES = 16 * 1024
+_ERROR_CHARS = 1000
+_VERDICT_BYTES = 64 * 1024
+_LINE_BYTES = 64 * 1024
+_DAY_MS = 86_400_000
+# What a driver may say of its end; all else is for the supervisor to judge.
+CAUSES = {
+    "rate_limited": Cause.CAUSE_RATE_LIMITED,
+    "validation": Cause.CAUSE_VALIDATION,
+    "not_found": Cause.CAUSE_NOT_FOUND,
+    "infrastructure": Cause.CAUSE_INFRASTRUCTURE,
+    "timeout": Cause.CAUSE_TIMEOUT,
+    "oom": Cause.CAUSE_OUT_OF_MEMORY,
+    "exit": Cause.CAUSE_EXIT,
+    "signal": Cause.CAUSE_SIGNAL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    cause: int = 0  # cortex.v1.Cause; 0 = as it ended
+    error: str = ""
+    retry_after_ms: int = 0
+    document: bytes = b""  # JSON
+
+
+class Exchange:
+    """Folders below `folder`. Short reads and writes of small files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._offsets: dict[AttemptKey, int] = {}
+
+    def prepare(self, key: AttemptKey, order: bytes) -> dict[bytes, bytes]:
+        """Lay the order down; what the driver needs in its environment to find all three. Raises OSError."""
+        place = self._path(key)
+        # A simulated machine has no folders at all.
+        with suppress(FileNotFoundError):
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            with os.fdopen(os.open(place / ORDER, flags, 0o600), "wb") as file:
+                file.write(order)
+        return {
+            b"CORTEX_ORDER": os.fsencode(place / ORDER),
+            b"CORTEX_EVENTS": os.fsencode(place / EVENTS),
+            b"CORTEX_VERDICT": os.fsencode(place / VERDICT),
+        }
+
+    def verdict(self, key: AttemptKey) -> Verdict | None:
+        """What the driver said of its end; None when it said nothing that can be understood."""
+        said = _object(_read(self._path(key) / VERDICT, 0, _VERDICT_BYTES))
+        if said is None:
+            return None
+        document = json.dumps(said["document"]).encode() if "document" in said else b""
+        after_ms = said.get("retry_after_ms", 0)
+        return Verdict(
+            int(CAUSES.get(str(said.get("cause", "")), 0)),
+            str(said.get("error", ""))[:_ERROR_CHARS],
+            min(max(int(after_ms), 0), _DAY_MS) if isinstance(after_ms, int | float) else 0,
+            document if len(document) <= DOCUMENT_LIMIT_BYTES else b"",
+        )
+
+    def events(self, key: AttemptKey) -> list[dict[str, Any]]:
+        """What the driver told since the last call, oldest first. From the beginning after a restart."""
+        offset = self._offsets.get(key, 0)
+        data = _read(self._path(key) / EVENTS, offset, _LINE_BYTES)
+        whole = data.rfind(b"\n") + 1
+        if not whole and len(data) == _LINE_BYTES:
+            whole = len(data)  # no line of ours
+        self._offsets[key] = offset + whole
+        found = (_object(line) for line in data[:whole].splitlines())
+        return [event for event in found if event is not None]
+
+    def forget(self, keys: Iterable[AttemptKey]) -> None:
+        for key in keys:
+            self._offsets.pop(key, None)
+            shutil.rmtree(self._path(key), ignore_errors=True)
+
+    def _path(self, key: AttemptKey) -> Path:
+        return self._folder / OutputStore.name(key).replace("/", "-")
+
+
+def _object(data: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _read(path: Path, offset: int, limit: int) -> bytes:
+    """Of a plain file; empty when it is none."""
+    try:
+        # A pipe must not hold up the daemon.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        return os.pread(fd, limit, offset) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)

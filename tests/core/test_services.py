@@ -1,0 +1,78 @@
+"""Running tasks that tell of themselves, and failures that are the fault of a service which they need."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from cortex.v1 import types_pb2 as t
+from node.core.model import DEAD_LETTER, QUEUED
+from node.core.retry import draw_put_off_us
+from node.core.transitions.services import PUT_OFF_LIMIT
+from tests.core.cluster import Machine, cluster, fenced
+from tests.core.states import NO_RETRY
+
+
+def again(m: Machine, task_id: str) -> None:
+    m.one(fenced("task_started", task_id, m.assign(task_id)))
+
+
+def test_a_service_tells_once_that_it_is_ready() -> None:
+    m = cluster()
+    task_id, fence = m.running()
+    endpoints = [t.Endpoint(name="web", value="127.0.0.1:80"), t.Endpoint(name="forged\n", value="x")]
+    command = fenced("task_ready", task_id, fence)
+    command.task_ready.endpoints.extend(endpoints)
+    assert m.one(command).accepted
+    task = m.task(task_id)
+    assert task.ready_at_us == m.now_us
+    assert [(one.name, one.value) for one in task.endpoints] == [("web", "127.0.0.1:80")]
+    assert [(e.type, e.detail) for e in m.last_events()] == [(t.EVENT_TYPE_READY, "web 127.0.0.1:80")]
+    assert m.one(fenced("task_ready", task_id, fence)).accepted
+    assert not m.last_events()
+
+
+@pytest.mark.parametrize("cause", [t.CAUSE_RATE_LIMITED, t.CAUSE_INFRASTRUCTURE])
+def test_what_is_a_services_fault_costs_no_attempt(cause: t.Cause.ValueType) -> None:
+    m = cluster()
+    task_id, fence = m.running(**NO_RETRY)
+    assert m.one(
+        fenced("task_failed", task_id, fence, cause=cause, error="It is busy.", put_off_us=5_000_000)
+    ).accepted
+    task = m.task(task_id)
+    assert (task.state, task.attempt, task.put_offs) == (QUEUED, 0, 1)
+    assert task.scheduled_after_us == m.now_us + 5_000_000
+    assert [(e.type, e.detail) for e in m.last_events()] == [
+        (t.EVENT_TYPE_PUT_OFF, "for 5 s, nothing counted: It is busy.")
+    ]
+
+
+def test_a_service_that_is_never_there_costs_an_attempt_in_the_end() -> None:
+    m = cluster()
+    task_id, fence = m.running(**NO_RETRY)
+    for put_offs in range(1, PUT_OFF_LIMIT + 1):
+        m.one(fenced("task_failed", task_id, fence, cause=t.CAUSE_INFRASTRUCTURE))
+        assert m.task(task_id).put_offs == put_offs
+        again(m, task_id)
+        fence = m.task(task_id).fence
+    m.one(fenced("task_failed", task_id, fence, cause=t.CAUSE_INFRASTRUCTURE))
+    assert m.task(task_id).state == DEAD_LETTER
+
+
+def test_what_cannot_be_right_anywhere_is_not_retried() -> None:
+    m = cluster()
+    task_id, fence = m.running()
+    m.one(fenced("task_failed", task_id, fence, cause=t.CAUSE_VALIDATION))
+    assert (m.task(task_id).state, m.task(task_id).reason) == (
+        DEAD_LETTER,
+        "what it was given cannot be right anywhere",
+    )
+
+
+def test_the_wait_grows_and_is_never_shorter_than_asked_for() -> None:
+    random = Random(1)
+    waits = [draw_put_off_us(number, 0, random) / 1e6 for number in range(12)]
+    assert all(5 * 2**n <= wait <= 10 * 2**n for n, wait in enumerate(waits[:6]))
+    assert all(300 <= wait <= 600 for wait in waits[6:])
+    assert draw_put_off_us(0, 3_600_000, random) == 3_600_000_000
