@@ -73,7 +73,8 @@ class Drivers:
         verdict = self._exchange.verdict(key)
         if verdict is None:
             return
-        ended.result.document = verdict.document
+        if verdict.document:
+            ended.result.document = verdict.document
         if verdict.cause:
             ended.cause = verdict.cause  # type: ignore[assignment]
             ended.retry_after_ms = verdict.retry_after_ms

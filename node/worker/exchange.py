@@ -32,7 +32,6 @@ CAUSES = {
     "infrastructure": Cause.CAUSE_INFRASTRUCTURE,
     "timeout": Cause.CAUSE_TIMEOUT,
     "oom": Cause.CAUSE_OUT_OF_MEMORY,
-    "exit": Cause.CAUSE_EXIT,
     "signal": Cause.CAUSE_SIGNAL,
 }
 
