@@ -1134,6 +1134,61 @@ class WhyReply(_message.Message):
 Global___WhyReply: _TypeAlias = WhyReply  # noqa: Y015
 
 @_typing.final
+class FinalizeRequest(_message.Message):
+    """Raise the cluster's feature level to the highest that all voters know: what new releases bring begins to work, and
+    older ones can not come back.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUTATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def mutation(self) -> Global___Mutation: ...
+    def __init__(
+        self,
+        *,
+        mutation: Global___Mutation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mutation", b"mutation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinalizeRequest: _TypeAlias = FinalizeRequest  # noqa: Y015
+
+@_typing.final
+class FinalizeReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_ID_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    WAS_FIELD_NUMBER: _builtins.int
+    operation_id: _builtins.str
+    index: _builtins.int
+    """log index of the change; where nothing changed, of the state"""
+    level: _builtins.int
+    """the cluster's now"""
+    was: _builtins.int
+    """the cluster's before"""
+    def __init__(
+        self,
+        *,
+        operation_id: _builtins.str = ...,
+        index: _builtins.int = ...,
+        level: _builtins.int = ...,
+        was: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "level", b"level", "operation_id", b"operation_id", "was", b"was"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinalizeReply: _TypeAlias = FinalizeReply  # noqa: Y015
+
+@_typing.final
 class TransferLeaderRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

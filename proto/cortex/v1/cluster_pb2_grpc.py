@@ -104,6 +104,11 @@ class ClusterStub:
                 request_serializer=cortex_dot_v1_dot_cluster__pb2.TransferLeaderRequest.SerializeToString,
                 response_deserializer=cortex_dot_v1_dot_cluster__pb2.TransferLeaderReply.FromString,
                 _registered_method=True)
+        self.Finalize = channel.unary_unary(
+                '/cortex.v1.Cluster/Finalize',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.FinalizeRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.FinalizeReply.FromString,
+                _registered_method=True)
         self.ListVoters = channel.unary_unary(
                 '/cortex.v1.Cluster/ListVoters',
                 request_serializer=cortex_dot_v1_dot_cluster__pb2.ListVotersRequest.SerializeToString,
@@ -328,6 +333,12 @@ class ClusterServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TransferLeader(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Finalize(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -573,6 +584,11 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.TransferLeader,
                     request_deserializer=cortex_dot_v1_dot_cluster__pb2.TransferLeaderRequest.FromString,
                     response_serializer=cortex_dot_v1_dot_cluster__pb2.TransferLeaderReply.SerializeToString,
+            ),
+            'Finalize': grpc.unary_unary_rpc_method_handler(
+                    servicer.Finalize,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.FinalizeRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.FinalizeReply.SerializeToString,
             ),
             'ListVoters': grpc.unary_unary_rpc_method_handler(
                     servicer.ListVoters,
@@ -1093,6 +1109,33 @@ class Cluster:
             '/cortex.v1.Cluster/TransferLeader',
             cortex_dot_v1_dot_cluster__pb2.TransferLeaderRequest.SerializeToString,
             cortex_dot_v1_dot_cluster__pb2.TransferLeaderReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Finalize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/Finalize',
+            cortex_dot_v1_dot_cluster__pb2.FinalizeRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.FinalizeReply.FromString,
             options,
             channel_credentials,
             insecure,

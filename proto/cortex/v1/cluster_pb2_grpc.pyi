@@ -45,6 +45,7 @@ class ClusterStub:
     Status: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.StatusRequest, _cluster_pb2.StatusReply]
     Why: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.WhyRequest, _cluster_pb2.WhyReply]
     TransferLeader: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.TransferLeaderRequest, _cluster_pb2.TransferLeaderReply]
+    Finalize: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.FinalizeRequest, _cluster_pb2.FinalizeReply]
     ListVoters: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListVotersRequest, _cluster_pb2.ListVotersReply]
     AddVoter: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.AddVoterRequest, _cluster_pb2.ChangeVoterReply]
     RemoveVoter: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.RemoveVoterRequest, _cluster_pb2.ChangeVoterReply]
@@ -91,6 +92,7 @@ class ClusterAsyncStub(ClusterStub):
     Status: _aio.UnaryUnaryMultiCallable[_cluster_pb2.StatusRequest, _cluster_pb2.StatusReply]  # type: ignore[assignment]
     Why: _aio.UnaryUnaryMultiCallable[_cluster_pb2.WhyRequest, _cluster_pb2.WhyReply]  # type: ignore[assignment]
     TransferLeader: _aio.UnaryUnaryMultiCallable[_cluster_pb2.TransferLeaderRequest, _cluster_pb2.TransferLeaderReply]  # type: ignore[assignment]
+    Finalize: _aio.UnaryUnaryMultiCallable[_cluster_pb2.FinalizeRequest, _cluster_pb2.FinalizeReply]  # type: ignore[assignment]
     ListVoters: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListVotersRequest, _cluster_pb2.ListVotersReply]  # type: ignore[assignment]
     AddVoter: _aio.UnaryUnaryMultiCallable[_cluster_pb2.AddVoterRequest, _cluster_pb2.ChangeVoterReply]  # type: ignore[assignment]
     RemoveVoter: _aio.UnaryUnaryMultiCallable[_cluster_pb2.RemoveVoterRequest, _cluster_pb2.ChangeVoterReply]  # type: ignore[assignment]
@@ -218,6 +220,13 @@ class ClusterServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.TransferLeaderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.TransferLeaderReply, _abc.Awaitable[_cluster_pb2.TransferLeaderReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Finalize(
+        self,
+        request: _cluster_pb2.FinalizeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.FinalizeReply, _abc.Awaitable[_cluster_pb2.FinalizeReply]]: ...
 
     @_abc_1.abstractmethod
     def ListVoters(

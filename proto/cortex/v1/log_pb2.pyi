@@ -428,12 +428,17 @@ Global___NodeApprove: _TypeAlias = NodeApprove  # noqa: Y015
 class LevelRaise(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    LEVEL_FIELD_NUMBER: _builtins.int
+    level: _builtins.int
+    """the cluster's from now on: one more than it was"""
     def __init__(
         self,
+        *,
+        level: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

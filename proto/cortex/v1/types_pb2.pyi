@@ -219,6 +219,8 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """it waits for a service that is busy or away; nothing is counted"""
     EVENT_TYPE_READY: _EventType.ValueType  # 46
     """a service takes requests"""
+    EVENT_TYPE_LEVEL_RAISED: _EventType.ValueType  # 47
+    """the cluster has a new feature level, and no release before it may come back"""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper): ...
 
@@ -283,6 +285,8 @@ EVENT_TYPE_PUT_OFF: EventType.ValueType  # 45
 """it waits for a service that is busy or away; nothing is counted"""
 EVENT_TYPE_READY: EventType.ValueType  # 46
 """a service takes requests"""
+EVENT_TYPE_LEVEL_RAISED: EventType.ValueType  # 47
+"""the cluster has a new feature level, and no release before it may come back"""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 class _WorkflowState:
