@@ -853,6 +853,128 @@ class ListNodesReply(_message.Message):
 Global___ListNodesReply: _TypeAlias = ListNodesReply  # noqa: Y015
 
 @_typing.final
+class InspectNodeRequest(_message.Message):
+    """What only the node itself knows: its daemon answers, whichever is asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    LOCAL_FIELD_NUMBER: _builtins.int
+    SPAN_US_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """id, unique prefix or hostname"""
+    local: _builtins.bool
+    """the daemon that is asked is meant"""
+    span_us: _builtins.int
+    """of its history, at most 24 h; 0 = none"""
+    points: _builtins.int
+    """of each series, at most 1,440; 0 = as fine as it is kept"""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        local: _builtins.bool = ...,
+        span_us: _builtins.int = ...,
+        points: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["local", b"local", "node", b"node", "points", b"points", "span_us", b"span_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InspectNodeRequest: _TypeAlias = InspectNodeRequest  # noqa: Y015
+
+@_typing.final
+class InspectNodeReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    STEP_US_FIELD_NUMBER: _builtins.int
+    UNTIL_US_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    step_us: _builtins.int
+    """between two values of the history"""
+    until_us: _builtins.int
+    """end of its last step, unix time by the node's clock"""
+    @_builtins.property
+    def resources(self) -> _types_pb2.Resources: ...
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.TaskUse]:
+        """that run there, by task"""
+
+    @_builtins.property
+    def history(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Series]: ...
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        resources: _types_pb2.Resources | None = ...,
+        tasks: _abc.Iterable[_types_pb2.TaskUse] | None = ...,
+        history: _abc.Iterable[_types_pb2.Series] | None = ...,
+        step_us: _builtins.int = ...,
+        until_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "node", b"node", "resources", b"resources", "step_us", b"step_us", "tasks", b"tasks", "until_us", b"until_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InspectNodeReply: _TypeAlias = InspectNodeReply  # noqa: Y015
+
+@_typing.final
+class BenchNodeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    LOCAL_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """id, unique prefix or hostname"""
+    local: _builtins.bool
+    """the daemon that is asked is meant"""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        local: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["local", b"local", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BenchNodeRequest: _TypeAlias = BenchNodeRequest  # noqa: Y015
+
+@_typing.final
+class BenchNodeReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    BENCHMARK_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    @_builtins.property
+    def benchmark(self) -> _types_pb2.Benchmark: ...
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        benchmark: _types_pb2.Benchmark | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["benchmark", b"benchmark"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["benchmark", b"benchmark", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BenchNodeReply: _TypeAlias = BenchNodeReply  # noqa: Y015
+
+@_typing.final
 class StatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

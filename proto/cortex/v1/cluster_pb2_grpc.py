@@ -79,6 +79,16 @@ class ClusterStub:
                 request_serializer=cortex_dot_v1_dot_cluster__pb2.ListNodesRequest.SerializeToString,
                 response_deserializer=cortex_dot_v1_dot_cluster__pb2.ListNodesReply.FromString,
                 _registered_method=True)
+        self.InspectNode = channel.unary_unary(
+                '/cortex.v1.Cluster/InspectNode',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.InspectNodeRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.InspectNodeReply.FromString,
+                _registered_method=True)
+        self.BenchNode = channel.unary_unary(
+                '/cortex.v1.Cluster/BenchNode',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.BenchNodeRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.BenchNodeReply.FromString,
+                _registered_method=True)
         self.CordonNode = channel.unary_unary(
                 '/cortex.v1.Cluster/CordonNode',
                 request_serializer=cortex_dot_v1_dot_cluster__pb2.CordonNodeRequest.SerializeToString,
@@ -303,6 +313,18 @@ class ClusterServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListNodes(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def InspectNode(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BenchNode(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -559,6 +581,16 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.ListNodes,
                     request_deserializer=cortex_dot_v1_dot_cluster__pb2.ListNodesRequest.FromString,
                     response_serializer=cortex_dot_v1_dot_cluster__pb2.ListNodesReply.SerializeToString,
+            ),
+            'InspectNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.InspectNode,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.InspectNodeRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.InspectNodeReply.SerializeToString,
+            ),
+            'BenchNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.BenchNode,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.BenchNodeRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.BenchNodeReply.SerializeToString,
             ),
             'CordonNode': grpc.unary_unary_rpc_method_handler(
                     servicer.CordonNode,
@@ -974,6 +1006,60 @@ class Cluster:
             '/cortex.v1.Cluster/ListNodes',
             cortex_dot_v1_dot_cluster__pb2.ListNodesRequest.SerializeToString,
             cortex_dot_v1_dot_cluster__pb2.ListNodesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InspectNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/InspectNode',
+            cortex_dot_v1_dot_cluster__pb2.InspectNodeRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.InspectNodeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BenchNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cortex.v1.Cluster/BenchNode',
+            cortex_dot_v1_dot_cluster__pb2.BenchNodeRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.BenchNodeReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,8 @@ class ClusterStub:
     RetryTask: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.RetryTaskRequest, _cluster_pb2.MutationReply]
     DiscardTask: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.CancelTaskRequest, _cluster_pb2.MutationReply]
     ListNodes: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListNodesRequest, _cluster_pb2.ListNodesReply]
+    InspectNode: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.InspectNodeRequest, _cluster_pb2.InspectNodeReply]
+    BenchNode: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.BenchNodeRequest, _cluster_pb2.BenchNodeReply]
     CordonNode: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.CordonNodeRequest, _cluster_pb2.MutationReply]
     UncordonNode: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.CordonNodeRequest, _cluster_pb2.MutationReply]
     Status: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.StatusRequest, _cluster_pb2.StatusReply]
@@ -87,6 +89,8 @@ class ClusterAsyncStub(ClusterStub):
     RetryTask: _aio.UnaryUnaryMultiCallable[_cluster_pb2.RetryTaskRequest, _cluster_pb2.MutationReply]  # type: ignore[assignment]
     DiscardTask: _aio.UnaryUnaryMultiCallable[_cluster_pb2.CancelTaskRequest, _cluster_pb2.MutationReply]  # type: ignore[assignment]
     ListNodes: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListNodesRequest, _cluster_pb2.ListNodesReply]  # type: ignore[assignment]
+    InspectNode: _aio.UnaryUnaryMultiCallable[_cluster_pb2.InspectNodeRequest, _cluster_pb2.InspectNodeReply]  # type: ignore[assignment]
+    BenchNode: _aio.UnaryUnaryMultiCallable[_cluster_pb2.BenchNodeRequest, _cluster_pb2.BenchNodeReply]  # type: ignore[assignment]
     CordonNode: _aio.UnaryUnaryMultiCallable[_cluster_pb2.CordonNodeRequest, _cluster_pb2.MutationReply]  # type: ignore[assignment]
     UncordonNode: _aio.UnaryUnaryMultiCallable[_cluster_pb2.CordonNodeRequest, _cluster_pb2.MutationReply]  # type: ignore[assignment]
     Status: _aio.UnaryUnaryMultiCallable[_cluster_pb2.StatusRequest, _cluster_pb2.StatusReply]  # type: ignore[assignment]
@@ -185,6 +189,20 @@ class ClusterServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.ListNodesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.ListNodesReply, _abc.Awaitable[_cluster_pb2.ListNodesReply]]: ...
+
+    @_abc_1.abstractmethod
+    def InspectNode(
+        self,
+        request: _cluster_pb2.InspectNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.InspectNodeReply, _abc.Awaitable[_cluster_pb2.InspectNodeReply]]: ...
+
+    @_abc_1.abstractmethod
+    def BenchNode(
+        self,
+        request: _cluster_pb2.BenchNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.BenchNodeReply, _abc.Awaitable[_cluster_pb2.BenchNodeReply]]: ...
 
     @_abc_1.abstractmethod
     def CordonNode(

@@ -1049,6 +1049,8 @@ class Usage(_message.Message):
     MAX_RSS_BYTES_FIELD_NUMBER: _builtins.int
     READ_BYTES_FIELD_NUMBER: _builtins.int
     WRITTEN_BYTES_FIELD_NUMBER: _builtins.int
+    PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    PEAK_GPU_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     wall_us: _builtins.int
     """from spawn to reap"""
     cpu_user_us: _builtins.int
@@ -1058,6 +1060,10 @@ class Usage(_message.Message):
     """from disks; 0 = none, or not measured"""
     written_bytes: _builtins.int
     """to disks; likewise"""
+    peak_memory_bytes: _builtins.int
+    """most that all its processes held at one time, sampled; 0 = not measured"""
+    peak_gpu_memory_bytes: _builtins.int
+    """likewise of GPU memory"""
     def __init__(
         self,
         *,
@@ -1067,10 +1073,12 @@ class Usage(_message.Message):
         max_rss_bytes: _builtins.int = ...,
         read_bytes: _builtins.int = ...,
         written_bytes: _builtins.int = ...,
+        peak_memory_bytes: _builtins.int = ...,
+        peak_gpu_memory_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_system_us", b"cpu_system_us", "cpu_user_us", b"cpu_user_us", "max_rss_bytes", b"max_rss_bytes", "read_bytes", b"read_bytes", "wall_us", b"wall_us", "written_bytes", b"written_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_system_us", b"cpu_system_us", "cpu_user_us", b"cpu_user_us", "max_rss_bytes", b"max_rss_bytes", "peak_gpu_memory_bytes", b"peak_gpu_memory_bytes", "peak_memory_bytes", b"peak_memory_bytes", "read_bytes", b"read_bytes", "wall_us", b"wall_us", "written_bytes", b"written_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2618,7 +2626,41 @@ class Node(_message.Message):
 Global___Node: _TypeAlias = Node  # noqa: Y015
 
 @_typing.final
+class GpuProcess(_message.Message):
+    """A process that has memory of a GPU."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    pid: _builtins.int
+    name: _builtins.str
+    memory_bytes: _builtins.int
+    """0 = not told"""
+    task: _builtins.str
+    """that it belongs to; empty = none of this node's"""
+    def __init__(
+        self,
+        *,
+        pid: _builtins.int = ...,
+        name: _builtins.str = ...,
+        memory_bytes: _builtins.int = ...,
+        task: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory_bytes", b"memory_bytes", "name", b"name", "pid", b"pid", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GpuProcess: _TypeAlias = GpuProcess  # noqa: Y015
+
+@_typing.final
 class Gpu(_message.Message):
+    """A GPU, or one instance of a GPU that is shared out (MIG)."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -2629,10 +2671,15 @@ class Gpu(_message.Message):
     UUID_FIELD_NUMBER: _builtins.int
     TEMPERATURE_CELSIUS_FIELD_NUMBER: _builtins.int
     POWER_WATTS_FIELD_NUMBER: _builtins.int
+    PROCESSES_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    SLOWED_BY_FIELD_NUMBER: _builtins.int
+    ECC_ERRORS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     memory_total_bytes: _builtins.int
     memory_used_bytes: _builtins.int
     utilisation_percent: _builtins.float
+    """absent = not measured, as of an instance"""
     gaming: _builtins.bool
     """in use by a game"""
     uuid: _builtins.str
@@ -2640,25 +2687,183 @@ class Gpu(_message.Message):
     """0 = not measured"""
     power_watts: _builtins.float
     """drawn now; 0 = not measured"""
+    parent: _builtins.str
+    """uuid of the GPU that an instance is a part of; empty = it is a whole one"""
+    ecc_errors: _builtins.int
+    """uncorrected, since its driver was loaded; absent = not measured"""
+    @_builtins.property
+    def processes(self) -> _containers.RepeatedCompositeFieldContainer[Global___GpuProcess]:
+        """most memory first, at most 32"""
+
+    @_builtins.property
+    def slowed_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """why its clocks are lowered, such as "heat" """
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         memory_total_bytes: _builtins.int = ...,
         memory_used_bytes: _builtins.int = ...,
-        utilisation_percent: _builtins.float = ...,
+        utilisation_percent: _builtins.float | None = ...,
         gaming: _builtins.bool = ...,
         uuid: _builtins.str = ...,
         temperature_celsius: _builtins.float = ...,
         power_watts: _builtins.float = ...,
+        processes: _abc.Iterable[Global___GpuProcess] | None = ...,
+        parent: _builtins.str = ...,
+        slowed_by: _abc.Iterable[_builtins.str] | None = ...,
+        ecc_errors: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ecc_errors", b"_ecc_errors", "_utilisation_percent", b"_utilisation_percent", "ecc_errors", b"ecc_errors", "utilisation_percent", b"utilisation_percent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ecc_errors", b"_ecc_errors", "_utilisation_percent", b"_utilisation_percent", "ecc_errors", b"ecc_errors", "gaming", b"gaming", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "parent", b"parent", "power_watts", b"power_watts", "processes", b"processes", "slowed_by", b"slowed_by", "temperature_celsius", b"temperature_celsius", "utilisation_percent", b"utilisation_percent", "uuid", b"uuid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ecc_errors: _TypeAlias = _typing.Literal["ecc_errors"]  # noqa: Y015
+    _WhichOneofArgType__ecc_errors: _TypeAlias = _typing.Literal["_ecc_errors", b"_ecc_errors"]  # noqa: Y015
+    _WhichOneofReturnType__utilisation_percent: _TypeAlias = _typing.Literal["utilisation_percent"]  # noqa: Y015
+    _WhichOneofArgType__utilisation_percent: _TypeAlias = _typing.Literal["_utilisation_percent", b"_utilisation_percent"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ecc_errors) -> _WhichOneofReturnType__ecc_errors | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__utilisation_percent) -> _WhichOneofReturnType__utilisation_percent | None: ...
+
+Global___Gpu: _TypeAlias = Gpu  # noqa: Y015
+
+@_typing.final
+class Benchmark(_message.Message):
+    """What a node can do, as measured by `cortex bench node`. Rates are medians over rounds, spreads the distance between
+    their quartiles in percent of the median.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_US_FIELD_NUMBER: _builtins.int
+    CORES_FIELD_NUMBER: _builtins.int
+    CORE_FLOPS_FIELD_NUMBER: _builtins.int
+    CORE_SPREAD_PERCENT_FIELD_NUMBER: _builtins.int
+    NODE_FLOPS_FIELD_NUMBER: _builtins.int
+    NODE_SPREAD_PERCENT_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_PER_S_FIELD_NUMBER: _builtins.int
+    MEMORY_SPREAD_PERCENT_FIELD_NUMBER: _builtins.int
+    WRITE_BYTES_PER_S_FIELD_NUMBER: _builtins.int
+    WRITE_SPREAD_PERCENT_FIELD_NUMBER: _builtins.int
+    READ_IOPS_FIELD_NUMBER: _builtins.int
+    READ_SPREAD_PERCENT_FIELD_NUMBER: _builtins.int
+    OTHERS_PERCENT_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    at_us: _builtins.int
+    """unix time by the node's clock"""
+    cores: _builtins.int
+    """that were used"""
+    core_flops: _builtins.float
+    """double precision operations per second of one core"""
+    core_spread_percent: _builtins.float
+    node_flops: _builtins.float
+    """of all cores together"""
+    node_spread_percent: _builtins.float
+    memory_bytes_per_s: _builtins.float
+    """read and written by copies of all cores together"""
+    memory_spread_percent: _builtins.float
+    write_bytes_per_s: _builtins.float
+    """one file from its begin to its end, fsync included; 0 = not measured"""
+    write_spread_percent: _builtins.float
+    read_iops: _builtins.float
+    """4 KiB each, at random places of a file, past the page cache; 0 = not measured"""
+    read_spread_percent: _builtins.float
+    others_percent: _builtins.float
+    """of the machine's CPU time, used by others meanwhile"""
+    note: _builtins.str
+    """why the figures are to be doubted; empty = they are not"""
+    def __init__(
+        self,
+        *,
+        at_us: _builtins.int = ...,
+        cores: _builtins.int = ...,
+        core_flops: _builtins.float = ...,
+        core_spread_percent: _builtins.float = ...,
+        node_flops: _builtins.float = ...,
+        node_spread_percent: _builtins.float = ...,
+        memory_bytes_per_s: _builtins.float = ...,
+        memory_spread_percent: _builtins.float = ...,
+        write_bytes_per_s: _builtins.float = ...,
+        write_spread_percent: _builtins.float = ...,
+        read_iops: _builtins.float = ...,
+        read_spread_percent: _builtins.float = ...,
+        others_percent: _builtins.float = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gaming", b"gaming", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "name", b"name", "power_watts", b"power_watts", "temperature_celsius", b"temperature_celsius", "utilisation_percent", b"utilisation_percent", "uuid", b"uuid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "core_flops", b"core_flops", "core_spread_percent", b"core_spread_percent", "cores", b"cores", "memory_bytes_per_s", b"memory_bytes_per_s", "memory_spread_percent", b"memory_spread_percent", "node_flops", b"node_flops", "node_spread_percent", b"node_spread_percent", "note", b"note", "others_percent", b"others_percent", "read_iops", b"read_iops", "read_spread_percent", b"read_spread_percent", "write_bytes_per_s", b"write_bytes_per_s", "write_spread_percent", b"write_spread_percent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Gpu: _TypeAlias = Gpu  # noqa: Y015
+Global___Benchmark: _TypeAlias = Benchmark  # noqa: Y015
+
+@_typing.final
+class TaskUse(_message.Message):
+    """What a running attempt uses, with all processes that stem from it. Never replicated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    PROCESSES_FIELD_NUMBER: _builtins.int
+    CPU_PERCENT_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    READ_BYTES_PER_S_FIELD_NUMBER: _builtins.int
+    WRITTEN_BYTES_PER_S_FIELD_NUMBER: _builtins.int
+    GPU_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    PEAK_GPU_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    PEAK_CPU_PERCENT_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    fence: _builtins.int
+    """log index of the assignment"""
+    processes: _builtins.int
+    cpu_percent: _builtins.float
+    """100 = one core"""
+    memory_bytes: _builtins.int
+    """resident; what processes share counts for each"""
+    read_bytes_per_s: _builtins.float
+    """from disks; absent = not measured"""
+    written_bytes_per_s: _builtins.float
+    """to disks; likewise"""
+    gpu_memory_bytes: _builtins.int
+    peak_memory_bytes: _builtins.int
+    """most so far"""
+    peak_gpu_memory_bytes: _builtins.int
+    peak_cpu_percent: _builtins.float
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        fence: _builtins.int = ...,
+        processes: _builtins.int = ...,
+        cpu_percent: _builtins.float = ...,
+        memory_bytes: _builtins.int = ...,
+        read_bytes_per_s: _builtins.float | None = ...,
+        written_bytes_per_s: _builtins.float | None = ...,
+        gpu_memory_bytes: _builtins.int = ...,
+        peak_memory_bytes: _builtins.int = ...,
+        peak_gpu_memory_bytes: _builtins.int = ...,
+        peak_cpu_percent: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_read_bytes_per_s", b"_read_bytes_per_s", "_written_bytes_per_s", b"_written_bytes_per_s", "read_bytes_per_s", b"read_bytes_per_s", "written_bytes_per_s", b"written_bytes_per_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_read_bytes_per_s", b"_read_bytes_per_s", "_written_bytes_per_s", b"_written_bytes_per_s", "cpu_percent", b"cpu_percent", "fence", b"fence", "gpu_memory_bytes", b"gpu_memory_bytes", "memory_bytes", b"memory_bytes", "peak_cpu_percent", b"peak_cpu_percent", "peak_gpu_memory_bytes", b"peak_gpu_memory_bytes", "peak_memory_bytes", b"peak_memory_bytes", "processes", b"processes", "read_bytes_per_s", b"read_bytes_per_s", "task", b"task", "written_bytes_per_s", b"written_bytes_per_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__read_bytes_per_s: _TypeAlias = _typing.Literal["read_bytes_per_s"]  # noqa: Y015
+    _WhichOneofArgType__read_bytes_per_s: _TypeAlias = _typing.Literal["_read_bytes_per_s", b"_read_bytes_per_s"]  # noqa: Y015
+    _WhichOneofReturnType__written_bytes_per_s: _TypeAlias = _typing.Literal["written_bytes_per_s"]  # noqa: Y015
+    _WhichOneofArgType__written_bytes_per_s: _TypeAlias = _typing.Literal["_written_bytes_per_s", b"_written_bytes_per_s"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__read_bytes_per_s) -> _WhichOneofReturnType__read_bytes_per_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__written_bytes_per_s) -> _WhichOneofReturnType__written_bytes_per_s | None: ...
+
+Global___TaskUse: _TypeAlias = TaskUse  # noqa: Y015
 
 @_typing.final
 class Resources(_message.Message):
@@ -2681,6 +2886,19 @@ class Resources(_message.Message):
     GPUS_FIELD_NUMBER: _builtins.int
     GAMING_FIELD_NUMBER: _builtins.int
     INTERACTIVE_OWNER_FIELD_NUMBER: _builtins.int
+    DISK_QUEUE_FIELD_NUMBER: _builtins.int
+    DISK_READ_BYTES_PER_S_FIELD_NUMBER: _builtins.int
+    DISK_WRITTEN_BYTES_PER_S_FIELD_NUMBER: _builtins.int
+    NET_DROPS_PER_S_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_CELSIUS_FIELD_NUMBER: _builtins.int
+    BATTERY_PERCENT_FIELD_NUMBER: _builtins.int
+    ON_BATTERY_FIELD_NUMBER: _builtins.int
+    CPU_PRESSURE_PERCENT_FIELD_NUMBER: _builtins.int
+    MEMORY_PRESSURE_PERCENT_FIELD_NUMBER: _builtins.int
+    IO_PRESSURE_PERCENT_FIELD_NUMBER: _builtins.int
+    SWAP_TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    SWAP_USED_BYTES_FIELD_NUMBER: _builtins.int
+    BENCHMARK_FIELD_NUMBER: _builtins.int
     sampled_at_us: _builtins.int
     """unix time by the node's clock"""
     cpu_percent: _builtins.float
@@ -2702,8 +2920,34 @@ class Resources(_message.Message):
     """a game runs"""
     interactive_owner: _builtins.bool
     """somebody works at the machine"""
+    disk_queue: _builtins.float
+    """What follows is absent where it cannot be measured.
+    requests in flight, on average, at the device of disk_io_percent
+    """
+    disk_read_bytes_per_s: _builtins.float
+    """of that device, likewise"""
+    disk_written_bytes_per_s: _builtins.float
+    net_drops_per_s: _builtins.float
+    """packets dropped at the machine's links, both ways"""
+    temperature_celsius: _builtins.float
+    """of the processor, its hottest place"""
+    battery_percent: _builtins.float
+    on_battery: _builtins.bool
+    """no mains power"""
+    cpu_pressure_percent: _builtins.float
+    """of the last 10 s, that something waited for a core"""
+    memory_pressure_percent: _builtins.float
+    """likewise for memory"""
+    io_pressure_percent: _builtins.float
+    """likewise for a disk"""
+    swap_total_bytes: _builtins.int
+    swap_used_bytes: _builtins.int
     @_builtins.property
     def gpus(self) -> _containers.RepeatedCompositeFieldContainer[Global___Gpu]: ...
+    @_builtins.property
+    def benchmark(self) -> Global___Benchmark:
+        """the last one; absent = none was made"""
+
     def __init__(
         self,
         *,
@@ -2722,14 +2966,102 @@ class Resources(_message.Message):
         gpus: _abc.Iterable[Global___Gpu] | None = ...,
         gaming: _builtins.bool = ...,
         interactive_owner: _builtins.bool = ...,
+        disk_queue: _builtins.float | None = ...,
+        disk_read_bytes_per_s: _builtins.float | None = ...,
+        disk_written_bytes_per_s: _builtins.float | None = ...,
+        net_drops_per_s: _builtins.float | None = ...,
+        temperature_celsius: _builtins.float | None = ...,
+        battery_percent: _builtins.float | None = ...,
+        on_battery: _builtins.bool | None = ...,
+        cpu_pressure_percent: _builtins.float | None = ...,
+        memory_pressure_percent: _builtins.float | None = ...,
+        io_pressure_percent: _builtins.float | None = ...,
+        swap_total_bytes: _builtins.int | None = ...,
+        swap_used_bytes: _builtins.int | None = ...,
+        benchmark: Global___Benchmark | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_battery_percent", b"_battery_percent", "_cpu_pressure_percent", b"_cpu_pressure_percent", "_disk_queue", b"_disk_queue", "_disk_read_bytes_per_s", b"_disk_read_bytes_per_s", "_disk_written_bytes_per_s", b"_disk_written_bytes_per_s", "_io_pressure_percent", b"_io_pressure_percent", "_memory_pressure_percent", b"_memory_pressure_percent", "_net_drops_per_s", b"_net_drops_per_s", "_on_battery", b"_on_battery", "_swap_total_bytes", b"_swap_total_bytes", "_swap_used_bytes", b"_swap_used_bytes", "_temperature_celsius", b"_temperature_celsius", "battery_percent", b"battery_percent", "benchmark", b"benchmark", "cpu_pressure_percent", b"cpu_pressure_percent", "disk_queue", b"disk_queue", "disk_read_bytes_per_s", b"disk_read_bytes_per_s", "disk_written_bytes_per_s", b"disk_written_bytes_per_s", "io_pressure_percent", b"io_pressure_percent", "memory_pressure_percent", b"memory_pressure_percent", "net_drops_per_s", b"net_drops_per_s", "on_battery", b"on_battery", "swap_total_bytes", b"swap_total_bytes", "swap_used_bytes", b"swap_used_bytes", "temperature_celsius", b"temperature_celsius"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_battery_percent", b"_battery_percent", "_cpu_pressure_percent", b"_cpu_pressure_percent", "_disk_queue", b"_disk_queue", "_disk_read_bytes_per_s", b"_disk_read_bytes_per_s", "_disk_written_bytes_per_s", b"_disk_written_bytes_per_s", "_io_pressure_percent", b"_io_pressure_percent", "_memory_pressure_percent", b"_memory_pressure_percent", "_net_drops_per_s", b"_net_drops_per_s", "_on_battery", b"_on_battery", "_swap_total_bytes", b"_swap_total_bytes", "_swap_used_bytes", b"_swap_used_bytes", "_temperature_celsius", b"_temperature_celsius", "battery_percent", b"battery_percent", "benchmark", b"benchmark", "cores", b"cores", "cpu_percent", b"cpu_percent", "cpu_pressure_percent", b"cpu_pressure_percent", "disk_free_bytes", b"disk_free_bytes", "disk_io_percent", b"disk_io_percent", "disk_queue", b"disk_queue", "disk_read_bytes_per_s", b"disk_read_bytes_per_s", "disk_total_bytes", b"disk_total_bytes", "disk_written_bytes_per_s", b"disk_written_bytes_per_s", "gaming", b"gaming", "gpus", b"gpus", "interactive_owner", b"interactive_owner", "io_pressure_percent", b"io_pressure_percent", "link_bits_per_s", b"link_bits_per_s", "load_1m", b"load_1m", "memory_available_bytes", b"memory_available_bytes", "memory_pressure_percent", b"memory_pressure_percent", "memory_total_bytes", b"memory_total_bytes", "net_drops_per_s", b"net_drops_per_s", "on_battery", b"on_battery", "rx_bytes_per_s", b"rx_bytes_per_s", "sampled_at_us", b"sampled_at_us", "swap_total_bytes", b"swap_total_bytes", "swap_used_bytes", b"swap_used_bytes", "temperature_celsius", b"temperature_celsius", "tx_bytes_per_s", b"tx_bytes_per_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__battery_percent: _TypeAlias = _typing.Literal["battery_percent"]  # noqa: Y015
+    _WhichOneofArgType__battery_percent: _TypeAlias = _typing.Literal["_battery_percent", b"_battery_percent"]  # noqa: Y015
+    _WhichOneofReturnType__cpu_pressure_percent: _TypeAlias = _typing.Literal["cpu_pressure_percent"]  # noqa: Y015
+    _WhichOneofArgType__cpu_pressure_percent: _TypeAlias = _typing.Literal["_cpu_pressure_percent", b"_cpu_pressure_percent"]  # noqa: Y015
+    _WhichOneofReturnType__disk_queue: _TypeAlias = _typing.Literal["disk_queue"]  # noqa: Y015
+    _WhichOneofArgType__disk_queue: _TypeAlias = _typing.Literal["_disk_queue", b"_disk_queue"]  # noqa: Y015
+    _WhichOneofReturnType__disk_read_bytes_per_s: _TypeAlias = _typing.Literal["disk_read_bytes_per_s"]  # noqa: Y015
+    _WhichOneofArgType__disk_read_bytes_per_s: _TypeAlias = _typing.Literal["_disk_read_bytes_per_s", b"_disk_read_bytes_per_s"]  # noqa: Y015
+    _WhichOneofReturnType__disk_written_bytes_per_s: _TypeAlias = _typing.Literal["disk_written_bytes_per_s"]  # noqa: Y015
+    _WhichOneofArgType__disk_written_bytes_per_s: _TypeAlias = _typing.Literal["_disk_written_bytes_per_s", b"_disk_written_bytes_per_s"]  # noqa: Y015
+    _WhichOneofReturnType__io_pressure_percent: _TypeAlias = _typing.Literal["io_pressure_percent"]  # noqa: Y015
+    _WhichOneofArgType__io_pressure_percent: _TypeAlias = _typing.Literal["_io_pressure_percent", b"_io_pressure_percent"]  # noqa: Y015
+    _WhichOneofReturnType__memory_pressure_percent: _TypeAlias = _typing.Literal["memory_pressure_percent"]  # noqa: Y015
+    _WhichOneofArgType__memory_pressure_percent: _TypeAlias = _typing.Literal["_memory_pressure_percent", b"_memory_pressure_percent"]  # noqa: Y015
+    _WhichOneofReturnType__net_drops_per_s: _TypeAlias = _typing.Literal["net_drops_per_s"]  # noqa: Y015
+    _WhichOneofArgType__net_drops_per_s: _TypeAlias = _typing.Literal["_net_drops_per_s", b"_net_drops_per_s"]  # noqa: Y015
+    _WhichOneofReturnType__on_battery: _TypeAlias = _typing.Literal["on_battery"]  # noqa: Y015
+    _WhichOneofArgType__on_battery: _TypeAlias = _typing.Literal["_on_battery", b"_on_battery"]  # noqa: Y015
+    _WhichOneofReturnType__swap_total_bytes: _TypeAlias = _typing.Literal["swap_total_bytes"]  # noqa: Y015
+    _WhichOneofArgType__swap_total_bytes: _TypeAlias = _typing.Literal["_swap_total_bytes", b"_swap_total_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__swap_used_bytes: _TypeAlias = _typing.Literal["swap_used_bytes"]  # noqa: Y015
+    _WhichOneofArgType__swap_used_bytes: _TypeAlias = _typing.Literal["_swap_used_bytes", b"_swap_used_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__temperature_celsius: _TypeAlias = _typing.Literal["temperature_celsius"]  # noqa: Y015
+    _WhichOneofArgType__temperature_celsius: _TypeAlias = _typing.Literal["_temperature_celsius", b"_temperature_celsius"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__battery_percent) -> _WhichOneofReturnType__battery_percent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cpu_pressure_percent) -> _WhichOneofReturnType__cpu_pressure_percent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__disk_queue) -> _WhichOneofReturnType__disk_queue | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__disk_read_bytes_per_s) -> _WhichOneofReturnType__disk_read_bytes_per_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__disk_written_bytes_per_s) -> _WhichOneofReturnType__disk_written_bytes_per_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__io_pressure_percent) -> _WhichOneofReturnType__io_pressure_percent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_pressure_percent) -> _WhichOneofReturnType__memory_pressure_percent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__net_drops_per_s) -> _WhichOneofReturnType__net_drops_per_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__on_battery) -> _WhichOneofReturnType__on_battery | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__swap_total_bytes) -> _WhichOneofReturnType__swap_total_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__swap_used_bytes) -> _WhichOneofReturnType__swap_used_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature_celsius) -> _WhichOneofReturnType__temperature_celsius | None: ...
+
+Global___Resources: _TypeAlias = Resources  # noqa: Y015
+
+@_typing.final
+class Series(_message.Message):
+    """One quantity over a span of time, in even steps."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """cpu, memory, disk, io, rx, tx, gpu, gpu_memory, temperature, running"""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """oldest first; NaN = not measured"""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cores", b"cores", "cpu_percent", b"cpu_percent", "disk_free_bytes", b"disk_free_bytes", "disk_io_percent", b"disk_io_percent", "disk_total_bytes", b"disk_total_bytes", "gaming", b"gaming", "gpus", b"gpus", "interactive_owner", b"interactive_owner", "link_bits_per_s", b"link_bits_per_s", "load_1m", b"load_1m", "memory_available_bytes", b"memory_available_bytes", "memory_total_bytes", b"memory_total_bytes", "rx_bytes_per_s", b"rx_bytes_per_s", "sampled_at_us", b"sampled_at_us", "tx_bytes_per_s", b"tx_bytes_per_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Resources: _TypeAlias = Resources  # noqa: Y015
+Global___Series: _TypeAlias = Series  # noqa: Y015
 
 @_typing.final
 class StoredReply(_message.Message):
