@@ -1399,10 +1399,13 @@ class Shape(_message.Message):
     LOCKS_FIELD_NUMBER: _builtins.int
     LIMIT_KEY_FIELD_NUMBER: _builtins.int
     LIMIT_COUNT_FIELD_NUMBER: _builtins.int
+    SANDBOX_FIELD_NUMBER: _builtins.int
     type: Global___TaskType.ValueType
     limit_key: _builtins.str
     """empty without limit_count"""
     limit_count: _builtins.int
+    sandbox: Global___SandboxLevel.ValueType
+    """unspecified = none"""
     @_builtins.property
     def constraints(self) -> Global___Constraints:
         """absent when the spec has none"""
@@ -1424,10 +1427,11 @@ class Shape(_message.Message):
         locks: _abc.Iterable[_builtins.str] | None = ...,
         limit_key: _builtins.str = ...,
         limit_count: _builtins.int = ...,
+        sandbox: Global___SandboxLevel.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["constraints", b"constraints", "requests", b"requests"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["constraints", b"constraints", "limit_count", b"limit_count", "limit_key", b"limit_key", "locks", b"locks", "requests", b"requests", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["constraints", b"constraints", "limit_count", b"limit_count", "limit_key", b"limit_key", "locks", b"locks", "requests", b"requests", "sandbox", b"sandbox", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2480,20 +2484,24 @@ class SandboxOffer(_message.Message):
     LEVEL_FIELD_NUMBER: _builtins.int
     AVAILABLE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
     level: Global___SandboxLevel.ValueType
     available: _builtins.bool
     reason: _builtins.str
     """why it is not available: a cause and a remedy"""
+    detail: _builtins.str
+    """what it consists of there, and what it lacks, such as "bubblewrap 0.8.0, cgroups v1" """
     def __init__(
         self,
         *,
         level: Global___SandboxLevel.ValueType = ...,
         available: _builtins.bool = ...,
         reason: _builtins.str = ...,
+        detail: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "level", b"level", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "detail", b"detail", "level", b"level", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
