@@ -34,7 +34,19 @@ from node.core.model import (
     reply_key,
 )
 from node.core.state import ClusterState
-from node.core.transitions import alarms, begin, cluster, end, fail, members, notes, operations, services, workflows
+from node.core.transitions import (
+    alarms,
+    begin,
+    cluster,
+    end,
+    fail,
+    levels,
+    members,
+    notes,
+    operations,
+    services,
+    workflows,
+)
 from node.core.transitions.advance import react
 from node.core.transitions.begin import Submitted
 from node.core.transitions.draft import Cold, Draft, Refusal
@@ -165,6 +177,7 @@ CLUSTER_TABLE: Mapping[str, Callable[[Draft, Any], Answer]] = {
     "node_alarm": alarms.node_alarm,
     "node_suspect": alarms.node_suspect,
     "settings_change": cluster.settings_change,
+    "level_raise": levels.level_raise,
     "history_trim": cluster.history_trim,
     "operation_start": _operation_start,
     "operation_advance": _operation_advance,
@@ -210,6 +223,8 @@ def check_level(entry: Entry) -> None:
         raise LevelTooNew("The next log entry", entry.level)
     for command in entry.commands:
         kind = command.WhichOneof("kind")
+        if kind == "level_raise" and command.level_raise.level > LEVEL:
+            raise LevelTooNew("The next log entry", command.level_raise.level)
         if kind in _KNOWN_KINDS:
             continue
         if kind is None:

@@ -26,6 +26,8 @@ from cortex.v1.types_pb2 import (
 )
 
 LEVEL = 1
+# What a cluster begins with.
+FIRST_LEVEL = 1
 
 PENDING = types_pb2.TASK_STATE_PENDING
 QUEUED = types_pb2.TASK_STATE_QUEUED

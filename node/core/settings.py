@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from cortex.v1.types_pb2 import Setting
 from node.core import weights
+from node.core.model import FIRST_LEVEL
 
 MAX_QUEUE_DEPTH = "max_queue_depth"
 # How nodes are scored for a task.
@@ -35,6 +36,8 @@ SUSPECT_MS = "suspect_ms"
 OFFLINE_MS = "offline_ms"
 # Counts restores and recoveries from a lost majority: no operator sets it.
 RECOVERY_EPOCH = "recovery_epoch"
+# The cluster's feature level: only `cortex cluster finalize` raises it.
+FEATURE_LEVEL = "feature_level"
 
 _DAY_S = 24 * 3600
 _LONGEST_S = 3650 * _DAY_S
@@ -146,6 +149,11 @@ def longest_lease_ms(row: Setting | None, default_ms: int, now_us: int) -> int:
 def recovery_epoch(row: Setting | None) -> int:
     """How often the cluster was restored or recovered, by its row."""
     return (_number(row.value) or 0) if row is not None else 0
+
+
+def feature_level(row: Setting | None) -> int:
+    """The cluster's, by its row; the first where nobody ever raised it."""
+    return (_number(row.value) or FIRST_LEVEL) if row is not None else FIRST_LEVEL
 
 
 def integer(row: Setting | None, name: str, profile: str = RESOURCES) -> int:

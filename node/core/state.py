@@ -12,12 +12,12 @@ from typing import TypeVar
 
 from cortex.v1 import types_pb2
 from cortex.v1.types_pb2 import Batch, Node, Operation, Setting, Task, Workflow
+from node.core import settings
 from node.core.dag import Dag
 from node.core.model import (
     DIGEST_BYTES,
     DIGEST_MASK,
     ENDED,
-    LEVEL,
     LIVE,
     LIVE_OPERATION,
     LIVE_WORKFLOW,
@@ -62,7 +62,6 @@ class ClusterState:
     index: int = 0
     term: int = 0
     at_us: int = 0
-    level: int = LEVEL
     digest: int = 0
     tasks: dict[str, Task] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -79,6 +78,11 @@ class ClusterState:
     # Derived from the workflows in memory and their members.
     dags: dict[str, Dag] = field(default_factory=dict)
     _task_digests: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def level(self) -> int:
+        """The cluster's feature level."""
+        return settings.feature_level(self.settings.get(settings.FEATURE_LEVEL))
 
     def get(self, table: Table, key: str) -> Row | None:
         """A row that is in memory."""

@@ -13,7 +13,7 @@ from node.consensus.membership import Change, ChangeKind, ChangeRefused
 from node.consensus.port import NotLeader, Peer
 from node.core import validate
 from node.core.faults import Code, Fault, no_leader
-from node.core.model import Key, Table, reply_key
+from node.core.model import FIRST_LEVEL, Key, Table, reply_key
 from node.link import Caller
 from node.rpc.calls import Calls, Handlers, accepted
 
@@ -139,6 +139,9 @@ class MemberCalls(Calls):
             message = f"{node_id} runs with --worker, and keeps no log."
             remedy = f"Start its daemon with --join alone, then `cortex voters add {node_id}`."
             raise Fault(Code.WRONG_STATE, message, remedy)
+        if max(node.level, FIRST_LEVEL) < self._state.level:
+            message = f"{node_id} knows feature level {node.level}; the cluster is at {self._state.level}."
+            raise Fault(Code.WRONG_STATE, message, f"Upgrade its daemon, then `cortex voters add {node_id}`.")
         count = len(self._replica.peers)
         if count >= _MEMBERS_LIMIT:
             message = f"There are {count} voters and learners; {_MEMBERS_LIMIT} is the limit."

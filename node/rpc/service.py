@@ -9,6 +9,7 @@ from node.link import Caller
 from node.rpc.calls import Calls, Handler, Parts
 from node.rpc.drains import DrainCalls
 from node.rpc.history import HistoryCalls
+from node.rpc.levels import LevelCalls
 from node.rpc.members import MemberCalls
 from node.rpc.nodes import NodeCalls
 from node.rpc.operations import OperationCalls
@@ -34,6 +35,7 @@ class ClusterService:
             SettingCalls(parts),
             DrainCalls(parts),
             MemberCalls(parts),
+            LevelCalls(parts),
             WorkflowCalls(parts),
             WhyCalls(parts),
         )

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from cortex.v1.types_pb2 import Setting
 from node.core import settings
-from node.core.model import LEVEL
 from node.store.connect import Connection
 from node.store.errors import StoreUnavailable, translated
 
@@ -24,12 +23,14 @@ _STEP_PAGES = 2048
 class StoreCopy:
     """Implements consensus.port.StateCopy. `source` is the copy's file, or its bytes."""
 
-    def __init__(self, source: Path | bytes, index: int, term: int, at_us: int, recovery_epoch: int) -> None:
+    def __init__(
+        self, source: Path | bytes, index: int, term: int, at_us: int, recovery_epoch: int, level: int
+    ) -> None:
         self._source: Path | bytes = source
         self.index = index
         self.term = term
         self.at_us = at_us
-        self.level = LEVEL
+        self.level = level
         self.recovery_epoch = recovery_epoch
 
     def chunks(self) -> Iterator[bytes]:
@@ -87,10 +88,15 @@ def copy_of_memory(connection: Connection) -> StoreCopy:
         return StoreCopy(db.serialize(), *position)
 
 
-def _position(db: sqlite3.Connection) -> tuple[int, int, int, int]:
+def _position(db: sqlite3.Connection) -> tuple[int, int, int, int, int]:
     index, term, at_us = db.execute("SELECT saved_index, saved_term, saved_at FROM meta").fetchone()
-    found = db.execute("SELECT row FROM settings WHERE id = ?", (settings.RECOVERY_EPOCH,)).fetchone()
-    return index, term, at_us, settings.recovery_epoch(Setting.FromString(found[0]) if found else None)
+    epoch, level = (_setting(db, name) for name in (settings.RECOVERY_EPOCH, settings.FEATURE_LEVEL))
+    return index, term, at_us, settings.recovery_epoch(epoch), settings.feature_level(level)
+
+
+def _setting(db: sqlite3.Connection, name: str) -> Setting | None:
+    found = db.execute("SELECT row FROM settings WHERE id = ?", (name,)).fetchone()
+    return Setting.FromString(found[0]) if found else None
 
 
 def _unlink(path: Path) -> None:

@@ -190,7 +190,7 @@ def test_a_kind_above_its_level_stops_a_daemon() -> None:
     unknown = Command.FromString(bytes([0xF2, 0x3F, 0]))  # an empty message under tag 1022
     with pytest.raises(machine.LevelTooNew, match="unknown kind"):
         machine.check_level(_entry(unknown))
-    for kind in ("context_update", "memory_write", "level_raise"):
+    for kind in ("context_update", "memory_write"):
         command = Command()
         getattr(command, kind).SetInParent()
         with pytest.raises(machine.LevelTooNew, match=kind):

@@ -101,6 +101,5 @@ def test_kinds_that_this_level_applies() -> None:
         "context_update",
         "memory_write",
         "node_approve",
-        "level_raise",
     }
     assert set(machine.KIND_LEVELS) == set(COMMAND_TAGS) - later

@@ -186,6 +186,9 @@ class FakeServicer(
         self._cluster.leader = request.node or others[0]
         return pb.TransferLeaderReply(leader=self._cluster.leader, took_us=41_700, term=2)
 
+    def _Finalize(self, request: pb.FinalizeRequest) -> pb.FinalizeReply:
+        return pb.FinalizeReply(operation_id=request.mutation.request_id, index=9, level=2, was=1)
+
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.WatchReply]:
         cluster = self._cluster
         await self._admit("Watch", request, context)

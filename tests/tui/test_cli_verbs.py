@@ -249,6 +249,9 @@ async def test_status_and_leader(cortex: CommandLine, cluster: FakeCluster) -> N
     assert (await cortex("status", "--json")).document["alarms"] == [{"node": "n2", "alarm": "Its log grows."}]
     moved = await cortex("leader", "transfer", "n2", "--json")
     assert moved.document["leader"] == "n2"
+    raised = await cortex("cluster", "finalize")
+    assert (raised.text, raised.err) == ("2\n", "cortex: feature level 2 was raised from 1\n")
+    assert (await cortex("cluster", "finalize", "--json")).document["level"] == 2
     cluster.leader = ""
     assert (await cortex("status")).code == 4
 

@@ -49,6 +49,12 @@ class NodeCalls(Calls):
         reply: cluster_pb2.ChangeVoterReply = await self._write("RemoveVoter", request, self._timeout_s * 2)
         return reply
 
+    async def finalize(self) -> cluster_pb2.FinalizeReply:
+        """Raise the feature level to what all voters know; says what it was and is."""
+        request = cluster_pb2.FinalizeRequest(mutation=self._mutation())
+        reply: cluster_pb2.FinalizeReply = await self._write("Finalize", request, self._timeout_s)
+        return reply
+
     async def transfer_leader(self, node: str = "") -> cluster_pb2.TransferLeaderReply:
         """Returns the new leader; an empty `node` means the most up to date voter."""
         request = cluster_pb2.TransferLeaderRequest(node=node)

@@ -1,12 +1,14 @@
-"""status: whether the cluster works."""
+"""status, cluster finalize: whether the cluster works, and the end of an upgrade."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
 from tui import json_view
 from tui.text import clean
-from tui.verbs.base import emit, run, say, settings, verb
+from tui.verbs.base import VerbGroup, emit, note, run, say, settings, verb
 
 if TYPE_CHECKING:
     from tui.client import ClusterClient
@@ -40,5 +42,39 @@ def status() -> None:
             for item in reply.alarms:
                 say(f"{'alarm:':<10}{clean(item.node)}: {clean(item.alarm)}")
         return 0 if reply.leader else 4
+
+    run(work)
+
+
+@click.group(
+    "cluster",
+    cls=VerbGroup,
+    verbs={"finalize": "tui.verbs.cluster:finalize"},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+def cluster() -> None:
+    """What concerns the cluster as a whole."""
+
+
+@verb()
+def finalize() -> None:
+    """End an upgrade: raise the feature level to the highest that all voters know.
+
+    What the new release brings begins to work, and the release before it cannot come back. Until then each daemon
+    can be rolled back.
+    """
+
+    async def work(client: ClusterClient) -> None:
+        reply = await client.finalize()
+        changed = reply.level != reply.was
+        if settings().json:
+            ids = [str(reply.level)] if changed else []
+            emit(
+                {"operation_id": reply.operation_id or None, "index": reply.index, "ids": ids, "level": reply.level}
+            )
+            return
+        say(str(reply.level))
+        told = f"was raised from {reply.was}" if changed else "stays: it is the highest that all voters know"
+        note(f"cortex: feature level {reply.level} {told}")
 
     run(work)

@@ -42,6 +42,7 @@ VERBS = {
     "workflows": "tui.verbs.workflows:workflows",
     "settings": "tui.verbs.settings:settings",
     "status": "tui.verbs.cluster:status",
+    "cluster": "tui.verbs.cluster:cluster",
     "voters": "tui.verbs.voters:voters",
     "leader": "tui.verbs.leader:leader",
     "snapshot": "tui.verbs.snapshot:snapshot",
