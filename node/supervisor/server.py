@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import socket
 import sys
 
 from node.supervisor import wire
-from node.supervisor.attempt import NEVER, Attempt, Order, boot_us, unstarted
-from node.supervisor.capture import Capture
+from node.supervisor.attempt import NEVER, Order, boot_us
 from node.supervisor.channel import Channel
+from node.supervisor.commands import Commands
 from node.supervisor.family import Family
-from node.supervisor.folders import Folders
 from node.supervisor.guests import Guests
 from node.supervisor.inventory import inventory
 from node.supervisor.journal import Journal
 from node.supervisor.log import note
-from node.supervisor.reaper import Reaper
-from node.supervisor.spawn import Busy, CannotStart, Spawner
+from node.supervisor.spawn import Busy, Spawner
 from node.supervisor.waiting import Waiting
 from node.supervisor.wake import wake_fd
 
-_FAMILY_US = 50_000
 # While more commands wait for a slot, the daemon is told of many at once: each telling costs it a turn of its loop.
 _TELL_US = 5_000
 # The poll's own clock stands still while the machine is suspended, the leases' clock does not.
@@ -51,18 +47,8 @@ class Supervisor:
         self._channel: Channel | None = None
         self._guests = Guests(listener, self._epoll, greeting)
         self._waiting = Waiting()
-        self._attempts: dict[str, Attempt] = {}
-        self._by_pid: dict[int, Attempt] = {}
-        self._pipes: dict[int, Attempt] = {}
-        self._ending: dict[str, Attempt] = {}
+        self._commands = Commands(data, self._epoll, journal, family, spawner, self._waiting, self._send)
         self._lost = set(journal.marks) - set(journal.results)
-        self._family = family
-        self._folders = Folders(f"{data}/work")
-        self._spawner = spawner
-        self._reaper = Reaper()
-        self._output_fd = os.open(f"{data}/output", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._cap_bytes = 64 * 1024 * 1024
-        self._wake_us = NEVER
         self._told_us = 0
         self._tell_us = NEVER
         self._delayed = False
@@ -75,7 +61,7 @@ class Supervisor:
         """Serve until told to quit."""
         self._guests.listen()
         self._epoll.register(self._wake_fd, select.EPOLLIN)
-        while not (self._quitting and not self._attempts):
+        while not (self._quitting and not self._commands.attempts):
             events = self._epoll.poll(self._timeout_s())
             if not events and self._is_idle() and not self._is_reachable():
                 return
@@ -95,7 +81,7 @@ class Supervisor:
 
     def _is_idle(self) -> bool:
         connected = self._channel is not None and self._channel.is_open
-        return not connected and not self._attempts and not self._waiting
+        return not connected and not self._commands.attempts and not self._waiting
 
     def _is_reachable(self) -> bool:
         """Whether a daemon can still find its socket: the data folder may have been removed."""
@@ -104,10 +90,9 @@ class Supervisor:
     def _step(self, events: list[tuple[int, int]]) -> None:
         reap = False
         for fd, _ in events:
-            attempt = self._pipes.get(fd)
-            if attempt is not None:
-                self._read(fd, attempt)
-            elif fd == self._wake_fd:
+            if self._commands.read(fd):
+                continue
+            if fd == self._wake_fd:
                 os.read(fd, 4096)
                 reap = True
             elif self._guests.listens_on(fd):
@@ -115,12 +100,12 @@ class Supervisor:
             elif (guest := self._guests.get(fd)) is not None:
                 self._receive(guest)
         if reap:
-            self._reap()
+            self._commands.reap()
         if self._quit_signals > self._quitting:
             self._quit()
         now_us = boot_us()
-        if now_us >= self._wake_us:
-            self._meet_deadlines(now_us)
+        if now_us >= self._commands.wake_us:
+            self._commands.meet_deadlines(now_us)
         self._start_waiting()
         self._flush()
 
@@ -138,14 +123,14 @@ class Supervisor:
             return
         if self._channel.has_news:
             now_us = boot_us()
-            if len(self._waiting) and self._attempts and now_us < self._told_us + _TELL_US:
+            if len(self._waiting) and self._commands.attempts and now_us < self._told_us + _TELL_US:
                 self._tell_us = self._told_us + _TELL_US
                 return
             self._told_us = now_us
         self._channel.flush()
 
     def _timeout_s(self) -> float:
-        due_us = min(self._wake_us, self._tell_us, self._waiting.next_us())
+        due_us = min(self._commands.wake_us, self._tell_us, self._waiting.next_us())
         if due_us >= NEVER:
             return _IDLE_POLL_S if self._is_idle() else -1
         return min(max(0.0, (due_us - boot_us()) / 1e6), _LONGEST_POLL_S)
@@ -162,11 +147,11 @@ class Supervisor:
             if self._channel is not None:
                 self._guests.dismiss(self._channel)
             self._channel = channel
-            known = inventory(self._waiting, self._attempts, self._journal.results, self._lost)
+            known = inventory(self._waiting, self._commands.attempts, self._journal.results, self._lost)
             channel.push(("inventory", known))
-            for attempt in self._attempts.values():
+            for attempt in self._commands.attempts.values():
                 attempt.said.clear()
-            self._wake_us = 0
+            self._commands.wake_us = 0
         for message in messages:
             try:
                 self._handle(message)
@@ -188,7 +173,7 @@ class Supervisor:
             for key, cause, kill_timeout_us in rest[0]:  # type: ignore[attr-defined]
                 self._stop(key, cause, kill_timeout_us)
         elif kind == "configure":
-            slots, self._cap_bytes = rest  # type: ignore[assignment]
+            slots, self._commands.cap_bytes = rest  # type: ignore[assignment]
             self._waiting.configure(slots)  # type: ignore[arg-type]
         elif kind == "quit":
             self._quit_signals += 1
@@ -201,13 +186,13 @@ class Supervisor:
         for values in orders:
             order = Order(values)
             key = order.key
-            known = key in self._waiting or key in self._attempts or key in self._journal.marks
+            known = key in self._waiting or key in self._commands.attempts or key in self._journal.marks
             if not known and not self._quitting:
                 self._waiting.add(order)
 
     def _renew(self, ends: list[tuple[str, int, int]]) -> None:
         for key, end_us, start_before_us in ends:
-            attempt = self._attempts.get(key)
+            attempt = self._commands.attempts.get(key)
             if attempt is not None:
                 attempt.order.lease_end_us = end_us
             else:
@@ -215,14 +200,14 @@ class Supervisor:
 
     def _forget(self, keys: list[str]) -> None:
         for key in keys:
-            attempt = self._attempts.get(key)
+            attempt = self._commands.attempts.get(key)
             if attempt is not None:
                 attempt.forgotten = True
                 self._stop(key, wire.CAUSE_CANCEL, attempt.order.kill_timeout_us)
             else:
                 self._waiting.drop(key)
             self._lost.discard(key)
-        self._journal.forget([key for key in keys if key not in self._attempts])
+        self._journal.forget([key for key in keys if key not in self._commands.attempts])
 
     def _start_waiting(self) -> None:
         """Start what the slots allow; marks are written before."""
@@ -236,10 +221,11 @@ class Supervisor:
                 return
             for position, order in enumerate(batch):
                 try:
-                    self._start(order)
+                    self._commands.start(order)
                 except Busy as busy:
                     self._put_back(batch[position:], str(busy))
                     return
+            self._delayed = False
 
     def _put_back(self, orders: list[Order], why: str) -> None:
         """The machine is short of something: these wait, they have not failed."""
@@ -250,143 +236,12 @@ class Supervisor:
             self._delayed = True
             self._send("delayed", why)
 
-    def _start(self, order: Order) -> None:
-        """Spawn it, or record why not. What nobody foresaw is this order's end, not its batch's. Raises Busy."""
-        try:
-            self._spawn(order)
-        except CannotStart as refusal:
-            self._cannot_start(order, str(refusal))
-        except Exception as error:
-            if isinstance(error, Busy):
-                raise
-            sys.excepthook(*sys.exc_info())
-            self._cannot_start(order, f"The supervisor failed at its start: {error!r}. See supervisor/log there.")
-
-    def _cannot_start(self, order: Order, why: str) -> None:
-        attempt = self._attempts.get(order.key)
-        if attempt is None:
-            self._waiting.ended(order)
-            self._record(order.key, unstarted(wire.CAUSE_CANNOT_START, why))
-            return
-        # It began, and nobody reads what it says.
-        attempt.error = why
-        self._stop(order.key, wire.CAUSE_SUPERVISOR, 0)
-
-    def _spawn(self, order: Order) -> None:
-        """Raises Busy, CannotStart and what nobody foresaw."""
-        key = order.key
-        own = "" if order.cwd else self._folders.take()
-        try:
-            env = self._family.marked(order.env)
-            pid, out, err = self._spawner.spawn(order.argv, env, order.cwd or own)
-        except Exception:
-            self._folders.give_back(own, order.name)
-            raise
-        self._delayed = False
-        stdout = Capture(out, self._output_fd, f"{order.output}.out", self._cap_bytes)
-        stderr = Capture(err, self._output_fd, f"{order.output}.err", self._cap_bytes)
-        attempt = Attempt(order, pid, stdout, stderr, boot_us())
-        attempt.cwd = own
-        self._attempts[key] = self._by_pid[pid] = attempt
-        self._reaper.began(attempt)
-        self._journal.spawned(key, pid)
-        for fd in (out, err):
-            self._pipes[fd] = attempt
-            self._epoll.register(fd, select.EPOLLIN)
-        self._wake_us = min(self._wake_us, attempt.next_us())
-        self._send("started", key, pid, attempt.started_us)
-
-    def _read(self, fd: int, attempt: Attempt) -> None:
-        capture = attempt.stdout if attempt.stdout.fd == fd else attempt.stderr
-        if capture.read():
-            attempt.output_us = boot_us()
-        if not capture.open:
-            del self._pipes[fd]
-            if not attempt.pid:
-                self._settle(attempt, boot_us())
-
-    def _drain(self, attempt: Attempt) -> None:
-        """Take what waits in its pipes."""
-        for capture in (attempt.stdout, attempt.stderr):
-            fd = capture.fd
-            capture.drain()
-            if not capture.open:
-                self._pipes.pop(fd, None)
-
-    def _reap(self) -> None:
-        now_us = boot_us()
-        ended = self._reaper.reap(self._by_pid, now_us)
-        if ended or self._ending:
-            children = self._family.orphans(self._by_pid)
-            for attempt in {**self._ending, **{attempt.order.key: attempt for attempt in ended}}.values():
-                self._settle(attempt, now_us, children)
-
-    def _settle(self, attempt: Attempt, now_us: int, orphans: list[int] | None = None) -> None:
-        """Its own process has ended: end what is left of it, then record the result."""
-        if orphans is None:
-            orphans = self._family.orphans(self._by_pid)
-        self._drain(attempt)
-        left, unsure = self._family.left(attempt, orphans, self._attempts, now_us)
-        lives = bool(left) or attempt.group_lives()
-        if lives or unsure:
-            self._ending[attempt.order.key] = attempt
-            self._wake_us = min(self._wake_us, now_us + _FAMILY_US)
-            if lives and attempt.begin_stop(wire.CAUSE_NONE, attempt.order.kill_timeout_us, now_us):
-                self._family.signal(attempt, left, signal.SIGTERM)
-        elif attempt.wait_for_pipes(now_us):
-            self._ending[attempt.order.key] = attempt
-            self._wake_us = min(self._wake_us, attempt.next_us())
-        else:
-            self._finish(attempt)
-
-    def _finish(self, attempt: Attempt) -> None:
-        order = attempt.order
-        key = order.key
-        for capture in (attempt.stdout, attempt.stderr):
-            self._pipes.pop(capture.fd, None)
-        result = attempt.result()
-        del self._attempts[key]
-        self._ending.pop(key, None)
-        self._waiting.ended(order)
-        self._family.ended(key)
-        self._folders.give_back(attempt.cwd, order.name)
-        if attempt.forgotten:
-            self._journal.forget([key])
-        else:
-            self._record(key, result)
-
-    def _record(self, key: str, result: tuple[object, ...]) -> None:
-        self._journal.ended(key, result)
-        self._send("ended", key, result)
-
     def _stop(self, key: str, cause: int, kill_timeout_us: int) -> None:
-        attempt = self._attempts.get(key)
-        if attempt is None:
-            if self._waiting.drop(key):
-                self._send("recalled", key, True)
-            return
-        now_us = boot_us()
-        if attempt.begin_stop(cause, kill_timeout_us, now_us):
-            self._family.signal(attempt, self._family.of(attempt, self._by_pid, self._attempts), signal.SIGTERM)
-        self._wake_us = min(self._wake_us, attempt.next_us())
-
-    def _meet_deadlines(self, now_us: int) -> None:
-        self._wake_us = NEVER
-        for attempt in list(self._attempts.values()):
-            if attempt.pid:
-                cause = attempt.due_cause(now_us)
-                if cause:
-                    self._stop(attempt.order.key, cause, attempt.order.kill_timeout_us)
-            if now_us >= attempt.kill_us:
-                attempt.kill_again(now_us)
-                found = self._family.of(attempt, self._by_pid, self._attempts)
-                self._family.signal(attempt, found, signal.SIGKILL)
-            for notice in attempt.notices(now_us):
-                self._send(*notice)
-            if not attempt.pid:
-                self._settle(attempt, now_us)
-            if attempt.order.key in self._attempts:
-                self._wake_us = min(self._wake_us, attempt.next_us())
+        attempt = self._commands.attempts.get(key)
+        if attempt is not None:
+            self._commands.stop(attempt, cause, kill_timeout_us)
+        elif self._waiting.drop(key):
+            self._send("recalled", key, True)
 
     def _quit(self) -> None:
         """End all commands, which can run elsewhere; the second time at once."""
@@ -394,5 +249,5 @@ class Supervisor:
         for key in self._waiting:
             self._waiting.drop(key)
         kill_timeout_us = _QUIT_KILL_TIMEOUT_US if self._quitting == 1 else 0
-        for key, attempt in list(self._attempts.items()):
+        for key, attempt in list(self._commands.attempts.items()):
             self._stop(key, wire.CAUSE_MIGRATE, min(kill_timeout_us, attempt.order.kill_timeout_us))
