@@ -23,7 +23,14 @@ AMOUNT_LIMIT = 1 << 50
 # Leader time is kept below this, so that sums of times fit into 64 bits.
 TIME_LIMIT_US = 1 << 61
 
-SUPPORTED = frozenset({types_pb2.TASK_TYPE_SHELL, types_pb2.TASK_TYPE_NOOP, types_pb2.TASK_TYPE_SUBAGENT})
+SUPPORTED = frozenset(
+    {
+        types_pb2.TASK_TYPE_SHELL,
+        types_pb2.TASK_TYPE_NOOP,
+        types_pb2.TASK_TYPE_SUBAGENT,
+        types_pb2.TASK_TYPE_SERVICE,
+    }
+)
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # C0, DEL, C1, bidi controls and line separators: what can forge a line or a direction on a terminal or in a log.

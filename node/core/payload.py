@@ -9,9 +9,10 @@ from cortex.v1.cluster_pb2 import DispatchSubagentsRequest, TaskRequest
 from cortex.v1.types_pb2 import TASK_TYPE_CONTAINER, TASK_TYPE_K8S_JOB, TASK_TYPE_SERVICE, TASK_TYPE_SUBAGENT
 from node.core.faults import Code, Fault
 from node.payloads.reading import BadPayload, Payload, keys, read
+from node.payloads.service import Service
 
 # One struct for each type; shell and noop tasks carry none.
-KINDS: Mapping[int, type[Payload]] = {}
+KINDS: Mapping[int, type[Payload]] = {TASK_TYPE_SERVICE: Service}
 # Types whose command, where they have one, stands in the spec as for shell.
 WITH_COMMAND = frozenset({TASK_TYPE_CONTAINER, TASK_TYPE_K8S_JOB, TASK_TYPE_SERVICE})
 

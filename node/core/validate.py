@@ -49,6 +49,8 @@ BACKOFF_MS = 1_000
 BACKOFF_MULTIPLIER = 2.0
 MAX_BACKOFF_MS = 60_000
 
+SERVICE_KILL_TIMEOUT_MS = 10_000
+
 # What works for long by itself and says so.
 _AGENTS = frozenset({types_pb2.TASK_TYPE_SUBAGENT, types_pb2.TASK_TYPE_CLAUDE_RELAY})
 
@@ -228,6 +230,8 @@ def _check_command(spec: TaskSpec) -> None:
             message = f"A {name} task has a payload, not a command."
             raise Fault(Code.INVALID, message, "Give it with --payload or --set.")
         payload.check(spec.type, name, spec.payload)
+        if spec.type == types_pb2.TASK_TYPE_SERVICE and not (spec.shell_command.strip() or any(spec.argv[:1])):
+            raise Fault(Code.INVALID, "The service has no command.", remedy)
     for number, argument in enumerate(spec.argv):
         if len(argument) >= ARGUMENT_LIMIT_BYTES or b"\0" in argument:
             raise _argument_fault(f"argv[{number}]", argument)
@@ -279,7 +283,8 @@ def _complete_times(spec: TaskSpec, lease_ms: int) -> None:
     _within("timeout_ms", spec.timeout_ms, 0, DURATION_LIMIT_MS, remedy)
     _within("queue_timeout_ms", spec.queue_timeout_ms, 0, DURATION_LIMIT_MS, remedy)
     if not spec.HasField("stall_after_ms"):
-        spec.stall_after_ms = STALL_AFTER_MS
+        # A service may have nothing to say for days.
+        spec.stall_after_ms = 0 if spec.type == types_pb2.TASK_TYPE_SERVICE else STALL_AFTER_MS
     if not spec.HasField("idle_timeout_ms"):
         spec.idle_timeout_ms = IDLE_TIMEOUT_MS if spec.type in _AGENTS else 0
     _within("stall_after_ms", spec.stall_after_ms, 0, DURATION_LIMIT_MS, remedy)
@@ -294,7 +299,8 @@ def _complete_times(spec: TaskSpec, lease_ms: int) -> None:
         raise Fault(Code.INVALID, message, "Leave it out, or set on_lost to wait.")
     elif spec.on_lost == types_pb2.ON_LOST_HOLD:
         limit_ms = HOLD_KILL_LIMIT_MS
-    spec.kill_timeout_ms = spec.kill_timeout_ms or min(KILL_TIMEOUT_MS, limit_ms)
+    default_ms = SERVICE_KILL_TIMEOUT_MS if spec.type == types_pb2.TASK_TYPE_SERVICE else KILL_TIMEOUT_MS
+    spec.kill_timeout_ms = spec.kill_timeout_ms or min(default_ms, limit_ms)
     remedy = "It is at most a third of the lease, so that a cut-off machine ends its commands in time."
     _within("kill_timeout_ms", spec.kill_timeout_ms, 1, limit_ms, remedy)
 

@@ -34,7 +34,7 @@ def read(data: bytes, kind: type[P]) -> P:
         where = found["where"] if found is not None else ""
         what = found["what"] if found is not None else str(error)
         raise BadPayload(f"{where or 'It'}: {what[:1].lower()}{what[1:]}."[:500]) from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadPayload(f"It is no JSON object: {error}."[:500]) from None
     payload.check()
     return payload

@@ -1,0 +1,59 @@
+"""Signals as bytes of a pipe, with who sent them: `t` the supervisor's stop, `f` another's, `c` a child's end."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import threading
+
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_ALL = (*_STOPS, signal.SIGCHLD)
+
+
+class Signals:
+    """Made once, before any other thread. Others may write to `write_fd` to wake whoever waits for `fd`."""
+
+    def __init__(self) -> None:
+        self.fd, self.write_fd = os.pipe()
+        os.set_blocking(self.fd, False)
+        self._taken = b""
+        # Not the parent at the time: that may be gone by then.
+        self._supervisor = os.getppid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
+        # An ignored child would leave no status.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop was ever asked for."""
+        return b"t" in self._taken or b"f" in self._taken
+
+    def take(self) -> bytes:
+        """What came since the last call."""
+        try:
+            told = os.read(self.fd, 4096)
+        except BlockingIOError:
+            return b""
+        self._taken = bytes(set(self._taken + told))
+        return told
+
+    def _listen(self) -> None:
+        while True:
+            found = signal.sigwaitinfo(_ALL)
+            if found.si_signo == signal.SIGCHLD:
+                kind = b"c"
+            else:
+                # It tells the command's processes as well; 0 is whoever stands outside of a namespace.
+                kind = b"t" if found.si_pid in (self._supervisor, 0) else b"f"
+            os.write(self.write_fd, kind)
+
+
+def die_by(number: int) -> None:
+    """End this process as a signal does, so that its parent sees the same end, but without a core."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+    os.kill(os.getpid(), number)
