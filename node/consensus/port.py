@@ -172,6 +172,10 @@ class Consensus(Protocol):
         """Why this member has tried in vain to take a snapshot, so that the log grows; empty when it has not."""
 
     @property
+    def notice(self) -> str:
+        """What keeps this member from its vote, and the remedy; empty when nothing does."""
+
+    @property
     def membership(self) -> Membership:
         """In force here: of the last entry that has one, committed or not. Empty before anybody added this node."""
 

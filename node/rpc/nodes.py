@@ -95,6 +95,7 @@ class NodeCalls(Calls):
                 # Who is up only the leader knows; what is applied here only this daemon does.
                 reply.node, reply.applied = self._parts.node_id, self._state.index
                 reply.digest = self._state.digest_bytes().hex()
+                reply.notice = consensus.notice
                 reply.age_us = self._age_us()
                 return reply
         voters = [_status(peer) for peer in consensus.peers if peer.voter]
@@ -115,6 +116,7 @@ class NodeCalls(Calls):
             cluster_id=self._parts.cluster_id,
             tasks=_live_counts(self._state),
             age_us=self._age_us(),
+            notice=consensus.notice,
             alarms=[
                 pb.NodeTrouble(node=node.id, alarm=node.alarm)
                 for _, node in sorted(self._state.nodes.items())

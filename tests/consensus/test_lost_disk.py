@@ -38,11 +38,16 @@ def test_what_was_acknowledged_with_its_help_is_not_lost(joins: bool) -> None:
         cluster.network.heal()
         await asyncio.sleep(10 * S.election_max_s)
         assert cluster.leader() is None
+        notices = {voter.id: engine_of(voter).notice for voter in (behind, forgetful)}
+        # One that joins does not know that it votes.
+        assert ("began with an empty data folder" in notices[forgetful.id]) is not joins
+        assert notices[behind.id] == ""
         await old.boot()
         await cluster.settled()
         assert await propose(cluster.head, "more") > max(index for index in await asyncio.gather(*calls))
         await cluster.settled()
         assert engine_of(forgetful).last_index == engine_of(cluster.head).last_index
+        assert engine_of(forgetful).notice == ""
 
     cluster_test(check)
 

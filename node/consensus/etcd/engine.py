@@ -108,6 +108,10 @@ class EtcdEngine:
         return self._states.index if self._running else 0
 
     @property
+    def notice(self) -> str:
+        return ""  # etcd's members vote
+
+    @property
     def trouble(self) -> str:
         return self._states.trouble if self._running else ""
 

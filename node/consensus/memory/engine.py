@@ -58,6 +58,10 @@ class MemoryEngine:
         return 0
 
     @property
+    def notice(self) -> str:
+        return ""
+
+    @property
     def trouble(self) -> str:
         return ""
 

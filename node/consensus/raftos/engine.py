@@ -244,6 +244,10 @@ class RaftosEngine:
         return self._life.snapshot_index if self._running else 0
 
     @property
+    def notice(self) -> str:
+        return self._state.notice if self._running else ""
+
+    @property
     def trouble(self) -> str:
         return self._life.trouble if self._running else ""
 

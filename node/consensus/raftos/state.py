@@ -177,6 +177,16 @@ class RaftState(library.State):
         return self.log.up_to_date(candidate["last_log_index"], candidate["last_log_term"])
 
     @property
+    def notice(self) -> str:
+        """What keeps this voter from its vote while nobody leads, and the remedy; empty when nothing does."""
+        if self.leader is not None or not (self.storage.blank and self.memberships.current.is_voter(self.id)):
+            return ""
+        return (
+            f"{self.id} began with an empty data folder, so it may have forgotten a vote: it gives none until all "
+            "voters are up, or one leads that has the log. Start the voters that are down."
+        )
+
+    @property
     def blank_life(self) -> int:
         """This life's number, while what it promised in earlier ones may be lost; else 0."""
         return self._life_number if self.storage.blank else 0
