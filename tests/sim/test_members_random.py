@@ -13,8 +13,8 @@ from cortex.v1 import types_pb2
 from tests.sim.daemon_world import Host
 from tests.sim.members_kit import Story, played
 
-SEEDS = 3
-DEEDS = 40
+SEEDS = 2
+DEEDS = 30
 DOWN_S = (0.1, 1.0, 4.0, 8.0)
 
 
