@@ -262,7 +262,7 @@ def averaged(values: Sequence[float | None], end: int, span: int) -> list[float 
 
 
 def task_state(task: types_pb2.Task, glyphs: Glyphs) -> Cell:
-    """Glyph and word; a cancel or migration that is asked for but not done is said."""
+    """Glyph and word; a cancel or migration that is asked for but not done is said, and that a service is ready."""
     word, glyph, role = TASK_WORDS.get(task.state, ("unknown", "?", "dim"))
     if task.cancel_requested and task.state in (types_pb2.TASK_STATE_ASSIGNED, types_pb2.TASK_STATE_RUNNING):
         return ((f"{glyphs.of('cancelled')} cancelling", "warn"),)
@@ -270,6 +270,8 @@ def task_state(task: types_pb2.Task, glyphs: Glyphs) -> Cell:
         return ((f"{glyphs.of('draining')} migrating", "warn"),)
     if task.lost_at_us:
         return ((f"{glyphs.of('lost')} lost", "bad"),)
+    if task.ready_at_us and task.state == types_pb2.TASK_STATE_RUNNING:
+        return ((f"{glyphs.of(glyph)} ready", "ok"),)
     return ((f"{glyphs.of(glyph)} {word}", role),)
 
 

@@ -117,9 +117,16 @@ def last_words(task: Task) -> str:
     return ""
 
 
+def endpoints_text(task: Task) -> str:
+    """Where a service is reached, on one line; empty unless it is ready."""
+    if not task.ready_at_us or task.state != types_pb2.TASK_STATE_RUNNING:
+        return ""
+    return ", ".join(f"{item.name} {item.value}" for item in task.endpoints)
+
+
 def why_text(task: Task) -> str:
-    """What an operator wants to know next: what the command said, the error, or why it waits."""
-    return last_words(task) or task.error or task.reason or task.cancel_reason
+    """What an operator wants to know next: what the command said, the error, why it waits, where it is reached."""
+    return last_words(task) or task.error or task.reason or task.cancel_reason or endpoints_text(task)
 
 
 def _draw_name(task: Task, draw: Draw, _width: int) -> Cell:

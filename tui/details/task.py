@@ -142,6 +142,8 @@ def task_facts(
     for note in task.annotations:
         lines += long_text("note", f"{clock(note.at_us)} {note.actor}: {note.text}", "text", draw, width, most=3)
     lines += long_text("command", command_of(task.spec), "strong", draw, width)
+    for endpoint in task.endpoints:
+        lines += long_text("endpoint", f"{endpoint.name}  {endpoint.value}", "accent", draw, width, most=2)
     if why.nodes:
         lines += _verdict_lines(why, draw, width)
     if task.HasField("placement"):
@@ -265,6 +267,7 @@ def _time_lines(task: Task, draw: Draw) -> list[Cell]:
         ("queued", task.queued_at_us if task.queued_at_us != task.created_at_us else 0),
         ("assigned", task.assigned_at_us),
         ("started", task.started_at_us),
+        ("ready", task.ready_at_us),
         ("ended", ended_us(task)),
         ("lost", task.lost_at_us),
     )

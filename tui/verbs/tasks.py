@@ -231,10 +231,14 @@ def _task_row(row: types_pb2.Task, now: int) -> tuple[str, ...]:
 
 
 def _why(row: types_pb2.Task) -> str:
-    """Why it waits, or what went wrong."""
+    """Why it waits, what went wrong, or where a service is reached."""
     state = json_view.task_state(row.state)
     if state in ("queued", "pending"):
         return row.reason or row.error
+    if row.endpoints and state == "running":
+        from tui.columns.tasks import endpoints_text
+
+        return endpoints_text(row)
     return row.error if state in ("failed", "dead_letter") else ""
 
 
@@ -275,6 +279,7 @@ def _say_task(reply: cluster_pb2.GetTaskReply) -> None:
                 ("created", row.created_at_us),
                 ("assigned", row.assigned_at_us),
                 ("started", row.started_at_us),
+                ("ready", row.ready_at_us),
                 ("completed", row.completed_at_us),
                 ("dead-lettered", row.dead_lettered_at_us),
             )
@@ -284,6 +289,8 @@ def _say_task(reply: cluster_pb2.GetTaskReply) -> None:
     for name, value in fields.items():
         if value:
             say(f"{name + ':':<15}{clean(value)}")
+    for endpoint in row.endpoints:
+        say(f"{'endpoint:':<15}{clean(endpoint.name)}  {clean(endpoint.value)}")
     for failure in row.failures:
         say(f"{'failed:':<15}{clean(_failure(failure))}")
     for note_ in row.annotations:

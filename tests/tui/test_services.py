@@ -1,0 +1,56 @@
+"""How a service that is ready is shown: in lists, in its details, to scripts."""
+
+from __future__ import annotations
+
+from cortex.v1 import types_pb2 as types
+from tui import json_view
+from tui.columns.tasks import why_text
+from tui.draw import UNICODE, task_state
+from tui.verbs.tasks import _why
+
+AT_US = 1_700_000_000_000_000
+
+
+def service(**fields: object) -> types.Task:
+    task = types.Task(
+        id="s1",
+        state=types.TASK_STATE_RUNNING,
+        spec=types.TaskSpec(type=types.TASK_TYPE_SERVICE, argv=[b"serve"]),
+        started_at_us=AT_US,
+        ready_at_us=AT_US + 1_500_000,
+        endpoints=[types.Endpoint(name="web", value="http://h:80"), types.Endpoint(name="port", value="h:80")],
+    )
+    task.MergeFrom(types.Task(**fields))  # type: ignore[arg-type]
+    return task
+
+
+def word(task: types.Task) -> str:
+    return "".join(text for text, _ in task_state(task, UNICODE))
+
+
+def test_the_queue_says_that_it_is_ready_and_where() -> None:
+    assert word(service()).endswith(" ready")
+    assert why_text(service()) == _why(service()) == "web http://h:80, port h:80"
+
+
+def test_what_goes_on_with_it_comes_first() -> None:
+    assert word(service(cancel_requested=True)).endswith(" cancelling")
+    assert word(service(migrate_requested=True)).endswith(" migrating")
+    assert word(service(state=types.TASK_STATE_CANCELLED)).endswith(" cancelled")
+    assert why_text(service(state=types.TASK_STATE_CANCELLED, cancel_reason="old")) == "old"
+
+
+def test_one_that_is_not_ready_just_runs() -> None:
+    task = service()
+    task.ClearField("ready_at_us")
+    task.ClearField("endpoints")
+    assert word(task).endswith(" running")
+    assert why_text(task) == _why(task) == ""
+
+
+def test_scripts_read_when_and_where() -> None:
+    document = json_view.task(service())
+    assert document["type"] == "service"
+    assert document["state"] == "running"
+    assert document["ready_at"] == "2023-11-14T22:13:21.500000Z"
+    assert document["endpoints"] == {"web": "http://h:80", "port": "h:80"}
