@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cortex.v1 import worker_pb2 as w
-from cortex.v1.types_pb2 import OnLost
+from cortex.v1.types_pb2 import OnLost, TaskType
 from node.worker.ledger import Contents, is_final, key_of
 from node.worker.port import NO_LEASE, AttemptKey, Lease, StopOrder
 
@@ -38,6 +38,11 @@ class Attempt:
     at_supervisor: bool = False  # it may hold the attempt or its result
     recalled: bool = False
     stop: w.StopItem | None = None
+
+    @property
+    def kind(self) -> int:
+        """The type of its task, as cortex.v1.TaskType."""
+        return self.assignment.spec.type or TaskType.TASK_TYPE_SHELL
 
     @property
     def kill_timeout_us(self) -> int:

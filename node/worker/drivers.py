@@ -81,6 +81,11 @@ class Drivers:
         if verdict.error and ended.cause:
             ended.error = verdict.error
 
+    def ended_in_order(self, key: AttemptKey) -> bool:
+        """Whether its driver came to its end, and left nothing."""
+        verdict = self._exchange.verdict(key)
+        return verdict is not None and not verdict.left
+
     def forget(self, keys: Iterable[AttemptKey]) -> None:
         """Their ends are in the log."""
         known = [key for key in keys if key in self._driven]

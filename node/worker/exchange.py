@@ -42,6 +42,7 @@ class Verdict:
     error: str = ""
     retry_after_ms: int = 0
     document: bytes = b""  # JSON
+    left: bool = False  # something of it may still be there
 
 
 class Exchange:
@@ -78,6 +79,7 @@ class Exchange:
             str(said.get("error", ""))[:_ERROR_CHARS],
             min(max(int(after_ms), 0), _DAY_MS) if isinstance(after_ms, int | float) else 0,
             document if len(document) <= DOCUMENT_LIMIT_BYTES else b"",
+            said.get("left") is True,
         )
 
     def events(self, key: AttemptKey) -> list[dict[str, Any]]:

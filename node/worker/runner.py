@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import structlog
 
 from cortex.v1 import worker_pb2 as w
-from cortex.v1.types_pb2 import Cause, TaskType
+from cortex.v1.types_pb2 import Cause
 from node.env import Env
 from node.worker import results
 from node.worker.attempts import Attempt, Attempts, State
 from node.worker.drivers import Drivers
-from node.worker.executors.port import CannotPrepare, DirectExecutor, Executor, ProcessExecutor
+from node.worker.executors.port import CannotPrepare, Executor, split
 from node.worker.ledger import Ledger, is_final, key_of
+from node.worker.leftovers import Leftovers
 from node.worker.outbox import Outbox
 from node.worker.output import OutputStore
 from node.worker.port import (
@@ -57,13 +59,8 @@ class Runner:
         self.drivers = Drivers(env.data / "exchange", env.clock)
         self._supervisor = supervisor
         self._output = output
-        self._processes: dict[int, ProcessExecutor] = {}
-        self._direct: dict[int, DirectExecutor] = {}
-        for executor in executors:
-            if isinstance(executor, DirectExecutor):
-                self._direct[int(executor.type)] = executor
-            else:
-                self._processes[int(executor.type)] = executor
+        direct, processes = split(executors)
+        self._direct, self._processes = direct, processes
         self._slots = slots
         self._output_limit_bytes = output_limit_bytes
         self._on_failure = on_failure
@@ -76,6 +73,7 @@ class Runner:
         self.outbox = Outbox(
             self.ledger, self._send, self._batch_durable, lambda: self.attempts.live == 0, on_failure
         )
+        self._leftovers = Leftovers(env, processes, self.attempts, self.outbox, on_failure)
         self.on_batch: Callable[[w.Reports], None] | None = None
 
     async def start(self) -> None:
@@ -87,6 +85,7 @@ class Runner:
     async def stop(self) -> None:
         """Make durable what is known, unless the disk is full; commands run on under their supervisor."""
         await self._supervisor.close()
+        await self._leftovers.stop()
         try:
             async with asyncio.timeout(_STOP_S):
                 if self._acceptor is not None:
@@ -111,11 +110,10 @@ class Runner:
                 continue
             attempt = Attempt(assignment, key, self._boot_id, State.ACCEPTING)
             self.attempts.add(attempt)
-            kind = _kind(assignment)
-            if kind in self._direct:
-                ended = self._direct[kind].run(assignment, self._env.clock.wall_us())
+            if attempt.kind in self._direct:
+                ended = self._direct[attempt.kind].run(assignment, self._env.clock.wall_us())
                 self._report(attempt, w.Report(ended=ended))
-            elif kind in self._processes:
+            elif attempt.kind in self._processes:
                 attempt.lease(leased_from_us)
                 self.ledger.accept(assignment, self._boot_id)
                 self._accepting.append(attempt)
@@ -207,7 +205,7 @@ class Runner:
         """None when it cannot start; that is reported."""
         assignment = attempt.assignment
         spec = assignment.spec
-        executor = self._processes[_kind(assignment)]
+        executor = self._processes[attempt.kind]
         try:
             command = executor.prepare(assignment)
             env = dict(command.env)
@@ -289,6 +287,7 @@ class Runner:
                 self._adopt(attempt, item)
         self._respawn(missing)
         self._supervisor.renew({attempt.key: attempt.granted for attempt in self.attempts if attempt.lease_end_us})
+        self._leftovers.adopt()
 
     def _adopt(self, attempt: Attempt, item: HeldAttempt) -> None:
         if item.state == HeldState.ENDED and item.result is not None:
@@ -326,6 +325,9 @@ class Runner:
             self.outbox.add(w.Report(started=started))
 
     def _finished(self, attempt: Attempt, result: AttemptResult) -> None:
+        in_order = partial(self.drivers.ended_in_order, attempt.key)
+        if self._leftovers.holds_up(attempt, in_order, partial(self._finished, attempt, result)):
+            return
         ended = results.ended(attempt.assignment, result)
         self.drivers.judge(attempt.key, ended)
         if attempt.assignment.workflow_id and not ended.cause:
@@ -333,6 +335,9 @@ class Runner:
         self._report(attempt, w.Report(ended=ended))
 
     def _lost(self, attempt: Attempt, reason: str) -> None:
+        rebooted = attempt.boot_id != self._boot_id
+        if self._leftovers.holds_up(attempt, lambda: rebooted, partial(self._lost, attempt, reason)):
+            return
         lost = w.Lost(task=attempt.key.task, fence=attempt.key.fence, reason=reason)
         self._report(attempt, w.Report(lost=lost))
 
@@ -369,6 +374,7 @@ class Runner:
         # Not before: until then the end may be read once more, after a restart.
         self._updates.forget(attempt.key for attempt in dropped if attempt.assignment.workflow_id)
         self.drivers.forget(attempt.key for attempt in dropped)
+        self._leftovers.dropped(dropped)
         self._release(dropped)
         self.ledger.forget([attempt.key for attempt in dropped])
 
@@ -386,7 +392,3 @@ class Runner:
     def _batch_durable(self, batch: w.Reports) -> None:
         ended = [self.attempts.get(key_of(report)) for report in batch.reports if is_final(report)]
         self._release(attempt for attempt in ended if attempt is not None)
-
-
-def _kind(assignment: w.Assignment) -> int:
-    return assignment.spec.type or TaskType.TASK_TYPE_SHELL

@@ -17,7 +17,7 @@ from cortex.v1 import worker_pb2 as w
 from node.env import Env, RealDisk
 from node.link import Caller, LinkClosed
 from node.worker.executors.noop import NoopExecutor
-from node.worker.executors.port import Setup
+from node.worker.executors.port import Executor, Setup
 from node.worker.executors.shell import ShellExecutor
 from node.worker.port import (
     AttemptKey,
@@ -247,6 +247,7 @@ class Kit:
         folder: Path,
         supervisor: FakeSupervisor | None = None,
         node: t.Node | None = None,
+        executors: Sequence[Executor] = (),
     ) -> None:
         self.disk = Disk()
         self.link = FakeLink()
@@ -259,7 +260,7 @@ class Kit:
             node or machine_node(),
             self.link,  # type: ignore[arg-type]
             self.supervisor,
-            [ShellExecutor(SETUP), NoopExecutor(SETUP)],
+            [ShellExecutor(SETUP), NoopExecutor(SETUP), *executors],
             resources,
             lambda: self.candidates,
             on_fatal=self.failures.append,

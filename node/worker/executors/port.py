@@ -1,13 +1,14 @@
 """What turns an assignment into something that runs. One executor per task type.
 
-Of the verbs of an executor it answers for what differs between types: `probe`, `prepare` and `adopt`. To start, to
-stop, to wait and to keep output is the supervisor's for all of them, since only what it holds outlives the daemon:
-what is no command by itself is run by a driver (see node.drivers), which is one.
+Of the verbs of an executor it answers for what differs between types: `probe`, `prepare`, and `adopt` and `remove`
+where something can outlive its process. To start, to stop, to wait and to keep output is the supervisor's for all
+of them, since only what it holds outlives the daemon: what is no command by itself is run by a driver (see
+node.drivers), which is one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -37,6 +38,7 @@ class Offer:
     detail: str = ""  # what it runs them with, such as "podman 4.3.1"
     reason: str = ""  # why it is not available: a cause and a remedy
     slots: int = DEFAULT_SLOTS
+    capabilities: Sequence[str] = ()  # what tasks may need of it, such as one handler
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,25 @@ class ProcessExecutor(Protocol):
     def prepare(self, assignment: Assignment) -> Command:
         """Pure and quick. Raises CannotPrepare."""
 
+
+@runtime_checkable
+class Outliving(Protocol):
+    """A ProcessExecutor whose tasks can leave something when their processes are killed, such as a container.
+
+    Both block, run on a thread of their own, and are called again later when they raise.
+    """
+
     def adopt(self, held: Collection[AttemptKey]) -> None:
-        """After a start: these of its attempts live on; what else is left of earlier ones is removed. Blocks."""
+        """After a start: these of its attempts live on; what else is left of earlier ones is removed.
+
+        `held` answers as it is when it is asked: look first at what is there, then ask.
+        """
+
+    def remove(self, key: AttemptKey) -> None:
+        """The processes of this attempt are gone: end and remove all that is left of it.
+
+        Not called where the driver's verdict says that it ended in order. Nothing is reported before this returns.
+        """
 
 
 @runtime_checkable
@@ -83,6 +102,18 @@ class DirectExecutor(Protocol):
 
 
 Executor = ProcessExecutor | DirectExecutor
+
+
+def split(executors: Iterable[Executor]) -> tuple[dict[int, DirectExecutor], dict[int, ProcessExecutor]]:
+    """By type: those within the daemon, and those by processes of the supervisor."""
+    direct: dict[int, DirectExecutor] = {}
+    processes: dict[int, ProcessExecutor] = {}
+    for executor in executors:
+        if isinstance(executor, DirectExecutor):
+            direct[int(executor.type)] = executor
+        else:
+            processes[int(executor.type)] = executor
+    return direct, processes
 
 
 def task_environment(environment: Mapping[bytes, bytes], assignment: Assignment) -> dict[bytes, bytes]:
