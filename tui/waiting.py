@@ -21,6 +21,8 @@ def shape_of(spec: types_pb2.TaskSpec) -> types_pb2.Shape:
         shape.requests.CopyFrom(spec.requests)
     if spec.limit_count > 0:
         shape.limit_key, shape.limit_count = spec.limit_key, spec.limit_count
+    if spec.sandbox > types_pb2.SANDBOX_LEVEL_NONE:
+        shape.sandbox = spec.sandbox
     return shape
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
-from cortex.v1.types_pb2 import Label, Node, NodeState, Resources, TaskSpec, TaskType
+from cortex.v1.types_pb2 import Label, Node, NodeState, Resources, SandboxLevel, TaskSpec, TaskType
 from node.core.score import MICROS, SUSPECT_MICROS, Points, plays, points
 from node.core.weights import DEFAULT, Weights
 
@@ -35,6 +35,7 @@ class Ask(NamedTuple):
     gpus: int = 0
     prefetchable: bool = True
     wants_gpu: bool = False  # scored with the GPU's term
+    sandbox: int = 0  # level that the node must offer; 0 = none
 
     def reserves(self) -> bool:
         return self.cpu_millis > 0 or self.memory_bytes > 0 or self.gpus > 0
@@ -68,6 +69,7 @@ def ask_of(spec: TaskSpec) -> Ask:
         gpus=gpus,
         wants_gpu=wanted.requires_gpu or gpus > 0,
         prefetchable=may_wait(spec),
+        sandbox=level if (level := spec.sandbox) > SandboxLevel.SANDBOX_LEVEL_NONE else 0,
     )
 
 
@@ -84,6 +86,7 @@ class NodeInfo:
     slots: dict[int, int]
     labels: dict[str, frozenset[str]]
     capabilities: frozenset[str]
+    sandboxes: Mapping[int, str]  # levels that it offers, with an empty reason, and others with why not
     cpu_millis: int
     memory_bytes: int
     gpus: int
@@ -113,6 +116,7 @@ def node_info(row: Node, sample: Resources | None, weights: Weights = DEFAULT) -
         slots=slots,
         labels=_labels(row.labels),
         capabilities=frozenset(row.capabilities),
+        sandboxes={each.level: "" if each.available else each.reason or "?" for each in row.sandboxes},
         cpu_millis=row.capacity.cpu_millis,
         memory_bytes=row.capacity.memory_bytes,
         gpus=row.capacity.gpus,
@@ -246,6 +250,24 @@ class CapabilityFilter:
         return f"give {node.id} the capability {self._missing(node)}"
 
 
+class SandboxFilter:
+    """A level above none is offered where it was tried."""
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+        self._name = SandboxLevel.Name(level).removeprefix("SANDBOX_LEVEL_").lower()  # type: ignore[arg-type]
+
+    def passes(self, node: NodeInfo) -> bool:
+        return node.sandboxes.get(self._level) == ""
+
+    def reason(self, node: NodeInfo) -> str:
+        return f"sandbox level {self._name} not offered"
+
+    def flip(self, node: NodeInfo) -> str:
+        why = node.sandboxes.get(self._level, "")
+        return f"make sandbox level {self._name} work on {node.id}" + (f" ({why.rstrip('.')})" if why else "")
+
+
 class GpuFilter:
     def passes(self, node: NodeInfo) -> bool:
         return node.gpu_count > 0
@@ -319,6 +341,8 @@ def selectors(ask: Ask, *, live: bool = True) -> list[Filter]:
         found.append(LabelFilter(ask.labels))
     if ask.capabilities:
         found.append(CapabilityFilter(ask.capabilities))
+    if ask.sandbox:
+        found.append(SandboxFilter(ask.sandbox))
     # What follows is decided by samples: a task with a target goes there whatever they say.
     if ask.requires_gpu and not ask.target:
         found.append(GpuFilter())

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from cortex.v1.types_pb2 import Resources, Setting, Task, TaskSpec
+from cortex.v1.types_pb2 import Resources, SandboxLevel, Setting, Task, TaskSpec
 from node.core import settings
 from node.core.exclusion import NOWHERE
 from node.core.filters import Ask, Filter, NodeInfo, ask_of, node_info, thresholds, without_amounts
@@ -72,6 +72,7 @@ class GroupKey(NamedTuple):
     locks: tuple[str, ...]
     limit_key: str
     limit_count: int
+    sandbox: int  # 0 = none
 
 
 class Group:
@@ -366,4 +367,5 @@ def group_key(spec: TaskSpec) -> GroupKey:
         tuple(sorted(set(locks))) if locks else (),
         spec.limit_key if limited else "",
         spec.limit_count if limited else 0,
+        level if (level := spec.sandbox) > SandboxLevel.SANDBOX_LEVEL_NONE else 0,
     )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from cortex.v1.types_pb2 import Setting
+from cortex.v1.types_pb2 import SandboxLevel, Setting
 from node.core import weights
 from node.core.model import FIRST_LEVEL
 
@@ -17,6 +17,8 @@ RESOURCES = "resources"
 ORCHESTRATOR = "orchestrator"
 # Of the terms of a score.
 WEIGHTS = "weights"
+# Of shell tasks that name no level.
+SANDBOX = "sandbox"
 # What is kept of the past: rows, and seconds since their end. Dead letters are counted apart.
 MAX_ENDED_TASKS = "max_ended_tasks"
 ENDED_TASKS_KEPT_S = "ended_tasks_kept_s"
@@ -74,7 +76,10 @@ INTEGERS: dict[str, IntegerRule] = {
 _RATIOS = ((LEASE_MS, 2, RENEW_MS), (SUSPECT_MS, 2, HEARTBEAT_MS), (OFFLINE_MS, 1, SUSPECT_MS))
 
 # The first one is the default.
-CHOICES: dict[str, tuple[str, ...]] = {PROFILE: (RESOURCES, ORCHESTRATOR)}
+CHOICES: dict[str, tuple[str, ...]] = {
+    PROFILE: (RESOURCES, ORCHESTRATOR),
+    SANDBOX: ("none", "default", "strict"),
+}
 
 NAMES: tuple[str, ...] = tuple(sorted({*INTEGERS, *CHOICES, WEIGHTS}))
 
@@ -167,6 +172,11 @@ def choice(row: Setting | None, name: str) -> str:
     choices = CHOICES[name]
     word = _word(row.value) if row is not None else ""
     return word if word in choices else choices[0]
+
+
+def sandbox(row: Setting | None) -> SandboxLevel.ValueType:
+    """The level that a shell task gets which names none."""
+    return SandboxLevel.Value(f"SANDBOX_LEVEL_{choice(row, SANDBOX).upper()}")
 
 
 def max_queue_depth(row: Callable[[str], Setting | None]) -> int:

@@ -13,6 +13,7 @@ MEANINGS: Mapping[str, str] = {
     settings.MAX_QUEUE_DEPTH: "Tasks that may live at once; a submission beyond that is refused.",
     settings.PROFILE: "How nodes are scored for a task: by their free resources, or as an orchestrator of agents.",
     settings.WEIGHTS: "What each term of the profile's score counts; all together, so that a change is one.",
+    settings.SANDBOX: "Sandbox level of a shell task that names none; it runs only on nodes that offer its level.",
     settings.MAX_ENDED_TASKS: "Ended tasks that are kept, dead letters aside; the oldest go first.",
     settings.ENDED_TASKS_KEPT_S: "How long a task is kept after its end, and a node after its removal, in seconds.",
     settings.MAX_DEAD_LETTERS: "Dead letters that are kept; the oldest go first.",

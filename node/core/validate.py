@@ -12,7 +12,6 @@ from cortex.v1.cluster_pb2 import TaskRequest
 from cortex.v1.log_pb2 import TaskSubmit
 from cortex.v1.types_pb2 import (
     Constraints,
-    EnvVar,
     Jitter,
     OnExhausted,
     OnLost,
@@ -21,15 +20,13 @@ from cortex.v1.types_pb2 import (
     TaskSpec,
     TaskType,
 )
-from node.core import checks, payload
+from node.core import checks, environment, payload
 from node.core.checks import AMOUNT_LIMIT, DURATION_LIMIT_MS, LIST_LIMIT, PRIORITY_LIMIT, SPEC_LIMIT_BYTES
+from node.core.environment import ARGUMENT_LIMIT_BYTES
 from node.core.faults import Code, Fault
 
-# The kernel's limit of one argument or environment string, its NUL included (MAX_ARG_STRLEN).
-ARGUMENT_LIMIT_BYTES = 128 * 1024
 PATH_LIMIT_CHARS = 4096
 HOST_LIMIT_CHARS = 253
-ENV_LIMIT = 1000
 NODES_LIMIT = 1000
 CODES_LIMIT = 256
 BATCH_LIMIT = 100_000
@@ -40,6 +37,7 @@ MINIMUM_LIMIT = 10**9
 LIMIT_COUNT_LIMIT = 1_000_000
 
 LEASE_MS = 30_000
+NO_SANDBOX = SandboxLevel.SANDBOX_LEVEL_NONE
 KILL_TIMEOUT_MS = 5_000
 STALL_AFTER_MS = 2 * 3600 * 1000
 IDLE_TIMEOUT_MS = 600_000
@@ -58,12 +56,6 @@ _AGENTS = frozenset({types_pb2.TASK_TYPE_SUBAGENT, types_pb2.TASK_TYPE_CLAUDE_RE
 _MESSAGE_CHARS = 2000
 _PLAIN = "Use letters, digits and dashes."
 _FILE = "Put large input into a file that the command reads."
-
-# Variables by which a loader or a shell would run other code than the command, and Cortex's own.
-_RESERVED_PREFIXES = ("LD_", "DYLD_", "CORTEX_")
-_RESERVED_NAMES = frozenset(
-    {"BASH_ENV", "BASHOPTS", "ENV", "GCONV_PATH", "GLIBC_TUNABLES", "IFS", "PS4", "SHELLOPTS"}
-)
 
 
 def reason(text: str) -> str:
@@ -94,10 +86,13 @@ class Completion:
     `ids` are those of all tasks.
     """
 
-    def __init__(self, ids: Sequence[str], lease_ms: int = LEASE_MS) -> None:
+    def __init__(
+        self, ids: Sequence[str], lease_ms: int = LEASE_MS, sandbox: SandboxLevel.ValueType = NO_SANDBOX
+    ) -> None:
         # tasks of one entry have one age: their ids decide which is first, and the first line should be
         self._ids = sorted(ids)
         self._lease_ms = lease_ms
+        self._sandbox = sandbox
         self._line = 0
         self._submits: list[TaskSubmit] = []
         self._last: tuple[TaskRequest, TaskSubmit] | None = None
@@ -120,7 +115,7 @@ class Completion:
             submit.CopyFrom(self._last[1])
             submit.id = task_id
             return submit
-        submit = complete(request, task_id, self._lease_ms)
+        submit = complete(request, task_id, self._lease_ms, self._sandbox)
         self._last = (request, submit)
         return submit
 
@@ -152,20 +147,30 @@ def _batch_fault(faults: Sequence[tuple[int, Fault]]) -> Fault:
     return Fault(codes.pop() if len(codes) == 1 else Code.INVALID, message, " ".join(remedies)[:1000])
 
 
-def complete(request: TaskRequest, new_id: str, lease_ms: int = LEASE_MS) -> TaskSubmit:
-    """The submission of `request` with every default filled in; `lease_ms` is the cluster's. Raises Fault."""
+def complete(
+    request: TaskRequest,
+    new_id: str,
+    lease_ms: int = LEASE_MS,
+    sandbox: SandboxLevel.ValueType = NO_SANDBOX,
+) -> TaskSubmit:
+    """The submission of `request` with every default filled in; `lease_ms` and `sandbox` are the cluster's.
+
+    Raises Fault.
+    """
     submit = TaskSubmit(id=new_id, priority=request.priority, submit_key=request.submit_key)
     spec = submit.spec
     spec.CopyFrom(request.spec)
     _check_size(spec)
     _complete_kind(spec)
+    _complete_sandbox(spec, sandbox)
     _check_command(spec)
-    submit.name = request.name or _first_word(spec)
+    payload.add_needs(spec)
+    submit.name = request.name or payload.title(spec) or _first_word(spec)
     _flaw(checks.text_flaw("name", submit.name), "Use plain text of at most 200 characters.")
     _flaw(checks.text_flaw("submit_key", submit.submit_key), _PLAIN)
     _within("priority", submit.priority, 0, PRIORITY_LIMIT, "Give a whole number; higher runs first.")
     if spec.env:
-        _check_environment(spec)
+        environment.check(spec.env)
     _complete_times(spec, lease_ms)
     _complete_retry(spec)
     _check_codes("success_codes", spec.success_codes)
@@ -191,15 +196,19 @@ def _complete_kind(spec: TaskSpec) -> None:
     if spec.type not in checks.SUPPORTED:
         message = f"Tasks of type {checks.type_name(spec.type)} are not supported yet."
         raise Fault(Code.UNSUPPORTED, message, "Submit a shell task.")
-    spec.sandbox = spec.sandbox or types_pb2.SANDBOX_LEVEL_NONE
-    _known("sandbox", spec.sandbox, SandboxLevel.DESCRIPTOR.values_by_number)
-    if spec.sandbox != types_pb2.SANDBOX_LEVEL_NONE:
-        remedy = "Use sandbox level none: a task never runs at a lower level than it asked for."
-        raise Fault(Code.UNSUPPORTED, "No node offers this sandbox level yet.", remedy)
     spec.on_lost = spec.on_lost or types_pb2.ON_LOST_REQUEUE
     _known("on_lost", spec.on_lost, OnLost.DESCRIPTOR.values_by_number)
     spec.on_exhausted = spec.on_exhausted or types_pb2.ON_EXHAUSTED_DEAD_LETTER
     _known("on_exhausted", spec.on_exhausted, OnExhausted.DESCRIPTOR.values_by_number)
+
+
+def _complete_sandbox(spec: TaskSpec, default: SandboxLevel.ValueType) -> None:
+    _known("sandbox", spec.sandbox, SandboxLevel.DESCRIPTOR.values_by_number)
+    shell = spec.type == types_pb2.TASK_TYPE_SHELL
+    spec.sandbox = spec.sandbox or (default if shell else NO_SANDBOX)
+    if not shell and spec.sandbox != NO_SANDBOX:
+        message = f"A {checks.type_name(spec.type)} task runs at no sandbox level."
+        raise Fault(Code.INVALID, message, "Leave sandbox out, or submit a shell task.")
 
 
 def _first_word(spec: TaskSpec) -> str:
@@ -249,33 +258,6 @@ def _argument_fault(field: str, argument: bytes) -> Fault:
         return Fault(Code.INVALID, f"{field} has a NUL byte.", "No program can be given one in an argument.")
     message = f"{field} has {len(argument)} bytes, the kernel's limit is {ARGUMENT_LIMIT_BYTES - 1}."
     return Fault(Code.TOO_LARGE, message, _FILE)
-
-
-def _check_environment(spec: TaskSpec) -> None:
-    if len(spec.env) > ENV_LIMIT:
-        raise Fault(Code.INVALID, f"env has {len(spec.env)} variables, the limit is {ENV_LIMIT}.", _FILE)
-    seen: set[str] = set()
-    for variable in spec.env:
-        _check_variable(variable)
-        if variable.name in seen:
-            raise Fault(Code.INVALID, f"env names {variable.name} twice.", "Give it once.")
-        seen.add(variable.name)
-
-
-def _check_variable(variable: EnvVar) -> None:
-    name, value = variable.name, variable.value
-    if not name or "=" in name:
-        message = f"env has the name {name[:200]!r}; a name must not be empty or have a =."
-        raise Fault(Code.INVALID, message, "Write NAME=VALUE.")
-    _flaw(checks.text_flaw("A name in env", name), "Use letters, digits and _.")
-    if name.startswith(_RESERVED_PREFIXES) or name in _RESERVED_NAMES:
-        message = f"env must not set {name}: it changes which code runs, or belongs to Cortex."
-        raise Fault(Code.INVALID, message, f"Where it is needed, let the command set it: env {name}=... COMMAND.")
-    if b"\0" in value:
-        raise Fault(Code.INVALID, f"The value of {name} in env has a NUL byte.", "No environment can hold one.")
-    if len(name.encode()) + len(value) + 2 > ARGUMENT_LIMIT_BYTES:
-        message = f"{name} in env is longer than the kernel's limit of {ARGUMENT_LIMIT_BYTES - 1} bytes."
-        raise Fault(Code.TOO_LARGE, message, _FILE)
 
 
 def _complete_times(spec: TaskSpec, lease_ms: int) -> None:

@@ -21,6 +21,7 @@ _REASON_CHARS: Final = 200
 def shape_of(key: GroupKey) -> Shape:
     """What tasks of a group have in common, as clients can make it from a task's spec."""
     shape = Shape(type=key.type, locks=key.locks, limit_key=key.limit_key, limit_count=key.limit_count)  # type: ignore[arg-type]
+    shape.sandbox = key.sandbox  # type: ignore[assignment]
     if key.constraints is not None:
         shape.constraints.CopyFrom(Constraints.FromString(key.constraints))
     if key.requests is not None:

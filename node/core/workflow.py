@@ -35,8 +35,16 @@ class _Expanded(NamedTuple):
     numbers: Mapping[str, range]
 
 
-def complete(request: SubmitWorkflowRequest, new_id: str, lease_ms: int = validate.LEASE_MS) -> WorkflowSubmit:
-    """The submission of `request` with every default filled in; `lease_ms` is the cluster's. Raises Fault."""
+def complete(
+    request: SubmitWorkflowRequest,
+    new_id: str,
+    lease_ms: int = validate.LEASE_MS,
+    sandbox: types_pb2.SandboxLevel.ValueType = validate.NO_SANDBOX,
+) -> WorkflowSubmit:
+    """The submission of `request` with every default filled in; `lease_ms` and `sandbox` are the cluster's.
+
+    Raises Fault.
+    """
     _check_counts(request.tasks)
     _check_keys(request.tasks)
     submit = WorkflowSubmit(
@@ -53,7 +61,7 @@ def complete(request: SubmitWorkflowRequest, new_id: str, lease_ms: int = valida
     size = submit.ByteSize()
     for member, (asked, place) in enumerate(expanded.items):
         try:
-            definition = _definition(asked, place, member, new_id, expanded, lease_ms)
+            definition = _definition(asked, place, member, new_id, expanded, (lease_ms, sandbox))
         except Fault as fault:
             raise Fault(fault.code, f"Task {asked.key!r}: {fault.message}", fault.remedy) from None
         size += definition.ByteSize()
@@ -180,7 +188,12 @@ def _expand(tasks: Sequence[WorkflowTaskRequest]) -> _Expanded:
 
 
 def _definition(
-    asked: WorkflowTaskRequest, place: int, member: int, new_id: str, expanded: _Expanded, lease_ms: int
+    asked: WorkflowTaskRequest,
+    place: int,
+    member: int,
+    new_id: str,
+    expanded: _Expanded,
+    defaults: tuple[int, types_pb2.SandboxLevel.ValueType],
 ) -> WorkflowTaskDef:
     key = asked.key if place < 0 else f"{asked.key}[{place}]"
     if asked.task.submit_key:
@@ -192,7 +205,7 @@ def _definition(
     task.name = task.name or key
     if place >= 0:
         _fill(task, asked.map[place], place)
-    complete_task = validate.complete(task, f"{new_id}.{member}", lease_ms)
+    complete_task = validate.complete(task, f"{new_id}.{member}", *defaults)
     definition = WorkflowTaskDef(
         key=key,
         spec=complete_task.spec,

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from cortex.v1.cluster_pb2 import TaskRequest
 from cortex.v1.log_pb2 import BatchKey, BatchPart, Command, CommandReply, Reply, TaskSubmit
+from cortex.v1.types_pb2 import SandboxLevel
 from node.core import validate
 from node.core.faults import Code, Fault
 from node.core.transitions.begin import NOTHING
@@ -37,7 +38,10 @@ Execute = Callable[[Sequence[Command], str, BatchPart | None], Awaitable[Reply]]
 
 
 async def checked(
-    requests: Sequence[TaskRequest], new_id: Callable[[], str], lease_ms: int = validate.LEASE_MS
+    requests: Sequence[TaskRequest],
+    new_id: Callable[[], str],
+    lease_ms: int = validate.LEASE_MS,
+    sandbox: SandboxLevel.ValueType = validate.NO_SANDBOX,
 ) -> list[TaskSubmit]:
     """Submissions for a batch, every one complete. Raises one Fault that names each bad line."""
     validate.batch_size(len(requests))
@@ -45,7 +49,7 @@ async def checked(
     while len(ids) < len(requests):
         ids += [new_id() for _ in range(min(_STEPS, len(requests) - len(ids)))]
         await asyncio.sleep(0)
-    batch = validate.Completion(ids, lease_ms)
+    batch = validate.Completion(ids, lease_ms, sandbox)
     for start in range(0, len(requests), _STEPS):
         batch.add(requests[start : start + _STEPS])
         await asyncio.sleep(0)

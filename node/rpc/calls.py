@@ -13,9 +13,9 @@ from google.protobuf.message import Message
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import log_pb2
-from cortex.v1.types_pb2 import Task
+from cortex.v1.types_pb2 import SandboxLevel, Task
 from node.consensus.port import NotLeader, Overloaded
-from node.core import validate
+from node.core import settings, validate
 from node.core.faults import Code, Fault, no_leader
 from node.core.model import QUEUED
 from node.core.state import ClusterState
@@ -62,6 +62,11 @@ class Calls:
     def _lease_ms(self) -> int:
         """The cluster's lease, by which kill timeouts are judged."""
         return self._parts.leadership.times.lease_ms
+
+    @property
+    def _sandbox(self) -> SandboxLevel.ValueType:
+        """The cluster's sandbox level, of shell tasks that name none."""
+        return settings.sandbox(self._state.settings.get(settings.SANDBOX))
 
     def handlers(self) -> Handlers:
         """Its calls by their names in cortex.v1.Cluster."""

@@ -73,7 +73,7 @@ class OperationCalls(Calls):
         if request.task.submit_key or request.task.spec.constraints.target_node:
             message = "A command on many nodes has neither a submit key nor a target node."
             raise Fault(Code.INVALID, message, "Leave them out.")
-        submit = validate.complete(request.task, self._parts.env.new_id(), self._lease_ms)
+        submit = validate.complete(request.task, self._parts.env.new_id(), self._lease_ms, self._sandbox)
         nodes, skipped = self._chosen_nodes(request, submit.spec)
         operation = Operation(kind=types_pb2.OPERATION_KIND_RUN)
         plan = operation.run
@@ -182,7 +182,7 @@ class OperationCalls(Calls):
             raise Fault(Code.INVALID, "One task at a time is edited.", "Name one id.")
         task = self._lookup.task(operation.bulk.ids[0])
         request = pb.TaskRequest(name=task.name, priority=task.priority, spec=spec)
-        return validate.complete(request, task.id, self._lease_ms).spec
+        return validate.complete(request, task.id, self._lease_ms, self._sandbox).spec
 
     def _chosen_nodes(
         self, request: pb.RunOnNodesRequest, spec: TaskSpec

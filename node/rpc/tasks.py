@@ -29,7 +29,7 @@ class TaskCalls(Calls):
         }
 
     async def submit(self, request: pb.SubmitRequest, caller: Caller) -> pb.SubmitReply:
-        submit = validate.complete(request.task, self._parts.env.new_id(), self._lease_ms)
+        submit = validate.complete(request.task, self._parts.env.new_id(), self._lease_ms, self._sandbox)
         if request.dry_run:
             return await self._dry_run(request, submit, caller)
         command = log_pb2.Command(task_submit=submit)
@@ -41,7 +41,7 @@ class TaskCalls(Calls):
 
     async def submit_batch(self, request: pb.SubmitBatchRequest, caller: Caller) -> pb.SubmitBatchReply:
         """Goes on to the last part even if the caller goes away: what has begun is to become whole."""
-        submits = await batch.checked(request.tasks, self._parts.env.new_id, self._lease_ms)
+        submits = await batch.checked(request.tasks, self._parts.env.new_id, self._lease_ms, self._sandbox)
         request_id = validate.request_id(request.mutation.request_id) or self._parts.env.new_id()
 
         async def execute(

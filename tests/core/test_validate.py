@@ -73,6 +73,9 @@ BAD_SPECS: list[tuple[str, dict[str, object]]] = [
             "LD_AUDIT",
             "DYLD_INSERT_LIBRARIES",
             "BASH_ENV",
+            "BASH_FUNC_ls%%",
+            "ENV",
+            "PYTHONSTARTUP",
             "CORTEX_FENCE",
         )
     ),
@@ -88,7 +91,7 @@ BAD_SPECS: list[tuple[str, dict[str, object]]] = [
     ("wait_ms.*not wait", {"wait_ms": 60_000}),
     ("type.*99", {"type": 99}),
     ("container.*not supported", {"type": types_pb2.TASK_TYPE_CONTAINER}),
-    ("sandbox", {"sandbox": types_pb2.SANDBOX_LEVEL_STRICT}),
+    ("no sandbox level", {"type": types_pb2.TASK_TYPE_NOOP, "argv": [], "sandbox": types_pb2.SANDBOX_LEVEL_STRICT}),
     ("sandbox.*99", {"sandbox": 99}),
     ("on_lost.*99", {"on_lost": 99}),
     ("on_exhausted.*99", {"on_exhausted": 99}),

@@ -57,7 +57,12 @@ def total(cluster: Cluster) -> int:
         (["submit", "--key", ESCAPE, "--", "true"], 1, "has the control character U+001B", "Use letters"),
         (["submit", "--on", ESCAPE, "--", "true"], 1, "U+001B", ""),
         (["submit", "--label", ESCAPE, "--", "true"], 1, "U+001B", ""),
-        (["submit", "--sandbox", "strict", "--", "true"], 1, "No node offers this sandbox level", "level none"),
+        (
+            ["submit", "--env", "PYTHONSTARTUP=x", "--", "true"],
+            1,
+            "env must not set PYTHONSTARTUP",
+            "let the command",
+        ),
         (["submit", "--", "echo", *LARGE], 1, "The spec has 307", "Put large input into a file"),
         (["task", ESCAPE], 3, "There is no task '\\x1b[31mred\\x1b[0m'.", "List the tasks with `cortex tasks`."),
         (["cancel", "a\nb"], 3, "There is no task 'a\\nb'.", "cortex tasks"),
@@ -101,7 +106,7 @@ def test_what_is_refused(cluster: Cluster, arguments: list[str], code: int, caus
 
 def test_nothing_of_all_that_was_submitted(cluster: Cluster, tmp_path: Path) -> None:
     before = total(cluster)
-    for arguments in (["--priority", "NaN"], ["--name", ESCAPE], ["--sandbox", "strict"]):
+    for arguments in (["--priority", "NaN"], ["--name", ESCAPE], ["--sandbox", "tight"]):
         assert cluster.cortex("submit", *arguments, "--", "true").returncode > 0
     for bad in (
         '{"command": ["true"], "priority": NaN}',
