@@ -307,6 +307,7 @@ class GetTaskReply(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     AGE_US_FIELD_NUMBER: _builtins.int
     AT_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """log index of what is shown"""
     age_us: _builtins.int
@@ -321,6 +322,10 @@ class GetTaskReply(_message.Message):
     def at(self) -> Global___Moment:
         """of a view of the past: both are set"""
 
+    @_builtins.property
+    def progress(self) -> _types_pb2.TaskProgress:
+        """of a running one that told how far it is"""
+
     def __init__(
         self,
         *,
@@ -329,10 +334,11 @@ class GetTaskReply(_message.Message):
         index: _builtins.int = ...,
         age_us: _builtins.int = ...,
         at: Global___Moment | None = ...,
+        progress: _types_pb2.TaskProgress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "progress", b"progress", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "at", b"at", "events", b"events", "index", b"index", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "at", b"at", "events", b"events", "index", b"index", "progress", b"progress", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -412,6 +418,7 @@ class ListTasksReply(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     AGE_US_FIELD_NUMBER: _builtins.int
     AT_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     total: _builtins.int
     """tasks that match"""
     next_cursor: _builtins.str
@@ -427,6 +434,10 @@ class ListTasksReply(_message.Message):
     def at(self) -> Global___Moment:
         """of a view of the past: both are set"""
 
+    @_builtins.property
+    def progress(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.TaskProgress]:
+        """of those that run and told how far they are"""
+
     def __init__(
         self,
         *,
@@ -436,10 +447,11 @@ class ListTasksReply(_message.Message):
         index: _builtins.int = ...,
         age_us: _builtins.int = ...,
         at: Global___Moment | None = ...,
+        progress: _abc.Iterable[_types_pb2.TaskProgress] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "at", b"at", "index", b"index", "next_cursor", b"next_cursor", "tasks", b"tasks", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "at", b"at", "index", b"index", "next_cursor", b"next_cursor", "progress", b"progress", "tasks", b"tasks", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -821,6 +833,7 @@ class ListNodesReply(_message.Message):
     AGE_US_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
     AT_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     age_us: _builtins.int
     @_builtins.property
@@ -835,6 +848,10 @@ class ListNodesReply(_message.Message):
     def at(self) -> Global___Moment:
         """of a view of the past: both are set"""
 
+    @_builtins.property
+    def progress(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.TaskProgress]:
+        """with waiting: of all tasks that run and told how far they are"""
+
     def __init__(
         self,
         *,
@@ -843,10 +860,11 @@ class ListNodesReply(_message.Message):
         age_us: _builtins.int = ...,
         waiting: _abc.Iterable[Global___Waiting] | None = ...,
         at: Global___Moment | None = ...,
+        progress: _abc.Iterable[_types_pb2.TaskProgress] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "at", b"at", "index", b"index", "nodes", b"nodes", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_us", b"age_us", "at", b"at", "index", b"index", "nodes", b"nodes", "progress", b"progress", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1662,6 +1680,7 @@ class WatchReply(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
     RECOVERY_EPOCH_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """log index that this message leads to"""
     at_us: _builtins.int
@@ -1687,6 +1706,10 @@ class WatchReply(_message.Message):
     def waiting(self) -> _containers.RepeatedCompositeFieldContainer[Global___Waiting]:
         """with samples: what changed since the last one of this watch"""
 
+    @_builtins.property
+    def progress(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.TaskProgress]:
+        """with samples: what changed since the last one of this watch"""
+
     def __init__(
         self,
         *,
@@ -1701,10 +1724,11 @@ class WatchReply(_message.Message):
         heartbeat: _builtins.bool = ...,
         waiting: _abc.Iterable[Global___Waiting] | None = ...,
         recovery_epoch: _builtins.int = ...,
+        progress: _abc.Iterable[_types_pb2.TaskProgress] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "changes", b"changes", "heartbeat", b"heartbeat", "index", b"index", "leader", b"leader", "recovery_epoch", b"recovery_epoch", "samples", b"samples", "snapshot_begin", b"snapshot_begin", "snapshot_end", b"snapshot_end", "term", b"term", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "changes", b"changes", "heartbeat", b"heartbeat", "index", b"index", "leader", b"leader", "progress", b"progress", "recovery_epoch", b"recovery_epoch", "samples", b"samples", "snapshot_begin", b"snapshot_begin", "snapshot_end", b"snapshot_end", "term", b"term", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
