@@ -20,12 +20,14 @@ from node.core.model import LEVEL
 from node.env import Env
 from node.link import Caller, LeaderStream, Link, LinkClosed, SessionHandler
 from node.replica import Replica
+from node.rpc.inspect import Inspector
 from node.rpc.output import OutputRelay
 from node.rpc.proxy import Proxy
 from node.store.store import Store
 from node.voter import Seat, Voter
 from node.worker.executors.port import Executor
 from node.worker.port import SupervisorPort
+from node.worker.resources.port import Gauge
 from node.worker.worker import WorkerNode, WorkerSettings
 
 
@@ -39,6 +41,7 @@ class Machine:
     describe: types_pb2.Node
     executors: Sequence[Executor]
     judge: Judge
+    gauge: Gauge | None = None  # what else it measures; a simulated machine measures nothing
 
 
 class Daemon:
@@ -76,7 +79,10 @@ class Daemon:
             ),
             on_fatal,
         )
+        if machine.gauge is not None:
+            self.worker.measure(machine.gauge)
         self.output = OutputRelay(config.id, self.worker.output, machine.link, self._replica, self._address_of)
+        self.inspector = Inspector(config.id, machine.gauge, machine.link, self._replica, self._address_of)
         self._running = False
 
     async def start(self) -> None:
@@ -122,6 +128,8 @@ class Daemon:
     async def call(self, method: str, request: Message, caller: Caller) -> Message:
         if not self._running:
             raise no_leader()
+        if self.inspector.answers(request):
+            return await self.inspector.call(method, request, caller)
         if self.seat is not None and not self._stands_by:
             return await self.seat.call(method, request, caller)
         # A daemon that does not lead has nothing to hold back.

@@ -51,9 +51,8 @@ async def run_daemon(config: Config, secret: str, stop: asyncio.Event) -> Except
     executors = await env.make_offload("executors")(partial(registry.load_all, config.executors, setups(config)))
     description = describe_machine(len(sampler.latest().gpus))
     registry.describe(description, executors, config.slots)
-    machine = Machine(
-        link, supervisor, sampler.latest, description, [each.executor for each in executors], ProcessJudge()
-    )
+    runs = [each.executor for each in executors]
+    machine = Machine(link, supervisor, sampler.latest, description, runs, ProcessJudge(), sampler)
     for kind in unserved(config, description):
         log.warning("slots not offered", type=kind, reason="this machine does not run tasks of the type")
     daemon = Daemon(config, env, machine, cluster_id_of(secret), lambda: _store(config, env), fail)

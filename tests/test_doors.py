@@ -33,6 +33,8 @@ ALLOWED = {
     # processes of their own, which no simulation runs
     "node/supervisor/": CLOCK | RANDOMNESS,
     "node/drivers/": CLOCK | RANDOMNESS | ENVIRONMENT,
+    "node/pool/": CLOCK | ENVIRONMENT,
+    "node/worker/benchmark.py": CLOCK | HARMLESS,
     # the console's own door
     "tui/target.py": ENVIRONMENT,
     # what the terminal can show

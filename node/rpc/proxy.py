@@ -10,12 +10,14 @@ from cortex.v1 import cluster_pb2
 from node.core.faults import Code, Fault, outcome_unknown
 from node.link import Caller, Link, LinkClosed
 from node.rpc.errors import link_lost
+from node.rpc.inspect import BENCH_TIMEOUT_S
 
 _TIMEOUT_S = 10.0
 # Two daemons that do not vote may know of nobody but each other.
 _MAX_HOPS = 2
 # A large batch takes as many commits as it has parts.
 _BATCH_TIMEOUT_S = 60.0
+_TIMEOUTS_S = {"SubmitBatch": _BATCH_TIMEOUT_S, "BenchNode": BENCH_TIMEOUT_S}
 
 
 class Proxy:
@@ -29,7 +31,7 @@ class Proxy:
         if caller.hops >= _MAX_HOPS:
             raise self._unreachable()
         asked = False
-        timeout_s = _BATCH_TIMEOUT_S if method == "SubmitBatch" else _TIMEOUT_S
+        timeout_s = _TIMEOUTS_S.get(method, _TIMEOUT_S)
         for address in self._candidates():
             try:
                 return await self._link.call(address, method, request, timeout_s, caller.forwarded())

@@ -12,9 +12,11 @@ import structlog
 from cortex.v1.types_pb2 import Node, Resources
 from node.env import Env
 from node.link import Link
+from node.worker.attempts import State
 from node.worker.executors.port import Executor
 from node.worker.output import OutputStore
-from node.worker.port import SupervisorPort
+from node.worker.port import AttemptKey, SupervisorPort
+from node.worker.resources.port import Gauge
 from node.worker.runner import Runner
 from node.worker.session import LeaderFinder
 from node.worker.workspace import Workspace
@@ -76,6 +78,17 @@ class WorkerNode:
     def voters(self) -> Sequence[str]:
         """Addresses of the voters, as the last leader told them."""
         return self._finder.voters
+
+    def measure(self, gauge: Gauge) -> None:
+        """Have what each running attempt uses measured, and its peaks written into its result."""
+        attempts = self.runner.attempts
+
+        def running() -> list[AttemptKey]:
+            if not attempts.running:
+                return []
+            return [attempt.key for attempt in attempts if attempt.state == State.RUNNING]
+
+        gauge.follow(running)
 
     async def start(self) -> None:
         """Read the ledger, find or launch the supervisor, begin to look for the leader. Raises Fault or OSError."""

@@ -15,9 +15,8 @@ import pytest
 
 from cortex.v1 import types_pb2
 from node.env import Env, ThreadOffload
-from node.worker.resources import disk
 from node.worker.resources.cpu import Cpu, CpuTimes, percent
-from node.worker.resources.disk import DiskIo, DiskSpace, io_percent
+from node.worker.resources.disk import DiskIo, DiskSpace
 from node.worker.resources.memory import Memory
 from node.worker.resources.network import Link, Network, physical, throughput
 from node.worker.resources.presence import (
@@ -80,21 +79,6 @@ def test_rates_know_nothing_when_the_clock_stands(step_us: int) -> None:
 )
 def test_cpu_percent(before: CpuTimes, after: CpuTimes, expected: float) -> None:
     assert percent(before, after) == expected
-
-
-@pytest.mark.parametrize(
-    ("busy_ms_per_s", "device", "expected"),
-    [
-        ({"sda": 250.0, "sdb": 900.0}, "sda", 25.0),
-        ({"sda": 250.0, "sdb": 900.0}, None, 90.0),
-        ({"sda": 250.0, "sdb": 900.0}, "dm-0", 90.0),
-        ({"sda": 10.0, "loop3": 900.0, "zram0": 800.0}, None, 1.0),
-        ({"sda": 1003.0}, "sda", 100.0),
-        ({}, "sda", 0.0),
-    ],
-)
-def test_io_percent(busy_ms_per_s: dict[str, float], device: str | None, expected: float) -> None:
-    assert io_percent(busy_ms_per_s, device) == expected
 
 
 LOOPBACK = Link("lo", 0, loopback=True, has_device=False)
@@ -206,31 +190,10 @@ def test_cpu_sees_work_done_between_two_readings() -> None:
     assert part.read(0).cpu_percent > 0
 
 
-def test_disk_io_sees_the_counters_of_the_folders_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    @dataclass
-    class Counter:
-        busy_time: int
-
-    busy = {"mine": Counter(2**32 - 100), "other": Counter(0)}
-    monkeypatch.setattr(disk, "device_of", lambda folder: "mine")
-    monkeypatch.setattr(psutil, "disk_io_counters", lambda **_: dict(busy))
-    part = DiskIo(tmp_path)
-    assert part.read(0).disk_io_percent == 0
-    busy.update(mine=Counter(150), other=Counter(999))
-    assert part.read(SECOND).disk_io_percent == 25.0
-    busy.clear()
-    assert part.read(2 * SECOND).disk_io_percent == 0
-
-
-def test_a_machine_without_disk_counters_or_network_has_zeros(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(psutil, "disk_io_counters", lambda **_: None)
+def test_a_machine_without_network_has_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "net_if_stats", dict)
     monkeypatch.setattr(psutil, "net_io_counters", lambda **_: {})
-    sample = DiskIo(tmp_path).read(0)
-    sample.MergeFrom(Network().read(0))
-    assert sample == types_pb2.Resources()
+    assert Network().read(0) == types_pb2.Resources()
 
 
 @dataclass

@@ -151,3 +151,46 @@ def test_a_game_is_a_listed_process_and_a_gpu_that_the_driver_says_is_busy(libra
     )
     game, none = [True, True, False], [False, False, False]
     assert played.played == [none, none, game, game, game, game, game, none, none]
+
+
+A100 = f"init 0\n0 A100 GPU-x {80 * GIB} {9 * GIB} 40\n"
+
+
+def test_processes_errors_and_why_it_is_slow_are_told(library: Path, tmp_path: Path) -> None:
+    me = os.getpid()
+    busy = f"{A100}process {me} {5 * GIB}\nprocess 4194300 -1\ndraws {me} {GIB}\ndraws 4194301 7\necc 3\nslow 97\n"
+    [[gpu]] = play(library, tmp_path, (busy, 0)).read
+    name = Path("/proc/self/comm").read_text().rstrip("\n")
+    assert gpu["processes"] == [
+        {"pid": me, "name": name, "memory_bytes": str(5 * GIB)},
+        {"pid": 4194301, "memory_bytes": "7"},
+        {"pid": 4194300},
+    ]
+    assert gpu["ecc_errors"] == "3"
+    assert gpu["slowed_by"] == ["heat"]  # an idle GPU has low clocks too, which is no reason
+
+
+def test_instances_of_a_shared_gpu_are_devices_of_their_own(library: Path, tmp_path: Path) -> None:
+    shared = (
+        f"{A100}shared\necc 0\n"
+        f"instance A100-MIG-1g.10gb MIG-1 {10 * GIB} {2 * GIB}\nprocess 4194300 {GIB}\n"
+        f"instance A100-MIG-2g.20gb MIG-2 {20 * GIB} 0\n"
+        f"0 Fake-T4 GPU-b {16 * GIB} 0 7\n"
+    )
+    played = play(library, tmp_path, (shared, 0))
+    chip: dict[str, Any] = {"parent": "GPU-x", "temperature_celsius": 70.0, "ecc_errors": "0"}
+    first: dict[str, Any] = {"name": "A100-MIG-1g.10gb", "uuid": "MIG-1", "memory_total_bytes": str(10 * GIB)}
+    second = {"name": "A100-MIG-2g.20gb", "uuid": "MIG-2", "memory_total_bytes": str(20 * GIB), **chip}
+    first |= {"memory_used_bytes": str(2 * GIB), **chip, "processes": [{"pid": 4194300, "memory_bytes": str(GIB)}]}
+    [[one, other, whole]] = played.read
+    # its utilisation is not measured, which is not the same as none
+    assert (one, other) == (first, second)
+    assert (whole["uuid"], whole["utilisation_percent"]) == ("GPU-b", 7.0)
+    assert played.said == ["GPUs: A100-MIG-1g.10gb, A100-MIG-2g.20gb, Fake-T4"]
+
+
+def test_a_shared_gpu_without_instances_is_no_device_and_says_what_to_do(library: Path, tmp_path: Path) -> None:
+    played = play(library, tmp_path, (A100 + "shared\n", 0), (A100, 1_000_000))
+    assert [len(gpus) for gpus in played.read] == [0, 1]
+    assert played.said[0].startswith("1 of 1 GPUs are to be shared out and have no instances")
+    assert "nvidia-smi mig -cgi" in played.said[0]

@@ -7,6 +7,7 @@ from contextlib import suppress
 import pynvml
 
 from cortex.v1 import types_pb2
+from node.worker.resources.gpu_read import read_gpu
 from node.worker.resources.port import Say
 
 RETRY_EVERY_US = 30_000_000
@@ -36,15 +37,25 @@ class Gpus:
             return types_pb2.Resources()
         gpus: list[types_pb2.Gpu] = []
         failure: pynvml.NVMLError | None = None
+        failed = empty = 0
         for number in range(count):
             try:
-                gpus.append(read_gpu(number))
+                found = read_gpu(number)
             except pynvml.NVMLError as error:
                 failure = error
+                failed += 1
+            else:
+                gpus += found
+                empty += not found
         if failure is not None and not gpus:
             self._lose(failure, now_us)
         elif failure is not None:
-            self._turn(f"{count - len(gpus)} of {count} GPUs cannot be read: {failure}. They are left out.")
+            self._turn(f"{failed} of {count} GPUs cannot be read: {failure}. They are left out.")
+        elif empty:
+            self._turn(
+                f"{empty} of {count} GPUs are to be shared out and have no instances: nothing can run there. "
+                "Make some with `nvidia-smi mig -cgi`, or switch MIG off."
+            )
         else:
             self._turn(f"GPUs: {', '.join(gpu.name for gpu in gpus)}" if gpus else "The NVIDIA driver sees no GPU.")
         return types_pb2.Resources(gpus=gpus)
@@ -65,21 +76,3 @@ class Gpus:
         if state != self._state:
             self._state = state
             self._say(state)
-
-
-def read_gpu(number: int) -> types_pb2.Gpu:
-    """Raises NVMLError when the device is lost. What a model does not support stays 0."""
-    device = pynvml.nvmlDeviceGetHandleByIndex(number)
-    gpu = types_pb2.Gpu(name=pynvml.nvmlDeviceGetName(device), uuid=pynvml.nvmlDeviceGetUUID(device))
-    with suppress(pynvml.NVMLError_NotSupported):
-        memory = pynvml.nvmlDeviceGetMemoryInfo(device)
-        gpu.memory_total_bytes = memory.total
-        gpu.memory_used_bytes = memory.used
-    with suppress(pynvml.NVMLError_NotSupported):
-        gpu.utilisation_percent = pynvml.nvmlDeviceGetUtilizationRates(device).gpu
-    # A driver may be older than these functions.
-    with suppress(pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
-        gpu.temperature_celsius = pynvml.nvmlDeviceGetTemperature(device, pynvml.NVML_TEMPERATURE_GPU)
-    with suppress(pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
-        gpu.power_watts = pynvml.nvmlDeviceGetPowerUsage(device) / 1000
-    return gpu

@@ -36,10 +36,12 @@ def physical(links: Iterable[Link]) -> list[Link]:
 
 def throughput(per_s: Mapping[str, float], links: Collection[Link]) -> types_pb2.Resources:
     """Sums over the links; the speed is the sum of those that are known."""
+    drops = [per_s[f"{link.name} drops"] for link in links if f"{link.name} drops" in per_s]
     return types_pb2.Resources(
         rx_bytes_per_s=sum(per_s.get(f"{link.name} rx", 0.0) for link in links),
         tx_bytes_per_s=sum(per_s.get(f"{link.name} tx", 0.0) for link in links),
         link_bits_per_s=sum(link.bits_per_s for link in links),
+        net_drops_per_s=sum(drops) if drops else None,
     )
 
 
@@ -72,4 +74,5 @@ class Network:
         for name, nic in psutil.net_io_counters(pernic=True, nowrap=False).items():
             counters[f"{name} rx"] = nic.bytes_recv
             counters[f"{name} tx"] = nic.bytes_sent
+            counters[f"{name} drops"] = nic.dropin + nic.dropout
         return throughput(self._rates.update(counters, now_us), self._links)

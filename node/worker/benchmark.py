@@ -1,0 +1,242 @@
+"""What this machine can do, measured: `python benchmark.py FOLDER` prints JSON with the fields of
+cortex.v1.Benchmark.
+
+What is timed runs in the C library, not in the interpreter, so that the figure is the machine's:
+
+- floating point: the Bessel function jn(n, x) for n < x is one loop of n steps, each a multiplication, a division
+  and a subtraction in double precision that wait for each other. It is what plain compiled code reaches, not the
+  peak of the vector units; it compares machines with each other, not with their data sheets.
+- memory: copies between buffers far larger than a cache; what is read and what is written both count.
+- disk: one file written from its begin to its end with fsync, then 4 KiB reads at random places of it past the
+  cache.
+
+All are measured in turn, round after round, after one round that does not count. A figure is the median of the
+rounds, its spread the distance between their quartiles. A process of its own, with nothing but the standard
+library.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import json
+import mmap
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+ROUNDS = 9
+SLICE_S = 0.12
+OPERATIONS_PER_STEP = 3
+COPY_BYTES = 256 << 20
+COPY_BYTES_SMALL = 32 << 20
+FREE_BYTES = 4 << 30
+"""With less memory free the small buffers do, which a server's cache may hold."""
+FILE_BYTES = 64 << 20
+BLOCK_BYTES = 1 << 20
+READ_BYTES = 4096
+READS = 400
+ROOM_BYTES = 1 << 30
+DOUBTFUL_SPREAD_PERCENT = 10.0
+DOUBTFUL_OTHERS_PERCENT = 10.0
+FILE = "benchmark.tmp"
+
+
+class Compute:
+    """Steps of the recurrence, on one core or on as many as there are threads."""
+
+    def __init__(self, cores: int, pool: ThreadPoolExecutor) -> None:
+        library = ctypes.CDLL(ctypes.util.find_library("m") or "libm.so.6")
+        self._jn = library.jn
+        self._jn.restype, self._jn.argtypes = ctypes.c_double, (ctypes.c_int, ctypes.c_double)
+        self._cores = cores
+        self._pool = pool
+        # Not by the clock of the first try alone: a core that wakes up is slow.
+        self._steps = 100_000
+        while (took_s := self._timed()) < SLICE_S / 4 and self._steps < 1 << 28:
+            self._steps *= 2
+        self._steps = min(1 << 29, max(1, round(self._steps * SLICE_S / took_s)))
+
+    def core(self) -> float:
+        """Operations per second of CPU time of one core: time that others take does not count."""
+        begun = time.thread_time()
+        self._run(0)
+        return OPERATIONS_PER_STEP * self._steps / (time.thread_time() - begun)
+
+    def node(self) -> float:
+        """Operations per second of all cores together."""
+        begun = time.perf_counter()
+        list(self._pool.map(self._run, range(self._cores)))
+        return OPERATIONS_PER_STEP * self._steps * self._cores / (time.perf_counter() - begun)
+
+    def _timed(self) -> float:
+        begun = time.perf_counter()
+        self._run(0)
+        return max(time.perf_counter() - begun, 1e-6)
+
+    def _run(self, _number: int) -> None:
+        self._jn(self._steps, 2.0 * self._steps)
+
+
+class Copies:
+    """Bytes read and written per second, by all cores each with its own part of the buffers."""
+
+    def __init__(self, cores: int, pool: ThreadPoolExecutor) -> None:
+        self._cores = cores
+        self._pool = pool
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        wanted = COPY_BYTES if free > FREE_BYTES else COPY_BYTES_SMALL
+        self._part = max(1 << 20, wanted // cores)
+        total = self._part * cores
+        self._from, self._to = mmap.mmap(-1, total), mmap.mmap(-1, total)
+        self._source = ctypes.addressof(ctypes.c_char.from_buffer(self._from))
+        self._target = ctypes.addressof(ctypes.c_char.from_buffer(self._to))
+        # Pages are there once they were written to.
+        for address in (self._source, self._target):
+            ctypes.memset(address, 1, total)
+        self._repeats = 1
+        while self._seconds() < SLICE_S / 2 and self._repeats < 1 << 12:
+            self._repeats *= 2
+
+    def measure(self) -> float:
+        return 2.0 * self._part * self._cores * self._repeats / self._seconds()
+
+    def _seconds(self) -> float:
+        begun = time.perf_counter()
+        list(self._pool.map(self._copy, range(self._cores)))
+        return max(time.perf_counter() - begun, 1e-9)
+
+    def _copy(self, number: int) -> None:
+        at = number * self._part
+        for _ in range(self._repeats):
+            ctypes.memmove(self._target + at, self._source + at, self._part)
+
+
+class Disk:
+    """A file in `folder`, removed in any case."""
+
+    def __init__(self, folder: str) -> None:
+        self._path = os.path.join(folder, FILE)
+        self._block = mmap.mmap(-1, BLOCK_BYTES)
+        self._block.write(random.Random(1).randbytes(BLOCK_BYTES))
+        # Page-aligned, as reads past the cache want it.
+        self._buffer = mmap.mmap(-1, READ_BYTES)
+        self._places = random.Random(2)
+        self.direct = True
+
+    def write(self) -> float:
+        """Bytes per second until they are on the disk."""
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            begun = time.perf_counter()
+            for _ in range(FILE_BYTES // BLOCK_BYTES):
+                os.write(fd, self._block)
+            os.fsync(fd)
+            return FILE_BYTES / max(time.perf_counter() - begun, 1e-9)
+        finally:
+            os.close(fd)
+
+    def read(self) -> float:
+        """Reads per second, one after the other."""
+        fd = self._open()
+        try:
+            places = [self._places.randrange(FILE_BYTES // READ_BYTES) * READ_BYTES for _ in range(READS)]
+            begun = time.perf_counter()
+            for place in places:
+                if not self.direct:
+                    os.posix_fadvise(fd, place, READ_BYTES, os.POSIX_FADV_DONTNEED)
+                os.preadv(fd, [self._buffer], place)
+            return READS / max(time.perf_counter() - begun, 1e-9)
+        finally:
+            os.close(fd)
+
+    def remove(self) -> None:
+        with suppress(OSError):
+            os.unlink(self._path)
+
+    def _open(self) -> int:
+        if self.direct:
+            with suppress(OSError):
+                fd = os.open(self._path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+                try:
+                    os.preadv(fd, [self._buffer], 0)
+                    return fd
+                except OSError:
+                    os.close(fd)
+            # Some file systems know no reads past the cache.
+            self.direct = False
+        return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def measure(folder: str, rounds: int = ROUNDS) -> dict[str, object]:
+    """Fields of cortex.v1.Benchmark but for its time."""
+    cores = len(os.sched_getaffinity(0))
+    parent = os.getppid()
+    notes: list[str] = []
+    with ThreadPoolExecutor(cores) as pool:
+        compute, copies = Compute(cores, pool), Copies(cores, pool)
+        parts: dict[str, tuple[str, Callable[[], float]]] = {
+            "core_flops": ("core", compute.core),
+            "node_flops": ("node", compute.node),
+            "memory_bytes_per_s": ("memory", copies.measure),
+        }
+        disk = Disk(folder)
+        if os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize > ROOM_BYTES:
+            parts |= {"write_bytes_per_s": ("write", disk.write), "read_iops": ("read", disk.read)}
+        else:
+            notes.append("its disk is not measured, for it has less than 1 GiB of room")
+        values: dict[str, list[float]] = {name: [] for name in parts}
+        try:
+            busy, own = cpu_seconds(), time.process_time()
+            for number in range(rounds + 1):
+                if os.getppid() != parent:
+                    raise SystemExit("who asked for it is gone")
+                for name, (_, part) in parts.items():
+                    value = part()
+                    if number:
+                        values[name].append(value)
+            busy_after, own_after = cpu_seconds(), time.process_time()
+        finally:
+            disk.remove()
+    if "read_iops" in parts and not disk.direct:
+        notes.append("its file system cannot read past the page cache, so reads may not have reached a disk")
+    total = busy_after[1] - busy[1]
+    others = 100.0 * max(0.0, (busy_after[0] - busy[0]) - (own_after - own)) / total if total > 0 else 0.0
+    found: dict[str, object] = {"cores": cores, "others_percent": others}
+    for name, (short, _) in parts.items():
+        found[name], spread = judge(values[name])
+        found[f"{short}_spread_percent"] = spread
+        if spread > DOUBTFUL_SPREAD_PERCENT:
+            notes.append(f"{short} varied by {spread:.0f} %")
+    if others > DOUBTFUL_OTHERS_PERCENT:
+        notes.append(f"others used {others:.0f} % of its CPU time meanwhile")
+    found["note"] = "; ".join(notes)
+    return found
+
+
+def judge(values: Sequence[float]) -> tuple[float, float]:
+    """The median, and the distance between the quartiles in percent of it."""
+    median = statistics.median(values)
+    if len(values) < 2:
+        return median, 0.0
+    lower, _, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return median, 100.0 * (upper - lower) / median
+
+
+def cpu_seconds(path: str = "/proc/stat") -> tuple[float, float]:
+    """Busy and all CPU time of the machine since boot."""
+    with open(path) as file:
+        words = file.readline().split()[1:9]
+    ticks = [int(word) for word in words]
+    per_s = os.sysconf("SC_CLK_TCK")
+    total = sum(ticks)
+    return (total - ticks[3] - ticks[4]) / per_s, total / per_s
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(measure(sys.argv[1])))
