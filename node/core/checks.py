@@ -28,6 +28,7 @@ SUPPORTED = frozenset(
         types_pb2.TASK_TYPE_SHELL,
         types_pb2.TASK_TYPE_NOOP,
         types_pb2.TASK_TYPE_SUBAGENT,
+        types_pb2.TASK_TYPE_CLAUDE_RELAY,
         types_pb2.TASK_TYPE_SERVICE,
     }
 )

@@ -6,21 +6,29 @@ import json
 from collections.abc import Mapping
 
 from cortex.v1.cluster_pb2 import DispatchSubagentsRequest, TaskRequest
-from cortex.v1.types_pb2 import TASK_TYPE_CONTAINER, TASK_TYPE_K8S_JOB, TASK_TYPE_SERVICE, TASK_TYPE_SUBAGENT
+from cortex.v1.types_pb2 import (
+    TASK_TYPE_CLAUDE_RELAY,
+    TASK_TYPE_CONTAINER,
+    TASK_TYPE_K8S_JOB,
+    TASK_TYPE_SERVICE,
+    TASK_TYPE_SUBAGENT,
+)
 from node.core.faults import Code, Fault
 from node.payloads.reading import BadPayload, Payload, keys, read
+from node.payloads.relay import Relay
 from node.payloads.service import Service
+from node.payloads.subagent import Subagent
 
 # One struct for each type; shell and noop tasks carry none.
-KINDS: Mapping[int, type[Payload]] = {TASK_TYPE_SERVICE: Service}
+KINDS: Mapping[int, type[Payload]] = {
+    TASK_TYPE_SERVICE: Service,
+    TASK_TYPE_SUBAGENT: Subagent,
+    TASK_TYPE_CLAUDE_RELAY: Relay,
+}
 # Types whose command, where they have one, stands in the spec as for shell.
 WITH_COMMAND = frozenset({TASK_TYPE_CONTAINER, TASK_TYPE_K8S_JOB, TASK_TYPE_SERVICE})
 
-PROMPT_LIMIT_CHARS = 10_000
-CONTEXT_LIMIT_CHARS = 100_000
 SUBAGENTS_LIMIT = 1_000
-
-_SUBAGENT_KEYS = frozenset({"prompt", "context", "number", "count", "model", "tools", "max_turns", "project_path"})
 
 
 def check(kind: int, name: str, payload: bytes) -> None:
@@ -31,24 +39,6 @@ def check(kind: int, name: str, payload: bytes) -> None:
     except BadPayload as error:
         message = f"The payload of a {name} task is wrong: {error}"
         raise Fault(Code.INVALID, message, f"Its keys are {keys(struct)}.") from None
-
-
-def check_subagent(payload: bytes) -> None:
-    """Raises Fault unless it is a JSON object with a prompt that an agent can be given."""
-    try:
-        found = json.loads(payload or b"null")
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        message = "The payload of a subagent task is not a JSON object."
-        raise Fault(Code.INVALID, message, 'Give {"prompt": "..."}.')
-    unknown = sorted(set(found) - _SUBAGENT_KEYS)
-    if unknown:
-        message = f"The payload has the unknown key {unknown[0][:100]!r}."
-        raise Fault(Code.INVALID, message, f"Known are {', '.join(sorted(_SUBAGENT_KEYS))}.")
-    _check_text("prompt", found.get("prompt"), PROMPT_LIMIT_CHARS)
-    if "context" in found:
-        _check_text("context", found["context"], CONTEXT_LIMIT_CHARS)
 
 
 def subagents(request: DispatchSubagentsRequest) -> list[TaskRequest]:
@@ -69,13 +59,5 @@ def subagents(request: DispatchSubagentsRequest) -> list[TaskRequest]:
         task.spec.type = TASK_TYPE_SUBAGENT
         task.spec.payload = json.dumps(payload, ensure_ascii=False, sort_keys=True).encode()
         tasks.append(task)
-    check_subagent(tasks[0].spec.payload)
+    check(TASK_TYPE_SUBAGENT, "subagent", tasks[0].spec.payload)
     return tasks
-
-
-def _check_text(field: str, text: object, limit: int) -> None:
-    if not isinstance(text, str) or not text.strip():
-        raise Fault(Code.INVALID, f"The {field} is empty or not a text.", "Say in words what the agent is to do.")
-    if len(text) > limit:
-        message = f"The {field} has {len(text)} characters, the limit is {limit}."
-        raise Fault(Code.TOO_LARGE, message, "Put the rest into a file that the agent reads.")

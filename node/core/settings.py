@@ -36,6 +36,8 @@ RENEW_MS = "renew_ms"
 HEARTBEAT_MS = "heartbeat_ms"
 SUSPECT_MS = "suspect_ms"
 OFFLINE_MS = "offline_ms"
+# Longest prompt of an agent, in characters.
+PROMPT_LIMIT_CHARS = "prompt_limit_chars"
 # Counts restores and recoveries from a lost majority: no operator sets it.
 RECOVERY_EPOCH = "recovery_epoch"
 # The cluster's feature level: only `cortex cluster finalize` raises it.
@@ -69,6 +71,7 @@ INTEGERS: dict[str, IntegerRule] = {
     RENEW_MS: IntegerRule(default=10_000, low=500, high=1_200_000),
     HEARTBEAT_MS: IntegerRule(default=5_000, low=500, high=600_000),
     SUSPECT_MS: IntegerRule(default=10_000, low=1_000, high=3_600_000),
+    PROMPT_LIMIT_CHARS: IntegerRule(default=10_000, low=100, high=100_000),
     OFFLINE_MS: IntegerRule(default=15_000, low=1_000, high=3_600_000),
 }
 

@@ -23,6 +23,7 @@ MEANINGS: Mapping[str, str] = {
     settings.DOUBLE_RUNS_KEPT_S: "How long a line of the ledger of double runs is kept, in seconds.",
     settings.MAX_OPERATIONS: "Ended operations that are kept; the oldest go first.",
     settings.OPERATIONS_KEPT_S: "How long an operation is kept after its end, in seconds.",
+    settings.PROMPT_LIMIT_CHARS: "Longest prompt that an agent may be given, in characters.",
     settings.LEASE_MS: "How long a command may run without its machine hearing from the leader, in milliseconds.",
     settings.LEASE_MARGIN_MS: "What the leader waits after the end of a lease before it calls a machine lost.",
     settings.RENEW_MS: "How often a machine renews its leases, in milliseconds.",

@@ -228,11 +228,6 @@ def _check_command(spec: TaskSpec) -> None:
             raise Fault(Code.INVALID, "The command is empty.", remedy)
         if spec.payload:
             raise Fault(Code.INVALID, "payload means nothing for a shell task.", remedy)
-    elif spec.type == types_pb2.TASK_TYPE_SUBAGENT:
-        if spec.argv or spec.shell_command:
-            message = "A subagent task has a payload, not a command."
-            raise Fault(Code.INVALID, message, "Give its prompt, or submit a shell task.")
-        payload.check_subagent(spec.payload)
     elif spec.type in payload.KINDS:
         name = checks.type_name(spec.type)
         if (spec.argv or spec.shell_command) and spec.type not in payload.WITH_COMMAND:

@@ -5,7 +5,7 @@ The service has no transport: gRPC and the simulator both call it. Each area of 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,9 +13,9 @@ from google.protobuf.message import Message
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import log_pb2
-from cortex.v1.types_pb2 import SandboxLevel, Task
+from cortex.v1.types_pb2 import SandboxLevel, Task, TaskSpec
 from node.consensus.port import NotLeader, Overloaded
-from node.core import settings, validate
+from node.core import prompts, settings, validate
 from node.core.faults import Code, Fault, no_leader
 from node.core.model import QUEUED
 from node.core.state import ClusterState
@@ -67,6 +67,11 @@ class Calls:
     def _sandbox(self) -> SandboxLevel.ValueType:
         """The cluster's sandbox level, of shell tasks that name none."""
         return settings.sandbox(self._state.settings.get(settings.SANDBOX))
+
+    def _check_prompts(self, specs: Iterable[TaskSpec]) -> None:
+        """Against the cluster's limit of them."""
+        name = settings.PROMPT_LIMIT_CHARS
+        prompts.check(specs, settings.integer(self._state.settings.get(name), name))
 
     def handlers(self) -> Handlers:
         """Its calls by their names in cortex.v1.Cluster."""

@@ -74,6 +74,7 @@ class OperationCalls(Calls):
             message = "A command on many nodes has neither a submit key nor a target node."
             raise Fault(Code.INVALID, message, "Leave them out.")
         submit = validate.complete(request.task, self._parts.env.new_id(), self._lease_ms, self._sandbox)
+        self._check_prompts([submit.spec])
         nodes, skipped = self._chosen_nodes(request, submit.spec)
         operation = Operation(kind=types_pb2.OPERATION_KIND_RUN)
         plan = operation.run
@@ -182,7 +183,9 @@ class OperationCalls(Calls):
             raise Fault(Code.INVALID, "One task at a time is edited.", "Name one id.")
         task = self._lookup.task(operation.bulk.ids[0])
         request = pb.TaskRequest(name=task.name, priority=task.priority, spec=spec)
-        return validate.complete(request, task.id, self._lease_ms, self._sandbox).spec
+        edited = validate.complete(request, task.id, self._lease_ms, self._sandbox).spec
+        self._check_prompts([edited])
+        return edited
 
     def _chosen_nodes(
         self, request: pb.RunOnNodesRequest, spec: TaskSpec

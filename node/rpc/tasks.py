@@ -30,6 +30,7 @@ class TaskCalls(Calls):
 
     async def submit(self, request: pb.SubmitRequest, caller: Caller) -> pb.SubmitReply:
         submit = validate.complete(request.task, self._parts.env.new_id(), self._lease_ms, self._sandbox)
+        self._check_prompts([submit.spec])
         if request.dry_run:
             return await self._dry_run(request, submit, caller)
         command = log_pb2.Command(task_submit=submit)
@@ -42,6 +43,7 @@ class TaskCalls(Calls):
     async def submit_batch(self, request: pb.SubmitBatchRequest, caller: Caller) -> pb.SubmitBatchReply:
         """Goes on to the last part even if the caller goes away: what has begun is to become whole."""
         submits = await batch.checked(request.tasks, self._parts.env.new_id, self._lease_ms, self._sandbox)
+        self._check_prompts(submit.spec for submit in submits)
         request_id = validate.request_id(request.mutation.request_id) or self._parts.env.new_id()
 
         async def execute(
@@ -63,7 +65,9 @@ class TaskCalls(Calls):
         )
 
     async def dispatch_subagents(self, request: pb.DispatchSubagentsRequest, caller: Caller) -> pb.SubmitBatchReply:
-        batch_request = pb.SubmitBatchRequest(mutation=request.mutation, tasks=payload.subagents(request))
+        tasks = payload.subagents(request)
+        self._check_prompts([tasks[0].spec])
+        batch_request = pb.SubmitBatchRequest(mutation=request.mutation, tasks=tasks)
         return await self.submit_batch(batch_request, caller)
 
     def _batch_ended(self, work: asyncio.Future[batch.Answers]) -> None:

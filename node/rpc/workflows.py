@@ -44,6 +44,7 @@ class WorkflowCalls(Calls):
 
     async def submit(self, request: pb.SubmitWorkflowRequest, caller: Caller) -> pb.SubmitWorkflowReply:
         submit = workflow.complete(request, self._parts.env.new_id(), self._lease_ms, self._sandbox)
+        self._check_prompts(task.spec for task in submit.tasks)
         count = len(submit.tasks)
         await self._check_conditions(submit)
         if request.dry_run:

@@ -142,6 +142,7 @@ def test_what_is_kept_by_default() -> None:
         "double_runs_kept_s": 30 * day_s,
         "max_operations": 10_000,
         "operations_kept_s": 30 * day_s,
+        "prompt_limit_chars": 10_000,
     }
 
 

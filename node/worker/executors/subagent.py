@@ -1,0 +1,67 @@
+"""Subagent tasks: an agent CLI, run by node.drivers.agent."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+
+import msgspec
+
+from cortex.v1.types_pb2 import TaskType
+from cortex.v1.worker_pb2 import Assignment
+from node.drivers import agent
+from node.payloads.reading import BadPayload, read
+from node.payloads.subagent import Subagent
+from node.worker.executors import agent_options
+from node.worker.executors.agent_options import AgentOptions
+from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, encoded, task_environment
+from node.worker.port import AttemptKey
+
+# By which an agent would do what nobody allowed it: a machine has to say that this is meant.
+UNSAFE_FLAGS = ("--dangerously-skip-permissions", "--allow-dangerously-skip-permissions", "bypassPermissions")
+
+
+class SubagentOptions(AgentOptions, frozen=True):
+    refuse_flags: tuple[str, ...] = UNSAFE_FLAGS
+
+
+class SubagentExecutor:
+    def __init__(self, setup: Setup) -> None:
+        """Raises Fault."""
+        self._options = agent_options.read(setup, "subagent", SubagentOptions, agent.PLACEHOLDERS)
+        self._environment = setup.environment
+        self._encoded = encoded(setup.environment)
+        self._command = agent_options.command(self._options, agent.COMMAND)
+
+    @property
+    def type(self) -> TaskType.ValueType:
+        return TaskType.TASK_TYPE_SUBAGENT
+
+    def probe(self) -> Offer:
+        program = self._command[0]
+        assert isinstance(program, str)
+        return agent_options.tried(program, "subagent", self._environment, self._options)
+
+    def prepare(self, assignment: Assignment) -> Command:
+        try:
+            payload = read(assignment.spec.payload, Subagent)
+        except BadPayload as error:
+            raise CannotPrepare(f"The payload is wrong: {error} Submit it again.") from None
+        for flag in payload.flags:
+            if any(word in self._options.refuse_flags for word in (flag, *flag.split("=", 1))):
+                raise CannotPrepare(
+                    f"This machine refuses the flag {flag}. Leave it out, or change refuse_flags there."
+                )
+        order = {
+            "payload": payload,
+            "command": self._command,
+            "environment": self._options.environment,
+            "secrets": self._options.secrets,
+            "roots": self._options.roots,
+        }
+        argv = [sys.executable.encode(), b"-I", b"-m", b"node.drivers.agent"]
+        environment = task_environment(self._encoded, assignment)
+        return Command(argv, environment, assignment.spec.cwd, msgspec.json.encode(order))
+
+    def adopt(self, held: Collection[AttemptKey]) -> None:
+        """Nothing: an agent is of its driver's family, which the supervisor ends."""
