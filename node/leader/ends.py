@@ -9,7 +9,7 @@ from cortex.v1.types_pb2 import Blame, Cause, StreamSummary, Task, TaskResult, T
 from cortex.v1.worker_pb2 import Ended, Report, Stalled
 from node.core import deadletter, retry
 from node.core.blame import Ends, command_of
-from node.core.transitions.services import PUT_OFFS
+from node.core.transitions.services import PUT_OFFS, is_known
 from node.leader.port import Replica
 
 # Looked up once: an enum's names are found by a call.
@@ -55,6 +55,9 @@ class Translator:
             return self._stalled(task, report.stalled)
         elif kind == "ready":
             told = report.ready
+            # A daemon that began again tells it again.
+            if is_known(task, told.endpoints):
+                return []
             ready = TaskReady(id=task.id, fence=task.fence, endpoints=told.endpoints, ready_at_us=told.ready_at_us)
             return [Command(task_ready=ready)]
         else:

@@ -29,8 +29,23 @@ def test_a_service_tells_once_that_it_is_ready() -> None:
     assert task.ready_at_us == m.now_us
     assert [(one.name, one.value) for one in task.endpoints] == [("web", "127.0.0.1:80")]
     assert [(e.type, e.detail) for e in m.last_events()] == [(t.EVENT_TYPE_READY, "web 127.0.0.1:80")]
-    assert m.one(fenced("task_ready", task_id, fence)).accepted
+    m.now_us += 1_000_000
+    assert m.one(command).accepted
     assert not m.last_events()
+    assert m.task(task_id).ready_at_us == task.ready_at_us
+
+
+def test_a_service_that_begins_again_may_be_elsewhere() -> None:
+    m = cluster()
+    task_id, fence = m.running()
+    for port in (80, 81):
+        m.now_us += 1_000_000
+        command = fenced("task_ready", task_id, fence)
+        command.task_ready.endpoints.add(name="web", value=f"127.0.0.1:{port}")
+        assert m.one(command).accepted
+    task = m.task(task_id)
+    assert (task.ready_at_us, [one.value for one in task.endpoints]) == (m.now_us, ["127.0.0.1:81"])
+    assert [e.detail for e in m.last_events()] == ["web 127.0.0.1:81"]
 
 
 @pytest.mark.parametrize("cause", [t.CAUSE_RATE_LIMITED, t.CAUSE_INFRASTRUCTURE])
