@@ -14,6 +14,11 @@ _PIPE_GRACE_US = 200_000
 # How long after KILL a process that is still there counts as unkillable.
 UNKILLABLE_US = 60_000_000
 NEVER = 1 << 62
+_COMPOUND = ("order", "said", "stdout", "stderr")
+
+
+class UnknownFields(ValueError):
+    """An order of a newer release asks for what this one does not know."""
 
 
 class Order:
@@ -38,8 +43,12 @@ class Order:
     idle_us: int
 
     def __init__(self, values: tuple[object, ...]) -> None:
-        for name, value in zip(wire.ORDER_FIELDS, values, strict=True):
+        """Raises ValueError when fields are missing, UnknownFields when there are more than are known."""
+        for name, value in zip(wire.ORDER_FIELDS, _complete(values), strict=True):
             setattr(self, name, value)
+
+    def values(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in wire.ORDER_FIELDS)
 
     @property
     def name(self) -> str:
@@ -106,6 +115,28 @@ class Attempt:
         self.cwd = ""
         self.forgotten = False
         self.pipes_until_us = NEVER
+
+    def state(self) -> dict[str, object]:
+        """What restored() makes the same attempt of."""
+        plain = {name: getattr(self, name) for name in self.__slots__ if name not in _COMPOUND}
+        return {
+            **plain,
+            "order": self.order.values(),
+            "said": tuple(self.said),
+            "stdout": self.stdout.state(),
+            "stderr": self.stderr.state(),
+        }
+
+    @staticmethod
+    def restored(state: dict[str, object], folder_fd: int) -> Attempt:
+        """What `state` lacks is as in a new attempt. Raises LookupError, TypeError or ValueError."""
+        stdout, stderr = (Capture.restored(state[name], folder_fd) for name in ("stdout", "stderr"))  # type: ignore[arg-type]
+        attempt = Attempt(Order(state["order"]), 0, stdout, stderr, 0)  # type: ignore[arg-type]
+        for name in attempt.__slots__:
+            if name in state and name not in _COMPOUND:
+                setattr(attempt, name, state[name])
+        attempt.said = set(state["said"])  # type: ignore[call-overload]
+        return attempt
 
     @property
     def pipes_open(self) -> bool:
@@ -230,6 +261,15 @@ class Attempt:
         if self.out_of_memory:
             return wire.CAUSE_OUT_OF_MEMORY
         return wire.CAUSE_SIGNAL if number else wire.CAUSE_EXIT
+
+
+def _complete(values: tuple[object, ...]) -> tuple[object, ...]:
+    missing = len(wire.ORDER_FIELDS) - len(values)
+    if missing < 0:
+        raise UnknownFields(f"it has {-missing} fields more than this supervisor knows")
+    if missing and len(values) >= wire.ORDER_BASE:
+        return (*values, *(wire.ORDER_DEFAULTS[name] for name in wire.ORDER_FIELDS[-missing:]))
+    return values
 
 
 def boot_us() -> int:

@@ -7,21 +7,37 @@ import sys
 
 # OpenSSL would double this process's memory, and none of its speed is needed here.
 if sys.version_info >= (3, 12):
-    from _sha2 import sha256  # type: ignore[import-not-found,unused-ignore]
+    from _sha2 import sha256 as sha256  # type: ignore[import-not-found,unused-ignore]
 else:
-    from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
+    from _sha256 import sha256 as sha256  # type: ignore[import-not-found,unused-ignore]
 
 HEAD_BYTES = 4 * 1024
 TAIL_BYTES = 12 * 1024
 _READ_BYTES = 64 * 1024
 
+_HASHED_AT_ONCE_BYTES = 1024 * 1024
+
 Summary = tuple[int, int, bytes, bytes, bytes]
+# All but the hash, which cannot be carried over to another program: it reads the file again.
+_CARRIED = ("fd", "_name", "_cap", "_file", "_total", "_kept", "_head", "_tail")
 
 
 class Capture:
     """Reads the pipe `fd` into the file `name` below the folder `folder_fd`, made at the first byte."""
 
-    __slots__ = ("_cap", "_file", "_folder_fd", "_hash", "_head", "_kept", "_name", "_tail", "_total", "fd")
+    __slots__ = (
+        "_cap",
+        "_file",
+        "_folder_fd",
+        "_hash",
+        "_hashed",
+        "_head",
+        "_kept",
+        "_name",
+        "_tail",
+        "_total",
+        "fd",
+    )
 
     def __init__(self, fd: int, folder_fd: int, name: str, cap_bytes: int) -> None:
         self.fd = fd
@@ -32,12 +48,43 @@ class Capture:
         self._total = 0
         self._kept = 0
         self._hash = sha256()
+        self._hashed = 0
         self._head = b""
         self._tail = b""
+
+    def state(self) -> dict[str, object]:
+        """What restored() makes the same capture of, in a process that has the same descriptors."""
+        return {name: getattr(self, name) for name in _CARRIED}
+
+    @staticmethod
+    def restored(state: dict[str, object], folder_fd: int) -> Capture:
+        capture = Capture(-1, folder_fd, "", 0)
+        for name in _CARRIED:
+            setattr(capture, name, state[name])
+        return capture
+
+    @property
+    def descriptors(self) -> list[int]:
+        return [fd for fd in (self.fd, self._file) if fd >= 0]
 
     @property
     def open(self) -> bool:
         return self.fd >= 0
+
+    @property
+    def behind(self) -> bool:
+        """Whether some of what was kept is not hashed yet."""
+        return self._hashed < self._kept
+
+    def catch_up(self, limit_bytes: int = _HASHED_AT_ONCE_BYTES) -> None:
+        """Hash more of what was kept, from the file."""
+        try:
+            data = os.pread(self._file, min(limit_bytes, self._kept - self._hashed), self._hashed)
+        except OSError:
+            data = b""
+        self._hash.update(data)
+        # Whoever cut the file short has made it another one.
+        self._hashed = self._hashed + len(data) if data else self._kept
 
     def read(self) -> bool:
         """Take what one read gives. False when there is nothing to read now, or nothing more ever."""
@@ -66,6 +113,8 @@ class Capture:
 
     def close(self) -> Summary:
         """Close everything. Returns (total, dropped, SHA-256 of what was kept, head, tail)."""
+        while self.behind:
+            self.catch_up()
         self.close_pipe()
         if self._file >= 0:
             os.close(self._file)
@@ -92,13 +141,15 @@ class Capture:
             # A full disk must not stop the command: the rest is counted as dropped.
             self._cap = self._kept
             return
-        self._hash.update(data[:written])
+        if not self.behind:
+            self._hash.update(data[:written])
+            self._hashed += written
         self._kept += written
         if written < len(data):
             self._cap = self._kept
 
     def _create(self) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             return os.open(self._name, flags, 0o600, dir_fd=self._folder_fd)
         except FileNotFoundError:

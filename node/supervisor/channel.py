@@ -15,7 +15,7 @@ _MAX_BACKLOG_BYTES = 64 * 1024 * 1024
 class Channel:
     """Greets, checks the version, and carries batches of messages. Never blocks."""
 
-    __slots__ = ("_epoll", "_frames", "_greeted", "_is_full", "_messages", "_out", "_sock", "attached")
+    __slots__ = ("_epoll", "_frames", "_greeted", "_is_full", "_messages", "_out", "_sock", "attached", "version")
 
     def __init__(self, sock: socket.socket, epoll: select.epoll, greeting: bytes) -> None:
         sock.setblocking(False)
@@ -25,6 +25,7 @@ class Channel:
         self._greeted = False
         self._is_full = False
         self.attached = False
+        self.version = wire.OLDEST
         self._messages: list[tuple[object, ...]] = []
         self._out = bytearray(greeting)
         epoll.register(sock.fileno(), select.EPOLLIN)
@@ -44,7 +45,7 @@ class Channel:
 
     def push(self, message: tuple[object, ...]) -> None:
         if self.attached:
-            self._messages.append(message)
+            self._messages.append(message if self.version > wire.OLDEST else wire.for_oldest(message))
 
     def receive(self) -> list[tuple[object, ...]]:
         """Messages that have come; closes itself when the daemon is gone or breaks the protocol."""
@@ -96,8 +97,11 @@ class Channel:
         self._sock.close()
 
     def _greet(self, body: bytes) -> None:
-        theirs = wire.parse_hello(body)["protocol"]
-        if theirs != str(wire.PROTOCOL):
-            raise wire.ProtocolError(f"the daemon speaks protocol {theirs}, this supervisor {wire.PROTOCOL}")
+        oldest, newest = wire.versions(wire.parse_hello(body))
+        self.version = wire.common(oldest, newest)
+        if not self.version:
+            raise wire.ProtocolError(
+                f"the daemon speaks protocol {newest}, this supervisor {wire.OLDEST} to {wire.NEWEST}"
+            )
         self._greeted = True
         self.attached = True

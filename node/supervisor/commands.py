@@ -14,11 +14,13 @@ from node.supervisor.capture import Capture
 from node.supervisor.family import Family
 from node.supervisor.folders import Folders
 from node.supervisor.journal import Journal
+from node.supervisor.place import Place
 from node.supervisor.reaper import Reaper
 from node.supervisor.spawn import Busy, CannotStart, Spawner
 from node.supervisor.waiting import Waiting
 
 _FAMILY_US = 50_000
+_CATCH_UP_BYTES = 256 * 1024
 
 
 class Commands:
@@ -26,14 +28,17 @@ class Commands:
 
     def __init__(
         self,
-        data: str,
+        place: Place,
         epoll: select.epoll,
         journal: Journal,
         family: Family,
         spawner: Spawner,
         waiting: Waiting,
         say: Callable[..., None],
+        state: dict[str, object] | None = None,
     ) -> None:
+        """`state` is that of an object that goes on in this one. Raises LookupError, TypeError or ValueError."""
+        kept = state or {}
         self._epoll = epoll
         self._journal = journal
         self._family = family
@@ -43,12 +48,75 @@ class Commands:
         self._by_pid: dict[int, Attempt] = {}
         self._pipes: dict[int, Attempt] = {}
         self._ending: dict[str, Attempt] = {}
-        self._folders = Folders(f"{data}/work")
-        self._reaper = Reaper()
-        self._output_fd = os.open(f"{data}/output", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._folders = Folders(f"{place.data}/work", kept.get("folders"))  # type: ignore[arg-type]
+        self._output_fd = _output_fd(place) if state is None else int(kept["output_fd"])  # type: ignore[call-overload]
+        self._behind: list[Capture] = []
+        self.reaper = Reaper()
         self.attempts: dict[str, Attempt] = {}
         self.cap_bytes = 64 * 1024 * 1024
         self.wake_us = NEVER
+        if state is not None:
+            self._restore(state)
+
+    @property
+    def behind(self) -> bool:
+        """Whether catch_up() has something to do."""
+        return bool(self._behind)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """All that state() names."""
+        found = [self._output_fd]
+        for attempt in self.attempts.values():
+            found += attempt.stdout.descriptors + attempt.stderr.descriptors
+        return found
+
+    def state(self) -> dict[str, object]:
+        return {
+            "attempts": [attempt.state() for attempt in self.attempts.values()],
+            "ending": list(self._ending),
+            "folders": self._folders.state(),
+            "family": self._family.state(),
+            "memory": self.reaper.memory.state(),
+            "output_fd": self._output_fd,
+            "cap_bytes": self.cap_bytes,
+        }
+
+    def _restore(self, state: dict[str, object]) -> None:
+        for item in state["attempts"]:  # type: ignore[attr-defined]
+            attempt = Attempt.restored(item, self._output_fd)
+            self.attempts[attempt.order.key] = attempt
+            if attempt.pid:
+                self._by_pid[attempt.pid] = attempt
+            for capture in (attempt.stdout, attempt.stderr):
+                if capture.open:
+                    self._pipes[capture.fd] = attempt
+                if capture.behind:
+                    self._behind.append(capture)
+        self._ending = {key: self.attempts[key] for key in state["ending"]}  # type: ignore[attr-defined]
+        self._family.restore(state["family"])  # type: ignore[arg-type]
+        self.reaper.memory.restore(state["memory"])  # type: ignore[arg-type]
+        self.cap_bytes = state["cap_bytes"]  # type: ignore[assignment]
+
+    def resume(self) -> None:
+        """Watch over what was restored, and see what happened meanwhile."""
+        for fd in self._pipes:
+            self._epoll.register(fd, select.EPOLLIN)
+        self.wake_us = 0
+        self.reap()
+
+    def catch_up(self) -> None:
+        """Hash some more of what earlier programs had kept."""
+        capture = self._behind[-1]
+        if capture.behind:
+            capture.catch_up(_CATCH_UP_BYTES)
+        else:
+            self._behind.pop()
+
+    def refuse(self, key: str, why: str) -> None:
+        """Record that it never starts."""
+        self._journal.mark(key, boot_us())
+        self._record(key, unstarted(wire.CAUSE_CANNOT_START, why))
 
     def start(self, order: Order) -> None:
         """Spawn it, or record why not. What nobody foresaw is this order's end, not its batch's. Raises Busy."""
@@ -79,9 +147,9 @@ class Commands:
     def reap(self) -> None:
         """Take the dead, and end what is left of their commands."""
         now_us = boot_us()
-        ended = self._reaper.reap(self._by_pid, now_us)
+        ended = self.reaper.reap(self._by_pid, now_us)
         if ended or self._ending:
-            children = self._family.orphans(self._by_pid)
+            children = self._orphans()
             for attempt in {**self._ending, **{attempt.order.key: attempt for attempt in ended}}.values():
                 self._settle(attempt, now_us, children)
 
@@ -89,7 +157,7 @@ class Commands:
         """TERM now, KILL after `kill_timeout_us`."""
         now_us = boot_us()
         if attempt.begin_stop(cause, kill_timeout_us, now_us):
-            self._family.signal(attempt, self._family.of(attempt, self._by_pid, self.attempts), signal.SIGTERM)
+            self._family.signal(attempt, self._family.of(attempt, self._orphans(), self.attempts), signal.SIGTERM)
         self.wake_us = min(self.wake_us, attempt.next_us())
 
     def meet_deadlines(self, now_us: int) -> None:
@@ -102,7 +170,7 @@ class Commands:
                     self.stop(attempt, cause, attempt.order.kill_timeout_us)
             if now_us >= attempt.kill_us:
                 attempt.kill_again(now_us)
-                found = self._family.of(attempt, self._by_pid, self.attempts)
+                found = self._family.of(attempt, self._orphans(), self.attempts)
                 self._family.signal(attempt, found, signal.SIGKILL)
             for notice in attempt.notices(now_us):
                 self._say(*notice)
@@ -136,13 +204,17 @@ class Commands:
         attempt = Attempt(order, pid, stdout, stderr, boot_us())
         attempt.cwd = own
         self.attempts[key] = self._by_pid[pid] = attempt
-        self._reaper.began(attempt)
+        self.reaper.began(attempt)
         self._journal.spawned(key, pid)
         for fd in (out, err):
             self._pipes[fd] = attempt
             self._epoll.register(fd, select.EPOLLIN)
         self.wake_us = min(self.wake_us, attempt.next_us())
         self._say("started", key, pid, attempt.started_us)
+
+    def _orphans(self) -> list[int]:
+        helpers = self.reaper.helpers
+        return self._family.orphans({*self._by_pid, *helpers} if helpers else self._by_pid)
 
     def _drain(self, attempt: Attempt) -> None:
         """Take what waits in its pipes."""
@@ -155,7 +227,7 @@ class Commands:
     def _settle(self, attempt: Attempt, now_us: int, orphans: list[int] | None = None) -> None:
         """Its own process has ended: end what is left of it, then record the result."""
         if orphans is None:
-            orphans = self._family.orphans(self._by_pid)
+            orphans = self._orphans()
         self._drain(attempt)
         left, unsure = self._family.left(attempt, orphans, self.attempts, now_us)
         lives = bool(left) or attempt.group_lives()
@@ -189,3 +261,7 @@ class Commands:
     def _record(self, key: str, result: tuple[object, ...]) -> None:
         self._journal.ended(key, result)
         self._say("ended", key, result)
+
+
+def _output_fd(place: Place) -> int:
+    return os.open(f"{place.data}/output", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -27,6 +27,12 @@ class Family:
         self._kin = Kin()
         self._suspects: dict[int, tuple[int, set[str]]] = {}
 
+    def state(self) -> list[tuple[int, int, list[str]]]:
+        return [(pid, seen_us, list(keys)) for pid, (seen_us, keys) in self._suspects.items()]
+
+    def restore(self, state: list[tuple[int, int, list[str]]]) -> None:
+        self._suspects = {pid: (seen_us, set(keys)) for pid, seen_us, keys in state}
+
     def marked(self, env: dict[bytes, bytes]) -> dict[bytes, bytes]:
         """The environment of a command, by which it and its descendants are known."""
         return {**env, IDENTITY: self._identity.encode()}
@@ -38,9 +44,9 @@ class Family:
             self._suspects = {pid: self._suspects[pid] for pid in found if pid in self._suspects}
         return found
 
-    def of(self, attempt: Attempt, mains: Collection[int], attempts: Mapping[str, Attempt]) -> list[int]:
-        """All living processes of `attempt` but its own first one."""
-        found, _ = self.left(attempt, self.orphans(mains), attempts, boot_us())
+    def of(self, attempt: Attempt, orphans: list[int], attempts: Mapping[str, Attempt]) -> list[int]:
+        """All living processes of `attempt` but its own first one; `orphans` as from orphans()."""
+        found, _ = self.left(attempt, orphans, attempts, boot_us())
         if attempt.pid:
             found += self._kin.descendants(attempt.pid)
         return found

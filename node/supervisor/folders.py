@@ -19,11 +19,18 @@ class Folders:
 
     __slots__ = ("_free", "_next", "_root")
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, state: tuple[list[str], int] | None = None) -> None:
+        """`state` is that of an object that goes on in this one."""
         self._root = root
         self._free: list[str] = []
         self._next = 1
-        self._name_leftovers()
+        if state is not None:
+            self._free, self._next = state
+        else:
+            self._name_leftovers()
+
+    def state(self) -> tuple[list[str], int]:
+        return self._free, self._next
 
     def take(self) -> str:
         """An empty directory. Raises Busy."""

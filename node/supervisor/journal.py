@@ -32,7 +32,8 @@ class Journal:
 
     __slots__ = ("_boot_id", "_buffer", "_end", "_fd", "_folder", "_grown", "marks", "results")
 
-    def __init__(self, folder: str, boot_id: str) -> None:
+    def __init__(self, folder: str, boot_id: str, state: dict[str, object] | None = None) -> None:
+        """`state` is that of an object that goes on in this one."""
         self._folder = folder
         self._boot_id = boot_id
         self._buffer: list[bytes] = []
@@ -41,8 +42,25 @@ class Journal:
         self._fd = -1
         self.marks: dict[str, Mark] = {}
         self.results: dict[str, Record] = {}
+        if state is not None:
+            self._restore(state)
+            return
         self._replay()
         self._rewrite()
+
+    @property
+    def descriptor(self) -> int:
+        return self._fd
+
+    def state(self) -> dict[str, object]:
+        return {
+            "fd": self._fd,
+            "end": self._end,
+            "grown": self._grown,
+            "unwritten": b"".join(self._buffer),
+            "marks": {key: (mark.boot_us, mark.boot_id, mark.pid) for key, mark in self.marks.items()},
+            "results": self.results,
+        }
 
     def mark(self, key: str, boot_us: int) -> None:
         self.marks[key] = Mark(boot_us, self._boot_id)
@@ -82,6 +100,13 @@ class Journal:
         self._grown += len(data)
         if self._grown > _REWRITE_BYTES:
             self._rewrite()
+
+    def _restore(self, state: dict[str, object]) -> None:
+        self._fd, self._end, self._grown = (state[name] for name in ("fd", "end", "grown"))  # type: ignore[assignment]
+        if state["unwritten"]:
+            self._buffer.append(state["unwritten"])  # type: ignore[arg-type]
+        self.marks = {key: Mark(*values) for key, values in state["marks"].items()}  # type: ignore[attr-defined]
+        self.results = state["results"]  # type: ignore[assignment]
 
     def _append(self, record: Record) -> None:
         self._buffer.append(_encode(record))

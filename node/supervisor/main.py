@@ -16,9 +16,12 @@ import sys
 import time
 
 from node.supervisor import wire
+from node.supervisor.build import build_id
 from node.supervisor.family import Family
+from node.supervisor.handover import NoHandOver, read_state
 from node.supervisor.journal import Journal, Mark
 from node.supervisor.kin import all_pids, key_of, session_of, start_ticks
+from node.supervisor.place import Place
 from node.supervisor.server import Supervisor
 from node.supervisor.spawn import Spawner
 
@@ -32,6 +35,15 @@ _REMNANT_ROUNDS = 250
 
 def main(arguments: list[str]) -> int:
     """Exit status 0 after quitting, 1 when it cannot start, 2 for wrong usage; says why on stderr."""
+    try:
+        if arguments == ["--try"]:
+            _restore(read_state(0), socket.socket(socket.AF_UNIX))
+            return 0
+        if len(arguments) == 4 and (arguments[0], arguments[2]) == ("--data", "--resume"):
+            return _serve(_resume(int(arguments[3])), arguments[1])
+    except (NoHandOver, OSError, LookupError, TypeError, ValueError) as error:
+        os.write(2, f"The commands of an earlier program cannot be taken over: {error!r}\n".encode())
+        return 1
     if len(arguments) != 2 or arguments[0] != "--data":
         os.write(2, b"usage: python -m node.supervisor --data DIR\n")
         return 2
@@ -45,25 +57,62 @@ def main(arguments: list[str]) -> int:
         identity = read_identity(folder)
         journal = Journal(folder, boot_id)
         listener = _listen(folder)
+        greeting = _greeting(boot_id)
     except OSError as error:
         os.write(2, f"The supervisor of {data} cannot start: {error}. Correct that and start it again.\n".encode())
         return 1
-    descriptors = _prepare_process()
+    place = Place(data, lock, boot_id, identity, _prepare_process())
     end_remnants(journal, boot_id, identity)
-    greeting = wire.hello(
-        "cortex-supervisor",
-        {"protocol": str(wire.PROTOCOL), "pid": str(os.getpid()), "boot": boot_id},
-    )
-    supervisor = Supervisor(data, listener, journal, Family(identity), Spawner(descriptors), greeting)
+    supervisor = Supervisor(place, listener, journal, Family(identity), Spawner(place.descriptors), greeting)
     _write_pid(data)
     _detach(folder)
+    return _serve(supervisor, data)
+
+
+def _serve(supervisor: Supervisor, data: str) -> int:
     supervisor.run()
     try:
         os.unlink(f"{data}/{_PID_FILE}")
     except FileNotFoundError:
         pass  # the data folder was removed
-    os.close(lock)
     return 0
+
+
+def _resume(fd: int) -> Supervisor:
+    """Go on where the program that executed this one left off; what it held back of signals comes now."""
+    state = read_state(fd)
+    supervisor = _restore(state, socket.socket(fileno=state["listener"]))  # type: ignore[arg-type]
+    for each in supervisor.descriptors:
+        os.set_inheritable(each, False)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    return supervisor
+
+
+def _restore(state: dict[str, object], listener: socket.socket) -> Supervisor:
+    place = Place.restored(state["place"])  # type: ignore[arg-type]
+    journal = Journal(place.folder, place.boot_id, state["journal"])  # type: ignore[arg-type]
+    return Supervisor(
+        place,
+        listener,
+        journal,
+        Family(place.identity),
+        Spawner(place.descriptors),
+        _greeting(place.boot_id),
+        state,
+    )
+
+
+def _greeting(boot_id: str) -> bytes:
+    return wire.hello(
+        "cortex-supervisor",
+        {
+            "protocol": str(wire.OLDEST),
+            "newest": str(wire.NEWEST),
+            "build": build_id(os.path.dirname(os.path.abspath(__file__))),
+            "pid": str(os.getpid()),
+            "boot": boot_id,
+        },
+    )
 
 
 def read_boot_id() -> str:

@@ -23,6 +23,13 @@ class OutOfMemory:
         self._count = -1
         self._note_own()
 
+    def state(self) -> dict[str, int]:
+        """How often each counter rose that this process has looked at."""
+        return self._known
+
+    def restore(self, state: dict[str, int]) -> None:
+        self._known = state
+
     def begin(self, now_us: int) -> int:
         """The machine's count for a command that begins now, at most a second old; -1 = not known."""
         if self._count < 0 or now_us >= self._sampled_us + _SAMPLE_US:

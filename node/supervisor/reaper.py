@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Collection
 
 from node.supervisor.attempt import Attempt
 from node.supervisor.memory import OutOfMemory
@@ -16,14 +17,28 @@ _CHILD_KILLED = 128 + _KILLED
 class Reaper:
     """Waits for all children of this process, its own commands and orphans that came to it."""
 
-    __slots__ = ("_memory",)
+    __slots__ = ("_helpers", "memory")
 
     def __init__(self) -> None:
-        self._memory = OutOfMemory()
+        self.memory = OutOfMemory()
+        self._helpers: dict[int, int | None] = {}
+
+    @property
+    def helpers(self) -> Collection[int]:
+        """Children of this process that are neither commands nor orphans."""
+        return self._helpers
+
+    def expect(self, pid: int) -> None:
+        """`pid` is a helper."""
+        self._helpers[pid] = None
+
+    def ended_helper(self, pid: int) -> int | None:
+        """How it ended, once it has; said once."""
+        return None if self._helpers.get(pid) is None else self._helpers.pop(pid)
 
     def began(self, attempt: Attempt) -> None:
         """Note what the kernel's counters say at its start."""
-        attempt.memory_count = self._memory.begin(attempt.spawned_us)
+        attempt.memory_count = self.memory.begin(attempt.spawned_us)
 
     def reap(self, by_pid: dict[int, Attempt], now_us: int) -> list[Attempt]:
         """Attempts whose own process has ended; they are taken from `by_pid`."""
@@ -36,11 +51,13 @@ class Reaper:
                 attempt = by_pid.pop(dead.si_pid, None)
                 if attempt is not None and not attempt.stopping and _was_killed(dead):
                     # Before it is reaped: then nobody knows its cgroup any more.
-                    attempt.out_of_memory = self._memory.ended(dead.si_pid, attempt.memory_count)
+                    attempt.out_of_memory = self.memory.ended(dead.si_pid, attempt.memory_count)
                 _, status, usage = os.wait4(dead.si_pid, 0)
             except ChildProcessError:
                 break
-            if attempt is not None:
+            if dead.si_pid in self._helpers:
+                self._helpers[dead.si_pid] = status
+            elif attempt is not None:
                 used = (int(usage.ru_utime * 1e6), int(usage.ru_stime * 1e6), usage.ru_maxrss * 1024)
                 attempt.reaped(status, used, now_us)
                 ended.append(attempt)

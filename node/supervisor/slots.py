@@ -26,6 +26,14 @@ class SlotQueue:
         """Set how many of each kind run at once; a kind that is not named has one slot."""
         self._slots = dict(slots)
 
+    @property
+    def slots(self) -> dict[int, int]:
+        return self._slots
+
+    def occupy(self, kind: int) -> None:
+        """A slot is taken by what started before this queue was made."""
+        self._busy[kind] = self._busy.get(kind, 0) + 1
+
     def add(self, key: str, kind: int, priority: int, created_us: int) -> None:
         self._waiting[key] = kind
         heappush(self._heaps.setdefault(kind, []), (-priority, created_us, key))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from node.supervisor.attempt import NEVER, Order
 from node.supervisor.slots import SlotQueue
@@ -29,6 +29,30 @@ class Waiting:
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._orders))
+
+    def state(self) -> dict[str, object]:
+        """What restore() makes the same of. Slots that are taken are not in it."""
+        return {
+            "orders": [order.values() for order in self._orders.values()],
+            "unleased": list(self._unleased),
+            "slots": self._queue.slots,
+            "paused_until_us": self._paused_until_us,
+        }
+
+    def restore(self, state: dict[str, object], running: Iterable[Order]) -> None:
+        """Take over what waited, and the slots of what runs. Raises LookupError, TypeError or ValueError."""
+        self.configure(state["slots"])  # type: ignore[arg-type]
+        for order in running:
+            self._queue.occupy(order.kind)
+        unleased = set(state["unleased"])  # type: ignore[call-overload]
+        for values in state["orders"]:  # type: ignore[attr-defined]
+            order = Order(values)
+            if order.key in unleased:
+                self._orders[order.key] = order
+            else:
+                self.add(order)
+        self._unleased = unleased
+        self._paused_until_us = state["paused_until_us"]  # type: ignore[assignment]
 
     def configure(self, slots: dict[int, int]) -> None:
         self._queue.configure(slots)

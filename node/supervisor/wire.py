@@ -4,6 +4,13 @@ A frame is a 4-byte little-endian length and a body. The first body each way is 
 understands any other's; all others are lists of tuples in marshal's version 2, whose first item names the message.
 An attempt goes by its key, "task.fence".
 
+The supervisor greets first, with the oldest (`protocol`) and the newest version that it speaks, and the build of
+its program. The daemon answers with the newest version that both speak; nobody then says what that lacks. Beside
+that, three rules let either side grow. A message of a kind that is not known is passed over. Items at the end of a
+tuple that are not known are passed over, and what a shorter one lacks has its default. Only an order is refused for
+what is not known in it, and alone: a command never runs with less than was asked for. So the fields at the end of
+an order that have their defaults are left out.
+
 Daemon to supervisor:
   ("configure", {kind: slots}, cap_bytes)
   ("spawn", [order, ...])                    an order is a tuple in the order of ORDER_FIELDS
@@ -12,6 +19,7 @@ Daemon to supervisor:
   ("renew", [(key, lease_end_us, start_before_us), ...])      on the boot clock
   ("forget", [key, ...])
   ("quit",)                                  end every command, then itself
+  ("hand_over", [argument, ...])             since 3: become this program, and run the commands on
 Supervisor to daemon:
   ("inventory", [(key, state, pid, started_us, result), ...])     first, and complete; () = no result
   ("started", key, pid, started_us)
@@ -20,13 +28,15 @@ Supervisor to daemon:
   ("delayed", sentence)                      the machine is out of descriptors or processes
   ("quiet", key, quiet_us, idle)             no output for its stall_us or, if idle, its idle_us; it runs on
   ("unkillable", key, sentence)              it outlived KILL by a minute
+  ("stays", sentence)                        since 3: why it did not hand over; it goes on as it is
 """
 
 from __future__ import annotations
 
 import marshal
 
-PROTOCOL = 2
+OLDEST, NEWEST = 2, 3
+HANDS_OVER = 3
 SOCKET = "supervisor.sock"
 RUNS_ALREADY = "another supervisor runs on this data folder"
 MAX_FRAME_BYTES = 256 * 1024 * 1024
@@ -65,6 +75,9 @@ ORDER_FIELDS = (
     "stall_us",  # silence of which the daemon is told; 0 = none
     "idle_us",  # likewise
 )
+# What those have that an order may leave out at its end. All up to here are in every order.
+ORDER_DEFAULTS: dict[str, object] = {}
+ORDER_BASE = len(ORDER_FIELDS) - len(ORDER_DEFAULTS)
 
 RESULT_FIELDS = (
     "cause",
@@ -80,6 +93,7 @@ RESULT_FIELDS = (
     "stdout",  # (total, dropped, sha256, head, tail)
     "stderr",
 )
+RESULT_BASE = 12
 
 
 class ProtocolError(Exception):
@@ -118,6 +132,39 @@ def parse_hello(body: bytes) -> dict[str, str]:
     if "protocol" not in fields:
         raise ProtocolError("the first message names no protocol version")
     return {"role": role, **fields}
+
+
+def versions(greeting: dict[str, str]) -> tuple[int, int]:
+    """Oldest and newest version that the other side speaks. Raises ProtocolError."""
+    oldest = greeting["protocol"]
+    newest = greeting.get("newest", oldest)
+    if not (oldest.isdecimal() and newest.isdecimal()):
+        raise ProtocolError("the first message names no protocol version")
+    return int(oldest), int(newest)
+
+
+def common(oldest: int, newest: int) -> int:
+    """The newest version that both sides speak, 0 if there is none."""
+    version = min(newest, NEWEST)
+    return version if version >= max(oldest, OLDEST) else 0
+
+
+def shortened(order: tuple[object, ...]) -> tuple[object, ...]:
+    """`order` without the defaults at its end."""
+    length = len(order)
+    while length > ORDER_BASE and order[length - 1] == ORDER_DEFAULTS[ORDER_FIELDS[length - 1]]:
+        length -= 1
+    return order[:length]
+
+
+def for_oldest(message: tuple[object, ...]) -> tuple[object, ...]:
+    """`message` for a daemon of version 2, which takes results of exactly RESULT_BASE fields."""
+    if message[0] == "ended":
+        return (*message[:2], message[2][:RESULT_BASE])  # type: ignore[index]
+    if message[0] == "inventory":
+        items = message[1]
+        return ("inventory", [(*item[:4], item[4][:RESULT_BASE]) for item in items])  # type: ignore[attr-defined]
+    return message
 
 
 class Frames:

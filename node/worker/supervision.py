@@ -17,27 +17,20 @@ import node.supervisor
 from node.core.faults import Code, Fault
 from node.env import Env
 from node.supervisor import wire
+from node.supervisor.build import build_id
 from node.worker.port import (
     AttemptKey,
-    AttemptResult,
-    Connected,
-    Delayed,
     Disconnected,
     Finished,
-    HeldAttempt,
-    HeldState,
     Lease,
     Listener,
-    Quiet,
-    Returned,
     SpawnOrder,
-    Started,
     StopOrder,
-    StreamEnd,
     SupervisorEvent,
-    Unkillable,
 )
+from node.worker.translation import event_of, order_values, refused
 
+_PROGRAM = Path(node.supervisor.__file__).parent
 _GREETING_TIMEOUT_S = 10.0
 _START_TIMEOUT_S = 60.0
 _QUIT_TIMEOUT_S = 30.0
@@ -58,6 +51,8 @@ class ProcessSupervisor:
         self._process: subprocess.Popen[bytes] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._pid = 0
+        self._build = ""
+        self._offered: set[tuple[str, str]] = set()
 
     @property
     def pid(self) -> int:
@@ -65,6 +60,7 @@ class ProcessSupervisor:
 
     async def start(self, listener: Listener) -> None:
         self._listener = listener
+        self._build = await self._offload(lambda: build_id(str(_PROGRAM)))
         connection = await self._first_connection()
         self._keeper = asyncio.create_task(self._keep(connection))
 
@@ -73,7 +69,7 @@ class ProcessSupervisor:
 
     def spawn(self, orders: Sequence[SpawnOrder]) -> None:
         if orders:
-            self._send(("spawn", [_order(order) for order in orders]))
+            self._send(("spawn", list(filter(self._knows, map(order_values, orders)))))
 
     def recall(self, keys: Sequence[AttemptKey]) -> None:
         if keys:
@@ -184,38 +180,48 @@ class ProcessSupervisor:
         try:
             async with asyncio.timeout(_GREETING_TIMEOUT_S):
                 greeting = await connection.greeting
-        except TimeoutError:
+            oldest, newest = wire.versions(greeting)
+        except (TimeoutError, wire.ProtocolError):
             connection.close()
             return None
-        except wire.ProtocolError:
-            return None
-        theirs = greeting["protocol"]
-        if theirs != str(wire.PROTOCOL):
+        version = wire.common(oldest, newest)
+        if not version:
             connection.close()
             pid = greeting.get("pid", "unknown")
             raise Fault(
                 Code.UNSUPPORTED,
-                f"The supervisor that runs on {self._env.data} (pid {pid}) speaks protocol {theirs}; "
-                f"this release speaks {wire.PROTOCOL}.",
+                f"The supervisor that runs on {self._env.data} (pid {pid}) speaks protocol {oldest} to {newest}; "
+                f"this release speaks {wire.OLDEST} to {wire.NEWEST}.",
                 f"Let its tasks end, stop it with `kill {pid}`, and start the daemon again.",
             )
         self._connection = connection
         self._pid = int(greeting.get("pid", "0"))
-        connection.begin(greeting)
+        connection.begin(greeting, version)
         try:
             async with asyncio.timeout(_GREETING_TIMEOUT_S):
                 await connection.ready.wait()
         except TimeoutError:
             connection.close()
             raise
+        self._replace(greeting, version)
         return connection
+
+    def _replace(self, greeting: Mapping[str, str], version: int) -> None:
+        """Have a supervisor that runs another program than this release's become that, once for each."""
+        offer = greeting.get("pid", ""), greeting.get("build", "")
+        if version >= wire.HANDS_OVER and offer[1] != self._build and offer not in self._offered:
+            self._offered.add(offer)
+            self._send(("hand_over", self.program()))
+
+    def program(self) -> list[str]:
+        """How a supervisor of this release is started, but for its data folder."""
+        # By path and with -S -E -s: without site-packages it needs a third of the memory.
+        return [sys.executable, "-S", "-E", "-s", str(_PROGRAM)]
 
     def _launch(self) -> subprocess.Popen[bytes] | None:
         """Start the process and wait until it takes connections; None if one runs already. Raises Fault."""
-        # By path and with -S -E -s: without site-packages it needs a third of the memory.
-        program = str(Path(node.supervisor.__file__).parent)
         process = subprocess.Popen(
-            [sys.executable, "-S", "-E", "-s", program, "--data", str(self._env.data)],
+            [*self.program(), "--data", str(self._env.data)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -238,8 +244,18 @@ class ProcessSupervisor:
         )
 
     def _take(self, messages: list[tuple[object, ...]], greeting: Mapping[str, str]) -> None:
-        events = [event for message in messages if (event := _event(message, greeting)) is not None]
-        self._emit(events)
+        self._emit([event for message in messages if (event := event_of(message, greeting)) is not None])
+        for message in messages:
+            if message[0] == "stays":
+                self._log.warning("the supervisor keeps its older program", reason=message[1])
+
+    def _knows(self, order: tuple[object, ...]) -> bool:
+        """Whether the supervisor does all that `order` asks for; if it does not, that is its end."""
+        if self._connection is None or self._connection.version > wire.OLDEST or len(order) <= wire.ORDER_BASE:
+            return True
+        refusal = Finished(AttemptKey.parse(str(order[0])), refused())
+        asyncio.get_running_loop().call_soon(lambda: self._emit([refusal]))
+        return False
 
     def _emit(self, events: list[SupervisorEvent]) -> None:
         if self._listener is not None and events:
@@ -256,6 +272,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._outgoing: list[tuple[object, ...]] = []
         self._greeting: Mapping[str, str] = {}
+        self.version = 0
         self.greeting: asyncio.Future[dict[str, str]] = self._loop.create_future()
         self.ready = asyncio.Event()
         self.lost = asyncio.Event()
@@ -283,11 +300,12 @@ class _Connection(asyncio.Protocol):
                 self.greeting.set_exception(error)
             self.close()
 
-    def begin(self, greeting: Mapping[str, str]) -> None:
+    def begin(self, greeting: Mapping[str, str], version: int) -> None:
         """Answer the greeting; the inventory follows."""
         self._greeting = greeting
+        self.version = version
         assert self._transport is not None
-        self._transport.write(wire.hello("cortexd", {"protocol": str(wire.PROTOCOL), "pid": str(os.getpid())}))
+        self._transport.write(wire.hello("cortexd", {"protocol": str(version), "pid": str(os.getpid())}))
 
     def send(self, message: tuple[object, ...]) -> None:
         if not self._outgoing:
@@ -312,60 +330,3 @@ def _connect_in(folder: Path, sock: socket.socket) -> None:
         sock.connect(f"/proc/self/fd/{fd}/{wire.SOCKET}")
     finally:
         os.close(fd)
-
-
-def _order(order: SpawnOrder) -> tuple[object, ...]:
-    return (
-        str(order.key),
-        order.kind,
-        order.priority,
-        order.created_us,
-        order.argv,
-        dict(order.env),
-        order.cwd,
-        order.output,
-        order.timeout_us,
-        order.kill_timeout_us,
-        order.lease_end_us,
-        order.success_codes,
-        order.start_before_us,
-        order.stall_us,
-        order.idle_us,
-    )
-
-
-def _event(message: tuple[object, ...], greeting: Mapping[str, str]) -> SupervisorEvent | None:
-    kind, rest = message[0], message[1:]
-    if kind == "inventory":
-        (items,) = rest
-        attempts = [_held(*item) for item in items]  # type: ignore[attr-defined]
-        return Connected(greeting.get("boot", ""), int(greeting.get("pid", "0")), attempts)
-    if kind == "started":
-        key, pid, started_us = rest
-        return Started(AttemptKey.parse(str(key)), int(pid), int(started_us))  # type: ignore[call-overload]
-    if kind == "ended":
-        key, result = rest
-        return Finished(AttemptKey.parse(str(key)), _result(result))  # type: ignore[arg-type]
-    if kind == "recalled":
-        key, never_started = rest
-        return Returned(AttemptKey.parse(str(key)), bool(never_started))
-    if kind == "delayed":
-        return Delayed(str(rest[0]))
-    if kind == "quiet":
-        key, quiet_us, idle = rest
-        return Quiet(AttemptKey.parse(str(key)), int(quiet_us), bool(idle))  # type: ignore[call-overload]
-    if kind == "unkillable":
-        key, reason = rest
-        return Unkillable(AttemptKey.parse(str(key)), str(reason))
-    return None
-
-
-def _held(key: str, state: str, pid: int, started_us: int, result: tuple[object, ...]) -> HeldAttempt:
-    return HeldAttempt(
-        AttemptKey.parse(key), HeldState(state), pid, started_us, _result(result) if result else None
-    )
-
-
-def _result(values: tuple[object, ...]) -> AttemptResult:
-    *plain, stdout, stderr = values
-    return AttemptResult(*plain, StreamEnd(*stdout), StreamEnd(*stderr))  # type: ignore[arg-type,call-arg,misc]

@@ -120,7 +120,7 @@ async def test_a_killed_supervisor_reports_what_ran_as_lost_and_ends_it(tmp_path
 async def test_the_newest_daemon_wins(tmp_path: Path) -> None:
     async with supervised(tmp_path) as watched:
         reader, writer = await _connect(tmp_path)
-        writer.write(wire.hello("cortexd", {"protocol": str(wire.PROTOCOL)}))
+        writer.write(wire.hello("cortexd", {"protocol": str(wire.NEWEST)}))
         await watched.wait(lambda: watched.last(Disconnected))
         # The first comes back, and is now the newest.
         await watched.wait(lambda: watched.last(Connected) if isinstance(watched.events[-1], Connected) else None)
@@ -188,12 +188,12 @@ async def test_daemon_of_another_version_is_turned_away(tmp_path: Path) -> None:
             reader, writer = await _connect(tmp_path)
             writer.write(greeting)
             theirs = await reader.readexactly(int.from_bytes(await reader.readexactly(4), "little"))
-            assert wire.parse_hello(theirs)["protocol"] == str(wire.PROTOCOL)
+            assert wire.parse_hello(theirs)["protocol"] == str(wire.OLDEST)
             assert await reader.read() == b""
             writer.close()
         assert watched.last(Disconnected) is None
         log = (tmp_path / "supervisor/log").read_text()
-        assert f"the daemon speaks protocol 999, this supervisor {wire.PROTOCOL}" in log
+        assert f"the daemon speaks protocol 999, this supervisor {wire.OLDEST} to {wire.NEWEST}" in log
 
 
 async def test_nonsense_messages_harm_nobody(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ async def test_nonsense_messages_harm_nobody(tmp_path: Path) -> None:
         await watched.port.close()
         for messages in ([("spawn", [(1, 2)])], [("stop",)], [("renew", 5)], [("what", 1)], [("spawn", None)]):
             reader, writer = await _connect(tmp_path)
-            writer.write(wire.hello("cortexd", {"protocol": str(wire.PROTOCOL)}))
+            writer.write(wire.hello("cortexd", {"protocol": str(wire.NEWEST)}))
             writer.write(wire.pack(messages))  # type: ignore[arg-type]
             await writer.drain()
             writer.close()
