@@ -18,6 +18,7 @@ from node.drivers.service_signals import Signals, die_by
 from node.payloads.service import Service
 
 _PRIVATE = ("CORTEX_ORDER", "CORTEX_EVENTS", "CORTEX_VERDICT")
+_TIMES = {1: "once", 2: "twice"}
 _WORDS = {"never": (), "on_failure": ("failed",), "always": ("failed", "done")}
 
 
@@ -90,7 +91,7 @@ class Keeper:
         if not end.cause and not end.code:
             sys.exit(0)
         count = self._all_restarts
-        again = f" It was restarted {'once' if count == 1 else f'{count} times'} before." if count else ""
+        again = f" It was restarted {_TIMES.get(count, f'{count} times')} before." if count else ""
         self._desk.verdict(end.cause or "exit", _said(end) + again)
         sys.exit(end.code if end.code > 0 else 1)
 
