@@ -1,0 +1,173 @@
+"""What a daemon asks a cluster for itself: whether it answers, what it has, which Jobs are ours."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from node.drivers.k8s_api import Api, ApiError, Refused
+from node.drivers.k8s_judge import is_over
+from node.drivers.k8s_manifest import OWNER
+from node.drivers.k8s_submit import JOBS, remove
+
+GPU_SUFFIX = ".com/gpu"
+_PAGE = 200
+_PAGES = 25
+_ANYWHERE = "apis/batch/v1/jobs"
+_OWNER_FILE = "k8s-owner"
+_MULTIPLIERS = {
+    "": Decimal(1), "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"),
+    "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12), "P": Decimal(10**15),
+    "E": Decimal(10**18), "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30), "Ti": Decimal(2**40),
+    "Pi": Decimal(2**50), "Ei": Decimal(2**60),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Sums over nodes that are ready and take pods. -1 = not known."""
+
+    version: str = ""
+    nodes: int = -1
+    ready: int = -1
+    cpu_millis: int = -1
+    memory_bytes: int = -1
+    gpus: int = 0
+    used_cpu_millis: int = -1
+    used_memory_bytes: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class OurJob:
+    namespace: str
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+
+
+def owner_of(data: Path) -> str:
+    """What the Jobs of a data folder are labelled with; made at its first use. Raises OSError."""
+    path = data / _OWNER_FILE
+    with suppress(FileExistsError):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(uuid.uuid4().hex)
+    return path.read_text().strip()[:63]
+
+
+async def check(api: Api, namespace: str) -> str:
+    """The version of a cluster that may be given Jobs. Raises ApiError."""
+    version = await api.get("version")
+    await api.get(JOBS.format(namespace), {"limit": "1"})
+    return str(version.get("gitVersion") or "")[:100]
+
+
+async def measure(api: Api) -> Cluster:
+    """What it has and uses, as far as the user of the context may know. Raises ApiError when it does not answer."""
+    version = str((await api.get("version")).get("gitVersion") or "")[:100]
+    try:
+        nodes = await _all(api, "api/v1/nodes")
+    except Refused as refusal:
+        if refusal.status in (401, 403):
+            return Cluster(version)
+        raise
+    ready = [node for node in nodes if _is_ready(node)]
+    names = {node["metadata"]["name"] for node in ready}
+    try:
+        usage = [
+            item.get("usage") or {}
+            for item in await _all(api, "apis/metrics.k8s.io/v1beta1/nodes")
+            if item["metadata"]["name"] in names
+        ]
+    except ApiError:
+        usage = []  # there is no metrics server, or it is not for us
+    return Cluster(
+        version,
+        len(nodes),
+        len(ready),
+        sum(millis(_room(node).get("cpu")) for node in ready),
+        sum(whole(_room(node).get("memory")) for node in ready),
+        sum(whole(amount) for node in ready for name, amount in _room(node).items() if name.endswith(GPU_SUFFIX)),
+        sum(millis(each.get("cpu")) for each in usage) if usage else -1,
+        sum(whole(each.get("memory")) for each in usage) if usage else -1,
+    )
+
+
+async def ours(api: Api, selector: str, namespaces: Collection[str]) -> list[OurJob]:
+    """Jobs that have not ended; of `namespaces` alone where the whole cluster may not be asked. Raises ApiError."""
+    found: list[dict[str, Any]] = []
+    try:
+        found = await _all(api, _ANYWHERE, {"labelSelector": selector})
+    except Refused as refusal:
+        if refusal.status not in (401, 403):
+            raise
+        for namespace in namespaces:
+            found += await _all(api, JOBS.format(namespace), {"labelSelector": selector})
+    return [
+        OurJob(
+            job["metadata"].get("namespace") or "default",
+            job["metadata"]["name"],
+            job["metadata"].get("uid", ""),
+            job["metadata"].get("labels") or {},
+        )
+        for job in found
+        if not is_over(job)
+    ]
+
+
+async def end(api: Api, job: OurJob) -> bool:
+    """Remove it; whether it was there. Raises ApiError."""
+    return await remove(api, JOBS.format(job.namespace), job.name, job.uid)
+
+
+def owned_by(owner: str) -> str:
+    """The selector of an owner's Jobs."""
+    return f"{OWNER}={owner}"
+
+
+async def _all(api: Api, path: str, params: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """Every page of a list, up to a limit."""
+    items: list[dict[str, Any]] = []
+    following = ""
+    for _ in range(_PAGES):
+        more = {"continue": following} if following else {}
+        page = await api.get(path, {**(params or {}), "limit": str(_PAGE), **more})
+        items += page.get("items") or []
+        following = str((page.get("metadata") or {}).get("continue") or "")
+        if not following:
+            break
+    return items
+
+
+def _is_ready(node: Mapping[str, Any]) -> bool:
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    ready = any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+    return ready and not (node.get("spec") or {}).get("unschedulable")
+
+
+def _room(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (node.get("status") or {}).get("allocatable") or {}
+
+
+def quantity(text: object) -> Decimal:
+    """Of Kubernetes, such as 500m or 1Gi; 0 for what is none."""
+    written = str(text or "0").strip()
+    digits = written.rstrip("numkMGTPEi")
+    try:
+        return Decimal(digits) * _MULTIPLIERS[written[len(digits) :]]
+    except (InvalidOperation, KeyError):
+        return Decimal(0)
+
+
+def millis(text: object) -> int:
+    return int(quantity(text) * 1000)
+
+
+def whole(text: object) -> int:
+    return int(quantity(text))

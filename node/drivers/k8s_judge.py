@@ -1,0 +1,155 @@
+"""What a Job and its pods say of an end, or of what they wait for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from node.drivers.k8s_manifest import CONTAINER
+
+Object = Mapping[str, Any]
+
+_MESSAGE_CHARS = 400
+_KILLED = 137
+# Why a pod ended that its container is not to blame for.
+_DISRUPTED = frozenset(
+    {
+        "Evicted", "NodeAffinity", "NodeLost", "NodeShutdown", "OutOfcpu", "OutOfmemory", "OutOfpods",
+        "Preempting", "Shutdown", "Terminated", "UnexpectedAdmissionError",
+    }
+)  # fmt: skip
+# Why a container does not start; each may pass, so it has a grace.
+_MISSING = frozenset({"CreateContainerConfigError", "ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff"})
+_CANNOT_RUN = frozenset({"ContainerCannotRun", "StartError"})
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How the task ended; an empty cause leaves it to the exit code."""
+
+    code: int
+    cause: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What it waits for. `missing`: it is not to wait for that for long."""
+
+    message: str
+    missing: bool = False
+    wrong: bool = False  # nothing will ever come of it
+
+
+def newest(pods: Iterable[Object]) -> Object | None:
+    """The pod that counts: with one try and no retries there is more than one only after a disruption."""
+    made = sorted(pods, key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", pod["metadata"]["name"]))
+    return made[-1] if made else None
+
+
+def judge(job: Object | None, pod: Object | None) -> End | None:
+    """How it ended; None while it has not. `job` is None once it was deleted."""
+    if pod is not None and (end := _pod_end(pod)) is not None:
+        return end
+    if job is None:
+        return End(1, "exit", "The Job was deleted from the cluster. Whoever did it knows why; submit it again.")
+    for condition in _conditions(job):
+        if condition.get("status") != "True":
+            continue
+        if condition.get("type") == "Complete":
+            return End(0)
+        if condition.get("type") == "Failed":
+            return _failed(condition)
+    return None
+
+
+def _failed(condition: Object) -> End:
+    said = f"{condition.get('reason') or 'Failed'}: {condition.get('message') or ''}"[:_MESSAGE_CHARS].strip(": ")
+    if condition.get("reason") == "DeadlineExceeded":
+        return End(_KILLED, "timeout", "The Job ran longer than its activeDeadlineSeconds.")
+    # It failed without a pod that did: the pod was taken away.
+    return End(1, "infrastructure", f"The pod of the Job was removed before it ended ({said}).")
+
+
+def _pod_end(pod: Object) -> End | None:
+    status = pod.get("status") or {}
+    ended = ((container_status(pod) or {}).get("state") or {}).get("terminated")
+    disrupted = _disruption(pod)
+    if ended is not None and ended.get("exitCode") == 0:
+        return End(0)
+    if ended is not None and ended.get("reason") == "OOMKilled":
+        return End(_KILLED, "oom", "The container was killed since it used more memory than its limit.")
+    if disrupted and (ended is not None or status.get("phase") in ("Failed", "Unknown")):
+        return End(1, "infrastructure", f"The pod was disrupted: {disrupted}.")
+    if status.get("reason") == "DeadlineExceeded":
+        return End(_KILLED, "timeout", "The Job ran longer than its activeDeadlineSeconds.")
+    if ended is not None:
+        return _container_end(ended)
+    if status.get("phase") == "Failed":
+        said = f"{status.get('reason') or 'Failed'}: {status.get('message') or ''}"[:_MESSAGE_CHARS].strip(": ")
+        return End(1, "infrastructure", f"The pod failed before its container ended ({said}).")
+    return End(0) if status.get("phase") == "Succeeded" else None
+
+
+def _container_end(ended: Object) -> End:
+    code = int(ended.get("exitCode") or 1)
+    message = " ".join(str(ended.get("message") or "").split())[:_MESSAGE_CHARS]
+    if ended.get("reason") in _CANNOT_RUN:
+        return End(code, "not_found", f"The container cannot run its command: {message or 'it is not there'}.")
+    return End(code if 0 < code < 256 else 1)
+
+
+def _disruption(pod: Object) -> str:
+    """Why it was taken from its node; empty when it was not."""
+    status = pod.get("status") or {}
+    for condition in _conditions(pod):
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            said = f"{condition.get('reason') or ''}: {condition.get('message') or ''}"
+            return said[:_MESSAGE_CHARS].strip(": .") or "DisruptionTarget"
+    if status.get("reason") in _DISRUPTED:
+        return f"{status['reason']}: {status.get('message') or ''}"[:_MESSAGE_CHARS].strip(": .")
+    return ""
+
+
+def waits(pod: Object | None) -> Wait | None:
+    """What a pod that has not ended waits for; None while its container runs."""
+    if pod is None:
+        return Wait("waits for its pod")
+    name = pod["metadata"]["name"]
+    for condition in _conditions(pod):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            said = f"{condition.get('reason') or 'Unscheduled'}: {condition.get('message') or ''}"
+            return Wait(said[:_MESSAGE_CHARS].strip(": "))
+    state = (container_status(pod) or {}).get("state") or {}
+    if "running" in state:
+        return None
+    waiting = state.get("waiting") or {}
+    reason = str(waiting.get("reason") or "Pending")
+    said = f"{reason}: {waiting.get('message') or ''}"[:_MESSAGE_CHARS].strip(": ")
+    if reason == "InvalidImageName":
+        return Wait(said, wrong=True)
+    return Wait(said if reason in _MISSING else f"{said}, pod {name}", missing=reason in _MISSING)
+
+
+def started(pod: Object | None) -> bool:
+    """Whether its container has, or had, something to say."""
+    state = (container_status(pod) or {}).get("state") or {}
+    return "running" in state or "terminated" in state
+
+
+def container_status(pod: Object | None) -> Object | None:
+    """Of the task's own container; sidecars that a cluster adds do not count."""
+    found = ((pod or {}).get("status") or {}).get("containerStatuses") or ()
+    return next((each for each in found if each.get("name") == CONTAINER), None)
+
+
+def is_over(job: Object) -> bool:
+    return any(
+        condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True"
+        for condition in _conditions(job)
+    )
+
+
+def _conditions(thing: Object) -> Iterable[Object]:
+    return (thing.get("status") or {}).get("conditions") or ()
