@@ -40,6 +40,39 @@ STREAM_KIND_STDOUT: StreamKind.ValueType  # 1
 STREAM_KIND_STDERR: StreamKind.ValueType  # 2
 Global___StreamKind: _TypeAlias = StreamKind  # noqa: Y015
 
+class _Keeping:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KeepingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Keeping.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KEEPING_UNSPECIFIED: _Keeping.ValueType  # 0
+    KEEPING_LIVE: _Keeping.ValueType  # 1
+    """it may still write"""
+    KEEPING_KEPT: _Keeping.ValueType  # 2
+    """all that was kept at its end is there"""
+    KEEPING_TRIMMED: _Keeping.ValueType  # 3
+    """removed by age or size"""
+    KEEPING_NONE: _Keeping.ValueType  # 4
+    """it wrote nothing, or never ran"""
+    KEEPING_UNREACHABLE: _Keeping.ValueType  # 5
+    """its machine does not answer"""
+
+class Keeping(_Keeping, metaclass=_KeepingEnumTypeWrapper): ...
+
+KEEPING_UNSPECIFIED: Keeping.ValueType  # 0
+KEEPING_LIVE: Keeping.ValueType  # 1
+"""it may still write"""
+KEEPING_KEPT: Keeping.ValueType  # 2
+"""all that was kept at its end is there"""
+KEEPING_TRIMMED: Keeping.ValueType  # 3
+"""removed by age or size"""
+KEEPING_NONE: Keeping.ValueType  # 4
+"""it wrote nothing, or never ran"""
+KEEPING_UNREACHABLE: Keeping.ValueType  # 5
+"""its machine does not answer"""
+Global___Keeping: _TypeAlias = Keeping  # noqa: Y015
+
 @_typing.final
 class Mutation(_message.Message):
     """Common to every call that changes something."""
@@ -1745,6 +1778,7 @@ class OutputRequest(_message.Message):
     LOCAL_FIELD_NUMBER: _builtins.int
     FENCE_FIELD_NUMBER: _builtins.int
     STDERR_OFFSET_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """task id or unique prefix"""
     stream: Global___StreamKind.ValueType
@@ -1758,6 +1792,8 @@ class OutputRequest(_message.Message):
     """which attempt; 0 = the last"""
     stderr_offset: _builtins.int
     """bytes of stderr to skip when both are asked for"""
+    node: _builtins.str
+    """machine that ran attempt `fence`; empty = the task's"""
     def __init__(
         self,
         *,
@@ -1768,10 +1804,11 @@ class OutputRequest(_message.Message):
         local: _builtins.bool = ...,
         fence: _builtins.int = ...,
         stderr_offset: _builtins.int = ...,
+        node: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "follow", b"follow", "id", b"id", "local", b"local", "offset", b"offset", "stderr_offset", b"stderr_offset", "stream", b"stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence", "follow", b"follow", "id", b"id", "local", b"local", "node", b"node", "offset", b"offset", "stderr_offset", b"stderr_offset", "stream", b"stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1814,6 +1851,204 @@ class OutputReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OutputReply: _TypeAlias = OutputReply  # noqa: Y015
+
+@_typing.final
+class ListOutputRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    LOCAL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """task id or unique prefix"""
+    local: _builtins.bool
+    """only what this machine has"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        local: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "local", b"local"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOutputRequest: _TypeAlias = ListOutputRequest  # noqa: Y015
+
+@_typing.final
+class KeptOutput(_message.Message):
+    """What is kept of one attempt's output."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FENCE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    KEEPING_FIELD_NUMBER: _builtins.int
+    STDOUT_BYTES_FIELD_NUMBER: _builtins.int
+    STDERR_BYTES_FIELD_NUMBER: _builtins.int
+    DROPPED_BYTES_FIELD_NUMBER: _builtins.int
+    AT_US_FIELD_NUMBER: _builtins.int
+    fence: _builtins.int
+    run: _builtins.int
+    """from 1"""
+    attempt: _builtins.int
+    """from 0"""
+    node: _builtins.str
+    keeping: Global___Keeping.ValueType
+    stdout_bytes: _builtins.int
+    """in the file, or that were before it was removed"""
+    stderr_bytes: _builtins.int
+    dropped_bytes: _builtins.int
+    """of both, beyond the cap"""
+    at_us: _builtins.int
+    """unix time of its end; of its start while it runs"""
+    def __init__(
+        self,
+        *,
+        fence: _builtins.int = ...,
+        run: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        node: _builtins.str = ...,
+        keeping: Global___Keeping.ValueType = ...,
+        stdout_bytes: _builtins.int = ...,
+        stderr_bytes: _builtins.int = ...,
+        dropped_bytes: _builtins.int = ...,
+        at_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "attempt", b"attempt", "dropped_bytes", b"dropped_bytes", "fence", b"fence", "keeping", b"keeping", "node", b"node", "run", b"run", "stderr_bytes", b"stderr_bytes", "stdout_bytes", b"stdout_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeptOutput: _TypeAlias = KeptOutput  # noqa: Y015
+
+@_typing.final
+class SearchOutputRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
+    IGNORE_CASE_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    LOCAL_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """task id or unique prefix"""
+    pattern: _builtins.str
+    """RE2, searched in each line"""
+    ignore_case: _builtins.bool
+    context: _builtins.int
+    """lines before and after, <= 100"""
+    stream: Global___StreamKind.ValueType
+    """unspecified = stdout, then stderr"""
+    fence: _builtins.int
+    """which attempt; 0 = the last"""
+    node: _builtins.str
+    """machine that ran it; empty = the task's"""
+    local: _builtins.bool
+    """answer from this machine's files only"""
+    limit: _builtins.int
+    """matching lines; 0 = 1,000"""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        pattern: _builtins.str = ...,
+        ignore_case: _builtins.bool = ...,
+        context: _builtins.int = ...,
+        stream: Global___StreamKind.ValueType = ...,
+        fence: _builtins.int = ...,
+        node: _builtins.str = ...,
+        local: _builtins.bool = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "fence", b"fence", "id", b"id", "ignore_case", b"ignore_case", "limit", b"limit", "local", b"local", "node", b"node", "pattern", b"pattern", "stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchOutputRequest: _TypeAlias = SearchOutputRequest  # noqa: Y015
+
+@_typing.final
+class FoundLine(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    MATCHES_FIELD_NUMBER: _builtins.int
+    stream: Global___StreamKind.ValueType
+    number: _builtins.int
+    """of the line in its stream, from 1"""
+    offset: _builtins.int
+    """of its first byte"""
+    text: _builtins.bytes
+    """without its end, at most 4 KiB"""
+    matches: _builtins.bool
+    """else it is context"""
+    def __init__(
+        self,
+        *,
+        stream: Global___StreamKind.ValueType = ...,
+        number: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        text: _builtins.bytes = ...,
+        matches: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matches", b"matches", "number", b"number", "offset", b"offset", "stream", b"stream", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FoundLine: _TypeAlias = FoundLine  # noqa: Y015
+
+@_typing.final
+class SearchOutputReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    CUT_FIELD_NUMBER: _builtins.int
+    SEARCHED_BYTES_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    ended: _builtins.bool
+    """the last message"""
+    cut: _builtins.str
+    """with ended: why it stopped early; empty = all was searched"""
+    searched_bytes: _builtins.int
+    """with ended"""
+    fence: _builtins.int
+    """attempt that was searched"""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___FoundLine]:
+        """in order of stream and number"""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[Global___FoundLine] | None = ...,
+        ended: _builtins.bool = ...,
+        cut: _builtins.str = ...,
+        searched_bytes: _builtins.int = ...,
+        fence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cut", b"cut", "ended", b"ended", "fence", b"fence", "lines", b"lines", "searched_bytes", b"searched_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchOutputReply: _TypeAlias = SearchOutputReply  # noqa: Y015
 
 @_typing.final
 class WorkflowTaskRequest(_message.Message):

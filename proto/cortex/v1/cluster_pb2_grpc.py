@@ -149,6 +149,16 @@ class ClusterStub:
                 request_serializer=cortex_dot_v1_dot_cluster__pb2.OutputRequest.SerializeToString,
                 response_deserializer=cortex_dot_v1_dot_cluster__pb2.OutputReply.FromString,
                 _registered_method=True)
+        self.ListOutput = channel.unary_stream(
+                '/cortex.v1.Cluster/ListOutput',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.ListOutputRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.KeptOutput.FromString,
+                _registered_method=True)
+        self.SearchOutput = channel.unary_stream(
+                '/cortex.v1.Cluster/SearchOutput',
+                request_serializer=cortex_dot_v1_dot_cluster__pb2.SearchOutputRequest.SerializeToString,
+                response_deserializer=cortex_dot_v1_dot_cluster__pb2.SearchOutputReply.FromString,
+                _registered_method=True)
         self.SaveSnapshot = channel.unary_stream(
                 '/cortex.v1.Cluster/SaveSnapshot',
                 request_serializer=cortex_dot_v1_dot_cluster__pb2.SaveSnapshotRequest.SerializeToString,
@@ -397,6 +407,18 @@ class ClusterServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Output(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOutput(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchOutput(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -651,6 +673,16 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.Output,
                     request_deserializer=cortex_dot_v1_dot_cluster__pb2.OutputRequest.FromString,
                     response_serializer=cortex_dot_v1_dot_cluster__pb2.OutputReply.SerializeToString,
+            ),
+            'ListOutput': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListOutput,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.ListOutputRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.KeptOutput.SerializeToString,
+            ),
+            'SearchOutput': grpc.unary_stream_rpc_method_handler(
+                    servicer.SearchOutput,
+                    request_deserializer=cortex_dot_v1_dot_cluster__pb2.SearchOutputRequest.FromString,
+                    response_serializer=cortex_dot_v1_dot_cluster__pb2.SearchOutputReply.SerializeToString,
             ),
             'SaveSnapshot': grpc.unary_stream_rpc_method_handler(
                     servicer.SaveSnapshot,
@@ -1384,6 +1416,60 @@ class Cluster:
             '/cortex.v1.Cluster/Output',
             cortex_dot_v1_dot_cluster__pb2.OutputRequest.SerializeToString,
             cortex_dot_v1_dot_cluster__pb2.OutputReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOutput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/cortex.v1.Cluster/ListOutput',
+            cortex_dot_v1_dot_cluster__pb2.ListOutputRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.KeptOutput.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchOutput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/cortex.v1.Cluster/SearchOutput',
+            cortex_dot_v1_dot_cluster__pb2.SearchOutputRequest.SerializeToString,
+            cortex_dot_v1_dot_cluster__pb2.SearchOutputReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,8 @@ class ClusterStub:
     Quiesce: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.QuiesceRequest, _cluster_pb2.QuiesceReply]
     Watch: _grpc.UnaryStreamMultiCallable[_cluster_pb2.WatchRequest, _cluster_pb2.WatchReply]
     Output: _grpc.UnaryStreamMultiCallable[_cluster_pb2.OutputRequest, _cluster_pb2.OutputReply]
+    ListOutput: _grpc.UnaryStreamMultiCallable[_cluster_pb2.ListOutputRequest, _cluster_pb2.KeptOutput]
+    SearchOutput: _grpc.UnaryStreamMultiCallable[_cluster_pb2.SearchOutputRequest, _cluster_pb2.SearchOutputReply]
     SaveSnapshot: _grpc.UnaryStreamMultiCallable[_cluster_pb2.SaveSnapshotRequest, _cluster_pb2.SaveSnapshotReply]
     SubmitWorkflow: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.SubmitWorkflowRequest, _cluster_pb2.SubmitWorkflowReply]
     ListWorkflows: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListWorkflowsRequest, _cluster_pb2.ListWorkflowsReply]
@@ -103,6 +105,8 @@ class ClusterAsyncStub(ClusterStub):
     Quiesce: _aio.UnaryUnaryMultiCallable[_cluster_pb2.QuiesceRequest, _cluster_pb2.QuiesceReply]  # type: ignore[assignment]
     Watch: _aio.UnaryStreamMultiCallable[_cluster_pb2.WatchRequest, _cluster_pb2.WatchReply]  # type: ignore[assignment]
     Output: _aio.UnaryStreamMultiCallable[_cluster_pb2.OutputRequest, _cluster_pb2.OutputReply]  # type: ignore[assignment]
+    ListOutput: _aio.UnaryStreamMultiCallable[_cluster_pb2.ListOutputRequest, _cluster_pb2.KeptOutput]  # type: ignore[assignment]
+    SearchOutput: _aio.UnaryStreamMultiCallable[_cluster_pb2.SearchOutputRequest, _cluster_pb2.SearchOutputReply]  # type: ignore[assignment]
     SaveSnapshot: _aio.UnaryStreamMultiCallable[_cluster_pb2.SaveSnapshotRequest, _cluster_pb2.SaveSnapshotReply]  # type: ignore[assignment]
     SubmitWorkflow: _aio.UnaryUnaryMultiCallable[_cluster_pb2.SubmitWorkflowRequest, _cluster_pb2.SubmitWorkflowReply]  # type: ignore[assignment]
     ListWorkflows: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListWorkflowsRequest, _cluster_pb2.ListWorkflowsReply]  # type: ignore[assignment]
@@ -287,6 +291,20 @@ class ClusterServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.OutputRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_cluster_pb2.OutputReply], _abc.AsyncIterator[_cluster_pb2.OutputReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ListOutput(
+        self,
+        request: _cluster_pb2.ListOutputRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cluster_pb2.KeptOutput], _abc.AsyncIterator[_cluster_pb2.KeptOutput]]: ...
+
+    @_abc_1.abstractmethod
+    def SearchOutput(
+        self,
+        request: _cluster_pb2.SearchOutputRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cluster_pb2.SearchOutputReply], _abc.AsyncIterator[_cluster_pb2.SearchOutputReply]]: ...
 
     @_abc_1.abstractmethod
     def SaveSnapshot(
