@@ -46,6 +46,7 @@ class Config:
     games: tuple[str, ...] = ()  # further process names that mean a game
     executors: tuple[str, ...] = ()  # by name; none = all that are installed
     executor: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # settings of each, by its name
+    roots: tuple[Path, ...] = ()  # folders that working directories of tasks may be in; none = any
     secret_file: Path | None = None
     consensus: str = RAFTOS  # or etcd://…, see etcd_url
     log_level: str = "info"
@@ -116,6 +117,19 @@ def command_environment(environ: Mapping[str, str] | None = None) -> dict[str, s
     environ = os.environ if environ is None else environ
     kept = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ")
     return {name: environ[name] for name in kept if name in environ}
+
+
+def executor_environment(environ: Mapping[str, str] | None = None) -> dict[str, dict[str, object]]:
+    """Settings of executors that variables of others stand for, by executor; the daemon's file goes before."""
+    environ = os.environ if environ is None else environ
+    found: dict[str, object] = {}
+    if environ.get("KUBECONFIG"):
+        found["kubeconfig"] = environ["KUBECONFIG"]
+    if environ.get("KUBERNETES_SERVICE_HOST"):
+        host = environ["KUBERNETES_SERVICE_HOST"]
+        host = f"[{host}]" if ":" in host else host
+        found["in_cluster"] = f"{host}:{environ.get('KUBERNETES_SERVICE_PORT') or 443}"
+    return {"k8s_job": found} if found else {}
 
 
 def _read_file(path: Path) -> dict[str, object]:
@@ -199,6 +213,8 @@ def _convert(name: str, value: object) -> object:
         return _parse_slots(value)
     if name == "executor":
         return _sections(name, value)
+    if name == "roots":
+        return _folders(name, value)
     if name in ("join", "labels", "capabilities", "games", "executors"):
         parts = value.split(",") if isinstance(value, str) else [str(part) for part in _sequence(value)]
         if len(parts) > WORDS_LIMIT:
@@ -213,6 +229,16 @@ def _convert(name: str, value: object) -> object:
     if name in ("output_limit_bytes", "output_keep_bytes"):
         return _number(name, value, 1 << 40)
     return str(value)
+
+
+def _folders(name: str, value: object) -> tuple[Path, ...]:
+    """A list, or paths with commas between."""
+    parts = value.split(",") if isinstance(value, str) else [str(part) for part in _sequence(value)]
+    folders = tuple(Path(part.strip()).expanduser() for part in parts)
+    for folder in folders:
+        if not folder.is_absolute():
+            raise _bad(name, str(folder), "it is not absolute", "Write it as /srv/projects.")
+    return folders
 
 
 def _sections(name: str, value: object) -> dict[str, dict[str, object]]:

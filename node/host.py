@@ -88,7 +88,7 @@ def setups(config: Config) -> Callable[[str], Setup]:
     environment = command_environment()
 
     def setup(name: str) -> Setup:
-        return Setup(config.data, environment, config.executor.get(name, {}))
+        return Setup(config.data, environment, config.executor.get(name, {}), config.roots, (config.secret_path,))
 
     return setup
 

@@ -72,15 +72,16 @@ class K8sJobExecutor:
 
     def probe(self) -> Offer:
         """Every context is asked, at the same time. Blocks."""
-        try:
-            from node.drivers import k8s_api  # noqa: F401
-        except ImportError as error:
-            return Offer(False, reason=f"Its client library is missing ({error}). {INSTALL}")
         remedy = "Set kubeconfig in [executor.k8s_job], then restart the daemon."
         try:
             kubeconfig = self._kubeconfig()
         except BadConfig as error:
             return Offer(False, reason=f"{error} {remedy}")
+        try:
+            # Only now: most machines have no cluster to spend its memory on.
+            from node.drivers import k8s_api  # noqa: F401
+        except ImportError as error:
+            return Offer(False, reason=f"Its client library is missing ({error}). {INSTALL}")
         known = kubeconfig.contexts()
         wanted = self._options.contexts or tuple(known)[:CONTEXTS_LIMIT]
         failures = {name: "the kubeconfig has no such context" for name in wanted if name not in known}
