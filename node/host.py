@@ -13,7 +13,7 @@ import structlog
 
 from cortex.v1 import types_pb2
 from node.conditions.process import ProcessJudge
-from node.config import Config, command_environment, hostname
+from node.config import Config, command_environment, executor_environment, hostname
 from node.daemon import Daemon, Machine, unserved
 from node.env import Env
 from node.failpoints import armed
@@ -86,9 +86,11 @@ def _collect_less() -> None:
 def setups(config: Config) -> Callable[[str], Setup]:
     """What each executor is made from, by its name."""
     environment = command_environment()
+    found = executor_environment()
 
     def setup(name: str) -> Setup:
-        return Setup(config.data, environment, config.executor.get(name, {}), config.roots, (config.secret_path,))
+        options = {**found.get(name, {}), **config.executor.get(name, {})}
+        return Setup(config.data, environment, options)
 
     return setup
 
