@@ -154,6 +154,8 @@ def banner_line(draw: Draw) -> Cell | None:
     if not detail.endswith("."):
         # No sentence of its own: it says of whom.
         why = (*where, *(((": ", "warn"), *why) if why else ()))
+    if link.over:
+        return ((f" {glyphs.dot} ", "accent"), *foreign(link.detail, "accent", glyphs))
     if not link.ever:
         return ((f" {glyphs.warning} ", "warn"), *why) if link.detail else None
     old = age(int(link.silence_s(draw.now_s) * 1e6))

@@ -207,7 +207,7 @@ class ReplayedSource:
             elif kind == KEY and (one := read(content)) is not None:
                 player.pressed(at_s, one)
                 yield at_s, None
-        yield player.length_s, LinkState(False, self.name, "The recording ends here.")
+        yield player.length_s, LinkState(False, self.name, "The recording ends here.", over=True)
         await player.end()
         player.rewind()
 

@@ -36,6 +36,8 @@ class LinkState:
     """Why it is down, in one sentence; empty when up."""
     remedy: str = ""
     """What to do about it, where more is known than that nobody answers."""
+    over: bool = False
+    """Nothing will come any more: `detail` says why."""
 
 
 WatchItem = cluster_pb2.WatchReply | LinkState

@@ -69,6 +69,7 @@ class Link:
     address: str = ""
     detail: str = ""
     remedy: str = ""
+    over: bool = False
     heard_s: float = 0.0
 
     def lost(self, now_s: float) -> bool:
@@ -159,6 +160,7 @@ class ClusterView:
         self.link.address = state.address or self.link.address
         self.link.detail = state.detail
         self.link.remedy = state.remedy
+        self.link.over = state.over
 
     def fold(self, reply: cluster_pb2.WatchReply, now_s: float) -> None:
         """Take in one message of the stream, received at `now_s`."""
@@ -171,6 +173,7 @@ class ClusterView:
         link.connected = link.ever = True
         link.heard_s = now_s
         link.detail = link.remedy = ""
+        link.over = False
         self._messages += 1
         if reply.snapshot_begin:
             self._seen = set()

@@ -87,6 +87,7 @@ async def test_from_its_end_it_goes_back(tmp_path: Path) -> None:
     async with playing(tmp_path / "night.rec") as (session, _):
         await session.press("}", "}")
         await session.until(lambda: "The recording ends here" in session.text and "ended 1:30" in session.lines[-1])
+        assert "Link lost" not in session.text
         assert "job-90" in session.text
         await session.press("}", "[")
         await session.until(lambda: "playing 1:20" in session.lines[-1] and "job-80" in session.text)
