@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cortex.v1 import cluster_pb2, types_pb2
+from tui import resources_view
 from tui.format import rfc3339
 
 Document = dict[str, Any]
@@ -147,7 +148,12 @@ def node(view: cluster_pb2.NodeView) -> Document:
         "score": view.score if view.scored else None,
         "terms": terms(view.terms) if view.scored else None,
         **({"weights": view.weights} if view.weights else {}),
-        "resources": _resources(view.resources) if view.HasField("resources") else None,
+        "resources": resources_view.resources(view.resources) if view.HasField("resources") else None,
+        "benchmark": resources_view.benchmark(view.resources.benchmark)
+        if view.resources.HasField("benchmark")
+        else None,
+        "executors": resources_view.executors(row),
+        "sandboxes": resources_view.sandboxes(row),
         "slots": slots(row),
         "running": view.running,
         "assigned": view.assigned,
@@ -280,6 +286,8 @@ def _result(row: types_pb2.TaskResult) -> Document:
             "cpu_user_us": usage.cpu_user_us,
             "cpu_system_us": usage.cpu_system_us,
             "max_rss_bytes": usage.max_rss_bytes,
+            "peak_memory_bytes": usage.peak_memory_bytes or None,
+            "peak_gpu_memory_bytes": usage.peak_gpu_memory_bytes or None,
         }
         if row.HasField("usage")
         else None,
@@ -289,31 +297,3 @@ def _result(row: types_pb2.TaskResult) -> Document:
 def _truncated(row: types_pb2.StreamSummary) -> bool:
     """Whether head and tail are less than what was written."""
     return row.total_bytes > len(row.head) + len(row.tail)
-
-
-def _resources(row: types_pb2.Resources) -> Document:
-    plain = (
-        "cpu_percent",
-        "cores",
-        "load_1m",
-        "memory_total_bytes",
-        "memory_available_bytes",
-        "disk_total_bytes",
-        "disk_free_bytes",
-        "disk_io_percent",
-        "rx_bytes_per_s",
-        "tx_bytes_per_s",
-    )
-    gpu = ("name", "uuid", "memory_total_bytes", "memory_used_bytes", "utilisation_percent", "gaming")
-    measured = ("temperature_celsius", "power_watts")
-    return {
-        "sampled_at": time(row.sampled_at_us),
-        **{name: getattr(row, name) for name in plain},
-        "link_bits_per_s": row.link_bits_per_s or None,
-        "gpus": [
-            {name: getattr(item, name) for name in gpu} | {name: getattr(item, name) or None for name in measured}
-            for item in row.gpus
-        ],
-        "gaming": row.gaming,
-        "interactive_owner": row.interactive_owner,
-    }

@@ -88,7 +88,7 @@ class Inspector:
             return await self._link.call(address, method, asked, timeout_s, caller.forwarded())
         except LinkClosed:
             message = f"The node {node_id} does not answer, and only it knows that."
-            raise Fault(Code.NO_LEADER, message, "Try again when it is back; see `cortex nodes`.") from None
+            raise Fault(Code.WRONG_STATE, message, "Try again when it is back; see `cortex nodes`.") from None
 
 
 def _check(request: pb.InspectNodeRequest) -> None:

@@ -47,6 +47,8 @@ class FakeCluster:
     nodes: dict[str, pb.NodeView] = field(default_factory=dict)
     voters: set[str] = field(default_factory=set)
     learners: dict[str, bool] = field(default_factory=dict)
+    inspected: dict[str, pb.InspectNodeReply] = field(default_factory=dict)
+    benchmarks: dict[str, types.Benchmark] = field(default_factory=dict)
     workflows: dict[str, types.Workflow] = field(default_factory=dict)
     operations: dict[str, types.Operation] = field(default_factory=dict)
     events: list[types.Event] = field(default_factory=list)

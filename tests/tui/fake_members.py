@@ -48,6 +48,25 @@ class MemberServicer:
         cluster.learners.pop(request.node, None)
         return self._member_changed(request.mutation, request.node)
 
+    def _InspectNode(self, request: pb.InspectNodeRequest) -> pb.InspectNodeReply:
+        """`cluster.inspected` by node; nothing runs on any other."""
+        reply = pb.InspectNodeReply(node=request.node)
+        known = self._cluster.inspected.get(request.node)
+        if known is not None:
+            reply.CopyFrom(known)
+        if not request.span_us:
+            del reply.history[:]
+        return reply
+
+    def _BenchNode(self, request: pb.BenchNodeRequest) -> pb.BenchNodeReply:
+        """`cluster.benchmarks` by node; one that is not there cannot be measured."""
+        measured = self._cluster.benchmarks.get(request.node)
+        if measured is None:
+            message = f"The node {request.node} does not answer, and only it knows that."
+            raise Refusal("wrong_state", message, "Try again when it is back; see `cortex nodes`.")
+        self._cluster.nodes[request.node].resources.benchmark.CopyFrom(measured)
+        return pb.BenchNodeReply(node=request.node, benchmark=measured)
+
     def _member_changed(self, mutation: pb.Mutation, node: str, *, voter: bool = False) -> pb.ChangeVoterReply:
         return pb.ChangeVoterReply(
             operation_id=mutation.request_id, index=self._cluster.index, ids=[node], voter=voter

@@ -110,7 +110,14 @@ def test_task() -> None:
             "stderr_head": "",
             "stderr_tail": "",
             "truncated": True,
-            "usage": {"wall_us": 1, "cpu_user_us": 2, "cpu_system_us": 3, "max_rss_bytes": 4},
+            "usage": {
+                "wall_us": 1,
+                "cpu_user_us": 2,
+                "cpu_system_us": 3,
+                "max_rss_bytes": 4,
+                "peak_memory_bytes": None,
+                "peak_gpu_memory_bytes": None,
+            },
         },
         "events": [
             {
@@ -212,6 +219,9 @@ def test_nodes() -> None:
                 "score": 55.0,
                 "terms": {**NO_TERMS, "cpu": 55.0},
                 "resources": None,
+                "benchmark": None,
+                "executors": [],
+                "sandboxes": [],
                 "slots": 4,
                 "running": 2,
                 "assigned": 3,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from cortex.v1 import cluster_pb2
+from cortex.v1 import cluster_pb2, types_pb2
 from tui.calls.base import Calls
+from tui.errors import ClusterError
+
+BENCH_TIMEOUT_S = 100.0
+INSPECT_TIMEOUT_S = 4.0
 
 
 class NodeCalls(Calls):
@@ -23,6 +27,31 @@ class NodeCalls(Calls):
         """`at`: as they were then, without samples and scores."""
         request = cluster_pb2.ListNodesRequest(freshness=self._freshness(), at=at)
         reply: cluster_pb2.ListNodesReply = await self._call("ListNodes", request, self._patience_s(at))
+        return reply
+
+    async def inspect_node(
+        self, node: str, *, span_us: int = 0, points: int = 0, timeout_s: float | None = None
+    ) -> cluster_pb2.InspectNodeReply:
+        """What only the node itself knows: what its tasks use, and its last `span_us` in `points` steps at most."""
+        request = cluster_pb2.InspectNodeRequest(node=node, span_us=span_us, points=points)
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        reply: cluster_pb2.InspectNodeReply = await self._call("InspectNode", request, timeout_s)
+        return reply
+
+    async def use_of(self, task: types_pb2.Task) -> types_pb2.TaskUse | None:
+        """What a running task uses now; None when it does not run, or its node does not tell in time."""
+        if task.state != types_pb2.TASK_STATE_RUNNING or not task.node:
+            return None
+        try:
+            reply = await self.inspect_node(task.node, timeout_s=INSPECT_TIMEOUT_S)
+        except ClusterError:
+            return None
+        return next((use for use in reply.tasks if (use.task, use.fence) == (task.id, task.fence)), None)
+
+    async def bench_node(self, node: str) -> cluster_pb2.BenchNodeReply:
+        """Takes some 15 s."""
+        request = cluster_pb2.BenchNodeRequest(node=node)
+        reply: cluster_pb2.BenchNodeReply = await self._call("BenchNode", request, BENCH_TIMEOUT_S)
         return reply
 
     async def status(self, *, timeout_s: float | None = None) -> cluster_pb2.StatusReply:

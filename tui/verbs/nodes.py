@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from tui import json_view
-from tui.errors import ClusterError
-from tui.format import Column, rfc3339, size
+from tui import json_view, resources_view
+from tui.errors import ClusterError, usage
+from tui.format import Column, size
 from tui.text import clean
-from tui.verbs.base import emit, run, say, say_table, settings, verb
+from tui.verbs.base import emit, note, run, say, say_table, settings, verb
 from tui.verbs.listed import Shape, Shown, chosen_keys, shape_options
 from tui.verbs.outcome import say_mutation
 from tui.verbs.past import at_option, emit_as_of, say_moment
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from tui.client import ClusterClient
 
 LAST_EVENTS = 20
+INSPECT_S = 4.0
+SPANS_US = {"10m": 600_000_000, "2h": 7_200_000_000, "24h": 86_400_000_000}
 _OF_NODES = ("node_", "alarm", "learner_", "voter_")
 NODE_COLUMNS = (
     Column("ID"),
@@ -89,20 +92,32 @@ def approvals(shape: Shape) -> None:
 
 @verb()
 @click.argument("node_id", metavar="ID")
+@click.option("--history", is_flag=True, help="Show what it measured lately, as curves.")
+@click.option("--span", type=click.Choice(list(SPANS_US)), default="10m", help="Of the history; default 10m.")
 @at_option()
-def node(node_id: str, at: cluster_pb2.Moment | None) -> None:
-    """Show one node with its last events."""
+def node(node_id: str, history: bool, span: str, at: cluster_pb2.Moment | None) -> None:
+    """Show one node: what it measures, what it runs and what that uses, its last events."""
+    if history and at is not None:
+        raise usage("--history and --at exclude each other.", "A node keeps its own last day: see --span.")
 
     async def work(client: ClusterClient) -> None:
         reply = await client.list_nodes(at=at)
         view = find(reply, node_id)
         moment = reply.at if reply.HasField("at") else None
-        events = await _events_of(client, view.node.id, moment)
+        inspected = await _inspected(client, view.node, span if history else "") if moment is None else None
+        events = [] if history else await _events_of(client, view.node.id, moment)
         if settings().json:
-            emit_as_of({**json_view.node(view), "events": [json_view.event(row) for row in events]}, reply)
+            document = {**json_view.node(view), "events": [json_view.event(row) for row in events]}
+            emit_as_of({**document, **_inspected_document(inspected, history)}, reply)
             return
         say_moment(reply)
-        _say_node(view)
+        if history:
+            _say_history(view.node.id, inspected)
+            return
+        from tui.node_text import node_lines
+
+        for line in node_lines(view, inspected.tasks if inspected is not None else ()):
+            say(line)
         for row in events:
             say(event_line(row))
 
@@ -152,6 +167,50 @@ def _shaped(reply: cluster_pb2.ListNodesReply, shape: Shape) -> bool:
     return False
 
 
+async def _inspected(client: ClusterClient, row: types_pb2.Node, span: str) -> cluster_pb2.InspectNodeReply | None:
+    """What only the node itself knows; without it, and said beside, where it does not answer. Raises ClusterError
+    for what was asked for by name."""
+    from tui.node_text import SPARK_STEPS
+
+    if not row.online and not span:
+        return None
+    points = 0 if settings().json else SPARK_STEPS
+    try:
+        return await client.inspect_node(
+            row.id, span_us=SPANS_US[span] if span else 0, points=points, timeout_s=INSPECT_S
+        )
+    except ClusterError as error:
+        if span:
+            raise
+        note(f"cortex: what its tasks use is not known: {error.message}")
+        return None
+
+
+def _inspected_document(reply: cluster_pb2.InspectNodeReply | None, history: bool) -> json_view.Document:
+    if reply is None:
+        return {"tasks": None}
+    document: json_view.Document = {"tasks": [resources_view.task_use(row) for row in reply.tasks]}
+    return {**document, "history": resources_view.history(reply)} if history else document
+
+
+def _say_history(name: str, reply: cluster_pb2.InspectNodeReply | None) -> None:
+    from tui.node_text import history_lines
+
+    lines = list(history_lines(reply, unicode=_writes_unicode())) if reply is not None else []
+    for line in lines:
+        say(line)
+    if len(lines) < 2:
+        note(f"cortex: {clean(name)} has measured nothing in that time")
+
+
+def _writes_unicode() -> bool:
+    try:
+        "▁".encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except (UnicodeError, LookupError):
+        return False
+    return True
+
+
 async def _events_of(client: ClusterClient, node_id: str, at: cluster_pb2.Moment | None) -> list[types_pb2.Event]:
     """The last events of the node itself, oldest first."""
     kinds = json_view.event_types()
@@ -198,37 +257,3 @@ def _note(row: types_pb2.Node) -> str:
     if row.alarm:
         return f"ALARM: {row.alarm}"
     return f"suspected: {row.suspect_reason}" if row.suspect_reason else row.message
-
-
-def _say_node(view: cluster_pb2.NodeView) -> None:
-    row, sample = view.node, view.resources
-    terms = json_view.terms(view.terms)
-    shown = ", ".join(f"{name} {points:.1f}" for name, points in terms.items() if points)
-    fields = {
-        "id": row.id,
-        "hostname": row.hostname,
-        "address": row.address,
-        "state": json_view.node_state(row) + (f" ({row.message})" if row.message else ""),
-        "alarm": row.alarm,
-        "suspect": row.suspect_reason,
-        "drain": row.operation,
-        "role": json_view.node_role(row.role) + (", leads" if view.leader else ""),
-        "score": f"{view.score:.1f} ({shown})" if view.scored else "",
-        "tasks": f"{view.running} running on {json_view.slots(row)} slots, {view.assigned} more held",
-        "labels": ", ".join(json_view.label(item) for item in row.labels),
-        "can": ", ".join(row.capabilities),
-        "version": row.version,
-        "joined": rfc3339(row.joined_at_us) if row.joined_at_us else "",
-    }
-    if view.HasField("resources"):
-        fields["cpu"] = f"{sample.cpu_percent:.0f} % of {sample.cores} cores, load {sample.load_1m:.2f}"
-        fields["memory"] = f"{size(sample.memory_available_bytes)} of {size(sample.memory_total_bytes)} available"
-        fields["disk"] = f"{size(sample.disk_free_bytes)} of {size(sample.disk_total_bytes)} free"
-        fields["disk"] += f", {sample.disk_io_percent:.0f} % busy"
-        fields["network"] = f"{size(round(sample.rx_bytes_per_s))}/s in, {size(round(sample.tx_bytes_per_s))}/s out"
-        if sample.gaming or sample.interactive_owner:
-            fields["in use"] = "a game runs" if sample.gaming else "somebody works at it"
-        fields["gpus"] = ", ".join(f"{gpu.name} {gpu.utilisation_percent:.0f} %" for gpu in sample.gpus)
-    for name, value in fields.items():
-        if value:
-            say(f"{name + ':':<10}{clean(value)}")

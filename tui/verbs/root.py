@@ -34,6 +34,7 @@ VERBS = {
     "nodes": "tui.verbs.nodes:nodes",
     "node": "tui.verbs.nodes:node",
     "approvals": "tui.verbs.nodes:approvals",
+    "bench": "tui.verbs.bench:bench",
     "cordon": "tui.verbs.nodes:cordon",
     "uncordon": "tui.verbs.nodes:uncordon",
     "drain": "tui.verbs.drain:drain",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tui import json_view
+from tui import json_view, resources_view
 from tui.errors import usage
 from tui.format import Column, age, duration, rfc3339, size
 from tui.text import clean
@@ -108,10 +108,12 @@ def task(task_id: str, at: cluster_pb2.Moment | None) -> None:
 
     async def work(client: ClusterClient) -> None:
         reply = await client.get_task(task_id, at=at)
+        use = await client.use_of(reply.task) if at is None else None
         if settings().json:
-            emit_as_of(json_view.task(reply.task, reply.events), reply)
+            document = json_view.task(reply.task, reply.events)
+            emit_as_of({**document, "use": resources_view.task_use(use) if use is not None else None}, reply)
         else:
-            _say_task(reply)
+            _say_task(reply, use)
 
     run(work)
 
@@ -249,8 +251,9 @@ def _run_time(row: types_pb2.Task, now: int) -> str:
     return duration((row.completed_at_us or now) - row.started_at_us)
 
 
-def _say_task(reply: cluster_pb2.GetTaskReply) -> None:
+def _say_task(reply: cluster_pb2.GetTaskReply, use: types_pb2.TaskUse | None = None) -> None:
     from tui.details.spec import needs_of
+    from tui.node_text import use_text, used_text
     from tui.view import ENDED
 
     row = reply.task
@@ -284,6 +287,8 @@ def _say_task(reply: cluster_pb2.GetTaskReply) -> None:
                 ("dead-lettered", row.dead_lettered_at_us),
             )
         },
+        "uses": use_text(use) if use is not None else "",
+        "used": used_text(row.result.usage) if row.result.HasField("usage") else "",
         "output": _output(row),
     }
     for name, value in fields.items():
