@@ -90,7 +90,7 @@ def setups(config: Config) -> Callable[[str], Setup]:
 
     def setup(name: str) -> Setup:
         options = {**found.get(name, {}), **config.executor.get(name, {})}
-        return Setup(config.data, environment, options)
+        return Setup(config.data, environment, options, config.roots, (config.secret_path,))
 
     return setup
 

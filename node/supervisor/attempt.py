@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 
 from node.supervisor import wire
 from node.supervisor.capture import Capture
+from node.supervisor.confine import sandbox_refusal
 
 _KILL_AGAIN_US = 100_000
 # Longest wait for pipes that something out of reach still holds open after all processes are gone.
@@ -41,11 +43,20 @@ class Order:
     start_before_us: int
     stall_us: int
     idle_us: int
+    limits: dict[str, object]
 
     def __init__(self, values: tuple[object, ...]) -> None:
         """Raises ValueError when fields are missing, UnknownFields when there are more than are known."""
         for name, value in zip(wire.ORDER_FIELDS, _complete(values), strict=True):
             setattr(self, name, value)
+        unknown = sorted(set(self.limits) - set(wire.LIMIT_FIELDS))
+        if unknown:
+            raise UnknownFields(f"it has the limit {unknown[0]}, which this supervisor does not know")
+
+    @property
+    def sandboxed(self) -> bool:
+        """Whether its command runs in a pid namespace of its own, below another program."""
+        return bool(self.limits.get("wrap"))
 
     def values(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in wire.ORDER_FIELDS)
@@ -66,12 +77,14 @@ class Attempt:
     """A command that was spawned. `pid` is 0 once it is reaped."""
 
     __slots__ = (
+        "boxed",
         "cause",
         "cwd",
         "ended_us",
         "error",
         "forgotten",
         "group",
+        "io",
         "kill_us",
         "killed",
         "killed_us",
@@ -112,6 +125,8 @@ class Attempt:
         self.said: set[str] = set()
         self.status = 0
         self.usage = (0, 0, 0)
+        self.io = (0, 0)
+        self.boxed = False
         self.cwd = ""
         self.forgotten = False
         self.pipes_until_us = NEVER
@@ -220,11 +235,18 @@ class Attempt:
         self.killed = True
         self.kill_us = now_us + _KILL_AGAIN_US
 
-    def reaped(self, status: int, usage: tuple[int, int, int], now_us: int) -> None:
+    def used(self, usage: resource.struct_rusage) -> None:
+        """Add what a process of it used, and those that it had waited for."""
+        user_us, system_us, peak_bytes = self.usage
+        spent = (int(usage.ru_utime * 1e6), int(usage.ru_stime * 1e6))
+        self.usage = (user_us + spent[0], system_us + spent[1], max(peak_bytes, usage.ru_maxrss * 1024))
+        read_bytes, written_bytes = self.io
+        self.io = (read_bytes + usage.ru_inblock * 512, written_bytes + usage.ru_oublock * 512)
+
+    def reaped(self, status: int, now_us: int) -> None:
         """Its own process has ended; others of it may live."""
         self.pid = 0
         self.status = status
-        self.usage = usage
         self.ended_us = time.time_ns() // 1000
         self.wall_us = now_us - self.spawned_us
 
@@ -240,8 +262,13 @@ class Attempt:
         """Close the files; the result in the order of wire.RESULT_FIELDS."""
         number = self.status & 0x7F
         code = -1 if number else self.status >> 8
+        stdout, stderr = self.stdout.close(), self.stderr.close()
+        cause = self._final_cause(code, number)
+        if cause == wire.CAUSE_EXIT and self.order.sandboxed and not stdout[0]:
+            refusal = sandbox_refusal(code, stderr[3])
+            cause, self.error = (wire.CAUSE_CANNOT_START, refusal) if refusal else (cause, self.error)
         return (
-            self._final_cause(code, number),
+            cause,
             self.error,
             code,
             number,
@@ -249,8 +276,9 @@ class Attempt:
             self.ended_us,
             self.wall_us,
             *self.usage,
-            self.stdout.close(),
-            self.stderr.close(),
+            stdout,
+            stderr,
+            *self.io,
         )
 
     def _final_cause(self, code: int, number: int) -> int:

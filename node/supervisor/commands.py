@@ -11,6 +11,7 @@ from collections.abc import Callable
 from node.supervisor import wire
 from node.supervisor.attempt import NEVER, Attempt, Order, boot_us, unstarted
 from node.supervisor.capture import Capture
+from node.supervisor.confiner import Confiner
 from node.supervisor.family import Family
 from node.supervisor.folders import Folders
 from node.supervisor.journal import Journal
@@ -42,7 +43,7 @@ class Commands:
         self._epoll = epoll
         self._journal = journal
         self._family = family
-        self._spawner = spawner
+        self._confiner = Confiner(spawner, place.identity)
         self._waiting = waiting
         self._say = say
         self._by_pid: dict[int, Attempt] = {}
@@ -88,6 +89,7 @@ class Commands:
             self.attempts[attempt.order.key] = attempt
             if attempt.pid:
                 self._by_pid[attempt.pid] = attempt
+            self.reaper.follow(attempt)
             for capture in (attempt.stdout, attempt.stderr):
                 if capture.open:
                     self._pipes[capture.fd] = attempt
@@ -104,6 +106,10 @@ class Commands:
             self._epoll.register(fd, select.EPOLLIN)
         self.wake_us = 0
         self.reap()
+
+    def close(self) -> None:
+        """Nothing runs any more."""
+        self._confiner.close()
 
     def catch_up(self) -> None:
         """Hash some more of what earlier programs had kept."""
@@ -172,6 +178,7 @@ class Commands:
                 attempt.kill_again(now_us)
                 found = self._family.of(attempt, self._orphans(), self.attempts)
                 self._family.signal(attempt, found, signal.SIGKILL)
+                self._confiner.kill(attempt)
             for notice in attempt.notices(now_us):
                 self._say(*notice)
             if not attempt.pid:
@@ -195,14 +202,15 @@ class Commands:
         own = "" if order.cwd else self._folders.take()
         try:
             env = self._family.marked(order.env)
-            pid, out, err = self._spawner.spawn(order.argv, env, order.cwd or own)
+            pid, out, err, boxed = self._confiner.spawn(order, env, own)
         except Exception:
+            self._confiner.take_back(own, order)
             self._folders.give_back(own, order.name)
             raise
         stdout = Capture(out, self._output_fd, f"{order.output}.out", self.cap_bytes)
         stderr = Capture(err, self._output_fd, f"{order.output}.err", self.cap_bytes)
         attempt = Attempt(order, pid, stdout, stderr, boot_us())
-        attempt.cwd = own
+        attempt.cwd, attempt.boxed = own, boxed
         self.attempts[key] = self._by_pid[pid] = attempt
         self.reaper.began(attempt)
         self._journal.spawned(key, pid)
@@ -247,6 +255,8 @@ class Commands:
         key = order.key
         for capture in (attempt.stdout, attempt.stderr):
             self._pipes.pop(capture.fd, None)
+        self.reaper.leave(attempt)
+        self._confiner.finish(attempt)
         result = attempt.result()
         del self.attempts[key]
         self._ending.pop(key, None)

@@ -15,6 +15,8 @@ from node.supervisor.attempt import Attempt, boot_us
 from node.supervisor.kin import IDENTITY, Kin, is_zombie, key_of, send, session_of
 
 _EXEC_US = 40_000
+# Below the first process of a sandbox: its init and a command.
+_SANDBOX_PROCESSES = 2
 
 
 class Family:
@@ -68,12 +70,30 @@ class Family:
 
     def signal(self, attempt: Attempt, others: list[int], number: int) -> None:
         """Signal the group and `others`; a stopped process is woken so that it can act on a TERM."""
+        if attempt.order.sandboxed:
+            self._signal_sandbox(attempt, others, number)
+            return
         numbers = (number, signal.SIGCONT) if number == signal.SIGTERM else (number,)
         for each in numbers:
             attempt.signal_group(each)
             for pid in others:
                 if session_of(pid) != attempt.group or _group_of(pid) != attempt.group:
                     send(pid, each)
+
+    def _signal_sandbox(self, attempt: Attempt, others: list[int], number: int) -> None:
+        """Its first process only reports how the command ended: a TERM is not for it.
+
+        The next one, the init of its namespace, takes no signal but KILL. Where there are no others yet, nothing of
+        the command has begun, and nothing would see a TERM.
+        """
+        begun = len(others) >= _SANDBOX_PROCESSES or not attempt.pid
+        if number == signal.SIGKILL or not begun:
+            for pid in ([attempt.pid] if attempt.pid else []) + others:
+                send(pid, signal.SIGKILL)
+            return
+        for each in (number, signal.SIGCONT):
+            for pid in others:
+                send(pid, each)
 
     def ended(self, key: str) -> None:
         """`key` can own nothing any more."""

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Collection
 
 from node.supervisor.attempt import Attempt
+from node.supervisor.kin import session_of
 from node.supervisor.memory import OutOfMemory
 
 _KILLED = signal.SIGKILL.value
@@ -17,11 +18,12 @@ _CHILD_KILLED = 128 + _KILLED
 class Reaper:
     """Waits for all children of this process, its own commands and orphans that came to it."""
 
-    __slots__ = ("_helpers", "memory")
+    __slots__ = ("_helpers", "_sandboxed", "memory")
 
     def __init__(self) -> None:
         self.memory = OutOfMemory()
         self._helpers: dict[int, int | None] = {}
+        self._sandboxed: dict[int, Attempt] = {}
 
     @property
     def helpers(self) -> Collection[int]:
@@ -39,6 +41,16 @@ class Reaper:
     def began(self, attempt: Attempt) -> None:
         """Note what the kernel's counters say at its start."""
         attempt.memory_count = self.memory.begin(attempt.spawned_us)
+        self.follow(attempt)
+
+    def follow(self, attempt: Attempt) -> None:
+        """A sandbox's first process ends before the one that waits for its command, which comes to this one."""
+        if attempt.order.sandboxed:
+            self._sandboxed[attempt.group] = attempt
+
+    def leave(self, attempt: Attempt) -> None:
+        """It has no processes any more."""
+        self._sandboxed.pop(attempt.group, None)
 
     def reap(self, by_pid: dict[int, Attempt], now_us: int) -> list[Attempt]:
         """Attempts whose own process has ended; they are taken from `by_pid`."""
@@ -52,14 +64,17 @@ class Reaper:
                 if attempt is not None and not attempt.stopping and _was_killed(dead):
                     # Before it is reaped: then nobody knows its cgroup any more.
                     attempt.out_of_memory = self.memory.ended(dead.si_pid, attempt.memory_count)
+                owner = attempt or (self._sandboxed and self._sandboxed.get(session_of(dead.si_pid))) or None
                 _, status, usage = os.wait4(dead.si_pid, 0)
             except ChildProcessError:
                 break
             if dead.si_pid in self._helpers:
                 self._helpers[dead.si_pid] = status
-            elif attempt is not None:
-                used = (int(usage.ru_utime * 1e6), int(usage.ru_stime * 1e6), usage.ru_maxrss * 1024)
-                attempt.reaped(status, used, now_us)
+                continue
+            if owner is not None:
+                owner.used(usage)
+            if attempt is not None:
+                attempt.reaped(status, now_us)
                 ended.append(attempt)
         return ended
 

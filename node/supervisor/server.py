@@ -117,6 +117,7 @@ class Supervisor:
                 return
             self._survive(events)
         self._flush()
+        self._commands.close()
 
     def _survive(self, events: list[tuple[int, int]]) -> None:
         """One step. An error in it must not leave the commands alone; one that comes back again and again must."""

@@ -7,6 +7,8 @@ import os
 import resource
 import signal
 
+from node.supervisor import wire
+
 # What Python or this process ignores or handles; a command starts with the defaults.
 _RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
 _BACK_PRESSURE = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
@@ -19,6 +21,36 @@ class CannotStart(Exception):
 
 class Busy(Exception):
     """The machine is out of descriptors, processes or memory; try again later."""
+
+
+class Wrapping:
+    """What a command is wrapped in, and the directory that it must begin in. See wire.LIMIT_FIELDS."""
+
+    __slots__ = ("_folder", "_wrap", "actions")
+
+    def __init__(self, wrap: list[bytes], folder: str, actions: list[tuple[int, int, int]]) -> None:
+        self._wrap = wrap
+        self._folder = folder
+        self.actions = actions
+
+    def around(
+        self, path: bytes, argv: list[bytes], env: dict[bytes, bytes]
+    ) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
+        """Of a command that is started where this process is now. Raises CannotStart or OSError."""
+        here = os.getcwdb()
+        if self._folder and here != os.fsencode(self._folder):
+            raise CannotStart(
+                f"Working directory {self._folder} is now {_shown(here)}: a link to it changed meanwhile. "
+                "Name a directory that stays what it is."
+            )
+        if not self._wrap:
+            return path, argv, env
+        if not os.access(path, os.X_OK) or os.path.isdir(path):
+            raise _bad_command(argv[0], path, OSError(errno.EACCES if os.path.exists(path) else errno.ENOENT, ""))
+        words = [here if word == wire.FOLDER else word for word in self._wrap]
+        if wire.FOLDER in env.values():
+            env = {name: here if value == wire.FOLDER else value for name, value in env.items()}
+        return words[0], words + argv, env
 
 
 class Spawner:
@@ -34,7 +66,9 @@ class Spawner:
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._found: dict[tuple[bytes, bytes], bytes] = {}
 
-    def spawn(self, argv: list[bytes], env: dict[bytes, bytes], cwd: str) -> tuple[int, int, int]:
+    def spawn(
+        self, argv: list[bytes], env: dict[bytes, bytes], cwd: str, wrapping: Wrapping | None = None
+    ) -> tuple[int, int, int]:
         """Returns pid and the reading ends of stdout and stderr. Raises CannotStart or Busy."""
         ends: list[int] = []
         try:
@@ -42,7 +76,7 @@ class Spawner:
             ends += os.pipe2(os.O_CLOEXEC)
             os.set_blocking(ends[0], False)
             os.set_blocking(ends[2], False)
-            pid = self._spawn_in(argv, env, cwd, ends[1], ends[3])
+            pid = self._spawn_in(argv, env, cwd, ends[1], ends[3], wrapping)
         except Exception as error:
             for fd in ends:
                 os.close(fd)
@@ -67,7 +101,9 @@ class Spawner:
         except OSError:
             pass  # it has ended, or became another user's
 
-    def _spawn_in(self, argv: list[bytes], env: dict[bytes, bytes], cwd: str, out: int, err: int) -> int:
+    def _spawn_in(
+        self, argv: list[bytes], env: dict[bytes, bytes], cwd: str, out: int, err: int, wrapping: Wrapping | None
+    ) -> int:
         # posix_spawn knows no working directory, and a child inherits ours: nothing else here depends on it.
         try:
             os.chdir(cwd)
@@ -75,11 +111,14 @@ class Spawner:
             raise _bad_folder(cwd, error) from None
         try:
             path = self._find(argv[0], env.get(b"PATH", b""))
-            actions = (
+            actions = [
                 (os.POSIX_SPAWN_DUP2, self._null, 0),
                 (os.POSIX_SPAWN_DUP2, out, 1),
                 (os.POSIX_SPAWN_DUP2, err, 2),
-            )
+            ]
+            if wrapping is not None:
+                path, argv, env = wrapping.around(path, argv, env)
+                actions += wrapping.actions
             return os.posix_spawn(
                 path, argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET
             )

@@ -74,10 +74,26 @@ ORDER_FIELDS = (
     "start_before_us",  # boot clock; -1 = it may start as long as its lease allows it
     "stall_us",  # silence of which the daemon is told; 0 = none
     "idle_us",  # likewise
+    "limits",  # by the names of LIMIT_FIELDS: those that there are
 )
 # What those have that an order may leave out at its end. All up to here are in every order.
-ORDER_DEFAULTS: dict[str, object] = {}
+ORDER_DEFAULTS: dict[str, object] = {"limits": {}}
 ORDER_BASE = len(ORDER_FIELDS) - len(ORDER_DEFAULTS)
+
+# One that is not known is refused, as any other field of an order.
+LIMIT_FIELDS = (
+    "wrap",  # program and arguments before the command's; it is a sandbox with its processes in a pid namespace
+    "seccomp",  # what that program reads from FILTER_FD
+    "folder",  # the directory that cwd must prove to be
+    "owner",  # (uid, gid) of a folder of its own
+    "memory_bytes",  # of all its processes
+    "pids",  # processes and threads
+    "cpu_millis",  # thousandths of a core
+    "rlimits",  # by the kernel's name: nofile, nproc, fsize
+)
+# An argument or a value of the environment that stands for the working directory; no real one has a NUL.
+FOLDER = b"\0folder"
+FILTER_FD = 3
 
 RESULT_FIELDS = (
     "cause",
@@ -92,6 +108,8 @@ RESULT_FIELDS = (
     "max_rss_bytes",
     "stdout",  # (total, dropped, sha256, head, tail)
     "stderr",
+    "read_bytes",  # from disks
+    "written_bytes",
 )
 RESULT_BASE = 12
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -23,6 +23,22 @@ class AttemptKey(NamedTuple):
     def parse(text: str) -> AttemptKey:
         task, _, fence = text.rpartition(".")
         return AttemptKey(task, int(fence))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is put around a command. 0 = no bound."""
+
+    wrap: Sequence[
+        bytes
+    ] = ()  # program and arguments before its own: a sandbox. FOLDER of the wire = its directory
+    seccomp: bytes = b""  # the filter that the program reads
+    folder: str = ""  # the directory that its cwd must prove to be; empty = any
+    owner: tuple[int, int] | None = None  # uid and gid of a folder of its own
+    memory_bytes: int = 0  # of all its processes
+    pids: int = 0  # processes and threads
+    cpu_millis: int = 0  # thousandths of a core
+    rlimits: Mapping[str, int] = field(default_factory=dict)  # by the kernel's name: nofile, nproc, fsize
 
 
 # Not frozen, as AttemptResult below: that would cost a short command a percent of what it costs here.
@@ -45,6 +61,7 @@ class SpawnOrder:
     start_before_us: int = -1  # boot clock; NO_LEASE = it may start as long as its lease allows it
     stall_us: int = 0  # silence of which it is to tell; 0 = none
     idle_us: int = 0  # likewise
+    limits: Limits | None = None
 
 
 NO_LEASE = -1
@@ -90,6 +107,8 @@ class AttemptResult:
     max_rss_bytes: int  # a spawned process inherits its spawner's peak, so never less than some 12 MB
     stdout: StreamEnd
     stderr: StreamEnd
+    read_bytes: int = 0  # from disks
+    written_bytes: int = 0
 
 
 class HeldState(StrEnum):

@@ -43,6 +43,8 @@ def _fill(message: TaskResult, result: AttemptResult) -> None:
     usage.cpu_user_us = result.user_us
     usage.cpu_system_us = result.system_us
     usage.max_rss_bytes = result.max_rss_bytes
+    usage.read_bytes = result.read_bytes
+    usage.written_bytes = result.written_bytes
     message.started_at_us = result.started_us
     message.ended_at_us = result.ended_us
     if result.exit_code >= 0:

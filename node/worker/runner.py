@@ -211,8 +211,10 @@ class Runner:
             env = dict(command.env)
             if command.order is not None:
                 env |= self.drivers.prepare(attempt.key, command.order)
+            limits = command.limits
             if assignment.workflow_id:
-                env[b"CORTEX_CONTEXT_UPDATE"] = os.fsencode(self._updates.prepare(attempt.key))
+                path, limits = self._updates.prepare(attempt.key, limits)
+                env[b"CORTEX_CONTEXT_UPDATE"] = os.fsencode(path)
         except CannotPrepare as refusal:
             self._cannot_start(attempt, str(refusal))
             return None
@@ -236,6 +238,7 @@ class Runner:
             start_before_us=attempt.start_before_us,
             stall_us=spec.stall_after_ms * 1000,
             idle_us=spec.idle_timeout_ms * 1000,
+            limits=limits,
         )
 
     def _cannot_start(self, attempt: Attempt, error: str) -> None:

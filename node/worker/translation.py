@@ -14,6 +14,7 @@ from node.worker.port import (
     Finished,
     HeldAttempt,
     HeldState,
+    Limits,
     Quiet,
     Returned,
     SpawnOrder,
@@ -44,8 +45,24 @@ def order_values(order: SpawnOrder) -> tuple[object, ...]:
         order.start_before_us,
         order.stall_us,
         order.idle_us,
+        _limits(order.limits) if order.limits is not None else {},
     )
     return wire.shortened(values)
+
+
+def _limits(limits: Limits) -> dict[str, object]:
+    """Those that there are."""
+    values = {
+        "wrap": list(limits.wrap),
+        "seccomp": limits.seccomp,
+        "folder": limits.folder,
+        "owner": limits.owner,
+        "memory_bytes": limits.memory_bytes,
+        "pids": limits.pids,
+        "cpu_millis": limits.cpu_millis,
+        "rlimits": dict(limits.rlimits),
+    }
+    return {name: value for name, value in values.items() if value}
 
 
 def event_of(message: tuple[object, ...], greeting: Mapping[str, str]) -> SupervisorEvent | None:

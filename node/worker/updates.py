@@ -6,10 +6,12 @@ import os
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from node.worker.output import OutputStore
-from node.worker.port import AttemptKey
+from node.worker.port import AttemptKey, Limits
+from node.worker.sandbox.arguments import share
 
 # One more than a context takes, so that what is too long is refused there, and said.
 _READ_BYTES = 16 * 1024 + 1
@@ -21,12 +23,21 @@ class Updates:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def prepare(self, key: AttemptKey) -> str:
-        """Path of the file that the command may make. Raises OSError when there is no place for it."""
+    def prepare(self, key: AttemptKey, limits: Limits | None) -> tuple[str, Limits | None]:
+        """Path of the file that the command may make, and its limits: a sandbox shows it that file, which it finds.
+
+        Raises OSError when there is no place for it.
+        """
         # A simulated machine has no folders at all.
         with suppress(FileExistsError, FileNotFoundError):
             self._folder.mkdir(mode=0o700)
-        return str(self._path(key))
+        path = self._path(key)
+        if limits is None or not limits.wrap:
+            return str(path), limits
+        path.touch(mode=0o600)
+        if limits.owner is not None:
+            os.chown(path, *limits.owner)
+        return str(path), replace(limits, wrap=share(limits.wrap, str(path)))
 
     def read(self, key: AttemptKey) -> bytes:
         """What the command wrote; empty when that is nothing, or no plain file."""

@@ -130,7 +130,8 @@ async def test_what_may_not_start_any_more_waits_for_a_renewal(watched: Watched)
 
 
 def test_unkillable_is_said_a_minute_after_kill() -> None:
-    values = dict.fromkeys(wire.ORDER_FIELDS, 0) | {"key": "t.1", "lease_end_us": -1, "success_codes": ()}
+    values = dict.fromkeys(wire.ORDER_FIELDS, 0) | wire.ORDER_DEFAULTS
+    values |= {"key": "t.1", "lease_end_us": -1, "success_codes": ()}
     order = Order(tuple(values[name] for name in wire.ORDER_FIELDS))
     attempt = Attempt(order, 4711, Capture(-1, -1, "", 0), Capture(-1, -1, "", 0), spawned_us=0)
     attempt.begin_stop(wire.CAUSE_CANCEL, 5_000_000, now_us=0)

@@ -81,14 +81,14 @@ async def test_it_is_kept_until_the_last_verdict(tmp_path: Path) -> None:
 
 def test_what_is_too_long_is_one_byte_more_than_what_is_taken(tmp_path: Path) -> None:
     updates = Updates(tmp_path / "context")
-    path = updates.prepare(key())
+    path, _ = updates.prepare(key(), None)
     Path(path).write_bytes(b"x" * 100_000)
     assert len(updates.read(key())) == 16 * 1024 + 1
 
 
 def test_only_a_plain_file_is_read(tmp_path: Path) -> None:
     updates = Updates(tmp_path / "context")
-    path = Path(updates.prepare(key()))
+    path = Path(updates.prepare(key(), None)[0])
     assert updates.read(key()) == b""
     os.mkfifo(path)
     assert updates.read(key()) == b""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from cortex.v1.types_pb2 import TaskType
+from cortex.v1.types_pb2 import SandboxOffer, TaskType
 from cortex.v1.worker_pb2 import Assignment, Ended
-from node.worker.port import AttemptKey
+from node.worker.port import AttemptKey, Limits
 
 DEFAULT_SLOTS = 5
 """Tasks of a type that run at once, where neither the type nor the configuration says otherwise."""
@@ -28,6 +28,8 @@ class Setup:
     data: Path  # the daemon's folder
     environment: Mapping[str, str] = field(default_factory=dict)  # all that commands inherit from the daemon
     options: Mapping[str, object] = field(default_factory=dict)  # its section of the configuration, unchecked
+    roots: Sequence[Path] = ()  # folders that working directories may be in; none = any
+    hidden: Sequence[Path] = ()  # files that no command in a sandbox may read
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Command:
     env: Mapping[bytes, bytes]
     cwd: str  # empty = a folder of its own
     order: bytes | None = None  # for a driver: the JSON that it finds at CORTEX_ORDER; None = it is no driver
+    limits: Limits | None = None  # what is put around it
 
 
 class CannotPrepare(Exception):
@@ -86,6 +89,15 @@ class Outliving(Protocol):
 
         Not called where the driver's verdict says that it ended in order. Nothing is reported before this returns.
         """
+
+
+@runtime_checkable
+class Sandboxing(Protocol):
+    """An executor that runs commands at sandbox levels."""
+
+    @property
+    def sandboxes(self) -> Sequence[SandboxOffer]:
+        """Every level, as probe() tried it."""
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ import structlog
 from cortex.v1.types_pb2 import ExecutorOffer, Node
 from node.core import checks
 from node.core.faults import Code, Fault
-from node.worker.executors.port import Executor, Offer, Setup
+from node.worker.executors.port import Executor, Offer, Sandboxing, Setup
 
 GROUP = "cortex.executors"
 OURS = "cortex-cluster"
@@ -83,6 +83,8 @@ def describe(node: Node, found: Sequence[Found], slots: Mapping[str, int]) -> No
         node.executors.append(
             ExecutorOffer(type=kind, available=offer.available, detail=offer.detail, reason=offer.reason)
         )
+        if isinstance(each.executor, Sandboxing):
+            node.sandboxes.extend(each.executor.sandboxes)
         if offer.available:
             node.slots.add(type=kind, count=slots.get(checks.type_name(kind), offer.slots))
 

@@ -1,0 +1,124 @@
+"""Commands within their limits: spawned into a control group, bounded, and what is left of that removed."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+
+from node.supervisor import wire
+from node.supervisor.attempt import Attempt, Order
+from node.supervisor.cgroups import Box, Cgroups
+from node.supervisor.spawn import Busy, CannotStart, Spawner, Wrapping
+
+_RLIMITS = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC, "fsize": resource.RLIMIT_FSIZE}
+_BOUNDS = ("memory_bytes", "pids", "cpu_millis")
+
+
+class Confiner:
+    """`identity` tells this supervisor's groups from those of others."""
+
+    __slots__ = ("_cgroups", "_identity", "_spawner")
+
+    def __init__(self, spawner: Spawner, identity: str) -> None:
+        self._spawner = spawner
+        self._identity = identity
+        self._cgroups: Cgroups | None = None
+
+    def spawn(self, order: Order, env: dict[bytes, bytes], own: str) -> tuple[int, int, int, bool]:
+        """As Spawner.spawn(), in `own` where the order names no directory; and whether it has a control group.
+
+        Raises Busy, CannotStart or OSError.
+        """
+        if not order.limits:
+            return (*self._spawner.spawn(order.argv, env, order.cwd or own), False)
+        owner = order.limits.get("owner")
+        if own and owner:
+            os.chown(own, *owner)  # type: ignore[misc]
+        box = self._box(order)
+        wrapping, ends = self._wrapping(order)
+        try:
+            if box is not None:
+                box.enter()
+            pid, out, err = self._spawner.spawn(order.argv, env, order.cwd or own, wrapping)
+        except Exception:
+            if box is not None:
+                box.leave()
+                self._groups.remove(box)
+            raise
+        finally:
+            for fd in ends:
+                os.close(fd)
+        if box is not None:
+            box.leave()
+        try:
+            self._bound(order, pid, box)
+        except OSError as error:
+            os.kill(pid, signal.SIGKILL)
+            for fd in (out, err):
+                os.close(fd)
+            raise CannotStart(f"Its bounds cannot be set: {error}. Correct what is set for shell tasks.") from None
+        return pid, out, err, box is not None
+
+    def take_back(self, own: str, order: Order) -> None:
+        """The folder of its own is the supervisor's again."""
+        if own and order.limits.get("owner"):
+            os.chown(own, os.geteuid(), os.getegid())
+
+    def kill(self, attempt: Attempt) -> None:
+        """KILL all that is in its control group."""
+        if attempt.boxed and (box := self._groups.find(attempt.order.name)) is not None:
+            box.kill()
+
+    def finish(self, attempt: Attempt) -> None:
+        """Its family is gone: note what its group counted, and remove that."""
+        self.take_back(attempt.cwd, attempt.order)
+        if not attempt.boxed or (box := self._groups.find(attempt.order.name)) is None:
+            return
+        attempt.out_of_memory = box.out_of_memory()
+        user_us, system_us, peak_bytes = attempt.usage
+        attempt.usage = (user_us, system_us, box.peak_bytes() or peak_bytes)
+        self._groups.remove(box)
+
+    def close(self) -> None:
+        """Nothing runs any more."""
+        if self._cgroups is not None:
+            self._cgroups.close()
+
+    @property
+    def _groups(self) -> Cgroups:
+        """Made when they are needed first."""
+        if self._cgroups is None:
+            self._cgroups = Cgroups(self._identity)
+            self._cgroups.clear()
+        return self._cgroups
+
+    def _box(self, order: Order) -> Box | None:
+        if not any(order.limits.get(name) for name in _BOUNDS):
+            return None
+        try:
+            return self._groups.make(order.name, cpu=bool(order.limits.get("cpu_millis")))
+        except OSError as error:
+            raise Busy(f"no control group can be made: {error.strerror}") from None
+
+    def _wrapping(self, order: Order) -> tuple[Wrapping, list[int]]:
+        """And the descriptors that it holds open for the spawn."""
+        limits, actions, ends = order.limits, [], []
+        program = limits.get("seccomp")
+        if program:
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+            os.write(writing, program)  # type: ignore[arg-type]
+            os.close(writing)
+            ends.append(reading)
+            actions.append((os.POSIX_SPAWN_DUP2, reading, wire.FILTER_FD))
+        return Wrapping(limits.get("wrap", []), limits.get("folder", ""), actions), ends  # type: ignore[arg-type]
+
+    def _bound(self, order: Order, pid: int, box: Box | None) -> None:
+        limits = order.limits
+        if box is not None:
+            box.bound(*(int(limits.get(name, 0)) for name in _BOUNDS))  # type: ignore[call-overload]
+        for name, value in limits.get("rlimits", {}).items():  # type: ignore[attr-defined]
+            try:
+                resource.prlimit(pid, _RLIMITS[name], (value, value))
+            except ProcessLookupError:
+                return  # it has ended

@@ -1,0 +1,108 @@
+"""What goes before a command to run it at a sandbox level: `bwrap` with its arguments, and `setpriv`.
+
+bwrap is run by the daemon's user, who alone can reach the data folder; where that is root, setpriv gives up its
+rights within the sandbox, before the command.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+
+from node.supervisor import wire
+from node.worker.sandbox.options import User
+
+_SETPRIV = "/usr/bin/setpriv"
+_SHARED_TEMPORARY = ("/tmp", "/var/tmp")
+_USR_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+# What the loader, names of users and the time of day need.
+_ETC = ("alternatives", "group", "ld.so.cache", "localtime", "nsswitch.conf", "passwd")
+_GPU_DEVICES = ("/dev/nvidia*", "/dev/dri", "/dev/kfd")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a sandbox is built around."""
+
+    bwrap: str
+    user: User | None
+    data: Path  # the daemon's folder, hidden but for what is named below
+    hidden: Sequence[Path] = ()  # what else nobody is to read
+
+
+def default(place: Place, cwd: str, *, gpu: bool) -> list[bytes]:
+    """The machine's files, read-only; only `cwd` (empty = a folder of its own) can be written."""
+    found = [place.bwrap, "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--die-with-parent"]
+    found += ["--ro-bind", "/", "/", *_devices(gpu), "--proc", "/proc"]
+    for folder in _SHARED_TEMPORARY:
+        if os.path.isdir(folder) and not os.path.islink(folder):
+            found += ["--perms", "1777", "--tmpfs", folder]
+    if cwd:
+        found += ["--dir", os.path.dirname(cwd), "--bind", cwd, cwd]
+    # After the working directory, which may be above it.
+    found += ["--perms", "0755", "--tmpfs", str(place.data)]
+    for path in place.hidden:
+        found += ["--ro-bind", os.devnull, str(path)]
+    return _finished(place, found, cwd, [])
+
+
+def strict(place: Place, cwd: str, *, gpu: bool, filtered: bool) -> list[bytes]:
+    """Only /usr, what it needs of /etc, and `cwd`; no network; with a filter of system calls."""
+    found = [
+        place.bwrap,
+        "--unshare-pid",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--unshare-net",
+        "--unshare-cgroup-try",
+    ]
+    if place.user is None:
+        found += ["--unshare-user"]
+    found += ["--die-with-parent", "--ro-bind", "/usr", "/usr"]
+    for name in _USR_LINKS:
+        path = f"/{name}"
+        if os.path.islink(path):
+            found += ["--symlink", os.readlink(path), path]
+        elif os.path.isdir(path):
+            found += ["--ro-bind", path, path]
+    found += ["--dir", "/etc"]
+    for name in _ETC:
+        found += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    found += [*_devices(gpu), "--proc", "/proc", "--perms", "1777", "--tmpfs", "/tmp"]
+    if cwd:
+        found += ["--dir", os.path.dirname(cwd), "--bind", cwd, cwd]
+    last = ["--remount-ro", "/"]
+    if filtered:
+        last += ["--seccomp", str(wire.FILTER_FD)]
+    return _finished(place, found, cwd, last)
+
+
+def _devices(gpu: bool) -> list[str]:
+    found = ["--dev", "/dev"]
+    for pattern in _GPU_DEVICES if gpu else ():
+        for path in sorted(glob(pattern)):
+            found += ["--dev-bind", path, path]
+    return found
+
+
+def share(wrap: Sequence[bytes], path: str) -> list[bytes]:
+    """`wrap`, in which the command may write the file `path`."""
+    at = wrap.index(b"--chdir")
+    words = [b"--dir", os.fsencode(os.path.dirname(path)), b"--bind", os.fsencode(path), os.fsencode(path)]
+    return [*wrap[:at], *words, *wrap[at:]]
+
+
+def _finished(place: Place, found: list[str], cwd: str, last: Sequence[str]) -> list[bytes]:
+    """With a folder of its own in the hidden one, and the end of all privileges."""
+    words = [os.fsencode(word) for word in found]
+    if not cwd:
+        words += [b"--dir", os.fsencode(place.data / "work"), b"--bind", wire.FOLDER, wire.FOLDER]
+    words += [b"--chdir", wire.FOLDER, *map(os.fsencode, last), b"--"]
+    if place.user is not None:
+        ids = [f"--reuid={place.user.uid}", f"--regid={place.user.gid}", "--clear-groups"]
+        rest = ["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--"]
+        words += [os.fsencode(word) for word in (_SETPRIV, *ids, *rest)]
+    return words
