@@ -30,6 +30,7 @@ SUPPORTED = frozenset(
         types_pb2.TASK_TYPE_SUBAGENT,
         types_pb2.TASK_TYPE_CLAUDE_RELAY,
         types_pb2.TASK_TYPE_SERVICE,
+        types_pb2.TASK_TYPE_PYTHON,
     }
 )
 

@@ -10,10 +10,13 @@ from cortex.v1.types_pb2 import (
     TASK_TYPE_CLAUDE_RELAY,
     TASK_TYPE_CONTAINER,
     TASK_TYPE_K8S_JOB,
+    TASK_TYPE_PYTHON,
     TASK_TYPE_SERVICE,
     TASK_TYPE_SUBAGENT,
+    TaskSpec,
 )
 from node.core.faults import Code, Fault
+from node.payloads.python import Python, capability
 from node.payloads.reading import BadPayload, Payload, keys, read
 from node.payloads.relay import Relay
 from node.payloads.service import Service
@@ -24,11 +27,25 @@ KINDS: Mapping[int, type[Payload]] = {
     TASK_TYPE_SERVICE: Service,
     TASK_TYPE_SUBAGENT: Subagent,
     TASK_TYPE_CLAUDE_RELAY: Relay,
+    TASK_TYPE_PYTHON: Python,
 }
 # Types whose command, where they have one, stands in the spec as for shell.
 WITH_COMMAND = frozenset({TASK_TYPE_CONTAINER, TASK_TYPE_K8S_JOB, TASK_TYPE_SERVICE})
 
 SUBAGENTS_LIMIT = 1_000
+
+
+def add_needs(spec: TaskSpec) -> None:
+    """Require of the node what the payload, which was checked, asks for beside the type."""
+    if spec.type == TASK_TYPE_PYTHON:
+        needed = capability(read(spec.payload, Python).handler)
+        if needed not in spec.constraints.capabilities:
+            spec.constraints.capabilities.append(needed)
+
+
+def title(spec: TaskSpec) -> str:
+    """What a task without a name is called by its payload, which was checked; empty when that says nothing."""
+    return read(spec.payload, Python).handler if spec.type == TASK_TYPE_PYTHON else ""
 
 
 def check(kind: int, name: str, payload: bytes) -> None:

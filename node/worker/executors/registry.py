@@ -87,6 +87,7 @@ def describe(node: Node, found: Sequence[Found], slots: Mapping[str, int]) -> No
             node.sandboxes.extend(each.executor.sandboxes)
         if offer.available:
             node.slots.add(type=kind, count=slots.get(checks.type_name(kind), offer.slots))
+            node.capabilities.extend(offer.capabilities)
 
 
 def _entries() -> dict[str, EntryPoint]:
