@@ -69,7 +69,7 @@ def become(program: list[str], data: str, state: dict[str, object], descriptors:
         for each in descriptors:
             os.set_inheritable(each, True)
         os.execv(program[0], [*program, "--data", data, "--resume", str(fd)])
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:
         for each in descriptors:
             os.set_inheritable(each, False)
         if fd >= 0:

@@ -228,6 +228,9 @@ def _detach(folder: str) -> None:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     os.dup2(null, 0)
     os.dup2(null, 1)
+    for fd in (log, null):
+        if fd > 2:
+            os.close(fd)
 
 
 if __name__ == "__main__":

@@ -160,9 +160,9 @@ class Supervisor:
         if self._commands.behind:
             self._commands.catch_up()
         self._start_waiting()
-        self._flush()
         if self._trial is not None:
             self._watch_trial(self._trial, now_us)
+        self._flush()
 
     def _flush(self) -> None:
         try:
@@ -261,6 +261,7 @@ class Supervisor:
             attempt = self._commands.attempts.get(key)
             if attempt is not None:
                 attempt.order.lease_end_us = end_us
+                self._commands.wake_us = min(self._commands.wake_us, attempt.next_us())
             else:
                 self._waiting.renew(key, end_us, start_before_us)
 
@@ -338,6 +339,7 @@ class Supervisor:
         self._trial = None
         try:
             trial.conclude(status)
+            self._flush()
             note(f"this program hands over to {trial.program[-1]}")
             become(trial.program, self._place.data, self._state(), self.descriptors)
         except NoHandOver as refusal:

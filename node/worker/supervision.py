@@ -60,7 +60,7 @@ class ProcessSupervisor:
 
     async def start(self, listener: Listener) -> None:
         self._listener = listener
-        self._build = await self._offload(lambda: build_id(str(_PROGRAM)))
+        self._build = await self._offload(lambda: build_id(self.program()[-1]))
         connection = await self._first_connection()
         self._keeper = asyncio.create_task(self._keep(connection))
 

@@ -37,13 +37,14 @@ PATH = b"/usr/local/bin:/usr/bin:/bin"
 class Watched:
     """A client with all events it got."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, first: int = 1) -> None:
+        """Its orders have fences from `first`."""
         self.data = data
         self.port = ProcessSupervisor(Env.real(data))
         self.output = OutputStore(data / "output")
         self.events: list[SupervisorEvent] = []
         self._changed = asyncio.Event()
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(first)
 
     async def start(self, slots: int = 4, cap_bytes: int = 1 << 20) -> Connected:
         await self.port.start(self._take)
