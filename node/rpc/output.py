@@ -14,8 +14,8 @@ from node.link import Caller, Link, LinkClosed
 from node.replica import Replica
 from node.rpc.lookup import Lookup
 from node.worker.output import STDERR, STDOUT, OutputStore
+from node.worker.output_watch import CHUNK_BYTES
 
-_CHUNK_BYTES = 64 * 1024
 _KINDS = {STDOUT: pb.STREAM_KIND_STDOUT, STDERR: pb.STREAM_KIND_STDERR}
 
 
@@ -106,18 +106,22 @@ class OutputRelay:
             ended = self._store.ended(task_id, reader.fence)
             progressed = False
             for stream in reader.offsets:
-                while data := self._store.read(task_id, reader.fence, stream, reader.offsets[stream], _CHUNK_BYTES):
+                while data := self._read(task_id, reader, stream, follow):
                     progressed = True
                     yield reader.take(stream, data)
             if ended or not follow:
                 yield pb.OutputReply(ended=ended, fence=reader.fence)
                 return
             if not progressed:
-                out = reader.offsets.get(STDOUT, 1 << 62)
-                err = reader.offsets.get(STDERR, 1 << 62)
-                await self._store.wait(task_id, reader.fence, out, err)
+                await self._store.wait(task_id, reader.fence, reader.offsets)
             else:
                 await asyncio.sleep(0)
+
+    def _read(self, task_id: str, reader: _Reader, stream: str, follow: bool) -> bytes:
+        offset = reader.offsets[stream]
+        if follow:
+            return self._store.chunk(task_id, reader.fence, stream, offset)
+        return self._store.read(task_id, reader.fence, stream, offset, CHUNK_BYTES)
 
     async def _remote(
         self, task: Task, reader: _Reader, request: pb.OutputRequest, caller: Caller

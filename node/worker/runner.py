@@ -196,7 +196,7 @@ class Runner:
             if attempt.recalled or attempt.stop is not None:
                 self._returned(attempt)
             elif (order := self._order(attempt)) is not None:
-                self._output.begin(attempt.key)
+                self._output.begin(attempt.key, attempt.assignment, self._env.clock.wall_us())
                 attempt.at_supervisor = True
                 orders.append(order)
         self._supervisor.spawn(orders)
@@ -299,7 +299,7 @@ class Runner:
         if item.state == HeldState.LOST:
             self._lost(attempt, "The supervisor of its node ended while it ran.")
             return
-        self._output.begin(attempt.key)
+        self._output.begin(attempt.key, attempt.assignment, item.started_us)
         if item.state == HeldState.RUNNING:
             self._started(attempt, item.started_us)
         elif attempt.recalled:
@@ -335,12 +335,14 @@ class Runner:
         self.drivers.judge(attempt.key, ended)
         if attempt.assignment.workflow_id and not ended.cause:
             ended.result.context_update = self._updates.read(attempt.key)
+        self._output.finish(attempt.key, attempt.assignment, ended.result)
         self._report(attempt, w.Report(ended=ended))
 
     def _lost(self, attempt: Attempt, reason: str) -> None:
         rebooted = attempt.boot_id != self._boot_id
         if self._leftovers.holds_up(attempt, lambda: rebooted, partial(self._lost, attempt, reason)):
             return
+        self._output.finish(attempt.key, attempt.assignment, None)
         lost = w.Lost(task=attempt.key.task, fence=attempt.key.fence, reason=reason)
         self._report(attempt, w.Report(lost=lost))
 

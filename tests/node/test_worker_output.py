@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from cortex.v1.worker_pb2 import Assignment
 from node.worker.output import STDERR, STDOUT, OutputStore
 from node.worker.port import AttemptKey
 from tests.node.leader_kit import virtual
 
 KEY = AttemptKey("task", 7)
+BEGIN = {STDOUT: 0, STDERR: 0}
 
 
 def write(folder: Path, key: AttemptKey, stream: str, data: bytes) -> Path:
@@ -70,10 +72,10 @@ def follow(scene: Callable[[], Awaitable[None]]) -> None:
 def test_wait_returns_when_there_is_more(tmp_path: Path) -> None:
     async def scene() -> None:
         store = OutputStore(tmp_path)
-        store.begin(KEY)
+        store.begin(KEY, Assignment(), 0)
         write(tmp_path, KEY, STDOUT, b"abc")
-        assert await store.wait("task", 7, 0, 0) is False
-        waiting = asyncio.create_task(store.wait("task", 7, 3, 0))
+        assert await store.wait("task", 7, BEGIN) is False
+        waiting = asyncio.create_task(store.wait("task", 7, {STDOUT: 3, STDERR: 0}))
         await asyncio.sleep(5)
         assert not waiting.done()
         write(tmp_path, KEY, STDERR, b"x")
@@ -87,17 +89,17 @@ def test_wait_returns_when_there_is_more(tmp_path: Path) -> None:
 def test_wait_returns_at_once_at_the_end(tmp_path: Path) -> None:
     async def scene() -> None:
         store = OutputStore(tmp_path)
-        store.begin(KEY)
+        store.begin(KEY, Assignment(), 0)
         assert not store.ended("task", 7)
-        waiting = [asyncio.create_task(store.wait("task", 7, 0, 0)) for _ in range(3)]
+        waiting = [asyncio.create_task(store.wait("task", 7, BEGIN)) for _ in range(3)]
         await asyncio.sleep(5)
         before = asyncio.get_running_loop().time()
         store.end(KEY)
         assert await asyncio.gather(*waiting) == [True] * 3
         assert asyncio.get_running_loop().time() == before
         assert store.ended("task", 7)
-        assert await store.wait("task", 7, 0, 0) is True
-        assert await store.wait("never", 1, 0, 0) is True
+        assert await store.wait("task", 7, BEGIN) is True
+        assert await store.wait("never", 1, BEGIN) is True
 
     follow(scene)
 
@@ -105,7 +107,7 @@ def test_wait_returns_at_once_at_the_end(tmp_path: Path) -> None:
 def test_following_looks_rarely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene() -> None:
         store = OutputStore(tmp_path)
-        store.begin(KEY)
+        store.begin(KEY, Assignment(), 0)
         looks = 0
         size = OutputStore.size
 
@@ -115,7 +117,7 @@ def test_following_looks_rarely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             return size(self, task, fence, stream)
 
         monkeypatch.setattr(OutputStore, "size", counted)
-        waiting = asyncio.create_task(store.wait("task", 7, 0, 0))
+        waiting = asyncio.create_task(store.wait("task", 7, BEGIN))
         await asyncio.sleep(60)
         waiting.cancel()
         assert looks < 60 * 2 * 5
@@ -132,7 +134,7 @@ def test_trim_by_age_and_size_spares_what_lives(tmp_path: Path) -> None:
         paths[number] = write(tmp_path, key, STDOUT, b"x" * 12_288)
         at_s = now_us / 1e6 - age_s
         os.utime(paths[number], (at_s, at_s))
-    store.begin(AttemptKey("t0", 1))
+    store.begin(AttemptKey("t0", 1), Assignment(), 0)
     assert store.trim(now_us) == 2
     assert {number for number, path in paths.items() if path.exists()} == {0, 3, 4}
     store.end(AttemptKey("t0", 1))
