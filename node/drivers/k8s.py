@@ -93,7 +93,7 @@ class Driver:
         ]
         logs = asyncio.create_task(self._pass_on_log(api, scene))
         try:
-            end = await self._outcome(api, scene, stop)
+            end = await self._outcome(api, scene, its, stop)
             self._ended.set()
             self._begun.set()
             if end is None:
@@ -117,7 +117,7 @@ class Driver:
                 part.cancel()
             await asyncio.gather(*parts, logs, return_exceptions=True)
 
-    async def _outcome(self, api: Api, scene: Scene, stop: asyncio.Event) -> End | None:
+    async def _outcome(self, api: Api, scene: Scene, its: Mapping[str, str], stop: asyncio.Event) -> End | None:
         """How it ended; None when it is to be stopped. Raises Failed."""
         begun_s = time.monotonic()
         events_s = begun_s + _EVENTS_AFTER_S
@@ -125,8 +125,8 @@ class Driver:
         stopped.add_done_callback(lambda _: scene.changed.set())
         try:
             while not stop.is_set():
-                if (end := judge(scene.job, scene.pod)) is not None:
-                    return end
+                if (end := judge(scene.job, scene.pod)) is not None and await self._is_sure(api, scene, its):
+                    return judge(scene.job, scene.pod) or end
                 if started(scene.pod):
                     self._begun.set()
                 self._look(scene)
@@ -137,6 +137,19 @@ class Driver:
             return None
         finally:
             stopped.cancel()
+
+    async def _is_sure(self, api: Api, scene: Scene, its: Mapping[str, str]) -> bool:
+        """Whether the pod has been asked, too: what the Job says may come before what is known of its pod."""
+        if judge({**(scene.job or {}), "status": {}}, scene.pod) is not None:
+            return True
+        try:
+            scene.replace_pods((await api.get(PODS.format(self._namespace), its)).get("items") or [])
+        except ApiError as error:
+            scene.note("end", error)
+            await asyncio.sleep(_LOOK_S)
+            return False
+        scene.heard("end")
+        return True
 
     def _look(self, scene: Scene) -> None:
         """Say what it waits for. Raises Failed when that is not to be had."""
