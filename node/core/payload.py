@@ -16,6 +16,8 @@ from cortex.v1.types_pb2 import (
     TaskSpec,
 )
 from node.core.faults import Code, Fault
+from node.payloads.k8s_job import CAPABILITY as K8S_CAPABILITY
+from node.payloads.k8s_job import K8sJob
 from node.payloads.python import Python, capability
 from node.payloads.reading import BadPayload, Payload, keys, read
 from node.payloads.relay import Relay
@@ -27,6 +29,7 @@ KINDS: Mapping[int, type[Payload]] = {
     TASK_TYPE_SERVICE: Service,
     TASK_TYPE_SUBAGENT: Subagent,
     TASK_TYPE_CLAUDE_RELAY: Relay,
+    TASK_TYPE_K8S_JOB: K8sJob,
     TASK_TYPE_PYTHON: Python,
 }
 # Types whose command, where they have one, stands in the spec as for shell.
@@ -41,6 +44,19 @@ def add_needs(spec: TaskSpec) -> None:
         needed = capability(read(spec.payload, Python).handler)
         if needed not in spec.constraints.capabilities:
             spec.constraints.capabilities.append(needed)
+    elif spec.type == TASK_TYPE_K8S_JOB:
+        _add_context(spec)
+
+
+def _add_context(spec: TaskSpec) -> None:
+    """A Job goes to a node that reaches its cluster. Raises Fault."""
+    job = read(spec.payload, K8sJob)
+    if job.command and (spec.argv or spec.shell_command):
+        message = "The command is given twice: as one, and in the payload."
+        raise Fault(Code.INVALID, message, "Leave one of them out.")
+    needed = f"{K8S_CAPABILITY}{job.context}"
+    if job.context and needed not in spec.constraints.capabilities:
+        spec.constraints.capabilities.append(needed)
 
 
 def title(spec: TaskSpec) -> str:
