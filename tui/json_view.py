@@ -286,6 +286,8 @@ def _result(row: types_pb2.TaskResult) -> Document:
             "cpu_user_us": usage.cpu_user_us,
             "cpu_system_us": usage.cpu_system_us,
             "max_rss_bytes": usage.max_rss_bytes,
+            "read_bytes": usage.read_bytes,
+            "written_bytes": usage.written_bytes,
             "peak_memory_bytes": usage.peak_memory_bytes or None,
             "peak_gpu_memory_bytes": usage.peak_gpu_memory_bytes or None,
         }

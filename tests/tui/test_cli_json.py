@@ -34,7 +34,9 @@ def full_task() -> types.Task:
         result=types.TaskResult(
             signal=9,
             stdout=types.StreamSummary(total_bytes=5, head=b"hi\xff\n"),
-            usage=types.Usage(wall_us=1, cpu_user_us=2, cpu_system_us=3, max_rss_bytes=4),
+            usage=types.Usage(
+                wall_us=1, cpu_user_us=2, cpu_system_us=3, max_rss_bytes=4, read_bytes=5, written_bytes=6
+            ),
         ),
         placement=types.Placement(node="n1", score=70.5, terms=types.ScoreTerms(cpu=30, memory=40.5)),
         operation="op1",
@@ -115,6 +117,8 @@ def test_task() -> None:
                 "cpu_user_us": 2,
                 "cpu_system_us": 3,
                 "max_rss_bytes": 4,
+                "read_bytes": 5,
+                "written_bytes": 6,
                 "peak_memory_bytes": None,
                 "peak_gpu_memory_bytes": None,
             },

@@ -20,6 +20,8 @@ NONE, DEFAULT, STRICT = (
     SandboxLevel.SANDBOX_LEVEL_DEFAULT,
     SandboxLevel.SANDBOX_LEVEL_STRICT,
 )
+# A home such as / is none.
+_LEAST_HOME = 2
 # bwrap itself is counted with its command.
 _LEAST_MEMORY_BYTES = 8 * 1024 * 1024
 
@@ -81,7 +83,7 @@ class Levels:
         if spec.sandbox <= NONE or (user is None and spec.sandbox != STRICT):
             return found
         own = {variable.name for variable in spec.env}
-        changes = {"HOME": wire.FOLDER}
+        changes = {"HOME": wire.FOLDER, "PATH": _without(env.get(b"PATH", b""), env.get(b"HOME", b""))}
         if user is not None:
             changes |= {"USER": user.name.encode(), "LOGNAME": user.name.encode()}
         return found | {name.encode(): value for name, value in changes.items() if name not in own}
@@ -90,6 +92,13 @@ class Levels:
         if level == STRICT:
             return arguments.strict(self._place, folder, gpu=gpu, filtered=bool(self._filter))
         return arguments.default(self._place, folder, gpu=gpu)
+
+
+def _without(search: bytes, home: bytes) -> bytes:
+    """The path `search` without what is in `home`, which a sandbox does not open."""
+    if len(home) < _LEAST_HOME:
+        return search
+    return b":".join(part for part in search.split(b":") if not (part + b"/").startswith(home + b"/"))
 
 
 def _beyond(hidden: Sequence[Path], data: Path) -> list[Path]:
