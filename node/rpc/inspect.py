@@ -79,9 +79,7 @@ class Inspector:
             timeout_s, asked = BENCH_TIMEOUT_S, pb.BenchNodeRequest(node=node_id, local=True)
         else:
             timeout_s = INSPECT_TIMEOUT_S
-            asked = pb.InspectNodeRequest(
-                node=node_id, local=True, span_us=request.span_us, points=request.points
-            )
+            asked = pb.InspectNodeRequest(node=node_id, local=True, span_us=request.span_us, points=request.points)
         try:
             if address is None:
                 raise LinkClosed(node_id)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from cortex.v1 import worker_pb2 as w
-from cortex.v1.types_pb2 import OnLost, TaskType
+from cortex.v1.types_pb2 import OnLost, TaskType, TaskUse
 from node.worker.ledger import Contents, is_final, key_of
 from node.worker.port import NO_LEASE, AttemptKey, Lease, StopOrder
 
@@ -100,6 +100,8 @@ class Attempts:
         self._live = 0
         self._running = 0
         self.version = 0
+        self.use_of: Callable[[AttemptKey], TaskUse | None] = lambda _key: None
+        """What was last measured of one that runs."""
 
     def __contains__(self, key: AttemptKey) -> bool:
         return key in self._by_key

@@ -5,16 +5,21 @@ from __future__ import annotations
 import signal
 
 from cortex.v1 import worker_pb2
-from cortex.v1.types_pb2 import Cause, StreamSummary, TaskResult, TaskSpec
+from cortex.v1.types_pb2 import Cause, StreamSummary, TaskResult, TaskSpec, TaskUse
 from cortex.v1.worker_pb2 import Assignment, Ended
 from node.worker.port import AttemptResult, Quiet, StreamEnd, Unkillable
 
 
-def ended(assignment: Assignment, result: AttemptResult) -> Ended:
+def ended(assignment: Assignment, result: AttemptResult, use: TaskUse | None = None) -> Ended:
+    """`use` is what was last measured of it while it ran."""
     message = Ended(task=assignment.task, fence=assignment.fence, cause=result.cause)  # type: ignore[arg-type]
     if result.cause:
         message.error = result.error or _sentence(assignment.spec, result)
     _fill(message.result, result)
+    if use is not None:
+        usage = message.result.usage
+        usage.peak_memory_bytes = max(usage.max_rss_bytes, use.peak_memory_bytes)
+        usage.peak_gpu_memory_bytes = use.peak_gpu_memory_bytes
     return message
 
 

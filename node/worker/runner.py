@@ -331,7 +331,7 @@ class Runner:
         in_order = partial(self.drivers.ended_in_order, attempt.key)
         if self._leftovers.holds_up(attempt, in_order, partial(self._finished, attempt, result)):
             return
-        ended = results.ended(attempt.assignment, result)
+        ended = results.ended(attempt.assignment, result, self.attempts.use_of(attempt.key))
         self.drivers.judge(attempt.key, ended)
         if attempt.assignment.workflow_id and not ended.cause:
             ended.result.context_update = self._updates.read(attempt.key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,6 +31,7 @@ class WorkerSettings:
     output_limit_bytes: int = 64 * 1024 * 1024  # per stream
     output_max_age_us: int = 7 * 86_400_000_000  # of files of ended attempts, and what they left in their folders
     output_max_bytes: int = 10 * 10**9  # of either
+    output_max_task_bytes: int = 10**9  # of files of one task
 
 
 class WorkerNode:
@@ -57,6 +59,7 @@ class WorkerNode:
             env.data / "output",
             max_age_us=settings.output_max_age_us,
             max_bytes=settings.output_max_bytes,
+            max_task_bytes=settings.output_max_task_bytes,
         )
         self._workspace = Workspace(
             env.data / "work",
@@ -89,6 +92,7 @@ class WorkerNode:
             return [attempt.key for attempt in attempts if attempt.state == State.RUNNING]
 
         gauge.follow(running)
+        attempts.use_of = gauge.use_of
 
     async def start(self) -> None:
         """Read the ledger, find or launch the supervisor, begin to look for the leader. Raises Fault or OSError."""
@@ -107,15 +111,18 @@ class WorkerNode:
         await self.runner.stop()
 
     async def _trim(self) -> None:
-        """At once and every hour: what runs is known by now."""
+        """At once, every hour, and when much was written: what runs is known by now."""
         while True:
+            self.output.grown.clear()
             now_us = self._env.clock.wall_us()
             for what, trim in (("output", self.output.trim), ("folders", self._workspace.trim)):
                 try:
                     await self._offload(partial(trim, now_us))
                 except OSError as error:
                     self._log.warning("what is old was not removed", what=what, error=str(error))
-            await asyncio.sleep(_TRIM_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TRIM_S):
+                    await self.output.grown.wait()
 
     async def _look(self) -> None:
         """Tell what drivers tell."""

@@ -34,8 +34,8 @@ class Gauge(Protocol):
     def uses(self) -> list[types_pb2.TaskUse]:
         """What running attempts use, by task; those that began a moment ago are missing."""
 
-    def settle(self, key: AttemptKey, usage: types_pb2.Usage) -> None:
-        """Write what is known of an attempt that has ended into its usage."""
+    def use_of(self, key: AttemptKey) -> types_pb2.TaskUse | None:
+        """What an attempt used that has just ended; None when it was too short to be measured."""
 
     def history(self, span_us: int, points: int) -> tuple[list[types_pb2.Series], int, int]:
         """Series of the last `span_us`, `points` values each at most (0 = as they are kept), with the step and the

@@ -167,11 +167,8 @@ class Sampler:
     def uses(self) -> list[types_pb2.TaskUse]:
         return tasks_of(self._uses.values())
 
-    def settle(self, key: AttemptKey, usage: types_pb2.Usage) -> None:
-        use = self._uses.get(key)
-        if use is not None:
-            usage.peak_memory_bytes = max(usage.max_rss_bytes, use.peak_memory_bytes)
-            usage.peak_gpu_memory_bytes = use.peak_gpu_memory_bytes
+    def use_of(self, key: AttemptKey) -> types_pb2.TaskUse | None:
+        return self._uses.get(key)
 
     def history(self, span_us: int, points: int) -> tuple[list[types_pb2.Series], int, int]:
         now_us = self._clock.boot_us()
