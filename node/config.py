@@ -60,6 +60,7 @@ class Config:
     output_limit_bytes: int = 64 * 1024 * 1024
     output_keep_ms: int = 7 * 86_400_000
     output_keep_bytes: int = 10 * 10**9
+    output_keep_task_bytes: int = 10**9
 
     @property
     def is_voter(self) -> bool:
@@ -226,7 +227,7 @@ def _convert(name: str, value: object) -> object:
         return _duration_ms(name, value)
     if name == "snapshot_entries":
         return _number(name, value, 10_000_000, low=10)
-    if name in ("output_limit_bytes", "output_keep_bytes"):
+    if name in ("output_limit_bytes", "output_keep_bytes", "output_keep_task_bytes"):
         return _number(name, value, 1 << 40)
     return str(value)
 

@@ -76,6 +76,7 @@ class Daemon:
                 output_limit_bytes=config.output_limit_bytes,
                 output_max_age_us=config.output_keep_ms * 1000,
                 output_max_bytes=config.output_keep_bytes,
+                output_max_task_bytes=config.output_keep_task_bytes,
             ),
             on_fatal,
         )
