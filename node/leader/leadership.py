@@ -14,7 +14,7 @@ import structlog
 from cortex.v1 import log_pb2
 from cortex.v1.cluster_pb2 import NodeVerdict, NodeView, Waiting
 from cortex.v1.log_pb2 import Command, TaskLost
-from cortex.v1.types_pb2 import Resources, Task
+from cortex.v1.types_pb2 import Resources, Task, TaskProgress
 from node.conditions.port import Judge, Question, Unanswered
 from node.core import explain
 from node.core.faults import Code, Fault
@@ -34,6 +34,7 @@ from node.leader.operations import Operations
 from node.leader.placement import Placement
 from node.leader.planner import Planner
 from node.leader.port import Replica, Settings
+from node.leader.progress import Progress
 from node.leader.quiet import Quiet, Vacate
 from node.leader.rehearsals import Rehearsals
 from node.leader.reports import Reports
@@ -164,6 +165,13 @@ class Leadership:
         """What due tasks wait for, by what they ask for."""
         return self._reign.waits.all() if self._reign is not None else []
 
+    def progress(self) -> list[TaskProgress]:
+        """Of all tasks that run and told how far they are."""
+        return self._reign.progress.all() if self._reign is not None else []
+
+    def progress_of(self, task_id: str) -> TaskProgress | None:
+        return self._reign.progress.of(task_id) if self._reign is not None else None
+
     def wait_reason(self, task_id: str) -> str:
         """Why a queued task waits; empty when its turn is next, or nothing is known yet."""
         return self._reign.waits.reason(task_id) if self._reign is not None else ""
@@ -197,6 +205,7 @@ class _Reign:
         self._begun_index = replica.state.index
         self._duties: list[asyncio.Task[None]] = []
         self.roster = Roster()
+        self.progress = Progress(lambda: replica.state)
         self.planner = Planner(clock, settings, self.roster)
         self.waits = Waits(clock, replica, self.planner)
         self.samples = Samples(replica, self.roster, self.planner)
@@ -225,6 +234,7 @@ class _Reign:
             self._reports,
             changed=self._placement.wake,
             sampled=self._placement.sampled,
+            progress=self.progress.told,
         )
 
     def begin(self) -> None:
@@ -264,6 +274,7 @@ class _Reign:
         changes = [change for change in changes if change.table is not Table.EVENTS]
         self._dispatch.observe(changes)
         self._placement.observe(changes)
+        self.progress.observe(changes)
         self.samples.observe(changes)
         self._operations.observe(changes)
         self._workflows.observe(changes)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
 from cortex.v1.log_pb2 import Command, NodeJoin
-from cortex.v1.types_pb2 import Node, NodeState
+from cortex.v1.types_pb2 import Node, NodeState, TaskProgress
 from cortex.v1.worker_pb2 import Hello, LeaderMessage, NotLeader, Refused, Welcome, WorkerMessage
 from node.core.faults import Code, Fault
 from node.env import Clock
@@ -53,6 +53,7 @@ class Sessions:
         reports: Reports,
         changed: Callable[[], None],
         sampled: Callable[[], None],
+        progress: Callable[[str, Iterable[TaskProgress]], None],
     ) -> None:
         self._clock = clock
         self._replica = replica
@@ -63,6 +64,7 @@ class Sessions:
         self._reports = reports
         self._changed = changed
         self._sampled = sampled
+        self._progress = progress
         self._ended = False
         self._log = structlog.get_logger(node=settings.node_id)
 
@@ -243,6 +245,7 @@ class Sessions:
         elif kind == "sample":
             known.resources = message.sample.resources
             known.sampled_us = now_us
+            self._progress(session.node_id, message.sample.progress)
             self._sampled()
         elif kind != "heartbeat":
             return False

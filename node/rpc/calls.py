@@ -13,11 +13,11 @@ from google.protobuf.message import Message
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import log_pb2
-from cortex.v1.types_pb2 import SandboxLevel, Task, TaskSpec
+from cortex.v1.types_pb2 import SandboxLevel, Task, TaskProgress, TaskSpec
 from node.consensus.port import NotLeader, Overloaded
 from node.core import prompts, settings, validate
 from node.core.faults import Code, Fault, no_leader
-from node.core.model import QUEUED
+from node.core.model import QUEUED, RUNNING
 from node.core.state import ClusterState
 from node.env import Env
 from node.leader.leadership import Leadership
@@ -83,18 +83,25 @@ class Calls:
 
     async def _with_reasons(self, tasks: list[Task], caller: Caller) -> list[Task]:
         """The tasks, those that wait with their reason, which only the leader knows."""
-        if all(task.state != QUEUED for task in tasks):
-            return tasks
+        return (await self._as_led(tasks, caller))[0] if any(task.state == QUEUED for task in tasks) else tasks
+
+    async def _as_led(self, tasks: list[Task], caller: Caller) -> tuple[list[Task], list[TaskProgress]]:
+        """What only the leader knows: why those that wait do, and how far those that run are."""
+        if all(task.state not in (QUEUED, RUNNING) for task in tasks):
+            return tasks, []
         leadership = self._parts.leadership
         if self._replica.serving:
-            return Reasons(self._replica.now_us(), lambda task: leadership.wait_reason(task.id)).fill(tasks)
+            told = [found for task in tasks if (found := leadership.progress_of(task.id)) is not None]
+            return Reasons(self._replica.now_us(), lambda task: leadership.wait_reason(task.id)).fill(tasks), told
         try:
             reply = await self._ask_leader(
                 "ListNodes", pb.ListNodesRequest(waiting=True), pb.ListNodesReply, caller
             )
         except Fault:
-            return tasks
-        return Reasons(self._replica.now_us(), from_leader(reply.waiting)).fill(tasks)
+            return tasks, []
+        ids = {task.id for task in tasks}
+        told = [found for found in reply.progress if found.task in ids]
+        return Reasons(self._replica.now_us(), from_leader(reply.waiting)).fill(tasks), told
 
     async def _execute(
         self, commands: Sequence[log_pb2.Command], mutation: pb.Mutation, caller: Caller

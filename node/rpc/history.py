@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cortex.v1 import cluster_pb2 as pb
+from cortex.v1.types_pb2 import TaskProgress
 from node.core.faults import Code, Fault
 from node.core.model import DEAD_LETTER, LIVE
 from node.link import Caller
@@ -44,8 +45,9 @@ class HistoryCalls(Calls):
         events = [*reversed(stored), *(e for e in self._replica.unsaved_events(task.id) if e.id not in known)]
         # A watch that goes on from this index must see all that is not in this row.
         index = self._state.index
-        (task,) = await self._with_reasons([task], caller)
-        return pb.GetTaskReply(task=task, events=events, index=index, age_us=self._age_us())
+        (task,), told = await self._as_led([task], caller)
+        progress = told[0] if told else None
+        return pb.GetTaskReply(task=task, events=events, index=index, age_us=self._age_us(), progress=progress)
 
     async def _task_at(self, task_id: str, moment: Moment) -> pb.GetTaskReply:
         task, events, at = await self._replica.read(lambda reads: reads.task_at(task_id, moment))
@@ -62,9 +64,12 @@ class HistoryCalls(Calls):
         cause = self._cause(request, query, moment)
         while True:
             page, at = await self._task_page(query, moment, cause)
-            tasks = [without_output(task) for task in page.tasks]
+            tasks, told = [without_output(task) for task in page.tasks], list[TaskProgress]()
+            if at is None:
+                tasks, told = await self._as_led(tasks, caller)
             reply = pb.ListTasksReply(
-                tasks=tasks if at is not None else await self._with_reasons(tasks, caller),
+                tasks=tasks,
+                progress=told,
                 total=page.total,
                 next_cursor=page.next_cursor,
                 index=page.index,

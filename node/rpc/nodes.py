@@ -56,11 +56,17 @@ class NodeCalls(Calls):
             except Fault as fault:
                 if fault.code != Code.NO_LEADER:
                     raise
+        return self.known_now(waiting=request.waiting)
+
+    def known_now(self, *, waiting: bool = True) -> pb.ListNodesReply:
+        """What this daemon knows; samples, reasons and progress only where it leads."""
+        leads = waiting and self._replica.serving
         return pb.ListNodesReply(
             nodes=self.node_views(),
             index=self._state.index,
             age_us=self._age_us(),
-            waiting=self.waiting() if request.waiting else (),
+            waiting=self._parts.leadership.waiting() if leads else (),
+            progress=self._parts.leadership.progress() if leads else (),
         )
 
     async def _nodes_at(self, moment: Moment) -> pb.ListNodesReply:
@@ -71,10 +77,6 @@ class NodeCalls(Calls):
         ]
         shown = pb.Moment(index=at.index, at_us=at.at_us)
         return pb.ListNodesReply(nodes=views, index=at.index, age_us=self._past_age_us(at), at=shown)
-
-    def waiting(self) -> list[pb.Waiting]:
-        """What due tasks wait for; nothing where that is not known."""
-        return self._parts.leadership.waiting() if self._replica.serving else []
 
     def node_views(self) -> list[pb.NodeView]:
         if self._replica.serving:

@@ -12,6 +12,7 @@ from node.feed import Gone
 from node.link import Caller
 from node.replica import Replica
 from node.rpc.nodes import NodeCalls
+from node.rpc.progress import ToldProgress
 from node.rpc.snapshot import Snapshot
 from node.rpc.views import frames, merge
 from node.rpc.waiting import Told
@@ -29,8 +30,7 @@ class Watcher:
     def __init__(self, replica: Replica, nodes: NodeCalls) -> None:
         self._replica = replica
         self._nodes = nodes
-        self._samples: list[pb.NodeView] = []
-        self._waiting: list[pb.Waiting] = []
+        self._last = pb.ListNodesReply()
         self._sampled_at = -BEAT_S
         self._sampling: asyncio.Task[None] | None = None
 
@@ -43,7 +43,7 @@ class Watcher:
                 f"Index {position} is of recovery {request.recovery_epoch} of the cluster, this is {self._epoch}.",
                 "Ask for a snapshot and go on from there.",
             )
-        told = Told()
+        told, told_progress = Told(), ToldProgress()
         if request.snapshot:
             snapshot = Snapshot(self._replica)
             position = snapshot.index
@@ -74,10 +74,13 @@ class Watcher:
                 yield self._frame(position, batches[-1].at_us, last)
             if loop.time() >= next_beat:
                 next_beat = loop.time() + BEAT_S
-                samples, waiting = await self._node_samples(caller) if request.samples else ([], [])
-                news = told.news(waiting)
+                beat = pb.WatchReply(heartbeat=True)
+                if request.samples:
+                    known = self._sampled(caller)
+                    beat.samples.extend(known.nodes)
+                    beat.waiting.extend(told.news(known.waiting))
+                    beat.progress.extend(told_progress.news(known.progress))
                 now_us = self._replica.now_us()
-                beat = pb.WatchReply(samples=samples, waiting=news, heartbeat=True)
                 yield self._frame(position, now_us, beat)
             if not batches:
                 await self._wait(position, next_beat - loop.time())
@@ -119,19 +122,18 @@ class Watcher:
         except TimeoutError:
             pass
 
-    async def _node_samples(self, caller: Caller) -> tuple[list[pb.NodeView], list[pb.Waiting]]:
+    def _sampled(self, caller: Caller) -> pb.ListNodesReply:
         """Views at most a beat old; a slow leader delays nobody, its last answer is shown with its age."""
         loop = asyncio.get_running_loop()
         if self._replica.serving:
-            return self._nodes.node_views(), self._nodes.waiting()
+            return self._nodes.known_now()
         if self._sampling is None and loop.time() - self._sampled_at >= BEAT_S * 0.9:
             self._sampling = loop.create_task(self._fetch(caller))
-        return self._samples, self._waiting
+        return self._last
 
     async def _fetch(self, caller: Caller) -> None:
         try:
-            reply = await self._nodes.list_nodes(pb.ListNodesRequest(waiting=True), caller)
-            self._samples, self._waiting = list(reply.nodes), list(reply.waiting)
+            self._last = await self._nodes.list_nodes(pb.ListNodesRequest(waiting=True), caller)
         except Fault:
             pass
         finally:

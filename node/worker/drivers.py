@@ -30,6 +30,7 @@ class Drivers:
         self.running = asyncio.Event()
         """Set while there is anything to look at."""
         self._progress: dict[AttemptKey, TaskProgress] = {}
+        self._news: set[AttemptKey] = set()
 
     def prepare(self, key: AttemptKey, order: bytes) -> dict[bytes, bytes]:
         """What its driver needs in its environment. Raises OSError."""
@@ -49,6 +50,7 @@ class Drivers:
         if not self._running:
             self.running.clear()
         self._progress.pop(key, None)
+        self._news.discard(key)
 
     def look(self) -> list[w.Report]:
         """Read what was told since the last call: what the log is to know. Progress is kept for take_progress()."""
@@ -59,12 +61,13 @@ class Drivers:
                     reports.append(self._ready(key, told))
                 elif isinstance(told := event.get("progress"), dict):
                     self._progress[key] = self._step(key, told)
+                    self._news.add(key)
         return reports
 
-    def take_progress(self) -> list[TaskProgress]:
-        """What changed since the last call, by task."""
-        taken, self._progress = self._progress, {}
-        return [taken[key] for key in sorted(taken)]
+    def take_progress(self, *, everything: bool = False) -> list[TaskProgress]:
+        """How far what runs is, by task: what changed since the last call, or all that is known."""
+        news, self._news = self._news, set()
+        return [self._progress[key] for key in sorted(self._progress if everything else news)]
 
     def judge(self, key: AttemptKey, ended: w.Ended) -> None:
         """Write what its driver said of its end into `ended`; after a stop or a signal nothing it says counts."""

@@ -297,13 +297,16 @@ class Session:
             self._push(w.WorkerMessage(heartbeat=beat))
 
     async def _push_samples(self) -> str:
+        begins = True
         while True:
             attempts = self._runner.attempts
             sample = w.Sample(
                 resources=self._sample(),
                 running=attempts.running,
                 waiting=attempts.live - attempts.running,
-                progress=self._runner.drivers.take_progress(),
+                # A new leader knows nothing yet.
+                progress=self._runner.drivers.take_progress(everything=begins),
             )
+            begins = False
             self._push(w.WorkerMessage(sample=sample))
             await asyncio.sleep(_SAMPLE_S)
