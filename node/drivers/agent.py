@@ -13,7 +13,7 @@ import msgspec
 from node.drivers import template
 from node.drivers.agent_process import Agent, Job, finish
 from node.drivers.kit import Desk, Stopped, raise_on_term
-from node.drivers.places import PlaceError, place_of
+from node.drivers.places import PlaceError, entered
 from node.drivers.secret_files import SecretError, Secrets
 from node.payloads.subagent import McpServer, Subagent
 
@@ -35,7 +35,7 @@ def main() -> int:
     secrets = Secrets(order["secrets"])
     mcp = Path(os.environ["CORTEX_ORDER"]).with_name(_MCP_FILE)
     try:
-        place = place_of(payload.project_path, order["roots"])
+        place = entered(order["place"])
         env = {name: secrets.filled(value) for name, value in order["environment"].items()}
         if payload.mcp:
             _write_mcp(mcp, payload.mcp, secrets)

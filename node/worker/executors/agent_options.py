@@ -25,7 +25,6 @@ class AgentOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     command: str | list[str | list[str]] = ""
     environment: dict[str, str] = msgspec.field(default_factory=dict)
     secrets: str = ""
-    roots: list[str] = msgspec.field(default_factory=list)
 
 
 T = TypeVar("T", bound=AgentOptions)
@@ -44,10 +43,9 @@ def read(setup: Setup, name: str, kind: type[T], placeholders: Collection[str]) 
         if wrong:
             message = f"command of [executor.{name}] is wrong: {wrong}."
             raise Fault(Code.INVALID, message, 'Write command = ["claude", "-p", ["--model", "{model}"]].')
-    for path in (*options.roots, *([options.secrets] if options.secrets else [])):
-        if not path.startswith("/"):
-            message = f"[executor.{name}] names {path[:200]!r}, which is no absolute path."
-            raise Fault(Code.INVALID, message, "Begin it with /.")
+    if options.secrets and not options.secrets.startswith("/"):
+        message = f"secrets of [executor.{name}] is {options.secrets[:200]!r}, which is no absolute path."
+        raise Fault(Code.INVALID, message, "Begin it with /.")
     for variable, value in options.environment.items():
         if not variable or "=" in variable or "\0" in variable + value:
             message = f"environment of [executor.{name}] has a name with =, or a NUL."

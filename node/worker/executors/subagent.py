@@ -16,6 +16,7 @@ from node.worker.executors import agent_options
 from node.worker.executors.agent_options import AgentOptions
 from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, encoded, task_environment
 from node.worker.port import AttemptKey
+from node.worker.sandbox.folders import real_folder
 
 # By which an agent would do what nobody allowed it: a machine has to say that this is meant.
 UNSAFE_FLAGS = ("--dangerously-skip-permissions", "--allow-dangerously-skip-permissions", "bypassPermissions")
@@ -29,6 +30,7 @@ class SubagentExecutor:
     def __init__(self, setup: Setup) -> None:
         """Raises Fault."""
         self._options = agent_options.read(setup, "subagent", SubagentOptions, agent.PLACEHOLDERS)
+        self._data, self._roots = setup.data, setup.roots
         self._environment = setup.environment
         self._encoded = encoded(setup.environment)
         self._command = agent_options.command(self._options, agent.COMMAND)
@@ -52,16 +54,17 @@ class SubagentExecutor:
                 raise CannotPrepare(
                     f"This machine refuses the flag {flag}. Leave it out, or change refuse_flags there."
                 )
+        place = payload.project_path or assignment.spec.cwd
         order = {
             "payload": payload,
             "command": self._command,
             "environment": self._options.environment,
             "secrets": self._options.secrets,
-            "roots": self._options.roots,
+            "place": real_folder(place, self._data, self._roots, sandboxed=False) if place else "",
         }
         argv = [sys.executable.encode(), b"-I", b"-m", b"node.drivers.agent"]
         environment = task_environment(self._encoded, assignment)
-        return Command(argv, environment, assignment.spec.cwd, msgspec.json.encode(order))
+        return Command(argv, environment, "", msgspec.json.encode(order))
 
     def adopt(self, held: Collection[AttemptKey]) -> None:
         """Nothing: an agent is of its driver's family, which the supervisor ends."""

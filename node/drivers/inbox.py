@@ -1,0 +1,84 @@
+"""Messages for a running session, as files: INBOX/SESSION/in/ID.json for it, INBOX/SESSION/out/ID.json from it.
+
+Whoever serves a session takes a message by renaming it into INBOX/SESSION/taken/, and answers with a file of the
+same name in out/, written aside and renamed: {"answer": "..."} or {"error": "..."}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+ANSWER_LIMIT_BYTES = 1024 * 1024
+_LOOK_S = 0.1
+
+
+class InboxError(Exception):
+    """A cause (see node.worker.exchange.CAUSES), and a sentence."""
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class Inbox:
+    """The box of one session."""
+
+    def __init__(self, root: str, session: str) -> None:
+        """Raises InboxError when there is no such session."""
+        self._session = session
+        self._place = Path(root) / session
+        if not self._place.is_dir():
+            message = f"There is no session {session} on this machine. Start it, or name another one."
+            raise InboxError("not_found", message)
+
+    def ask(self, identity: str, message: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Leave a message and wait for its answer. Raises InboxError and OSError.
+
+        One that was not taken is withdrawn, whatever ends the wait.
+        """
+        name = f"{identity}.json"
+        self._put(name, message)
+        try:
+            end_s = time.monotonic() + timeout_s
+            while (answer := self._answer(name)) is None:
+                if time.monotonic() >= end_s:
+                    raise InboxError("timeout", self._silence(name, timeout_s))
+                time.sleep(_LOOK_S)
+            return answer
+        finally:
+            for folder in ("in", "out"):
+                (self._place / folder / name).unlink(missing_ok=True)
+
+    def _put(self, name: str, message: dict[str, Any]) -> None:
+        for folder in ("in", "out", "taken"):
+            (self._place / folder).mkdir(mode=0o700, exist_ok=True)
+        part = self._place / "in" / f".{name}.part"
+        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(fd, "w") as file:
+            json.dump(message, file)
+        part.rename(self._place / "in" / name)
+
+    def _answer(self, name: str) -> dict[str, Any] | None:
+        try:
+            fd = os.open(self._place / "out" / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(fd, "rb") as file:
+            data = file.read(ANSWER_LIMIT_BYTES + 1)
+        if len(data) > ANSWER_LIMIT_BYTES:
+            raise InboxError("exit", f"The answer of session {self._session} has more than 1 MiB.")
+        with suppress(ValueError, RecursionError):
+            found = json.loads(data)
+            if isinstance(found, dict) and any(isinstance(found.get(key), str) for key in ("answer", "error")):
+                return found
+        raise InboxError("exit", f'The answer of session {self._session} is not {{"answer": TEXT}}.')
+
+    def _silence(self, name: str, timeout_s: float) -> str:
+        taken = not (self._place / "in" / name).exists()
+        did = "took the message and did not answer" if taken else "did not take the message"
+        return f"Session {self._session} {did} in {timeout_s:g} s."
