@@ -99,6 +99,7 @@ class Driver:
             if end is None:
                 await self._take_away(api, scene, jobs)
                 await asyncio.wait((logs,), timeout=_LAST_WORDS_S)
+                self._desk.verdict()  # nothing is left of it
                 return _STOPPED
             await asyncio.wait((logs,), timeout=_LOG_AFTER_S)
             if not logs.done():

@@ -81,13 +81,14 @@ class Double(Store):
     def kubeconfig(self, path: Path, context: str = "home", **changes: Any) -> Path:
         """A file that leads here."""
         user = {"token": self.token, **changes}
+        place = {"cluster": f"{context}-cluster", "user": f"{context}-user", "namespace": "work"}
         document = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": context,
-            "clusters": [{"name": "c", "cluster": {"server": self.url}}],
-            "users": [{"name": "u", "user": user}],
-            "contexts": [{"name": context, "context": {"cluster": "c", "user": "u", "namespace": "work"}}],
+            "clusters": [{"name": f"{context}-cluster", "cluster": {"server": self.url}}],
+            "users": [{"name": f"{context}-user", "user": user}],
+            "contexts": [{"name": context, "context": place}],
         }
         path.write_text(yaml.safe_dump(document))
         return path

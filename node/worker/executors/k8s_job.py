@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,7 +31,8 @@ T = TypeVar("T")
 INSTALL = "Install it: pip install 'cortex-cluster[k8s]', then restart the daemon."
 CONTEXTS_LIMIT = 16
 _SLOTS = 16
-_NAMESPACES_LIMIT = 100
+# Attempts of which is kept where their Jobs are.
+_PLACED_LIMIT = 1000
 _PROBE_S = 5.0
 _ASK_S = 15.0
 # What a pod's grace leaves of the kill timeout, for the cluster to say that it ended.
@@ -63,7 +65,7 @@ class K8sJobExecutor:
         self._owner = ""
         self.offered: dict[str, Context] = {}
         self._default = ""
-        self._namespaces: set[str] = set()
+        self._placed: OrderedDict[AttemptKey, tuple[str, str]] = OrderedDict()
         self._log = structlog.get_logger()
 
     @property
@@ -116,19 +118,23 @@ class K8sJobExecutor:
         if context not in self.offered:
             offered = ", ".join(self.offered) or "none"
             raise CannotPrepare(f"This node has no context {context!r}, it has {offered}. Name one of those.")
-        if job.namespace and len(self._namespaces) < _NAMESPACES_LIMIT:
-            self._namespaces.add(job.namespace)
+        self._placed[AttemptKey(assignment.task, assignment.fence)] = context, job.namespace
+        if len(self._placed) > _PLACED_LIMIT:
+            self._placed.popitem(last=False)
         inherited = task_environment(self._environment, Assignment(task=assignment.task, fence=assignment.fence))
         return Command(_DRIVER, inherited, "", msgspec.json.encode(self._order(assignment, job, context)))
 
     def adopt(self, held: Collection[AttemptKey]) -> None:
         """End Jobs of this data folder that no attempt holds: their drivers were killed. Blocks."""
-        self._end_ours(lambda labels: not _is_held(labels, held), f"{OWNER}={self._owner}")
+        self._end_ours(lambda labels: not _is_held(labels, held), f"{OWNER}={self._owner}", self.offered.values())
 
     def remove(self, key: AttemptKey) -> None:
         """End the Job of an attempt whose driver was killed. Blocks."""
         selector = f"{OWNER}={self._owner},{TASK}={label_value(key.task)},{FENCE}={key.fence}"
-        self._end_ours(lambda _: True, selector)
+        context, namespace = self._placed.get(key, ("", ""))
+        meant = [self.offered[context]] if context else list(self.offered.values())
+        self._end_ours(lambda _: True, selector, meant, namespace)
+        self._placed.pop(key, None)
 
     def _order(self, assignment: Assignment, job: K8sJob, context: str) -> Order:
         spec = assignment.spec
@@ -205,7 +211,13 @@ class K8sJobExecutor:
         except TimeoutError:
             raise TimeoutError(f"no answer in {timeout_s:g} s") from None
 
-    def _end_ours(self, meant: Callable[[Mapping[str, str]], bool], selector: str) -> None:
+    def _end_ours(
+        self,
+        meant: Callable[[Mapping[str, str]], bool],
+        selector: str,
+        contexts: Iterable[Context],
+        namespace: str = "",
+    ) -> None:
         """Raises what kept one of the contexts from answering, after the others were seen to."""
         from node.drivers.k8s_cluster import end, ours
 
@@ -213,7 +225,7 @@ class K8sJobExecutor:
             return
 
         async def sweep(api: Api, context: Context) -> None:
-            places = {context.namespace, self._options.namespace, *self._namespaces} - {""}
+            places = {namespace} if namespace else {context.namespace, self._options.namespace} - {""}
             for job in await ours(api, selector, places):
                 if meant(job.labels) and await end(api, job):
                     self._log.warning("a Job that nobody held was ended", context=context.name, job=job.name)
@@ -222,7 +234,7 @@ class K8sJobExecutor:
             kubeconfig = self._kubeconfig()
             asked = (
                 self._asked(kubeconfig, context.name, lambda api, context=context: sweep(api, context))  # type: ignore[misc]
-                for context in self.offered.values()
+                for context in contexts
             )
             return await asyncio.gather(*asked, return_exceptions=True)
 
