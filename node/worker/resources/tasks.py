@@ -33,6 +33,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Stat:
+    ended: bool  # and not waited for
     parent: int
     session: int
     ticks: int  # of CPU time, with what children left
@@ -105,7 +106,7 @@ class TaskMeter:
         # Not before: a child of one that has just gone is still told by its session.
         for pid in gone:
             self._owned.pop(pid, None)
-        found = {key: self._use(key, one, now_us) for key, one in sums.items()}
+        found = {key: self._use(key, one, now_us) for key, one in sums.items() if one.processes}
         self._before, self._read_at_us = sums, now_us
         self._peaks = {key: found.get(key) or peak for key, peak in self._peaks.items() if key in keys} | found
         return found
@@ -141,7 +142,7 @@ class TaskMeter:
         return parse_stat(self._file(f"{pid}/stat", _STAT_BYTES))
 
     def _add(self, total: _Sum, pid: int, stat: Stat, gpu_bytes: Mapping[int, int]) -> None:
-        total.processes += 1
+        total.processes += not stat.ended
         total.ticks += stat.ticks
         total.memory_bytes += stat.resident_bytes
         total.gpu_memory_bytes += gpu_bytes.get(pid, 0)
@@ -198,6 +199,7 @@ def parse_stat(text: bytes) -> Stat | None:
         return None
     try:
         return Stat(
+            ended=words[0] in (b"Z", b"X"),
             parent=int(words[1]),
             session=int(words[3]),
             ticks=sum(int(word) for word in words[11:15]),

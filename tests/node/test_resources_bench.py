@@ -1,0 +1,144 @@
+"""The benchmark: what it measures, how it judges, and how a node runs it and keeps its result."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from google.protobuf import json_format
+
+from cortex.v1.types_pb2 import Benchmark
+from node.core.faults import Code, Fault
+from node.env import Env
+from node.worker import benchmark
+from node.worker.resources.bench import FILE, Bench
+
+PATIENCE_S = 60
+
+
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "SLICE_S", 0.002)
+    monkeypatch.setattr(benchmark, "COPY_BYTES", 2 << 20)
+    monkeypatch.setattr(benchmark, "FILE_BYTES", 1 << 20)
+    monkeypatch.setattr(benchmark, "READS", 20)
+
+
+def test_it_measures_this_machine_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small(monkeypatch)
+    monkeypatch.setattr(benchmark, "ROOM_BYTES", 0)
+    found = json_format.ParseDict(benchmark.measure(str(tmp_path), rounds=3), Benchmark())
+    assert found.cores > 0
+    assert 1e7 < found.core_flops < 1e12
+    assert found.node_flops > 0
+    assert found.memory_bytes_per_s > 1e7
+    assert found.write_bytes_per_s > 0
+    assert found.read_iops > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_room_the_disk_is_left_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small(monkeypatch)
+    monkeypatch.setattr(benchmark, "ROOM_BYTES", 1 << 80)
+    found = json_format.ParseDict(benchmark.measure(str(tmp_path), rounds=1), Benchmark())
+    assert (found.write_bytes_per_s, found.read_iops) == (0, 0)
+    assert "its disk is not measured" in found.note
+
+
+def test_a_figure_is_the_median_and_its_spread_the_distance_of_the_quartiles() -> None:
+    assert benchmark.judge([100.0]) == (100.0, 0.0)
+    assert benchmark.judge([90.0, 100.0, 110.0, 100.0, 1.0]) == (100.0, 10.0)
+    assert benchmark.judge([5.0, 5.0, 5.0]) == (5.0, 0.0)
+
+
+def test_busy_time_of_the_machine(tmp_path: Path) -> None:
+    (tmp_path / "stat").write_text("cpu  100 20 30 400 50 6 7 8 99 99\n")
+    busy, total = benchmark.cpu_seconds(str(tmp_path / "stat"))
+    assert busy / total == pytest.approx(171 / 621)
+
+
+@pytest.mark.parametrize(
+    ("core_spread", "others_s", "expected"),
+    [(0.0, 0.0, ""), (30.0, 0.0, "core varied by"), (0.0, 50.0, "others used 50 %")],
+)
+def test_a_machine_that_is_too_busy_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, core_spread: float, others_s: float, expected: str
+) -> None:
+    small(monkeypatch)
+    monkeypatch.setattr(benchmark, "ROOM_BYTES", 1 << 80)
+    spreads = iter([core_spread, 0.0, 0.0])
+    monkeypatch.setattr(benchmark, "judge", lambda values: (1.0, next(spreads)))
+    seconds = iter([(0.0, 0.0), (others_s + 1e-9, 100.0)])
+    monkeypatch.setattr(benchmark, "cpu_seconds", lambda: next(seconds))
+    note = str(benchmark.measure(str(tmp_path), rounds=1)["note"])
+    told = note.replace("its disk is not measured, for it has less than 1 GiB of room", "").strip("; ")
+    assert told.startswith(expected)
+    assert bool(told) == bool(expected)
+
+
+def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    script = folder / "script.py"
+    script.write_text(code)
+    monkeypatch.setattr(benchmark, "__file__", str(script))
+
+
+def prints(text: str) -> str:
+    return f"import sys; sys.stdout.write({text!r})"
+
+
+async def test_a_result_is_kept_beside_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    stand_in(tmp_path, monkeypatch, prints(json.dumps({"cores": 4, "core_flops": 2e9})))
+    bench = Bench(Env.real(tmp_path), said.append)
+    await bench.load()
+    assert bench.latest is None
+    made = await bench.run()
+    assert (made.cores, made.core_flops) == (4, 2e9)
+    assert made.at_us > 0
+    later = Bench(Env.real(tmp_path), said.append)
+    await later.load()
+    assert later.latest == made
+    assert said == []
+    (tmp_path / FILE).write_text("{ torn")
+    torn = Bench(Env.real(tmp_path), said.append)
+    await torn.load()
+    assert torn.latest is None
+    assert "cortex bench node" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("raise SystemExit('no room')", "no room"),
+        ("import os; os._exit(3)", "it ended with 3"),
+        (prints("not JSON"), "makes no sense"),
+        (prints('{"cores": "many"}'), "makes no sense"),
+    ],
+)
+async def test_one_that_fails_says_why_and_keeps_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, why: str
+) -> None:
+    bench = Bench(Env.real(tmp_path), lambda _: None)
+    bench.latest = before = Benchmark(cores=1)
+    stand_in(tmp_path, monkeypatch, code)
+    with pytest.raises(Fault, match=why):
+        await bench.run()
+    assert bench.latest is before
+
+
+async def test_only_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = tmp_path / "gate"
+    code = f"import os; os.mkfifo({str(gate)!r}); open({str(gate)!r}).read(); {prints('{}')}"
+    stand_in(tmp_path, monkeypatch, code)
+    bench = Bench(Env.real(tmp_path), lambda _: None)
+    running = asyncio.create_task(bench.run())
+    async with asyncio.timeout(PATIENCE_S):
+        while not gate.exists():  # noqa: ASYNC110  the other side is a process
+            await asyncio.sleep(0.01)
+    with pytest.raises(Fault) as refused:
+        await bench.run()
+    assert refused.value.code == Code.WRONG_STATE
+    await asyncio.get_running_loop().run_in_executor(None, gate.write_text, "")
+    await running
+    assert bench.latest is not None
