@@ -92,9 +92,9 @@ class Store:
                 if kind == resource and namespace in ("", place)
             ]
 
-    def wait(self, look: Callable[[], T | None]) -> T:
+    def wait(self, look: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T:
         """The first answer that is not None or false, asked after every change."""
-        until_s = time.monotonic() + PATIENCE_S
+        until_s = time.monotonic() + patience_s
         with self.changed:
             while not (found := look()):
                 assert self.changed.wait(until_s - time.monotonic()), "it never came"
