@@ -45,7 +45,7 @@ class Follower:
     """Follows some tasks to their ends.
 
     `sink` gets the output (None = it is not wanted) of both streams or of `only` one; `told` gets sentences about
-    output that is missing.
+    output that is missing; `progress` how far the tasks are, as they tell it.
     """
 
     def __init__(
@@ -55,8 +55,10 @@ class Follower:
         sink: Sink | None,
         told: Callable[[str], None],
         only: Kind = cluster_pb2.STREAM_KIND_UNSPECIFIED,
+        progress: Callable[[types_pb2.TaskProgress], None] | None = None,
     ) -> None:
         self._client = client
+        self._progress = progress
         self._new_output = partial(_Output, client, sink=sink, told=told, only=only, broke=self._break)
         self._broken = asyncio.Event()
         self._cause: BaseException | None = None
@@ -112,8 +114,12 @@ class Follower:
         working.result()
 
     async def _watch(self, index: int, wanted: set[str]) -> None:
-        async with aclosing(self._client.watch(index, patience_s=PATIENCE_S)) as replies:
+        samples = self._progress is not None
+        async with aclosing(self._client.watch(index, samples=samples, patience_s=PATIENCE_S)) as replies:
             async for reply in replies:
+                for item in reply.progress:
+                    if self._progress is not None and item.task in wanted:
+                        self._progress(item)
                 for change in reply.changes:
                     if change.task.id in wanted:
                         self._see(change.task)

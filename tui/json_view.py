@@ -69,8 +69,12 @@ def command(spec: types_pb2.TaskSpec) -> list[str] | str | None:
     return text(spec.shell_command) if spec.shell_command else None
 
 
-def task(row: types_pb2.Task, events: Sequence[types_pb2.Event] | None = None) -> Document:
-    """One task; `events` None = not asked for."""
+def task(
+    row: types_pb2.Task,
+    events: Sequence[types_pb2.Event] | None = None,
+    told: types_pb2.TaskProgress | None = None,
+) -> Document:
+    """One task; `events` None = not asked for. `told`: how far it is, if it runs and said so."""
     result = row.result if row.HasField("result") else None
     return {
         "id": row.id,
@@ -94,6 +98,7 @@ def task(row: types_pb2.Task, events: Sequence[types_pb2.Event] | None = None) -
         "completed_at": time(row.completed_at_us),
         "dead_lettered_at": time(row.dead_lettered_at_us),
         "endpoints": {item.name: item.value for item in row.endpoints} or None,
+        "progress": progress(told) if told is not None else None,
         "workflow_id": row.workflow_id or None,
         "task_key": row.task_key or None,
         "operation_id": row.operation or None,
@@ -110,11 +115,21 @@ def task(row: types_pb2.Task, events: Sequence[types_pb2.Event] | None = None) -
 
 
 def tasks(reply: cluster_pb2.ListTasksReply) -> Document:
+    told = {item.task: item for item in reply.progress}
     return {
-        "tasks": [task(row) for row in reply.tasks],
+        "tasks": [task(row, told=told.get(row.id)) for row in reply.tasks],
         "total": reply.total,
         "index": reply.index,
         "next_cursor": reply.next_cursor or None,
+    }
+
+
+def progress(row: types_pb2.TaskProgress) -> Document:
+    return {
+        "current": row.current,
+        "total": row.total or None,
+        "message": row.message or None,
+        "at": time(row.at_us),
     }
 
 

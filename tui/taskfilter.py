@@ -46,6 +46,7 @@ async def list_matching(
             found.at.CopyFrom(page.at)
             choice["at"] = page.at
         scanned += len(page.tasks)
+        found.progress.extend(page.progress)
         for task in filter(wanted.matches, page.tasks):
             found.total += 1
             if found.total > skipped and len(found.tasks) < limit:
@@ -69,6 +70,7 @@ async def list_all(
     while True:
         page = await client.list_tasks(limit=PAGE, cursor=cursor, **choice)
         found.tasks.extend(page.tasks)
+        found.progress.extend(page.progress)
         if not found.index:
             found.index, found.total = page.index, page.total
         if page.HasField("at"):

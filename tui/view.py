@@ -11,6 +11,7 @@ from typing import ClassVar, NamedTuple
 from cortex.v1 import cluster_pb2, types_pb2
 from tui import operations
 from tui.letters import Letters
+from tui.progress import LiveProgress
 from tui.rows import Rows
 from tui.searched import event_text, operation_text, task_text, workflow_text
 from tui.source import LinkState
@@ -121,6 +122,7 @@ class ClusterView:
     """Why tasks wait, by shape_key()."""
     reasons: int = 0
     """Grows when it may be another."""
+    progress: LiveProgress = field(default_factory=LiveProgress)
     _messages: int = 0
     _at_us: int = 0
     _online: tuple[int, int] = (0, 0)
@@ -186,6 +188,7 @@ class ClusterView:
             self._sample(sample, now_s, led=led)
             if number % FOLD_ROWS == 0:
                 yield
+        self.progress.fold(reply.progress)
         self.reasons += bool(reply.waiting)
         for item in reply.waiting:
             if item.reason:
@@ -208,6 +211,7 @@ class ClusterView:
                 return
             self._count(known, -1)
         self._count(task, 1)
+        self.progress.seen(task)
         self.tasks.put(task.id, task)
         if task.state in ENDED and (known is None or known.state not in ENDED):
             self._ended.append(task.id)

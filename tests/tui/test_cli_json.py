@@ -85,6 +85,7 @@ def test_task() -> None:
         "ready_at": None,
         "dead_lettered_at": AT,
         "endpoints": None,
+        "progress": None,
         "workflow_id": None,
         "task_key": None,
         "operation_id": "op1",

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
-from tui.draw import EMPTY, Cell, age, command_of, foreign, span_of_time, task_state
+from tui.draw import EMPTY, Cell, age, bar, command_of, foreign, span_of_time, task_state
 from tui.filter import Field
+from tui.progress import worded
 from tui.view import ENDED
 from tui.waiting import wait_reason
 
@@ -20,6 +21,7 @@ _URGENCY = {
     types_pb2.TASK_STATE_PENDING: 3,
 }
 
+_BAR = 10
 _RANK = 10**18
 _PRIORITY = 10**16
 """More than any time in microseconds."""
@@ -129,6 +131,14 @@ def why_text(task: Task) -> str:
     return last_words(task) or task.error or task.reason or task.cancel_reason or endpoints_text(task)
 
 
+def progress_cell(told: types_pb2.TaskProgress, draw: Draw, width: int) -> Cell:
+    """A bar `width` cells wide where the total is known, and the words."""
+    words = foreign(worded(told), "text", draw.glyphs)
+    if told.total <= 0:
+        return words
+    return (*bar(told.current, told.total, width, "busy", draw.glyphs), (" ", "text"), *words)
+
+
 def _draw_name(task: Task, draw: Draw, _width: int) -> Cell:
     name = task.name or command_of(task.spec).split(b" ", 1)[0]
     return foreign(name, "dim" if task.state in QUIET_STATES else "strong", draw.glyphs)
@@ -176,7 +186,9 @@ def _draw_exit(task: Task, _draw: Draw, _width: int) -> Cell:
     return ((text, "dim" if text == "0" else "bad"),) if text else EMPTY
 
 
-def _draw_why(task: Task, draw: Draw, _width: int) -> Cell:
+def _draw_why(task: Task, draw: Draw, width: int) -> Cell:
+    if (told := draw.view.progress.of(task)) is not None:
+        return progress_cell(told, draw, min(_BAR, width // 3))
     text = wait_reason(task, draw.view.waiting, draw.now_us) or why_text(task)
     return foreign(text, "bad" if task.state in FAILED_STATES else "dim", draw.glyphs) if text else EMPTY
 
@@ -238,8 +250,8 @@ _FIELDS: tuple[Field[Task], ...] = (
 
 
 def _around(draw: Draw) -> object:
-    """Why others wait, and the second, by which ages grow."""
-    return draw.view.reasons, draw.now_us // 1_000_000
+    """Why others wait, how far they are, and the second, by which ages grow."""
+    return draw.view.reasons, draw.view.progress.version, draw.now_us // 1_000_000
 
 
 QUEUE: TableSpec[Task] = TableSpec(

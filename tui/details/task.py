@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
 from tui.columns.events import EVENT_WORDS, order
-from tui.columns.tasks import UNDER_WAY, cause_word, ended_us, exit_text, last_words, run_us, wait_us
+from tui.columns.tasks import UNDER_WAY, cause_word, ended_us, exit_text, last_words, progress_cell, run_us, wait_us
 from tui.details.common import LABEL, long_text, pair, sentence, title
 from tui.details.spec import spec_lines
 from tui.draw import (
@@ -127,6 +127,9 @@ def task_facts(
 ) -> list[Cell]:
     """Error, placement, attempts, result and specification, what matters most first."""
     lines: list[Cell] = []
+    if (told := draw.view.progress.of(task)) is not None:
+        ago = ((f"   {age(draw.now_us - told.at_us)} ago", "dim"),) if told.at_us else ()
+        lines.append(pair("progress", *progress_cell(told, draw, max(4, min(24, width - 40))), *ago))
     if task.error:
         lines += long_text("error", task.error, "bad", draw, width)
     if said := last_words(task):

@@ -43,14 +43,30 @@ def say_end(task: types_pb2.Task) -> None:
 
 
 async def follow_to_end(
-    client: ClusterClient, ids: Sequence[str], *, sink: Sink | None, only: Kind | None = None, after_index: int = 0
+    client: ClusterClient,
+    ids: Sequence[str],
+    *,
+    sink: Sink | None,
+    only: Kind | None = None,
+    after_index: int = 0,
+    progress: bool = False,
 ) -> list[types_pb2.Task]:
-    """Returns the ended tasks. Once they are known, a failure of Cortex is exit 125."""
+    """Returns the ended tasks. Once they are known, a failure of Cortex is exit 125.
+
+    `progress`: say on stderr how far they are.
+    """
     from cortex.v1 import cluster_pb2
     from tui.follow import CORTEX_FAILED, Follower
+    from tui.progress import worded
 
     wanted = cluster_pb2.STREAM_KIND_UNSPECIFIED if only is None else only
-    follower = Follower(client, sink=sink, told=lambda sentence: note(f"cortex: {clean(sentence)}"), only=wanted)
+    follower = Follower(
+        client,
+        sink=sink,
+        told=lambda sentence: note(f"cortex: {clean(sentence)}"),
+        only=wanted,
+        progress=(lambda item: note(f"cortex: {clean(item.task)}: {clean(worded(item))}")) if progress else None,
+    )
     try:
         return await follower.follow(ids, after_index)
     except ClusterError as error:
@@ -80,7 +96,8 @@ def still_running(ids: Sequence[str]) -> Interrupted:
 
 @verb()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-def wait(ids: tuple[str, ...]) -> None:
+@click.option("--progress", is_flag=True, help="Say on stderr how far they are, where they tell it.")
+def wait(ids: tuple[str, ...], progress: bool) -> None:
     """Write the output of tasks and end with their status.
 
     The commands' bytes are written as they are, stdout and stderr apart. The exit code is the command's, 128 + n
@@ -93,7 +110,7 @@ def wait(ids: tuple[str, ...]) -> None:
     as_json = settings().json
 
     async def work(client: ClusterClient) -> int:
-        tasks = await follow_to_end(client, ids, sink=None if as_json else raw_sink())
+        tasks = await follow_to_end(client, ids, sink=None if as_json else raw_sink(), progress=progress)
         if as_json:
             documents = [json_view.task(task) for task in tasks]
             emit(documents[0] if len(documents) == 1 else {"tasks": documents})

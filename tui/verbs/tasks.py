@@ -10,6 +10,7 @@ import click
 from tui import json_view, resources_view
 from tui.errors import usage
 from tui.format import Column, age, duration, rfc3339, size
+from tui.progress import worded
 from tui.text import clean
 from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, verb
 from tui.verbs.listed import Shape, Shown, chosen_keys, shape_options
@@ -110,7 +111,8 @@ def task(task_id: str, at: cluster_pb2.Moment | None) -> None:
         reply = await client.get_task(task_id, at=at)
         use = await client.use_of(reply.task) if at is None else None
         if settings().json:
-            document = json_view.task(reply.task, reply.events)
+            told = reply.progress if reply.HasField("progress") else None
+            document = json_view.task(reply.task, reply.events, told)
             emit_as_of({**document, "use": resources_view.task_use(use) if use is not None else None}, reply)
         else:
             _say_task(reply, use)
@@ -164,7 +166,8 @@ def say_tasks(
     say_moment(reply)
     now = reply.at.at_us if reply.HasField("at") else now_us()
     rows = [_task_row(row, now) for row in reply.tasks]
-    whys = [_why(row) for row in reply.tasks]
+    told = {item.task: worded(item) for item in reply.progress}
+    whys = [told.get(row.id) or _why(row) for row in reply.tasks]
     if any(whys):
         say_table((*TASK_COLUMNS, WHY_COLUMN), [(*row, why) for row, why in zip(rows, whys, strict=True)])
     else:
@@ -181,6 +184,7 @@ def _shaped(reply: cluster_pb2.ListTasksReply, spec: TableSpec[Any], shape: Shap
     by_key = {row.id: row for row in reply.tasks}
     for row in by_key.values():
         view.tasks.put(row.id, row)
+    view.progress.fold(reply.progress)
     keys = chosen_keys(spec, view.tasks, list(by_key), shape)[:limit]
     if not settings().json:
         Shown(spec, view, view.tasks, reply.at.at_us).say(keys, shape)
@@ -272,6 +276,7 @@ def _say_task(reply: cluster_pb2.GetTaskReply, use: types_pb2.TaskUse | None = N
         "attempt": f"{row.attempt} of run {row.run}",
         "placement": _placement(row),
         "exit" if row.state in ENDED else "last exit": _exit(row),
+        "progress": worded(reply.progress) if reply.HasField("progress") else "",
         "error": row.error,
         "reason": row.reason or row.cancel_reason,
         "cause": f"{row.fingerprint}{_blamed(row)}" if row.fingerprint else "",
