@@ -21,6 +21,7 @@ from node.env import Env
 from node.link import Caller, LeaderStream, Link, LinkClosed, SessionHandler
 from node.replica import Replica
 from node.rpc.inspect import Inspector
+from node.rpc.kept import KeptRelay
 from node.rpc.output import OutputRelay
 from node.rpc.proxy import Proxy
 from node.store.store import Store
@@ -29,6 +30,8 @@ from node.worker.executors.port import Executor
 from node.worker.port import SupervisorPort
 from node.worker.resources.port import Gauge
 from node.worker.worker import WorkerNode, WorkerSettings
+
+_OF_OUTPUT = pb.OutputRequest | pb.ListOutputRequest | pb.SearchOutputRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class Daemon:
         if machine.gauge is not None:
             self.worker.measure(machine.gauge)
         self.output = OutputRelay(config.id, self.worker.output, machine.link, self._replica, self._address_of)
+        search = env.make_offload("search")
+        self.kept = KeptRelay(config.id, self.worker.output, search, machine.link, self._replica, self._address_of)
         self.inspector = Inspector(config.id, machine.gauge, machine.link, self._replica, self._address_of)
         self._running = False
 
@@ -142,8 +147,8 @@ class Daemon:
         return reply
 
     def stream(self, method: str, request: Message, caller: Caller) -> AsyncIterator[Message]:
-        if isinstance(request, pb.OutputRequest) and (request.local or self._replica() is not None):
-            return self.output.stream(request, caller)
+        if isinstance(request, _OF_OUTPUT) and (request.local or self._replica() is not None):
+            return self._of_output(request, caller)
         if self.seat is None or self._stands_by:
             return self._proxy.stream(method, request, caller)
         if self.voter is None:
@@ -153,6 +158,15 @@ class Daemon:
         if isinstance(request, pb.SaveSnapshotRequest):
             return self.voter.backups.stream()
         raise Fault(Code.UNSUPPORTED, f"This release has no {method}.", "Upgrade the daemon.")
+
+    def _of_output(
+        self, request: pb.OutputRequest | pb.ListOutputRequest | pb.SearchOutputRequest, caller: Caller
+    ) -> AsyncIterator[Message]:
+        if isinstance(request, pb.ListOutputRequest):
+            return self.kept.attempts(request, caller)
+        if isinstance(request, pb.SearchOutputRequest):
+            return self.kept.search(request, caller)
+        return self.output.stream(request, caller)
 
     async def _watch(self, voter: Voter, request: pb.WatchRequest, caller: Caller) -> AsyncIterator[Message]:
         async with aclosing(voter.watcher.watch(request, caller)) as replies:

@@ -13,8 +13,11 @@ STATES_LIMIT = 1000  # of the compiled expression: what each byte of a text may 
 _MEMORY_BYTES = 1 << 20
 
 
-def compiled(field: str, pattern: str, *, case_sensitive: bool = True) -> Any:
-    """An expression for bytes, used as one of `re`. Raises BadPayload, which names `field`."""
+def compiled(field: str, pattern: str, *, case_sensitive: bool = True, of_lines: bool = False) -> Any:
+    """An expression for bytes, used as one of `re`; `of_lines`: ^ and $ are the ends of each line of a text.
+
+    Raises BadPayload, which names `field`.
+    """
     if len(pattern) > PATTERN_CHARS:
         raise BadPayload(f"{field} has {len(pattern)} characters, the limit is {PATTERN_CHARS}.")
     options: Any = re2.Options()
@@ -22,7 +25,7 @@ def compiled(field: str, pattern: str, *, case_sensitive: bool = True) -> Any:
     options.max_mem = _MEMORY_BYTES
     options.case_sensitive = case_sensitive
     try:
-        found: Any = re2.compile(pattern.encode("utf-8", "replace"), options)
+        found: Any = re2.compile((b"(?m)" if of_lines else b"") + pattern.encode("utf-8", "replace"), options)
     except re2.error as error:
         said = error.args[0] if error.args else ""
         words = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)

@@ -12,6 +12,7 @@ from node.core.faults import Code, Fault
 from node.core.model import ENDED, RUNNING
 from node.link import Caller, Link, LinkClosed
 from node.replica import Replica
+from node.rpc.kept import away
 from node.rpc.lookup import Lookup
 from node.worker.output import STDERR, STDOUT, OutputStore
 from node.worker.output_watch import CHUNK_BYTES
@@ -87,11 +88,12 @@ class OutputRelay:
         if not reader.fence:
             yield pb.OutputReply(ended=task.state in ENDED)
             return
-        if task.node == self._node_id:
+        node = request.node or task.node
+        if node == self._node_id:
             async for reply in self._local(task.id, reader, request.follow):
                 yield reply
             return
-        async for reply in self._remote(task, reader, request, caller):
+        async for reply in self._remote(node, task, reader, request, caller):
             yield reply
 
     async def _begun(self, task: Task, replica: Replica) -> Task:
@@ -124,22 +126,22 @@ class OutputRelay:
         return self._store.read(task_id, reader.fence, stream, offset, CHUNK_BYTES)
 
     async def _remote(
-        self, task: Task, reader: _Reader, request: pb.OutputRequest, caller: Caller
+        self, node: str, task: Task, reader: _Reader, request: pb.OutputRequest, caller: Caller
     ) -> AsyncIterator[pb.OutputReply]:
-        address = self._address_of(task.node)
+        address = self._address_of(node)
         begun = False
         try:
             if address is None:
-                raise LinkClosed(task.node)
+                raise LinkClosed(node)
             local = reader.request(task.id, request)
             async for reply in self._link.stream(address, "Output", local, caller.forwarded()):
                 if isinstance(reply, pb.OutputReply):
                     begun = True
                     yield reply
         except LinkClosed:
-            if begun or task.state not in ENDED:
-                message = f"The node {task.node}, which has the output, does not answer."
-                raise Fault(Code.NO_LEADER, message, "Try again when it is back; see `cortex nodes`.") from None
+            # The log has of the last attempt alone how its output began and ended.
+            if begun or task.state not in ENDED or reader.fence != task.fence:
+                raise away(node) from None
             for reply in logged(task, reader):
                 yield reply
 
