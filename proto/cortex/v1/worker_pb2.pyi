@@ -762,6 +762,7 @@ class Sample(_message.Message):
     RUNNING_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
+    ATTACHED_FIELD_NUMBER: _builtins.int
     running: _builtins.int
     """processes that run now"""
     waiting: _builtins.int
@@ -772,6 +773,10 @@ class Sample(_message.Message):
     def progress(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.TaskProgress]:
         """what changed since the last sample"""
 
+    @_builtins.property
+    def attached(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attached]:
+        """all of them"""
+
     def __init__(
         self,
         *,
@@ -779,14 +784,45 @@ class Sample(_message.Message):
         running: _builtins.int = ...,
         waiting: _builtins.int = ...,
         progress: _abc.Iterable[_types_pb2.TaskProgress] | None = ...,
+        attached: _abc.Iterable[Global___Attached] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress", "resources", b"resources", "running", b"running", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attached", b"attached", "progress", b"progress", "resources", b"resources", "running", b"running", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Sample: _TypeAlias = Sample  # noqa: Y015
+
+@_typing.final
+class Attached(_message.Message):
+    """What is reached through a node and shown beside it, such as a Kubernetes cluster. It has no daemon and no session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    RESOURCES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def node(self) -> _types_pb2.Node:
+        """its id is the node's with / and a name; kind says what it is"""
+
+    @_builtins.property
+    def resources(self) -> _types_pb2.Resources:
+        """absent = none known"""
+
+    def __init__(
+        self,
+        *,
+        node: _types_pb2.Node | None = ...,
+        resources: _types_pb2.Resources | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "resources", b"resources"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "resources", b"resources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attached: _TypeAlias = Attached  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):
