@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import time
 
@@ -213,21 +212,6 @@ class Attempt:
         if not self.killed:
             self.kill_us = min(self.kill_us, kill_us)
         return first
-
-    def signal_group(self, number: int) -> bool:
-        """Whether the process group was there to be signalled."""
-        if not self.pid and os.path.exists(f"/proc/{self.group}"):
-            return False  # the number was given to another process, so our group is gone
-        try:
-            os.killpg(self.group, number)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
-
-    def group_lives(self) -> bool:
-        return self.signal_group(0)
 
     def kill_again(self, now_us: int) -> None:
         if not self.killed:

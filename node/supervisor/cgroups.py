@@ -11,6 +11,8 @@ import itertools
 import os
 import signal
 
+from node.supervisor.kin import send_while
+
 _PERIOD_US = 100_000
 _KILL_ROUNDS = 50
 _V1 = ("memory", "pids", "cpu")
@@ -83,10 +85,7 @@ class Box:
             if not pids:
                 return
             for pid in pids:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except OSError:
-                    continue
+                send_while(pid, signal.SIGKILL, lambda pid=pid: pid in self.pids(folder))  # type: ignore[misc]
 
     def pids(self, folder: str = "") -> list[int]:
         """Processes in it."""

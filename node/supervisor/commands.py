@@ -198,7 +198,7 @@ class Commands:
 
     def _spawn(self, order: Order) -> None:
         """Raises Busy, CannotStart and what nobody foresaw."""
-        key = order.key
+        key, begun_us = order.key, boot_us()
         own = "" if order.cwd else self._folders.take()
         try:
             env = self._family.marked(order.env)
@@ -213,7 +213,7 @@ class Commands:
         attempt.cwd, attempt.boxed = own, boxed
         self.attempts[key] = self._by_pid[pid] = attempt
         self.reaper.began(attempt)
-        self._journal.spawned(key, pid)
+        self._journal.spawned(key, pid, begun_us, attempt.spawned_us)
         for fd in (out, err):
             self._pipes[fd] = attempt
             self._epoll.register(fd, select.EPOLLIN)
@@ -238,11 +238,10 @@ class Commands:
             orphans = self._orphans()
         self._drain(attempt)
         left, unsure = self._family.left(attempt, orphans, self.attempts, now_us)
-        lives = bool(left) or attempt.group_lives()
-        if lives or unsure:
+        if left or unsure:
             self._ending[attempt.order.key] = attempt
             self.wake_us = min(self.wake_us, now_us + _FAMILY_US)
-            if lives and attempt.begin_stop(wire.CAUSE_NONE, attempt.order.kill_timeout_us, now_us):
+            if left and attempt.begin_stop(wire.CAUSE_NONE, attempt.order.kill_timeout_us, now_us):
                 self._family.signal(attempt, left, signal.SIGTERM)
         elif attempt.wait_for_pipes(now_us):
             self._ending[attempt.order.key] = attempt

@@ -12,7 +12,17 @@ import signal
 from collections.abc import Collection, Mapping
 
 from node.supervisor.attempt import Attempt, boot_us
-from node.supervisor.kin import IDENTITY, Kin, is_zombie, key_of, send, session_of
+from node.supervisor.kin import (
+    IDENTITY,
+    Kin,
+    Process,
+    identified,
+    is_zombie,
+    key_of,
+    send,
+    send_to_child,
+    session_of,
+)
 
 _EXEC_US = 40_000
 # Below the first process of a sandbox: its init and a command.
@@ -27,13 +37,13 @@ class Family:
     def __init__(self, identity: str) -> None:
         self._identity = identity
         self._kin = Kin()
-        self._suspects: dict[int, tuple[int, set[str]]] = {}
+        self._suspects: dict[Process, tuple[int, set[str]]] = {}
 
-    def state(self) -> list[tuple[int, int, list[str]]]:
-        return [(pid, seen_us, list(keys)) for pid, (seen_us, keys) in self._suspects.items()]
+    def state(self) -> list[tuple[Process, int, list[str]]]:
+        return [(process, seen_us, list(keys)) for process, (seen_us, keys) in self._suspects.items()]
 
-    def restore(self, state: list[tuple[int, int, list[str]]]) -> None:
-        self._suspects = {pid: (seen_us, set(keys)) for pid, seen_us, keys in state}
+    def restore(self, state: list[tuple[Process, int, list[str]]]) -> None:
+        self._suspects = {process: (seen_us, set(keys)) for process, seen_us, keys in state}
 
     def marked(self, env: dict[bytes, bytes]) -> dict[bytes, bytes]:
         """The environment of a command, by which it and its descendants are known."""
@@ -43,10 +53,10 @@ class Family:
         """Children of this process that it did not spawn."""
         found = [pid for pid in self._kin.own_children() if pid not in mains]
         if self._suspects:
-            self._suspects = {pid: self._suspects[pid] for pid in found if pid in self._suspects}
+            self._suspects = {process: kept for process, kept in self._suspects.items() if process[0] in found}
         return found
 
-    def of(self, attempt: Attempt, orphans: list[int], attempts: Mapping[str, Attempt]) -> list[int]:
+    def of(self, attempt: Attempt, orphans: list[int], attempts: Mapping[str, Attempt]) -> list[Process]:
         """All living processes of `attempt` but its own first one; `orphans` as from orphans()."""
         found, _ = self.left(attempt, orphans, attempts, boot_us())
         if attempt.pid:
@@ -55,32 +65,43 @@ class Family:
 
     def left(
         self, attempt: Attempt, orphans: list[int], attempts: Mapping[str, Attempt], now_us: int
-    ) -> tuple[list[int], bool]:
+    ) -> tuple[list[Process], bool]:
         """Of `orphans` and their descendants those of `attempt`, and whether there are some that may be later."""
-        found: list[int] = []
+        found: list[Process] = []
         unsure = False
         for pid in orphans:
             if is_zombie(pid):
+                # Its children, if it had some, came to this process after `orphans` was asked for.
+                unsure = unsure or self._may_own(attempt, pid, attempts)
                 continue
-            owned = self._owns(attempt, pid, attempts, now_us)
+            process = identified(pid)
+            owned = self._owns(attempt, process, attempts, now_us)
             if owned:
-                found += [pid, *self._kin.descendants(pid)]
+                found += [process, *self._kin.descendants(pid)]
+            elif process in self._suspects:
+                found += [each for each in self._kin.descendants(pid) if session_of(each[0]) == attempt.group]
             unsure = unsure or owned is None
         return found, unsure
 
-    def signal(self, attempt: Attempt, others: list[int], number: int) -> None:
+    def signal(self, attempt: Attempt, others: list[Process], number: int) -> None:
         """Signal the group and `others`; a stopped process is woken so that it can act on a TERM."""
         if attempt.order.sandboxed:
             self._signal_sandbox(attempt, others, number)
             return
         numbers = (number, signal.SIGCONT) if number == signal.SIGTERM else (number,)
+        whole = self._holds_group(attempt)
         for each in numbers:
-            attempt.signal_group(each)
-            for pid in others:
-                if session_of(pid) != attempt.group or _group_of(pid) != attempt.group:
-                    send(pid, each)
+            if whole:
+                _signal_group(attempt.group, each)
+            for process in others:
+                if not whole or _group_of(process[0]) != attempt.group:
+                    send(process, each)
 
-    def _signal_sandbox(self, attempt: Attempt, others: list[int], number: int) -> None:
+    def _holds_group(self, attempt: Attempt) -> bool:
+        """Whether the number of its group cannot be another's: it is that of a child that is not reaped yet."""
+        return bool(attempt.pid) or any(_group_of(pid) == attempt.group for pid in self._kin.own_children())
+
+    def _signal_sandbox(self, attempt: Attempt, others: list[Process], number: int) -> None:
         """Its first process only reports how the command ended: a TERM is not for it.
 
         The next one, the init of its namespace, takes no signal but KILL. Where there are no others yet, nothing of
@@ -88,22 +109,32 @@ class Family:
         """
         begun = len(others) >= _SANDBOX_PROCESSES or not attempt.pid
         if number == signal.SIGKILL or not begun:
-            for pid in ([attempt.pid] if attempt.pid else []) + others:
-                send(pid, signal.SIGKILL)
+            if attempt.pid:
+                send_to_child(attempt.pid, signal.SIGKILL)
+            for process in others:
+                send(process, signal.SIGKILL)
             return
         for each in (number, signal.SIGCONT):
-            for pid in others:
-                send(pid, each)
+            for process in others:
+                send(process, each)
 
     def ended(self, key: str) -> None:
         """`key` can own nothing any more."""
-        for pid, (_, suspects) in list(self._suspects.items()):
+        for process, (_, suspects) in list(self._suspects.items()):
             suspects.discard(key)
             if not suspects:
-                del self._suspects[pid]
+                del self._suspects[process]
 
-    def _owns(self, attempt: Attempt, pid: int, attempts: Mapping[str, Attempt], now_us: int) -> bool | None:
-        """None while `pid` shows no environment, as for a moment in the middle of an exec."""
+    def _may_own(self, attempt: Attempt, pid: int, attempts: Mapping[str, Attempt]) -> bool:
+        """Whether `pid`, which is dead and tells only its session, may have been one of `attempt`."""
+        session = session_of(pid)
+        return session == attempt.group or all(session != other.group for other in attempts.values())
+
+    def _owns(
+        self, attempt: Attempt, process: Process, attempts: Mapping[str, Attempt], now_us: int
+    ) -> bool | None:
+        """None while it shows no environment, as for a moment in the middle of an exec."""
+        pid = process[0]
         session = session_of(pid)
         if session == attempt.group:
             return True
@@ -112,10 +143,17 @@ class Family:
             return key == attempt.order.key
         if any(session == other.group for other in attempts.values()):
             return False
-        seen_us, suspects = self._suspects.setdefault(pid, (now_us, set(attempts)))
+        seen_us, suspects = self._suspects.setdefault(process, (now_us, set(attempts)))
         if now_us < seen_us + _EXEC_US:
             return None
         return suspects <= {attempt.order.key}
+
+
+def _signal_group(group: int, number: int) -> None:
+    try:
+        os.killpg(group, number)
+    except OSError:
+        pass  # it has ended, or became another user's
 
 
 def _group_of(pid: int) -> int:

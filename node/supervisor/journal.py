@@ -11,20 +11,26 @@ import os
 from binascii import crc32
 
 _NAME = "attempts"
+_LATER_US = 2_000_000
 _REWRITE_BYTES = 4 * 1024 * 1024
 
 Record = tuple[object, ...]
 
 
 class Mark:
-    """An attempt that was about to start at `boot_us`; `pid` is 0 when it is not known."""
+    """An attempt that was about to start at `boot_us`; `pid` is 0 when it is not known.
 
-    __slots__ = ("boot_id", "boot_us", "pid")
+    The process began between `begun_us` and `spawned_us`.
+    """
 
-    def __init__(self, boot_us: int, boot_id: str, pid: int = 0) -> None:
+    __slots__ = ("begun_us", "boot_id", "boot_us", "pid", "spawned_us")
+
+    def __init__(self, boot_us: int, boot_id: str, pid: int = 0, begun_us: int = 0, spawned_us: int = 0) -> None:
         self.boot_us = boot_us
         self.boot_id = boot_id
         self.pid = pid
+        self.begun_us = begun_us
+        self.spawned_us = spawned_us
 
 
 class Journal:
@@ -58,7 +64,10 @@ class Journal:
             "end": self._end,
             "grown": self._grown,
             "unwritten": b"".join(self._buffer),
-            "marks": {key: (mark.boot_us, mark.boot_id, mark.pid) for key, mark in self.marks.items()},
+            "marks": {
+                key: (mark.boot_us, mark.boot_id, mark.pid, mark.begun_us, mark.spawned_us)
+                for key, mark in self.marks.items()
+            },
             "results": self.results,
         }
 
@@ -71,9 +80,11 @@ class Journal:
         self.marks.pop(key, None)
         self._append(("unmark", key))
 
-    def spawned(self, key: str, pid: int) -> None:
-        self.marks[key].pid = pid
-        self._append(("pid", key, pid))
+    def spawned(self, key: str, pid: int, begun_us: int, spawned_us: int) -> None:
+        """It has the number `pid`, and began between these two."""
+        mark = self.marks[key]
+        mark.pid, mark.begun_us, mark.spawned_us = pid, begun_us, spawned_us
+        self._append(("pid", key, pid, begun_us, spawned_us))
 
     def ended(self, key: str, result: Record) -> None:
         self.results[key] = result
@@ -136,8 +147,9 @@ class Journal:
         elif kind == "unmark":
             self.marks.pop(subject, None)
         elif kind == "pid" and subject in self.marks:
-            assert isinstance(record[2], int)
-            self.marks[subject].pid = record[2]
+            mark = self.marks[subject]
+            # Releases before this one wrote no times; a start followed its mark at once.
+            mark.pid, mark.begun_us, mark.spawned_us = (*record[2:5], mark.boot_us, mark.boot_us + _LATER_US)[:3]  # type: ignore[assignment]
         elif kind == "end":
             assert isinstance(record[2], tuple)
             self.results[subject] = record[2]
@@ -146,7 +158,7 @@ class Journal:
         parts = []
         for key, mark in self.marks.items():
             parts.append(_encode(("mark", key, mark.boot_us, mark.boot_id)))
-            parts.append(_encode(("pid", key, mark.pid)))
+            parts.append(_encode(("pid", key, mark.pid, mark.begun_us, mark.spawned_us)))
         parts += [_encode(("end", key, result)) for key, result in self.results.items()]
         data = b"".join(parts)
         new = f"{self._folder}/{_NAME}.new"

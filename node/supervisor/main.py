@@ -13,15 +13,14 @@ import resource
 import signal
 import socket
 import sys
-import time
 
 from node.supervisor import wire
 from node.supervisor.build import build_id
 from node.supervisor.family import Family
 from node.supervisor.handover import NoHandOver, read_state
-from node.supervisor.journal import Journal, Mark
-from node.supervisor.kin import all_pids, key_of, session_of, start_ticks
+from node.supervisor.journal import Journal
 from node.supervisor.place import Place
+from node.supervisor.remnants import end_remnants
 from node.supervisor.server import Supervisor
 from node.supervisor.spawn import Spawner
 
@@ -30,7 +29,6 @@ _PID_FILE = "supervisor.pid"
 _PR_SET_CHILD_SUBREAPER = 36
 _MAX_DESCRIPTORS = 65536
 _MAX_LOG_BYTES = 1024 * 1024
-_REMNANT_ROUNDS = 250
 
 
 def main(arguments: list[str]) -> int:
@@ -133,36 +131,6 @@ def read_identity(folder: str) -> str:
         with open(path, "w") as file:
             file.write(found)
     return found
-
-
-def end_remnants(journal: Journal, boot_id: str, identity: str) -> None:
-    """Kill what a supervisor that was killed left running: nobody ends its leases or reads its output any more."""
-    marks = {
-        key: mark for key, mark in journal.marks.items() if key not in journal.results and mark.boot_id == boot_id
-    }
-    if not marks:
-        return
-    for _ in range(_REMNANT_ROUNDS):
-        found = [pid for pid in all_pids() if pid != os.getpid() and key_of(pid, identity) in marks]
-        found += [mark.pid for mark in marks.values() if mark.pid and _is_same(mark)]
-        if not found:
-            return
-        for pid in found:
-            try:
-                if session_of(pid) == pid:
-                    os.killpg(pid, signal.SIGKILL)
-                os.kill(pid, signal.SIGKILL)
-            except OSError:
-                continue
-        # No loop runs yet, and what is not a child of this process tells nobody that it died.
-        time.sleep(0.02)
-
-
-def _is_same(mark: Mark) -> bool:
-    """Whether the process of `mark` still has its number: it started right after the mark was written."""
-    ticks = start_ticks(mark.pid)
-    started_us = ticks * 1_000_000 // os.sysconf("SC_CLK_TCK")
-    return ticks >= 0 and -20_000 <= started_us - mark.boot_us <= 2_000_000
 
 
 def _lock(folder: str) -> int:

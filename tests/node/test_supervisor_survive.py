@@ -284,7 +284,7 @@ class TestJournal:
     def test_survives_a_torn_tail(self, tmp_path: Path) -> None:
         journal = Journal(str(tmp_path), "boot")
         journal.mark("a.1", 100)
-        journal.spawned("a.1", 42)
+        journal.spawned("a.1", 42, 101, 102)
         journal.mark("b.1", 200)
         journal.ended("b.1", (0, "", 0))
         journal.flush()
@@ -335,7 +335,7 @@ async def test_marks_of_another_boot_harm_no_process(tmp_path: Path) -> None:
         for boot_id, at_us in (("another boot", boot_us()), (_boot_id(), 5)):
             journal = Journal(str(folder), boot_id)
             journal.mark("a.1", at_us)
-            journal.spawned("a.1", bystander.pid)
+            journal.spawned("a.1", bystander.pid, at_us, at_us + 1_000)
             journal.flush()
             watched = Watched(tmp_path)
             connected = await watched.start()
