@@ -18,6 +18,7 @@ from tui.calls.drains import DrainCalls
 from tui.calls.history import HistoryCalls
 from tui.calls.nodes import NodeCalls
 from tui.calls.operations import OperationCalls
+from tui.calls.outputs import OutputCalls
 from tui.calls.tasks import TaskCalls
 from tui.calls.workflows import WorkflowCalls
 from tui.errors import ClusterError, Unreachable, from_rpc
@@ -47,7 +48,7 @@ class _Reply(Protocol):
     def ByteSize(self) -> int: ...  # noqa: N802
 
 
-class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCalls, HistoryCalls):
+class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCalls, HistoryCalls, OutputCalls):
     """One cluster. Not tied to any user interface; all methods belong to one event loop.
 
     Every call raises ClusterError. `on_link` is told each change of the link, from within the loop.
@@ -152,15 +153,23 @@ class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCa
         stderr_offset: int = 0,
         follow: bool = False,
         fence: int = 0,
+        node: str = "",
         patience_s: float | None = UNREACHABLE_AFTER_S,
     ) -> AsyncGenerator[cluster_pb2.OutputReply, None]:
         """Yields a task's output from `offset` (bytes) on, of one stream or of both interleaved.
 
-        `fence` names the attempt (0 = the last); `follow` goes on until that attempt has ended. After a lost
-        link it resumes at the same byte. Raises ClusterError after `patience_s` seconds without an answer.
+        `fence` names the attempt (0 = the last), `node` the machine that ran it (empty = the task's); `follow` goes
+        on until that attempt has ended. After a lost link it resumes at the same byte. Raises ClusterError after
+        `patience_s` seconds without an answer.
         """
         request = cluster_pb2.OutputRequest(
-            id=task_id, stream=stream, offset=offset, stderr_offset=stderr_offset, follow=follow, fence=fence
+            id=task_id,
+            stream=stream,
+            offset=offset,
+            stderr_offset=stderr_offset,
+            follow=follow,
+            fence=fence,
+            node=node,
         )
         patience = Patience(patience_s)
         while True:
@@ -176,6 +185,23 @@ class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCa
                 return
             except ClusterError as error:
                 if not error.transient:
+                    raise
+                self._rotate(target)
+                await patience.wait(error, len(self.targets))
+
+    async def _replies(self, method: str, request: Any) -> AsyncGenerator[Any, None]:
+        patience = Patience(UNREACHABLE_AFTER_S)
+        while True:
+            target = self._target(prefer_leader=False)
+            begun = False
+            try:
+                async with aclosing(self._messages(target, method, request, None)) as replies:
+                    async for reply in replies:
+                        begun = True
+                        yield reply
+                return
+            except ClusterError as error:
+                if begun or not error.transient:
                     raise
                 self._rotate(target)
                 await patience.wait(error, len(self.targets))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from cortex.v1 import cluster_pb2
@@ -39,6 +40,10 @@ class Calls:
 
     def saw(self, index: int) -> None:
         """Later reads show at least the log up to `index`."""
+        raise NotImplementedError
+
+    def _replies(self, method: str, request: Any) -> AsyncGenerator[Any, None]:
+        """Yields the messages of one stream; another daemon is asked as long as there was none."""
         raise NotImplementedError
 
     async def _call(self, method: str, request: Any, timeout_s: float, *, writes: bool = False) -> Any:

@@ -122,18 +122,47 @@ def wait(ids: tuple[str, ...], progress: bool) -> None:
 
 
 @verb()
-@click.argument("task_id", metavar="ID")
+@click.argument("task_id", metavar="ID", default="")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the task has ended.")
+@click.option("--list", "listed", is_flag=True, help="Say what is kept of each attempt.")
+@click.option("--run", "run_number", metavar="N", type=click.IntRange(1), help="Of this run, from 1.")
+@click.option("--attempt", metavar="N", type=click.IntRange(0), help="Of this attempt, from 0.")
+@click.option("--fence", metavar="N", type=click.IntRange(1), help="Of this assignment, as --list has it.")
+@click.option("--grep", "pattern", metavar="PATTERN", help="Only lines that match, with their numbers.")
+@click.option("-i", "--ignore-case", is_flag=True, help="With --grep: large and small letters are the same.")
+@click.option("-C", "--context", metavar="N", type=click.IntRange(0, 100), default=0, help="Lines around each.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, 100_000), default=1000, help="Matching lines, 1000.")
+@click.option("--workflow", metavar="W", default="", help="With --grep: in all tasks of this workflow.")
 @click.option("--stdout", "only", flag_value="stdout", help="Only what it wrote to stdout.")
 @click.option("--stderr", "only", flag_value="stderr", help="Only what it wrote to stderr.")
-def logs(task_id: str, follow: bool, only: str | None) -> None:
+def logs(
+    task_id: str,
+    follow: bool,
+    listed: bool,
+    run_number: int | None,
+    attempt: int | None,
+    fence: int | None,
+    pattern: str | None,
+    ignore_case: bool,
+    context: int,
+    limit: int,
+    workflow: str,
+    only: str | None,
+) -> None:
     """Write a task's output, byte by byte as the command wrote it.
 
     Of both streams, stderr goes to stderr; one stream alone goes to stdout. With --json, lines of
-    {stream, offset, data_b64}.
+    {stream, offset, data_b64}. It is that of the last attempt, or of the one that --run and --attempt name.
+
+    With --grep, lines that match an RE2 expression are looked for where the output is, and written with their
+    numbers; the exit code is 1 when there is none.
     """
     from cortex.v1 import cluster_pb2
     from tui import json_view
+    from tui.verbs import kept
+
+    one = kept.Wanted(run_number, attempt, fence)
+    kept.checked(task_id, workflow, listed, follow, one, pattern)
 
     as_json = settings().json
     kinds = {"stdout": cluster_pb2.STREAM_KIND_STDOUT, "stderr": cluster_pb2.STREAM_KIND_STDERR}
@@ -145,12 +174,24 @@ def logs(task_id: str, follow: bool, only: str | None) -> None:
         else:
             write_raw(data, err=not wanted and kind == cluster_pb2.STREAM_KIND_STDERR)
 
-    async def work(client: ClusterClient) -> None:
+    async def work(client: ClusterClient) -> int:
+        if listed:
+            await kept.say_kept(client, task_id)
+            return 0
+        if pattern is not None:
+            sought = kept.Sought(pattern, ignore_case, context, limit, wanted)
+            if workflow:
+                return int(not await kept.search_workflow(client, workflow, sought))
+            task = (await client.get_task(task_id)).task
+            return int(not await kept.search(client, task, sought, one))
         found = (await client.get_task(task_id)).task
         if follow:
             await follow_to_end(client, [found.id], sink=sink, only=wanted)
+        elif one:
+            await _write_attempt(client, found, wanted, sink, *await kept.attempt_of(client, found, one))
         else:
             await _write_now(client, found, wanted, sink)
+        return 0
 
     run(work)
 
@@ -168,5 +209,19 @@ async def _write_now(
         note(f"cortex: task {clean(task.id)} has not started; `cortex why {clean(task.id)}` says what it waits for")
         return
     async for reply in client.output(task.id, wanted):
+        if reply.data:
+            sink(reply.stream, reply.offset, reply.data)
+
+
+async def _write_attempt(
+    client: ClusterClient,
+    task: types_pb2.Task,
+    wanted: cluster_pb2.StreamKind.ValueType,
+    sink: Sink,
+    fence: int,
+    node: str,
+) -> None:
+    """Writes what there is of one attempt, from the machine that ran it."""
+    async for reply in client.output(task.id, wanted, fence=fence, node=node):
         if reply.data:
             sink(reply.stream, reply.offset, reply.data)
