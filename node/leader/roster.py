@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cortex.v1.types_pb2 import Node, Resources
+from cortex.v1.worker_pb2 import Attached
 from node.core.state import ClusterState
 from node.leader.session import Session
 
@@ -46,6 +48,7 @@ class Known:
     hello: int = 0
     resources: Resources | None = None
     sampled_us: int = 0
+    attached: Sequence[Attached] = ()
     suspected: bool = False
     pace: Pace = field(default_factory=Pace)
 

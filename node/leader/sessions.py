@@ -13,6 +13,7 @@ from cortex.v1.types_pb2 import Node, NodeState, TaskProgress
 from cortex.v1.worker_pb2 import Hello, LeaderMessage, NotLeader, Refused, Welcome, WorkerMessage
 from node.core.faults import Code, Fault
 from node.env import Clock
+from node.leader import attached
 from node.leader.leases import Leases
 from node.leader.port import Replica, Settings
 from node.leader.reconcile import Reconciled, corrections, reconcile
@@ -245,6 +246,7 @@ class Sessions:
         elif kind == "sample":
             known.resources = message.sample.resources
             known.sampled_us = now_us
+            known.attached = attached.checked(session.node_id, message.sample.attached)
             self._progress(session.node_id, message.sample.progress)
             self._sampled()
         elif kind != "heartbeat":

@@ -6,6 +6,7 @@ from cortex.v1.cluster_pb2 import NodeView
 from cortex.v1.types_pb2 import TaskState
 from node.core import scheduler, settings
 from node.core.filters import node_info
+from node.leader import attached
 from node.leader.port import Replica
 from node.leader.roster import Roster
 
@@ -36,4 +37,6 @@ def node_views(replica: Replica, roster: Roster, boot_us: int) -> list[NodeView]
             view.scored = True
             view.weights = weights.text
         views.append(view)
+        if known is not None:
+            views.extend(attached.views(state, node_id, known, boot_us))
     return views

@@ -69,6 +69,8 @@ class Runner:
         self._acceptor: asyncio.Task[None] | None = None
         self._boot_id = ""
         self.attempts = Attempts()
+        self.attached: Sequence[w.Attached] = ()
+        """What is reached through this node, as last measured."""
         self.ledger = Ledger(env)
         self.outbox = Outbox(
             self.ledger, self._send, self._batch_durable, lambda: self.attempts.live == 0, on_failure

@@ -306,6 +306,7 @@ class Session:
                 waiting=attempts.live - attempts.running,
                 # A new leader knows nothing yet.
                 progress=self._runner.drivers.take_progress(everything=begins),
+                attached=self._runner.attached,
             )
             begins = False
             self._push(w.WorkerMessage(sample=sample))

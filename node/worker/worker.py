@@ -14,7 +14,7 @@ from cortex.v1.types_pb2 import Node, Resources
 from node.env import Env
 from node.link import Link
 from node.worker.attempts import State
-from node.worker.executors.port import Executor
+from node.worker.executors.port import Executor, Fronting
 from node.worker.output import OutputStore
 from node.worker.port import AttemptKey, SupervisorPort
 from node.worker.resources.port import Gauge
@@ -24,6 +24,7 @@ from node.worker.workspace import Workspace
 
 _TRIM_S = 3600.0
 _LOOK_S = 0.2
+_FRONTS_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class WorkerNode:
             output_limit_bytes=settings.output_limit_bytes,
             on_failure=self._fail,
         )
+        self._node_id = node.id
+        self._fronts = [each for each in executors if isinstance(each, Fronting)]
         self._finder = LeaderFinder(env, node, link, self.runner, sample, candidates)
 
     @property
@@ -97,7 +100,8 @@ class WorkerNode:
     async def start(self) -> None:
         """Read the ledger, find or launch the supervisor, begin to look for the leader. Raises Fault or OSError."""
         await self.runner.start()
-        for part in (self._finder.run(), self._trim(), self._look()):
+        fronts = (self._measure_fronts(front) for front in self._fronts)
+        for part in (self._finder.run(), self._trim(), self._look(), *fronts):
             task = asyncio.create_task(part)
             task.add_done_callback(self._ended)
             self._tasks.append(task)
@@ -132,6 +136,25 @@ class WorkerNode:
             for report in drivers.look():
                 outbox.add(report)
             await asyncio.sleep(_LOOK_S)
+
+    async def _measure_fronts(self, front: Fronting) -> None:
+        """Keep what is reached through this node; returns at once where there is nothing."""
+        offload = self._env.make_offload("fronts")
+        while True:
+            try:
+                found = await offload(front.measure)
+            except Exception as error:
+                self._log.warning("what is behind this node was not measured", error=str(error) or repr(error))
+            else:
+                if not found:
+                    return
+                now_us = self._env.clock.wall_us()
+                for each in found:
+                    each.node.id = f"{self._node_id}/{each.node.id}"
+                    if each.HasField("resources"):
+                        each.resources.sampled_at_us = now_us
+                self.runner.attached = found
+            await asyncio.sleep(_FRONTS_S)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -14,17 +14,19 @@ import msgspec
 import structlog
 
 from cortex.v1.types_pb2 import TaskType
-from cortex.v1.worker_pb2 import Assignment
+from cortex.v1.worker_pb2 import Assignment, Attached
 from node.core.faults import Code, Fault
 from node.drivers.k8s_config import BadConfig, Context, Kubeconfig, load
 from node.drivers.k8s_manifest import FENCE, OWNER, TASK, Order, label_value
 from node.payloads.k8s_job import CAPABILITY, K8sJob
 from node.payloads.reading import BadPayload, read
+from node.worker.executors import k8s_rows
 from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, encoded, task_environment
 from node.worker.port import AttemptKey
 
 if TYPE_CHECKING:
     from node.drivers.k8s_api import Api
+    from node.drivers.k8s_cluster import Cluster
 
 T = TypeVar("T")
 
@@ -65,6 +67,7 @@ class K8sJobExecutor:
         self._owner = ""
         self.offered: dict[str, Context] = {}
         self._default = ""
+        self._last: dict[str, Cluster] = {}
         self._placed: OrderedDict[AttemptKey, tuple[str, str]] = OrderedDict()
         self._log = structlog.get_logger()
 
@@ -135,6 +138,28 @@ class K8sJobExecutor:
         meant = [self.offered[context]] if context else list(self.offered.values())
         self._end_ours(lambda _: True, selector, meant, namespace)
         self._placed.pop(key, None)
+
+    def measure(self) -> list[Attached]:
+        """Each context that is offered, as a node of kind k8s. Blocks."""
+        return run(self._measure_all()) if self.offered else []
+
+    async def _measure_all(self) -> list[Attached]:
+        from node.drivers.k8s_cluster import measure
+
+        kubeconfig = self._kubeconfig()
+        asked = (self._asked(kubeconfig, name, measure) for name in self.offered)
+        rows: list[Attached] = []
+        for context, answer in zip(
+            self.offered.values(), await asyncio.gather(*asked, return_exceptions=True), strict=True
+        ):
+            failure = ""
+            if isinstance(answer, BaseException):
+                failure = str(answer) or type(answer).__name__
+            else:
+                self._last[context.name] = answer
+            known = self._last.get(context.name)
+            rows.append(k8s_rows.row(context, known, failure, default=context.name == self._default))
+        return rows
 
     def _order(self, assignment: Assignment, job: K8sJob, context: str) -> Order:
         spec = assignment.spec

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from cortex.v1.types_pb2 import SandboxOffer, TaskType
-from cortex.v1.worker_pb2 import Assignment, Ended
+from cortex.v1.worker_pb2 import Assignment, Attached, Ended
 from node.worker.port import AttemptKey, Limits
 
 DEFAULT_SLOTS = 5
@@ -98,6 +98,14 @@ class Sandboxing(Protocol):
     @property
     def sandboxes(self) -> Sequence[SandboxOffer]:
         """Every level, as probe() tried it."""
+
+
+@runtime_checkable
+class Fronting(Protocol):
+    """An executor that stands before what is shown beside its node, such as Kubernetes clusters."""
+
+    def measure(self) -> list[Attached]:
+        """What that is and has now; ids are names within the node. Blocks for seconds, on a thread of its own."""
 
 
 @runtime_checkable
