@@ -42,6 +42,11 @@ def node_role(role: types_pb2.NodeRole.ValueType) -> str:
     return types_pb2.NodeRole.Name(role).removeprefix("NODE_ROLE_").lower()
 
 
+def role_of(row: types_pb2.Node) -> str:
+    """What a node is, in a word: its role, or its kind where it is no machine."""
+    return row.kind or node_role(row.role)
+
+
 def event_type(kind: types_pb2.EventType.ValueType) -> str:
     return types_pb2.EventType.Name(kind).removeprefix("EVENT_TYPE_").lower()
 
@@ -158,7 +163,8 @@ def node(view: cluster_pb2.NodeView) -> Document:
         "alarm": row.alarm or None,
         "suspect_reason": row.suspect_reason or None,
         "operation": row.operation or None,
-        "role": node_role(row.role),
+        "role": role_of(row),
+        "kind": row.kind or None,
         "leader": view.leader,
         "score": view.score if view.scored else None,
         "terms": terms(view.terms) if view.scored else None,

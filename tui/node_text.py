@@ -19,7 +19,8 @@ SERIES_FULL = {"cpu": 100.0, "memory": 100.0, "disk": 100.0, "io": 100.0, "gpu":
 
 def node_lines(view: cluster_pb2.NodeView, uses: Sequence[types_pb2.TaskUse] = ()) -> Iterator[str]:
     """Everything but its events."""
-    for name, value in (*_facts(view), *_measured(view), *_benchmark(view)):
+    facts = _cluster_facts(view) if view.node.kind else (*_facts(view), *_measured(view), *_benchmark(view))
+    for name, value in facts:
         if value:
             yield f"{name + ':':<10}{clean(value)}"
     yield from _gpu_lines(view.resources)
@@ -48,6 +49,24 @@ def _facts(view: cluster_pb2.NodeView) -> list[tuple[str, str]]:
         ("can", ", ".join(row.capabilities)),
         ("version", row.version),
         ("joined", rfc3339(row.joined_at_us) if row.joined_at_us else ""),
+    ]
+
+
+def _cluster_facts(view: cluster_pb2.NodeView) -> list[tuple[str, str]]:
+    """Of what is behind a node, which has no daemon of its own."""
+    row, sample = view.node, view.resources
+    room = f"{row.capacity.cpu_millis / 1000:g} cores, {size(row.capacity.memory_bytes)} of memory"
+    used = f"{sample.cpu_percent:.0f} % of the cores, {size(sample.memory_available_bytes)} of memory free"
+    return [
+        ("id", row.id),
+        ("kind", row.kind),
+        ("address", row.address),
+        ("state", json_view.node_state(row) + (f" ({row.message})" if row.message else "")),
+        ("tasks", f"{view.running} running, {view.assigned} more held"),
+        ("labels", ", ".join(json_view.label(item) for item in row.labels)),
+        ("version", row.version),
+        ("room", f"{room}, {row.capacity.gpus} GPUs" if row.HasField("capacity") else ""),
+        ("used", f"{used}, {view.age_us / 1e6:.0f} s ago" if view.HasField("resources") else ""),
     ]
 
 

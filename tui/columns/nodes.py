@@ -96,11 +96,13 @@ def _disk(row: NodeRow) -> float | None:
 
 
 def _io(row: NodeRow) -> float | None:
-    return row.resources.disk_io_percent if row.resources else None
+    return row.resources.disk_io_percent if row.resources and not row.node.kind else None
 
 
 def _rate(row: NodeRow) -> float | None:
-    return max(row.resources.rx_bytes_per_s, row.resources.tx_bytes_per_s) if row.resources else None
+    if row.resources is None or row.node.kind:
+        return None
+    return max(row.resources.rx_bytes_per_s, row.resources.tx_bytes_per_s)
 
 
 def gpu_percent(row: NodeRow) -> float | None:
@@ -139,7 +141,7 @@ def ageing(row: NodeRow, draw: Draw) -> object:
 
 
 def role_of(row: NodeRow) -> str:
-    return ROLES.get(row.node.role, "worker")
+    return row.node.kind or ROLES.get(row.node.role, "worker")
 
 
 def _draw_role(row: NodeRow, _draw: Draw, width: int) -> Cell:

@@ -172,7 +172,7 @@ async def _inspected(client: ClusterClient, row: types_pb2.Node, span: str) -> c
     for what was asked for by name."""
     from tui.node_text import SPARK_STEPS
 
-    if not row.online and not span:
+    if row.kind or (not row.online and not span):
         return None
     points = 0 if settings().json else SPARK_STEPS
     try:
@@ -223,7 +223,16 @@ def find(reply: cluster_pb2.ListNodesReply, text: str) -> cluster_pb2.NodeView:
     """The node with that id, else hostname, else unique prefix of an id. Raises ClusterError."""
     by_name = [view for view in reply.nodes if text in (view.node.id, view.node.hostname)]
     exact = [view for view in by_name if view.node.id == text]
-    found = exact or by_name or [view for view in reply.nodes if text and view.node.id.startswith(text)]
+    # What is behind a node is not what a part of the node's own name means.
+    found = (
+        exact
+        or by_name
+        or [
+            view
+            for view in reply.nodes
+            if text and view.node.id.startswith(text) and ("/" in text or not view.node.kind)
+        ]
+    )
     if not found:
         raise ClusterError("not_found", f"There is no node {clean(text)!r}.", "List the nodes with `cortex nodes`.")
     if len(found) > 1:
@@ -238,14 +247,14 @@ def _row(view: cluster_pb2.NodeView) -> tuple[str, ...]:
     return (
         row.id,
         json_view.node_state(row),
-        json_view.node_role(row.role),
+        json_view.role_of(row),
         "*" if view.leader else "",
         f"{view.score:.1f}" if view.scored else "-",
         f"{sample.cpu_percent:.0f}%" if known else "-",
         size(sample.memory_available_bytes) if known else "-",
-        size(sample.disk_free_bytes) if known else "-",
+        size(sample.disk_free_bytes) if known and not row.kind else "-",
         str(view.running),
-        str(json_view.slots(row)),
+        str(json_view.slots(row)) if not row.kind else "-",
         str(view.assigned),
         ",".join(json_view.label(item) for item in row.labels),
         row.address,
