@@ -27,6 +27,7 @@ SUPPORTED = frozenset(
     {
         types_pb2.TASK_TYPE_SHELL,
         types_pb2.TASK_TYPE_NOOP,
+        types_pb2.TASK_TYPE_CONTAINER,
         types_pb2.TASK_TYPE_SUBAGENT,
         types_pb2.TASK_TYPE_CLAUDE_RELAY,
         types_pb2.TASK_TYPE_K8S_JOB,

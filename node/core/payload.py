@@ -16,6 +16,7 @@ from cortex.v1.types_pb2 import (
     TaskSpec,
 )
 from node.core.faults import Code, Fault
+from node.payloads.container import Container
 from node.payloads.k8s_job import CAPABILITY as K8S_CAPABILITY
 from node.payloads.k8s_job import K8sJob
 from node.payloads.python import Python, capability
@@ -26,6 +27,7 @@ from node.payloads.subagent import Subagent
 
 # One struct for each type; shell and noop tasks carry none.
 KINDS: Mapping[int, type[Payload]] = {
+    TASK_TYPE_CONTAINER: Container,
     TASK_TYPE_SERVICE: Service,
     TASK_TYPE_SUBAGENT: Subagent,
     TASK_TYPE_CLAUDE_RELAY: Relay,

@@ -54,10 +54,19 @@ class Desk:
             os.close(fd)
 
     def verdict(
-        self, cause: str = "", error: str = "", *, retry_after_ms: int = 0, document: object = None
+        self,
+        cause: str = "",
+        error: str = "",
+        *,
+        retry_after_ms: int = 0,
+        document: object = None,
+        left: bool = False,
     ) -> None:
-        """How it ended, beside the exit code: see node.worker.exchange.CAUSES. The last one counts."""
-        said: dict[str, object] = {"cause": cause, "error": error, "retry_after_ms": retry_after_ms}
+        """How it ended, beside the exit code: see node.worker.exchange.CAUSES. The last one counts.
+
+        `left`: something of it may still be there, for its executor to remove.
+        """
+        said: dict[str, object] = {"cause": cause, "error": error, "retry_after_ms": retry_after_ms, "left": left}
         if document is not None:
             said["document"] = document
         part = self._verdict.with_suffix(".part")

@@ -28,6 +28,7 @@ _DAY_MS = 86_400_000
 CAUSES = {
     "rate_limited": Cause.CAUSE_RATE_LIMITED,
     "validation": Cause.CAUSE_VALIDATION,
+    "cannot_start": Cause.CAUSE_CANNOT_START,
     "not_found": Cause.CAUSE_NOT_FOUND,
     "infrastructure": Cause.CAUSE_INFRASTRUCTURE,
     "timeout": Cause.CAUSE_TIMEOUT,

@@ -1,0 +1,181 @@
+"""Runs one container in the foreground and ends as it does; when this ends in order, the container is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from math import inf
+
+import msgspec
+
+from node.drivers.container_attached import Attached, Deserted
+from node.drivers.container_engine import Engine, EngineError, State, container_name
+from node.drivers.container_run import Cannot, Order, run_arguments
+from node.drivers.container_usage import Usage, oom_kills
+from node.drivers.container_words import meaning
+from node.drivers.kit import Desk, Stopped, raise_on_term
+
+# Exit codes of `run` that are the engine's own, unless the container began and ended with one of them.
+_ENGINE_FAILED = 125
+_KILLED = 137
+_REMOVE_S = 30.0
+_RETRY_S = 1.0
+# Of the kill timeout, kept for the engine to kill and remove what did not end by itself.
+_REMOVAL_S = 2.0
+
+
+class Job:
+    def __init__(self, desk: Desk, order: Order) -> None:
+        self._desk = desk
+        self._order = order
+        self._engine = Engine(order.engine, order.program, order.engine_environ)
+        self._name = container_name(desk.task, desk.fence)
+        self._attached: Attached | None = None
+        self._usage = Usage(lambda: self._engine.state(self._name))
+        self._stopped = False
+
+    def run(self) -> int:
+        """The task's exit code; its verdict is told."""
+        oom_kills_before = oom_kills()
+        try:
+            code = self._run_to_its_end()
+            cause, error = self._judge(code, oom_kills_before)
+        except Cannot as refusal:
+            _ignore_term()
+            cause, error, code = refusal.cause, refusal.sentence, _ENGINE_FAILED
+            self._say(error)
+        except EngineError as trouble:
+            _ignore_term()
+            cause, error, code = "infrastructure", _away(str(trouble)), _ENGINE_FAILED
+            self._say(error)
+        left = not self._remove()
+        self._desk.verdict(cause, error, document=self._document(), left=left)
+        return code
+
+    def _run_to_its_end(self) -> int:
+        """Its exit code, also after a stop. Raises Cannot and EngineError."""
+        try:
+            self._provide_image()
+            code = self._run()
+            _ignore_term()
+        except (Stopped, Deserted) as call:
+            _ignore_term()
+            self._stopped = True
+            code = self._stop(deserted=isinstance(call, Deserted))
+        return code
+
+    def _provide_image(self) -> None:
+        """Raises Cannot and EngineError."""
+        image, pull = self._order.container.image, self._order.container.pull
+        if pull != "always" and self._has(image):
+            return
+        if pull == "never":
+            raise Cannot("not_found", f"Image {image} is not on this node. Pull it there, or set pull to missing.")
+        self._desk.progress(0, message=f"pulling {image}")
+        reply = self._engine.call("pull", "--quiet", image, timeout_s=None)
+        if reply.code:
+            cause, error = meaning(reply.error, f"Image {image} cannot be pulled")
+            raise Cannot(cause or "infrastructure", error)
+
+    def _has(self, image: str) -> bool:
+        reply = self._engine.call("image", "inspect", "--format", "{{.Id}}", image)
+        if reply.code and meaning(reply.error, "")[0] == "infrastructure":
+            raise EngineError(reply.error)
+        return reply.code == 0
+
+    def _run(self) -> int:
+        order = self._order
+        words, environ = run_arguments(order, self._desk.task, self._desk.fence, self._name, self._engine.dialect)
+        self._attached = Attached(order.program, words, {**order.engine_environ, **environ})
+        code = self._attached.wait(inf, self._usage.look)
+        assert code is not None
+        return code
+
+    def _stop(self, deserted: bool) -> int:
+        """End it within the kill timeout by TERM, which the supervisor has sent to the client too, then by KILL."""
+        if self._attached is None:
+            return _ENGINE_FAILED
+        kill_timeout_s = self._order.kill_timeout_s
+        until_s = time.monotonic() + kill_timeout_s - min(_REMOVAL_S, kill_timeout_s / 2)
+        if deserted:
+            self._attached.terminate()
+        code = self._attached.wait(until_s)
+        if code is not None:
+            return code
+        self._engine.remove(self._name)
+        code = self._attached.wait(time.monotonic() + _REMOVAL_S)
+        if code is None:
+            self._attached.kill()
+        return _KILLED
+
+    def _judge(self, code: int, oom_kills_before: int) -> tuple[str, str]:
+        """The cause of the end and a sentence; nothing where the exit code says it all. Raises EngineError."""
+        if code == 0 or self._attached is None:
+            return "", ""
+        state = self._engine.state(self._name)
+        if state is None or not state.started:
+            if self._stopped:
+                return "", ""
+            what = f"Image {self._order.container.image} cannot be run"
+            cause, error = meaning(self._attached.said, what)
+            if not cause:
+                self._engine.version()
+            return cause, error
+        return self._judge_state(code, state, oom_kills() > oom_kills_before)
+
+    def _judge_state(self, code: int, state: State, kernel_killed: bool) -> tuple[str, str]:
+        if state.out_of_memory or (code == _KILLED and kernel_killed and not self._stopped):
+            limit = self._order.container.memory_bytes or self._order.memory_bytes
+            within = f" within its limit of {limit} bytes" if limit else ""
+            return "oom", f"The kernel killed the container, since memory ran out{within}. Give it more."
+        lost = code == _ENGINE_FAILED and state.exit_code != _ENGINE_FAILED
+        if (lost or state.running) and not self._stopped:
+            return "infrastructure", _away(self._attached.said if self._attached is not None else "")
+        return "", ""
+
+    def _remove(self) -> bool:
+        """Whether nothing is left. What an engine that is away keeps is for the executor to look after."""
+        if self._attached is None:
+            return True
+        until_s = time.monotonic() + (0 if self._stopped else _REMOVE_S)
+        while True:
+            try:
+                self._engine.remove(self._name)
+            except EngineError as trouble:
+                if time.monotonic() >= until_s:
+                    self._say(f"The container is not removed: {trouble}.")
+                    return False
+                time.sleep(_RETRY_S)
+            else:
+                return True
+
+    def _document(self) -> dict[str, object] | None:
+        used = self._usage.document()
+        return {"container": {"engine": self._engine.name, **used}} if used else None
+
+    def _say(self, sentence: str) -> None:
+        with suppress(BrokenPipeError):
+            os.write(2, sentence.encode("utf-8", "replace") + b"\n")
+
+
+def _ignore_term() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _away(trouble: str) -> str:
+    why = trouble.rstrip(".") or "its client ended under the container"
+    return f"The container engine failed: {why}. See what ails it; it is tried again later."
+
+
+def main() -> int:
+    raise_on_term()
+    desk = Desk(os.environ)
+    return Job(desk, msgspec.convert(desk.order(), Order)).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
