@@ -220,6 +220,7 @@ def test_nodes() -> None:
                 "suspect_reason": None,
                 "operation": None,
                 "role": "voter",
+                "kind": None,
                 "leader": True,
                 "score": 55.0,
                 "terms": {**NO_TERMS, "cpu": 55.0},
