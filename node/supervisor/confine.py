@@ -10,7 +10,7 @@ def sandbox_refusal(code: int, stderr: bytes) -> str:
     """Why a command in a sandbox did not start; empty when it did, as far as its exit code and first words tell."""
     line = stderr.split(b"\n", 1)[0].decode("utf-8", "replace")
     program, colon, why = line.partition(": ")
-    if code not in _CODES or not colon or program not in ("bwrap", "setpriv"):
+    if code not in _CODES or not colon or program not in ("bwrap", "setpriv", "prlimit"):
         return ""
     return (
         f"The command cannot start in its sandbox: {why[:_WORDS]}. It has only what its level shows it of the node."

@@ -33,6 +33,10 @@ class Wrapping:
         self._folder = folder
         self.actions = actions
 
+    @property
+    def sandboxes(self) -> bool:
+        return bool(self._wrap)
+
     def around(
         self, path: bytes, argv: list[bytes], env: dict[bytes, bytes]
     ) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
@@ -119,9 +123,14 @@ class Spawner:
             if wrapping is not None:
                 path, argv, env = wrapping.around(path, argv, env)
                 actions += wrapping.actions
-            return os.posix_spawn(
-                path, argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET
-            )
+            kept = self._lower_own() if wrapping is not None and wrapping.sandboxes else None
+            try:
+                return os.posix_spawn(
+                    path, argv, env, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET
+                )
+            finally:
+                if kept is not None:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, kept)
         except OSError as error:
             self._found.clear()
             if error.errno in _BACK_PRESSURE:
@@ -130,6 +139,17 @@ class Spawner:
         finally:
             # Not to keep the folder's file system busy.
             os.chdir("/")
+
+    def _lower_own(self) -> tuple[int, int] | None:
+        """Give this process as many descriptors as a command has, since _limit() does not reach into a sandbox.
+
+        Returns what it had.
+        """
+        if not self._descriptors:
+            return None
+        kept = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self._descriptors, kept[1]))
+        return kept
 
     def _find(self, program: bytes, search: bytes) -> bytes:
         """The path of `program` by the command's own PATH. Raises CannotStart."""

@@ -7,7 +7,7 @@ rights within the sandbox, before the command.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
@@ -16,6 +16,7 @@ from node.supervisor import wire
 from node.worker.sandbox.options import User
 
 _SETPRIV = "/usr/bin/setpriv"
+_PRLIMIT = "/usr/bin/prlimit"
 _SHARED_TEMPORARY = ("/tmp", "/var/tmp")
 _USR_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 # What the loader, names of users and the time of day need.
@@ -86,6 +87,12 @@ def _devices(gpu: bool) -> list[str]:
         for path in sorted(glob(pattern)):
             found += ["--dev-bind", path, path]
     return found
+
+
+def rlimits(limits: Mapping[str, int]) -> list[bytes]:
+    """What else goes before a command in a sandbox: who spawns it reaches the sandbox's first process only."""
+    words = [f"--{name}={value}:{value}" for name, value in sorted(limits.items())]
+    return [os.fsencode(word) for word in (_PRLIMIT, *words, "--")] if words else []
 
 
 def share(wrap: Sequence[bytes], path: str) -> list[bytes]:

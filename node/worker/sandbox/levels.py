@@ -65,15 +65,15 @@ class Levels:
             return Limits(folder=folder, rlimits=options.rlimits) if folder or options.rlimits else None
         gpu = spec.requests.gpus > 0 or spec.constraints.requires_gpu
         memory_bytes = spec.requests.memory_bytes or options.memory_bytes
+        wrap = self._wrap(spec.sandbox, folder, gpu=gpu)
         return Limits(
-            wrap=self._wrap(spec.sandbox, folder, gpu=gpu),
+            wrap=[*wrap, *arguments.rlimits(options.rlimits)],
             seccomp=self._filter if spec.sandbox == STRICT else b"",
             folder=folder,
             owner=(options.user.uid, options.user.gid) if options.user is not None else None,
             memory_bytes=max(memory_bytes, _LEAST_MEMORY_BYTES) if memory_bytes else 0,
             pids=options.pids,
             cpu_millis=spec.requests.cpu_millis or options.cpu_millis,
-            rlimits=options.rlimits,
         )
 
     def environment(self, spec: TaskSpec, env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:

@@ -17,6 +17,7 @@ _MARK = "probe"
 # Says what is wrong, one word each; nothing when all is right.
 _LOOK = r"""
 [ "$(id -u)" != 0 ] || echo it runs as root
+[ "$(readlink /proc/self/ns/pid)" != "$3" ] || echo it sees the processes of the machine
 [ ! -e "$1/probe" ] || echo it sees the data folder
 [ -w . ] || echo it cannot write its directory
 [ ! -w /usr ] || echo it can write /usr
@@ -60,6 +61,7 @@ def try_level(wrap: list[bytes], program: bytes, place: Place, *, strict: bool) 
 
 def _run(wrap: list[bytes], program: bytes, folder: str, data: str, level: str) -> str:
     """What is wrong; empty when nothing is."""
+    namespace = os.readlink("/proc/self/ns/pid")
     reading, writing = os.pipe()
     try:
         os.write(writing, program)
@@ -71,7 +73,7 @@ def _run(wrap: list[bytes], program: bytes, folder: str, data: str, level: str) 
             for at, word in enumerate(words)
         ]
         done = subprocess.run(
-            [*words, b"/bin/sh", b"-c", _LOOK.encode(), b"sh", data.encode(), level.encode()],
+            [*words, b"/bin/sh", b"-c", _LOOK.encode(), b"sh", data.encode(), level.encode(), namespace.encode()],
             cwd=folder,
             env={"PATH": "/usr/bin:/bin"},
             stdin=subprocess.DEVNULL,
