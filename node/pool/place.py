@@ -23,6 +23,7 @@ _LONGEST_DELAY_S = 30.0
 _GRACE_S = 1.0
 _SEND_S = 2.0
 _OOM_KILLS = "oom_kill "
+_ENDED = "Handler {} was ended with the pool of its node."
 
 
 class Place:
@@ -198,6 +199,8 @@ class Place:
             desk.fail("infrastructure", reason)
         elif to == "cancel":
             desk.fail("validation", reason)
+        elif not desk.cancelled:
+            desk.fail("infrastructure", _ENDED.format(desk.handler))
         else:
             desk.fail("exit", f"Handler {desk.handler} was cancelled.", code=128 + signal.SIGTERM)
         if self.closed:
@@ -232,6 +235,8 @@ class Place:
 
     def _cause(self, desk: Desk, status: int) -> tuple[str, str]:
         subject = f"Handler {desk.handler}"
+        if self.closed and not desk.cancelled:
+            return "infrastructure", _ENDED.format(desk.handler)
         if self._silent:
             seconds = self._settings.heartbeat_timeout_s
             return "timeout", f"{subject} let nothing be heard of its worker for {seconds:g} s, which was killed."
