@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cortex.v1 import cluster_pb2, types_pb2
-from tui import resources_view
+from tui import ends, resources_view
 from tui.format import rfc3339
 
 Document = dict[str, Any]
@@ -95,6 +95,9 @@ def task(
         "exit_code": result.exit_code if result is not None and result.HasField("exit_code") else None,
         "signal": (result.signal or None) if result is not None else None,
         "error": row.error or row.condition_error or None,
+        "error_type": kind.name if (kind := ends.error_type(row)) is not None else None,
+        "remedy": kind.remedy if kind is not None else None,
+        "put_offs": row.put_offs,
         "reason": row.reason or row.cancel_reason or None,
         "created_at": time(row.created_at_us),
         "assigned_at": time(row.assigned_at_us),
@@ -280,6 +283,7 @@ def _failure(row: types_pb2.Failure) -> Document:
         "attempt": row.attempt,
         "node": row.node or None,
         "cause": cause(row.cause),
+        "error_type": ends.type_name(row.cause) or None,
         "exit_code": row.exit_code if row.HasField("exit_code") else None,
         "signal": row.signal or None,
         "fingerprint": row.fingerprint or None,
@@ -302,6 +306,7 @@ def _result(row: types_pb2.TaskResult) -> Document:
         "stderr_head": text(row.stderr.head),
         "stderr_tail": text(row.stderr.tail),
         "truncated": _truncated(row.stdout) or _truncated(row.stderr),
+        "document": ends.document(row),
         "usage": {
             "wall_us": usage.wall_us,
             "cpu_user_us": usage.cpu_user_us,

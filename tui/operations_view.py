@@ -7,6 +7,7 @@ from typing import Any
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tui import drain_view, json_view
+from tui.ends import type_name
 from tui.json_view import Document, text, time
 
 LIVE = frozenset({types_pb2.OPERATION_STATE_SCHEDULED, types_pb2.OPERATION_STATE_RUNNING})
@@ -81,6 +82,7 @@ def _cause(row: cluster_pb2.DeadLetterCause) -> Document:
         "nodes": list(row.nodes),
         "sample": row.sample.id or None,
         "error": row.sample.error or None,
+        "error_type": type_name(row.sample.cause) or None,
     }
 
 

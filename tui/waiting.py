@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cortex.v1 import types_pb2
+from tui.ends import put_off_text
 from tui.format import duration
 
 
@@ -32,5 +33,7 @@ def wait_reason(task: types_pb2.Task, reasons: Mapping[bytes, str], now_us: int)
         return ""
     early_us = task.scheduled_after_us - now_us
     if early_us > 0 and now_us:
+        if put_off := put_off_text(task, now_us):
+            return put_off
         return f"not due for {duration(early_us)}"
     return reasons.get(shape_key(shape_of(task.spec)), "") if reasons else ""

@@ -13,6 +13,7 @@ from node.core.model import ENDED, ON_NODE, PENDING, QUEUED, member_id
 from node.core.room import Obstacle, Room, Rooms
 from node.core.scheduler import Limits, score
 from node.core.state import ClusterState, NodeUse
+from node.core.waiting import early
 
 # Nodes that one proposal names.
 _NAMED: Final = 3
@@ -90,7 +91,7 @@ def _shared_obstacles(state: ClusterState, task: Task, now_us: int) -> list[Obst
         found.append(Obstacle(reason, flip))
     if task.state == QUEUED and now_us and task.scheduled_after_us > now_us:
         seconds = (task.scheduled_after_us - now_us) / 1e6
-        found.append(Obstacle(f"not due for {seconds:.1f} s", f"wait {seconds:.1f} s"))
+        found.append(Obstacle(early(task, now_us), f"wait {seconds:.1f} s"))
     for lock in sorted(set(task.spec.locks)):
         holder = state.locks.get(lock)
         if holder is not None and holder != task.id:

@@ -29,10 +29,12 @@ def draw_delay_us(policy: RetryPolicy, attempt: int, random: Random) -> int:
 def draw_put_off_us(put_offs: int, retry_after_ms: int, random: Random) -> int:
     """Microseconds for which a task waits for a service that was busy or away `put_offs` times before in its run.
 
-    10 s, doubled each time up to 10 minutes, with equal jitter; never less than what the service asked for.
+    What the service asked for, else 10 s, doubled each time up to 10 minutes, with equal jitter; never less than
+    what it asked for.
     """
-    backoff_us = min(_PUT_OFF_US << min(put_offs, 10), _PUT_OFF_CAP_US)
-    return max(retry_after_ms * 1000, random.randint(backoff_us // 2, backoff_us))
+    asked_us = retry_after_ms * 1000
+    backoff_us = min((asked_us or _PUT_OFF_US) << min(put_offs, 10), _PUT_OFF_CAP_US)
+    return max(asked_us, random.randint(backoff_us // 2, backoff_us))
 
 
 def _backoff_us(policy: RetryPolicy, attempt: int) -> int:

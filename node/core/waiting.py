@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from cortex.v1.types_pb2 import Constraints, Requests, Resources, Shape
+from cortex.v1.types_pb2 import Constraints, Requests, Resources, Shape, Task
 from node.core.filters import AmountFilter, filters_of
 from node.core.queue import Group, GroupKey, Queue
 from node.core.room import Room, Rooms
 from node.core.scheduler import Limits
 from node.core.state import ClusterState
+from node.core.transitions.services import PUT_OFFS
 
 # Kinds of obstacles that a reason names.
 _KINDS_SHOWN: Final = 3
@@ -27,6 +28,18 @@ def shape_of(key: GroupKey) -> Shape:
     if key.requests is not None:
         shape.requests.CopyFrom(Requests.FromString(key.requests))
     return shape
+
+
+def early(task: Task, now_us: int) -> str:
+    """Why a queued task is not due yet, by leader time; empty when it is."""
+    early_us = task.scheduled_after_us - now_us
+    if early_us <= 0:
+        return ""
+    if task.cause not in PUT_OFFS:
+        return f"not due for {early_us / 1e6:.1f} s"
+    seconds = -(-task.scheduled_after_us // 1_000_000) % 86_400
+    until = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02} UTC"
+    return f"put off until {until}, since {task.error}"[:_REASON_CHARS]
 
 
 class Survey:

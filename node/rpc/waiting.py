@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1.types_pb2 import Shape, Task, TaskState
 from node.core.queue import group_key
-from node.core.waiting import shape_of
+from node.core.waiting import early, shape_of
 
 _QUEUED = TaskState.TASK_STATE_QUEUED
 
@@ -24,8 +24,7 @@ class Reasons:
         return [self._filled(task) if task.state == _QUEUED else task for task in tasks]
 
     def _filled(self, task: Task) -> Task:
-        early_us = task.scheduled_after_us - self._now_us
-        reason = f"not due for {early_us / 1e6:.1f} s" if early_us > 0 else self._reason_of(task)
+        reason = early(task, self._now_us) or self._reason_of(task)
         if not reason and task.unstartable_nodes:
             reason = f"could not run on {', '.join(sorted(task.unstartable_nodes)[:5])}, and waits for another node"
         if not reason:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 import pytest
 
 from cortex.v1 import types_pb2 as t
+from node.core.explain import why
 from node.core.model import DEAD_LETTER, QUEUED
 from node.core.retry import draw_put_off_us
 from node.core.transitions.services import PUT_OFF_LIMIT
+from node.core.waiting import early
 from tests.core.cluster import Machine, cluster, fenced
 from tests.core.states import NO_RETRY
 
@@ -63,6 +66,20 @@ def test_what_is_a_services_fault_costs_no_attempt(cause: t.Cause.ValueType) -> 
     ]
 
 
+def test_what_is_put_off_says_so_where_it_waits() -> None:
+    m = cluster()
+    task_id, fence = m.running()
+    failed = fenced("task_failed", task_id, fence, cause=t.CAUSE_RATE_LIMITED, error="It is busy.")
+    failed.task_failed.put_off_us = 5_000_000
+    m.one(failed)
+    task = m.task(task_id)
+    said = early(task, m.now_us)
+    assert re.fullmatch(r"put off until \d\d:\d\d:\d\d UTC, since It is busy\.", said)
+    (verdict,) = [one for one in why(m.state, {}, task, now_us=m.now_us) if one.node == "n1"]
+    assert said in verdict.reason
+    assert early(task, task.scheduled_after_us) == ""
+
+
 def test_a_service_that_is_never_there_costs_an_attempt_in_the_end() -> None:
     m = cluster()
     task_id, fence = m.running(**NO_RETRY)
@@ -91,3 +108,5 @@ def test_the_wait_grows_and_is_never_shorter_than_asked_for() -> None:
     assert all(5 * 2**n <= wait <= 10 * 2**n for n, wait in enumerate(waits[:6]))
     assert all(300 <= wait <= 600 for wait in waits[6:])
     assert draw_put_off_us(0, 3_600_000, random) == 3_600_000_000
+    assert draw_put_off_us(0, 1_000, random) == 1_000_000
+    assert 2_000_000 <= draw_put_off_us(2, 1_000, random) <= 4_000_000

@@ -31,6 +31,7 @@ def full_task() -> types.Task:
         completed_at_us=AT_US,
         dead_lettered_at_us=AT_US,
         error="killed by signal 9",
+        cause=types.CAUSE_SIGNAL,
         result=types.TaskResult(
             signal=9,
             stdout=types.StreamSummary(total_bytes=5, head=b"hi\xff\n"),
@@ -77,6 +78,9 @@ def test_task() -> None:
         "exit_code": None,
         "signal": 9,
         "error": "killed by signal 9",
+        "error_type": "signal",
+        "remedy": "See its last words; a crash often leaves them on stderr.",
+        "put_offs": 0,
         "reason": None,
         "created_at": AT,
         "assigned_at": AT,
@@ -97,6 +101,7 @@ def test_task() -> None:
                 "attempt": 0,
                 "node": "n1",
                 "cause": "exit",
+                "error_type": "exit",
                 "exit_code": 3,
                 "signal": None,
                 "fingerprint": "f00d",
@@ -113,6 +118,7 @@ def test_task() -> None:
             "stderr_head": "",
             "stderr_tail": "",
             "truncated": True,
+            "document": None,
             "usage": {
                 "wall_us": 1,
                 "cpu_user_us": 2,

@@ -9,6 +9,7 @@ from tui.columns.base import Column, Draw, TableSpec
 from tui.columns.operations import progress
 from tui.columns.tasks import exit_text, why_text
 from tui.draw import EMPTY, Cell, age, bar, command_of, count_of, foreign
+from tui.ends import type_name
 from tui.filter import Field
 from tui.operations import LIVE, settled
 
@@ -112,6 +113,7 @@ CAUSES: TableSpec[Cause] = TableSpec(
         Field("error", lambda row: row.sample.error),
         Field("exit", _exit_code, numeric=True),
         Field("blame", blame_word),
+        Field("type", lambda row: type_name(row.sample.cause)),
         Field("node", lambda row: " ".join(row.nodes)),
         Field("name", lambda row: row.sample.name),
     ),

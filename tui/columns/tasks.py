@@ -45,6 +45,11 @@ CAUSE_WORDS: dict[int, str] = {
     types_pb2.CAUSE_QUEUE_TIMEOUT: "queue timeout",
     types_pb2.CAUSE_DRAINED: "drained",
     types_pb2.CAUSE_SUPERVISOR: "supervisor",
+    types_pb2.CAUSE_IDLE: "idle",
+    types_pb2.CAUSE_RATE_LIMITED: "rate limited",
+    types_pb2.CAUSE_VALIDATION: "validation",
+    types_pb2.CAUSE_NOT_FOUND: "not found",
+    types_pb2.CAUSE_INFRASTRUCTURE: "infrastructure",
 }
 
 

@@ -8,8 +8,9 @@ from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
 from tui.columns.causes import BLAME_WORDS, exit_word, operation_line
 from tui.columns.tasks import CAUSE_WORDS, last_words
-from tui.details.common import long_text, pair, title
+from tui.details.common import long_text, pair, sentence, title
 from tui.draw import Cell, Span, age, clock, command_of, count_of, foreign
+from tui.ends import error_type
 from tui.text import clean, fit
 from tui.wording import filled
 
@@ -48,6 +49,8 @@ def cause_facts(row: Cause, sample: Task, draw: Draw, width: int) -> list[Cell]:
     lines: list[Cell] = []
     if sample.error:
         lines += long_text("error", sample.error, "bad", draw, width, most=3)
+    if (kind := error_type(sample)) is not None:
+        lines += sentence("type", f"{kind.name}; {kind.remedy}", "warn", draw, width, most=2)
     word, role = BLAME_WORDS.get(sample.blame, ("not known", "dim"))
     lines.append(pair("blame", (word, role), (f"  {BLAME_SAID.get(sample.blame, '')}", "dim")))
     lines += long_text("command", command_of(sample.spec), "strong", draw, width, most=3)

@@ -24,6 +24,7 @@ from tui.draw import (
     span_of_time,
     task_state,
 )
+from tui.ends import document_text, error_type
 from tui.panels import term_lines
 from tui.text import clean, fit
 from tui.view import ENDED
@@ -31,6 +32,7 @@ from tui.waiting import wait_reason
 
 Task = types_pb2.Task
 
+_DOCUMENT_LINES = 100
 
 _BLAMED = {
     types_pb2.BLAME_TASK: "the command: it fails wherever it runs",
@@ -132,6 +134,8 @@ def task_facts(
         lines.append(pair("progress", *progress_cell(told, draw, max(4, min(24, width - 40))), *ago))
     if task.error:
         lines += long_text("error", task.error, "bad", draw, width)
+    if (kind := error_type(task)) is not None and task.state not in UNDER_WAY:
+        lines += sentence("type", f"{kind.name}; {kind.remedy}", "warn", draw, width, most=3)
     if said := last_words(task):
         lines += long_text("last words", said, "bad", draw, width, most=4)
     if because := wait_reason(task, draw.view.waiting, draw.now_us) or task.reason:
@@ -259,6 +263,11 @@ def _result_lines(task: Task, draw: Draw) -> list[Cell]:
             said = f"{count_of(summary.total_bytes)} bytes"
             lost = f", {count_of(summary.dropped_bytes)} dropped" if summary.dropped_bytes else ""
             lines.append(pair(name, (said, "text"), (lost, "warn")))
+    if result.document:
+        lines += title("DOCUMENT")
+        text = document_text(result) or result.document.decode("utf-8", "replace")
+        for line in text.splitlines()[:_DOCUMENT_LINES]:
+            lines.append(((" ", "text"), *foreign(line, "text", draw.glyphs)))
     return lines
 
 

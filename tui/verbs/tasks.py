@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tui import json_view, resources_view
+from tui import ends, json_view, resources_view
 from tui.errors import usage
 from tui.format import Column, age, duration, rfc3339, size
 from tui.progress import worded
@@ -278,6 +279,7 @@ def _say_task(reply: cluster_pb2.GetTaskReply, use: types_pb2.TaskUse | None = N
         "exit" if row.state in ENDED else "last exit": _exit(row),
         "progress": worded(reply.progress) if reply.HasField("progress") else "",
         "error": row.error,
+        "error type": _error_type(row),
         "reason": row.reason or row.cancel_reason,
         "cause": f"{row.fingerprint}{_blamed(row)}" if row.fingerprint else "",
         "operation": row.operation,
@@ -295,6 +297,7 @@ def _say_task(reply: cluster_pb2.GetTaskReply, use: types_pb2.TaskUse | None = N
         "uses": use_text(use) if use is not None else "",
         "used": used_text(row.result.usage) if row.result.HasField("usage") else "",
         "output": _output(row),
+        "document": _document(row),
     }
     for name, value in fields.items():
         if value:
@@ -307,6 +310,17 @@ def _say_task(reply: cluster_pb2.GetTaskReply, use: types_pb2.TaskUse | None = N
         say(f"{'note:':<15}{rfc3339(note_.at_us)}  {clean(note_.actor)}  {clean(note_.text)}")
     for item in reply.events:
         say(event_line(item))
+
+
+def _error_type(row: types_pb2.Task) -> str:
+    """And what helps."""
+    kind = ends.error_type(row)
+    return f"{kind.name}; {kind.remedy}" if kind is not None else ""
+
+
+def _document(row: types_pb2.Task) -> str:
+    found = ends.document(row.result)
+    return json.dumps(found, ensure_ascii=False) if found is not None else ""
 
 
 def _blamed(row: types_pb2.Task | types_pb2.Failure) -> str:
