@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cortex.v1.worker_pb2 import Assignment
 from node.worker.output import STDERR, STDOUT, OutputStore
+from node.worker.output_watch import CHUNK_BYTES
 from node.worker.port import AttemptKey
 from tests.node.leader_kit import virtual
 
@@ -144,3 +148,106 @@ def test_trim_by_age_and_size_spares_what_lives(tmp_path: Path) -> None:
 
 def test_trim_of_nothing(tmp_path: Path) -> None:
     assert OutputStore(tmp_path / "never made").trim(0) == 0
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch, *names: str) -> Iterator[Counter[str]]:
+    """How often these methods of the store are called."""
+    calls: Counter[str] = Counter()
+    for name in names:
+        original = getattr(OutputStore, name)
+
+        def call(self: OutputStore, *args: object, name: str = name, original: Any = original) -> object:
+            calls[name] += 1
+            return original(self, *args)
+
+        monkeypatch.setattr(OutputStore, name, call)
+    yield calls
+
+
+async def followed(store: OutputStore) -> bytes:
+    """All that one follower of stdout gets, and that it gets it in bounded pieces."""
+    got = b""
+    while True:
+        ended = store.ended(*KEY)
+        while data := store.chunk(*KEY, STDOUT, len(got)):
+            assert len(data) <= CHUNK_BYTES
+            got += data
+        if ended:
+            return got
+        await store.wait(*KEY, {STDOUT: len(got)})
+
+
+def test_many_followers_cost_about_as_much_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = {}
+
+    async def scene(followers: int) -> None:
+        store = OutputStore(tmp_path / str(followers))
+        store.begin(KEY, Assignment(), 0)
+        with counted(monkeypatch, "size", "read") as calls:
+            following = [asyncio.create_task(followed(store)) for _ in range(followers)]
+            for step in range(100):
+                write(tmp_path / str(followers), KEY, STDOUT, b"%03d\n" % step * 100)
+                await asyncio.sleep(0.05)
+            costs[followers] = calls.copy()
+            store.end(KEY)
+            assert set(await asyncio.gather(*following)) == {
+                b"".join(b"%03d\n" % step * 100 for step in range(100))
+            }
+
+    for followers in (1, 200):
+        follow(lambda followers=followers: scene(followers))  # type: ignore[misc]
+    assert costs[200]["read"] <= 2 * costs[1]["read"]
+    assert costs[200]["size"] <= 2 * costs[1]["size"]
+
+
+def test_one_that_joins_late_gets_what_was_before(tmp_path: Path) -> None:
+    async def scene() -> None:
+        store = OutputStore(tmp_path)
+        store.begin(KEY, Assignment(), 0)
+        first = asyncio.create_task(followed(store))
+        write(tmp_path, KEY, STDOUT, b"x" * 200_000)
+        await asyncio.sleep(5)
+        late = asyncio.create_task(followed(store))
+        await asyncio.sleep(5)
+        write(tmp_path, KEY, STDOUT, b"y")
+        store.end(KEY)
+        assert [len(got) for got in await asyncio.gather(first, late)] == [200_001, 200_001]
+
+    follow(scene)
+
+
+def test_nobody_looks_when_nobody_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        store = OutputStore(tmp_path)
+        store.begin(KEY, Assignment(), 0)
+        following = asyncio.create_task(followed(store))
+        await asyncio.sleep(5)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        with counted(monkeypatch, "size", "read") as calls:
+            await asyncio.sleep(60)
+        assert not calls
+
+    follow(scene)
+
+
+def test_one_task_takes_no_more_than_its_part(tmp_path: Path) -> None:
+    store = OutputStore(tmp_path, max_bytes=1 << 30, max_task_bytes=30_000)
+    now_us = 1_000_000_000_000
+    for fence in range(1, 6):
+        path = write(tmp_path, AttemptKey("greedy", fence), STDOUT, b"x" * 12_288)
+        at_s = now_us / 1e6 - 100 + fence
+        os.utime(path, (at_s, at_s))
+    modest = write(tmp_path, AttemptKey("modest", 1), STDOUT, b"x" * 12_288)
+    os.utime(modest, (now_us / 1e6 - 1000,) * 2)
+    assert store.trim(now_us) == 3
+    assert [bool(store.size("greedy", fence, STDOUT)) for fence in range(1, 6)] == [False, False, False, True, True]
+    assert modest.exists()
+
+
+def test_much_output_asks_for_a_trim(tmp_path: Path) -> None:
+    store = OutputStore(tmp_path, max_bytes=1000)
+    write(tmp_path, KEY, STDOUT, b"x" * 60)
+    store.finish(KEY, Assignment(), None)
+    assert store.grown.is_set()
