@@ -67,6 +67,10 @@ class Lookup:
         found = sorted(
             {node.id for node in nodes.values() if text and (node.id.startswith(text) or node.hostname == text)}
         )
+        before, slash, _ = text.partition("/")
+        if not found and slash and before in nodes:
+            message = f"{text[:200]!r} is reached through node {before} and has no state of its own."
+            raise Fault(Code.NOT_FOUND, message, f"Name {before}.")
         if not found:
             raise Fault(Code.NOT_FOUND, f"There is no node {text!r}.", "List the nodes with `cortex nodes`.")
         if len(found) > 1:

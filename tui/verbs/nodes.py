@@ -105,7 +105,7 @@ def node(node_id: str, history: bool, span: str, at: cluster_pb2.Moment | None) 
         view = find(reply, node_id)
         moment = reply.at if reply.HasField("at") else None
         inspected = await _inspected(client, view.node, span if history else "") if moment is None else None
-        events = [] if history else await _events_of(client, view.node.id, moment)
+        events = [] if history or view.node.kind else await _events_of(client, view.node.id, moment)
         if settings().json:
             document = {**json_view.node(view), "events": [json_view.event(row) for row in events]}
             emit_as_of({**document, **_inspected_document(inspected, history)}, reply)
