@@ -1,17 +1,26 @@
-"""Spawning: commands per second through a supervisor process, beside plain posix_spawn in the same run."""
+"""Spawning: commands per second through a supervisor, and through the whole executor, beside plain posix_spawn.
+
+The whole executor: assignments made durable in the ledger, the shell executor, the supervisor, results made durable
+and acknowledged. Everything in one run, interleaved; the median of the rounds and their range.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cortex.v1.types_pb2 import TaskType
+from cortex.v1 import worker_pb2 as w
+from cortex.v1.types_pb2 import TaskSpec, TaskType
 from node.env import Env
+from node.worker.executors.port import Setup
+from node.worker.executors.shell import ShellExecutor
+from node.worker.output import OutputStore
 from node.worker.port import (
     NO_LEASE,
     AttemptKey,
@@ -19,6 +28,7 @@ from node.worker.port import (
     SpawnOrder,
     SupervisorEvent,
 )
+from node.worker.runner import Runner
 from node.worker.supervision import ProcessSupervisor
 
 _AHEAD = 512
@@ -83,6 +93,14 @@ class Client:
         """The supervisor's largest resident size."""
         return int(Path(f"/proc/{self.port.pid}/status").read_text().partition("VmHWM:")[2].split()[0])
 
+    def open_files(self) -> int:
+        return len(os.listdir(f"/proc/{self.port.pid}/fd"))
+
+    def zombies(self) -> int:
+        """Children of the supervisor that wait to be reaped."""
+        children = Path(f"/proc/{self.port.pid}/task/{self.port.pid}/children").read_text().split()
+        return sum(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "Z" for pid in children)
+
     def _order(self, argv: list[bytes], cwd: str) -> SpawnOrder:
         self._fence += 1
         return SpawnOrder(
@@ -110,28 +128,121 @@ class Client:
             self._done.set()
 
 
-async def main(count: int, slots: int, rounds: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        client = Client(Path(folder))
+class Executor:
+    """A worker's runner whose leader acknowledges at once."""
+
+    def __init__(self, data: Path, slots: int) -> None:
+        env = Env.real(data)
+        self._clock = env.clock
+        self._port = ProcessSupervisor(env)
+        self._left = 0
+        self._fence = 0
+        self._more = asyncio.Event()
+        self._runner = Runner(
+            env,
+            self._port,
+            OutputStore(data / "output"),
+            [ShellExecutor(Setup(data, {"PATH": "/usr/bin:/bin"}))],
+            {TaskType.TASK_TYPE_SHELL: slots},
+            1 << 26,
+            _fail,
+        )
+        self._runner.on_batch = self._take
+
+    async def start(self) -> None:
+        await self._runner.start()
+
+    async def stop(self) -> None:
+        await self._port.quit()
+        await self._runner.stop()
+
+    async def run(self, count: int) -> float:
+        """Commands per second, each assigned, run, durable and acknowledged."""
+        begun = time.perf_counter()
+        for part in range(0, count, _AHEAD):
+            assigned = min(_AHEAD, count - part)
+            self._left += assigned
+            self._runner.accept([self._assignment() for _ in range(assigned)], self._clock.boot_us())
+            await self._until(_AHEAD // 2 if part + _AHEAD < count else 0)
+        return count / (time.perf_counter() - begun)
+
+    async def _until(self, left: int) -> None:
+        while self._left > left:
+            self._more.clear()
+            await self._more.wait()
+
+    def _assignment(self) -> w.Assignment:
+        self._fence += 1
+        spec = TaskSpec(type=TaskType.TASK_TYPE_SHELL, argv=[b"/bin/true"], kill_timeout_ms=5_000)
+        task = f"bench{self._fence}"
+        return w.Assignment(
+            task=task, fence=self._fence, run=1, priority=5, spec=spec, created_at_us=1, lease_ms=300_000
+        )
+
+    def _take(self, batch: w.Reports) -> None:
+        self._left -= sum(report.HasField("ended") for report in batch.reports)
+        asyncio.get_running_loop().call_soon(self._runner.acknowledged, batch.number, ())
+        self._more.set()
+
+
+def _fail(error: BaseException) -> None:
+    raise error
+
+
+def told(name: str, rates: list[float], beside: list[float], more: str = "") -> None:
+    """A line of commands per second, and what share of plain spawning in the same round that is."""
+    shares = sorted(rate / plain for rate, plain in zip(rates, beside, strict=True))
+    middle = statistics.median(shares)
+    share = f"{middle:4.0%} of plain ({shares[0]:.0%} to {shares[-1]:.0%})" if rates is not beside else ""
+    print(f"  {name:40} {statistics.median(rates):8.0f}   {share}{more}")
+
+
+async def concurrent(client: Client, count: int) -> None:
+    """As many commands at once, each of which writes a little and waits for its end."""
+    client.port.configure({TaskType.TASK_TYPE_SHELL: count}, 1 << 26)
+    await client.run(count, [b"sh", b"-c", b"head -c 20000 /dev/zero; sleep 1"], "/")
+
+
+async def main(count: int, slots: int, rounds: int, many: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
+        client, executor = Client(Path(folder)), Executor(Path(other), slots)
         await client.start(slots)
+        await executor.start()
         kinds = {
             "supervisor, /bin/true": ([b"/bin/true"], "/"),
             "supervisor, /bin/true, own folder": ([b"/bin/true"], ""),
             "supervisor, sh -c 'echo hi'": ([b"sh", b"-c", b"echo hi"], "/"),
         }
-        print(f"{count} commands, {slots} slots, {rounds} rounds, interleaved; commands/s")
+        plain: list[float] = []
+        whole: list[float] = []
+        rates: dict[str, list[float]] = {name: [] for name in kinds}
+        own_us: dict[str, list[float]] = {name: [] for name in kinds}
+        open_files = client.open_files()
         for _ in range(rounds):
-            plain = bare(count, slots)
-            print(f"  {'posix_spawn and wait, /bin/true':36} {plain:8.0f}")
+            plain.append(bare(count, slots))
             for name, (argv, cwd) in kinds.items():
                 before_s = client.cpu_s()
-                rate = await client.run(count, argv, cwd)
-                own_us = (client.cpu_s() - before_s) / count * 1e6
-                print(f"  {name:36} {rate:8.0f}   {rate / plain:4.2f} of plain, {own_us:4.0f} us of its CPU each")
-        taken = await client.latency_ms(200)
-        print(f"one command, order -> end: p50 {taken[100]:.2f} ms, p95 {taken[190]:.2f} ms")
-        print(f"supervisor's peak memory: {client.memory_kb() / 1000:.1f} MB")
+                rates[name].append(await client.run(count, argv, cwd))
+                own_us[name].append((client.cpu_s() - before_s) / count * 1e6)
+            whole.append(await executor.run(count))
+        load = os.getloadavg()[0]
+        print(f"{count} commands, {slots} slots, {rounds} rounds, load {load:.1f}; commands/s, median (range)")
+        told("posix_spawn and wait, /bin/true", plain, plain)
+        for name in kinds:
+            told(name, rates[name], plain, f", {statistics.median(own_us[name]):4.0f} us of its CPU each")
+        told("whole executor, /bin/true", whole, plain)
+        taken = await client.latency_ms(100)
+        print(f"one command, order -> end: p50 {taken[50]:.2f} ms, p95 {taken[95]:.2f} ms")
+        if many:
+            await client.run(many, [b"/bin/true"], "/")
+            print(
+                f"after {many} more: {client.zombies()} zombies, {client.open_files()} descriptors "
+                f"({open_files} before), peak memory {client.memory_kb() / 1000:.1f} MB"
+            )
+            await concurrent(client, 200)
+            print(f"after 200 at once: peak memory {client.memory_kb() / 1000:.1f} MB")
         await client.port.quit()
+        await executor.stop()
 
 
 if __name__ == "__main__":
@@ -139,5 +250,6 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--slots", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--many", type=int, default=10_000)
     arguments = parser.parse_args()
-    asyncio.run(main(arguments.count, arguments.slots, arguments.rounds))
+    asyncio.run(main(arguments.count, arguments.slots, arguments.rounds, arguments.many))

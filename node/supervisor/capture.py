@@ -116,23 +116,40 @@ class Capture:
         while self.behind:
             self.catch_up()
         self.close_pipe()
+        head, tail = self._ends()
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-        return (self._total, self._total - self._kept, self._hash.digest(), self._head, self._tail)
+        return (self._total, self._total - self._kept, self._hash.digest(), head, tail)
 
     def _take(self, data: bytes) -> None:
         self._total += len(data)
         if self._kept < self._cap:
-            self._keep(data[: self._cap - self._kept])
-        missing = HEAD_BYTES - len(self._head)
+            data = data[self._keep(data[: self._cap - self._kept]) :]
+        if not data:
+            return
+        # Only what is not in the file has to be remembered.
+        missing = HEAD_BYTES - self._kept - len(self._head)
         if missing > 0:
             self._head += data[:missing]
             data = data[missing:]
-        if data:
-            self._tail = data[-TAIL_BYTES:] if len(data) >= TAIL_BYTES else (self._tail + data)[-TAIL_BYTES:]
+        self._tail = data[-TAIL_BYTES:] if len(data) >= TAIL_BYTES else (self._tail + data)[-TAIL_BYTES:]
 
-    def _keep(self, data: bytes) -> None:
+    def _ends(self) -> tuple[bytes, bytes]:
+        """The first bytes, and the last ones of the rest."""
+        head_end = min(self._kept, HEAD_BYTES)
+        tail_start = max(head_end, self._kept - TAIL_BYTES + len(self._tail))
+        head, tail = self._read_kept(0, head_end), self._read_kept(tail_start, self._kept)
+        return head + self._head, tail + self._tail
+
+    def _read_kept(self, start: int, end: int) -> bytes:
+        try:
+            return os.pread(self._file, end - start, start) if start < end else b""
+        except OSError:
+            return b""
+
+    def _keep(self, data: bytes) -> int:
+        """How much of it is in the file now."""
         try:
             if self._file < 0:
                 self._file = self._create()
@@ -140,13 +157,14 @@ class Capture:
         except OSError:
             # A full disk must not stop the command: the rest is counted as dropped.
             self._cap = self._kept
-            return
+            return 0
         if not self.behind:
             self._hash.update(data[:written])
             self._hashed += written
         self._kept += written
         if written < len(data):
             self._cap = self._kept
+        return written
 
     def _create(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -284,6 +284,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.greeting.done():
             self.greeting.set_exception(wire.ProtocolError("it closed the connection"))
+            self.greeting.exception()  # nobody may be left who waits for it
         self.ready.set()
         self.lost.set()
 
