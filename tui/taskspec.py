@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from cortex.v1 import cluster_pb2, types_pb2
+from tui import categories
 from tui.format import parse_duration_ms, parse_size_bytes
 from tui.text import clean
 
@@ -37,6 +38,10 @@ def task_request(fields: Mapping[str, Any]) -> cluster_pb2.TaskRequest:
     request = cluster_pb2.TaskRequest()
     request.spec.type = types_pb2.TASK_TYPE_SHELL
     seen: set[str] = set()
+    try:
+        fields = categories.unfolded(fields)
+    except categories.CategoryError as error:
+        raise BadField(error.field, error.problem) from None
     for written, value in fields.items():
         key = snake(written)
         setter = SETTERS.get(key)

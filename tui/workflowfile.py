@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cortex.v1 import cluster_pb2, types_pb2
+from tui.categories import is_category
 from tui.document import BadDocument, Document, Path, json_bytes, read_json, read_yaml
 from tui.errors import ClusterError
 from tui.taskspec import SETTERS, BadField, boolean, choice, snake, string, strings, task_request, unknown, whole
@@ -226,7 +227,8 @@ class _Reader:
             if "spec" in fields:
                 payload = _unfold(fields["spec"][1], plain, fields)
             task.CopyFrom(task_request(plain))
-            task.spec.payload = payload
+            if payload:
+                task.spec.payload = payload
         except BadField as error:
             missing = error.field == "command" and "command" not in fields
             remedy = "Write command: make, or a list of arguments" if missing else ""
@@ -294,6 +296,9 @@ def _unfold(spec: Any, plain: dict[str, Any], fields: Mapping[str, tuple[str, An
     if not isinstance(spec, Mapping):
         raise BadField("spec", "it is no map of fields to values")
     kind = str(fields["type"][1]) if "type" in fields else "shell"
+    if is_category(kind):
+        plain["payload"] = spec
+        return b""
     if snake(kind) == "subagent":
         spec = {snake(key): value for key, value in spec.items()}
     if snake(kind) != "shell":

@@ -83,7 +83,7 @@ def _write_mcp(path: Path, servers: dict[str, McpServer], secrets: Secrets) -> N
 def _server(server: McpServer, secrets: Secrets) -> dict[str, Any]:
     if server.url:
         headers = {name: secrets.filled(value) for name, value in server.headers.items()}
-        return {"type": server.transport, "url": server.url, "headers": headers}
+        return {"type": server.type or "http", "url": server.url, "headers": headers}
     env = {name: secrets.filled(value) for name, value in server.env.items()}
     return {"type": "stdio", "command": server.command, "args": list(server.args), "env": env}
 

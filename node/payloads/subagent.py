@@ -39,7 +39,7 @@ class McpServer(Payload, frozen=True):
     """An MCP server that the agent may use: a URL, or a command that speaks on its stdin and stdout."""
 
     url: str = ""
-    transport: Literal["http", "sse"] = "http"
+    type: Literal["", "http", "sse", "stdio"] = ""
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     command: str = ""
     args: tuple[str, ...] = ()
@@ -49,6 +49,8 @@ class McpServer(Payload, frozen=True):
         """Raises BadPayload."""
         if bool(self.url) == bool(self.command):
             raise BadPayload(f"{place}: it has either a url or a command.")
+        if self.type and (self.type == "stdio") == bool(self.url):
+            raise BadPayload(f"{place}: type {self.type} is not that of a {'url' if self.url else 'command'}.")
         if self.url:
             _check_url(place, self.url)
             if self.args or self.env:

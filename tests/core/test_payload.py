@@ -91,7 +91,8 @@ SERVER = {"url": "https://mcp.example/x"}
         ({"mcp": {"a": {"command": "x", "args": ["--token=abc"]}}}, "who lists processes"),
         ({"mcp": {"a": {"command": "x", "args": ["secret:gh"]}}}, "who lists processes"),
         ({"mcp": {str(number): SERVER for number in range(21)}}, "21 servers"),
-        ({"mcp": {"a": {**SERVER, "transport": "carrier pigeon"}}}, "mcp"),
+        ({"mcp": {"a": {**SERVER, "type": "carrier pigeon"}}}, "mcp"),
+        ({"mcp": {"a": {**SERVER, "type": "stdio"}}}, "type stdio is not that of a url"),
     ],
 )
 def test_what_no_agent_is_run_with(keys: dict[str, object], says: str) -> None:

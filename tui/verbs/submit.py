@@ -37,7 +37,7 @@ FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--gpu", {"is_flag": True, "default": None, "help": "Run on a node with a GPU."}),
     ("--mem", {"metavar": "MB", "help": "Memory that must be available, as 512 or 2GiB."}),
     ("--sandbox", {"metavar": "LEVEL", "help": "none, default or strict."}),
-    ("--type", {"metavar": "TYPE", "help": "Executor; default shell."}),
+    ("--type", {"metavar": "TYPE", "help": "Executor; default shell. Also cli, claude-code, claude-agent."}),
     ("--payload", {"metavar": "JSON", "help": "What a task of another type than shell is given."}),
     ("--set", {"metavar": "K=V", "multiple": True, "help": "One key of the payload; V is JSON or text."}),
     ("--on-lost", {"metavar": "WHAT", "help": "When its machine is lost: requeue, wait(TIME) or hold."}),
