@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tui import json_view
+from tui.calls.nodes import INSPECT_TIMEOUT_S
 from tui.client import ClusterClient, ClusterError, Link
 from tui.source import LinkState, Moment, SourceError, WatchItem
 
@@ -89,6 +90,11 @@ class ClusterSource:
 
     async def list_nodes(self, *, at: Moment | None = None) -> cluster_pb2.ListNodesReply:
         return await _told(self._client.list_nodes(at=at))
+
+    async def inspect_node(self, node: str, *, span_us: int = 0, points: int = 0) -> cluster_pb2.InspectNodeReply:
+        return await _told(
+            self._client.inspect_node(node, span_us=span_us, points=points, timeout_s=INSPECT_TIMEOUT_S)
+        )
 
     async def list_events(
         self,

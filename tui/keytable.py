@@ -264,6 +264,7 @@ _KEYS: tuple[Key, ...] = (
     Key("node", ("d",), "pane('facts')", "details", "Show resources and what was declared."),
     Key("node", ("e",), "pane('events')", "events", "Show the events.", footer=True),
     Key("node", ("t",), "pane('tasks')", "tasks", "Show the tasks here.", footer=True),
+    Key("node", ("H",), "history_span", "span", "Show 10 minutes, 2 hours or a day of what it measured."),
     Key("draining", ("W",), "why", "why", "Why this task is where it is, or waits.", footer=True),
     Key("draining", ("d",), "node_of", "node", "Show the node.", footer=True),
     Key("draining", ("C",), "uncordon", "uncordon", "End the drain, use the node.", changes=True, footer=True),

@@ -230,6 +230,9 @@ class PastSource:
     async def diff(self, begin: Moment, end: Moment | None = None, limit: int = 0) -> cluster_pb2.DiffReply:
         return await self._source.diff(begin, end, limit)
 
+    async def inspect_node(self, node: str, *, span_us: int = 0, points: int = 0) -> cluster_pb2.InspectNodeReply:
+        raise SourceError("A node tells of itself as it is.")
+
     async def list_double_runs(
         self, task: str = "", *, limit: int = 1000, at: Moment | None = None
     ) -> cluster_pb2.ListDoubleRunsReply:

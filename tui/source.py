@@ -135,6 +135,10 @@ class Source(Protocol):
 
     async def list_nodes(self, *, at: Moment | None = None) -> cluster_pb2.ListNodesReply: ...
 
+    async def inspect_node(self, node: str, *, span_us: int = 0, points: int = 0) -> cluster_pb2.InspectNodeReply:
+        """What only the node itself knows: what its tasks use, and its last `span_us` in `points` steps."""
+        ...
+
     async def list_events(
         self,
         *,

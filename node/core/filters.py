@@ -173,6 +173,9 @@ class StateFilter:
         return " and ".join(part for part in parts if part)
 
 
+_TOLD_CHARS = 200
+
+
 class TypeFilter:
     def __init__(self, kind: int) -> None:
         self._kind = kind
@@ -181,10 +184,22 @@ class TypeFilter:
         return node.slots.get(self._kind, 0) > 0
 
     def reason(self, node: NodeInfo) -> str:
+        cause, _ = self._told(node)
+        return self.kind(node) + (f": {cause}" if cause else "")
+
+    def kind(self, node: NodeInfo) -> str:
+        """The reason without what differs from node to node."""
         return f"runs no {type_name(self._kind)} tasks"
 
     def flip(self, node: NodeInfo) -> str:
-        return f"give {node.id} a slot for {type_name(self._kind)} tasks"
+        _, remedy = self._told(node)
+        return f"on {node.id}: {remedy}" if remedy else f"give {node.id} a slot for {type_name(self._kind)} tasks"
+
+    def _told(self, node: NodeInfo) -> tuple[str, str]:
+        """Why its executor is not available there: a cause and what to do."""
+        why = next((one.reason for one in node.row.executors if one.type == self._kind and not one.available), "")
+        cause, _, remedy = why.partition(". ")
+        return cause.rstrip(".")[:_TOLD_CHARS], remedy.rstrip(".")[:_TOLD_CHARS]
 
 
 class NameFilter:

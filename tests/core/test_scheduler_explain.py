@@ -75,6 +75,24 @@ def test_reason_and_flip(there: Any, wanting: Any, reason: str, flip: str) -> No
     assert (found.node, found.eligible, found.reason, found.flip) == ("a", False, reason, flip)
 
 
+def test_a_type_that_a_node_cannot_run_says_why_and_what_to_do_there() -> None:
+    there = node("a")
+    why = "podman does not answer. Start it, or install another engine."
+    there.executors.add(type=CONTAINER, reason=why)
+    found = verdict(there, task("t", type=CONTAINER))
+    assert found.reason == "runs no container tasks: podman does not answer"
+    assert found.flip == "on a: Start it, or install another engine"
+    there.executors[0].reason = "It is broken"
+    found = verdict(there, task("t", type=CONTAINER))
+    assert (found.reason, found.flip) == (
+        "runs no container tasks: It is broken",
+        "give a a slot for container tasks",
+    )
+    # An operator may have taken the slots of what would run.
+    there.executors[0].available = True
+    assert verdict(there, task("t", type=CONTAINER)).reason == "runs no container tasks"
+
+
 def test_an_eligible_node_has_its_score_and_no_reason() -> None:
     found = verdict(node("a"), task("t"), running("r"))
     assert found.eligible

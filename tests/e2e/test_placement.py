@@ -105,7 +105,8 @@ async def test_a_dry_run_says_where_each_type_would_go(make_cluster: MakeCluster
         agent = cluster_pb2.TaskRequest()
         agent.spec.type, agent.spec.payload = types_pb2.TASK_TYPE_SUBAGENT, b'{"prompt": "look around"}'
         (verdict,) = (await client.submit(agent, dry_run=True)).verdicts
-        assert (verdict.reason, verdict.flip) == ("runs no subagent tasks", "give n1 a slot for subagent tasks")
+        assert verdict.reason.startswith("runs no subagent tasks: ")
+        assert verdict.flip.startswith("on n1: ")
         assert (await client.list_tasks()).total == before
 
 

@@ -64,7 +64,7 @@ async def test_attempts_are_measured_while_they_run(tmp_path: Path, monkeypatch:
         assert step_us == 1_000_000
         assert until_us > sampler.latest().sampled_at_us
         seen = {one.name: [value for value in one.values if not math.isnan(value)] for one in series}
-        assert 1.0 in seen["running"]
+        assert max(seen["running"]) > 0
         assert seen["cpu"]
         assert not seen["gpu"]
     finally:

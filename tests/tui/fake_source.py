@@ -88,6 +88,8 @@ class FakeSource:
         self.plans: dict[str, types_pb2.DrainPlan] = {}
         self.refuse_plan: SourceError | None = None
         """Raised once by the next drain."""
+        self.inspected: dict[str, cluster_pb2.InspectNodeReply] = {}
+        self.inspections: list[tuple[str, int, int]] = []
         self.whys: dict[str, cluster_pb2.WhyReply] = {}
         self.rehearsals: list[cluster_pb2.DrainRequest] = []
         self.differences = cluster_pb2.DiffReply()
@@ -254,6 +256,12 @@ class FakeSource:
 
     async def diff(self, begin: Moment, end: Moment | None = None, limit: int = 0) -> cluster_pb2.DiffReply:
         return self.differences
+
+    async def inspect_node(self, node: str, *, span_us: int = 0, points: int = 0) -> cluster_pb2.InspectNodeReply:
+        self.inspections.append((node, span_us, points))
+        if node not in self.inspected:
+            raise SourceError(f"{node} does not answer.")
+        return self.inspected[node]
 
     async def list_double_runs(
         self, task: str = "", *, limit: int = 1000, at: Moment | None = None

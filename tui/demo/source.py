@@ -214,6 +214,9 @@ class DemoSource:
     async def diff(self, begin: Moment, end: Moment | None = None, limit: int = 0) -> cluster_pb2.DiffReply:
         raise _NO_PAST
 
+    async def inspect_node(self, node: str, *, span_us: int = 0, points: int = 0) -> cluster_pb2.InspectNodeReply:
+        raise SourceError("A made-up node keeps nothing of its own.", "Look at a real cluster: `cortex up`.")
+
     async def list_double_runs(
         self, task: str = "", *, limit: int = 1000, at: Moment | None = None
     ) -> cluster_pb2.ListDoubleRunsReply:

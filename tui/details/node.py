@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from cortex.v1 import types_pb2
+from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
 from tui.columns.nodes import FRESH_SAMPLE_US, OLD_SAMPLE_US, role_of, sample_age_us, state_cell
 from tui.details.common import long_text, pair, sentence, title
 from tui.details.drain import operation_state
+from tui.details.resources import history_lines, offer_lines, resource_lines, use_lines
 from tui.drains import drain_of, last_drain
-from tui.draw import Cell, Span, age, bar, bytes_of, clock, foreign
-from tui.panels import gpu_line, term_lines
+from tui.draw import Cell, Span, age, bytes_of, clock, foreign
+from tui.panels import term_lines
 from tui.view import NodeRow
 
 
@@ -42,8 +43,17 @@ def node_headline(row: NodeRow, draw: Draw) -> list[Cell]:
     return [tuple(first), tuple(second)]
 
 
-def node_facts(row: NodeRow, draw: Draw, width: int) -> list[Cell]:
-    """Score with its terms, resources, and what was declared."""
+def node_facts(
+    row: NodeRow,
+    draw: Draw,
+    width: int,
+    inspected: cluster_pb2.InspectNodeReply | None = None,
+    span: int = 0,
+) -> list[Cell]:
+    """Score with its terms, resources with their history, what it runs, and what was declared.
+
+    `inspected` is what the node itself told, of the span of that number; None while it has not.
+    """
     lines: list[Cell] = []
     node = row.node
     if node.alarm:
@@ -56,7 +66,11 @@ def node_facts(row: NodeRow, draw: Draw, width: int) -> list[Cell]:
     if row.view is not None and row.view.scored:
         lines.append(pair("score", (f"{row.view.score:.1f}", "strong"), ("   for a plain shell task", "dim")))
         lines += term_lines(row.view.terms, row.view.weights, draw, width, 3 if width >= 72 else 2)
-    lines += _resource_lines(row, draw, width)
+    lines += resource_lines(row, draw, width)
+    if inspected is not None:
+        lines += use_lines(inspected.tasks, draw, width)
+        lines += history_lines(inspected, span, draw, width)
+    lines += offer_lines(node, draw, width)
     lines += title("DECLARED")
     capacity = _amounts(node.capacity)
     slots = ", ".join(
@@ -105,36 +119,3 @@ def _drain_lines(node: types_pb2.Node, draw: Draw, width: int) -> list[Cell]:
         spans += [(f"   {draw.word('node', 'drain')}", "key"), (how, "dim")]
     lines = [pair("drain", *spans)]
     return [*lines, *sentence("", last.outcome, "text", draw, width)] if last.outcome else lines
-
-
-def _resource_lines(row: NodeRow, draw: Draw, width: int) -> list[Cell]:
-    sampled = row.resources
-    lines = title("RESOURCES")
-    if sampled is None:
-        return [*lines, pair("", ("nothing is known", "dim"))]
-    length = max(6, min(30, width - 52))
-
-    def gauge(label: str, share: float, text: str) -> Cell:
-        return pair(
-            label, (f"{share:3.0f}% ", "text"), *bar(share, 100, length, "busy", draw.glyphs), (f"  {text}", "dim")
-        )
-
-    memory, disk = sampled.memory_total_bytes, sampled.disk_total_bytes
-    lines.append(gauge("cpu", sampled.cpu_percent, f"load {sampled.load_1m:.2f} on {sampled.cores} cores"))
-    if memory:
-        free = sampled.memory_available_bytes
-        lines.append(gauge("memory", 100 * (1 - free / memory), f"{bytes_of(free)} of {bytes_of(memory)} free"))
-    if disk:
-        free = sampled.disk_free_bytes
-        lines.append(gauge("disk", 100 * (1 - free / disk), f"{bytes_of(free)} of {bytes_of(disk)} free"))
-    lines.append(gauge("disk io", sampled.disk_io_percent, "of the busiest device's time"))
-    link = sampled.link_bits_per_s or 10**9
-    rate = max(sampled.rx_bytes_per_s, sampled.tx_bytes_per_s)
-    said = f"rx {bytes_of(sampled.rx_bytes_per_s)}/s tx {bytes_of(sampled.tx_bytes_per_s)}/s"
-    lines.append(gauge("network", min(100.0, 800 * rate / link), said))
-    if sampled.gpus:
-        lines += title(f"GPUS ({len(sampled.gpus)})")
-        lines += [((" ", "text"), *gpu_line(gpu, draw, width)) for gpu in sampled.gpus]
-    if sampled.gaming or sampled.interactive_owner:
-        lines.append(pair("in use", ("a game runs" if sampled.gaming else "somebody works at it", "warn")))
-    return lines

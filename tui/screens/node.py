@@ -5,10 +5,11 @@ from __future__ import annotations
 from textual import on, work
 from textual.widget import Widget
 
-from cortex.v1 import types_pb2
+from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.events import NODE_HISTORY
 from tui.columns.tasks import QUEUE
 from tui.details.node import node_facts, node_headline
+from tui.details.resources import SPANS_US, history_points
 from tui.draw import Cell
 from tui.keymap import bindings
 from tui.messages import Opened, Pointed
@@ -17,6 +18,8 @@ from tui.source import SourceError
 from tui.view import NodeRow
 from tui.widgets.facts import Facts
 from tui.widgets.table import Table
+
+INSPECT_EVERY_S = 5.0
 
 
 class NodeScreen(PanesScreen):
@@ -27,6 +30,9 @@ class NodeScreen(PanesScreen):
     def __init__(self, key: str, pane: str) -> None:
         super().__init__(key, pane)
         self._problem = ""
+        self._inspected: cluster_pb2.InspectNodeReply | None = None
+        self._span = 0
+        self._asked_s = -INSPECT_EVERY_S
 
     @property
     def row(self) -> NodeRow | None:
@@ -58,6 +64,17 @@ class NodeScreen(PanesScreen):
         for event in reply.events:
             self.console.view.put_event(event)
 
+    @work(group="inspect", exclusive=True)
+    async def inspect(self, points: int) -> None:
+        span = self._span
+        try:
+            reply = await self.console.source.inspect_node(self.key, span_us=SPANS_US[span], points=points)
+        except SourceError:
+            self._inspected = None
+        else:
+            self._inspected = reply if span == self._span else self._inspected
+        self.sync()
+
     def sync_headline(self) -> list[Cell]:
         row = self.row
         if row is None:
@@ -70,8 +87,12 @@ class NodeScreen(PanesScreen):
         self.query_one("#tasks", Table).sync()
         row = self.row
         if row is not None:
-            facts = self.query_one("#facts", Facts)
-            facts.show(node_facts(row, self.drawing(), max(20, facts.size.width - 1)))
+            facts, draw = self.query_one("#facts", Facts), self.drawing()
+            width = max(20, facts.size.width - 1)
+            if row.node.online and draw.now_s - self._asked_s >= INSPECT_EVERY_S:
+                self._asked_s = draw.now_s
+                self.inspect(history_points(width))
+            facts.show(node_facts(row, draw, width, self._inspected, self._span))
 
     @on(Pointed)
     def _pointed(self) -> None:
@@ -86,6 +107,11 @@ class NodeScreen(PanesScreen):
         event = self.console.view.events.get(message.key)
         if event is not None and event.task:
             self.console.open_task(event.task)
+
+    def action_history_span(self) -> None:
+        self._span = (self._span + 1) % len(SPANS_US)
+        self._asked_s = -INSPECT_EVERY_S
+        self.sync()
 
     def action_drain(self) -> None:
         self.console.actions.drain([self.key])

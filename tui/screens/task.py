@@ -9,7 +9,9 @@ from textual import on, work
 from textual.widget import Widget
 
 from cortex.v1 import cluster_pb2, types_pb2
+from tui.columns.base import Draw
 from tui.columns.events import TASK_HISTORY, order
+from tui.details.resources import use_line
 from tui.details.task import task_facts, task_headline
 from tui.draw import Cell
 from tui.keymap import bindings
@@ -23,6 +25,7 @@ from tui.widgets.output import OutputPane
 from tui.widgets.table import Table
 
 WHY_EVERY_S = 2.0
+USE_EVERY_S = 2.0
 
 
 class TaskScreen(PanesScreen):
@@ -36,6 +39,8 @@ class TaskScreen(PanesScreen):
         self._why = cluster_pb2.WhyReply()
         self._judged_fence = 0
         self._asked_s = 0.0
+        self._use: types_pb2.TaskUse | None = None
+        self._use_asked_s = 0.0
         self._feed: OutputFeed | None = None
         self._double_runs: Sequence[types_pb2.DoubleRun] = ()
         self._own_events: Listing[types_pb2.Event] | None = None
@@ -83,6 +88,15 @@ class TaskScreen(PanesScreen):
         except SourceError:
             self._why = cluster_pb2.WhyReply()
 
+    @work(group="use", exclusive=True)
+    async def load_use(self, node: str) -> None:
+        try:
+            reply = await self.console.source.inspect_node(node)
+        except SourceError:
+            self._use = None
+            return
+        self._use = next((use for use in reply.tasks if use.task == self.key), None)
+
     @work(group="output", exclusive=True)
     async def follow_output(self, feed: OutputFeed) -> None:
         await feed.run(self.console.source)
@@ -103,8 +117,19 @@ class TaskScreen(PanesScreen):
             facts = self.query_one("#facts", Facts)
             why = self._why_of(task, draw.now_s)
             width = max(20, facts.size.width - 1)
-            facts.show(task_facts(task, self._events(), why, draw, width, self._double_runs))
+            lines = task_facts(task, self._events(), why, draw, width, self._double_runs)
+            facts.show([*self._use_lines(task, draw, width), *lines])
         pane.sync()
+
+    def _use_lines(self, task: types_pb2.Task, draw: Draw, width: int) -> list[Cell]:
+        """What it uses while it runs, asked of its node anew every while."""
+        if task.state != types_pb2.TASK_STATE_RUNNING:
+            return []
+        if draw.now_s - self._use_asked_s >= USE_EVERY_S:
+            self._use_asked_s = draw.now_s
+            self.load_use(task.node)
+        use = self._use
+        return use_line(use, draw, width) if use is not None and use.fence == task.fence else []
 
     def _why_of(self, task: types_pb2.Task, now_s: float) -> cluster_pb2.WhyReply:
         """What is to be shown of why: of what waits as it is now, of what was placed as it was then."""
