@@ -40,6 +40,7 @@ GIVEN_BACK_S = 5.5
 DAEMONS_END_S = 7.0
 SUPERVISORS_END_S = 6.5
 KILLED_S = 1.0
+POOLS_END_S = 2.0
 POLL_S = 0.05
 READY_S = 60.0
 SUPERVISORS_BEGIN_S = 5.0
@@ -173,6 +174,8 @@ class LocalCluster:
                 say(f"supervisor {pid} did not stop in time and was killed with its commands")
             if killed:
                 _signal_all(commands, signal.SIGKILL)
+            # Without drivers nothing runs in them.
+            end_processes([pid for pid, _ in self._processes("host")], POOLS_END_S)
         kept = by_node if keep_running else {}
         self.nodes = [replace(node, pid=None, supervisor_pid=kept.get(node.id)) for node in self.nodes]
         self.save()
@@ -221,7 +224,7 @@ class LocalCluster:
         return next((pid for pid in candidates if pid is not None and self._is(node, "supervisor", pid)), None)
 
     def _processes(self, word: str) -> list[tuple[int, str]]:
-        """Pids and node ids of this cluster's daemons (`run`) or supervisors (`supervisor`)."""
+        """Pids and node ids of this cluster's daemons (`run`), supervisors (`supervisor`) or pools (`host`)."""
         return [(pid, node.id) for pid in all_pids() for node in self.nodes if self._is(node, word, pid)]
 
     def _is(self, node: LocalNode, word: str, pid: int) -> bool:
