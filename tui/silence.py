@@ -7,6 +7,9 @@ from tui.view import ClusterView, NodeRow
 SILENT_AFTER_US = 6_000_000
 """Nodes report every second and their sessions beat every 5; who is not heard for longer may be gone."""
 
+MEASURED_AFTER_US = 75_000_000
+"""What is behind a node is measured every half minute."""
+
 
 def silence_us(view: ClusterView, row: NodeRow, now_s: float) -> int:
     """How long nothing was heard of a node that counts as online still; 0 while that is not long.
@@ -17,7 +20,11 @@ def silence_us(view: ClusterView, row: NodeRow, now_s: float) -> int:
     if view.past or told is None or told.age_us < 0 or not row.node.online or not told.HasField("resources"):
         return 0
     old_us = told.age_us + int((now_s - row.received_s) * 1e6)
-    if old_us < SILENT_AFTER_US or not view.leader or view.link.lost(now_s):
+    if (
+        old_us < (MEASURED_AFTER_US if row.node.kind else SILENT_AFTER_US)
+        or not view.leader
+        or view.link.lost(now_s)
+    ):
         return 0
     return old_us
 

@@ -158,7 +158,7 @@ def _room(node: Mapping[str, Any]) -> Mapping[str, Any]:
 def quantity(text: object) -> Decimal:
     """Of Kubernetes, such as 500m or 1Gi; 0 for what is none."""
     written = str(text or "0").strip()
-    digits = written.rstrip("numkMGTPEi")
+    digits = written.rstrip("numkKMGTPEi")
     try:
         return Decimal(digits) * _MULTIPLIERS[written[len(digits) :]]
     except (InvalidOperation, KeyError):

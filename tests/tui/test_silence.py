@@ -86,3 +86,18 @@ def test_nothing_is_said_of_nodes_while_nothing_can_be_known() -> None:
     offline = view.nodes.get("birch")
     assert offline is not None
     assert not silence_us(view, offline, 1008.0), "offline says more"
+
+
+def test_what_is_behind_a_node_is_measured_less_often() -> None:
+    view = ClusterView()
+    row = types_pb2.Node(id="anvil/home", kind="k8s", online=True)
+    told = cluster_pb2.NodeView(node=row, resources=types_pb2.Resources(cpu_percent=1), age_us=35_000_000)
+    view.fold(cluster_pb2.WatchReply(samples=[told], leader="anvil"), 100.0)
+    shown = view.nodes.get("anvil/home")
+    assert shown is not None
+    assert silence_us(view, shown, 100.5) == 0
+    told.age_us = 80_000_000
+    view.fold(cluster_pb2.WatchReply(samples=[told], leader="anvil"), 101.0)
+    shown = view.nodes.get("anvil/home")
+    assert shown is not None
+    assert silence_us(view, shown, 101.0) == 80_000_000

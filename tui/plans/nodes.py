@@ -13,6 +13,8 @@ from tui.source import Mutator
 from tui.text import clean, fit
 from tui.view import NodeRow
 
+_BEHIND = "  is no machine: name the node before the /"
+
 
 def cordon(draw: Draw, ids: Sequence[str], message: str = "") -> Plan:
     """`message` is shown beside the nodes."""
@@ -28,6 +30,9 @@ def cordon(draw: Draw, ids: Sequence[str], message: str = "") -> Plan:
             continue
         head = (*((fit(text, 12), role) for text, role in node_state(row.node, draw.glyphs)),)
         shown: Cell = (*head, *foreign(key, "strong", draw.glyphs))
+        if row.node.kind:
+            left.append((*shown, (_BEHIND, "warn")))
+            continue
         if row.node.state != types_pb2.NODE_STATE_ACTIVE:
             left.append((*shown, ("  is not active", "warn")))
             continue
@@ -39,7 +44,10 @@ def cordon(draw: Draw, ids: Sequence[str], message: str = "") -> Plan:
     others = [
         row.node.id
         for row in draw.view.nodes.values()
-        if row.node.id not in taken and row.node.state == types_pb2.NODE_STATE_ACTIVE and row.node.online
+        if row.node.id not in taken
+        and row.node.state == types_pb2.NODE_STATE_ACTIVE
+        and row.node.online
+        and not row.node.kind
     ]
     consequences = []
     if running:
@@ -140,6 +148,8 @@ def remove(draw: Draw, ids: Sequence[str], message: str = "") -> Plan:
 
 def _kept(row: NodeRow) -> str:
     """Why the node cannot be removed; empty when it can."""
+    if row.node.kind:
+        return _BEHIND.strip()
     if row.node.role == types_pb2.NODE_ROLE_VOTER:
         return "votes: drain it, it goes on voting"
     busy = row.view is not None and bool(row.view.running or row.view.assigned)
