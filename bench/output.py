@@ -1,7 +1,7 @@
 """Output: lines per second of a command through the supervisor into its file, and what that does to the daemon.
 
-Beside each figure stands the latency of one task and of one call, taken at the same time; the first rows are without
-any output. Run: python -m bench.output [--rate 50000] [--seconds 4] [--followers 1 200]
+Beside each figure stands the latency of one task and of one call, taken at the same time; the first rows are
+without any output. Run: python -m bench.output [--rate 50000] [--seconds 4] [--followers 1 200]
 """
 
 from __future__ import annotations

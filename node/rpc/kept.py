@@ -170,7 +170,8 @@ def away(node: str) -> Fault:
 
 
 async def _assigned(replica: Replica, task: Task) -> dict[int, Event]:
-    """Its assignments as far as they are known, by fence."""
+    """Its assignments as far as they are known, by fence. Raises Fault."""
+    await replica.saved_through(task.fence)
     query = EventQuery(task=task.id, types=(EVENT_TYPE_ASSIGNED,), newest_first=True, limit=_ATTEMPTS_LIMIT)
     page = await replica.read(lambda reads: reads.list_events(query))
     found = {event.index: event for event in page.events}
