@@ -63,6 +63,8 @@ def _add_context(spec: TaskSpec) -> None:
 
 def title(spec: TaskSpec) -> str:
     """What a task without a name is called by its payload, which was checked; empty when that says nothing."""
+    if spec.type == TASK_TYPE_K8S_JOB and not (spec.argv or spec.shell_command):
+        return read(spec.payload, K8sJob).image.rpartition("/")[2].partition("@")[0]
     return read(spec.payload, Python).handler if spec.type == TASK_TYPE_PYTHON else ""
 
 

@@ -44,6 +44,8 @@ class Driver:
         self._begun = asyncio.Event()  # there is a log
         self._ended = asyncio.Event()
         self._missing_since_s = 0.0
+        self.left = False
+        """Whether its Job may still be there after a failure."""
 
     async def run(self, stop: asyncio.Event) -> int:
         """Its exit code. Raises Failed."""
@@ -107,11 +109,13 @@ class Driver:
             elif (error := logs.exception()) is not None:
                 raise error
             return self._report(scene, end)
-        except Failed:
-            # Nobody waits for it any more.
+        except Failed as failure:
+            # Nobody waits for it any more; the attempt after an outage removes it before it begins.
+            self.left = failure.cause != "infrastructure"
             with suppress(ApiError, TimeoutError):
                 async with asyncio.timeout(_LOG_AFTER_S):
                     await remove(api, jobs, self._name, scene.uid)
+                    self.left = False
             raise
         finally:
             for part in (*parts, logs):
@@ -295,10 +299,11 @@ async def _main(desk: Desk) -> int:
 
 async def drive(desk: Desk, stop: asyncio.Event, out: Callable[[bytes], None] = write) -> int:
     """The exit code of the task that `desk` has; `stop` is how it is asked to end."""
+    driver = Driver(msgspec.convert(desk.order(), Order), desk, out)
     try:
-        return await Driver(msgspec.convert(desk.order(), Order), desk, out).run(stop)
+        return await driver.run(stop)
     except Failed as end:
-        desk.verdict(end.cause, end.error, retry_after_ms=int(end.retry_after_s * 1000))
+        desk.verdict(end.cause, end.error, retry_after_ms=int(end.retry_after_s * 1000), left=driver.left)
         note(end.error)
         return 1
 
