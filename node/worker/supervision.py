@@ -133,6 +133,7 @@ class ProcessSupervisor:
         """Connect again whenever the connection is lost. Runs until cancelled."""
         while True:
             await connection.lost.wait()
+            before = connection.identity
             self._connection = None
             self._pid = 0
             self._emit([Disconnected()])
@@ -140,6 +141,7 @@ class ProcessSupervisor:
             while True:
                 try:
                     connection = await self._connect_or_launch()
+                    self._tell_change(before, connection.identity)
                     break
                 except Fault as fault:
                     self._log.error("no supervisor", error=fault.message, remedy=fault.remedy)
@@ -148,6 +150,13 @@ class ProcessSupervisor:
                     self._log.error("no supervisor", error=str(error) or "it does not answer")
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
+
+    def _tell_change(self, before: tuple[str, str], now: tuple[str, str]) -> None:
+        if before[0] != now[0]:
+            remedy = "What it ran is counted as lost. Its own words are in supervisor/log of the data folder."
+            self._log.warning("the supervisor ended", pid=before[0], successor=now[0], remedy=remedy)
+        elif before[1] != now[1]:
+            self._log.info("the supervisor was brought up to date, its commands run on", pid=now[0], build=now[1])
 
     async def _connect_or_launch(self) -> _Connection:
         connection = await self._connect()
@@ -203,13 +212,13 @@ class ProcessSupervisor:
         except TimeoutError:
             connection.close()
             raise
-        self._replace(greeting, version)
+        self._replace(connection)
         return connection
 
-    def _replace(self, greeting: Mapping[str, str], version: int) -> None:
+    def _replace(self, connection: _Connection) -> None:
         """Have a supervisor that runs another program than this release's become that, once for each."""
-        offer = greeting.get("pid", ""), greeting.get("build", "")
-        if version >= wire.HANDS_OVER and offer[1] != self._build and offer not in self._offered:
+        offer = connection.identity
+        if connection.version >= wire.HANDS_OVER and offer[1] != self._build and offer not in self._offered:
             self._offered.add(offer)
             self._send(("hand_over", self.program()))
 
@@ -276,6 +285,11 @@ class _Connection(asyncio.Protocol):
         self.greeting: asyncio.Future[dict[str, str]] = self._loop.create_future()
         self.ready = asyncio.Event()
         self.lost = asyncio.Event()
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Pid of the supervisor, and the build of its program."""
+        return self._greeting.get("pid", ""), self._greeting.get("build", "")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
