@@ -3,9 +3,9 @@
 format of `claude -p --output-format stream-json --verbose`. Without steps it repeats the prompt's first line.
 
 Steps: text WORDS | tool NAME INPUT | turns N | fail-tool WORDS | garbage WORDS | huge BYTES | stderr WORDS |
-wait FILE | make FILE | show argv|cwd|mcp|env NAME | ignore-term | retrying STATUS | limit SECONDS |
-retry-after SECONDS | overloaded | status STATUS WORDS | error WORDS | max-turns | crash SIGNAL | exit CODE |
-once FILE STEP
+wait FILE | make FILE | show argv|cwd|mcp|env NAME | leak NAME | ignore-term | retrying STATUS |
+limit SECONDS | retry-after SECONDS | overloaded | status STATUS WORDS | error WORDS | max-turns |
+crash SIGNAL | exit CODE | once FILE STEP
 """
 
 from __future__ import annotations
@@ -82,6 +82,9 @@ class StandIn:
 
     def do_stderr(self, words: str) -> None:
         print(words, file=sys.stderr, flush=True)
+
+    def do_leak(self, name: str) -> None:
+        self.do_stderr(os.environ[name])
 
     def do_wait(self, name: str) -> None:
         while not Path(name).exists():
