@@ -172,6 +172,15 @@ def test_a_payload_is_checked_where_it_runs_too(tmp_path: Path) -> None:
         executor.prepare(Assignment(spec=TaskSpec(payload=b'{"handler": "a b"}')))
 
 
+def test_it_works_where_its_node_allows(tmp_path: Path) -> None:
+    with pool(tmp_path / "data") as made:
+        spec = TaskSpec(payload=b'{"handler": "pid"}', cwd=str(tmp_path))
+        assert made.executor.prepare(Assignment(spec=spec)).cwd == str(tmp_path)
+        spec.cwd = str(tmp_path / "data" / "pool")
+        with pytest.raises(CannotPrepare, match="belongs to the daemon"):
+            made.executor.prepare(Assignment(spec=spec))
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

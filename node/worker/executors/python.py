@@ -23,6 +23,7 @@ from node.pool import settings as pool_settings
 from node.pool import wire
 from node.pool.settings import Settings
 from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, encoded, task_environment
+from node.worker.sandbox.folders import real_folder
 
 _HOST = Path(node.pool.__file__).with_name("__main__.py")
 # A file without site: a driver is started for each task.
@@ -38,6 +39,7 @@ class PythonExecutor:
         self._environment = setup.environment
         self._inherited = encoded(setup.environment)
         self._data = setup.data
+        self._roots = setup.roots
         self._folder = setup.data / wire.FOLDER
         self._settings = settings_of(setup.options)
         self._host: subprocess.Popen[bytes] | None = None
@@ -79,7 +81,9 @@ class PythonExecutor:
             "kill_timeout_ms": assignment.spec.kill_timeout_ms,
         }
         env = task_environment(self._inherited, assignment)
-        return Command([*_DRIVER, os.fsencode(self._folder)], env, assignment.spec.cwd, msgspec.json.encode(order))
+        cwd = assignment.spec.cwd
+        place = real_folder(cwd, self._data, self._roots, sandboxed=False) if cwd else ""
+        return Command([*_DRIVER, os.fsencode(self._folder)], env, place, msgspec.json.encode(order))
 
     def _launch(self, stdout: int) -> None:
         argv = [sys.executable, "-I", "-S", str(_HOST), "host", "--data", str(self._data)]
