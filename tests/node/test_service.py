@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from cortex.v1 import types_pb2 as t
+from cortex.v1 import worker_pb2 as w
+from node.worker.executors.port import CannotPrepare, Setup
+from node.worker.executors.service import ServiceExecutor
 from node.worker.port import SpawnOrder, StopOrder
 from tests.gate import gate_in, opened
 from tests.node.service_kit import Services, services
@@ -173,3 +176,17 @@ async def test_a_daemon_that_begins_again_hears_it_again(here: Services) -> None
     second.drivers.follow(order.key, here.assignments[order.key])
     assert await second.ready(order) == {}
     await until(lambda: family(here.watched.port.pid) == pids)
+
+
+@pytest.mark.parametrize("cwd", ["{data}/supervisor", "/etc", "{data}/link"])
+def test_a_service_works_where_the_machine_allows(tmp_path: Path, cwd: str) -> None:
+    (tmp_path / "daemon").mkdir()
+    (tmp_path / "srv").mkdir()
+    (tmp_path / "daemon" / "link").symlink_to(tmp_path / "daemon")
+    executor = ServiceExecutor(Setup(tmp_path / "daemon", roots=[tmp_path / "srv"]))
+    assignment = w.Assignment(spec=t.TaskSpec(type=t.TASK_TYPE_SERVICE, argv=[b"serve"]))
+    assignment.spec.cwd = cwd.format(data=tmp_path / "daemon")
+    with pytest.raises(CannotPrepare, match="Working directory"):
+        executor.prepare(assignment)
+    assignment.spec.cwd = str(tmp_path / "srv")
+    assert executor.prepare(assignment).cwd == str(tmp_path / "srv")

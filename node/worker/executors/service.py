@@ -12,7 +12,8 @@ from cortex.v1.worker_pb2 import Assignment
 from node.payloads.reading import BadPayload, read
 from node.payloads.service import Service
 from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, encoded, task_environment
-from node.worker.port import AttemptKey
+from node.worker.port import AttemptKey, Limits
+from node.worker.sandbox.folders import real_folder
 
 _SHELL = b"/bin/sh"
 _SLOTS = 20
@@ -23,6 +24,7 @@ _DRIVER = [sys.executable.encode(), b"-I", b"-m", b"node.drivers.service"]
 class ServiceExecutor:
     def __init__(self, setup: Setup) -> None:
         self._environment = encoded(setup.environment)
+        self._data, self._roots = setup.data, setup.roots
 
     @property
     def type(self) -> TaskType.ValueType:
@@ -40,9 +42,11 @@ class ServiceExecutor:
             service = read(spec.payload, Service)
         except BadPayload as error:
             raise CannotPrepare(f"The payload of the task is wrong: {error} Submit it again.") from None
+        folder = real_folder(spec.cwd, self._data, self._roots, sandboxed=False) if spec.cwd else ""
+        limits = Limits(folder=folder) if folder else None
         order = msgspec.json.encode({"service": service, "kill_timeout_s": spec.kill_timeout_ms / 1000})
         environment = task_environment(self._environment, assignment)
-        return Command([*_DRIVER, *argv], environment, spec.cwd, order)
+        return Command([*_DRIVER, *argv], environment, folder, order, limits)
 
     def adopt(self, held: Collection[AttemptKey]) -> None:
         """Nothing: the supervisor ends what is left of a service."""
