@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -58,14 +59,19 @@ class Double(Store):
         """Watches that are open."""
         self._seconds = itertools.count()
         self._server: ThreadingHTTPServer | None = None
+        self._tls: ssl.SSLContext | None = None
 
     # the server
 
-    def start(self) -> None:
+    def start(self, tls: ssl.SSLContext | None = None) -> None:
+        """With `tls` over HTTPS, where a client certificate stands for the token if it asks for one."""
         from tests.k8s.http import handler
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler(self))
         self._server.daemon_threads = True
+        self._tls = tls
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
@@ -76,17 +82,24 @@ class Double(Store):
     @property
     def url(self) -> str:
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self._server.server_address[1]}"
 
-    def kubeconfig(self, path: Path, context: str = "home", **changes: Any) -> Path:
-        """A file that leads here."""
-        user = {"token": self.token, **changes}
+    def knows(self, authorization: str | None) -> bool:
+        """Whether who sends this is somebody."""
+        certified = self._tls is not None and self._tls.verify_mode == ssl.CERT_REQUIRED
+        return certified or authorization == f"Bearer {self.token}"
+
+    def kubeconfig(
+        self, path: Path, context: str = "home", cluster: dict[str, Any] | None = None, **user: Any
+    ) -> Path:
+        """A file that leads here; `cluster` and `user` have what else is in those, such as certificates."""
+        user = user or {"token": self.token}
         place = {"cluster": f"{context}-cluster", "user": f"{context}-user", "namespace": "work"}
         document = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": context,
-            "clusters": [{"name": f"{context}-cluster", "cluster": {"server": self.url}}],
+            "clusters": [{"name": f"{context}-cluster", "cluster": {"server": self.url, **(cluster or {})}}],
             "users": [{"name": f"{context}-user", "user": user}],
             "contexts": [{"name": context, "context": place}],
         }

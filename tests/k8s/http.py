@@ -56,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
             if fault is not None and fault.before and fault.after_lines < 0:
                 self._fail(fault)
                 return
-            if self.headers.get("Authorization") != f"Bearer {self.double.token}":
+            if not self.double.knows(self.headers.get("Authorization")):
                 self._status(401, "Unauthorized", "Unauthorized")
                 return
             self._route(method, json.loads(body or b"null"), fault)
