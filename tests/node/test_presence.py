@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cortex.v1.types_pb2 import Gpu, Resources
+from cortex.v1.types_pb2 import Gpu, GpuProcess, Resources
 from node.env import Env
 from node.worker.resources.presence import (
     CoolDown,
@@ -58,6 +58,32 @@ def test_a_day_of_a_machine_that_is_played_on(tmp_path: Path) -> None:
             told.append((second, sample.gaming))
     assert told == [(0, False), (40, True), (149, False)]
     assert machine.looks == 20
+
+
+def test_a_gpu_that_only_own_tasks_use_is_busy_with_those() -> None:
+    mine, game = GpuProcess(pid=1, memory_bytes=9, task="t1"), GpuProcess(pid=2, memory_bytes=9)
+    sample = Resources(
+        gaming=True,
+        gpus=[
+            Gpu(uuid="a", processes=[mine], utilisation_percent=99),
+            Gpu(uuid="b", processes=[mine, game], utilisation_percent=99),
+            Gpu(uuid="c", utilisation_percent=99),
+        ],
+    )
+    mark_gaming(sample, CoolDown(), SECOND)
+    assert [gpu.gaming for gpu in sample.gpus] == [False, True, True]
+    assert sample.gaming
+    training = Resources(gaming=True, gpus=[Gpu(uuid="a", processes=[mine], utilisation_percent=99)])
+    mark_gaming(training, CoolDown(), SECOND)
+    assert not training.gaming
+
+
+def test_a_gpu_that_does_not_tell_how_busy_it_is_leaves_it_to_the_process_list() -> None:
+    for listed in (True, False):
+        sample = Resources(gaming=listed, gpus=[Gpu(uuid="a")])
+        mark_gaming(sample, CoolDown(), SECOND)
+        assert sample.gaming is listed
+        assert not sample.gpus[0].gaming
 
 
 def test_a_name_is_compared_as_far_as_the_kernel_keeps_it(tmp_path: Path) -> None:

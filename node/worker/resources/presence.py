@@ -68,11 +68,13 @@ class CoolDown:
 
 def mark_gaming(sample: types_pb2.Resources, cool_down: CoolDown, now_us: int) -> None:
     """On entry `sample.gaming` says that a listed process runs; on return it says that a game is played: with a GPU
-    busy above GPU_BUSY_PERCENT, or on a machine whose GPU cannot be seen."""
+    busy above GPU_BUSY_PERCENT, or on a machine whose GPUs cannot be seen or do not tell how busy they are. One
+    that only this node's own tasks have memory of is busy with those."""
     listed = sample.gaming
-    played = listed and not sample.gpus
+    played = listed and not any(gpu.HasField("utilisation_percent") for gpu in sample.gpus)
     for gpu in sample.gpus:
-        seen = listed and gpu.utilisation_percent > GPU_BUSY_PERCENT
+        ours = bool(gpu.processes) and all(process.task for process in gpu.processes)
+        seen = listed and not ours and gpu.utilisation_percent > GPU_BUSY_PERCENT
         gpu.gaming = cool_down.active(f"gpu {gpu.uuid}", seen, now_us)
         played = played or seen
     sample.gaming = cool_down.active("node", played, now_us)
