@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ TASK, FENCE, PLACE = "cortex.task", "cortex.fence", "cortex.place"
 CALL_S = 30.0
 _NEVER = "0001-01-01"
 _TEXT_CHARS = 300
+_PREFIX = re.compile(r"(docker: )?(Error: |Error response from daemon: )?")
 
 
 class EngineError(Exception):
@@ -139,7 +141,7 @@ def telling_line(stderr: bytes) -> str:
     """The last line that reports an error, else the last one: engines write progress and warnings before it."""
     lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line[:20].lower() and "level=warning" not in line]
-    text = (errors or lines or [""])[-1].removeprefix("Error: ").removeprefix("Error response from daemon: ")
+    text = _PREFIX.sub("", (errors or lines or [""])[-1], count=1)
     return text if len(text) <= _TEXT_CHARS else text[:_TEXT_CHARS] + "…"
 
 
