@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
             return 0
         if len(arguments) == 4 and (arguments[0], arguments[2]) == ("--data", "--resume"):
             return _serve(_resume(int(arguments[3])), arguments[1])
-    except (NoHandOver, OSError, LookupError, TypeError, ValueError) as error:
+    except (NoHandOver, OSError, AttributeError, LookupError, TypeError, ValueError) as error:
         os.write(2, f"The commands of an earlier program cannot be taken over: {error!r}\n".encode())
         return 1
     if len(arguments) != 2 or arguments[0] != "--data":

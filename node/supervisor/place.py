@@ -25,4 +25,4 @@ class Place:
 
     @staticmethod
     def restored(state: dict[str, object]) -> Place:
-        return Place(**state)  # type: ignore[arg-type]
+        return Place(**{name: state[name] for name in Place.__slots__})  # type: ignore[arg-type]

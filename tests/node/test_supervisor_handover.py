@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import marshal
 import os
 import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,7 +30,7 @@ from node.worker.port import (
 )
 from node.worker.supervision import ProcessSupervisor
 from tests.gate import gate_in, opened
-from tests.node.supervisor_kit import Watched, alive, boot_us, end, family, kill, until
+from tests.node.supervisor_kit import Watched, alive, boot_us, end, family, kill, state_of, until
 
 CAP_BYTES = 700
 WRITERS = 30
@@ -72,6 +75,19 @@ def scripted(folder: Path, at_trial: str, at_resume: str) -> list[str]:
     script.write_text(
         f'#!/bin/sh\ncase "$*" in *--try*) {at_trial};; *--resume*) {at_resume};; esac\n'
         f'shift; exec {" ".join(real)} "$@"\n'
+    )
+    script.chmod(0o755)
+    return [str(script), real[-1]]
+
+
+def paused(folder: Path, middle: Path, gate: Path) -> list[str]:
+    """A release that says when it takes over, and waits. No shell: that would let all signals in."""
+    real = release(folder)
+    script = folder / "start"
+    script.write_text(
+        f"#!{sys.executable} -S\nimport os, sys\nargv = {real!r} + sys.argv[2:]\n"
+        f"if '--resume' in argv:\n    open({str(middle)!r}, 'w').close()\n    open({str(gate)!r}).close()\n"
+        "os.execv(argv[0], argv)\n"
     )
     script.chmod(0o755)
     return [str(script), real[-1]]
@@ -249,3 +265,72 @@ async def test_a_kill_in_the_middle_of_a_hand_over_loses_what_ran_and_says_so(tm
             states = {held.key: held.state for held in connected.attempts}
             assert states == {ended.key: HeldState.ENDED, running.key: HeldState.LOST}
             assert not any(alive(each) for each in pids)
+
+
+async def test_what_happens_in_the_middle_of_a_hand_over_is_seen_after_it(tmp_path: Path) -> None:
+    middle = tmp_path / "middle"
+    for name in ("end", "go"):
+        (tmp_path / name).mkdir()
+    end_it, go_on = gate_in(tmp_path / "end"), gate_in(tmp_path / "go")
+    slow = paused(tmp_path / "new", middle, go_on)
+    async with folder_of(tmp_path) as data:
+        async with daemon(data, release(tmp_path / "old")) as old:
+            ends = old.order("sh", "-c", f"echo up; : <{end_it}; echo in the middle; exit 5")
+            runs = old.order("sh", "-c", "echo up; exec sleep 1000")
+            old.port.spawn([ends, runs])
+            for order in (ends, runs):
+                await old.says(order, b"up\n")
+            pid, first = old.port.pid, (await old.started(ends.key)).pid
+        async with daemon(data, slow) as new:
+            await until(middle.exists)
+            with opened(end_it):
+                await until(lambda: state_of(first) == "Z")
+            os.kill(pid, signal.SIGTERM)  # a quit
+            with opened(go_on):
+                connected = await handed_over(new)
+                if connected.pid == pid:  # it answered before it quit
+                    connected = await handed_over(new, 2)
+            results = {held.key: held.result for held in connected.attempts}
+            one, other = results[ends.key], results[runs.key]
+            assert one is not None
+            assert other is not None
+            assert (one.exit_code, one.stdout.head) == (5, b"up\nin the middle\n")
+            assert other.cause == Cause.CAUSE_MIGRATE
+
+
+def tried(program: list[str], state: bytes) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([*program, "--try"], input=state, capture_output=True, check=False)
+
+
+async def test_a_state_is_read_by_what_is_known_of_it(tmp_path: Path) -> None:
+    kept = tmp_path / "state"
+    async with folder_of(tmp_path) as data:
+        async with daemon(data, release(tmp_path / "old")) as old:
+            ended = old.order("echo", "kept")
+            old.port.spawn([ended])
+            await old.result(ended.key)
+            old.port.spawn([old.order("sleep", "1000"), old.order("true", lease_end_us=0)])
+            await old.wait(lambda: old.last(Started) if old.last(Started) != old.of(Started, ended.key) else None)
+        with capture_logs() as lines:
+            async with daemon(data, scripted(tmp_path / "new", f"cat >{kept}; exit 3", "exit 1")):
+                await until(lambda: lines)
+    whole = kept.read_bytes()
+    state = marshal.loads(whole)
+    program = release(tmp_path / "reader")
+    assert tried(program, whole).returncode == 0
+    attempt = state["commands"]["attempts"][0]
+    for names in (state, state["place"], state["journal"], state["waiting"], state["commands"], attempt):
+        names["of a later release"] = 1
+    assert tried(program, marshal.dumps(state, 2)).returncode == 0
+    del attempt["pid"]  # what is as in a new attempt
+    assert tried(program, marshal.dumps(state, 2)).returncode == 0
+    broken = (
+        whole[:-10],
+        b"",
+        marshal.dumps({**state, "state": 99}, 2),
+        marshal.dumps({**state, "commands": 5}, 2),
+    )
+    for text in broken:
+        refusal = tried(program, text)
+        assert refusal.returncode == 1
+        assert b"cannot be taken over" in refusal.stderr
