@@ -89,7 +89,8 @@ async def test_a_placed_task_is_judged_as_it_was(make_cluster: MakeCluster) -> N
 
 
 async def test_a_dry_run_says_where_each_type_would_go(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster(voters=1)
+    nobody = '{"subagent": {"command": "no-such-agent"}}'
+    cluster = make_cluster(voters=1, environment={"CORTEX_EXECUTOR": nobody})
     async with cluster.client() as client:
         await cluster.whole(client)
         before = (await client.list_tasks()).total
