@@ -79,14 +79,13 @@ class Sandboxes:
 @asynccontextmanager
 async def sandboxes(data: Path, **section: object) -> AsyncIterator[Sandboxes]:
     """`section` are settings of [executor.shell]."""
-    async with supervised(data) as watched:
-        try:
+    try:
+        async with supervised(data) as watched:
             yield Sandboxes(watched, **section)
-        finally:
-            identity = (data / "supervisor" / "identity").read_text().strip()
-    groups = Cgroups(identity)
-    groups.clear()
-    groups.close()
+    finally:
+        groups = Cgroups((data / "supervisor" / "identity").read_text().strip())
+        groups.clear()
+        groups.close()
 
 
 def lines(result: AttemptResult) -> list[str]:
