@@ -80,6 +80,19 @@ def test_a_cancelled_job_leaves_the_cluster(cluster: Cluster, double: Double) ->
     assert cluster.cortex("logs", task).stdout == b"up\nbye\n"
 
 
+def test_a_job_goes_on_under_a_daemon_that_is_killed(cluster: Cluster, double: Double, tmp_path: Path) -> None:
+    go_on = tmp_path / "go-on"
+    task = submit(cluster, "sh", "-c", f"echo before; while [ ! -e {go_on} ]; do sleep 0.05; done; echo after")
+    says(double, "before")
+    cluster.kill("n1")
+    cluster.start()
+    asyncio.run(serves(cluster))
+    go_on.touch()
+    waited = cluster.cortex("wait", task)
+    assert (waited.returncode, waited.stdout) == (0, b"before\nafter\n")
+    assert len([job for job in double.all("jobs") if job["metadata"]["labels"]["cortex/task"] == task]) == 1
+
+
 def test_a_killed_driver_does_not_leave_its_job(cluster: Cluster, double: Double) -> None:
     task = submit(cluster, "sh", "-c", ENDLESS)
     double.wait(lambda: job_of(double, task))
