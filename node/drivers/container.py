@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -89,7 +90,12 @@ class Job:
     def _run(self) -> int:
         order = self._order
         words, environ = run_arguments(order, self._desk.task, self._desk.fence, self._name, self._engine.dialect)
-        self._attached = Attached(order.program, words, {**order.engine_environ, **environ})
+        try:
+            self._attached = Attached(order.program, words, {**order.engine_environ, **environ})
+        except OSError as error:
+            if error.errno == errno.E2BIG:
+                raise Cannot("validation", "Arguments and variables are too large. Pass them in a file.") from None
+            raise EngineError(f"{order.program} cannot be run: {error.strerror}") from None
         code = self._attached.wait(inf, self._usage.look)
         assert code is not None
         return code
@@ -113,12 +119,10 @@ class Job:
 
     def _judge(self, code: int, oom_kills_before: int) -> tuple[str, str]:
         """The cause of the end and a sentence; nothing where the exit code says it all. Raises EngineError."""
-        if code == 0 or self._attached is None:
+        if code == 0 or self._attached is None or self._stopped:
             return "", ""
         state = self._engine.state(self._name)
         if state is None or not state.started:
-            if self._stopped:
-                return "", ""
             what = f"Image {self._order.container.image} cannot be run"
             cause, error = meaning(self._attached.said, what)
             if not cause:
@@ -127,12 +131,12 @@ class Job:
         return self._judge_state(code, state, oom_kills() > oom_kills_before)
 
     def _judge_state(self, code: int, state: State, kernel_killed: bool) -> tuple[str, str]:
-        if state.out_of_memory or (code == _KILLED and kernel_killed and not self._stopped):
+        if state.out_of_memory or (code == _KILLED and kernel_killed):
             limit = self._order.container.memory_bytes or self._order.memory_bytes
             within = f" within its limit of {limit} bytes" if limit else ""
             return "oom", f"The kernel killed the container, since memory ran out{within}. Give it more."
         lost = code == _ENGINE_FAILED and state.exit_code != _ENGINE_FAILED
-        if (lost or state.running) and not self._stopped:
+        if lost or state.running:
             return "infrastructure", _away(self._attached.said if self._attached is not None else "")
         return "", ""
 

@@ -114,7 +114,7 @@ class ContainerMachine(Machine):
         self.worker = WorkerNode(
             env,
             node,
-            self.link,  # type: ignore[arg-type]
+            self.link,  # type: ignore[arg-type,unused-ignore]
             self.supervisor,
             [executor],
             resources,
@@ -136,8 +136,11 @@ with open(home + "/calls.jsonl") as log:
     calls = [json.loads(line)["argv"] for line in log]
 count = sum(1 for each in calls if each[: len(verb.split())] == verb.split())
 code, out, error = answers[min(count, len(answers)) - 1]
-if out == "HANG":
-    time.sleep(1000)
+while out == "HANG":
+    with open(home + "/calls.jsonl") as log:
+        if any(json.loads(line)["argv"][0] == "rm" for line in log):
+            sys.exit(137)
+    time.sleep(0.02)
 sys.stdout.write(out)
 sys.stderr.write(error)
 sys.exit(code)

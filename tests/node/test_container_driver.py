@@ -1,0 +1,227 @@
+"""The driver of container tasks against engines that answer as Podman 4.3 and Docker 28 do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.drivers.container_engine import telling_line
+from node.drivers.container_words import meaning
+from node.payloads.container import Container
+from tests.node.container_kit import AWAY, Double, Driver
+from tests.node.supervisor_kit import until
+
+BEGAN = "2026-11-22T03:42:10.769757199Z"
+NEVER = "0001-01-01T00:00:00Z"
+GONE = (125, "[]\n", "Error: inspecting object: no such container cortex-t1-10\n")
+
+
+def state(**fields: Any) -> tuple[int, str, str]:
+    """What `container inspect` says."""
+    said = {"Status": "exited", "Running": False, "OOMKilled": False, "ExitCode": 0, "StartedAt": BEGAN, **fields}
+    return 0, json.dumps([{"State": said}]), ""
+
+
+@pytest.fixture(params=["podman", "docker"])
+def double(request: pytest.FixtureRequest, tmp_path: Path) -> Double:
+    return Double(tmp_path, request.param)
+
+
+@pytest.fixture
+def docker(tmp_path: Path) -> Double:
+    return Double(tmp_path, "docker")
+
+
+async def test_success_costs_three_calls(double: Double, tmp_path: Path) -> None:
+    double.answer(run=[(0, "out\n", "err\n")])
+    env = (("SECRET", "s"),)
+    driven = await Driver(tmp_path / "x", double.order(env=env, command=("a b", "c"))).run()
+    assert (driven.code, driven.out, driven.error) == (0, b"out\n", "err\n")
+    assert driven.verdict == {"cause": "", "error": "", "retry_after_ms": 0, "left": False}
+    removal = {"podman": ["--time", "0", "--ignore"], "docker": []}[double.name]
+    assert double.calls() == [
+        ["image", "inspect", "--format", "{{.Id}}", "app:1"],
+        ["run", "--name", "cortex-t1-10", "--pull", "never", "--log-driver", "none", "--label", "cortex.task=t1",
+         "--label", "cortex.fence=10", "--label", "cortex.place=0123456789abcdef", "--env", "SECRET", "app:1",
+         "a b", "c"],
+        ["rm", "--force", "--volumes", *removal, "cortex-t1-10"],
+    ]  # fmt: skip
+    assert double.environ("run")["SECRET"] == "s"
+    assert "SECRET" not in double.environ("rm")
+
+
+async def test_an_image_that_is_missing_is_pulled(docker: Double, tmp_path: Path) -> None:
+    docker.answer(image_inspect=[(1, "[]\n", "Error: No such image: app:1\n")])
+    driven = await Driver(tmp_path / "x", docker.order()).run()
+    assert driven.code == 0
+    assert [argv[0] for argv in docker.calls()] == ["image", "pull", "run", "rm"]
+    assert "pulling app:1" in (tmp_path / "x/events.jsonl").read_text()
+
+
+async def test_pull_policies(docker: Double, tmp_path: Path) -> None:
+    await Driver(tmp_path / "always", docker.order(Container(image="app:1", pull="always"))).run()
+    assert [argv[0] for argv in docker.calls()] == ["pull", "run", "rm"]
+    docker.answer(image_inspect=[(1, "[]\n", "Error: No such image: app:1\n")])
+    driven = await Driver(tmp_path / "never", docker.order(Container(image="app:1", pull="never"))).run()
+    assert (driven.code, driven.verdict["cause"]) == (125, "not_found")
+    assert driven.verdict["error"] == "Image app:1 is not on this node. Pull it there, or set pull to missing."
+    assert driven.error == driven.verdict["error"] + "\n"
+    assert len(docker.calls("run")) == 1
+
+
+async def test_an_engine_that_is_away_puts_the_task_off(docker: Double, tmp_path: Path) -> None:
+    docker.answer(image_inspect=[(1, "[]\n", AWAY)])
+    driven = await Driver(tmp_path / "x", docker.order()).run()
+    assert (driven.code, driven.verdict["cause"], driven.verdict["left"]) == (125, "infrastructure", False)
+    assert "Is the docker daemon running?" in driven.verdict["error"]
+
+
+async def test_a_program_that_is_missing_is_the_machines_trouble(docker: Double, tmp_path: Path) -> None:
+    driven = await Driver(tmp_path / "x", docker.order(program="/nonexistent/podman")).run()
+    assert driven.verdict["cause"] == "infrastructure"
+    assert "/nonexistent/podman cannot be run: No such file or directory" in driven.verdict["error"]
+
+
+async def test_an_engine_that_dies_under_a_container_leaves_it_to_the_executor(
+    double: Double, tmp_path: Path
+) -> None:
+    dead = (1, "", AWAY)
+    double.answer(
+        run=[(125, "", "error during connect: unexpected EOF\n")], container_inspect=[dead], rm=[dead], ps=[dead]
+    )
+    driver = Driver(tmp_path / "x", double.order())
+    process = await driver.start()
+    await until(lambda: double.calls("rm"))
+    # What it goes on trying for is cut short.
+    double.answer(rm=[dead], ps=[(0, "", "")])
+    driven = await driver.end(process)
+    assert (driven.code, driven.verdict["cause"], driven.verdict["left"]) == (125, "infrastructure", False)
+
+
+async def test_an_engine_that_is_away_at_a_stop_leaves_the_container(docker: Double, tmp_path: Path) -> None:
+    docker.answer(run=[(0, "HANG", "")], rm=[(1, "", AWAY)], ps=[(1, "", AWAY)])
+    driver = Driver(tmp_path / "x", docker.order(kill_timeout_s=0.2))
+    process = await driver.start()
+    await until(lambda: docker.calls("run"))
+    os.kill(process.pid, signal.SIGTERM)
+    driven = await driver.end(process)
+    assert driven.verdict["left"] is True
+    assert "The container is not removed: docker ps failed: Cannot connect" in driven.error
+
+
+async def test_a_container_that_runs_on_without_its_client_is_removed(docker: Double, tmp_path: Path) -> None:
+    docker.answer(run=[(125, "", "unexpected EOF\n")], container_inspect=[state(Running=True, Status="running")])
+    driven = await Driver(tmp_path / "x", docker.order()).run()
+    assert (driven.code, driven.verdict["cause"]) == (125, "infrastructure")
+    assert len(docker.calls("rm")) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "cause"),
+    [
+        (7, {"ExitCode": 7}, ""),
+        (125, {"ExitCode": 125}, ""),
+        (1, {"ExitCode": 1, "OOMKilled": True}, "oom"),
+    ],
+)
+async def test_exit_codes_of_what_ran_are_its_own(
+    tmp_path: Path, code: int, said: dict[str, Any], cause: str
+) -> None:
+    double = Double(tmp_path, "docker")
+    double.answer(run=[(code, "", "error: no such image\n")], container_inspect=[state(**said)])
+    driven = await Driver(tmp_path / "x", double.order()).run()
+    assert (driven.code, driven.verdict["cause"]) == (code, cause)
+
+
+async def test_what_never_began_is_the_engines_word(tmp_path: Path) -> None:
+    double = Double(tmp_path, "docker")
+    said = (
+        "docker: Error response from daemon: failed to create task for container: failed to create shim task: "
+        'OCI runtime create failed: runc create failed: unable to start container process: exec: "nope": '
+        "executable file not found in $PATH: unknown.\n\nRun 'docker run --help' for more information\n"
+    )
+    double.answer(run=[(127, "", said)], container_inspect=[state(Status="created", StartedAt=NEVER, ExitCode=127)])
+    driven = await Driver(tmp_path / "x", double.order()).run()
+    assert (driven.code, driven.verdict["cause"]) == (127, "not_found")
+    assert driven.verdict["error"].startswith("Image app:1 cannot be run: failed to create task for container")
+    assert driven.verdict["error"].endswith("Name a program that the image has.")
+
+
+async def test_a_refusal_that_is_not_understood_is_a_plain_failure(docker: Double, tmp_path: Path) -> None:
+    docker.answer(
+        run=[(125, "", "Error: a thing that nobody foresaw\n")],
+        container_inspect=[GONE],
+        ps=[(0, "", "")],
+        version=[(0, '{"Client": {"Version": "1"}, "Server": {"Version": "1"}}', "")],
+    )
+    driven = await Driver(tmp_path / "x", docker.order()).run()
+    assert (driven.code, driven.verdict["cause"]) == (125, "")
+    assert "a thing that nobody foresaw. See whether the engine runs it by hand." in driven.verdict["error"]
+
+
+async def test_a_stop_while_an_image_is_pulled(docker: Double, tmp_path: Path) -> None:
+    docker.answer(image_inspect=[(1, "", "no such image")], pull=[(0, "HANG", "")])
+    driver = Driver(tmp_path / "x", docker.order())
+    process = await driver.start()
+    await until(lambda: docker.calls("pull"))
+    os.kill(process.pid, signal.SIGTERM)
+    driven = await driver.end(process)
+    assert (driven.code, driven.verdict["cause"]) == (125, "")
+    assert docker.calls("run") == []
+
+
+async def test_a_stop_of_what_ignores_it_removes_the_container(docker: Double, tmp_path: Path) -> None:
+    docker.answer(run=[(0, "HANG", "")])
+    driver = Driver(tmp_path / "x", docker.order(kill_timeout_s=0.2))
+    process = await driver.start()
+    await until(lambda: docker.calls("run"))
+    os.kill(process.pid, signal.SIGTERM)
+    driven = await driver.end(process)
+    assert (driven.code, driven.verdict["cause"], driven.verdict["left"]) == (137, "", False)
+    assert docker.calls("rm")
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("Error: localhost/nope: image not known", "not_found"),
+        ('Error: short-name "nope2" did not resolve to an alias and no unqualified-search registries', "not_found"),
+        ("docker: Error response from daemon: pull access denied for nope, repository does not exist", "not_found"),
+        ("Error response from daemon: manifest for app:9 not found: manifest unknown", "not_found"),
+        ("Error: unable to find user nobody2: no matching entries in passwd file", "not_found"),
+        ("Error: unable to find network with name or ID nonet: network not found", "cannot_start"),
+        ("docker: Error response from daemon: network nonet not found", "cannot_start"),
+        ("Error: error setting rlimits for ready process: error setting rlimit type 7", "cannot_start"),
+        ('could not select device driver "" with capabilities: [[gpu]]', "cannot_start"),
+        ("Error: names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument", "validation"),
+        ("docker: invalid reference format", "validation"),
+        ("unknown flag: --nope", "validation"),
+        ('Error: workdir "/none/x" does not exist on container d1bb', "validation"),
+        ("Error response from daemon: Minimum memory limit allowed is 6MB", "validation"),
+        ("toomanyrequests: You have reached your pull rate limit", "rate_limited"),
+        ("Error: pinging container registry localhost: dial tcp: connect: connection refused", "infrastructure"),
+        ("dial tcp: lookup registry-1.docker.io on 10.255.255.53:53: no such host", "infrastructure"),
+        ("Error: writing blob: no space left on device", "infrastructure"),
+        (AWAY, "infrastructure"),
+        ("podman pull gave no answer within 30 s", "infrastructure"),
+        ("a thing that nobody foresaw", ""),
+    ],
+)
+def test_what_engines_say_means(said: str, cause: str) -> None:
+    found, sentence = meaning(telling_line(said.encode()), "Image app:1 cannot be run")
+    assert found == cause
+    assert sentence.startswith("Image app:1 cannot be run: ")
+    assert "Error:" not in sentence
+
+
+def test_the_telling_line() -> None:
+    noisy = b'Trying to pull\nlevel=warning msg="Failed. Error: x"\nError: manifest unknown\n\nmore\n'
+    assert telling_line(noisy) == "manifest unknown"
+    assert telling_line(b"plain\nlast\n") == "last"
+    assert telling_line(b"") == ""
+    assert len(telling_line(b"Error: " + b"x" * 1000)) == 301
