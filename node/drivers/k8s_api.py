@@ -60,7 +60,10 @@ class Api:
             self.server = chosen.cluster.server
             self.namespace = chosen.namespace
             self._timeout_s = timeout_s
-            self._client = AsyncClient(chosen, ConnectionParams(httpx2.Timeout(timeout_s), trust_env=False))
+            known = kubeconfig.contexts().get(context)
+            proxy = known.proxy if known is not None and known.proxy else None
+            parameters = ConnectionParams(httpx2.Timeout(timeout_s), trust_env=False, proxy=proxy)
+            self._client = AsyncClient(chosen, parameters)
         except (ConfigError, KeyError, AssertionError, msgspec.ValidationError, ssl.SSLError, OSError) as error:
             said = " ".join(str(error).split()) or type(error).__name__
             raise BadConfig(

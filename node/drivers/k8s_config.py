@@ -30,6 +30,7 @@ class Context:
     name: str
     server: str
     namespace: str
+    proxy: str = ""  # URL of one to the API; empty = none
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,15 @@ class Kubeconfig:
 
     def contexts(self) -> dict[str, Context]:
         """Those that name a cluster which is there, by name, in their order."""
-        servers = {item["name"]: str(item["cluster"].get("server", "")) for item in self.document["clusters"]}
+        clusters = {item["name"]: item["cluster"] for item in self.document["clusters"]}
         found: dict[str, Context] = {}
         for item in self.document["contexts"]:
             context = item["context"]
-            if context.get("cluster") in servers:
+            cluster = clusters.get(context.get("cluster"))
+            if cluster is not None:
                 namespace = str(context.get("namespace") or "default")
-                found[item["name"]] = Context(item["name"], servers[context["cluster"]], namespace)
+                server, proxy = str(cluster.get("server") or ""), str(cluster.get("proxy-url") or "")
+                found[item["name"]] = Context(item["name"], server, namespace, proxy)
         return found
 
 

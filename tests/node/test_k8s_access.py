@@ -94,6 +94,12 @@ def plain() -> Iterator[Double]:
     double.stop()
 
 
+def test_a_proxy_of_the_file_is_used(plain: Double, tmp_path: Path) -> None:
+    path = plain.kubeconfig(tmp_path / "config", cluster={"server": "http://api.example", "proxy-url": plain.url})
+    assert asked(path) == VERSION
+    assert plain.requests[0] == "GET http://api.example/version"
+
+
 def plugin(folder: Path, token: str) -> dict[str, Any]:
     """A command that prints a token, as gke-gcloud-auth-plugin does."""
     answer = json.dumps({"kind": "ExecCredential", "status": {"token": token}})

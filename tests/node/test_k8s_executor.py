@@ -104,6 +104,14 @@ def test_a_context_that_is_not_here_cannot_be_prepared(double: Double, tmp_path:
         executor_.prepare(assignment({"context": "gke"}))
 
 
+def test_no_other_context_stands_for_the_default(double: Double, tmp_path: Path) -> None:
+    executor_ = executor(double, tmp_path, context="away")
+    assert executor_.probe().available
+    with pytest.raises(CannotPrepare, match="no context 'away' that answers, it has home"):
+        executor_.prepare(assignment())
+    executor_.prepare(assignment({"context": "home"}))
+
+
 @pytest.mark.parametrize(
     ("options", "names"),
     [

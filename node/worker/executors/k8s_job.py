@@ -102,8 +102,8 @@ class K8sJobExecutor:
             return Offer(False, reason=f"No context answers ({said[:800]}). {remedy}")
         self._owner = owner(self._data)
         self.offered = {name: context for name, context in tried.items() if name in versions}
-        default = self._options.context or kubeconfig.current
-        self._default = default if default in versions else next(iter(versions))
+        # Never another in its place: a task would run in a cluster that it was not meant for.
+        self._default = self._options.context or kubeconfig.current or (wanted[0] if len(wanted) == 1 else "")
         return Offer(
             True,
             detail=self._detail(versions, failures),
@@ -120,7 +120,8 @@ class K8sJobExecutor:
         context = job.context or self._default
         if context not in self.offered:
             offered = ", ".join(self.offered) or "none"
-            raise CannotPrepare(f"This node has no context {context!r}, it has {offered}. Name one of those.")
+            missing = f"context {context!r}" if context else "default context"
+            raise CannotPrepare(f"This node has no {missing} that answers, it has {offered}. Name one of those.")
         self._placed[AttemptKey(assignment.task, assignment.fence)] = context, job.namespace
         if len(self._placed) > _PLACED_LIMIT:
             self._placed.popitem(last=False)
