@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cortex.v1 import types_pb2
+from tui.gist import gist
 from tui.text import clean, width_of
 
 Span = tuple[str, str]
@@ -286,8 +287,10 @@ def node_state(node: types_pb2.Node, glyphs: Glyphs) -> Cell:
 
 
 def command_of(spec: types_pb2.TaskSpec) -> bytes:
-    """The command as one would type it."""
-    return bytes(spec.shell_command) if spec.shell_command else b" ".join(quoted(part) for part in spec.argv)
+    """The command as one would type it, or what a task without one is about."""
+    if spec.shell_command:
+        return bytes(spec.shell_command)
+    return b" ".join(quoted(part) for part in spec.argv) if spec.argv else gist(spec.payload)
 
 
 def quoted(part: bytes) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 
 from cortex.v1 import types_pb2 as t
 from tui import ends, json_view
+from tui.gist import gist
 from tui.waiting import wait_reason
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
@@ -51,6 +52,22 @@ def test_what_is_put_off_says_until_when_and_since_what() -> None:
     assert ends.put_off_text(task, task.scheduled_after_us) == ""
     task.cause = t.CAUSE_EXIT
     assert ends.put_off_text(task, NOON_US) == ""
+
+
+@pytest.mark.parametrize(
+    ("payload", "wanted"),
+    [
+        (b'{"context": "c", "prompt": "Count \\"all\\"\\nof them"}', b'Count "all"'),
+        (b'{"prompt": "\\ud83d\\ude00 \xc3\xa9"}', "\U0001f600 é".encode()),
+        (b'{"message": "\\ud83d"}', b"?"),
+        (b'{"handler": "resize"}', b"resize"),
+        (b'{"prompt": ""}', b""),
+        (b'{"prompt": 5', b""),
+        (b"", b""),
+    ],
+)
+def test_what_a_task_without_a_command_is_about(payload: bytes, wanted: bytes) -> None:
+    assert gist(payload) == wanted
 
 
 @pytest.mark.parametrize(

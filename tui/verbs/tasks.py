@@ -11,6 +11,7 @@ import click
 from tui import ends, json_view, resources_view
 from tui.errors import usage
 from tui.format import Column, age, duration, rfc3339, size
+from tui.gist import gist
 from tui.progress import worded
 from tui.text import clean
 from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, verb
@@ -200,9 +201,11 @@ def _shaped(reply: cluster_pb2.ListTasksReply, spec: TableSpec[Any], shape: Shap
 
 
 def command_text(row: types_pb2.Task) -> str:
-    """The command as one would type it."""
+    """The command as one would type it, or what a task without one is about."""
     command = json_view.command(row.spec)
-    return shlex.join(command) if isinstance(command, list) else command or ""
+    if isinstance(command, list):
+        return shlex.join(command)
+    return command or gist(row.spec.payload).decode("utf-8", "replace")
 
 
 def verdict_row(item: cluster_pb2.NodeVerdict, placed: str = "") -> tuple[str, ...]:
