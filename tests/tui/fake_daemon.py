@@ -218,6 +218,18 @@ class FakeServicer(
             if cluster.heartbeats:
                 yield pb.WatchReply(index=position, heartbeat=True, leader=cluster.leader, term=1)
 
+    async def ListOutput(self, request: pb.ListOutputRequest, context: Any) -> AsyncIterator[pb.KeptOutput]:
+        await self._admit("ListOutput", request, context)
+        for kept in self._cluster.kept:
+            yield kept
+
+    async def SearchOutput(
+        self, request: pb.SearchOutputRequest, context: Any
+    ) -> AsyncIterator[pb.SearchOutputReply]:
+        await self._admit("SearchOutput", request, context)
+        for found in self._cluster.found:
+            yield found
+
     async def Output(self, request: pb.OutputRequest, context: Any) -> AsyncIterator[pb.OutputReply]:
         cluster = self._cluster
         await self._admit("Output", request, context)
