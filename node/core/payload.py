@@ -36,8 +36,23 @@ KINDS: Mapping[int, type[Payload]] = {
 }
 # Types whose command, where they have one, stands in the spec as for shell.
 WITH_COMMAND = frozenset({TASK_TYPE_CONTAINER, TASK_TYPE_K8S_JOB, TASK_TYPE_SERVICE})
+_IN_UNICODE = {TASK_TYPE_CONTAINER: "a container", TASK_TYPE_K8S_JOB: "a Job"}
 
 SUBAGENTS_LIMIT = 1_000
+
+
+def check_words(spec: TaskSpec) -> None:
+    """Raises Fault where what runs the task could not hand its words over as they are."""
+    if spec.type not in _IN_UNICODE:
+        return
+    words = [(f"argv[{number}]", word) for number, word in enumerate(spec.argv)]
+    words += [("shell_command", spec.shell_command), *((f"{each.name} in env", each.value) for each in spec.env)]
+    for field, word in words:
+        try:
+            word.decode()
+        except UnicodeDecodeError:
+            message = f"{field} is not UTF-8, and {_IN_UNICODE[spec.type]} can be given nothing else."
+            raise Fault(Code.INVALID, message, "Put it into a file that is mounted.") from None
 
 
 def add_needs(spec: TaskSpec) -> None:

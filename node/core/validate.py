@@ -234,6 +234,7 @@ def _check_command(spec: TaskSpec) -> None:
             message = f"A {name} task has a payload, not a command."
             raise Fault(Code.INVALID, message, "Give it with --payload or --set.")
         payload.check(spec.type, name, spec.payload)
+        payload.check_words(spec)
         if spec.type == types_pb2.TASK_TYPE_SERVICE and not (spec.shell_command.strip() or any(spec.argv[:1])):
             raise Fault(Code.INVALID, "The service has no command.", remedy)
     for number, argument in enumerate(spec.argv):

@@ -93,6 +93,18 @@ def test_bad_payloads_are_refused_before_the_log(payload: dict[str, Any], senten
     assert len(refusal.value.message) < 1000
 
 
+def test_words_that_no_container_can_be_given() -> None:
+    for field, spec in (
+        ("argv[1]", {"argv": [b"a", b"\xff"]}),
+        ("shell_command", {"shell_command": b"\xff"}),
+        ("A in env", {"env": [t.EnvVar(name="A", value=b"\xff")]}),
+    ):
+        made = t.TaskSpec(type=t.TASK_TYPE_CONTAINER, payload=b'{"image": "a"}', **spec)
+        with pytest.raises(Fault) as refusal:
+            validate.complete(TaskRequest(spec=made), "t1")
+        assert refusal.value.message == f"{field} is not UTF-8, and a container can be given nothing else."
+
+
 def test_a_task_without_an_image_or_a_payload_is_refused() -> None:
     for payload in (b"", b"{}", b"[]", b"\xff", b'{"image"'):
         with pytest.raises(Fault):
