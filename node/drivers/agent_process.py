@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import subprocess
@@ -10,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO
 
 from node.drivers.agent_end import End, judge
@@ -35,6 +36,7 @@ class Job:
     cwd: str  # empty = the task's own folder
     env: Mapping[str, str]  # beside what the task has
     max_turns: int
+    linger_s: float  # how long it may go on after its result
 
 
 class Agent:
@@ -47,6 +49,8 @@ class Agent:
         self._told: tuple[int, str] = (0, "")
         self._told_at_s = 0.0
         self._stderr = ""
+        self._result_at_s = 0.0
+        self._lingered = False
         self.story = Story()
 
     def run(self) -> End:
@@ -67,9 +71,10 @@ class Agent:
             )
         try:
             self._follow(process)
-            code = process.wait()
+            code = 0 if self._lingered else process.wait()
         except Stopped:
             process.terminate()
+            self._job = replace(self._job, linger_s=math.inf)
             self._follow(process)
             process.wait()
             raise
@@ -95,8 +100,19 @@ class Agent:
                     self._progress()
                     if process.poll() is not None:
                         break  # what it left behind holds its pipes
+                if self._has_lingered():
+                    # It is done and does not go: the supervisor ends what is left of it with this driver.
+                    self._lingered = True
+                    break
         process.stdout.close()
         process.stderr.close()
+
+    def _has_lingered(self) -> bool:
+        if self.story.result is None:
+            return False
+        now_s = time.monotonic()
+        self._result_at_s = self._result_at_s or now_s
+        return now_s - self._result_at_s >= self._job.linger_s
 
     def _take(self, lines: Iterable[bytes | None], *, is_stderr: bool) -> None:
         for line in lines:

@@ -5,7 +5,7 @@ format of `claude -p --output-format stream-json --verbose`. Without steps it re
 Steps: text WORDS | tool NAME INPUT | turns N | fail-tool WORDS | garbage WORDS | huge BYTES | stderr WORDS |
 wait FILE | make FILE | show argv|cwd|mcp|env NAME | leak NAME | ignore-term | retrying STATUS |
 limit SECONDS | retry-after SECONDS | overloaded | status STATUS WORDS | error WORDS | max-turns |
-crash SIGNAL | exit CODE | once FILE STEP
+crash SIGNAL | exit CODE | linger | once FILE STEP
 """
 
 from __future__ import annotations
@@ -145,6 +145,13 @@ class StandIn:
 
     def do_exit(self, code: str) -> None:
         sys.exit(int(code))
+
+    def do_linger(self, _rest: str) -> None:
+        try:
+            self.end()
+        except SystemExit:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.pause()
 
     def do_once(self, words: str) -> None:
         name, _, line = words.partition(" ")

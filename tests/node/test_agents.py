@@ -104,6 +104,16 @@ async def test_an_agent_that_will_not_stop_is_ended_with_its_driver(tmp_path: Pa
         await until(lambda: not any(alive(pid) for pid in pids))
 
 
+async def test_an_agent_that_has_given_its_result_and_does_not_go(tmp_path: Path) -> None:
+    async with machine(tmp_path, subagent={"linger_s": 0.2}) as here:
+        order = here.order(here.subagent, {"prompt": steps("text done", "linger")})
+        here.watched.port.spawn([order])
+        pids = [(await here.watched.started(order.key)).pid]
+        run = await here.end(order.key)
+        await until(lambda: not any(alive(pid) for pid in [*pids, *family(here.watched.port.pid)]))
+    assert (run.ended.cause, run.document["result"]) == (0, "done")
+
+
 async def test_a_line_without_an_end_takes_no_memory(tmp_path: Path) -> None:
     async with machine(tmp_path) as here:
         run = await here.run({"prompt": steps(f"huge {96 << 20}", "text still here")})
@@ -148,6 +158,7 @@ def test_secrets_that_others_may_look_into_are_not_used(tmp_path: Path) -> None:
         ({"secrets": "here"}, "no absolute path"),
         ({"environment": {"API_KEY": "sk-1"}}, "a credential in API_KEY"),
         ({"environment": {"A=B": "x"}}, "a name with ="),
+        ({"linger_s": -1}, "linger_s"),
     ],
 )
 def test_settings_that_cannot_be_used(tmp_path: Path, options: dict[str, object], says: str) -> None:

@@ -17,6 +17,7 @@ from node.worker.executors.port import Offer, Setup
 
 PROBE_S = 30.0
 _DETAIL_CHARS = 100
+_LONGEST_S = 3600
 
 
 class AgentOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -25,6 +26,7 @@ class AgentOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     command: str | list[str | list[str]] = ""
     environment: dict[str, str] = msgspec.field(default_factory=dict)
     secrets: str = ""
+    linger_s: float = 30.0  # how long an agent may go on after its result
 
 
 T = TypeVar("T", bound=AgentOptions)
@@ -46,6 +48,9 @@ def read(setup: Setup, name: str, kind: type[T], placeholders: Collection[str]) 
     if options.secrets and not options.secrets.startswith("/"):
         message = f"secrets of [executor.{name}] is {options.secrets[:200]!r}, which is no absolute path."
         raise Fault(Code.INVALID, message, "Begin it with /.")
+    if not 0 <= options.linger_s <= _LONGEST_S:
+        message = f"linger_s of [executor.{name}] is {options.linger_s:g}, it goes from 0 to {_LONGEST_S}."
+        raise Fault(Code.INVALID, message, "Give seconds, such as 30.")
     for variable, value in options.environment.items():
         if not variable or "=" in variable or "\0" in variable + value:
             message = f"environment of [executor.{name}] has a name with =, or a NUL."

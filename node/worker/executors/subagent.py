@@ -60,6 +60,7 @@ class SubagentExecutor:
             "command": self._command,
             "environment": self._options.environment,
             "secrets": self._options.secrets,
+            "linger_s": self._options.linger_s,
             "place": real_folder(place, self._data, self._roots, sandboxed=False) if place else "",
         }
         argv = [sys.executable.encode(), b"-I", b"-m", b"node.drivers.agent"]
