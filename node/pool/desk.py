@@ -35,6 +35,8 @@ class Desk:
         kill_timeout_s = int(order.get("kill_timeout_ms", _KILL_TIMEOUT_MS)) / 1000
         self.patience_s = max(kill_timeout_s - _MARGIN_S, kill_timeout_s / 2)
         """How long the handler may take to end before its worker is killed: sooner than the supervisor kills."""
+        self.usage: object = None
+        """What the worker says that it used; None where it did not."""
         self.cancelled = False
         self.over = False
 
@@ -80,6 +82,8 @@ class Desk:
         if self.over:
             return
         self.over = True
+        if self.usage is not None:
+            verdict["usage"] = self.usage
         with suppress(OSError):
             part = self._verdict.with_suffix(".part")
             part.write_text(json.dumps(verdict))

@@ -179,7 +179,7 @@ class Place:
             self._task_ended(self.desk, message)
 
     def _task_ended(self, desk: Desk, message: wire.Message) -> None:
-        self.desk = None
+        self.desk, desk.usage = None, message.get("usage")
         # What comes next from it is that it is ready again, or that it leaves.
         self.ready, self._leaving = False, bool(message.get("last"))
         if self._killer is not None:

@@ -22,6 +22,7 @@ from typing import Any
 
 from node.pool import wire
 from node.pool.api import Cancelled, Context, Reschedule, RetryAt, ValidationError
+from node.pool.meter import Meter
 from node.pool.registry import CannotLoad, Handler, load
 
 DOCUMENT_LIMIT_BYTES = 16 * 1024
@@ -142,8 +143,9 @@ class Worker:
         task = str(order["task"])
         self._link.send({"kind": wire.CLAIM, "task": task})
         self._enter(order, fds)
+        meter = Meter()
         try:
-            end = self._judged(order)
+            end = self._judged(order) | {"usage": meter.usage()}
         finally:
             self._context = None
             self._link.calm()

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cortex.v1 import worker_pb2 as w
-from cortex.v1.types_pb2 import Cause, Endpoint, TaskProgress, TaskType
+from cortex.v1.types_pb2 import Cause, Endpoint, TaskProgress, TaskType, Usage
 from node.env import Clock
-from node.worker.exchange import Exchange
+from node.worker.exchange import Exchange, Verdict
 from node.worker.port import AttemptKey
 
 _COMMANDS = frozenset({TaskType.TASK_TYPE_UNSPECIFIED, TaskType.TASK_TYPE_SHELL, TaskType.TASK_TYPE_NOOP})
@@ -71,10 +71,12 @@ class Drivers:
 
     def judge(self, key: AttemptKey, ended: w.Ended) -> None:
         """Write what its driver said of its end into `ended`; after a stop or a signal nothing it says counts."""
-        if key not in self._driven or ended.cause not in _PLAIN_ENDS:
-            return
-        verdict = self._exchange.verdict(key)
+        verdict = self._exchange.verdict(key) if key in self._driven else None
         if verdict is None:
+            return
+        if verdict.usage:
+            _add_usage(ended.result.usage, verdict)
+        if ended.cause not in _PLAIN_ENDS:
             return
         if verdict.document:
             ended.result.document = verdict.document
@@ -109,6 +111,16 @@ class Drivers:
             message=str(told.get("message", ""))[:_MESSAGE_CHARS],
             at_us=self._clock.wall_us(),
         )
+
+
+def _add_usage(usage: Usage, verdict: Verdict) -> None:
+    """What did the work was no process of the driver's."""
+    said = verdict.usage
+    usage.cpu_user_us += said.get("cpu_user_us", 0)
+    usage.cpu_system_us += said.get("cpu_system_us", 0)
+    usage.max_rss_bytes = max(usage.max_rss_bytes, said.get("max_rss_bytes", 0))
+    if usage.peak_memory_bytes:
+        usage.peak_memory_bytes = max(usage.peak_memory_bytes, usage.max_rss_bytes)
 
 
 def _count(value: object) -> int:

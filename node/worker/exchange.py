@@ -8,9 +8,9 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ _ERROR_CHARS = 1000
 _VERDICT_BYTES = 64 * 1024
 _LINE_BYTES = 64 * 1024
 _DAY_MS = 86_400_000
+_MOST = 1 << 60
+USAGE = ("cpu_user_us", "cpu_system_us", "max_rss_bytes")
 # What a driver may say of its end; all else is for the supervisor to judge.
 CAUSES = {
     "rate_limited": Cause.CAUSE_RATE_LIMITED,
@@ -44,6 +46,7 @@ class Verdict:
     retry_after_ms: int = 0
     document: bytes = b""  # JSON
     left: bool = False  # something of it may still be there
+    usage: Mapping[str, int] = field(default_factory=dict)  # of what worked for it elsewhere: fields of Usage
 
 
 class Exchange:
@@ -81,6 +84,7 @@ class Exchange:
             min(max(int(after_ms), 0), _DAY_MS) if isinstance(after_ms, int | float) else 0,
             document if len(document) <= DOCUMENT_LIMIT_BYTES else b"",
             said.get("left") is True,
+            _counts(said.get("usage")),
         )
 
     def events(self, key: AttemptKey) -> list[dict[str, Any]]:
@@ -101,6 +105,12 @@ class Exchange:
 
     def _path(self, key: AttemptKey) -> Path:
         return self._folder / OutputStore.name(key).replace("/", "-")
+
+
+def _counts(said: object) -> dict[str, int]:
+    found = said if isinstance(said, dict) else {}
+    numbers = {name: found.get(name) for name in USAGE}
+    return {name: min(number, _MOST) for name, number in numbers.items() if type(number) is int and number > 0}
 
 
 def _object(data: bytes) -> dict[str, Any] | None:

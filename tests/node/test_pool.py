@@ -24,6 +24,13 @@ def test_data_go_in_and_a_document_comes_out(one: Pool) -> None:
     assert [event["progress"] for event in end.events] == [{"current": 1, "total": 2, "message": "half"}]
 
 
+def test_what_it_used_is_its_own(one: Pool) -> None:
+    large = one.run("eat", mb=200).verdict["usage"]
+    assert large["max_rss_bytes"] > 200 << 20
+    assert large["cpu_user_us"] + large["cpu_system_us"] > 0
+    assert one.run("add", a=1).verdict["usage"]["max_rss_bytes"] < 100 << 20
+
+
 def test_a_handler_is_where_its_task_is(one: Pool) -> None:
     driven = one.begin("where")
     task, run, attempt, folder, *colours = driven.end().document

@@ -49,6 +49,17 @@ def test_what_is_no_number_is_none(tmp_path: Path) -> None:
     assert [item.current for item in drivers.take_progress()] == [(1 << 63) - 1]
 
 
+def test_what_a_worker_used_for_it_is_in_its_result(tmp_path: Path) -> None:
+    drivers = Drivers(tmp_path, Env.real(tmp_path).clock)
+    env = drivers.prepare(KEY, b"{}")
+    usage = {"cpu_user_us": 5, "cpu_system_us": "x", "max_rss_bytes": 1 << 90, "wall_us": 3}
+    Path(env[b"CORTEX_VERDICT"].decode()).write_text(json.dumps({"usage": usage}))
+    own = t.Usage(wall_us=9, cpu_user_us=1, cpu_system_us=2, max_rss_bytes=4)
+    ended = w.Ended(task="t1", fence=7, result=t.TaskResult(usage=own))
+    drivers.judge(KEY, ended)
+    assert ended.result.usage == t.Usage(wall_us=9, cpu_user_us=6, cpu_system_us=2, max_rss_bytes=1 << 60)
+
+
 def test_the_leader_keeps_the_last_word_until_the_task_ends() -> None:
     async def main() -> None:
         cluster = Cluster().begin()
