@@ -62,6 +62,7 @@ _ENDS = frozenset(
         types_pb2.EVENT_TYPE_FAILED,
         types_pb2.EVENT_TYPE_CANCELLED,
         types_pb2.EVENT_TYPE_DEAD_LETTERED,
+        types_pb2.EVENT_TYPE_PUT_OFF,
         types_pb2.EVENT_TYPE_RECALLED,
         types_pb2.EVENT_TYPE_MIGRATED,
         types_pb2.EVENT_TYPE_LOST,
