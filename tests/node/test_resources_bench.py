@@ -38,6 +38,20 @@ def test_it_measures_this_machine_and_leaves_nothing(tmp_path: Path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_slow_disk_gets_less_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(benchmark, "FILE_BYTES", 100 * 4096)
+    monkeypatch.setattr(benchmark, "DISK_PATIENCE_S", 0.0)
+    disk = benchmark.Disk(str(tmp_path))
+    assert disk.write() > 0
+    assert (tmp_path / benchmark.FILE).stat().st_size == 100 * 4096
+    assert disk.write() > 0
+    assert (tmp_path / benchmark.FILE).stat().st_size == 4096
+    assert disk.read() > 0
+    disk.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_room_the_disk_is_left_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch)
     monkeypatch.setattr(benchmark, "ROOM_BYTES", 1 << 80)

@@ -99,6 +99,7 @@ def test_rates_are_taken_between_readings_and_peaks_kept(table: Table) -> None:
     assert (then.cpu_percent, then.peak_cpu_percent) == (150, 150)
     assert (then.read_bytes_per_s, then.written_bytes_per_s) == (0, 2048)
     assert (then.memory_bytes, then.peak_memory_bytes) == (3 * PAGE, 9 * PAGE)
+    assert meter.last(MINE) == then
     # What a child that was not waited for used is gone: never less than nothing.
     table.put(10, task=MINE, ticks=0, moved=(0, 0), begun=2 * TICKS_PER_S)
     last = meter.read([MINE], {}, 13 * SECOND)[MINE]
@@ -146,6 +147,9 @@ def test_one_that_has_ended_and_nobody_waited_for_is_no_process_but_its_time_cou
     assert (use.processes, round(use.cpu_percent)) == (1, 50)
     table.put(10, task=MINE, begun=1, state="Z")
     assert meter.read([MINE], {}, 3 * SECOND) == {}
+    assert meter.last(MINE) == use  # its end has not been told yet
+    meter.read([OTHER], {}, 4 * SECOND)
+    assert meter.last(MINE) is None
 
 
 @pytest.mark.parametrize("text", [b"", b"1 (x) S 1 2", b"no bracket", b"1 (x) S " + b"y " * 40])

@@ -168,7 +168,8 @@ class Sampler:
         return tasks_of(self._uses.values())
 
     def use_of(self, key: AttemptKey) -> types_pb2.TaskUse | None:
-        return self._uses.get(key)
+        # It may have ended, and been seen to have, before that is told.
+        return self._meter.last(key)
 
     def history(self, span_us: int, points: int) -> tuple[list[types_pb2.Series], int, int]:
         now_us = self._clock.boot_us()

@@ -115,9 +115,14 @@ class TaskMeter:
         """Task by pid, as of the last reading."""
         return {pid: process.key.task for pid, process in list(self._owned.items())}
 
+    def last(self, key: AttemptKey) -> TaskUse | None:
+        """What one of the keys used when it last had processes."""
+        return self._peaks.get(key)
+
     def _forget_all(self) -> None:
-        for known in (self._owned, self._foreign, self._before, self._peaks):
+        for known in (self._owned, self._foreign, self._before):
             known.clear()
+        self._peaks = {}
 
     def _pids(self) -> set[int]:
         return {int(name) for name in os.listdir(self.folder) if name.isdecimal()}
