@@ -41,5 +41,7 @@ def counted(item: Progress) -> str:
 
 
 def worded(item: Progress) -> str:
-    """counted(), with what it said beside."""
+    """counted(), with what it said beside; that alone where nothing is counted."""
+    if item.message and not (item.current or item.total):
+        return item.message
     return f"{counted(item)}: {item.message}" if item.message else counted(item)
