@@ -53,7 +53,8 @@ class Family:
         """Children of this process that it did not spawn."""
         found = [pid for pid in self._kin.own_children() if pid not in mains]
         if self._suspects:
-            self._suspects = {process: kept for process, kept in self._suspects.items() if process[0] in found}
+            there = set(found)
+            self._suspects = {process: kept for process, kept in self._suspects.items() if process[0] in there}
         return found
 
     def of(self, attempt: Attempt, orphans: list[int], attempts: Mapping[str, Attempt]) -> list[Process]:

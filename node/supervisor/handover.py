@@ -43,7 +43,7 @@ class Trial:
             self.pid = os.posix_spawn(
                 program[0], [*program, "--try"], _environment(), file_actions=actions, setsigmask=()
             )
-        except (OSError, TypeError, ValueError) as error:
+        except (OSError, LookupError, TypeError, ValueError) as error:
             for fd in fds:
                 os.close(fd)
             raise NoHandOver(f"the program cannot be tried: {error}") from None

@@ -214,7 +214,7 @@ class Supervisor:
         for message in messages:
             try:
                 self._handle(message)
-            except (TypeError, ValueError, KeyError) as error:
+            except (TypeError, ValueError, LookupError) as error:
                 note(f"message {message[0]!r} not understood: {error!r}")
 
     def _handle(self, message: tuple[object, ...]) -> None:

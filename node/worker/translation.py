@@ -109,6 +109,6 @@ def refused() -> AttemptResult:
     nothing = StreamEnd(0, 0, b"", b"", b"")
     why = (
         "The supervisor of this node is of an older release, which cannot be brought up to date in place. "
-        "Let them end there, end the process in supervisor.pid of its data folder and try again."
+        "Let its commands end, then end the process that supervisor.pid in its data folder names."
     )
     return AttemptResult(Cause.CAUSE_CANNOT_START, why, -1, 0, 0, 0, 0, 0, 0, 0, nothing, nothing)
