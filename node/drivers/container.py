@@ -7,14 +7,16 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from math import inf
+from pathlib import Path
 
 import msgspec
 
 from node.drivers.container_attached import Attached, Deserted
 from node.drivers.container_engine import Engine, EngineError, State, container_name
-from node.drivers.container_run import Cannot, Order, run_arguments
+from node.drivers.container_run import UPDATE_NAME, Cannot, Order, run_arguments
 from node.drivers.container_usage import Usage, oom_kills
 from node.drivers.container_words import meaning
 from node.drivers.kit import Desk, Stopped, raise_on_term
@@ -175,10 +177,26 @@ def _away(trouble: str) -> str:
     return f"The container engine failed: {why}. See what ails it; it is tried again later."
 
 
+def _update_file(environ: Mapping[str, str]) -> str:
+    """The file for what a task of a workflow adds to the context, there and open to the container's user.
+
+    The folder that it lies in is closed to all others. Empty when there is none, or no engine could be told of it.
+    """
+    path = environ.get(UPDATE_NAME, "")
+    if not path or any(char in path for char in ',:"'):
+        return ""
+    with suppress(OSError):
+        Path(path).touch()
+        Path(path).chmod(0o666)
+        return path
+    return ""
+
+
 def main() -> int:
     raise_on_term()
     desk = Desk(os.environ)
-    return Job(desk, msgspec.convert(desk.order(), Order)).run()
+    order = msgspec.convert(desk.order(), Order)
+    return Job(desk, msgspec.structs.replace(order, update=_update_file(os.environ))).run()
 
 
 if __name__ == "__main__":

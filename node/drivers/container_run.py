@@ -20,6 +20,10 @@ _STEERS = re.compile(
     r"|REGISTR.*|CNI_.*|NETAVARK.*|GO[A-Z0-9]+|SSL_.*|DBUS_.*|NOTIFY_SOCKET|LISTEN_.*|SUDO_.*|_.*|.*PROXY|.*proxy"
 )
 
+UPDATE_NAME = "CORTEX_CONTEXT_UPDATE"
+UPDATE = "/cortex/context.json"
+"""Where a container finds the file of that variable."""
+
 
 class Cannot(Exception):
     """The container cannot be run: a cause of node.worker.exchange.CAUSES, and a sentence."""
@@ -47,7 +51,7 @@ class Order(msgspec.Struct, frozen=True):
     program: str
     engine_environ: dict[str, str]
     place: str
-    data: str  # the daemon's folder, which no container sees
+    hidden: tuple[str, ...]  # the daemon's folder and secrets, which no container sees
     settings: Settings
     container: Container
     command: tuple[str, ...] = ()  # of the task's own command line
@@ -58,6 +62,7 @@ class Order(msgspec.Struct, frozen=True):
     cpu_millis: int = 0  # requested
     gpus: int = 0  # requested
     kill_timeout_s: float = 5.0
+    update: str = ""  # file for what it adds to its workflow's context, of the attempt's own
 
 
 def run_arguments(
@@ -78,6 +83,8 @@ def run_arguments(
     words += _limits(order, dialect)
     for mount in asked.mounts:
         words += ["--mount", _mount(mount, order)]
+    if order.update:
+        words += ["--mount", f"type=bind,source={order.update},target={UPDATE}", "--env", f"{UPDATE_NAME}={UPDATE}"]
     if asked.user != "":
         words += ["--user", str(asked.user)]
     if workdir := asked.workdir or order.cwd:
@@ -145,8 +152,8 @@ def _mount(mount: Mount, order: Order) -> str:
             f"{mount.source} may not be mounted on this node; allowed is {allowed}. Mount something there, "
             "or add a folder to `roots` in [executor.container] of its configuration.",
         )
-    data = os.path.realpath(order.data)
-    if _within(source, data) or _within(data, source):
+    hidden = [os.path.realpath(path) for path in order.hidden]
+    if any(_within(source, path) or _within(path, source) for path in hidden):
         raise Cannot("cannot_start", f"{mount.source} holds what Cortex keeps on this node. Mount another folder.")
     if not os.path.exists(source):
         raise Cannot("not_found", f"{mount.source} does not exist on this node. Create it there first.")

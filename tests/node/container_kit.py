@@ -184,7 +184,7 @@ class Double:
             program=str(self.program),
             engine_environ={"PATH": "/usr/bin:/bin"},
             place="0123456789abcdef",
-            data=str(self.folder / "data"),
+            hidden=(str(self.folder / "data"),),
             settings=Settings(),
             container=container or Container(image="app:1"),
         )

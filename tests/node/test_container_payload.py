@@ -28,7 +28,7 @@ def order(container: Container, engine: str = "podman", **changes: Any) -> Order
         "program": f"/usr/bin/{engine}",
         "engine_environ": {},
         "place": "p1",
-        "data": "/var/lib/cortex",
+        "hidden": ("/var/lib/cortex",),
         "settings": Settings(),
         "container": container,
         **changes,
@@ -186,7 +186,7 @@ def test_mounts_stay_below_the_roots_also_through_links(tmp_path: Path) -> None:
 
     def mount(source: Path, roots: tuple[str, ...] = (str(tmp_path / "alias"),), **changes: Any) -> str:
         asked = made(mounts=[{"source": str(source), "target": "/x", **changes}])
-        return words(asked, settings=Settings(roots=roots), data=str(data))[-2]
+        return words(asked, settings=Settings(roots=roots), hidden=(str(data),))[-2]
 
     assert mount(root / "in") == f"type=bind,source={root}/in,target=/x"
     assert mount(tmp_path / "alias/in", read_only=True) == f"type=bind,source={root}/in,target=/x,readonly"

@@ -193,6 +193,15 @@ def left_by(folder: Path, engine: Real) -> list[str]:
     ]
 
 
+async def test_a_container_adds_to_the_context_of_its_workflow(tmp_path: Path, engine: Real) -> None:
+    async with machine(tmp_path, engine) as here:
+        side = await here.session()
+        asked = contained("sh", "-c", """echo '{"a": 1}' > $CORTEX_CONTEXT_UPDATE""", user=1000)
+        asked.workflow_id, asked.task_key = "w1", "build"
+        await side.assign(asked)
+        assert (await ended(side)).ended.result.context_update == b'{"a": 1}\n'
+
+
 async def test_mounts_users_and_what_an_image_lacks(tmp_path: Path, engine: Real) -> None:
     share = tmp_path / "share"
     share.mkdir()

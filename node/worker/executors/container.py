@@ -51,6 +51,7 @@ class ContainerExecutor:
         """Raises Fault when its settings are wrong."""
         self._options = _options(setup.options)
         self._data = setup.data
+        self._hidden = setup.hidden
         self._inherited = encoded(setup.environment)
         self._environ = {**setup.environment, **self._options.environment}
         self._place = place_of(setup.data)
@@ -158,7 +159,7 @@ class ContainerExecutor:
             program=engine.program,
             engine_environ=self._environ,
             place=self._place,
-            data=str(self._data),
+            hidden=tuple(str(path) for path in (self._data, *self._hidden)),
             settings=Settings(options.runtime, options.network, options.options, options.roots, options.ulimits),
             container=container,
         )
