@@ -39,6 +39,8 @@ WITH_COMMAND = frozenset({TASK_TYPE_CONTAINER, TASK_TYPE_K8S_JOB, TASK_TYPE_SERV
 _IN_UNICODE = {TASK_TYPE_CONTAINER: "a container", TASK_TYPE_K8S_JOB: "a Job"}
 
 SUBAGENTS_LIMIT = 1_000
+# What dispatch says itself.
+_EACH = frozenset({"prompt", "context", "number", "count"})
 
 
 def check_words(spec: TaskSpec) -> None:
@@ -98,12 +100,13 @@ def subagents(request: DispatchSubagentsRequest) -> list[TaskRequest]:
     if not 1 <= request.count <= SUBAGENTS_LIMIT:
         message = f"count is {request.count}, it goes from 1 to {SUBAGENTS_LIMIT}."
         raise Fault(Code.INVALID, message, "Dispatch them in several calls.")
-    if request.task.spec.payload or request.task.submit_key:
-        message = "payload and submit_key cannot be given for all agents at once."
+    if request.task.submit_key:
+        message = "submit_key cannot be given for all agents at once."
         raise Fault(Code.INVALID, message, "Submit the tasks one by one.")
+    shared = _shared_keys(request.task.spec.payload)
     tasks = []
     for number in range(request.count):
-        payload: dict[str, object] = {"prompt": request.prompt, "number": number, "count": request.count}
+        payload = {**shared, "prompt": request.prompt, "number": number, "count": request.count}
         if request.context:
             payload["context"] = request.context
         task = TaskRequest()
@@ -113,3 +116,15 @@ def subagents(request: DispatchSubagentsRequest) -> list[TaskRequest]:
         tasks.append(task)
     check(TASK_TYPE_SUBAGENT, "subagent", tasks[0].spec.payload)
     return tasks
+
+
+def _shared_keys(payload: bytes) -> dict[str, object]:
+    """What all agents are given beside their prompt, such as a model. Raises Fault."""
+    try:
+        found = json.loads(payload or b"{}")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not _EACH.isdisjoint(found):
+        message = f"The payload of all agents is no JSON object, or has one of {', '.join(sorted(_EACH))}."
+        raise Fault(Code.INVALID, message, "Give what they share, such as model or tools.")
+    return found

@@ -18,7 +18,7 @@ def asked(prompt: str = "count the files", count: int = 2, **more: object) -> Di
 
 
 def test_each_agent_knows_its_number() -> None:
-    template = TaskRequest(priority=7, spec=TaskSpec(timeout_ms=1000))
+    template = TaskRequest(priority=7, spec=TaskSpec(timeout_ms=1000, payload=b'{"model": "m"}'))
     tasks = payload.subagents(asked(count=3, context="of the project", task=template))
     submits = complete_batch(tasks, iter(["a", "b", "c"]).__next__)
     assert [one.name for one in submits] == ["subagent"] * 3
@@ -26,7 +26,7 @@ def test_each_agent_knows_its_number() -> None:
     assert {(one.spec.type, one.spec.timeout_ms) for one in submits} == {(TASK_TYPE_SUBAGENT, 1000)}
     told = [json.loads(one.spec.payload) for one in submits]
     assert told == [
-        {"prompt": "count the files", "context": "of the project", "number": number, "count": 3}
+        {"prompt": "count the files", "context": "of the project", "model": "m", "number": number, "count": 3}
         for number in range(3)
     ]
 
@@ -39,7 +39,9 @@ def test_each_agent_knows_its_number() -> None:
         (asked(prompt=" \n"), "prompt: it is empty"),
         (asked(context="x" * 100_001), "context: it has 100001 characters"),
         (asked(task=TaskRequest(submit_key="k")), "cannot be given for all"),
-        (asked(task=TaskRequest(spec=TaskSpec(payload=b"{}"))), "cannot be given for all"),
+        (asked(task=TaskRequest(spec=TaskSpec(payload=b'{"prompt": "x"}'))), "has one of context, count"),
+        (asked(task=TaskRequest(spec=TaskSpec(payload=b"[]"))), "is no JSON object"),
+        (asked(task=TaskRequest(spec=TaskSpec(payload=b'{"modle": "x"}'))), "unknown field `modle`"),
     ],
 )
 def test_what_no_agent_is_given(request_: DispatchSubagentsRequest, says: str) -> None:

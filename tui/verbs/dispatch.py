@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 # More than a task may hold; the cluster says what that is.
 MAX_FILE_BYTES = 1 << 20
 _PLURALS = {"capability": "capabilities"}
+_SHARED = ("model", "tools", "max_turns", "project_path")
 
 
 @verb()
 @click.argument("prompt", metavar="PROMPT|@FILE")
 @click.option("--count", metavar="N", type=int, default=1, help="How many agents; default 1.")
 @click.option("--context", metavar="TEXT|@FILE", default="", help="What each gets beside the prompt.")
+@click.option("--model", metavar="NAME", help="Of the agents; default: their program's.")
+@click.option("--tool", "tools", metavar="TOOL", multiple=True, help="They may use it unasked; may be repeated.")
+@click.option("--max-turns", metavar="N", help="Turns that each has; default 10.")
+@click.option("--project-path", metavar="DIR", help="Where they work on their nodes.")
 @click.option("--name", metavar="TEXT", help="Default: subagent.")
 @click.option("--priority", metavar="0-10", help="Higher runs first; default 0.")
 @click.option("--retries", metavar="N", help="Retries after the first failure; default 3.")
@@ -34,9 +39,10 @@ _PLURALS = {"capability": "capabilities"}
 def dispatch(prompt: str, count: int, context: str, **flags: Any) -> None:
     """Give one prompt to several agents, each as a task of type subagent; print the tasks' ids.
 
-    Each is told its number, from 0, and how many they are. They wait until a node runs subagents.
+    Each is told its number, from 0, and how many they are. They wait until a node has an agent to run.
     """
-    task = _task({name: value for name, value in flags.items() if value not in (None, ())})
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    task = _task({name: value for name, value in given.items() if name not in _SHARED}, _shared(given))
     texts = (_text("PROMPT", prompt), _text("--context", context))
 
     async def work(client: ClusterClient) -> None:
@@ -50,14 +56,25 @@ def dispatch(prompt: str, count: int, context: str, **flags: Any) -> None:
     run(work)
 
 
-def _task(given: dict[str, Any]) -> cluster_pb2.TaskRequest:
+def _shared(given: dict[str, Any]) -> dict[str, Any]:
+    """The keys of the payload that all have in common."""
+    from tui.taskspec import whole
+
+    found = {name: list(value) if name == "tools" else value for name, value in given.items() if name in _SHARED}
+    try:
+        return {name: whole(value) if name == "max_turns" else value for name, value in found.items()}
+    except ValueError as error:
+        raise usage(f"--max-turns: {error}.", "See `cortex dispatch --help`.") from None
+
+
+def _task(given: dict[str, Any], payload: dict[str, Any]) -> cluster_pb2.TaskRequest:
     from tui.taskspec import BadField, task_request
 
     fields = {
         _PLURALS.get(key, key): list(value) if isinstance(value, tuple) else value for key, value in given.items()
     }
     try:
-        return task_request({"type": "subagent", **fields})
+        return task_request({"type": "subagent", "payload": payload, **fields})
     except BadField as error:
         flag = next((flag for flag, key in _PLURALS.items() if key == error.field), error.field)
         raise usage(f"--{flag}: {error.problem}.", "See `cortex dispatch --help`.") from None
