@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from cortex.v1 import types_pb2 as types
+from tests.tui.command_line import CommandLine
+from tests.tui.fake_cluster import FakeCluster
 from tui import json_view
 from tui.columns.tasks import why_text
 from tui.draw import UNICODE, task_state
@@ -54,3 +56,29 @@ def test_scripts_read_when_and_where() -> None:
     assert document["state"] == "running"
     assert document["ready_at"] == "2023-11-14T22:13:21.500000Z"
     assert document["endpoints"] == {"web": "http://h:80", "port": "h:80"}
+
+
+async def test_one_may_wait_until_it_is_ready(cortex: CommandLine, cluster: FakeCluster) -> None:
+    cluster.add_task("t0")
+    cluster.start("t0")
+    process = await cortex.start("wait", "--ready", "t0")
+    await cluster.called("Watch")
+    task = cluster.copy_of("t0")
+    task.ready_at_us = AT_US
+    task.endpoints.add(name="web", value="http://h:80")
+    cluster.put(task, types.EVENT_TYPE_READY)
+    ran = await cortex.end(process)
+    assert (ran.code, ran.text, ran.err) == (0, "web  http://h:80\n", "")
+    again = await cortex("wait", "--ready", "--json", "t0")
+    assert (again.code, again.document["endpoints"]) == (0, {"web": "http://h:80"})
+
+
+async def test_one_that_ends_before_it_is_ready_is_said(cortex: CommandLine, cluster: FakeCluster) -> None:
+    cluster.add_task("t0")
+    cluster.start("t0")
+    process = await cortex.start("wait", "--ready", "t0")
+    await cluster.called("Watch")
+    cluster.finish("t0", 1)
+    ran = await cortex.end(process)
+    assert ran.code == 1
+    assert ran.err.startswith("cortex: task t0 ended dead_letter before it was ready")

@@ -97,19 +97,26 @@ def still_running(ids: Sequence[str]) -> Interrupted:
 @verb()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.option("--progress", is_flag=True, help="Say on stderr how far they are, where they tell it.")
-def wait(ids: tuple[str, ...], progress: bool) -> None:
+@click.option(
+    "--ready", is_flag=True, help="Only until they are ready, as services are; say where they are reached."
+)
+def wait(ids: tuple[str, ...], progress: bool, ready: bool) -> None:
     """Write the output of tasks and end with their status.
 
     The commands' bytes are written as they are, stdout and stderr apart. The exit code is the command's, 128 + n
     if signal n killed it, 125 if it never ran to an end; of several tasks, the first that is not 0.
-    With --json: the ended task, or {tasks}.
+    With --json: the ended task, or {tasks}. With --ready it does not wait for the end of a service, and the exit
+    code is 1 if one ended before it was ready.
     """
     from tui import json_view
     from tui.follow import exit_status
+    from tui.verbs.ready import wait_ready
 
     as_json = settings().json
 
     async def work(client: ClusterClient) -> int:
+        if ready:
+            return await wait_ready(client, ids)
         tasks = await follow_to_end(client, ids, sink=None if as_json else raw_sink(), progress=progress)
         if as_json:
             documents = [json_view.task(task) for task in tasks]
