@@ -21,21 +21,25 @@ async def test_a_node_tells_what_its_task_uses_and_the_result_keeps_the_most(
         leader = await cluster.whole(client)
         other = next(node.id for node in cluster.nodes.values() if node.id != leader)
         gate = gate_in(tmp_path)
-        task = shell(f"x=$(head -c 30000000 /dev/zero | tr '\\0' x); : <{gate}; echo ${{#x}}")
+        task = shell(f"x=$(head -c 30000000 /dev/zero | tr '\\0' x); : <{gate}; echo ${{#x}}", submit_key="one")
         task.spec.constraints.target_node = other
-        made = await client.submit(task)
+
+        async def submitted() -> str:
+            return (await client.submit(task)).id
+
+        made = await eventually(submitted)
 
         async def used() -> str:
             reply = await client.inspect_node(other, span_us=600_000_000)
             known = {use.task: use for use in reply.tasks}
-            if made.id not in known or known[made.id].memory_bytes < 30_000_000:
+            if made not in known or known[made].memory_bytes < 30_000_000:
                 return ""
             cpu = next(row for row in reply.history if row.name == "cpu")
             return "measured" if any(not math.isnan(value) for value in cpu.values) else ""
 
         await eventually(used)
         with opened(gate):
-            ended = (await wait_all_ended(client, {made.id}, 60))[made.id]
+            ended = (await wait_all_ended(client, {made}, 60))[made]
         assert ended.state == t.TASK_STATE_COMPLETED
         assert ended.result.usage.peak_memory_bytes >= 30_000_000
         views = {view.node.id: view for view in (await client.list_nodes()).nodes}
