@@ -145,6 +145,27 @@ async def test_what_a_newer_daemon_says_beside_is_passed_over(tmp_path: Path) ->
         assert "message 'sing' is not known" in (tmp_path / "supervisor/log").read_text()
 
 
+async def test_nonsense_harms_nobody(tmp_path: Path) -> None:
+    nonsense = [("spawn", [(1, 2)]), ("stop",), ("renew", 5), ("what", 1), ("spawn", None), ("spawn", [()])]
+    nonsense += [("hand_over", *rest) for rest in ((), (None,), ([],), ([5],), (["/"],))]  # type: ignore[misc]
+    async with supervised(tmp_path) as watched:
+        await watched.port.close()
+        for number, message in enumerate(nonsense):
+            async with raw(tmp_path, wire.NEWEST) as new:
+                new.say(message, ("recall", [f"t.{number}"]))
+                await new.hear("recalled", f"t.{number}")
+        again = Watched(tmp_path)
+        await again.start()
+        assert (await again.run("true")).cause == 0
+        log = (tmp_path / "supervisor/log").read_text()
+        assert (log.count("is not known"), log.count("not understood"), log.count("this program goes on: ")) == (
+            1,
+            6,
+            4,
+        )
+        await again.port.close()
+
+
 def test_what_a_newer_supervisor_says_beside_is_passed_over() -> None:
     stream = (0, 0, b"", b"", b"")
     result = (0, "", 3, 0, 1, 2, 1, 1, 1, 1, stream, stream)
