@@ -265,12 +265,24 @@ class CapabilityFilter:
         return f"give {node.id} the capability {self._missing(node)}"
 
 
+def offers_level(row: Node, level: int) -> bool:
+    """Whether a node runs commands at that sandbox level; one that says nothing of levels offers none."""
+    if level <= SandboxLevel.SANDBOX_LEVEL_NONE:
+        return True
+    return any(offer.level == level and offer.available for offer in row.sandboxes)
+
+
+def level_name(level: int) -> str:
+    names = SandboxLevel.DESCRIPTOR.values_by_number
+    return str(names[level].name.removeprefix("SANDBOX_LEVEL_").lower()) if level in names else f"level {level}"
+
+
 class SandboxFilter:
     """A level above none is offered where it was tried."""
 
     def __init__(self, level: int) -> None:
         self._level = level
-        self._name = SandboxLevel.Name(level).removeprefix("SANDBOX_LEVEL_").lower()  # type: ignore[arg-type]
+        self._name = level_name(level)
 
     def passes(self, node: NodeInfo) -> bool:
         return node.sandboxes.get(self._level) == ""

@@ -10,6 +10,7 @@ from cortex.v1 import log_pb2, types_pb2
 from cortex.v1.types_pb2 import Node, NodeState, Operation, TaskSpec
 from node.core import checks, validate
 from node.core.faults import Code, Fault
+from node.core.filters import level_name, offers_level
 from node.core.operations import IDS_LIMIT, UNDO_WINDOW_US, WINDOW_LIMIT_US
 from node.link import Caller
 from node.rpc.calls import Calls, Handlers, accepted, page_limit, refused_items
@@ -247,4 +248,6 @@ def _obstacle(node: Node, spec: TaskSpec) -> str:
         return "is offline"
     if not any(offer.type == spec.type and offer.count for offer in node.slots):
         return f"has no slots for {checks.type_name(spec.type)} tasks"
+    if not offers_level(node, spec.sandbox):
+        return f"does not offer sandbox level {level_name(spec.sandbox)}"
     return ""

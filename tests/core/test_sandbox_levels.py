@@ -12,7 +12,9 @@ from node.core.filters import ask_of
 from node.core.queue import Queue, group_key
 from node.core.scheduler import Limits
 from node.core.waiting import Survey, shape_of
+from tests.core.cluster import assign, cluster
 from tests.core.scheduling import node, pass_over, places, sample, state_of, task
+from tests.core.test_drain_rehearsal import on, rehearsed
 from tests.core.test_validate import request
 from tui.waiting import shape_of as shape_by_client
 
@@ -91,3 +93,22 @@ def test_a_level_is_a_setting_with_three_values() -> None:
 def test_no_other_type_takes_a_level() -> None:
     with pytest.raises(Fault, match="A noop task runs at no sandbox level"):
         validate.complete(request({"type": t.TASK_TYPE_NOOP, "argv": [], "sandbox": STRICT}), "t1")
+
+
+def test_an_assignment_to_a_node_without_the_level_is_refused() -> None:
+    m = cluster(nodes=1)
+    task_id = m.submit(sandbox=STRICT)
+    reply = m.one(assign(task_id))
+    assert (reply.accepted, reply.message) == (False, "Node n1 does not offer sandbox level strict.")
+    offer = t.SandboxOffer(level=STRICT, available=True)
+    assert m.join("n2", sandboxes=[offer]).accepted
+    assert m.one(assign(task_id, "n2")).accepted
+
+
+def test_a_drain_finds_no_place_where_the_level_is_not_offered() -> None:
+    found = rehearsed(state_of(offering("a", STRICT), offering("b", NONE), on("a", "s", sandbox=STRICT)))
+    assert [(item.task, item.reason) for item in found.stuck] == [
+        ("s", "No other node takes it: sandbox level strict not offered (1 node).")
+    ]
+    found = rehearsed(state_of(offering("a", STRICT), offering("b", STRICT), on("a", "s", sandbox=STRICT)))
+    assert [move.to for move in found.moves] == ["b"]

@@ -71,7 +71,8 @@ class Ward:
         return await self.calls.discard_task(pb.CancelTaskRequest(mutation=self.mutation(), **fields), ANN)
 
     async def run(self, *argv: bytes, **fields: Any) -> pb.RunOnNodesReply:
-        task = pb.TaskRequest(spec=types_pb2.TaskSpec(argv=argv))
+        sandbox = fields.pop("sandbox", types_pb2.SANDBOX_LEVEL_NONE)
+        task = pb.TaskRequest(spec=types_pb2.TaskSpec(argv=argv, sandbox=sandbox))
         return await self.calls.run_on_nodes(
             pb.RunOnNodesRequest(mutation=self.mutation(), task=task, **fields), ANN
         )
@@ -245,6 +246,8 @@ async def test_run_names_nodes_that_cannot(tmp_path: Path) -> None:
         await refused(
             w.run(b"uptime", nodes=["n1", "n2", "n3"]), Code.WRONG_STATE, "n2 is cordoned, n3 has no slots"
         )
+        strict = w.run(b"uptime", nodes=["n1"], sandbox=types_pb2.SANDBOX_LEVEL_STRICT)
+        await refused(strict, Code.WRONG_STATE, "n1 does not offer sandbox level strict")
         await refused(w.run(b"uptime", nodes=["n9"]), Code.NOT_FOUND, "There is no node 'n9'.")
         await refused(w.run(b"uptime"), Code.INVALID, "Either all nodes or some")
         await refused(w.run(b"uptime", all=True, nodes=["n1"]), Code.INVALID, "Either all nodes or some")

@@ -10,6 +10,7 @@ from cortex.v1.log_pb2 import BatchPart, TaskAssign, TaskRecalled, TaskStarted, 
 from cortex.v1.types_pb2 import Node, NodeState, Task, TaskSpec
 from node.core import checks, settings
 from node.core.faults import Code
+from node.core.filters import level_name, offers_level
 from node.core.model import ASSIGNED, QUEUED, RUNNING
 from node.core.transitions import batches, keys, restarts, services
 from node.core.transitions.draft import Draft, Refusal
@@ -234,6 +235,8 @@ def _node_obstacle(draft: Draft, spec: TaskSpec, node: Node) -> str | None:
     slots = draft.slots(node).get(spec.type, 0)
     if not slots:
         return f"Node {node.id} has no slots for this type of task."
+    if spec.sandbox > types_pb2.SANDBOX_LEVEL_NONE and not offers_level(node, spec.sandbox):
+        return f"Node {node.id} does not offer sandbox level {level_name(spec.sandbox)}."
     use = draft.use(node.id)
     if use.counts.get(spec.type, 0) >= slots + PREFETCH_LIMIT:
         return f"Node {node.id} holds its {slots} slots + {PREFETCH_LIMIT} tasks already."

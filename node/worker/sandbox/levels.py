@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cortex.v1.types_pb2 import SandboxLevel, SandboxOffer, TaskSpec
 from node.supervisor import wire
+from node.worker.executors.port import CannotPrepare
 from node.worker.port import Limits
 from node.worker.sandbox import arguments, seccomp
 from node.worker.sandbox.arguments import Place
@@ -35,6 +36,7 @@ class Levels:
         self._options = options
         self._place = Place(options.bwrap, options.user, Path(os.path.realpath(data)), _beyond(hidden, data))
         self._filter = seccomp.program(os.uname().machine)
+        self._why_not: dict[int, str] = {}
 
     def probe(self) -> list[SandboxOffer]:
         """Each level as it was tried just now. Blocks."""
@@ -50,6 +52,7 @@ class Levels:
                 )
                 offer.available, offer.reason, offer.detail = tried
             offers.append(offer)
+        self._why_not = {offer.level: offer.reason for offer in offers if not offer.available}
         return offers
 
     def folder(self, spec: TaskSpec) -> str:
@@ -59,8 +62,13 @@ class Levels:
         return real_folder(spec.cwd, self._data, self._roots, sandboxed=spec.sandbox > NONE)
 
     def limits(self, spec: TaskSpec, folder: str) -> Limits | None:
-        """What the supervisor is to put around a command that works in `folder`; None = nothing."""
+        """What the supervisor is to put around a command that works in `folder`; None = nothing.
+
+        Raises CannotPrepare where probe() found that the level does not work.
+        """
         options = self._options
+        if spec.sandbox in self._why_not:
+            raise CannotPrepare(f"This node does not run its sandbox level any more: {self._why_not[spec.sandbox]}")
         if spec.sandbox <= NONE:
             return Limits(folder=folder, rlimits=options.rlimits) if folder or options.rlimits else None
         gpu = spec.requests.gpus > 0 or spec.constraints.requires_gpu
