@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
-from cortex.v1.log_pb2 import Command, NodeAlarm, NodeSuspect, TaskEscalate, TaskMigrate, TaskReady
+from cortex.v1.log_pb2 import Command, NodeAlarm, NodeSuspect, TaskCancel, TaskEscalate, TaskMigrate, TaskReady
 from cortex.v1.types_pb2 import Blame, Cause, StreamSummary, Task, TaskResult, TaskType
 from cortex.v1.worker_pb2 import Ended, Report, Stalled
-from node.core import deadletter, retry
+from node.core import checks, deadletter, retry
 from node.core.blame import Ends, command_of
 from node.core.transitions.services import PUT_OFFS, is_known
 from node.leader.port import Replica
@@ -16,6 +16,7 @@ from node.leader.port import Replica
 _EXITS = frozenset({Cause.CAUSE_UNSPECIFIED, Cause.CAUSE_EXIT})
 _LOST = Cause.CAUSE_LOST
 _SHELL = TaskType.TASK_TYPE_SHELL
+_COMMANDS = frozenset({TaskType.TASK_TYPE_SHELL, TaskType.TASK_TYPE_NOOP})
 _STOPPED = frozenset({Cause.CAUSE_CANCEL, Cause.CAUSE_MIGRATE, Cause.CAUSE_LEASE, Cause.CAUSE_IDLE})
 # Reports of these kinds are the last of an attempt; others tell of one that goes on.
 FINAL = frozenset({"ended", "recalled", "lost"})
@@ -91,9 +92,17 @@ class Translator:
             command.task_stopped.fence = task.fence
             command.task_stopped.cause = ended.cause
             command.task_stopped.result.CopyFrom(result)
+            return self._by_itself(task, ended)
         else:
             return self._failed(command, task, ended, result)
         return []
+
+    def _by_itself(self, task: Task, ended: Ended) -> list[Command]:
+        """A driver's task may ask to be cancelled, which nobody did before."""
+        if ended.cause != Cause.CAUSE_CANCEL or task.cancel_requested or task.spec.type in _COMMANDS:
+            return []
+        reason = checks.short(checks.UNSAFE.sub("?", ended.error).strip())
+        return [Command(task_cancel=TaskCancel(id=task.id, reason=reason))]
 
     def _failed(self, command: Command, task: Task, ended: Ended, result: TaskResult) -> list[Command]:
         text = command_of(task.spec)

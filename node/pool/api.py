@@ -27,7 +27,7 @@ def handler(name: str) -> Callable[[F], F]:
 class Cancelled(BaseException):
     """The task is to end. Raised within the handler, once: clean up and let it pass.
 
-    Raised by the handler itself it means that the task should not be tried again.
+    Raised by the handler itself it asks that the task be cancelled, for the reason that it says.
     """
 
 

@@ -198,7 +198,7 @@ class Place:
         elif to == "reschedule":
             desk.fail("infrastructure", reason)
         elif to == "cancel":
-            desk.fail("validation", reason)
+            desk.fail("cancelled", reason)
         elif not desk.cancelled:
             desk.fail("infrastructure", _ENDED.format(desk.handler))
         else:

@@ -238,11 +238,8 @@ def _end_of(name: str, error: BaseException, context: Context) -> wire.Message:
     said = str(error).strip()
     if isinstance(error, Cancelled):
         to = "cancelled" if context.cancelled else "cancel"
-        return {
-            "kind": wire.STATE_CHANGE,
-            "to": to,
-            "reason": f"Handler {name} gave up: {said or 'it cannot be done'}.",
-        }
+        reason = f"Handler {name} cancelled it: {said}." if said else f"Handler {name} cancelled it."
+        return {"kind": wire.STATE_CHANGE, "to": to, "reason": reason}
     if isinstance(error, RetryAt):
         reason = f"Handler {name} puts it off: {said}."
         return {"kind": wire.STATE_CHANGE, "to": "retry", "after_ms": int(error.seconds * 1000), "reason": reason}

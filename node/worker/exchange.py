@@ -36,6 +36,7 @@ CAUSES = {
     "timeout": Cause.CAUSE_TIMEOUT,
     "oom": Cause.CAUSE_OUT_OF_MEMORY,
     "signal": Cause.CAUSE_SIGNAL,
+    "cancelled": Cause.CAUSE_CANCEL,
 }
 
 

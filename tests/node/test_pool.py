@@ -46,7 +46,7 @@ def test_a_handler_is_where_its_task_is(one: Pool) -> None:
         ("validation", 1, "validation", "Handler raise raised ValidationError: a bad picture."),
         ("retry", 1, "rate_limited", "Handler raise puts it off: the shop is closed."),
         ("reschedule", 1, "infrastructure", "Handler raise gives it back: the disk is slow."),
-        ("cancel", 1, "validation", "Handler raise gave up: nobody wants it."),
+        ("cancel", 1, "cancelled", "Handler raise cancelled it: nobody wants it."),
         ("exit", 3, "exit", "Handler raise exited: 3."),
         ("end", 0, "", ""),
         ("memory", 1, "oom", "Handler raise raised MemoryError: there was no more memory for it."),

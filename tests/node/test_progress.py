@@ -6,8 +6,10 @@ import asyncio
 import json
 from pathlib import Path
 
+from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2 as t
 from cortex.v1 import worker_pb2 as w
+from node.core import validate
 from node.env import Env
 from node.rpc.progress import ToldProgress
 from node.worker.drivers import Drivers
@@ -78,6 +80,29 @@ def test_the_leader_keeps_the_last_word_until_the_task_ends() -> None:
         await worker.report(2, w.Report(ended=ended))
         await worker.next("reports_ack")
         assert cluster.leadership.progress() == []
+        await cluster.stop()
+
+    virtual(main)
+
+
+def test_a_handler_may_cancel_its_task() -> None:
+    async def main() -> None:
+        cluster = Cluster().begin()
+        node = machine_node("n1", slots=2)
+        node.slots.add(type=t.TASK_TYPE_PYTHON, count=1)
+        node.capabilities.append("python:paint")
+        worker = await cluster.connect(node)
+        spec = t.TaskSpec(type=t.TASK_TYPE_PYTHON, payload=b'{"handler": "paint"}')
+        await cluster.submit(validate.complete(pb.TaskRequest(spec=spec), "t1"))
+        (given,) = await assignments(worker, 1)
+        error = "Handler paint cancelled it: \x1b" + "x" * 300
+        ended = w.Ended(task="t1", fence=given.fence, cause=t.CAUSE_CANCEL, error=error)
+        await worker.report(1, started(given), w.Report(ended=ended))
+        await worker.next("reports_ack")
+        task = cluster.replica.task("t1")
+        assert task is not None
+        assert task.state == t.TASK_STATE_CANCELLED
+        assert task.cancel_reason == ("Handler paint cancelled it: ?" + "x" * 300)[:200]
         await cluster.stop()
 
     virtual(main)
