@@ -15,7 +15,7 @@ def is_ready(task: types_pb2.Task) -> bool:
 
 
 async def until_ready(client: ClusterClient, ids: Sequence[str]) -> list[types_pb2.Task]:
-    """The tasks in the order of `ids` or unique prefixes, each once it is ready or has ended. Raises ClusterError."""
+    """The tasks in the order of `ids` or unique prefixes, each ready or ended by then. Raises ClusterError."""
     replies = [await client.get_task(task_id) for task_id in ids]
     wanted = [reply.task.id for reply in replies]
     found = {reply.task.id: reply.task for reply in replies if _settled(reply.task)}
