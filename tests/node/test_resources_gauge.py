@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import random
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from node.env import Env
 from node.worker.port import AttemptKey
 from node.worker.resources.history import SERIES
 from node.worker.resources.sampler import Sampler
+from tests.node.test_resources import HandClock
 
 PATIENCE_S = 60
 KEY = AttemptKey(f"gauge-{os.getpid()}", 5)
@@ -71,3 +74,35 @@ async def test_attempts_are_measured_while_they_run(tmp_path: Path, monkeypatch:
         await sampler.stop()
         child.kill()
         await child.wait()
+
+
+async def test_sensors_that_hang_cost_their_values_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, reads = threading.Event(), []
+
+    class Slow:
+        name = "sensors"
+
+        def read(self, now_us: int) -> types_pb2.Resources:
+            reads.append(now_us)
+            if len(reads) > 1:
+                gate.wait()
+            return types_pb2.Resources(temperature_celsius=50)
+
+    monkeypatch.setattr("node.worker.resources.sampler.Sensors", Slow)
+    clock = HandClock()
+    real = Env.real(tmp_path)
+    sampler = Sampler(Env(clock, random.Random(1), tmp_path, real.open_disk, real.make_offload), lambda _: None)
+    try:
+        await sampler.start()
+        await until(lambda: sampler.latest().HasField("temperature_celsius"))
+        clock.now_us += 1_000_000  # time for the next reading
+        await until(lambda: len(reads) > 1)
+        clock.now_us += 11_000_000
+        await until(lambda: sampler.latest().sampled_at_us == clock.now_us)
+        assert not sampler.latest().HasField("temperature_celsius")
+        assert sampler.latest().cores > 0
+    finally:
+        gate.set()
+        await sampler.stop()
