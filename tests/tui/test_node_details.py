@@ -12,6 +12,7 @@ from tests.tui.console import open_console
 from tests.tui.fake_source import FakeSource
 from tests.tui.test_cli_nodes import AT_US, USE, full_view, history
 from tui.columns.base import Draw
+from tui.columns.nodes import NODES
 from tui.details.node import node_facts
 from tui.details.resources import SPANS_US, history_lines, history_points, use_line, use_lines
 from tui.draw import ASCII, UNICODE, Glyphs
@@ -52,6 +53,16 @@ def test_details_show_what_is_measured_and_what_runs_there() -> None:
         assert said in text, said
     assert "LAST" not in text
     assert "USED BY" not in text
+
+
+def test_nodes_are_found_by_heat_and_by_what_waits_there() -> None:
+    view = full_view()
+    view.resources.cpu_pressure_percent = 3
+    fields = {field.name: field.get for field in NODES.fields}
+    row = NodeRow(view.node, view, 0.0)
+    assert (fields["heat"](row), fields["pressure"](row)) == (61, 12)
+    bare = NodeRow(view.node, pb.NodeView(node=view.node, resources=types.Resources()), 0.0)
+    assert (fields["heat"](bare), fields["pressure"](bare)) == (None, None)
 
 
 def test_what_is_not_measured_is_left_out_and_ascii_is_ascii() -> None:

@@ -99,6 +99,19 @@ def _io(row: NodeRow) -> float | None:
     return row.resources.disk_io_percent if row.resources and not row.node.kind else None
 
 
+def _heat(row: NodeRow) -> float | None:
+    sampled = row.resources
+    return sampled.temperature_celsius if sampled is not None and sampled.HasField("temperature_celsius") else None
+
+
+def _pressure(row: NodeRow) -> float | None:
+    """Share of the last 10 s in which something waited for cores, memory or a disk, whichever is most."""
+    sampled = row.resources
+    if sampled is None or not sampled.HasField("cpu_pressure_percent"):
+        return None
+    return max(sampled.cpu_pressure_percent, sampled.memory_pressure_percent, sampled.io_pressure_percent)
+
+
 def _rate(row: NodeRow) -> float | None:
     if row.resources is None or row.node.kind:
         return None
@@ -339,6 +352,8 @@ NODES: TableSpec[NodeRow] = TableSpec(
         Field("io", _io, numeric=True),
         Field("net", _rate, numeric=True),
         Field("gpu", gpu_percent, numeric=True),
+        Field("heat", _heat, numeric=True),
+        Field("pressure", _pressure, numeric=True),
         Field("running", lambda row: float(_running(row)), numeric=True),
         Field("assigned", lambda row: float(_assigned(row)), numeric=True),
     ),
