@@ -14,6 +14,7 @@ import pytest
 
 from cortex.v1.types_pb2 import Cause
 from node.supervisor import wire
+from node.worker.executors.port import CannotPrepare
 from node.worker.sandbox import arguments
 from node.worker.sandbox.arguments import Place
 from tests.node.sandbox_kit import BOTH, DEFAULT, NONE, STRICT, lines, needs_sandbox, sandboxes
@@ -39,6 +40,18 @@ async def test_it_sees_nothing_of_the_daemon(open_place: Path, level: int) -> No
         said = lines(await here.run(level, f"ls -A {open_place} {open_place}/work; cat {open_place}/secret || pwd"))
     own = f"{open_place}/work/1"
     assert said == [f"{open_place}:", "work", "", f"{open_place}/work:", "1", own]
+
+
+@BOTH
+async def test_it_sees_nothing_of_the_daemons_beside_its_own(open_place: Path, level: int) -> None:
+    (open_place / "cluster.json").write_text("{}")
+    (open_place / "n2").mkdir()
+    (open_place / "secret").write_text("the secret")
+    async with sandboxes(open_place / "n1") as here:
+        said = lines(await here.run(level, f"ls -A {open_place}; pwd"))
+        assert said == ["n1", f"{open_place}/n1/work/1"]
+        with pytest.raises(CannotPrepare, match="belongs to the daemon"):
+            here.order(level, "pwd", cwd=f"{open_place}/n2")
 
 
 @BOTH
@@ -164,7 +177,7 @@ def test_a_daemon_that_is_not_root_has_sandboxes_too(tmp_path: Path, level: int)
         for folder in (place, place / "work"):
             os.chown(folder, 65534, 65534)
         own = place / "work"
-        made = Place(bwrap, None, place)
+        made = Place(bwrap, None, place, place)
         wrap = (
             arguments.strict(made, str(own), gpu=False, filtered=False)
             if level == STRICT

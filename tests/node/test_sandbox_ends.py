@@ -22,7 +22,7 @@ from tests.node.sandbox_kit import (
     needs_sandbox,
     sandboxes,
 )
-from tests.node.supervisor_kit import family, until
+from tests.node.supervisor_kit import alive, family, until
 
 pytestmark = needs_sandbox
 MB = 10**6
@@ -132,6 +132,18 @@ async def test_killing_the_sandbox_kills_all_in_it(tmp_path: Path, level: int) -
         result = await here.end(order)
         assert (result.cause, result.signal) == (Cause.CAUSE_SIGNAL, signal.SIGKILL)
         assert family(here.watched.port.pid) == []
+
+
+@BOTH
+async def test_killing_the_supervisor_kills_all_in_its_sandboxes(tmp_path: Path, level: int) -> None:
+    async with sandboxes(tmp_path) as here:
+        order = here.begin(level, "sh", "-c", f"{ESCAPE} echo up; sleep 1000")
+        for word in (b"up", b"away"):
+            await here.watched.says(order, word)
+        pids = family(here.watched.port.pid)
+        assert len(pids) >= 4
+        os.kill(here.watched.port.pid, signal.SIGKILL)
+        await until(lambda: not any(map(alive, pids)))
 
 
 @BOTH

@@ -30,8 +30,9 @@ class Place:
 
     bwrap: str
     user: User | None
-    data: Path  # the daemon's folder, hidden but for what is named below
-    hidden: Sequence[Path] = ()  # what else nobody is to read
+    data: Path  # the daemon's folder
+    closed: Path  # the folder that is hidden: that, or one above
+    hidden: Sequence[Path] = ()  # files elsewhere that nobody is to read
 
 
 def default(place: Place, cwd: str, *, gpu: bool) -> list[bytes]:
@@ -44,7 +45,7 @@ def default(place: Place, cwd: str, *, gpu: bool) -> list[bytes]:
     if cwd:
         found += ["--dir", os.path.dirname(cwd), "--bind", cwd, cwd]
     # After the working directory, which may be above it.
-    found += ["--perms", "0755", "--tmpfs", str(place.data)]
+    found += ["--perms", "0755", "--tmpfs", str(place.closed)]
     for path in place.hidden:
         found += ["--ro-bind", os.devnull, str(path)]
     return _finished(place, found, cwd, [])

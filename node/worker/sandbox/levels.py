@@ -21,6 +21,8 @@ NONE, DEFAULT, STRICT = (
     SandboxLevel.SANDBOX_LEVEL_DEFAULT,
     SandboxLevel.SANDBOX_LEVEL_STRICT,
 )
+# What `cortex up` keeps beside the folders of its daemons.
+_CLUSTER = "cluster.json"
 # A home such as / is none.
 _LEAST_HOME = 2
 # bwrap itself is counted with its command.
@@ -31,10 +33,12 @@ class Levels:
     """`roots` are the folders that working directories may be in; none = any."""
 
     def __init__(self, data: Path, hidden: Sequence[Path], roots: Sequence[Path], options: Options) -> None:
-        self._data = data
+        self._closed = _closed(data)
         self._roots = roots
         self._options = options
-        self._place = Place(options.bwrap, options.user, Path(os.path.realpath(data)), _beyond(hidden, data))
+        self._place = Place(
+            options.bwrap, options.user, Path(os.path.realpath(data)), self._closed, _beyond(hidden, self._closed)
+        )
         self._filter = seccomp.program(os.uname().machine)
         self._why_not: dict[int, str] = {}
 
@@ -59,7 +63,7 @@ class Levels:
         """Its working directory, every link resolved; empty = one of its own. Raises CannotPrepare."""
         if not spec.cwd:
             return ""
-        return real_folder(spec.cwd, self._data, self._roots, sandboxed=spec.sandbox > NONE)
+        return real_folder(spec.cwd, self._closed, self._roots, sandboxed=spec.sandbox > NONE)
 
     def limits(self, spec: TaskSpec, folder: str) -> Limits | None:
         """What the supervisor is to put around a command that works in `folder`; None = nothing.
@@ -109,6 +113,12 @@ def _without(search: bytes, home: bytes) -> bytes:
     return b":".join(part for part in search.split(b":") if not (part + b"/").startswith(home + b"/"))
 
 
-def _beyond(hidden: Sequence[Path], data: Path) -> list[Path]:
-    """Those of `hidden` that are not in the data folder, which is hidden anyway."""
-    return [path for path in hidden if path.is_file() and not path.resolve().is_relative_to(data.resolve())]
+def _closed(data: Path) -> Path:
+    """The folder of the daemon; of several daemons that `cortex up` keeps in one, that."""
+    real = Path(os.path.realpath(data))
+    return real.parent if (real.parent / _CLUSTER).is_file() else real
+
+
+def _beyond(hidden: Sequence[Path], closed: Path) -> list[Path]:
+    """Those of `hidden` that are not in the folder that is closed anyway; by their real paths."""
+    return [real for path in hidden if (real := path.resolve()).is_file() and not real.is_relative_to(closed)]
