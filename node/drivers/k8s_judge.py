@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from node.drivers.k8s_manifest import CONTAINER
@@ -42,6 +43,9 @@ class Wait:
     wrong: bool = False  # nothing will ever come of it
 
 
+_DELETED = End(1, "exit", "The Job was deleted from the cluster. Whoever did it knows why; submit it again.")
+
+
 def newest(pods: Iterable[Object]) -> Object | None:
     """The pod that counts: with one try and no retries there is more than one only after a disruption."""
     made = sorted(pods, key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", pod["metadata"]["name"]))
@@ -50,10 +54,11 @@ def newest(pods: Iterable[Object]) -> Object | None:
 
 def judge(job: Object | None, pod: Object | None) -> End | None:
     """How it ended; None while it has not. `job` is None once it was deleted."""
+    deleted = job is None or bool((job.get("metadata") or {}).get("deletionTimestamp"))
     if pod is not None and (end := _pod_end(pod)) is not None:
-        return end
+        return _DELETED if deleted and end.cause == "infrastructure" else end
     if job is None:
-        return End(1, "exit", "The Job was deleted from the cluster. Whoever did it knows why; submit it again.")
+        return _DELETED
     for condition in _conditions(job):
         if condition.get("status") != "True":
             continue
@@ -84,12 +89,32 @@ def _pod_end(pod: Object) -> End | None:
         return End(1, "infrastructure", f"The pod was disrupted: {disrupted}.")
     if status.get("reason") == "DeadlineExceeded":
         return End(_KILLED, "timeout", "The Job ran longer than its activeDeadlineSeconds.")
+    if ended is not None and _was_deleted(pod, ended):
+        return End(1, "infrastructure", "The pod was deleted while its container ran.")
     if ended is not None:
         return _container_end(ended)
     if status.get("phase") == "Failed":
         said = f"{status.get('reason') or 'Failed'}: {status.get('message') or ''}"[:_MESSAGE_CHARS].strip(": ")
         return End(1, "infrastructure", f"The pod failed before its container ended ({said}).")
     return End(0) if status.get("phase") == "Succeeded" else None
+
+
+def _was_deleted(pod: Object, ended: Object) -> bool:
+    """Whether its container ended because somebody deleted the pod, not before."""
+    metadata = pod["metadata"]
+    due, finished = _time(metadata.get("deletionTimestamp")), _time(ended.get("finishedAt"))
+    if due is None:
+        return False
+    # What is noted is when its grace will be over.
+    asked = due - timedelta(seconds=int(metadata.get("deletionGracePeriodSeconds") or 0))
+    return finished is None or finished >= asked
+
+
+def _time(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
 
 
 def _container_end(ended: Object) -> End:

@@ -68,6 +68,30 @@ def test_every_end_has_its_cause(job: Any, seen: Any, code: int, cause: str) -> 
     assert bool(end.error) == bool(cause)
 
 
+DELETED = {"deletionTimestamp": "2026-01-01T00:01:30Z", "deletionGracePeriodSeconds": 30}
+
+
+@pytest.mark.parametrize(
+    ("job", "finished", "code", "cause"),
+    [
+        (JOB, "2026-01-01T00:01:02Z", 1, "infrastructure"),
+        (JOB, None, 1, "infrastructure"),
+        (JOB, "2026-01-01T00:00:59Z", 143, ""),
+        ({**JOB, "metadata": {**JOB["metadata"], "deletionTimestamp": "x"}}, "2026-01-01T00:01:02Z", 1, "exit"),
+        (None, "2026-01-01T00:01:02Z", 1, "exit"),
+    ],
+)
+def test_a_pod_that_is_deleted_is_not_the_tasks_fault(job: Any, finished: Any, code: int, cause: str) -> None:
+    """But for one that had ended before: the cluster cleans up."""
+    seen = pod("Failed", ended(143, finishedAt=finished))
+    seen["metadata"] = {"name": "p", **DELETED}
+    end = judge(job, seen)
+    assert end is not None
+    assert (end.code, end.cause) == (code, cause)
+    seen["status"]["containerStatuses"][1]["state"] = ended(0)
+    assert judge(job, seen) == End(0)
+
+
 @pytest.mark.parametrize("seen", [None, pod("Pending"), pod("Running", {"running": {}})])
 def test_what_runs_or_waits_has_no_end(seen: Any) -> None:
     assert judge(JOB, seen) is None
