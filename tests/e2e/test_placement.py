@@ -20,7 +20,8 @@ def document(cluster: Cluster, *words: str) -> Any:
 
 
 async def test_what_nodes_declare_and_tasks_ask_for(make_cluster: MakeCluster, tmp_path: Path) -> None:
-    cluster = make_cluster(voters=1, environment={"CORTEX_CAPABILITIES": "docker,avx", "CORTEX_SLOTS": "2,noop=3"})
+    offered = {"CORTEX_EXECUTORS": "shell,noop", "CORTEX_SLOTS": "2,noop=3"}
+    cluster = make_cluster(voters=1, environment={**offered, "CORTEX_CAPABILITIES": "docker,avx"})
     async with cluster.client() as client:
         await cluster.whole(client)
         (view,) = (await client.list_nodes()).nodes
