@@ -80,7 +80,7 @@ def test_a_configured_engine_is_the_only_one(podman: Double, docker: Double) -> 
     assert executor(podman, docker, engine="docker").probe().detail == "docker 28.2.2"
     assert executor(engine=str(docker.program)).probe().detail == "docker 28.2.2"
     offer = executor(podman, engine="/nonexistent/docker").probe()
-    assert offer.reason.startswith("There is no container engine on this machine. Install podman or docker")
+    assert offer.reason.startswith("There is no container engine on this machine. Install podman or docker, or")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ _NO_PROGRAM = (126, 127)
 _TRIAL_S = 30.0
 _LIMIT_NAME = re.compile(r"[a-z]{1,20}")
 _LIMIT = re.compile(r"-?\d{1,19}(:-?\d{1,19})?")
-_INSTALL = "Install podman or docker on it, or set `engine` in [executor.container] to the path of one."
+_INSTALL = "Install podman or docker, or set engine in [executor.container] to the path of one; restart the daemon."
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
