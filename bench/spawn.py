@@ -1,7 +1,9 @@
 """Spawning: commands per second through a supervisor, and through the whole executor, beside plain posix_spawn.
 
 The whole executor: assignments made durable in the ledger, the shell executor, the supervisor, results made durable
-and acknowledged. Everything in one run, interleaved; the median of the rounds and their range.
+and acknowledged. Everything in one run, interleaved; the median of the rounds and their range. Rates of a machine
+that does other work, too, say little; the CPU time that all processes took for one command says what share of plain
+spawning is left where the cores are the limit.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import resource
 import statistics
 import tempfile
 import time
@@ -51,6 +54,31 @@ def bare(count: int, slots: int) -> float:
     return count / (time.perf_counter() - begun)
 
 
+def supervisor_cpu_s(pid: int, *, own: bool) -> float:
+    """CPU seconds of the supervisor so far; unless `own`, with those of the commands that it reaped."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(int(each) for each in fields[11 : 13 if own else 15]) / os.sysconf("SC_CLK_TCK")
+
+
+class Meter:
+    """CPU microseconds for one of `count` commands: of this process, its children and the supervisor `pid`."""
+
+    def __init__(self, count: int, pid: int = 0) -> None:
+        self._count = count
+        self._pid = pid
+        self._begun_s = self._taken_s()
+
+    def each_us(self) -> float:
+        return (self._taken_s() - self._begun_s) / self._count * 1e6
+
+    def _taken_s(self) -> float:
+        # A supervisor counts as a child of this process only once it is reaped.
+        here = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(each.ru_utime + each.ru_stime for each in here) + (
+            supervisor_cpu_s(self._pid, own=False) if self._pid else 0
+        )
+
+
 class Client:
     """Orders commands and counts their ends."""
 
@@ -86,8 +114,7 @@ class Client:
 
     def cpu_s(self) -> float:
         """CPU seconds of the supervisor itself so far."""
-        fields = Path(f"/proc/{self.port.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return supervisor_cpu_s(self.port.pid, own=True)
 
     def memory_kb(self) -> int:
         """The supervisor's largest resident size."""
@@ -149,6 +176,10 @@ class Executor:
         )
         self._runner.on_batch = self._take
 
+    @property
+    def pid(self) -> int:
+        return self._port.pid
+
     async def start(self) -> None:
         await self._runner.start()
 
@@ -189,12 +220,28 @@ def _fail(error: BaseException) -> None:
     raise error
 
 
-def told(name: str, rates: list[float], beside: list[float], more: str = "") -> None:
-    """A line of commands per second, and what share of plain spawning in the same round that is."""
-    shares = sorted(rate / plain for rate, plain in zip(rates, beside, strict=True))
-    middle = statistics.median(shares)
-    share = f"{middle:4.0%} of plain ({shares[0]:.0%} to {shares[-1]:.0%})" if rates is not beside else ""
-    print(f"  {name:40} {statistics.median(rates):8.0f}   {share}{more}")
+class Line:
+    """Rates of one kind of spawning, and what each command took of the CPU."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._rates: list[float] = []
+        self._cpu_us: list[float] = []
+
+    def note(self, rate: float, meter: Meter) -> None:
+        self._rates.append(rate)
+        self._cpu_us.append(meter.each_us())
+
+    def tell(self, plain: Line, more: str = "") -> None:
+        rate = f"{statistics.median(self._rates):7.0f}"
+        by_rate = _shares(self._rates, plain._rates)
+        by_cpu = _shares(plain._cpu_us, self._cpu_us)
+        print(f"  {self._name:34} {rate}  {by_rate}  {statistics.median(self._cpu_us):5.0f} us  {by_cpu}{more}")
+
+
+def _shares(part: list[float], whole: list[float]) -> str:
+    shares = sorted(each / beside for each, beside in zip(part, whole, strict=True))
+    return f"{statistics.median(shares):4.0%} ({shares[0]:4.0%} to {shares[-1]:4.0%})"
 
 
 async def concurrent(client: Client, count: int) -> None:
@@ -213,24 +260,25 @@ async def main(count: int, slots: int, rounds: int, many: int) -> None:
             "supervisor, /bin/true, own folder": ([b"/bin/true"], ""),
             "supervisor, sh -c 'echo hi'": ([b"sh", b"-c", b"echo hi"], "/"),
         }
-        plain: list[float] = []
-        whole: list[float] = []
-        rates: dict[str, list[float]] = {name: [] for name in kinds}
+        plain, whole = Line("posix_spawn and wait, /bin/true"), Line("whole executor, /bin/true")
+        lines = {name: Line(name) for name in kinds}
         own_us: dict[str, list[float]] = {name: [] for name in kinds}
         open_files = client.open_files()
         for _ in range(rounds):
-            plain.append(bare(count, slots))
+            meter = Meter(count)
+            plain.note(bare(count, slots), meter)
             for name, (argv, cwd) in kinds.items():
-                before_s = client.cpu_s()
-                rates[name].append(await client.run(count, argv, cwd))
+                before_s, meter = client.cpu_s(), Meter(count, client.port.pid)
+                lines[name].note(await client.run(count, argv, cwd), meter)
                 own_us[name].append((client.cpu_s() - before_s) / count * 1e6)
-            whole.append(await executor.run(count))
-        load = os.getloadavg()[0]
-        print(f"{count} commands, {slots} slots, {rounds} rounds, load {load:.1f}; commands/s, median (range)")
-        told("posix_spawn and wait, /bin/true", plain, plain)
-        for name in kinds:
-            told(name, rates[name], plain, f", {statistics.median(own_us[name]):4.0f} us of its CPU each")
-        told("whole executor, /bin/true", whole, plain)
+            meter = Meter(count, executor.pid)
+            whole.note(await executor.run(count), meter)
+        print(f"{count} commands, {slots} slots, {rounds} rounds, load {os.getloadavg()[0]:.1f}; median (range)")
+        print(f"  {'':34}    /s    share of plain         CPU of all  share of plain by that")
+        plain.tell(plain)
+        for name, line in lines.items():
+            line.tell(plain, f"  supervisor's own {statistics.median(own_us[name]):.0f} us")
+        whole.tell(plain)
         taken = await client.latency_ms(100)
         print(f"one command, order -> end: p50 {taken[50]:.2f} ms, p95 {taken[95]:.2f} ms")
         if many:
