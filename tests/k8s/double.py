@@ -1,6 +1,9 @@
 """A Kubernetes API over real HTTP: what an API server does for Jobs, pods, nodes and events, and how it fails.
 
 The test plays the Job controller and kubelet by `schedule`, `run`, `say`, `exit`; or `behave` does, for each Job.
+
+It is our own since kmock, which comes closest, has no versions to watch from, so neither expiries nor bookmarks, no
+selectors, no schemas and no logs of containers.
 """
 
 from __future__ import annotations
