@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,18 +37,26 @@ class Inbox:
             message = f"There is no session {session} on this machine. Start it, or name another one."
             raise InboxError("not_found", message)
 
-    def ask(self, identity: str, message: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Leave a message and wait for its answer. Raises InboxError and OSError.
+    def ask(
+        self, identity: str, message: dict[str, Any], timeout_s: float, still: Callable[[str], None]
+    ) -> dict[str, Any]:
+        """Leave a message and wait for its answer; `still` is told every minute. Raises InboxError and OSError.
 
         One that was not taken is withdrawn, whatever ends the wait.
         """
         name = f"{identity}.json"
         self._put(name, message)
         try:
-            end_s = time.monotonic() + timeout_s
+            begin_s = time.monotonic()
+            minutes = 0
             while (answer := self._answer(name)) is None:
-                if time.monotonic() >= end_s:
+                waited_s = time.monotonic() - begin_s
+                if waited_s >= timeout_s:
                     raise InboxError("timeout", self._silence(name, timeout_s))
+                if waited_s >= 60 * (minutes + 1):
+                    # What is silent for long counts as idle.
+                    minutes += 1
+                    still(self._silence(name, 60 * minutes))
                 time.sleep(_LOOK_S)
             return answer
         finally:

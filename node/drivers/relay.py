@@ -56,7 +56,7 @@ def _by_inbox(desk: Desk, payload: Relay, root: str) -> int:
         "answer_in_s": payload.timeout_s,
     }
     desk.progress(0, 1, f"waits for session {payload.session}")
-    answer = inbox.ask(identity, message, payload.timeout_s)
+    answer = inbox.ask(identity, message, payload.timeout_s, _tell)
     if isinstance(answer.get("error"), str):
         desk.fail("exit", f"Session {payload.session} refuses: {' '.join(answer['error'].split())[:500]}")
     text = answer["answer"]
@@ -66,6 +66,10 @@ def _by_inbox(desk: Desk, payload: Relay, root: str) -> int:
         document["truncated"] = True
     desk.verdict(document=document)
     return 0
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _by_agent(desk: Desk, payload: Relay, order: dict[str, Any]) -> int:

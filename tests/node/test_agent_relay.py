@@ -85,15 +85,20 @@ def test_a_session_that_only_took_the_message(tmp_path: Path, monkeypatch: pytes
     box = boxes(tmp_path, "mute") / "mute"
     waits: list[float] = []
 
-    def take(wait_s: float) -> None:
-        waits.append(wait_s)
-        if len(waits) == 1:
+    def take(_wait_s: float) -> None:
+        waits.append(20.0)
+        if len(waits) == 4:
             (box / "in" / "t-1.json").rename(box / "taken" / "t-1.json")
 
     monkeypatch.setattr("node.drivers.inbox.time", SimpleNamespace(sleep=take, monotonic=lambda: sum(waits)))
-    with pytest.raises(InboxError, match="took the message and did not answer in 2 s") as caught:
-        Inbox(str(box.parent), "mute").ask("t-1", {"message": "x"}, 2)
+    said: list[str] = []
+    with pytest.raises(InboxError, match="took the message and did not answer in 150 s") as caught:
+        Inbox(str(box.parent), "mute").ask("t-1", {"message": "x"}, 150, said.append)
     assert caught.value.cause == "timeout"
+    assert said == [
+        "Session mute did not take the message in 60 s.",
+        "Session mute took the message and did not answer in 120 s.",
+    ]
 
 
 async def test_a_message_is_withdrawn_with_its_task(tmp_path: Path) -> None:
