@@ -119,11 +119,12 @@ class Life:
             return time.monotonic() + _GROUP_S
         if self._stopped:
             return self._kill_at
+        if self._check is not None:
+            # Its answer wakes; this sees that there is none.
+            return time.monotonic() + 1.0
         due = _NEVER
         if self._ready_at == _NEVER:
             due = self._begun + self._service.ready.timeout_s
-        if self._check is not None:
-            return min(due, time.monotonic() + _TRY_S)
         return min(due, self._check_at) if self._place() is not None else due
 
     def _heed(self, told: bytes) -> None:
@@ -174,7 +175,8 @@ class Life:
             ready = self._service.ready
             if self._pattern is None and (not ready.asks() or self._answered(now, ready.interval_s) == ""):
                 self._ready()
-            elif now >= self._begun + ready.timeout_s:
+            elif now >= self._begun + ready.timeout_s and self._check is None:
+                # What was asked last has its answer by now, or its time.
                 why = self._refusal or "no line matched ready.pattern"
                 sentence = f"The service was not ready within {ready.timeout_s:g} s: {why}."
                 self._fail("timeout", sentence)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -75,16 +77,35 @@ async def test_one_without_a_check_is_ready_as_it_begins(here: Services) -> None
     assert await here.ready(order) == {}
 
 
+@pytest.fixture(scope="module")
+def refusing() -> Iterator[str]:
+    """A server that answers 404 to all."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
 @pytest.mark.parametrize(
     ("ready", "why"),
     [
         ({"pattern": "never said"}, "no line matched ready.pattern"),
-        ({"pattern": LISTENING, "url": "http://{web}/none", "interval_s": 0.05}, "HTTP status 404"),
-        ({"port": 1}, "Connection refused"),
+        ({"url": "{refusing}", "interval_s": 0.3}, "HTTP status 404"),
+        ({"port": 1, "interval_s": 0.3}, "Connection refused"),
     ],
 )
-async def test_one_that_is_not_ready_in_time_is_stopped(here: Services, ready: dict[str, object], why: str) -> None:
-    order = here.python(HTTP, ready={**ready, "timeout_s": 0.6})
+async def test_one_that_is_not_ready_in_time_is_stopped(
+    here: Services, refusing: str, ready: dict[str, object], why: str
+) -> None:
+    asked = {name: value.format(refusing=refusing) if name == "url" else value for name, value in ready.items()}  # type: ignore[attr-defined]
+    order = here.start("sleep", "1000", ready={**asked, "timeout_s": 0.6})
     ended = await here.end(order)
     assert ended.cause == t.CAUSE_TIMEOUT
     assert ended.error == f"The service was not ready within 0.6 s: {why}."
