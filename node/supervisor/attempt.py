@@ -48,7 +48,7 @@ class Order:
         """Raises ValueError when fields are missing, UnknownFields when there are more than are known."""
         for name, value in zip(wire.ORDER_FIELDS, _complete(values), strict=True):
             setattr(self, name, value)
-        unknown = sorted(set(self.limits) - set(wire.LIMIT_FIELDS))
+        unknown = sorted(set(self.limits) - set(wire.LIMIT_FIELDS)) if self.limits else ()
         if unknown:
             raise UnknownFields(f"it has the limit {unknown[0]}, which this supervisor does not know")
 

@@ -141,6 +141,21 @@ class Cgroups:
         except OSError as error:
             self.reason = f"no control group can be made: {os.strerror(error.errno or 0)}"
 
+    def try_out(self) -> None:
+        """Enter a group and leave it again; where that fails, there are none."""
+        try:
+            box = self.make("trial", cpu=False)
+            if box is None:
+                return
+            try:
+                box.enter()
+            finally:
+                box.leave()
+                box.remove()
+        except OSError as error:
+            self.version = 0
+            self.reason = f"no control group can be entered: {os.strerror(error.errno or 0)}"
+
     def find(self, name: str, *, cpu: bool = True) -> Box | None:
         """The group of one attempt, whether it is there or not; None where there are none."""
         if not self.version:
@@ -155,10 +170,7 @@ class Cgroups:
             return None
         self.sweep()
         for folder in box.folders:
-            try:
-                os.mkdir(folder, 0o755)
-            except FileExistsError:
-                continue
+            os.makedirs(folder, 0o755, exist_ok=True)
         return box
 
     def remove(self, box: Box) -> None:

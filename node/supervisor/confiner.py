@@ -91,6 +91,7 @@ class Confiner:
         if self._cgroups is None:
             self._cgroups = Cgroups(self._identity)
             self._cgroups.clear()
+            self._cgroups.try_out()
         return self._cgroups
 
     def _box(self, order: Order) -> Box | None:

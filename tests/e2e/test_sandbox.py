@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.harness import Cluster
 from tests.e2e.refusals import until
-from tests.node.sandbox_kit import needs_sandbox
+from tests.node.sandbox_kit import forget_groups, needs_sandbox
 
 pytestmark = pytest.mark.e2e
 
@@ -21,6 +21,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     until(lambda: made.cortex("status").returncode == 0)
     yield made
     made.close()
+    for node in made.nodes.values():
+        forget_groups(node.data)
 
 
 @needs_sandbox

@@ -83,9 +83,14 @@ async def sandboxes(data: Path, **section: object) -> AsyncIterator[Sandboxes]:
         async with supervised(data) as watched:
             yield Sandboxes(watched, **section)
     finally:
-        groups = Cgroups((data / "supervisor" / "identity").read_text().strip())
-        groups.clear()
-        groups.close()
+        forget_groups(data)
+
+
+def forget_groups(data: Path) -> None:
+    """A supervisor that was killed leaves its control groups."""
+    groups = Cgroups((data / "supervisor" / "identity").read_text().strip())
+    groups.clear()
+    groups.close()
 
 
 def lines(result: AttemptResult) -> list[str]:

@@ -130,6 +130,14 @@ def test_version_1_has_a_folder_for_each_controller(tmp_path: Path) -> None:
     assert box.out_of_memory()
 
 
+def test_a_group_that_cannot_be_entered_is_none(tmp_path: Path) -> None:
+    groups, service = made(tmp_path)
+    (service / "cortex-abc" / "trial" / "cgroup.procs").mkdir(parents=True)
+    groups.try_out()
+    assert (groups.version, groups.reason) == (0, "no control group can be entered: Is a directory")
+    assert groups.make("task.7", cpu=False) is None
+
+
 @needs_groups
 def test_a_group_is_entered_and_left_for_real() -> None:
     groups = Cgroups(f"test-{os.getpid()}")

@@ -97,6 +97,7 @@ def _groups() -> str:
     """Whether memory, processes and CPU can be bounded here."""
     groups = Cgroups(f"probe-{os.getpid()}")
     try:
+        groups.try_out()
         return f"cgroups v{groups.version}" if groups.version else f"without bounds: {groups.reason}"
     finally:
         groups.close()
