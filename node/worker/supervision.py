@@ -30,7 +30,6 @@ from node.worker.port import (
 )
 from node.worker.translation import event_of, order_values, refused
 
-_PROGRAM = Path(node.supervisor.__file__).parent
 _GREETING_TIMEOUT_S = 10.0
 _START_TIMEOUT_S = 60.0
 _QUIT_TIMEOUT_S = 30.0
@@ -225,7 +224,7 @@ class ProcessSupervisor:
     def program(self) -> list[str]:
         """How a supervisor of this release is started, but for its data folder."""
         # By path and with -S -E -s: without site-packages it needs a third of the memory.
-        return [sys.executable, "-S", "-E", "-s", str(_PROGRAM)]
+        return [sys.executable, "-S", "-E", "-s", str(Path(node.supervisor.__file__).parent)]
 
     def _launch(self) -> subprocess.Popen[bytes] | None:
         """Start the process and wait until it takes connections; None if one runs already. Raises Fault."""
