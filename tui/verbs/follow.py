@@ -182,15 +182,9 @@ def logs(
             write_raw(data, err=not wanted and kind == cluster_pb2.STREAM_KIND_STDERR)
 
     async def work(client: ClusterClient) -> int:
-        if listed:
-            await kept.say_kept(client, task_id)
-            return 0
-        if pattern is not None:
-            sought = kept.Sought(pattern, ignore_case, context, limit, wanted)
-            if workflow:
-                return int(not await kept.search_workflow(client, workflow, sought))
-            task = (await client.get_task(task_id)).task
-            return int(not await kept.search(client, task, sought, one))
+        if listed or pattern is not None:
+            sought = kept.Sought(pattern, ignore_case, context, limit, wanted) if pattern is not None else None
+            return await kept.answer(client, task_id, workflow, one, sought)
         found = (await client.get_task(task_id)).task
         if follow:
             await follow_to_end(client, [found.id], sink=sink, only=wanted)

@@ -58,6 +58,17 @@ class Sought:
     stream: Kind
 
 
+async def answer(client: ClusterClient, task_id: str, workflow: str, wanted: Wanted, sought: Sought | None) -> int:
+    """List what is kept, or search in it; the exit status. Raises ClusterError."""
+    if sought is None:
+        await say_kept(client, task_id)
+        return 0
+    if workflow:
+        return int(not await search_workflow(client, workflow, sought))
+    task = (await client.get_task(task_id)).task
+    return int(not await search(client, task, sought, wanted))
+
+
 async def say_kept(client: ClusterClient, task_id: str) -> None:
     """What is kept of each attempt."""
     from tui import kept_view
