@@ -34,6 +34,8 @@ from tui.target import (
 
 LOOPBACK = "127.0.0.1"
 LOG_FILE = "cortexd.log"
+SETTINGS_FILE = "cortexd.toml"
+"""Further settings of all its daemons, where it is there."""
 # A shutdown in all, and of it: until commands that were told to end have ended; longest for each kind of process.
 DOWN_S = 14.5
 GIVEN_BACK_S = 5.5
@@ -200,6 +202,9 @@ class LocalCluster:
         voters = ",".join(f"{item.id}={item.address}" for item in self.nodes if item.role == "voter")
         joined = [flag for item in self.nodes if item.role == "voter" for flag in ("--join", item.address)]
         own = ["--voters", voters] if node.role == "voter" else [*joined, "--worker"]
+        settings = self.folder / SETTINGS_FILE
+        if settings.exists():
+            own += ["--config", str(settings)]
         return [
             *cortexd(),
             "run",

@@ -117,6 +117,29 @@ async def test_daemons_start_as_the_contract_says(folder: Path) -> None:
     assert all(is_alive(node["supervisor_pid"]) for node in nodes)
 
 
+def test_further_settings_are_those_of_the_cluster_s_folder(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "cortexd.toml").touch()
+    cluster = LocalCluster.create(folder, 1, 0)
+    begin(cluster)
+    argv = told(folder, "n1")["argv"]
+    assert argv[argv.index("--config") + 1] == str(folder / "cortexd.toml")
+    cluster.stop(keep_running=False, say=lambda _: None)
+
+
+def test_down_ends_pools_unless_all_is_to_run_on(folder: Path) -> None:
+    cluster = LocalCluster.create(folder, 1, 0)
+    shell = "trap 'exit 0' TERM; echo; sleep 1000 & wait"
+    host = subprocess.Popen(["sh", "-c", shell, "host", "--data", str(folder / "n1")], stdout=subprocess.PIPE)
+    assert host.stdout is not None
+    host.stdout.readline()
+    cluster.stop(keep_running=True, say=lambda _: None)
+    assert host.poll() is None
+    cluster.stop(keep_running=False, say=lambda _: None)
+    assert host.wait(30) == 0
+    host.stdout.close()
+
+
 def test_down_ends_daemons_and_supervisors(folder: Path) -> None:
     cluster = LocalCluster.create(folder, 2, 0)
     begin(cluster)

@@ -125,10 +125,11 @@ def _folder() -> Path:
 
 
 def _create(folder: Path, voters: int | None, workers: int | None) -> LocalCluster:
-    from tui.local import LocalCluster, cannot_write
+    from tui.local import SETTINGS_FILE, LocalCluster, cannot_write
 
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        others = (each.name != SETTINGS_FILE for each in folder.iterdir()) if folder.is_dir() else [folder.exists()]
+        if any(others):
             raise usage(f"{folder} is in use by something else than a cluster.", "Name a new folder with --data.")
     except OSError as error:
         raise cannot_write(folder, error) from None
