@@ -50,25 +50,29 @@ def agent(cluster: Cluster, *lines: str, kind: str = "subagent", code: int = 0) 
 
 async def test_agents_answer_wait_and_fail(cluster: Cluster, tmp_path: Path) -> None:
     await ready(cluster)
-    task = agent(cluster, "tool Bash ls", "text All is done.", kind="claude-code")
-    assert (task["state"], task["type"], task["error_type"]) == ("completed", "subagent", None)
-    assert task["result"]["document"]["result"] == "All is done."
-    shown = asked(cluster, "task", task["id"]).stdout.decode()
+    limited = f"once {tmp_path / 'asked'} retry-after 1"
+    done, late, *letters = await asyncio.gather(
+        asyncio.to_thread(agent, cluster, "tool Bash ls", "text All is done.", kind="claude-code"),
+        asyncio.to_thread(agent, cluster, limited, "text At last."),
+        asyncio.to_thread(agent, cluster, "error 3 tests fail", code=1),
+        asyncio.to_thread(agent, cluster, "error 4 tests fail", code=1),
+    )
+    assert (done["state"], done["type"], done["error_type"]) == ("completed", "subagent", None)
+    assert done["result"]["document"]["result"] == "All is done."
+    shown = asked(cluster, "task", done["id"]).stdout.decode()
     assert '"result": "All is done."' in shown
-    assert b"> Bash ls" in asked(cluster, "logs", task["id"]).stdout
+    assert b"> Bash ls" in asked(cluster, "logs", done["id"]).stdout
 
-    task = agent(cluster, f"once {tmp_path / 'asked'} retry-after 1", "text At last.")
-    assert (task["state"], task["attempt"], task["put_offs"]) == ("completed", 0, 1)
-    assert [failure["error_type"] for failure in task["failures"]] == ["rate_limited"]
-    events = json.loads(asked(cluster, "task", task["id"], "--json").stdout)["events"]
+    assert (late["state"], late["attempt"], late["put_offs"]) == ("completed", 0, 1)
+    assert [failure["error_type"] for failure in late["failures"]] == ["rate_limited"]
+    events = json.loads(asked(cluster, "task", late["id"], "--json").stdout)["events"]
     (put_off,) = [event["detail"] for event in events if event["type"] == "put_off"]
     assert put_off.startswith("for 1 s, nothing counted: The model's API limits")
 
-    letters = [agent(cluster, f"error {number} tests fail", code=1) for number in (3, 4)]
     assert {(letter["state"], letter["error_type"]) for letter in letters} == {("dead_letter", "exit")}
     (cause,) = json.loads(asked(cluster, "dead-letters", "--group", "--json").stdout)["causes"]
     assert (cause["count"], cause["error_type"]) == (2, "exit")
-    assert cause["error"].endswith("4 tests fail")
+    assert cause["error"].endswith("tests fail")
 
 
 async def test_a_task_that_is_put_off_says_until_when(cluster: Cluster) -> None:
