@@ -181,7 +181,7 @@ def test_a_daemon_that_is_not_root_has_sandboxes_too(tmp_path: Path, level: int)
         wrap = (
             arguments.strict(made, str(own), gpu=False, filtered=False)
             if level == STRICT
-            else arguments.default(made, "", gpu=False)
+            else arguments.default(made, "")
         )
         words = [os.fsencode(own) if word == wire.FOLDER else word for word in wrap]
         script = "id -u; touch x && echo wrote; touch /usr/x 2>/dev/null; grep CapEff /proc/self/status"

@@ -17,7 +17,7 @@ from node.worker.sandbox.options import User
 
 _SETPRIV = "/usr/bin/setpriv"
 _PRLIMIT = "/usr/bin/prlimit"
-_SHARED_TEMPORARY = ("/tmp", "/var/tmp")
+_SHARED_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 _USR_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 # What the loader, names of users and the time of day need.
 _ETC = ("alternatives", "group", "ld.so.cache", "localtime", "nsswitch.conf", "passwd")
@@ -35,10 +35,11 @@ class Place:
     hidden: Sequence[Path] = ()  # files elsewhere that nobody is to read
 
 
-def default(place: Place, cwd: str, *, gpu: bool) -> list[bytes]:
+def default(place: Place, cwd: str) -> list[bytes]:
     """The machine's files, read-only; only `cwd` (empty = a folder of its own) can be written."""
     found = [place.bwrap, "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--die-with-parent"]
-    found += ["--ro-bind", "/", "/", *_devices(gpu), "--proc", "/proc"]
+    # The machine's devices in one mount: a /dev of its own is one for each, and takes as long as all the rest.
+    found += ["--ro-bind", "/", "/", "--dev-bind", "/dev", "/dev", "--proc", "/proc"]
     for folder in _SHARED_TEMPORARY:
         if os.path.isdir(folder) and not os.path.islink(folder):
             found += ["--perms", "1777", "--tmpfs", folder]

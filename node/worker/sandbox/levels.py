@@ -103,7 +103,7 @@ class Levels:
     def _wrap(self, level: SandboxLevel.ValueType, folder: str, *, gpu: bool) -> list[bytes]:
         if level == STRICT:
             return arguments.strict(self._place, folder, gpu=gpu, filtered=bool(self._filter))
-        return arguments.default(self._place, folder, gpu=gpu)
+        return arguments.default(self._place, folder)
 
 
 def _without(search: bytes, home: bytes) -> bytes:
