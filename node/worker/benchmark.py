@@ -11,8 +11,9 @@ What is timed runs in the C library, not in the interpreter, so that the figure 
   cache.
 
 All are measured in turn, round after round, after one round that does not count. A figure is the median of the
-rounds, its spread the distance between their quartiles. A process of its own, with nothing but the standard
-library.
+rounds, its spread the distance between their quartiles. Cores and memory count by the CPU time of each thread, which
+others do not take from, reads by the median of how long one takes: all but writing hardly depends on how busy the
+machine is, and how busy it was is told. A process of its own, with nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -66,27 +67,27 @@ class Compute:
 
     def core(self) -> float:
         """Operations per second of CPU time of one core: time that others take does not count."""
-        begun = time.thread_time()
-        self._run(0)
-        return OPERATIONS_PER_STEP * self._steps / (time.thread_time() - begun)
+        return OPERATIONS_PER_STEP * self._steps / self._run(0)
 
     def node(self) -> float:
-        """Operations per second of all cores together."""
-        begun = time.perf_counter()
-        list(self._pool.map(self._run, range(self._cores)))
-        return OPERATIONS_PER_STEP * self._steps * self._cores / (time.perf_counter() - begun)
+        """Operations per second of CPU time of all cores at once: what they take from each other counts."""
+        took_s = self._pool.map(self._run, range(self._cores))
+        return sum(OPERATIONS_PER_STEP * self._steps / seconds for seconds in took_s)
 
     def _timed(self) -> float:
         begun = time.perf_counter()
         self._run(0)
         return max(time.perf_counter() - begun, 1e-6)
 
-    def _run(self, _number: int) -> None:
+    def _run(self, _number: int) -> float:
+        """Seconds of CPU time that it took."""
+        begun = time.thread_time()
         self._jn(self._steps, 2.0 * self._steps)
+        return max(time.thread_time() - begun, 1e-9)
 
 
 class Copies:
-    """Bytes read and written per second, by all cores each with its own part of the buffers."""
+    """Bytes read and written per second of CPU time, by all cores at once, each with a part of the buffers."""
 
     def __init__(self, cores: int, pool: ThreadPoolExecutor) -> None:
         self._cores = cores
@@ -102,21 +103,22 @@ class Copies:
         for address in (self._source, self._target):
             ctypes.memset(address, 1, total)
         self._repeats = 1
-        while self._seconds() < SLICE_S / 2 and self._repeats < 1 << 12:
+        while max(self._seconds()) < SLICE_S / 2 and self._repeats < 1 << 12:
             self._repeats *= 2
 
     def measure(self) -> float:
-        return 2.0 * self._part * self._cores * self._repeats / self._seconds()
+        return sum(2.0 * self._part * self._repeats / seconds for seconds in self._seconds())
 
-    def _seconds(self) -> float:
-        begun = time.perf_counter()
-        list(self._pool.map(self._copy, range(self._cores)))
-        return max(time.perf_counter() - begun, 1e-9)
+    def _seconds(self) -> list[float]:
+        """CPU time of each core, waiting for memory included."""
+        return list(self._pool.map(self._copy, range(self._cores)))
 
-    def _copy(self, number: int) -> None:
+    def _copy(self, number: int) -> float:
         at = number * self._part
+        begun = time.thread_time()
         for _ in range(self._repeats):
             ctypes.memmove(self._target + at, self._source + at, self._part)
+        return max(time.thread_time() - begun, 1e-9)
 
 
 class Disk:
@@ -149,20 +151,24 @@ class Disk:
         return written / took_s
 
     def read(self) -> float:
-        """Reads per second, one after the other."""
+        """Reads per second, one after the other, by the median of how long one takes: a pause that others cause
+        does not count."""
         fd = self._open()
         try:
             size = os.fstat(fd).st_size // READ_BYTES
             places = [self._places.randrange(size) * READ_BYTES for _ in range(READS)]
-            begun, done = time.perf_counter(), 0
+            begun = last = time.perf_counter()
+            took_s: list[float] = []
             for place in places:
                 if not self.direct:
                     os.posix_fadvise(fd, place, READ_BYTES, os.POSIX_FADV_DONTNEED)
                 os.preadv(fd, [self._buffer], place)
-                done += 1
-                if time.perf_counter() - begun > DISK_PATIENCE_S:
+                now = time.perf_counter()
+                took_s.append(now - last)
+                last = now
+                if now - begun > DISK_PATIENCE_S:
                     break
-            return done / max(time.perf_counter() - begun, 1e-9)
+            return 1 / max(statistics.median(took_s), 1e-9)
         finally:
             os.close(fd)
 

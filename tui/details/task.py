@@ -257,7 +257,10 @@ def _result_lines(task: Task, draw: Draw) -> list[Cell]:
     usage = result.usage
     if usage.wall_us:
         cpu = span_of_time(usage.cpu_user_us + usage.cpu_system_us)
-        used = f"{span_of_time(usage.wall_us)} wall, {cpu} cpu, {bytes_of(usage.max_rss_bytes)} memory"
+        most = bytes_of(usage.peak_memory_bytes or usage.max_rss_bytes)
+        used = f"{span_of_time(usage.wall_us)} wall, {cpu} cpu, {most} memory"
+        if usage.peak_gpu_memory_bytes:
+            used += f", {bytes_of(usage.peak_gpu_memory_bytes)} of GPUs"
         lines.append(pair("used", (used, "text")))
     for name, summary in (("stdout", result.stdout), ("stderr", result.stderr)):
         if summary.total_bytes:
