@@ -243,6 +243,25 @@ async def test_a_program_that_cannot_take_over_is_told_and_nothing_changes(tmp_p
             assert (await last.result(order.key)).cause == Cause.CAUSE_CANCEL
 
 
+async def test_a_program_that_never_ends_its_trial_is_ended(tmp_path: Path) -> None:
+    hangs = scripted(tmp_path / "new", "exec sleep 1000", "exit 1")
+    impatient = release(tmp_path / "old")
+    handover = tmp_path / "old/node/supervisor/handover.py"
+    text = handover.read_text()
+    handover.write_text(text.replace("TRIAL_US = 30_000_000", "TRIAL_US = 100_000"))
+    assert handover.read_text() != text
+    async with folder_of(tmp_path) as data:
+        async with daemon(data, impatient) as old:
+            pid = old.port.pid
+        with capture_logs() as lines:
+            async with daemon(data, hangs) as new:
+                await until(lambda: lines)
+                (reason,) = (line["reason"] for line in lines if "reason" in line)
+                assert "it ended with status 9" in reason
+                assert (await new.run("true")).cause == 0
+                assert (new.port.pid, family(pid)) == (pid, [])
+
+
 async def test_a_kill_in_the_middle_of_a_hand_over_loses_what_ran_and_says_so(tmp_path: Path) -> None:
     middle = tmp_path / "middle"
     frozen = scripted(tmp_path / "new", "exit 0", f"touch {middle}; exec sleep 1000")
