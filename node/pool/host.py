@@ -121,7 +121,7 @@ class Host:
             self._answer()
             return True
         cwd, *pairs = (part.decode("utf-8", "surrogateescape") for part in body.split(b"\0"))
-        env = dict(pair.partition("=")[::2] for pair in pairs)
+        env = dict(pair.partition("=")[::2] for pair in pairs if pair[:1] not in ("", "="))
         try:
             desk = Desk(sock, cwd, env, inbox.take_fds())
         except (OSError, KeyError, ValueError, TypeError) as error:
