@@ -31,7 +31,7 @@ def node(names: tuple[str, ...]) -> None:
     """Measure nodes, by default every one that is online, one after the other.
 
     Floating point of one core and of all, memory, and the disk of the data folder: medians of interleaved rounds,
-    in some 15 s a node that slow down whatever runs there. The node keeps the result; `cortex node` shows it.
+    in some 10 s a node that slow down whatever runs there. The node keeps the result; `cortex node` shows it.
     """
 
     async def work(client: ClusterClient) -> int:
