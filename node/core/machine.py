@@ -120,7 +120,9 @@ TASK_TABLE: Mapping[tuple[State, str], Rule] = {
         _to(RUNNING, DEAD_LETTER), fail.migrate, "ends by the node's acknowledgement; lost_at: for a drain, at once"
     ),
     (RUNNING, "task_escalate"): Rule(_to(RUNNING), fail.escalate, "fence; once per assignment"),
-    (RUNNING, "task_ready"): Rule(_to(RUNNING), services.ready, "fence; told again with the same endpoints it changes nothing"),
+    (RUNNING, "task_ready"): Rule(
+        _to(RUNNING), services.ready, "fence; told again with the same endpoints it changes nothing"
+    ),
     (ASSIGNED, "task_cancel"): Rule(
         _to(ASSIGNED, CANCELLED), end.cancel, "at once with lost_at, else in two phases"
     ),
