@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cortex.v1 import types_pb2 as t
-from node.core import settings, validate
+from cortex.v1.cluster_pb2 import SubmitWorkflowRequest, WorkflowTaskRequest
+from node.core import settings, validate, workflow
 from node.core.explain import why
 from node.core.faults import Fault
 from node.core.filters import ask_of
@@ -83,6 +84,12 @@ def test_the_clusters_level_is_stamped_on_shell_tasks_that_name_none() -> None:
     assert validate.complete(request({"sandbox": NONE}), "t1", sandbox=level).spec.sandbox == NONE
     noop = request({"type": t.TASK_TYPE_NOOP, "argv": []})
     assert validate.complete(noop, "t1", sandbox=level).spec.sandbox == NONE
+
+
+def test_the_tasks_of_a_workflow_get_it_too() -> None:
+    asked = SubmitWorkflowRequest(tasks=[WorkflowTaskRequest(key="a", task=request())])
+    (made,) = workflow.complete(asked, "w", sandbox=DEFAULT).tasks
+    assert made.spec.sandbox == DEFAULT
 
 
 def test_a_level_is_a_setting_with_three_values() -> None:
