@@ -11,9 +11,9 @@ What is timed runs in the C library, not in the interpreter, so that the figure 
   cache.
 
 All are measured in turn, round after round, after one round that does not count. A figure is the median of the
-rounds, its spread the distance between their quartiles. Cores and memory count by the CPU time of each thread, reads
-by the median of how long one takes: all but writing hardly depends on how busy the machine is, and how busy it was is
-told. A process of its own, with nothing but the standard library.
+rounds, its spread the distance between their quartiles. Cores and memory count by the CPU time of each thread,
+reads by the median of how long one takes: all but writing hardly depends on how busy the machine is, and how busy
+it was is told. A process of its own, with nothing but the standard library.
 """
 
 from __future__ import annotations
