@@ -110,7 +110,7 @@ class OutputStore:
     def attempts(self, task: str) -> list[Kept]:
         """Those of `task` that wrote something here or may still, oldest first. Reads a file."""
         found = [self._kept(task, entry) for entry in entries(self._shard(task), task)]
-        for key, live in self._live.items():
+        for key, live in list(self._live.items()):  # the loop may change it meanwhile
             if key.task == task:
                 out, err = self.size(*key, STDOUT), self.size(*key, STDERR)
                 found.append(Kept(key.fence, live.run, live.attempt, True, out, err, 0, False, live.begun_us))
