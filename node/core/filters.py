@@ -198,8 +198,9 @@ class TypeFilter:
     def _told(self, node: NodeInfo) -> tuple[str, str]:
         """Why its executor is not available there: a cause and what to do."""
         why = next((one.reason for one in node.row.executors if one.type == self._kind and not one.available), "")
-        cause, _, remedy = why.partition(". ")
-        return cause.rstrip(".")[:_TOLD_CHARS], remedy.rstrip(".")[:_TOLD_CHARS]
+        # The last sentence says what to do.
+        cause, found, remedy = why.rstrip(". ").rpartition(". ")
+        return (cause if found else remedy)[:_TOLD_CHARS], (remedy if found else "")[:_TOLD_CHARS]
 
 
 class NameFilter:

@@ -82,6 +82,10 @@ def test_a_type_that_a_node_cannot_run_says_why_and_what_to_do_there() -> None:
     found = verdict(there, task("t", type=CONTAINER))
     assert found.reason == "runs no container tasks: podman does not answer"
     assert found.flip == "on a: Start it, or install another engine"
+    there.executors[0].reason = "podman is off. docker is off. Start one."
+    found = verdict(there, task("t", type=CONTAINER))
+    assert found.reason == "runs no container tasks: podman is off. docker is off"
+    assert found.flip == "on a: Start one"
     there.executors[0].reason = "It is broken"
     found = verdict(there, task("t", type=CONTAINER))
     assert (found.reason, found.flip) == (
