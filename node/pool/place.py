@@ -73,6 +73,7 @@ class Place:
             "modules": self._settings.modules,
             "path": self._settings.path,
             "memory_mb": self._settings.memory_mb,
+            "nice": self._settings.nice,
             "tasks": self._settings.tasks_per_worker,
         }
         argv = [self._settings.interpreter, str(_MAIN), "worker", str(theirs.fileno()), json.dumps(config)]

@@ -18,6 +18,7 @@ class Settings:
     path: tuple[str, ...] = ()
     mode: str = WARM
     max_tasks: int = 1000  # of one worker; 0 = as many as come
+    nice: int = 5  # below the daemon, so that this one answers while all workers compute
     memory_mb: int = 0  # of one worker's data; 0 = no limit
     heartbeat_timeout_s: float = 30.0
     start_timeout_s: float = 60.0

@@ -287,6 +287,7 @@ def main(fd: int, text: str) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(config["nice"])
     if config["memory_mb"]:
         resource.setrlimit(resource.RLIMIT_DATA, (config["memory_mb"] << 20, config["memory_mb"] << 20))
     faulthandler.enable(2)

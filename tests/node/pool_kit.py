@@ -36,6 +36,10 @@ def where(context):
     return [context.task, context.run, context.attempt, os.getcwd(), os.environ.get("COLOUR"),
             context.env["COLOUR"], "CORTEX_ORDER" in os.environ]
 
+@handler("nice")
+def nice(context):
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
 @handler("pid")
 def pid(context):
     return os.getpid()

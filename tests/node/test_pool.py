@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,10 @@ def test_data_go_in_and_a_document_comes_out(one: Pool) -> None:
     end = one.run("add", a=3)
     assert (end.code, end.document, end.out, end.err) == (0, {"sum": 4}, "adding 3\n", "now\n")
     assert [event["progress"] for event in end.events] == [{"current": 1, "total": 2, "message": "half"}]
+
+
+def test_workers_stand_behind_the_daemon(one: Pool) -> None:
+    assert one.run("nice").document == os.getpriority(os.PRIO_PROCESS, 0) + 5
 
 
 def test_what_it_used_is_its_own(one: Pool) -> None:

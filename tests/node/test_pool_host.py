@@ -193,6 +193,7 @@ def test_it_works_where_its_node_allows(tmp_path: Path) -> None:
         ({"mode": "threads"}, "mode is 'threads'"),
         ({"interpreter": "python3"}, "interpreter is 'python3'"),
         ({"memory_mb": -1}, "memory_mb is -1"),
+        ({"nice": -5}, "nice is -5"),
         ({"heartbeat_timeout_s": "soon"}, "heartbeat_timeout_s is 'soon'"),
         ({"start_timeout_s": 0}, "start_timeout_s is 0"),
     ],

@@ -139,7 +139,7 @@ class PythonExecutor:
 def settings_of(options: Mapping[str, object]) -> Settings:
     """The pool that `[executor.python]` describes. Raises Fault."""
     known = {
-        "modules", "path", "size", "mode", "interpreter", "max_tasks", "memory_mb", "heartbeat_timeout_s",
+        "modules", "path", "size", "mode", "interpreter", "max_tasks", "nice", "memory_mb", "heartbeat_timeout_s",
         "start_timeout_s", "stop_timeout_s", "idle_quit_s",
     }  # fmt: skip
     unknown = sorted(set(options) - known)
@@ -161,6 +161,7 @@ def settings_of(options: Mapping[str, object]) -> Settings:
         mode=str(mode),
         interpreter=interpreter,
         max_tasks=_whole(options, "max_tasks", 1000, 0, 1_000_000_000),
+        nice=_whole(options, "nice", 5, 0, 19),
         memory_mb=_whole(options, "memory_mb", 0, 0, _MEMORY_LIMIT_MB),
         heartbeat_timeout_s=_seconds(options, "heartbeat_timeout_s", 30.0, 3.0),
         start_timeout_s=_seconds(options, "start_timeout_s", 60.0, 1.0),
