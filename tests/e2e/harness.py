@@ -19,6 +19,8 @@ from cortex.v1 import cluster_pb2, types_pb2
 from tui.client import ClusterClient
 from tui.errors import ClusterError
 
+# To try a container engine takes each daemon longer to start.
+NO_ENGINE = '{"container": {"engine": "/nonexistent/podman"}}'
 ENDED = ("completed", "failed", "cancelled", "skipped", "dead_letter")
 
 
@@ -112,7 +114,7 @@ class Cluster:
         return [*own, *command] if self.machines else command
 
     def _environ(self) -> dict[str, str]:
-        return {**os.environ, **self.environment}
+        return {"CORTEX_EXECUTOR": NO_ENGINE, **os.environ, **self.environment}
 
     def kill(self, *ids: str) -> None:
         """Kill -9 these daemons; with `machines` everything that runs under them dies too."""

@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,8 +75,22 @@ def environment() -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
 
 
-def real_engine(folder: Path) -> Real:
-    """With its image; skips the test where there is none."""
+@contextmanager
+def real_engine() -> Iterator[Real]:
+    """With its image, and without containers afterwards; skips the test where there is none."""
+    # Not below tmp_path: where the paths of its sockets are long, Podman waits for 20 s at the end of a container.
+    folder = Path(tempfile.mkdtemp(prefix="engine-"))
+    try:
+        made = _real_engine(folder)
+        try:
+            yield made
+        finally:
+            made.call("rm", "--all", "--force", "--time", "0")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _real_engine(folder: Path) -> Real:
     busybox = shutil.which("busybox")
     if shutil.which("podman") is None or busybox is None:
         pytest.skip(INSTALL)

@@ -21,10 +21,9 @@ from tests.node.worker_kit import LeaderSide, assignment, verdict
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
-    made = real_engine(tmp_path_factory.mktemp("engine"))
-    yield made
-    made.call("rm", "--all", "--force", "--time", "0")
+def engine() -> Iterator[Real]:
+    with real_engine() as made:
+        yield made
 
 
 @asynccontextmanager
