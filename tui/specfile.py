@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from difflib import unified_diff
 from typing import Any
@@ -14,7 +15,7 @@ from tui.taskspec import BadField, task_request
 
 _HEAD = "# Task {id} will be run again as follows. Durations as 30s, 5m or 1h30m.\n"
 _TEXT_ONLY = "it has bytes that are no text, which cannot be edited here"
-# Fields of a specification that files have no key for: they stay as they are.
+# Fields of a specification that a file may have no key for: they stay as they are.
 _KEPT = frozenset({"payload", "wait_ms"})
 
 
@@ -39,7 +40,11 @@ def parse(text: str, task: types_pb2.Task) -> types_pb2.TaskSpec:
         if key in fields:
             raise BadField(key, "a retry keeps it; only what is run can be edited")
     spec = task_request(fields).spec
-    given = {field.name for field, _ in spec.ListFields()}
+    shown = _payload(task.spec)
+    if isinstance(shown, dict) and _payload(spec) == shown:
+        # Not other bytes for the same, which would be shown as a difference.
+        spec.payload = task.spec.payload
+    given = {field.name for field, _ in spec.ListFields()} | ({"payload"} if isinstance(shown, dict) else set())
     for field, value in task.spec.ListFields():
         if field.name in _KEPT - given:
             setattr(spec, field.name, value)
@@ -59,6 +64,8 @@ def spec_fields(spec: types_pb2.TaskSpec) -> dict[str, Any]:
         fields["command"] = [_text("command", part) for part in spec.argv]
     elif spec.shell_command:
         fields["command"] = _text("command", spec.shell_command)
+    if isinstance(payload := _payload(spec), dict):
+        fields["payload"] = payload
     more = {
         "cwd": spec.cwd,
         "env": {item.name: _text("env", item.value) for item in spec.env},
@@ -80,6 +87,14 @@ def spec_fields(spec: types_pb2.TaskSpec) -> dict[str, Any]:
     }
     fields.update({name: value for name, value in more.items() if value})
     return fields
+
+
+def _payload(spec: types_pb2.TaskSpec) -> Any:
+    """What its JSON says; None where it is none."""
+    try:
+        return json.loads(spec.payload) if spec.payload else None
+    except ValueError:
+        return None
 
 
 def _text(field: str, data: bytes) -> str:

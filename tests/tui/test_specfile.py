@@ -14,6 +14,8 @@ from tui.target import editor
 from tui.taskspec import SETTERS, BadField, task_request
 
 FULL: dict[str, Any] = {
+    "type": "service",
+    "payload": {"restart": {"policy": "never"}, "ready": {"port": 80}},
     "command": ["sh", "-c", "echo 'a: b' # c\n\ttrue"],
     "env": {"A": "b c", "EMPTY": "", "Ü": "ö\n"},
     "cwd": "/tmp",
@@ -79,6 +81,15 @@ def test_what_no_key_stands_for_is_kept() -> None:
     task.spec.payload = b"{}"
     edited = specfile.parse(specfile.dump(task), task)
     assert edited == task.spec
+
+
+def test_a_payload_is_edited_as_what_it_says() -> None:
+    task = task_of({"type": "service", "command": ["true"], "payload": {"ready": {"port": 80}}})
+    text = specfile.dump(task)
+    assert specfile.parse(text.replace("port: 80", "port: 81"), task).payload == b'{"ready": {"port": 81}}'
+    without = text.replace("payload:\n  ready: {port: 80}\n", "")
+    assert without != text
+    assert specfile.parse(without, task).payload == b""
 
 
 @pytest.mark.parametrize("length", ["0", "5m"])
