@@ -36,7 +36,6 @@ class Alone:
         self.engine = engine(self.replica, "n1", "here:1")
         self.replica.attach(self.engine)
         leadership = SimpleNamespace(node_views=list, wait_reason=lambda _id: "", waiting=list)
-        leadership.progress_of = lambda _id: None
         leadership.progress, leadership.progress_of = list, lambda _id: None
         leadership.times = SimpleNamespace(lease_ms=30_000)
         self.leadership = leadership
