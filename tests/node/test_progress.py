@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import aclosing
 from pathlib import Path
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2 as t
 from cortex.v1 import worker_pb2 as w
+from cortex.v1.log_pb2 import Command, TaskAssign, TaskStarted
 from node.core import validate
 from node.env import Env
 from node.rpc.progress import ToldProgress
 from node.worker.drivers import Drivers
 from node.worker.port import AttemptKey
 from tests.node.leader_kit import Cluster, assignments, machine_node, shell, started, virtual
+from tests.node.replica_kit import ANN, alone
 
 KEY = AttemptKey("t1", 7)
 SERVICE = w.Assignment(task="t1", fence=7, spec=t.TaskSpec(type=t.TASK_TYPE_SERVICE))
@@ -125,6 +128,21 @@ def test_nobody_tells_of_tasks_that_are_not_its_own() -> None:
         await cluster.stop()
 
     virtual(main)
+
+
+async def test_a_task_and_the_beat_of_a_watch_bring_it(tmp_path: Path) -> None:
+    async with alone(tmp_path) as daemon:
+        request = pb.TaskRequest(spec=t.TaskSpec(argv=[b"true"]))
+        await daemon.do(Command(task_submit=validate.complete(request, "t1")))
+        await daemon.do(Command(task_assign=TaskAssign(id="t1", placement=t.Placement(node="n1"))))
+        fence = daemon.replica.state.tasks["t1"].fence
+        await daemon.do(Command(task_started=TaskStarted(id="t1", fence=fence)))
+        item = told("t1", fence, 3)
+        daemon.leadership.progress, daemon.leadership.progress_of = lambda: [item], lambda _id: item
+        assert (await daemon.history.get_task(pb.GetTaskRequest(id="t1"), ANN)).progress == item
+        request = pb.WatchRequest(after_index=daemon.replica.state.index, samples=True)
+        async with aclosing(daemon.watcher.watch(request, ANN)) as replies:
+            assert list((await anext(replies)).progress) == [item]
 
 
 def test_a_watch_is_told_what_changed() -> None:
