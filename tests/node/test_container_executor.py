@@ -147,6 +147,18 @@ def test_only_what_no_attempt_holds_is_removed(podman: Double) -> None:
     assert [argv[-1] for argv in podman.calls("rm")[count:]] == ["cortex-b-c-22", "cortex-c-3"]
 
 
+def test_an_engine_that_never_worked_is_not_asked_again_and_again(docker: Double) -> None:
+    away = (1, "", AWAY)
+    docker.answer(version=[away], ps=[away])
+    made = executor(docker)
+    assert not made.probe().available
+    made.adopt([])
+    docker.answer(version=[DOCKER], ps=[away])
+    assert made.probe().available
+    with pytest.raises(EngineError):
+        made.adopt([])
+
+
 def test_a_removal_that_cannot_be_checked_is_none(docker: Double) -> None:
     made = executor(docker)
     made.probe()

@@ -56,6 +56,7 @@ class ContainerExecutor:
         self._environ = {**setup.environment, **self._options.environment}
         self._place = place_of(setup.data)
         self._engine: Engine | None = None
+        self._offered = False
 
     @property
     def type(self) -> TaskType.ValueType:
@@ -70,7 +71,7 @@ class ContainerExecutor:
                 self._engine = self._engine or engine
                 reasons.append(f"{engine.name}: {error}.")
             else:
-                self._engine = engine
+                self._engine, self._offered = engine, True
                 return offer
         if reasons:
             return Offer(False, reason=f"{' '.join(reasons)} Correct that and restart the daemon.")
@@ -88,7 +89,13 @@ class ContainerExecutor:
     def adopt(self, held: Collection[AttemptKey]) -> None:
         if self._engine is None:
             return
-        for name in self._engine.containers(f"label={PLACE}={self._place}"):
+        try:
+            found = self._engine.containers(f"label={PLACE}={self._place}")
+        except EngineError:
+            if not self._offered:
+                return  # it did not answer when it was tried either, and was perhaps never used
+            raise
+        for name in found:
             key = key_of(name)
             if key is not None and key not in held:
                 self._engine.remove(name)
