@@ -59,8 +59,7 @@ class Runner:
         self.drivers = Drivers(env.data / "exchange", env.clock)
         self._supervisor = supervisor
         self._output = output
-        direct, processes = split(executors)
-        self._direct, self._processes = direct, processes
+        self._direct, self._processes = split(executors)
         self._slots = slots
         self._output_limit_bytes = output_limit_bytes
         self._on_failure = on_failure
@@ -75,7 +74,7 @@ class Runner:
         self.outbox = Outbox(
             self.ledger, self._send, self._batch_durable, lambda: self.attempts.live == 0, on_failure
         )
-        self._leftovers = Leftovers(env, processes, self.attempts, self.outbox, on_failure)
+        self._leftovers = Leftovers(env, self._processes, self.attempts, self.outbox, on_failure)
         self.on_batch: Callable[[w.Reports], None] | None = None
 
     async def start(self) -> None:
@@ -341,8 +340,8 @@ class Runner:
         self._report(attempt, w.Report(ended=ended))
 
     def _lost(self, attempt: Attempt, reason: str) -> None:
-        rebooted = attempt.boot_id != self._boot_id
-        if self._leftovers.holds_up(attempt, lambda: rebooted, partial(self._lost, attempt, reason)):
+        then = partial(self._lost, attempt, reason)
+        if self._leftovers.holds_up(attempt, lambda: attempt.boot_id != self._boot_id, then):
             return
         self._output.finish(attempt.key, attempt.assignment, None)
         lost = w.Lost(task=attempt.key.task, fence=attempt.key.fence, reason=reason)
