@@ -48,7 +48,8 @@ async def run_daemon(config: Config, secret: str, stop: asyncio.Event) -> Except
     sampler = Sampler(env, lambda text: log.warning("resources", detail=text), games)
     supervisor = ProcessSupervisor(env)
     await sampler.start()
-    executors = await env.make_offload("executors")(partial(registry.load_all, config.executors, setups(config)))
+    load = partial(registry.load_all, config.executors, setups(config), config.executor)
+    executors = await env.make_offload("executors")(load)
     description = describe_machine(len(sampler.latest().gpus))
     registry.describe(description, executors, config.slots)
     runs = [each.executor for each in executors]

@@ -77,6 +77,17 @@ def test_one_that_does_not_load_ends_only_a_daemon_that_names_it(entries: dict[s
         registry.load_all(["mute"], broken)
 
 
+def test_settings_of_an_executor_are_not_passed_over(entries: dict[str, Any], tmp_path: Path) -> None:
+    def setups(name: str) -> Setup:
+        return Setup(tmp_path, options={"broken": True} if name == "mute" else {})
+
+    assert [one.executor for one in registry.load_all([], setups)] == ["theirs"]
+    with pytest.raises(Fault, match="no engine"):
+        registry.load_all([], setups, {"mute"})
+    with pytest.raises(Fault, match="no executor 'contaner'"):
+        registry.load_all([], setups, {"contaner"})
+
+
 def test_one_that_breaks_while_it_is_tried_is_not_offered(entries: dict[str, Any], tmp_path: Path) -> None:
     (found,) = registry.load_all(["mute"], lambda name: Setup(tmp_path))
     assert not found.offer.available
@@ -169,6 +180,26 @@ def test_a_verdict_that_says_nothing_changes_nothing(drivers: Drivers, tmp_path:
     end = ended()
     drivers.judge(KEY, end)
     assert end == ended()
+
+
+@pytest.mark.parametrize(
+    ("said", "wait_ms"), [("NaN", 0), ("-Infinity", 0), ("1e999", 86_400_000), ("-5", 0), ("1.5", 1)]
+)
+def test_what_no_message_can_hold_is_no_reason_to_fail(
+    drivers: Drivers, tmp_path: Path, said: str, wait_ms: int
+) -> None:
+    driver = desk(drivers)
+    driver.progress(1, message="half a \ud83d")
+    driver.ready({"web\udc80": "\udfff"})
+    (report,) = drivers.look()
+    assert [(one.name, one.value) for one in report.ready.endpoints] == [("web?", "?")]
+    assert [step.message for step in drivers.take_progress()] == ["half a ?"]
+    (folder,) = (tmp_path / "exchange").iterdir()
+    text = f'{{"cause": "rate_limited", "error": "at \\ud83d", "retry_after_ms": {said}}}'
+    (folder / "verdict.json").write_text(text)
+    end = ended()
+    drivers.judge(KEY, end)
+    assert (end.error, end.retry_after_ms) == ("at ?", wait_ms)
 
 
 def test_its_folder_goes_with_the_last_verdict(drivers: Drivers, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ Another distribution adds a type of its own by an entry point of that group, or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
@@ -50,17 +50,19 @@ def load(name: str, setup: Setup) -> Executor:
         raise Fault(Code.INTERNAL, message, "Correct or uninstall it, or leave it out of `executors`.") from error
 
 
-def load_all(names: Sequence[str], setups: Callable[[str], Setup]) -> list[Found]:
+def load_all(names: Sequence[str], setups: Callable[[str], Setup], set_up: Collection[str] = ()) -> list[Found]:
     """All that `names` names, or all there are, tried one after the other. Blocks; one that does not load or
-    breaks while it is tried is not offered, and said.
+    breaks while it is tried is not offered, and said. Raises Fault for one that somebody named, or `set_up`.
     """
     found: list[Found] = []
     log = structlog.get_logger()
+    for name in sorted(set(set_up) - set(found_names())):
+        load(name, setups(name))
     for name in names or found_names():
         try:
             executor = load(name, setups(name))
         except Fault as fault:
-            if names:
+            if names or name in set_up:
                 raise
             log.warning("executor left out", name=name, error=fault.message, remedy=fault.remedy)
             continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection
 
 import msgspec
 
@@ -17,7 +16,6 @@ from node.payloads.relay import Relay
 from node.worker.executors import agent_options
 from node.worker.executors.agent_options import AgentOptions
 from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, encoded, task_environment
-from node.worker.port import AttemptKey
 from node.worker.sandbox.folders import real_folder
 
 
@@ -79,6 +77,3 @@ class RelayExecutor:
         argv = [sys.executable.encode(), b"-I", b"-m", b"node.drivers.relay"]
         environment = task_environment(self._encoded, assignment)
         return Command(argv, environment, "", msgspec.json.encode(order))
-
-    def adopt(self, held: Collection[AttemptKey]) -> None:
-        """Nothing: what passes a message on is of the supervisor's family."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
 
 import msgspec
 
@@ -12,7 +11,7 @@ from cortex.v1.worker_pb2 import Assignment
 from node.payloads.reading import BadPayload, read
 from node.payloads.service import Service
 from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, encoded, task_environment
-from node.worker.port import AttemptKey, Limits
+from node.worker.port import Limits
 from node.worker.sandbox.folders import real_folder
 
 _SHELL = b"/bin/sh"
@@ -47,6 +46,3 @@ class ServiceExecutor:
         order = msgspec.json.encode({"service": service, "kill_timeout_s": spec.kill_timeout_ms / 1000})
         environment = task_environment(self._environment, assignment)
         return Command([*_DRIVER, *argv], environment, folder, order, limits)
-
-    def adopt(self, held: Collection[AttemptKey]) -> None:
-        """Nothing: the supervisor ends what is left of a service."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from cortex.v1.types_pb2 import SandboxOffer, TaskType
 from cortex.v1.worker_pb2 import Assignment
 from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, encoded, task_environment
-from node.worker.port import AttemptKey
 from node.worker.sandbox import options
 from node.worker.sandbox.levels import Levels
 
@@ -39,6 +38,3 @@ class ShellExecutor:
         limits = self._levels.limits(spec, folder)
         env = self._levels.environment(spec, task_environment(self._environment, assignment))
         return Command(argv, env, folder, limits=limits)
-
-    def adopt(self, held: Collection[AttemptKey]) -> None:
-        """Nothing: the supervisor ends what is left of a command."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
 
 import msgspec
 
@@ -15,7 +14,6 @@ from node.payloads.subagent import Subagent
 from node.worker.executors import agent_options
 from node.worker.executors.agent_options import AgentOptions
 from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, encoded, task_environment
-from node.worker.port import AttemptKey
 from node.worker.sandbox.folders import real_folder
 
 # By which an agent would do what nobody allowed it: a machine has to say that this is meant.
@@ -66,6 +64,3 @@ class SubagentExecutor:
         argv = [sys.executable.encode(), b"-I", b"-m", b"node.drivers.agent"]
         environment = task_environment(self._encoded, assignment)
         return Command(argv, environment, "", msgspec.json.encode(order))
-
-    def adopt(self, held: Collection[AttemptKey]) -> None:
-        """Nothing: an agent is of its driver's family, which the supervisor ends."""
