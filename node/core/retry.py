@@ -7,6 +7,7 @@ from random import Random
 
 from cortex.v1 import types_pb2
 from cortex.v1.types_pb2 import RetryPolicy
+from node.core.checks import DURATION_LIMIT_MS
 
 _PUT_OFF_US = 10_000_000
 _PUT_OFF_CAP_US = 600_000_000
@@ -32,7 +33,7 @@ def draw_put_off_us(put_offs: int, retry_after_ms: int, random: Random) -> int:
     What the service asked for, else 10 s, doubled each time up to 10 minutes, with equal jitter; never less than
     what it asked for.
     """
-    asked_us = retry_after_ms * 1000
+    asked_us = min(max(retry_after_ms, 0), DURATION_LIMIT_MS) * 1000
     backoff_us = min((asked_us or _PUT_OFF_US) << min(put_offs, 10), _PUT_OFF_CAP_US)
     return max(asked_us, random.randint(backoff_us // 2, backoff_us))
 

@@ -10,12 +10,13 @@ from typing import Any
 from cortex.v1 import worker_pb2 as w
 from cortex.v1.types_pb2 import Cause, Endpoint, TaskProgress, TaskType, Usage
 from node.env import Clock
-from node.worker.exchange import Exchange, Verdict
+from node.worker.exchange import Exchange, Verdict, word
 from node.worker.port import AttemptKey
 
 _COMMANDS = frozenset({TaskType.TASK_TYPE_UNSPECIFIED, TaskType.TASK_TYPE_SHELL, TaskType.TASK_TYPE_NOOP})
 _PLAIN_ENDS = frozenset({Cause.CAUSE_UNSPECIFIED, Cause.CAUSE_EXIT})
 _MESSAGE_CHARS = 200
+_WORD_CHARS = 1000
 _INT64 = (1 << 63) - 1
 
 
@@ -37,10 +38,15 @@ class Drivers:
         self._driven.add(key)
         return self._exchange.prepare(key, order)
 
-    def follow(self, key: AttemptKey, assignment: w.Assignment) -> None:
-        """It runs; nothing for what is a command by itself."""
+    def hold(self, key: AttemptKey, assignment: w.Assignment) -> None:
+        """It is this worker's, perhaps since before it was restarted; nothing for what is a command by itself."""
         if assignment.spec.type not in _COMMANDS:
             self._driven.add(key)
+
+    def follow(self, key: AttemptKey, assignment: w.Assignment) -> None:
+        """It runs."""
+        self.hold(key, assignment)
+        if key in self._driven:
             self._running.add(key)
             self.running.set()
 
@@ -98,7 +104,9 @@ class Drivers:
         self._exchange.forget(known)
 
     def _ready(self, key: AttemptKey, told: dict[str, Any]) -> w.Report:
-        endpoints = [Endpoint(name=str(name), value=str(value)) for name, value in told.items()]
+        endpoints = [
+            Endpoint(name=word(name, _WORD_CHARS), value=word(value, _WORD_CHARS)) for name, value in told.items()
+        ]
         ready = w.Ready(task=key.task, fence=key.fence, endpoints=endpoints, ready_at_us=self._clock.wall_us())
         return w.Report(ready=ready)
 
@@ -108,7 +116,7 @@ class Drivers:
             fence=key.fence,
             current=_count(told.get("current")),
             total=_count(told.get("total")),
-            message=str(told.get("message", ""))[:_MESSAGE_CHARS],
+            message=word(told.get("message", ""), _MESSAGE_CHARS),
             at_us=self._clock.wall_us(),
         )
 

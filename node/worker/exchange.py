@@ -77,13 +77,11 @@ class Exchange:
         said = _object(_read(self._path(key) / VERDICT, 0, _VERDICT_BYTES))
         if said is None:
             return None
-        document = json.dumps(said["document"]).encode() if "document" in said else b""
-        after_ms = said.get("retry_after_ms", 0)
         return Verdict(
             int(CAUSES.get(str(said.get("cause", "")), 0)),
-            str(said.get("error", ""))[:_ERROR_CHARS],
-            min(max(int(after_ms), 0), _DAY_MS) if isinstance(after_ms, int | float) else 0,
-            document if len(document) <= DOCUMENT_LIMIT_BYTES else b"",
+            word(said.get("error", ""), _ERROR_CHARS),
+            _wait_ms(said.get("retry_after_ms")),
+            _document(said),
             said.get("left") is True,
             _counts(said.get("usage")),
         )
@@ -106,6 +104,25 @@ class Exchange:
 
     def _path(self, key: AttemptKey) -> Path:
         return self._folder / OutputStore.name(key).replace("/", "-")
+
+
+def word(said: object, limit_chars: int) -> str:
+    """What a driver said, as a message can hold it: JSON can have halves of characters."""
+    return str(said)[:limit_chars].encode("utf-8", "replace").decode()
+
+
+def _wait_ms(said: object) -> int:
+    # JSON as Python reads it has numbers that are none, and one without end.
+    return int(min(said, _DAY_MS)) if isinstance(said, int | float) and said > 0 else 0
+
+
+def _document(said: Mapping[str, Any]) -> bytes:
+    """Empty when there is none, or too much of it."""
+    try:
+        found = json.dumps(said["document"]).encode() if "document" in said else b""
+    except RecursionError:
+        return b""
+    return found if len(found) <= DOCUMENT_LIMIT_BYTES else b""
 
 
 def _counts(said: object) -> dict[str, int]:

@@ -119,7 +119,8 @@ class Runner:
                 self.ledger.accept(assignment, self._boot_id)
                 self._accepting.append(attempt)
             else:
-                self._cannot_start(attempt, "This node has no executor for the type of the task. Run it elsewhere.")
+                why = "This node has no executor for the type of the task. Run it elsewhere."
+                self._never_started(attempt, Cause.CAUSE_CANNOT_START, why)
         if self._accepting and (self._acceptor is None or self._acceptor.done()):
             self._acceptor = asyncio.create_task(self._make_acceptances_durable())
 
@@ -217,11 +218,11 @@ class Runner:
                 path, limits = self._updates.prepare(attempt.key, limits)
                 env[b"CORTEX_CONTEXT_UPDATE"] = os.fsencode(path)
         except CannotPrepare as refusal:
-            self._cannot_start(attempt, str(refusal))
+            self._never_started(attempt, Cause.CAUSE_CANNOT_START, str(refusal))
             return None
         except OSError as error:
             why = f"There is no place for its files: {error.strerror}. Make room in the data folder."
-            self._cannot_start(attempt, why)
+            self._never_started(attempt, Cause.CAUSE_CANNOT_START, why)
             return None
         return SpawnOrder(
             key=attempt.key,
@@ -242,9 +243,9 @@ class Runner:
             limits=limits,
         )
 
-    def _cannot_start(self, attempt: Attempt, error: str) -> None:
+    def _never_started(self, attempt: Attempt, cause: Cause.ValueType, error: str) -> None:
         now_us = self._env.clock.wall_us()
-        ended = results.unstarted(attempt.assignment, Cause.CAUSE_CANNOT_START, error, now_us)
+        ended = results.unstarted(attempt.assignment, cause, error, now_us)
         self._report(attempt, w.Report(ended=ended))
 
     def _on_events(self, events: Sequence[SupervisorEvent]) -> None:
@@ -281,6 +282,7 @@ class Runner:
         )
         missing: list[Attempt] = []
         for attempt in self.attempts:
+            self.drivers.hold(attempt.key, attempt.assignment)
             item = held.get(attempt.key)
             attempt.at_supervisor = item is not None
             if attempt.state in (State.ACCEPTING, State.REPORTED):
@@ -351,10 +353,7 @@ class Runner:
         """It never started and never will: a cancelled one has ended, any other goes back to the queue."""
         key = attempt.key
         if attempt.stop is not None and attempt.stop.cause == Cause.CAUSE_CANCEL:
-            error = "The task was cancelled before it started."
-            now_us = self._env.clock.wall_us()
-            ended = results.unstarted(attempt.assignment, Cause.CAUSE_CANCEL, error, now_us)
-            self._report(attempt, w.Report(ended=ended))
+            self._never_started(attempt, Cause.CAUSE_CANCEL, "The task was cancelled before it started.")
         else:
             self._report(attempt, w.Report(recalled=w.Recalled(task=key.task, fence=key.fence)))
 

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from cortex.v1 import types_pb2 as t
+from cortex.v1.log_pb2 import TaskFailed
 from node.core.explain import why
 from node.core.model import DEAD_LETTER, QUEUED
 from node.core.retry import draw_put_off_us
@@ -110,3 +111,5 @@ def test_the_wait_grows_and_is_never_shorter_than_asked_for() -> None:
     assert draw_put_off_us(0, 3_600_000, random) == 3_600_000_000
     assert draw_put_off_us(0, 1_000, random) == 1_000_000
     assert 2_000_000 <= draw_put_off_us(2, 1_000, random) <= 4_000_000
+    assert 5_000_000 <= draw_put_off_us(0, -1, random) <= 10_000_000, "no time to wait is less than none"
+    assert TaskFailed(put_off_us=draw_put_off_us(100, (1 << 63) - 1, random)).put_off_us > 0

@@ -185,7 +185,7 @@ def test_a_verdict_that_says_nothing_changes_nothing(drivers: Drivers, tmp_path:
 @pytest.mark.parametrize(
     ("said", "wait_ms"), [("NaN", 0), ("-Infinity", 0), ("1e999", 86_400_000), ("-5", 0), ("1.5", 1)]
 )
-def test_what_no_message_can_hold_is_no_reason_to_fail(
+async def test_what_no_message_can_hold_is_no_reason_to_fail(
     drivers: Drivers, tmp_path: Path, said: str, wait_ms: int
 ) -> None:
     driver = desk(drivers)

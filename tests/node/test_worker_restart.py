@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cortex.v1 import types_pb2 as t
 from cortex.v1 import worker_pb2 as w
 from node.env import RealFile
+from node.worker.executors.service import ServiceExecutor
 from node.worker.port import Finished, HeldState, Started, StopOrder
 from tests.node.leader_kit import virtual
 from tests.node.test_worker_session import now_s, play
 from tests.node.worker_kit import (
+    SETUP,
     SUCCESS,
     FakeSupervisor,
     Kit,
@@ -75,6 +79,33 @@ def test_restarted_daemon_adopts(tmp_path: Path) -> None:
     # never started in this boot: it is ordered again
     assert set(supervisor.orders) == {key("unknown")}
     assert key("foreign") in supervisor.forgotten
+
+
+def test_a_driver_that_ended_meanwhile_is_heard_and_leaves_nothing(tmp_path: Path) -> None:
+    parts: dict[str, Any] = {"executors": [ServiceExecutor(SETUP)]}
+
+    async def first() -> Path:
+        kit = Kit(tmp_path, **parts)
+        await kit.worker.start()
+        side = await kit.session()
+        await side.assign(assignment(type=t.TASK_TYPE_SERVICE))
+        order = await kit.ordered(key())
+        await kit.worker.runner.ledger.sync()
+        return Path(os.fsdecode(order.env[b"CORTEX_VERDICT"]))
+
+    async def second() -> w.Ended:
+        supervisor = FakeSupervisor([held(HeldState.ENDED)])
+        async with working(tmp_path, supervisor=supervisor, **parts) as kit:
+            side = await kit.session()
+            batch = await side.next("reports")
+            await side.send(reports_ack=w.ReportsAck(number=batch.number))
+            await kit.until(lambda: not list((tmp_path / "exchange").iterdir()))
+            ended: w.Ended = batch.reports[0].ended
+            return ended
+
+    virtual(first).write_text('{"cause": "rate_limited", "error": "Later."}')
+    ended = virtual(second)
+    assert (ended.cause, ended.error) == (t.CAUSE_RATE_LIMITED, "Later.")
 
 
 def test_after_a_reboot_everything_accepted_counts_as_started(tmp_path: Path) -> None:
