@@ -42,7 +42,7 @@ def copy_half_of_it() -> Iterator[None]:
         assert other._writer_connection is not None
         with other._writer_connection.transaction("BEGIN IMMEDIATE") as db:
             db.execute("DELETE FROM te_tasks WHERE state = 5 AND workflow_id = '' AND created_index % 2 = 0")
-        return StoreCopy(other.image(), made.index, made.term, made.at_us, made.recovery_epoch)
+        return StoreCopy(other.image(), made.index, made.term, made.at_us, made.recovery_epoch, made.level)
 
     with patch.object(Store, "copy", copy), patch.object(store, "check_whole", lambda *_: None):
         yield
