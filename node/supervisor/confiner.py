@@ -9,7 +9,7 @@ import signal
 from node.supervisor import wire
 from node.supervisor.attempt import Attempt, Order
 from node.supervisor.cgroups import Box, Cgroups
-from node.supervisor.spawn import Busy, CannotStart, Spawner, Wrapping
+from node.supervisor.spawn import BACK_PRESSURE, Busy, CannotStart, Spawner, Wrapping
 
 _RLIMITS = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC, "fsize": resource.RLIMIT_FSIZE}
 _BOUNDS = ("memory_bytes", "pids", "cpu_millis")
@@ -36,15 +36,18 @@ class Confiner:
         if own and owner:
             os.chown(own, *owner)  # type: ignore[misc]
         box = self._box(order)
-        wrapping, ends = self._wrapping(order)
+        ends: list[int] = []
         try:
+            wrapping, ends = self._wrapping(order)
             if box is not None:
                 box.enter()
             pid, out, err = self._spawner.spawn(order.argv, env, order.cwd or own, wrapping)
-        except Exception:
+        except Exception as error:
             if box is not None:
                 box.leave()
                 self._groups.remove(box)
+            if isinstance(error, OSError) and error.errno in BACK_PRESSURE:
+                raise Busy(f"{os.strerror(error.errno)} at spawn") from None
             raise
         finally:
             for fd in ends:
@@ -53,17 +56,23 @@ class Confiner:
             box.leave()
         try:
             self._bound(order, pid, box)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             os.kill(pid, signal.SIGKILL)
             for fd in (out, err):
                 os.close(fd)
+            if box is not None:
+                box.kill()
+                self._groups.remove(box)
             raise CannotStart(f"Its bounds cannot be set: {error}. Correct what is set for shell tasks.") from None
         return pid, out, err, box is not None
 
     def take_back(self, own: str, order: Order) -> None:
         """The folder of its own is the supervisor's again."""
         if own and order.limits.get("owner"):
-            os.chown(own, os.geteuid(), os.getegid())
+            try:
+                os.chown(own, os.geteuid(), os.getegid())
+            except FileNotFoundError:
+                pass  # somebody removed it
 
     def kill(self, attempt: Attempt) -> None:
         """KILL all that is in its control group."""

@@ -11,7 +11,8 @@ from node.supervisor import wire
 
 # What Python or this process ignores or handles; a command starts with the defaults.
 _RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
-_BACK_PRESSURE = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
+# What the machine is out of for the moment.
+BACK_PRESSURE = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 _CACHE_SIZE = 256
 
 
@@ -86,7 +87,7 @@ class Spawner:
                 os.close(fd)
             if isinstance(error, CannotStart):
                 raise
-            if isinstance(error, OSError) and error.errno in _BACK_PRESSURE:
+            if isinstance(error, OSError) and error.errno in BACK_PRESSURE:
                 raise Busy(f"{os.strerror(error.errno)} at spawn") from None
             raise CannotStart(
                 f"The command cannot be started: {error}. Correct its arguments, environment or directory."
@@ -133,7 +134,7 @@ class Spawner:
                     resource.setrlimit(resource.RLIMIT_NOFILE, kept)
         except OSError as error:
             self._found.clear()
-            if error.errno in _BACK_PRESSURE:
+            if error.errno in BACK_PRESSURE:
                 raise
             raise _bad_command(argv[0], path, error) from None
         finally:

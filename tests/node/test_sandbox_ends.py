@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cortex.v1.types_pb2 import Cause, Requests
+from node.supervisor.cgroups import Cgroups
 from node.worker.port import StopOrder
 from tests.node.sandbox_kit import (
     BOTH,
@@ -185,6 +186,27 @@ async def test_rlimits_are_as_configured(tmp_path: Path, level: int) -> None:
         assert result.exit_code in (1, 153)
         (large,) = (tmp_path / "work").glob("[0-9]*/large")
         assert large.stat().st_size == 8192
+
+
+async def test_rlimits_that_the_machine_refuses_keep_a_command_from_starting(tmp_path: Path) -> None:
+    async with sandboxes(tmp_path, open_files=1 << 60) as here:
+        result = await here.run(NONE, "sleep 1000")
+        assert (result.cause, result.started_us) == (Cause.CAUSE_CANNOT_START, 0)
+        await nobody_is_left(here)
+
+
+@needs_groups
+async def test_bounds_that_cannot_be_set_leave_no_group(tmp_path: Path) -> None:
+    async with sandboxes(tmp_path, pids=1 << 60) as here:
+        first = here.begin(DEFAULT, "sleep", "1000")
+        assert (await here.end(first)).cause == Cause.CAUSE_CANNOT_START
+        await nobody_is_left(here)
+        await here.run(DEFAULT, "sleep 1000")  # what could not be removed at once goes before the next one
+        box = Cgroups((tmp_path / "supervisor" / "identity").read_text().strip()).find(
+            first.output.rpartition("/")[2]
+        )
+        assert box is not None
+        assert not any(Path(folder).exists() for folder in box.folders)  # noqa: ASYNC240
 
 
 @BOTH
