@@ -37,6 +37,7 @@ class Job:
         self._engine = Engine(order.engine, order.program, order.engine_environ)
         self._name = container_name(desk.task, desk.fence)
         self._attached: Attached | None = None
+        self._begun = False  # a client may have been started
         self._usage = Usage(lambda: self._engine.state(self._name))
         self._stopped = False
 
@@ -92,9 +93,11 @@ class Job:
     def _run(self) -> int:
         order = self._order
         words, environ = run_arguments(order, self._desk.task, self._desk.fence, self._name, self._engine.dialect)
+        self._begun = True
         try:
             self._attached = Attached(order.program, words, {**order.engine_environ, **environ})
         except OSError as error:
+            self._begun = False
             if error.errno == errno.E2BIG:
                 raise Cannot("validation", "Arguments and variables are too large. Pass them in a file.") from None
             raise EngineError(f"{order.program} cannot be run: {error.strerror}") from None
@@ -145,7 +148,7 @@ class Job:
     def _remove(self) -> bool:
         """Whether nothing is left. What an engine that is away keeps is for the executor to look after."""
         if self._attached is None:
-            return True
+            return not self._begun  # a stop in its start: its executor looks when the client has ended, too
         until_s = time.monotonic() + (0 if self._stopped else _REMOVE_S)
         while True:
             try:

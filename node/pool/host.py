@@ -122,9 +122,12 @@ class Host:
             return True
         cwd, *pairs = (part.decode("utf-8", "surrogateescape") for part in body.split(b"\0"))
         env = dict(pair.partition("=")[::2] for pair in pairs if pair[:1] not in ("", "="))
+        fds = inbox.take_fds()
         try:
-            desk = Desk(sock, cwd, env, inbox.take_fds())
+            desk = Desk(sock, cwd, env, fds)
         except (OSError, KeyError, ValueError, TypeError) as error:
+            for fd in fds:
+                os.close(fd)
             os.write(2, f"a driver was sent away: {error!r}\n".encode())
             return False
         self.loop.read(sock.fileno(), lambda: self._hear(desk))

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from node.drivers import container
 from node.drivers.container_engine import telling_line
 from node.drivers.container_words import meaning
+from node.drivers.kit import Desk, Stopped
 from node.payloads.container import Container
 from tests.node.container_kit import AWAY, Double, Driver
 from tests.node.supervisor_kit import until
@@ -184,6 +186,19 @@ async def test_a_stop_of_what_ignores_it_removes_the_container(docker: Double, t
     driven = await driver.end(process)
     assert (driven.code, driven.verdict["cause"], driven.verdict["left"]) == (137, "", False)
     assert docker.calls("rm")
+
+
+def test_a_stop_while_the_client_is_started_leaves_it_to_the_executor(
+    docker: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise Stopped
+
+    monkeypatch.setattr(container, "Attached", stopped)
+    monkeypatch.setattr(container, "_ignore_term", lambda: None)
+    driver = Driver(tmp_path / "x", docker.order())
+    assert container.Job(Desk(driver.environ), docker.order()).run() == 125
+    assert driver.verdict()["left"] is True
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,6 +164,14 @@ def test_what_is_not_of_the_protocol_is_sent_away(tmp_path: Path) -> None:
                 sock.sendall(data)
                 sock.shutdown(1)
                 assert sock.recv(1) == b""
+        reading, writing = os.pipe()
+        with made.executor._connect() as sock:
+            socket.send_fds(sock, [wire.packed(b"/\0CORTEX_TASK=x")], [writing])
+            assert sock.recv(1) == b""
+        os.close(writing)
+        os.set_blocking(reading, False)
+        assert os.read(reading, 1) == b"", "its pipe is held by nobody"
+        os.close(reading)
         assert made.run("add", a=1).code == 0
 
 
