@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from node.worker.port import AttemptKey
+from node.worker.resources import tasks
 from node.worker.resources.tasks import DOUBT_READINGS, RECHECK_US, TaskMeter, parse_stat, tasks_of
 
 SECOND = 1_000_000
@@ -188,3 +189,14 @@ def test_real_processes_are_found_with_what_they_use() -> None:
         assert found.gpu_memory_bytes == 77
         assert found.HasField("read_bytes_per_s")
     assert meter.read([key], {}, 10**15 + SECOND) == {}
+
+
+def test_beyond_the_limit_those_that_are_known_go_on_being_measured(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "PROCESSES_LIMIT", 2)
+    for pid in (10, 11, 12):
+        table.put(pid, task=MINE)
+    meter = TaskMeter(table.folder)
+    counts = [meter.read([MINE], {}, at * SECOND)[MINE].processes for at in (1, 2, 3)]
+    assert counts == [2, 2, 2]

@@ -89,7 +89,9 @@ class TaskMeter:
         self._foreign = {pid: count for pid, count in self._foreign.items() if pid in present}
         gone = [pid for pid in self._owned if pid not in present]
         for pid in sorted(present):
-            if self._foreign.get(pid, 0) >= DOUBT_READINGS or len(self._owned) > PROCESSES_LIMIT:
+            if self._foreign.get(pid, 0) >= DOUBT_READINGS:
+                continue
+            if len(self._owned) >= PROCESSES_LIMIT and pid not in self._owned:
                 continue
             stat = self._stat(pid)
             if stat is None:
