@@ -44,7 +44,7 @@ EXIT = ErrorType("exit", "It ended with an exit code that is no success.", "See 
 RATE_LIMITED = ErrorType(
     "rate_limited",
     "A service that it needs asks to come back later: put off, costs no attempt.",
-    "Nothing, or lower how many run at once by --limit.",
+    "Wait, or lower how many run at once by --limit.",
 )
 INFRASTRUCTURE = ErrorType(
     "infrastructure",
@@ -56,7 +56,7 @@ CANNOT_START = ErrorType(
     "The node could not start it; another one is tried first, and nothing counted for that.",
     "Correct the command, or the node as the error says.",
 )
-CANCELLED = ErrorType("cancelled", "Somebody cancelled it.", "Nothing; `cortex retry` begins it anew.")
+CANCELLED = ErrorType("cancelled", "Somebody cancelled it.", "`cortex retry` begins it anew.")
 LOST = ErrorType(
     "lost", "Its machine was lost under it.", "See `cortex nodes`; check whether what it did may be done twice."
 )

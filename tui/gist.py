@@ -24,3 +24,26 @@ def gist(payload: bytes) -> bytes:
             lines = text.strip().splitlines()
             return lines[0].encode("utf-8", "replace") if lines else b""
     return b""
+
+
+_NAMES_ONLY = frozenset({"data", "mcp"})
+_VALUE_CHARS = 100
+
+
+def payload_text(payload: bytes) -> str:
+    """Its keys with the beginnings of their values; of what may hold secrets the names alone. Empty without one."""
+    try:
+        found = json.loads(payload) if payload else None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        return f"{len(payload)} bytes" if payload else ""
+    return ", ".join(f"{key} {_value(key, value)}" for key, value in found.items())
+
+
+def _value(key: str, value: object) -> str:
+    if key in _NAMES_ONLY and isinstance(value, dict):
+        return f"({', '.join(value)})"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = " ".join(text.split())
+    return text if len(text) <= _VALUE_CHARS else f"{text[: _VALUE_CHARS - 1]}…"

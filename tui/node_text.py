@@ -168,7 +168,8 @@ def _gpu_lines(sample: types_pb2.Resources) -> Iterator[str]:
 
 
 def _offer_lines(row: types_pb2.Node) -> Iterator[str]:
-    for item in list(row.executors)[:OFFER_LINES_LIMIT]:
+    offers = sorted(list(row.executors)[:OFFER_LINES_LIMIT], key=lambda item: not item.available)
+    for item in offers:
         yield f"{'runs:' if item.available else 'runs not:':<10}{clean(offer_text(row, item))}"
     for level in row.sandboxes:
         name = resources_view.level_name(level.level) + ("" if level.available else ", not here")

@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from cortex.v1.types_pb2 import Label, Node, NodeState, Resources, SandboxLevel, TaskSpec, TaskType
+from node.core.remedies import giving
 from node.core.score import MICROS, SUSPECT_MICROS, Points, plays, points
 from node.core.weights import DEFAULT, Weights
 
@@ -263,7 +264,7 @@ class CapabilityFilter:
         return f"capability {self._missing(node)} missing"
 
     def flip(self, node: NodeInfo) -> str:
-        return f"give {node.id} the capability {self._missing(node)}"
+        return giving(node.id, self._wanted - node.capabilities)
 
 
 def offers_level(row: Node, level: int) -> bool:

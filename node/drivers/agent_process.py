@@ -144,9 +144,9 @@ def finish(desk: Desk, end: End, secrets: Secrets) -> int:
     if end.error:
         _write(sys.stderr, secrets.hidden(end.error))
     elif isinstance(document, dict):
-        cost = document.get("cost_usd")
+        cost, turns = document.get("cost_usd"), document.get("turns", 0)
         paid = f", {cost:.4f} USD" if isinstance(cost, int | float) else ""
-        _write(sys.stdout, f"= {document.get('turns', 0)} turns{paid}")
+        _write(sys.stdout, f"= {turns} {'turn' if turns == 1 else 'turns'}{paid}")
     return end.code
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import msgspec
 
 T = TypeVar("T")
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<key>[^`]*)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<key>.*)`", re.DOTALL)
 
 
 class BadPayload(ValueError):
@@ -30,14 +32,23 @@ def read(data: bytes, kind: type[P]) -> P:
     try:
         payload = msgspec.json.decode(data or b"{}", type=kind)
     except msgspec.ValidationError as error:
-        found = _PLACE.match(str(error))
-        where = found["where"] if found is not None else ""
-        what = found["what"] if found is not None else str(error)
-        raise BadPayload(f"{where or 'It'}: {what[:1].lower()}{what[1:]}."[:500]) from None
+        raise BadPayload(_sentence(str(error))[:500]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadPayload(f"It is no JSON object: {error}."[:500]) from None
     payload.check()
     return payload
+
+
+def _sentence(error: str) -> str:
+    """What msgspec says, from the key on."""
+    found = _PLACE.match(error)
+    where, what = (found["where"] or "", found["what"]) if found is not None else ("", error)
+    inside = f"{where}." if where else ""
+    if missing := _MISSING.fullmatch(what):
+        return f"{inside}{missing['key']} is missing."
+    if unknown := _UNKNOWN.fullmatch(what):
+        return f"{inside}{unknown['key']} is no key of it."
+    return f"{where or 'it'}: {what[:1].lower()}{what[1:]}."
 
 
 def written(payload: Payload) -> bytes:
@@ -46,5 +57,18 @@ def written(payload: Payload) -> bytes:
 
 
 def keys(kind: type[Payload]) -> str:
-    """Its keys, for a remedy."""
-    return ", ".join(field.encode_name for field in msgspec.structs.fields(kind))
+    """Its keys, those of payloads within it as --set takes them, for a remedy."""
+    return ", ".join(_dotted(kind, ""))
+
+
+def _dotted(kind: type[msgspec.Struct], inside: str) -> list[str]:
+    found = []
+    for field in msgspec.structs.fields(kind):
+        name = f"{inside}{field.encode_name}"
+        within = next((one for one in (field.type, *get_args(field.type)) if _is_payload(one)), None)
+        found += _dotted(within, f"{name}.") if within is not None else [name]
+    return found
+
+
+def _is_payload(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Payload)

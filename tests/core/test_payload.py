@@ -41,7 +41,7 @@ def test_each_agent_knows_its_number() -> None:
         (asked(task=TaskRequest(submit_key="k")), "cannot be given for all"),
         (asked(task=TaskRequest(spec=TaskSpec(payload=b'{"prompt": "x"}'))), "has one of context, count"),
         (asked(task=TaskRequest(spec=TaskSpec(payload=b"[]"))), "is no JSON object"),
-        (asked(task=TaskRequest(spec=TaskSpec(payload=b'{"modle": "x"}'))), "unknown field `modle`"),
+        (asked(task=TaskRequest(spec=TaskSpec(payload=b'{"modle": "x"}'))), "modle is no key of it"),
     ],
 )
 def test_what_no_agent_is_given(request_: DispatchSubagentsRequest, says: str) -> None:
@@ -119,7 +119,7 @@ def test_the_limit_of_a_prompt_is_the_clusters() -> None:
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"message": "x"}, "missing required field `session`"),
+        ({"message": "x"}, "session is missing"),
         ({"session": "../x", "message": "x"}, "no name of one"),
         ({"session": "s", "message": " "}, "message: it is empty"),
         ({"session": "s", "message": "x" * 100_001}, "100001 characters"),
@@ -134,7 +134,7 @@ def test_what_no_session_is_told(keys: dict[str, object], says: str) -> None:
 
 
 def test_an_unknown_key_is_named() -> None:
-    with pytest.raises(Fault, match="unknown field `promt`") as caught:
+    with pytest.raises(Fault, match="promt is no key of it") as caught:
         completed({"promt": "x"})
     assert "prompt, context, model" in caught.value.remedy
 

@@ -40,7 +40,7 @@ def test_amounts_may_be_numbers_or_text() -> None:
 @pytest.mark.parametrize(
     ("payload", "says"),
     [
-        (b"", "missing required field `image`"),
+        (b"", "image is missing"),
         (b"[]", "object"),
         (b"{", "JSON"),
         ({"image": ""}, "image"),

@@ -57,6 +57,12 @@ def running(task_id: str, **fields: Any) -> Any:
             "capability docker missing",
             "give a the capability docker",
         ),
+        (
+            {},
+            {"capabilities": ["python:resize", "kvm"]},
+            "capability kvm, python:resize missing",
+            "give a the capability kvm, and name a module with the handler resize in [executor.python] of a",
+        ),
         ({}, {"requires_gpu": True}, "no GPU", "drop requires_gpu"),
         ({}, {"type": CONTAINER}, "runs no container tasks", "give a a slot for container tasks"),
         ({}, {"target_node": "b"}, "target_node is b", "set target_node to a"),

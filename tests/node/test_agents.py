@@ -138,7 +138,7 @@ def test_what_is_not_there_is_not_offered(tmp_path: Path) -> None:
     for executor in (SubagentExecutor, RelayExecutor):
         offer = executor(setup(tmp_path, command="no-such-agent")).probe()
         assert not offer.available
-        assert "no-such-agent is not in PATH" in offer.reason
+        assert "no-such-agent is not in the daemon's PATH" in offer.reason
         assert "/bin/false --version" in executor(setup(tmp_path, command="/bin/false")).probe().reason
 
 

@@ -73,6 +73,7 @@ def test_the_next_engine_is_tried_and_all_reasons_are_told(podman: Double, docke
     assert not offer.available
     assert "podman: a container does not start: error setting rlimit type 7." in offer.reason
     assert "docker: docker version failed: Cannot connect to the Docker daemon" in offer.reason
+    assert "?." not in offer.reason
     assert offer.reason.endswith("Correct that and restart the daemon.")
 
 

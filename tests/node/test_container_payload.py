@@ -53,7 +53,7 @@ BEGIN = ["--name", "cortex-t1-10", "--pull", "never", "--log-driver", "none"]
         ({"image": "a b"}, "which is no name of an image"),
         ({"image": "a" * 401}, "image has 401 characters, the limit is 400."),
         ({"image": 7}, "image: expected `str`, got `int`."),
-        ({"nope": 1}, "object contains unknown field `nope`"),
+        ({"nope": 1}, "nope is no key of it"),
         ({"command": [""]}, "command[0] is empty"),
         ({"args": ["a\0"]}, "args[0] has a NUL byte."),
         ({"args": ["a" * 131072]}, "args[0] is longer than the kernel's limit of 131071 bytes."),

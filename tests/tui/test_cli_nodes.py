@@ -70,8 +70,8 @@ def full_view() -> pb.NodeView:
         id="n1",
         slots=[types.Slots(type=types.TASK_TYPE_SHELL, count=4)],
         executors=[
-            types.ExecutorOffer(type=types.TASK_TYPE_SHELL, available=True),
             types.ExecutorOffer(type=types.TASK_TYPE_CONTAINER, detail="docker", reason="It is off. Start it."),
+            types.ExecutorOffer(type=types.TASK_TYPE_SHELL, available=True),
         ],
         sandboxes=[
             types.SandboxOffer(level=types.SANDBOX_LEVEL_DEFAULT, available=True, detail="bubblewrap 0.8.0"),
@@ -98,7 +98,7 @@ def test_a_document_tells_what_is_measured_and_null_for_what_is_not() -> None:
 
 def test_offers_say_with_what_or_why_not() -> None:
     node = full_view().node
-    shell, container = resources_view.executors(node)
+    container, shell = resources_view.executors(node)
     assert shell == {"type": "shell", "available": True, "slots": 4, "detail": None, "reason": None}
     assert (container["available"], container["slots"], container["detail"]) == (False, 0, "docker")
     assert [one["level"] for one in resources_view.sandboxes(node)] == ["default", "strict"]
@@ -112,8 +112,8 @@ def test_a_node_in_text_leaves_out_what_is_not_measured() -> None:
     assert "62.5 MB/s out, 50 % of its links, 3 packets/s dropped" in text
     assert "pressure: something waited for memory 0 %, disk 12 % of the last 10 s" in lines
     assert "battery:  80 %, no mains power" in lines
-    assert "runs:     shell, 4 at once" in lines
-    assert "runs not: container: It is off. Start it." in lines
+    offers = lines.index("runs:     shell, 4 at once")
+    assert lines[offers + 1] == "runs not: container: It is off. Start it."
     assert "sandbox:  strict, not here: No user namespaces." in lines
     assert "uses:     t1  1.50 cores, 200 MB, 0 B/s read, 1.00 kB/s written, 3 processes" in text
     assert "bench:    2.00 GFLOPS a core, 15.00 on 8, memory 40.0 GB/s" in text
@@ -197,3 +197,14 @@ async def test_a_benchmark_is_shown_and_one_that_fails_is_said(cortex: CommandLi
     assert [one["node"] for one in ran.document["nodes"]] == ["n1"]
     assert "n9: The node n9 does not answer" in ran.err
     assert (await cortex("bench", "node", "none")).code == 3
+
+
+async def test_a_task_of_another_type_says_which_and_what_it_was_given(cortex: CommandLine) -> None:
+    given = ("--set", "image=app:1", "--set", "memory=512MB")
+    task = (await cortex("submit", "--type", "container", *given, "--", "serve")).text.strip()
+    text = (await cortex("task", task)).text
+    assert "type:          container\ncommand:       serve\npayload:       image app:1, memory 512MB\n" in text
+    shell = (await cortex("submit", "--", "true")).text.strip()
+    text = (await cortex("task", shell)).text
+    assert "type:" not in text
+    assert "payload:" not in text

@@ -9,7 +9,7 @@ import pytest
 
 from cortex.v1 import types_pb2 as t
 from tui import ends, json_view
-from tui.gist import gist
+from tui.gist import gist, payload_text
 from tui.waiting import wait_reason
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
@@ -77,3 +77,19 @@ def test_the_document_of_a_result(document: bytes, wanted: object) -> None:
     result = t.TaskResult(document=document)
     assert ends.document(result) == wanted
     assert ends.document_text(result) == (json.dumps(wanted, indent=2, ensure_ascii=False) if wanted else "")
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        (b"", ""),
+        (b'{"image": "app:1", "cpus": 1.5, "labels": {"a": "b"}}', 'image app:1, cpus 1.5, labels {"a": "b"}'),
+        (b'{"handler": "resize", "data": {"token": "hunter2"}}', "handler resize, data (token)"),
+        (b'{"prompt": "one\\n  two"}', "prompt one two"),
+        (b'{"prompt": "' + b"x" * 200 + b'"}', "prompt " + "x" * 99 + "…"),
+        (b"\xff", "1 bytes"),
+        (b"[" * 100_000, "100000 bytes"),
+    ],
+)
+def test_what_a_payload_says_on_one_line(payload: bytes, said: str) -> None:
+    assert payload_text(payload) == said

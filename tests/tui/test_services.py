@@ -6,9 +6,12 @@ from cortex.v1 import types_pb2 as types
 from tests.tui.command_line import CommandLine
 from tests.tui.fake_cluster import FakeCluster
 from tui import json_view
+from tui.columns.base import Draw
 from tui.columns.tasks import why_text
+from tui.details.under import task_under
 from tui.draw import UNICODE, task_state
 from tui.verbs.tasks import _why
+from tui.view import ClusterView
 
 AT_US = 1_700_000_000_000_000
 
@@ -33,6 +36,14 @@ def word(task: types.Task) -> str:
 def test_the_queue_says_that_it_is_ready_and_where() -> None:
     assert word(service()).endswith(" ready")
     assert why_text(service()) == _why(service()) == "web http://h:80, port h:80"
+
+
+def test_where_it_is_reached_is_of_this_attempt() -> None:
+    below = "".join(
+        text for line in task_under(service(), Draw(AT_US, 0.0, UNICODE, ClusterView())) for text, _ in line
+    )
+    assert "web http://h:80" in below
+    assert "Before" not in below
 
 
 def test_what_goes_on_with_it_comes_first() -> None:

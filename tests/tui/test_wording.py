@@ -42,7 +42,7 @@ EXEMPT = {
 }  # fmt: skip
 NO_KEY = (
     ", or esc to do nothing.",  # of a dialog with one line, whose keys are fixed
-    "It begins 10 s after", "It takes effect 10 s after", " s ago, when the cluster", "At most N tasks",
+    "It begins 10 s after", "It takes effect 10 s after", " s ago", " of the last 10 s", "At most N tasks",
     "after 10 s to undo", " s; until then `cortex", "s wait", "s are meant by", "a or (b !c)", "[x] ",
     "s out to start", "CPU 60 S", "There is nothing to ", "Look, then press it again.", "for i in $(",
     "it is no {over",

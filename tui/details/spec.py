@@ -8,6 +8,7 @@ from tui.columns.tasks import type_word
 from tui.details.common import long_text, pair, title
 from tui.draw import Cell, bytes_of, count_of
 from tui.format import duration
+from tui.gist import payload_text
 
 Task = types_pb2.Task
 
@@ -89,7 +90,7 @@ def _rest(spec: types_pb2.TaskSpec) -> list[tuple[str, str]]:
     if silence:
         rest.append(("silence", ", ".join(silence)))
     if spec.payload:
-        rest.append(("payload", f"{count_of(len(spec.payload))} bytes for its executor"))
+        rest.append(("payload", payload_text(spec.payload)))
     return rest
 
 

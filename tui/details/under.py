@@ -11,7 +11,7 @@ from tui.columns.causes import error_of, operation_line
 from tui.columns.drain import DrainRow
 from tui.columns.events import word
 from tui.columns.operations import progress
-from tui.columns.tasks import FAILED_STATES, UNDER_WAY, why_text
+from tui.columns.tasks import FAILED_STATES, UNDER_WAY, endpoints_text, why_text
 from tui.columns.workflows import why_text as workflow_why
 from tui.details.common import wrap
 from tui.draw import EMPTY, Cell, Span, command_of, foreign
@@ -26,7 +26,7 @@ MAX_CHARACTERS = 1000
 def task_under(task: types_pb2.Task, draw: Draw) -> list[Cell]:
     """Its command, and why it waits or failed."""
     why = wait_reason(task, draw.view.waiting, draw.now_us) or why_text(task)
-    if why and task.state in UNDER_WAY:
+    if why and task.state in UNDER_WAY and why != endpoints_text(task):
         why = f"Before this attempt: {why}"
     second = (
         _text(why, "bad" if task.state in FAILED_STATES else "text", draw)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2
     from tui.client import ClusterClient
 
+TYPES_HELP = (
+    "What runs it: shell (default), service, container, python, subagent, claude_relay, k8s_job or noop; "
+    "also cli, claude-code, claude-agent."
+)
 # Flag -> its options; each is also the key of the same name in a file.
 FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--name", {"metavar": "TEXT", "help": "Default: the command's first word."}),
@@ -37,8 +41,8 @@ FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--gpu", {"is_flag": True, "default": None, "help": "Run on a node with a GPU."}),
     ("--mem", {"metavar": "MB", "help": "Memory that must be available, as 512 or 2GiB."}),
     ("--sandbox", {"metavar": "LEVEL", "help": "none, default or strict."}),
-    ("--type", {"metavar": "TYPE", "help": "Executor; default shell. Also cli, claude-code, claude-agent."}),
-    ("--payload", {"metavar": "JSON", "help": "What a task of another type than shell is given."}),
+    ("--type", {"metavar": "TYPE", "help": TYPES_HELP}),
+    ("--payload", {"metavar": "JSON", "help": "For other types; a wrong key is answered with those there are."}),
     ("--set", {"metavar": "K=V", "multiple": True, "help": "One key of the payload; V is JSON or text."}),
     ("--on-lost", {"metavar": "WHAT", "help": "When its machine is lost: requeue, wait(TIME) or hold."}),
     ("--lock", {"metavar": "NAME", "multiple": True, "help": "Held alone while it runs; may be repeated."}),

@@ -11,7 +11,7 @@ import click
 from tui import ends, json_view, resources_view
 from tui.errors import usage
 from tui.format import Column, age, duration, rfc3339, size
-from tui.gist import gist
+from tui.gist import gist, payload_text
 from tui.progress import worded
 from tui.text import clean
 from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, verb
@@ -272,7 +272,9 @@ def _say_task(reply: cluster_pb2.GetTaskReply, use: types_pb2.TaskUse | None = N
         "workflow": _workflow(row),
         "condition": row.condition,
         "state": json_view.task_state(row.state),
+        "type": _type(row.spec.type),
         "command": command_text(row),
+        "payload": payload_text(row.spec.payload),
         "cwd": row.spec.cwd,
         "priority": str(row.priority),
         "node": row.node,
@@ -315,10 +317,16 @@ def _say_task(reply: cluster_pb2.GetTaskReply, use: types_pb2.TaskUse | None = N
         say(event_line(item))
 
 
+def _type(kind: types_pb2.TaskType.ValueType) -> str:
+    """Empty for a shell task: most are."""
+    name = resources_view.type_name(kind)
+    return "" if name == "shell" else name
+
+
 def _error_type(row: types_pb2.Task) -> str:
     """And what helps."""
     kind = ends.error_type(row)
-    return f"{kind.name}; {kind.remedy}" if kind is not None else ""
+    return f"{kind.name}. {kind.remedy}" if kind is not None else ""
 
 
 def _document(row: types_pb2.Task) -> str:

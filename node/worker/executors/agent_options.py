@@ -73,7 +73,7 @@ def tried(program: str, name: str, environment: Mapping[str, str], options: Agen
     path = environment.get("PATH", "")
     found = shutil.which(program, path=path)
     if found is None:
-        where = "is no program" if "/" in program else f"is not in PATH ({path})"
+        where = "is no program" if "/" in program else "is not in the daemon's PATH"
         return Offer(False, reason=f"{program} {where}. Install it, or name it in [executor.{name}] as command.")
     if options.secrets:
         reason = _open_to_others(options.secrets)

@@ -69,7 +69,7 @@ class ContainerExecutor:
                 offer = self._tried(engine)
             except EngineError as error:
                 self._engine = self._engine or engine
-                reasons.append(f"{engine.name}: {error}.")
+                reasons.append(_ended(f"{engine.name}: {error}"))
             else:
                 self._engine, self._offered = engine, True
                 return offer
@@ -188,6 +188,11 @@ def key_of(name: str) -> AttemptKey | None:
     if not name.startswith(PREFIX) or not task or not fence.isdecimal():
         return None
     return AttemptKey(task, int(fence))
+
+
+def _ended(sentence: str) -> str:
+    """What an engine says may be a sentence already."""
+    return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
 
 
 def _options(given: Mapping[str, object]) -> Options:

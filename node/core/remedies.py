@@ -1,0 +1,21 @@
+"""What would give a node a capability that it lacks, in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+# Declared by executors for what they found; an operator cannot just name them.
+_FOUND: Mapping[str, str] = {
+    "python:": "name a module with the handler {} in [executor.python] of {}",
+    "k8s:": "add the context {} to the kubeconfig of {} ([executor.k8s_job])",
+}
+
+
+def giving(node: str, missing: Collection[str]) -> str:
+    """How `node` would come to have what is missing."""
+    named = sorted(name for name in missing if not name.startswith(tuple(_FOUND)))
+    parts = [f"give {node} the capability {', '.join(named)}"] if named else []
+    for prefix, text in _FOUND.items():
+        found = sorted(name.removeprefix(prefix) for name in missing if name.startswith(prefix))
+        parts += [text.format(name, node) for name in found]
+    return ", and ".join(parts)
