@@ -29,6 +29,7 @@ DOCUMENT_LIMIT_BYTES = 16 * 1024
 _PROGRESS_S = 0.2
 _MESSAGE_CHARS = 200
 _ERROR_CHARS = 500
+_LONGEST_S = 86_400.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -235,21 +236,23 @@ def _completed(name: str, result: Any) -> wire.Message:
 
 def _end_of(name: str, error: BaseException, context: Context) -> wire.Message:
     """What became of a task whose handler raised `error`."""
-    said = str(error).strip()
+    said = str(error).strip()[:_ERROR_CHARS]
     if isinstance(error, Cancelled):
         to = "cancelled" if context.cancelled else "cancel"
         reason = f"Handler {name} cancelled it: {said}." if said else f"Handler {name} cancelled it."
         return {"kind": wire.STATE_CHANGE, "to": to, "reason": reason}
     if isinstance(error, RetryAt):
         reason = f"Handler {name} puts it off: {said}."
-        return {"kind": wire.STATE_CHANGE, "to": "retry", "after_ms": int(error.seconds * 1000), "reason": reason}
+        # No number of seconds is asked for by what is none.
+        after_ms = int(min(error.seconds, _LONGEST_S) * 1000) if error.seconds > 0 else 0
+        return {"kind": wire.STATE_CHANGE, "to": "retry", "after_ms": after_ms, "reason": reason}
     if isinstance(error, Reschedule):
         return {"kind": wire.STATE_CHANGE, "to": "reschedule", "reason": f"Handler {name} gives it back: {said}."}
     if isinstance(error, SystemExit):
         if error.code is None or error.code == 0:
             return {"kind": wire.COMPLETED, "result": None}
         code = error.code & 0xFF if isinstance(error.code, int) else 1
-        return _failed("exit", f"Handler {name} exited: {error.code}.", code or 1)
+        return _failed("exit", f"Handler {name} exited: {said}.", code or 1)
     trace = error.__traceback__
     own = [frame.tb_next for frame in (trace, trace.tb_next if trace else None) if frame is not None]
     traceback.print_exception(type(error), error, own[-1] if own else trace)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from node.pool import Cancelled, Reschedule, RetryAt, worker
 from tests.node.pool_kit import Pool, gone, pool
 
 
@@ -61,6 +64,19 @@ def test_an_exception_says_how_the_task_ends(one: Pool, what: str, code: int, ca
     end = one.run("raise", what=what)
     assert (end.code, end.cause, end.error) == (code, cause, error)
     assert end.verdict.get("retry_after_ms", 0) == (30_000 if what == "retry" else 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "after_ms"), [(math.inf, 86_400_000), (math.nan, 0), (-1.0, 0), (0.0015, 1), (1e300, 86_400_000)]
+)
+def test_any_number_of_seconds_is_a_time_to_wait(seconds: float, after_ms: int) -> None:
+    assert worker._end_of("h", RetryAt(seconds), Mock(cancelled=False))["after_ms"] == after_ms
+
+
+@pytest.mark.parametrize("kind", [SystemExit, Cancelled, Reschedule, ValueError])
+def test_long_last_words_are_cut(kind: type[BaseException]) -> None:
+    end = worker._end_of("h", kind("x" * 1_000_000), Mock(cancelled=False))
+    assert len(str(end)) < 1000
 
 
 def test_a_traceback_begins_at_the_handler(one: Pool) -> None:
