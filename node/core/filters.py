@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from cortex.v1.types_pb2 import Label, Node, NodeState, Resources, SandboxLevel, TaskSpec, TaskType
 from node.core.remedies import giving
+from node.core.sandbox import level_name
 from node.core.score import MICROS, SUSPECT_MICROS, Points, plays, points
 from node.core.weights import DEFAULT, Weights
 
@@ -265,18 +266,6 @@ class CapabilityFilter:
 
     def flip(self, node: NodeInfo) -> str:
         return giving(node.id, self._wanted - node.capabilities)
-
-
-def offers_level(row: Node, level: int) -> bool:
-    """Whether a node runs commands at that sandbox level; one that says nothing of levels offers none."""
-    if level <= SandboxLevel.SANDBOX_LEVEL_NONE:
-        return True
-    return any(offer.level == level and offer.available for offer in row.sandboxes)
-
-
-def level_name(level: int) -> str:
-    names = SandboxLevel.DESCRIPTOR.values_by_number
-    return str(names[level].name.removeprefix("SANDBOX_LEVEL_").lower()) if level in names else f"level {level}"
 
 
 class SandboxFilter:

@@ -10,8 +10,8 @@ from cortex.v1 import log_pb2, types_pb2
 from cortex.v1.types_pb2 import Node, NodeState, Operation, TaskSpec
 from node.core import checks, validate
 from node.core.faults import Code, Fault
-from node.core.filters import level_name, offers_level
 from node.core.operations import IDS_LIMIT, UNDO_WINDOW_US, WINDOW_LIMIT_US
+from node.core.sandbox import level_name, offers_level
 from node.link import Caller
 from node.rpc.calls import Calls, Handlers, accepted, page_limit, refused_items
 from node.rpc.history import shown
