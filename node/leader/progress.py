@@ -11,6 +11,7 @@ from node.core import checks
 from node.core.model import ASSIGNED, RUNNING, Change, Table
 from node.core.state import ClusterState
 
+_MESSAGE_CHARS = 200
 _LIVE = frozenset({ASSIGNED, RUNNING})
 
 
@@ -26,8 +27,8 @@ class Progress:
             task = tasks.get(item.task)
             if task is None or task.state not in _LIVE or (task.fence, task.node) != (item.fence, node_id):
                 continue
-            if checks.UNSAFE.search(item.message):
-                item.message = checks.UNSAFE.sub("?", item.message)
+            if len(item.message) > _MESSAGE_CHARS or checks.UNSAFE.search(item.message):
+                item.message = checks.UNSAFE.sub("?", item.message[:_MESSAGE_CHARS])
             self._known[item.task] = item
 
     def observe(self, changes: Sequence[Change]) -> None:

@@ -122,9 +122,9 @@ def test_nobody_tells_of_tasks_that_are_not_its_own() -> None:
         await worker.send(sample=w.Sample(progress=[told("t1", given.fence - 1, 1), told("absent", 1, 1)]))
         await asyncio.sleep(1)
         assert cluster.leadership.progress() == []
-        await worker.send(sample=w.Sample(progress=[told("t1", given.fence, 1, "a\x1b[31mb")]))
+        await worker.send(sample=w.Sample(progress=[told("t1", given.fence, 1, "a\x1b[31mb" + "x" * 300)]))
         await asyncio.sleep(1)
-        assert [item.message for item in cluster.leadership.progress()] == ["a?[31mb"]
+        assert [item.message for item in cluster.leadership.progress()] == ["a?[31mb" + "x" * 193]
         await cluster.stop()
 
     virtual(main)
