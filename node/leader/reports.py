@@ -31,7 +31,7 @@ _RUNNING = TaskState.TASK_STATE_RUNNING
 _ENDS = frozenset({"task_complete", "task_failed", "task_stopped", "task_recalled", "task_lost"})
 _RETRIED = frozenset({Code.OVERLOADED, Code.OUTCOME_UNKNOWN, Code.DEADLINE})
 # Refused, they leave nothing to be made up for.
-_HARMLESS = frozenset({"task_recalled", "task_lost", "task_ready"})
+_HARMLESS = frozenset({"task_recalled", "task_lost"})
 _RETRY_S = 0.1
 # As in the outbox of a worker: half as many entries as with 20 ms take a third off what a busy daemon spends.
 _SHARE_S = 0.04
@@ -184,18 +184,21 @@ class Reports:
         """What still says something new, each once."""
         commands: list[Command] = []
         told: dict[str, set[Attempt]] = {}
-        for batch in batches:
-            for report in batch.reports:
-                task = standing(self._replica.state, batch.session.node_id, report)
-                if task is None:
-                    continue
-                kind = report.WhichOneof("kind")
-                attempt = (task.id, task.fence)
-                said = self.reporting if kind in FINAL else told.setdefault(kind or "", set())
-                known = kind == "started" and task.state == _RUNNING and not task.lost_at_us
-                if attempt not in said and not known:
-                    said.add(attempt)
-                    commands += self._translator.commands(task, report)
+        reports = [(batch.session.node_id, report) for batch in batches for report in batch.reports]
+        latest = _latest_places(reports)
+        for at, (node_id, report) in enumerate(reports):
+            task = standing(self._replica.state, node_id, report)
+            if task is None:
+                continue
+            kind = report.WhichOneof("kind")
+            attempt = (task.id, task.fence)
+            if kind == "ready" and latest[node_id, attempt] != at:
+                continue
+            said = self.reporting if kind in FINAL else told.setdefault(kind or "", set())
+            known = kind == "started" and task.state == _RUNNING and not task.lost_at_us
+            if attempt not in said and not known:
+                said.add(attempt)
+                commands += self._translator.commands(task, report)
         return commands
 
     def _parts(self, commands: list[Command]) -> list[list[Command]]:
@@ -237,6 +240,15 @@ def attempt_of(report: Report) -> Attempt:
     """Task id and fence of a report of any kind."""
     inner = getattr(report, report.WhichOneof("kind") or "started")
     return inner.task, inner.fence
+
+
+def _latest_places(reports: Sequence[tuple[str, Report]]) -> dict[tuple[str, Attempt], int]:
+    """Which report of an attempt says last where its service is: a daemon that began again repeats all of them."""
+    return {
+        (node_id, attempt_of(report)): at
+        for at, (node_id, report) in enumerate(reports)
+        if report.HasField("ready")
+    }
 
 
 def standing(state: ClusterState, node_id: str, report: Report) -> Task | None:
