@@ -42,6 +42,8 @@ Send = Callable[[str, raft_pb2.RaftMessage], None]
 class EtcdEngine:
     """One member. Make it and use it inside a running event loop; feed it with receive()."""
 
+    notice = ""  # etcd's members vote
+
     def __init__(
         self,
         env: Env,
@@ -106,10 +108,6 @@ class EtcdEngine:
     @property
     def snapshot_index(self) -> int:
         return self._states.index if self._running else 0
-
-    @property
-    def notice(self) -> str:
-        return ""  # etcd's members vote
 
     @property
     def trouble(self) -> str:
