@@ -33,6 +33,7 @@ ALLOWED = {
     # processes of their own, which no simulation runs
     "node/supervisor/": CLOCK | RANDOMNESS,
     "node/drivers/": CLOCK | RANDOMNESS | ENVIRONMENT,
+    "node/events.py": CLOCK,
     "node/pool/": CLOCK | ENVIRONMENT,
     "node/worker/benchmark.py": CLOCK | HARMLESS,
     # the console's own door

@@ -7,14 +7,14 @@ task's. TERM asks it to end, KILL follows after the task's kill_timeout. The dae
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
+
+from node.events import Events
 
 
 class Stopped(BaseException):
@@ -28,7 +28,7 @@ class Desk:
         self.task = environ.get("CORTEX_TASK", "")
         self.fence = environ.get("CORTEX_FENCE", "0")
         self._order = Path(environ["CORTEX_ORDER"])
-        self._events = Path(environ["CORTEX_EVENTS"])
+        self._events = Events(Path(environ["CORTEX_EVENTS"]))
         self._verdict = Path(environ["CORTEX_VERDICT"])
 
     def order(self) -> dict[str, Any]:
@@ -38,20 +38,11 @@ class Desk:
 
     def progress(self, current: int, total: int = 0, message: str = "") -> None:
         """How far the task is; shown live, the last one counts."""
-        self.tell({"progress": {"current": current, "total": total, "message": message[:200]}})
+        self._events.tell("progress", {"current": current, "total": total, "message": message[:200]})
 
     def ready(self, endpoints: Mapping[str, str]) -> None:
         """A service takes requests."""
-        self.tell({"ready": dict(endpoints)})
-
-    def tell(self, event: Mapping[str, object]) -> None:
-        """One event, whole or not at all."""
-        line = json.dumps({"at_us": time.time_ns() // 1000, **event}, separators=(",", ":")) + "\n"
-        fd = os.open(self._events, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(fd, line.encode())
-        finally:
-            os.close(fd)
+        self._events.tell("ready", dict(endpoints))
 
     def verdict(
         self,

@@ -6,11 +6,11 @@ import json
 import os
 import select
 import socket
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from node.events import Events
 from node.pool import wire
 
 _KILL_TIMEOUT_MS = 5_000
@@ -27,7 +27,7 @@ class Desk:
         self.env = env
         self.fds = fds
         self.task = env["CORTEX_TASK"]
-        self._events = Path(env["CORTEX_EVENTS"])
+        self._events = Events(Path(env["CORTEX_EVENTS"]))
         self._verdict = Path(env["CORTEX_VERDICT"])
         order = json.loads(Path(env["CORTEX_ORDER"]).read_bytes())
         self.handler = str(order["handler"])
@@ -55,14 +55,9 @@ class Desk:
 
     def progress(self, message: wire.Message) -> None:
         told = {name: message.get(name) for name in ("current", "total", "message")}
-        line = json.dumps({"at_us": time.time_ns() // 1000, "progress": told}, separators=(",", ":")) + "\n"
         # Its attempt may be over and its folder gone.
         with suppress(OSError):
-            fd = os.open(self._events, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(fd, line.encode())
-            finally:
-                os.close(fd)
+            self._events.tell("progress", told)
 
     def say(self, text: str) -> None:
         """A line of the task's stderr, unless nobody can take it now."""

@@ -55,7 +55,7 @@ class Exchange:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._offsets: dict[AttemptKey, int] = {}
+        self._read_to: dict[AttemptKey, tuple[int, int]] = {}
 
     def prepare(self, key: AttemptKey, order: bytes) -> dict[bytes, bytes]:
         """Lay the order down; what the driver needs in its environment to find all three. Raises OSError."""
@@ -88,18 +88,21 @@ class Exchange:
 
     def events(self, key: AttemptKey) -> list[dict[str, Any]]:
         """What the driver told since the last call, oldest first. From the beginning after a restart."""
-        offset = self._offsets.get(key, 0)
-        data = _read(self._path(key) / EVENTS, offset, _LINE_BYTES)
+        path = self._path(key) / EVENTS
+        number, offset = self._read_to.get(key, (0, 0))
+        if number != (number := _number(path)):
+            offset = 0  # it began anew
+        data = _read(path, offset, _LINE_BYTES)
         whole = data.rfind(b"\n") + 1
         if not whole and len(data) == _LINE_BYTES:
             whole = len(data)  # no line of ours
-        self._offsets[key] = offset + whole
+        self._read_to[key] = (number, offset + whole)
         found = (_object(line) for line in data[:whole].splitlines())
         return [event for event in found if event is not None]
 
     def forget(self, keys: Iterable[AttemptKey]) -> None:
         for key in keys:
-            self._offsets.pop(key, None)
+            self._read_to.pop(key, None)
             shutil.rmtree(self._path(key), ignore_errors=True)
 
     def _path(self, key: AttemptKey) -> Path:
@@ -137,6 +140,14 @@ def _object(data: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _number(path: Path) -> int:
+    """What tells a file from the next one of its name; 0 while there is none."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
 
 
 def _read(path: Path, offset: int, limit: int) -> bytes:

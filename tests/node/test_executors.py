@@ -14,6 +14,7 @@ from cortex.v1 import worker_pb2 as w
 from cortex.v1.types_pb2 import Cause, Node, TaskSpec, TaskType
 from node.core.faults import Fault
 from node.drivers.kit import Desk
+from node.events import LIMIT_BYTES
 from node.worker.drivers import Drivers
 from node.worker.executors import registry
 from node.worker.executors.port import Offer, Setup
@@ -137,6 +138,21 @@ async def test_what_it_tells_is_told_once(drivers: Drivers) -> None:
     (step,) = drivers.take_progress()
     assert (step.current, step.total, step.message) == (2, 10, "second")
     assert (drivers.look(), drivers.take_progress()) == ([], [])
+
+
+async def test_what_it_tells_for_months_takes_a_bounded_file(drivers: Drivers, tmp_path: Path) -> None:
+    driver = desk(drivers)
+    driver.ready({"web": "127.0.0.1:80"})
+    reports: list[w.Report] = []
+    for number in range(12_000):
+        driver.progress(number, message="x" * 200)
+        if number % 1000 == 999:
+            reports += drivers.look()
+    (folder,) = (tmp_path / "exchange").iterdir()
+    assert (folder / "events.jsonl").stat().st_size <= LIMIT_BYTES
+    while not (steps := drivers.take_progress()) or steps[-1].current < 11_999:
+        reports += drivers.look()
+    assert {report.ready.endpoints[0].value for report in reports} == {"127.0.0.1:80"}
 
 
 async def test_garbage_among_its_events_is_passed_over(drivers: Drivers, tmp_path: Path) -> None:
