@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TypeVar, get_args
+from types import UnionType
+from typing import TypeVar, Union, get_args, get_origin
 
 import msgspec
 
@@ -65,7 +66,8 @@ def _dotted(kind: type[msgspec.Struct], inside: str) -> list[str]:
     found = []
     for field in msgspec.structs.fields(kind):
         name = f"{inside}{field.encode_name}"
-        within = next((one for one in (field.type, *get_args(field.type)) if _is_payload(one)), None)
+        either = get_args(field.type) if get_origin(field.type) in (Union, UnionType) else (field.type,)
+        within = next((one for one in either if _is_payload(one)), None)
         found += _dotted(within, f"{name}.") if within is not None else [name]
     return found
 
