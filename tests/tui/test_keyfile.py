@@ -16,7 +16,7 @@ from tui.preferences import Preferences
 
 MINE = """
 [app]
-help = ["H", "?"]
+help = ["B", "?"]
 queue = "0"
 submit = []
 
@@ -91,7 +91,7 @@ async def test_the_console_does_and_shows_the_keys_of_the_file() -> None:
     mine = Preferences(keys=merged(MINE, "keymap.toml"))
     async with open_console(preferences=mine, size=(120, 40)) as session:
         assert "0 Queue" in session.lines[1]
-        assert "H help" in session.lines[-1]
+        assert "B help" in session.lines[-1]
         await session.press("2")
         assert session.app.view_name == "nodes", "the former key is free"
         await session.press("S")
@@ -108,7 +108,7 @@ async def test_the_console_does_and_shows_the_keys_of_the_file() -> None:
         assert len(session.app.screen_stack) == 1
         await session.press("X")
         assert len(session.app.screen_stack) == 2, "the preview"
-        await session.press("escape", "H")
+        await session.press("escape", "B")
         assert "Keys in Queue" in session.text
         assert "J down" in session.text
         await session.press("escape", "ctrl+p", *"cancel")
