@@ -24,6 +24,8 @@ from node.drivers.kit import Desk, Stopped, raise_on_term
 # Exit codes of `run` that are the engine's own, unless the container began and ended with one of them.
 _ENGINE_FAILED = 125
 _KILLED = 137
+# Images that were made on a node: no registry has them.
+_OWN = "localhost/"
 _REMOVE_S = 30.0
 _RETRY_S = 1.0
 # Of the kill timeout, kept for the engine to kill and remove what did not end by itself.
@@ -76,6 +78,8 @@ class Job:
         image, pull = self._order.container.image, self._order.container.pull
         if pull != "always" and self._has(image):
             return
+        if image.startswith(_OWN):
+            raise Cannot("not_found", f"Image {image} is not on this node. Build or import it there.")
         if pull == "never":
             raise Cannot("not_found", f"Image {image} is not on this node. Pull it there, or set pull to missing.")
         self._desk.progress(0, message=f"pulling {image}")

@@ -10,7 +10,7 @@ from tests.chaos.ground import why_not
 from tests.chaos.run import run
 
 pytestmark = pytest.mark.e2e
-FAULTS = 14
+FAULTS = 10
 
 
 async def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:

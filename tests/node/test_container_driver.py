@@ -73,7 +73,9 @@ async def test_pull_policies(docker: Double, tmp_path: Path) -> None:
     assert (driven.code, driven.verdict["cause"]) == (125, "not_found")
     assert driven.verdict["error"] == "Image app:1 is not on this node. Pull it there, or set pull to missing."
     assert driven.error == driven.verdict["error"] + "\n"
-    assert len(docker.calls("run")) == 1
+    driven = await Driver(tmp_path / "own", docker.order(Container(image="localhost/app:1"))).run()
+    assert driven.verdict["error"] == "Image localhost/app:1 is not on this node. Build or import it there."
+    assert (len(docker.calls("pull")), len(docker.calls("run"))) == (1, 1)
 
 
 async def test_an_engine_that_is_away_puts_the_task_off(docker: Double, tmp_path: Path) -> None:

@@ -74,7 +74,8 @@ def test_the_next_engine_is_tried_and_all_reasons_are_told(podman: Double, docke
     assert "podman: a container does not start: error setting rlimit type 7." in offer.reason
     assert "docker: docker version failed: Cannot connect to the Docker daemon" in offer.reason
     assert "?." not in offer.reason
-    assert offer.reason.endswith("Correct that and restart the daemon.")
+    assert offer.reason.endswith("in [executor.container] and restart the daemon.")
+    assert "Set ulimits = " in offer.reason
 
 
 def test_a_configured_engine_is_the_only_one(podman: Double, docker: Double) -> None:

@@ -187,7 +187,8 @@ async def test_dead_letters(cortex: CommandLine, cluster: FakeCluster) -> None:
     assert [task["id"] for task in listed["tasks"]] == ["t2", "t1", "t0"]
     causes = (await cortex("dead-letters", "--group", "--json")).document["causes"]
     assert [cause["count"] for cause in causes] == [2, 1]
-    assert set(causes[0]) == {"fingerprint", "count", "first_at", "last_at", "nodes", "sample", "error", "error_type"}
+    told = {"fingerprint", "count", "first_at", "last_at", "nodes", "sample", "error", "error_type"}
+    assert set(causes[0]) == told
     assert (causes[0]["nodes"], causes[0]["sample"]) == (["n1"], "t2")
     cause = causes[0]["fingerprint"]
     await cortex("dead-letters", "--cause", cause)

@@ -31,6 +31,7 @@ _NO_PROGRAM = (126, 127)
 _TRIAL_S = 30.0
 _LIMIT_NAME = re.compile(r"[a-z]{1,20}")
 _LIMIT = re.compile(r"-?\d{1,19}(:-?\d{1,19})?")
+_ULIMITS = 'Set ulimits = {nofile = "1024:4096", nproc = "1024:4096"} in [executor.container]'
 _INSTALL = "Install podman or docker, or set engine in [executor.container] to the path of one; restart the daemon."
 
 
@@ -74,7 +75,8 @@ class ContainerExecutor:
                 self._engine, self._offered = engine, True
                 return offer
         if reasons:
-            return Offer(False, reason=f"{' '.join(reasons)} Correct that and restart the daemon.")
+            remedy = _ULIMITS if any("rlimit" in reason for reason in reasons) else "Correct that"
+            return Offer(False, reason=f"{' '.join(reasons)} {remedy} and restart the daemon.")
         return Offer(False, reason=f"There is no container engine on this machine. {_INSTALL}")
 
     def prepare(self, assignment: Assignment) -> Command:
