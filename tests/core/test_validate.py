@@ -90,7 +90,7 @@ BAD_SPECS: list[tuple[str, dict[str, object]]] = [
     ("wait_ms is 0", {"on_lost": types_pb2.ON_LOST_WAIT}),
     ("wait_ms.*not wait", {"wait_ms": 60_000}),
     ("type.*99", {"type": 99}),
-    ("container.*required field `image`", {"type": types_pb2.TASK_TYPE_CONTAINER}),
+    ("container.*image is missing", {"type": types_pb2.TASK_TYPE_CONTAINER}),
     ("no sandbox level", {"type": types_pb2.TASK_TYPE_NOOP, "argv": [], "sandbox": types_pb2.SANDBOX_LEVEL_STRICT}),
     ("sandbox.*99", {"sandbox": 99}),
     ("on_lost.*99", {"on_lost": 99}),

@@ -235,7 +235,7 @@ async def test_mounts_users_and_what_an_image_lacks(tmp_path: Path, engine: Real
         }
         assert "may not be mounted on this node; allowed is below" in causes["outside"][1]
         assert "Name a program that the image has." in causes["program"][1]
-        assert "Pull it there, or set pull to missing." in causes["image"][1]
+        assert "Build or import it there." in causes["image"][1]
         assert engine.names() == []
 
 

@@ -202,7 +202,8 @@ def test_after_a_storm_of_sizes_the_screen_is_as_fresh(line: Line) -> None:
     chance = random.Random(7)
     for _ in range(40):
         line.resize(chance.choice([1, 2, 20, 80, 200]), chance.choice([1, 2, 5, 24, 60]))
-        line.type(chance.choice([b"1", b"2", b"5", b"j", b"\x1b[6~"]))
+        # No key that moves the cursor: over a node with GPUs the panel grows, and stays so.
+        line.type(chance.choice([b"1", b"2", b"5"]))
         line.read(0)
     line.resize(100, 30)
     line.screen.reset()
