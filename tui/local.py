@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tui.errors import ClusterError, usage
-from tui.process import all_pids, arguments_of, descendants, is_alive
+from tui.process import all_pids, arguments_of, descendants, is_alive, parent_of
 from tui.target import (
     CLUSTER_FILE,
     MAX_SOCKET_PATH_BYTES,
@@ -230,7 +230,9 @@ class LocalCluster:
 
     def _processes(self, word: str) -> list[tuple[int, str]]:
         """Pids and node ids of this cluster's daemons (`run`), supervisors (`supervisor`) or pools (`host`)."""
-        return [(pid, node.id) for pid in all_pids() for node in self.nodes if self._is(node, word, pid)]
+        found = {pid: node.id for pid in all_pids() for node in self.nodes if self._is(node, word, pid)}
+        # Who is just being started by one of them has its arguments still.
+        return [(pid, node_id) for pid, node_id in found.items() if parent_of(pid) not in found]
 
     def _is(self, node: LocalNode, word: str, pid: int) -> bool:
         """Whether the process has the node's folder and the word, or a path that ends with it, as arguments."""

@@ -33,6 +33,11 @@ def all_pids() -> list[int]:
     return [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]
 
 
+def parent_of(pid: int) -> int:
+    """0 when it is gone."""
+    return _state_and_parent(pid)[1]
+
+
 def descendants(pid: int) -> list[int]:
     """Pids of all children and their children, as far as they have not left the tree."""
     children: dict[int, list[int]] = {}

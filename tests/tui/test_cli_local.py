@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
 import stat
 import subprocess
@@ -181,6 +182,20 @@ def test_keep_running_leaves_the_supervisors(folder: Path) -> None:
     assert descendants(pid)
     LocalCluster.load(folder).stop(keep_running=False, say=print)
     assert not is_alive(pid)
+
+
+def test_a_command_that_is_just_being_started_is_no_supervisor(folder: Path) -> None:
+    cluster = LocalCluster.create(folder, 1, 0)
+    program = "import os, time; os.fork() or print(flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "supervisor", "--data", str(folder / "n1")],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as supervisor:
+        assert supervisor.stdout is not None
+        supervisor.stdout.readline()
+        assert cluster._processes("supervisor") == [(supervisor.pid, "n1")]
+        os.killpg(supervisor.pid, signal.SIGKILL)
 
 
 def test_a_deaf_daemon_is_killed_and_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
