@@ -34,7 +34,7 @@ while (now := time.monotonic() - begun) < seconds:
         while data:
             data = data[os.write(1, data):]
     done = due
-    time.sleep(0.01)
+    time.sleep(0.01)  # the pace: what is due is reckoned from the clock
 """
 
 

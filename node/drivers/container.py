@@ -161,7 +161,7 @@ class Job:
                 if time.monotonic() >= until_s:
                     self._say(f"The container is not removed: {trouble}.")
                     return False
-                time.sleep(_RETRY_S)
+                time.sleep(_RETRY_S)  # an engine that is away tells nobody when it is back
             else:
                 return True
 

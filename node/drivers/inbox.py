@@ -57,7 +57,7 @@ class Inbox:
                     # What is silent for long counts as idle.
                     minutes += 1
                     still(self._silence(name, 60 * minutes))
-                time.sleep(_LOOK_S)
+                time.sleep(_LOOK_S)  # the folder may be on a file system that tells of no changes
             return answer
         finally:
             for folder in ("in", "out"):

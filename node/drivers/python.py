@@ -38,7 +38,7 @@ def main(folder: str) -> int:
             return _TERMINATED
         if time.monotonic() > deadline:
             return _fail(_NO_HOST)
-        time.sleep(_STEP_S)
+        time.sleep(_STEP_S)  # the host may be about to begin to listen
     body = b"\0".join([cwd, *(name + b"=" + value for name, value in posix.environ.items())])
     data = len(body).to_bytes(4, "big") + body
     fds = b"".join(fd.to_bytes(4, sys.byteorder) for fd in (1, 2))

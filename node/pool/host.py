@@ -286,7 +286,7 @@ def _lock(folder: Path) -> int:
         except BlockingIOError:
             if time.monotonic() > deadline_s:
                 raise OSError("another one runs already") from None
-            time.sleep(0.05)
+            time.sleep(0.05)  # flock has no time-out, and nothing else is to be done yet
 
 
 def _listen(folder: Path) -> socket.socket:

@@ -105,7 +105,7 @@ def test_what_no_agent_is_run_with(keys: dict[str, object], says: str) -> None:
 def test_a_credential_is_a_reference() -> None:
     headers = {"Authorization": "Bearer secret:mcp", "X-Trace": "on"}
     servers = {"a": {**SERVER, "headers": headers}, "b": {"command": "x", "env": {"GH_TOKEN": "secret:gh"}}}
-    completed({"prompt": "x", "mcp": servers})
+    assert json.loads(completed({"prompt": "x", "mcp": servers}).payload)["mcp"] == servers
 
 
 def test_the_limit_of_a_prompt_is_the_clusters() -> None:

@@ -34,7 +34,8 @@ def test_it_is_called_by_its_image_or_its_command() -> None:
 
 
 def test_amounts_may_be_numbers_or_text() -> None:
-    submitted({"image": "a", "requests": {"cpu": 2, "memory": "1.5Gi"}, "limits": {"cpu": 0.5, "x.io/y": "3"}})
+    amounts = {"requests": {"cpu": 2, "memory": "1.5Gi"}, "limits": {"cpu": 0.5, "x.io/y": "3"}}
+    assert json.loads(submitted({"image": "a", **amounts}).spec.payload) == {"image": "a", **amounts}
 
 
 @pytest.mark.parametrize(

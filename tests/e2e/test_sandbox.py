@@ -35,7 +35,8 @@ def test_a_task_at_level_strict(cluster: Cluster) -> None:
     shown = json.loads(cluster.cortex("task", task["id"], "--json").stdout)
     assert shown["result"]["usage"]["max_rss_bytes"] > 0
     assert {"read_bytes", "written_bytes"} <= set(shown["result"]["usage"])
-    assert (data / "work" / "1" / "made").read_text() == f"{data}/work/1\n"
+    own = data / "work" / "1"
+    assert (own / "made").read_text() == f"{own}\n"
 
 
 def test_a_level_that_no_node_offers_is_waited_for(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -22,6 +22,8 @@ from tests.k8s.double import Double, echo
 from tests.node.k8s_kit import FENCE, NAME, TASK, served
 from tests.node.supervisor_kit import supervised
 
+NAMESPACE = "work"
+
 
 @pytest.fixture
 def double() -> Iterator[Double]:
@@ -59,7 +61,7 @@ def test_without_a_kubeconfig_it_says_so(double: Double, tmp_path: Path) -> None
 
 
 def test_a_context_that_may_not_list_jobs_is_not_offered(double: Double, tmp_path: Path) -> None:
-    double.fail("GET", "/apis/batch/v1/namespaces/work/jobs", 403, reason="Forbidden")
+    double.fail("GET", f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", 403, reason="Forbidden")
     offer = executor(double, tmp_path).probe()
     assert not offer.available
     assert "home: the double was told to answer 403" in offer.reason

@@ -11,6 +11,8 @@ import pytest
 from tests.k8s.double import Double, echo
 from tests.node.k8s_kit import NAME, Driven, served
 
+NAMESPACE = "work"
+
 
 @pytest.fixture
 def double() -> Iterator[Double]:
@@ -115,7 +117,7 @@ def test_a_version_that_expired_is_listed_anew(double: Double, tmp_path: Path, h
     if how == "status":
         double.fail("GET", "watch=true", 410, reason="Expired", times=2)
     double.compact()
-    double.wait(lambda: double.count("GET /api/v1/namespaces/work/pods?") >= 4)
+    double.wait(lambda: double.count(f"GET /api/v1/namespaces/{NAMESPACE}/pods?") >= 4)
     double.exit(pod, 0)
     assert driven.end() == 0
 

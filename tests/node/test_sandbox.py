@@ -38,7 +38,7 @@ async def test_it_sees_nothing_of_the_daemon(open_place: Path, level: int) -> No
     (open_place / "secret").write_text("the secret")
     async with sandboxes(open_place) as here:
         said = lines(await here.run(level, f"ls -A {open_place} {open_place}/work; cat {open_place}/secret || pwd"))
-    own = f"{open_place}/work/1"
+    own = str(open_place / "work" / "1")
     assert said == [f"{open_place}:", "work", "", f"{open_place}/work:", "1", own]
 
 
@@ -49,7 +49,7 @@ async def test_it_sees_nothing_of_the_daemons_beside_its_own(open_place: Path, l
     (open_place / "secret").write_text("the secret")
     async with sandboxes(open_place / "n1") as here:
         said = lines(await here.run(level, f"ls -A {open_place}; pwd"))
-        assert said == ["n1", f"{open_place}/n1/work/1"]
+        assert said == ["n1", str(open_place / "n1" / "work" / "1")]
         with pytest.raises(CannotPrepare, match="belongs to the daemon"):
             here.order(level, "pwd", cwd=f"{open_place}/n2")
 
@@ -147,9 +147,9 @@ async def test_a_command_that_strict_does_not_show_cannot_start(tmp_path: Path) 
 async def test_a_folder_of_its_own_is_used_again_if_nothing_is_left_in_it(tmp_path: Path, level: int) -> None:
     async with sandboxes(tmp_path) as here:
         for _ in range(2):
-            assert lines(await here.run(level, "touch x; rm x; pwd")) == [f"{tmp_path}/work/1"]
+            assert lines(await here.run(level, "touch x; rm x; pwd")) == [str(tmp_path / "work" / "1")]
         await here.run(level, "echo result > x")
-        assert lines(await here.run(level, "pwd")) == [f"{tmp_path}/work/2"]
+        assert lines(await here.run(level, "pwd")) == [str(tmp_path / "work" / "2")]
     assert (tmp_path / "work" / "1").stat().st_uid == os.geteuid()
 
 

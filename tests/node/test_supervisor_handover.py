@@ -196,7 +196,7 @@ async def test_results_marks_and_folders_are_handed_over(tmp_path: Path) -> None
             ended = await old.run("sh", "-c", "echo kept; exit 3")
             running = old.order("sh", "-c", f"pwd; touch left; echo x >&2; : <{gate}", cwd="")
             old.port.spawn([running])
-            await old.says(running, b"/work/1\n")
+            await old.says(running, b"/1\n")
         async with daemon(data) as new:
             connected = await handed_over(new)
             held = {item.key: item for item in connected.attempts}
@@ -207,7 +207,7 @@ async def test_results_marks_and_folders_are_handed_over(tmp_path: Path) -> None
             assert new.of(Started, running.key) is None
             name = f"task.{running.key.fence}"
             assert os.readlink(data / "work" / name) == "1"
-            assert (await new.run("sh", "-c", "pwd", cwd="")).stdout.head.endswith(b"/work/2\n")
+            assert (await new.run("sh", "-c", "pwd", cwd="")).stdout.head.endswith(b"/2\n")
             await new.port.quit()
 
 
