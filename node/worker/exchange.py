@@ -122,8 +122,8 @@ def _wait_ms(said: object) -> int:
 def _document(said: Mapping[str, Any]) -> bytes:
     """Empty when there is none, or too much of it."""
     try:
-        found = json.dumps(said["document"]).encode() if "document" in said else b""
-    except RecursionError:
+        found = json.dumps(said["document"], allow_nan=False).encode() if "document" in said else b""
+    except (RecursionError, ValueError):
         return b""
     return found if len(found) <= DOCUMENT_LIMIT_BYTES else b""
 

@@ -188,7 +188,7 @@ def test_what_the_supervisor_saw_stands_against_a_verdict(drivers: Drivers, caus
     assert end == ended(cause)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"cause": 5}', '{"retry_after_ms": "soon"}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"cause": 5}', '{"retry_after_ms": "soon"}', '{"document": NaN}'])
 def test_a_verdict_that_says_nothing_changes_nothing(drivers: Drivers, tmp_path: Path, text: str) -> None:
     desk(drivers)
     (folder,) = (tmp_path / "exchange").iterdir()
