@@ -9,7 +9,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tui.client import ClusterClient
+from tui.link.client import ClusterClient
 
 
 async def _follow(client: ClusterClient, task_id: str) -> int:

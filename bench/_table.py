@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench import _meter
 from tests.e2e.harness import Cluster
-from tui.client import ClusterClient
+from tui.link.client import ClusterClient
 
 _WIDTHS = (58, 11, 25, 12, 12)
 

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from bench._table import Running
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.e2e.harness import Cluster, all_tasks, eventually
-from tui.client import ClusterClient
 from tui.errors import ClusterError
+from tui.link.client import ClusterClient
 
 TOGETHER = 4
 PAUSE_S = 0.005

@@ -20,8 +20,8 @@ from cortex.v1 import types_pb2
 from tui.columns.tasks import QUEUE
 from tui.demo.size import DemoSize
 from tui.demo.source import DemoSource
-from tui.rows import Listing
-from tui.view import ClusterView
+from tui.lists.rows import Listing
+from tui.store.view import ClusterView
 
 RUNS = 3
 KEYS = 60

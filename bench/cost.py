@@ -17,7 +17,7 @@ from bench import _meter
 from bench.tasks import Watch, request, throughput
 from cortex.v1 import types_pb2
 from tests.e2e.harness import Cluster
-from tui.client import ClusterClient
+from tui.link.client import ClusterClient
 
 _KINDS = ((types_pb2.TASK_TYPE_SHELL, "/bin/true"), (types_pb2.TASK_TYPE_NOOP, "no-op"))
 

@@ -36,7 +36,7 @@ from node.store.rows import codecs
 from node.store.store import FILE
 from node.store.writer import Writer
 from tests.e2e.harness import Cluster
-from tui.client import ClusterClient
+from tui.link.client import ClusterClient
 
 FEW = 200
 SAVED = 2_000

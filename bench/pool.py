@@ -20,7 +20,7 @@ from pathlib import Path
 from bench._table import Goal, head, line, percentile
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.e2e.harness import Cluster, eventually, wait_all_ended
-from tui.client import ClusterClient
+from tui.link.client import ClusterClient
 
 _HANDLERS = """
 import time

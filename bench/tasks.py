@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.e2e.harness import Cluster
-from tui.client import ClusterClient
+from tui.link.client import ClusterClient
 
 ENDED = (
     types_pb2.TASK_STATE_COMPLETED,

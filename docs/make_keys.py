@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tui.keymap import keys_at, shown
-from tui.keytable import PLACES
+from tui.keyboard.keymap import keys_at, shown
+from tui.keyboard.keytable import PLACES
 
 PAGE = Path(__file__).with_name("keys.md")
 HEAD = """# Keys of the console

@@ -18,17 +18,17 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from textual.pilot import Pilot
-from work import FLOW, WORK
 
 from cortex.v1 import types_pb2
 from tui.app import NOTE_S, Console
-from tui.client import ClusterClient
-from tui.cluster_source import ClusterSource
 from tui.demo.size import DemoSize
 from tui.demo.source import DemoSource
+from tui.link.client import ClusterClient
+from tui.link.cluster_source import ClusterSource
+from tui.link.target import resolve
 from tui.source import Source
-from tui.target import resolve
-from tui.terminal import Terminal
+from tui.tty.terminal import Terminal
+from work import FLOW, WORK
 
 HERE = Path(__file__).resolve().parent
 CORTEX = Path(sys.executable).parent / "cortex"

@@ -37,7 +37,7 @@ ALLOWED = {
     "node/pool/": CLOCK | ENVIRONMENT,
     "node/worker/benchmark.py": CLOCK | HARMLESS,
     # the console's own door
-    "tui/target.py": ENVIRONMENT,
+    "tui/link/target.py": ENVIRONMENT,
     # what the terminal can show
     "tui/app.py": {"os.environ"},
     # tells the gRPC library to be quiet, before it is loaded

@@ -13,24 +13,25 @@ from typing import Any, ClassVar
 from textual.screen import Screen
 
 from tui.actions.base import Question, Review
-from tui.causes import CausesFeed
 from tui.chrome import VIEWS
 from tui.columns.base import Draw
 from tui.commands import Actions
-from tui.contexts import Context
-from tui.draw import Cell, foreign
-from tui.driver import PacedDriver
-from tui.editing import edit_aside
-from tui.editor import forget
-from tui.keep import Keep
-from tui.keymap import bindings
-from tui.linked import Linked
-from tui.memory import collect_less, settle
-from tui.options import Option
-from tui.painting import Painting
-from tui.personal import Personal
+from tui.console.causes import CausesFeed
+from tui.console.contexts import Context
+from tui.console.editing import edit_aside
+from tui.console.linked import Linked
+from tui.console.painting import Painting
+from tui.console.personal import Personal
+from tui.console.travel import PAST, Traveling
+from tui.console.undo import OwnOperations
+from tui.drawing.draw import Cell, foreign
+from tui.keyboard.keymap import bindings
+from tui.keyboard.options import Option
+from tui.operator.editor import forget
+from tui.operator.keep import Keep
+from tui.operator.preferences import Preferences
+from tui.operator.themes import Palette, palette
 from tui.plans.base import Done
-from tui.preferences import Preferences
 from tui.screens.ask import AskScreen
 from tui.screens.base import ConsoleScreen
 from tui.screens.choose import ChooseScreen
@@ -50,11 +51,10 @@ from tui.screens.task import TaskScreen
 from tui.screens.why import WhyScreen
 from tui.screens.workflows import WorkflowsScreen
 from tui.source import Moment, Source, Timed
-from tui.terminal import Terminal, as_started, detect
-from tui.themes import Palette, palette
-from tui.travel import PAST, Traveling
-from tui.undo import OwnOperations
-from tui.view import ClusterView
+from tui.store.view import ClusterView
+from tui.tty.driver import PacedDriver
+from tui.tty.memory import collect_less, settle
+from tui.tty.terminal import Terminal, as_started, detect
 
 TICK_S = 0.1
 RECONNECT_S = 1.0

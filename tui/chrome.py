@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
-from tui.draw import Cell, Span, age, cell_width, count_of, foreign
-from tui.keymap import key_of, keys_at
-from tui.keymap import shown as shown_key
-from tui.keys import Key
-from tui.keytable import KEYMAP
-from tui.silence import silent
-from tui.text import clean, fit, width_of
+from tui.drawing.draw import Cell, Span, age, cell_width, count_of, foreign
+from tui.drawing.text import clean, fit, width_of
+from tui.keyboard.keymap import key_of, keys_at
+from tui.keyboard.keymap import shown as shown_key
+from tui.keyboard.keys import Key
+from tui.keyboard.keytable import KEYMAP
+from tui.store.silence import silent
 
 VIEWS: tuple[tuple[str, str, str], ...] = (
     ("nodes", "nodes", "Nodes"),

@@ -86,7 +86,7 @@ def _complain(code: str, message: str, remedy: str, as_json: bool) -> None:
     import json
     from contextlib import suppress
 
-    from tui.text import clean, shorten
+    from tui.drawing.text import clean, shorten
 
     message, remedy = shorten(message, MESSAGE_LIMIT), shorten(remedy, MESSAGE_LIMIT)
     if as_json:

@@ -11,15 +11,15 @@ from typing import Any, Protocol
 from textual.screen import Screen
 
 from tui.actions.base import Stage
-from tui.cmdline import History
 from tui.columns.base import Draw
 from tui.commands import Actions
-from tui.draw import Cell, Glyphs
-from tui.keys import Key
-from tui.options import Option
+from tui.drawing.draw import Cell, Glyphs
+from tui.keyboard.cmdline import History
+from tui.keyboard.keys import Key
+from tui.keyboard.options import Option
+from tui.operator.themes import Palette
 from tui.source import Moment
-from tui.themes import Palette
-from tui.view import ClusterView
+from tui.store.view import ClusterView
 from tui.widgets.table import Table
 
 

@@ -19,12 +19,12 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from cortex.v1 import cluster_pb2
-from tui import json_view, workflow_view
-from tui.client import ClusterClient, ClusterError
-from tui.document import Document
-from tui.target import resolve
-from tui.workflow_follow import Progress, follow_workflow
-from tui.workflowfile import workflow_request
+from tui.documents import json_view, workflow_view
+from tui.link.client import ClusterClient, ClusterError
+from tui.link.target import resolve
+from tui.link.workflow_follow import Progress, follow_workflow
+from tui.written.document import Document
+from tui.written.workflowfile import workflow_request
 
 __all__ = ["ClusterError", "TaskOutcome", "Workflow", "WorkflowResult", "submit"]
 
@@ -132,7 +132,7 @@ def submit(
 
     `data` is the folder of `cortex up`, `cluster` addresses; without both, CORTEX_CLUSTER and the context file
     decide. `progress` gets a line for each task that begins or ends. Raises ClusterError, and RuntimeError within a
-    running event loop: there, use ClusterClient.submit_workflow and tui.workflow_follow.
+    running event loop: there, use ClusterClient.submit_workflow and tui.link.workflow_follow.
     """
     if _in_event_loop():
         raise RuntimeError("submit() blocks; within an event loop await ClusterClient.submit_workflow instead.")

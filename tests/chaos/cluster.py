@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.chaos.ground import PORT, Ground, SmallDisk
 from tests.e2e.harness import Cluster, Node
-from tui.client import ClusterClient
+from tui.link.client import ClusterClient
 
 _DISK_MIB = 192
 

@@ -11,7 +11,7 @@ from tests.chaos.cluster import ChaosCluster
 from tests.chaos.faults import Faults
 from tests.e2e.harness import shell
 from tests.e2e.test_faults import Load, check_all
-from tui.client import ClusterClient
+from tui.link.client import ClusterClient
 
 _COMMAND = "echo done"
 

@@ -17,7 +17,7 @@ from tests.core.cluster import assign, cluster
 from tests.core.scheduling import node, pass_over, places, sample, state_of, task
 from tests.core.test_drain_rehearsal import on, rehearsed
 from tests.core.test_validate import request
-from tui.waiting import shape_of as shape_by_client
+from tui.store.waiting import shape_of as shape_by_client
 
 STRICT, DEFAULT, NONE = t.SANDBOX_LEVEL_STRICT, t.SANDBOX_LEVEL_DEFAULT, t.SANDBOX_LEVEL_NONE
 WHY_NOT = "bubblewrap is not installed: install it, restart"

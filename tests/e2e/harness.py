@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cortex.v1 import cluster_pb2, types_pb2
-from tui.client import ClusterClient
 from tui.errors import ClusterError
+from tui.link.client import ClusterClient
 
 # To try a container engine takes each daemon longer to start.
 NO_ENGINE = '{"container": {"engine": "/nonexistent/podman"}}'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from tests.e2e.harness import Cluster, Node, all_tasks, eventually, shell, state_name, wait_all_ended
-from tui.client import ClusterClient
+from tui.link.client import ClusterClient
 
 PATIENCE_S = 120.0
 SMALL = {"CORTEX_SNAPSHOT_ENTRIES": "20"}

@@ -11,8 +11,8 @@ import pytest
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.e2e.harness import Cluster, Node, all_tasks, eventually
-from tui.client import ClusterClient
 from tui.errors import ClusterError
+from tui.link.client import ClusterClient
 
 MakeCluster = Callable[..., Cluster]
 PATIENCE_S = 600.0

@@ -10,7 +10,7 @@ import pytest
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.e2e.harness import Cluster, eventually, shell, state_name, wait_all_ended
 from tests.e2e.test_losses import running_on
-from tui.client import ClusterClient
+from tui.link.client import ClusterClient
 
 pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]

@@ -14,7 +14,7 @@ import pytest
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.e2e.console_terminal import ConsoleTerminal
 from tests.e2e.harness import Cluster, eventually, shell, wait_all_ended
-from tui.client import ClusterClient
+from tui.link.client import ClusterClient
 
 pytestmark = pytest.mark.e2e
 EACH = 8

@@ -12,7 +12,7 @@ import pytest
 from cortex.v1 import types_pb2
 from tests.e2e.harness import Cluster
 from tests.node.container_kit import IMAGE, Real, real_engine
-from tui.client import ClusterClient
+from tui.link.client import ClusterClient
 
 pytestmark = pytest.mark.e2e
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.tui.command_line import CommandLine
-from tui.process import is_alive
+from tui.machine.process import is_alive
 
 # `down` promises 15 s; a slow machine needs some to begin at all.
 WITHIN_S = 45.0

@@ -10,8 +10,8 @@ import pytest
 from cortex.v1 import cluster_pb2, types_pb2
 from cortex.v1.types_pb2 import NodeState, Operation, OperationState
 from tests.e2e.harness import Cluster, eventually, shell, state_name
-from tui import drain_view
-from tui.client import ClusterClient
+from tui.documents import drain_view
+from tui.link.client import ClusterClient
 
 pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]

@@ -13,8 +13,8 @@ import pytest
 from cortex.v1 import types_pb2
 from tests.e2e.harness import Cluster, all_tasks, eventually, shell, state_name, wait_all_ended
 from tests.e2e.test_cluster import results_per_run
-from tui.client import ClusterClient
 from tui.errors import ClusterError
+from tui.link.client import ClusterClient
 
 pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]

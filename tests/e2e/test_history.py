@@ -15,7 +15,7 @@ import pytest
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.e2e.harness import Cluster, eventually, shell, state_name
-from tui.client import ClusterClient
+from tui.link.client import ClusterClient
 
 pytestmark = pytest.mark.e2e
 

@@ -14,7 +14,7 @@ from tests.e2e.harness import Cluster, all_tasks, eventually, shell
 from tests.e2e.test_console_drain import point_at
 from tests.e2e.test_drain import running, until_node
 from tests.e2e.test_operations import letters, needs
-from tui.client import ClusterClient
+from tui.link.client import ClusterClient
 
 pytestmark = pytest.mark.e2e
 

@@ -15,8 +15,8 @@ from cortex.v1.types_pb2 import Operation
 from node.core.model import CANCELLED, COMPLETED, DEAD_LETTER
 from node.core.operations import DONE, STOPPED, UNDONE
 from tests.e2e.harness import Cluster, all_tasks, eventually, shell, wait_all_ended
-from tui.client import ClusterClient
-from tui.operations_view import LIVE
+from tui.documents.operations_view import LIVE
+from tui.link.client import ClusterClient
 
 pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import Cluster, eventually, state_name
-from tui.client import ClusterClient
+from tui.link.client import ClusterClient
 
 pytestmark = pytest.mark.e2e
 

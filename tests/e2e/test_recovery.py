@@ -13,7 +13,7 @@ from cortex.v1 import cluster_pb2
 from tests.e2e.harness import Cluster, Node, all_tasks, eventually, shell, state_name, wait_all_ended
 from tests.e2e.recovery_kit import PATIENCE_S, SMALL, checked, ended_tasks, has_all, votes_again
 from tests.e2e.test_faults import LEASE
-from tui.client import ClusterClient
+from tui.link.client import ClusterClient
 
 pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.e2e.harness import Cluster
-from tui import json_view, workflow_view
-from tui.client import ClusterClient
+from tui.documents import json_view, workflow_view
+from tui.link.client import ClusterClient
+from tui.link.workflow_follow import follow_workflow
 from tui.workflow import Workflow
-from tui.workflow_follow import follow_workflow
 
 TIMEOUT_S = 60.0
 

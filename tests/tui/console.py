@@ -21,7 +21,7 @@ from textual.pilot import Pilot
 
 from tests.tui.fake_source import FakeSource
 from tui.app import Console
-from tui.terminal import Terminal
+from tui.tty.terminal import Terminal
 
 GOLDEN = Path(__file__).parent / "golden"
 TIMEOUT_S = 60.0

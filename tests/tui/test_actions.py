@@ -9,12 +9,12 @@ from tests.tui import fake
 from tests.tui.console import open_console
 from tests.tui.fake_source import FakeSource
 from tui.columns.base import Draw
-from tui.draw import UNICODE, plain
-from tui.keytable import KEYMAP
+from tui.drawing.draw import UNICODE, plain
+from tui.keyboard.keytable import KEYMAP
 from tui.plans import tasks as plans
 from tui.plans.base import short_command
 from tui.source import SourceError
-from tui.view import ClusterView
+from tui.store.view import ClusterView
 
 
 def drawing(*tasks: types_pb2.Task) -> Draw:

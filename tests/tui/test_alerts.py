@@ -9,14 +9,14 @@ import pytest
 from tests.tui import fake
 from tests.tui.console import open_console
 from tests.tui.fake_source import FakeSource
-from tui.alerts import BURST, EVERY_S, LEADERLESS_S, Alerts
 from tui.errors import ClusterError
-from tui.preferences import Preferences, load
+from tui.link.target import folders
+from tui.operator.alerts import BURST, EVERY_S, LEADERLESS_S, Alerts
+from tui.operator.preferences import Preferences, load
+from tui.operator.theme_list import SAFE, THEMES
 from tui.source import LinkState
-from tui.target import folders
-from tui.terminal import Terminal
-from tui.theme_list import SAFE, THEMES
-from tui.view import ClusterView
+from tui.store.view import ClusterView
+from tui.tty.terminal import Terminal
 
 ME = "uid:1000"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tests.tui import fake
 from tests.tui.console import Session, open_console
-from tui.arrange import Arrangement, Arrangements, Columns, arrangement
-from tui.keep import Keep
+from tui.operator.arrange import Arrangement, Arrangements, Columns, arrangement
+from tui.operator.keep import Keep
 
 
 async def say(session: Session, line: str) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cortex.v1 import types_pb2 as t
-from tui.taskspec import BadField, task_request
-from tui.workflowfile import read_workflow
+from tui.written.taskspec import BadField, task_request
+from tui.written.workflowfile import read_workflow
 
 
 def test_a_cli_task_is_a_shell_task() -> None:

@@ -13,8 +13,8 @@ from cortex.v1 import types_pb2 as types
 from tests.tui.conftest import SECRET
 from tests.tui.fake_cluster import FakeCluster, Refusal
 from tests.tui.fake_daemon import FakeDaemon
-from tui.client import ClusterClient, ClusterError, Link, Target
-from tui.cluster_source import ClusterSource
+from tui.link.client import ClusterClient, ClusterError, Link, Target
+from tui.link.cluster_source import ClusterSource
 from tui.source import LinkState, SourceError
 
 TASK = pb.TaskRequest(spec=types.TaskSpec(argv=[b"true"]))

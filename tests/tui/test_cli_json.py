@@ -6,8 +6,8 @@ from typing import Any
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2 as types
-from tui import json_view
-from tui.follow import exit_status
+from tui.documents import json_view
+from tui.link.follow import exit_status
 
 AT_US = 1_769_860_800_000_001
 AT = "2026-01-31T12:00:00.000001Z"

@@ -102,7 +102,7 @@ async def test_head_ends_a_list_quietly(cortex: CommandLine, cluster: FakeCluste
 async def test_lists_do_not_load_the_console(cortex: CommandLine) -> None:
     program = (
         "import sys, tui.verbs.listed, tui.columns.nodes, tui.columns.tasks, tui.columns.workflows,"
-        " tui.columns.events, tui.columns.operations, tui.columns.causes, tui.export;"
+        " tui.columns.events, tui.columns.operations, tui.columns.causes, tui.columns.export;"
         " print('textual' in sys.modules)"
     )
     ran = await cortex.shell(f'{__import__("sys").executable} -c "{program}"')

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from tests.tui.command_line import CommandLine
-from tui import local
 from tui.errors import ClusterError
-from tui.local import LocalCluster, free_ports, wait_for_supervisors, wait_until_led
-from tui.process import arguments_of, descendants, is_alive
-from tui.target import from_folder
+from tui.link.target import from_folder
+from tui.machine import local
+from tui.machine.local import LocalCluster, free_ports, wait_for_supervisors, wait_until_led
+from tui.machine.process import arguments_of, descendants, is_alive
 
 # Stands for cortexd: tells its arguments and environment, starts a "supervisor" with a command, ends on TERM.
 DAEMON = """

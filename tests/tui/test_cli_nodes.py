@@ -8,8 +8,8 @@ from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2 as types
 from tests.tui.command_line import CommandLine
 from tests.tui.fake_cluster import FakeCluster, Refusal
-from tui import resources_view
-from tui.node_text import gpu_process_text, gpu_text, history_lines, node_lines
+from tui.documents import resources_view
+from tui.documents.node_text import gpu_process_text, gpu_text, history_lines, node_lines
 
 GIB = 1 << 30
 AT_US = 1_769_860_800_000_001

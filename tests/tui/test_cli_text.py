@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from cortex.v1 import types_pb2 as types
-from tui.errors import ClusterError
-from tui.format import (
+from tui.drawing.format import (
     Column,
     age,
     duration,
@@ -21,9 +20,10 @@ from tui.format import (
     size,
     table,
 )
-from tui.target import from_addresses, from_folder, resolve
-from tui.taskfile import name_lines, read_batch
-from tui.taskspec import SETTERS, BadField, task_request
+from tui.errors import ClusterError
+from tui.link.target import from_addresses, from_folder, resolve
+from tui.written.taskfile import name_lines, read_batch
+from tui.written.taskspec import SETTERS, BadField, task_request
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.tui.console import Session, open_console
-from tui.cmdline import CommandError, History, completions, find, longer, words
-from tui.keep import Keep
-from tui.keymap import reachable
-from tui.keytable import KEYMAP
+from tui.keyboard.cmdline import CommandError, History, completions, find, longer, words
+from tui.keyboard.keymap import reachable
+from tui.keyboard.keytable import KEYMAP
+from tui.operator.keep import Keep
 from tui.screens.dag import DagScreen
 from tui.screens.preview import PreviewScreen
 from tui.widgets.commandbar import CommandBar

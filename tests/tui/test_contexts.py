@@ -12,11 +12,11 @@ import pytest
 from cortex.v1 import cluster_pb2
 from tests.tui.console import Session, open_console
 from tests.tui.fake_source import FakeSource
-from tui.contexts import Context
+from tui.console.contexts import Context
 from tui.errors import ClusterError
-from tui.keep import Keep
+from tui.link.target import resolve
+from tui.operator.keep import Keep
 from tui.source import LinkState, SourceError, WatchItem
-from tui.target import resolve
 
 
 class Dead(FakeSource):

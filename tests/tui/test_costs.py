@@ -15,8 +15,8 @@ from tests.tui.console import Clock, EmulatedConsole, Session, open_console
 from tests.tui.fake_source import FakeSource
 from tui.demo.size import DemoSize
 from tui.demo.source import DemoSource
-from tui.rows import Rows
-from tui.view import FOLD_ROWS, ClusterView
+from tui.lists.rows import Rows
+from tui.store.view import FOLD_ROWS, ClusterView
 from tui.widgets.table import Table
 
 SECONDS = 8
@@ -124,7 +124,8 @@ async def test_rows_that_stay_are_settled_at_the_end_of_the_snapshot() -> None:
 
 def test_the_collector_leaves_alone_what_is_settled() -> None:
     code = (
-        "import gc; from tui.memory import collect_less, settle; collect_less(); before = gc.get_freeze_count();"
+        "import gc; from tui.tty.memory import collect_less, settle; collect_less();"
+        "before = gc.get_freeze_count();"
         "kept = [[] for _ in range(50_000)]; settle();"
         "print(gc.get_freeze_count() - before >= 50_000, gc.isenabled())"
     )

@@ -12,7 +12,7 @@ from tests.tui.dag_reader import Unreadable
 from tui.dag.glyphs import ASCII, UNICODE, DagGlyphs
 from tui.dag.graph import Edge, Graph, Node, State
 from tui.dag.layered import NODES, Layered, too_large
-from tui.text import width_of
+from tui.drawing.text import width_of
 
 
 def rows_of(layered: Layered, glyphs: DagGlyphs) -> list[str]:

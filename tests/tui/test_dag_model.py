@@ -7,12 +7,12 @@ from tests.tui import fake
 from tests.tui.fake_dags import PENDING, SKIPPED, member, release, status
 from tui.columns.base import Draw
 from tui.columns.dag import dag_spec, dag_why, left_edge, skip_word
-from tui.dag_estimate import finish, slots_at_once
-from tui.dag_model import DagModel, Mode, resume_key
-from tui.dag_needs import Needs
-from tui.draw import ASCII, UNICODE, Glyphs, plain
-from tui.view import ClusterView
-from tui.workflow_members import Members
+from tui.details.dag_estimate import finish, slots_at_once
+from tui.drawing.draw import ASCII, UNICODE, Glyphs, plain
+from tui.store.dag_model import DagModel, Mode, resume_key
+from tui.store.dag_needs import Needs
+from tui.store.view import ClusterView
+from tui.store.workflow_members import Members
 
 KEY = "01wf0000000a"
 

@@ -13,9 +13,9 @@ from tests.tui.fake_dags import PENDING, member, nightly, release, status
 from tests.tui.test_hostile import NASTY
 from tests.tui.test_screens import SIZES
 from tests.tui.test_workflows_screen import RELEASE, source_of
+from tui.drawing.text import width_of
 from tui.source import SourceError
-from tui.terminal import Terminal
-from tui.text import width_of
+from tui.tty.terminal import Terminal
 
 
 def cursor(session: Session) -> str:

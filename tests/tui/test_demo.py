@@ -13,7 +13,7 @@ from tui.demo.size import DemoSize, parse_size
 from tui.demo.source import DemoSource
 from tui.errors import ClusterError
 from tui.source import Source, SourceError
-from tui.view import ClusterView
+from tui.store.view import ClusterView
 
 SIZE = DemoSize(nodes=30, tasks=2000, rate=1, changes=40, letters=50)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tui.document import MAX_VALUES, BadDocument, json_bytes, read_json, read_yaml
+from tui.written.document import MAX_VALUES, BadDocument, json_bytes, read_json, read_yaml
 
 
 @pytest.mark.parametrize(

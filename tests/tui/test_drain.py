@@ -15,7 +15,7 @@ from tests.tui.fake_source import FakeSource
 from tui.screens.drain import DrainScreen
 from tui.screens.drain_progress import DrainProgressScreen
 from tui.source import SourceError
-from tui.terminal import Terminal
+from tui.tty.terminal import Terminal
 
 COLOUR = re.compile(r"\x1b\[[\d;]*\b(3[0-8]|4[0-8])[;m]")
 BROKEN = SourceError("The plan does not hold any more. Task x has nowhere to go.", "Rehearse again.", "wrong_state")

@@ -11,7 +11,7 @@ from tests.tui.drain_kit import BACKUP, drained, moved, told
 from tui.columns.drain import DrainBoard
 from tui.screens.drain import DrainScreen
 from tui.screens.drain_progress import DrainProgressScreen
-from tui.view import ClusterView
+from tui.store.view import ClusterView
 
 
 def test_a_board_that_follows_each_change_equals_one_that_is_made_anew() -> None:

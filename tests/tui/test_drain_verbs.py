@@ -10,7 +10,7 @@ from cortex.v1 import types_pb2 as types
 from tests.tui.command_line import CommandLine
 from tests.tui.fake_cluster import FakeCluster
 from tests.tui.fake_drains import end_drain, plan_of
-from tui import drain_view
+from tui.documents import drain_view
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Column, place
-from tui.draw import (
+from tui.drawing.draw import (
     ASCII,
     NODE_WORDS,
     TASK_WORDS,
@@ -25,7 +25,7 @@ from tui.draw import (
     stacked,
     task_state,
 )
-from tui.text import width_of
+from tui.drawing.text import width_of
 
 
 @pytest.mark.parametrize(

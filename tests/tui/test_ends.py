@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from cortex.v1 import types_pb2 as t
-from tui import ends, json_view
-from tui.gist import gist, payload_text
-from tui.waiting import wait_reason
+from tui.documents import json_view
+from tui.drawing.gist import gist, payload_text
+from tui.store import ends
+from tui.store.waiting import wait_reason
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
 NOON_US = 1_767_960_000_000_000  # 2026-01-09 12:00:00

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cortex.v1 import types_pb2
 from tui.columns.events import EVENT_WORDS, EVENTS, about
-from tui.draw import ASCII, UNICODE
+from tui.drawing.draw import ASCII, UNICODE
 
 KINDS = [kind for kind in types_pb2.EventType.values() if kind]
 WIDTH = next(column.width for column in EVENTS.columns if column.id == "type")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tui.filter import Field, parse
-from tui.grammar import FilterError
+from tui.lists.filter import Field, parse
+from tui.lists.grammar import FilterError
 
 ROWS = {
     "web-1": {"state": "running", "cpu": 91.0, "age": 30.0},
@@ -134,7 +134,7 @@ def test_every_field_of_every_table_is_reachable() -> None:
     from tui.columns.events import EVENTS
     from tui.columns.nodes import NODES
     from tui.columns.tasks import LETTERS, QUEUE
-    from tui.view import ClusterView
+    from tui.store.view import ClusterView
 
     view = ClusterView()
     for spec, rows in ((NODES, view.nodes), (QUEUE, view.tasks), (LETTERS, view.tasks), (EVENTS, view.events)):

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 
-from tui.frontbuffer import Finished, FrontBuffer
+from tui.tty.frontbuffer import Finished, FrontBuffer
 
 WIDTH, HEIGHT = 40, 8
 STYLES = [

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui.filter import Field, parse
-from tui.grammar import All, Compare, Either, FilterError, Not, Regex, Tree, Word, read, show
-from tui.regex import searcher, surely
+from tui.lists.filter import Field, parse
+from tui.lists.grammar import All, Compare, Either, FilterError, Not, Regex, Tree, Word, read, show
+from tui.lists.regex import searcher, surely
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=8)
 ODD = st.sampled_from(

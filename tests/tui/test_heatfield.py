@@ -11,7 +11,7 @@ from tests.tui import fake
 from tests.tui.console import check_golden, open_console
 from tests.tui.fake_source import FakeSource
 from tui.screens.node import NodeScreen
-from tui.terminal import Terminal
+from tui.tty.terminal import Terminal
 
 
 def field(count: int = 100) -> FakeSource:

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from tui.draw import ASCII, UNICODE, Glyphs, cell_width, plain
-from tui.heatmap import LEVELS, heatmap, legend
+from tui.drawing.draw import ASCII, UNICODE, Glyphs, cell_width, plain
+from tui.drawing.heatmap import LEVELS, heatmap, legend
 
 RAMP = [0.0, 0.05, 0.29, 0.3, 0.6, 0.849, 0.85, 1.0, 7.0, -1.0, None, float("nan")]
 

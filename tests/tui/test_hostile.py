@@ -10,9 +10,9 @@ from cortex.v1 import cluster_pb2, types_pb2
 from tests.tui import fake
 from tests.tui.console import open_console
 from tests.tui.fake_source import FakeSource
+from tui.drawing.text import width_of
 from tui.source import SourceError
-from tui.terminal import Terminal
-from tui.text import width_of
+from tui.tty.terminal import Terminal
 
 NASTY = {
     "markup": "[bold red]x[/] [link=http://e.x]y[/link] [@click=app.quit]z[/]",

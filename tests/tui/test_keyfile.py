@@ -9,10 +9,10 @@ import pytest
 from tests.tui.command_line import CommandLine
 from tests.tui.console import open_console
 from tui.errors import ClusterError
-from tui.keyfile import canonical, load, merged, written
-from tui.keymap import key_of
-from tui.keytable import KEYMAP, PLACES
-from tui.preferences import Preferences
+from tui.keyboard.keyfile import canonical, load, merged, written
+from tui.keyboard.keymap import key_of
+from tui.keyboard.keytable import KEYMAP, PLACES
+from tui.operator.preferences import Preferences
 
 MINE = """
 [app]

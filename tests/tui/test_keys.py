@@ -12,12 +12,12 @@ from textual.widgets import Input
 from tests.tui.console import Session, open_console
 from tests.tui.fake_source import FakeSource
 from tui.chrome import help_groups
-from tui.driver import HeldKey
-from tui.keymap import bindings, check, reachable, shown_keys
-from tui.keys import FORBIDDEN, Key, KeyConflict
-from tui.keytable import KEYMAP, PLACES
+from tui.keyboard.keymap import bindings, check, reachable, shown_keys
+from tui.keyboard.keys import FORBIDDEN, Key, KeyConflict
+from tui.keyboard.keytable import KEYMAP, PLACES
 from tui.screens.cause import CauseScreen
 from tui.screens.dialog import Dialog
+from tui.tty.driver import HeldKey
 
 OPENINGS: dict[str, tuple[str, ...]] = {
     "nodes": ("1",),

@@ -10,8 +10,8 @@ from typing import Any
 from tests.tui import fake
 from tests.tui.console import Clock
 from tests.tui.fake_source import FakeSource
-from tui.linear import Linear
-from tui.recording import RecordedSource, Recording, ReplayedSource
+from tui.linear.conversation import Linear
+from tui.replay.recording import RecordedSource, Recording, ReplayedSource
 from tui.source import LinkState
 
 

@@ -11,11 +11,11 @@ from tests.tui import fake
 from tests.tui.console import open_console
 from tests.tui.fake_source import FakeSource
 from tui.columns.base import Draw
-from tui.draw import UNICODE, plain
+from tui.drawing.draw import UNICODE, plain
 from tui.plans import letters, tasks
 from tui.plans.base import MAX_CHOSEN, MAX_IDS, Plan, in_parts
 from tui.source import SourceError
-from tui.view import ClusterView
+from tui.store.view import ClusterView
 
 MANY = 2 * MAX_IDS + 1
 DEAD = [fake.task(number, "x", fake.DEAD, exit_code=1) for number in range(MANY)]

@@ -11,8 +11,8 @@ from cortex.v1 import cluster_pb2, types_pb2
 from tests.tui import fake
 from tests.tui.console import open_console
 from tests.tui.fake_source import FakeSource
-from tui.outbuf import NOTE, STDERR, STDOUT, OutputBuffer
 from tui.source import SourceError
+from tui.store.outbuf import NOTE, STDERR, STDOUT, OutputBuffer
 from tui.widgets.output import OutputPane
 
 RENDER = "01jx00000001"

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from tui.pace import FIRST_AHEAD_BYTES, FIRST_FRAME_BYTES, INTERVALS_S, Pace
+from tui.tty.pace import FIRST_AHEAD_BYTES, FIRST_FRAME_BYTES, INTERVALS_S, Pace
 
 
 class Line:

@@ -15,7 +15,7 @@ from textual.widget import Widget
 from tests.tui import fake
 from tests.tui.console import Session, open_console
 from tests.tui.fake_source import FakeSource
-from tui.frontbuffer import _cells
+from tui.tty.frontbuffer import _cells
 from tui.widgets.finished import FinishedLines
 from tui.widgets.lines import Lines
 from tui.widgets.table import Table
@@ -27,7 +27,7 @@ NEVER_S = 3600.0
 @pytest.fixture
 def patient() -> Iterator[None]:
     """No key is given up."""
-    with patch("tui.painting.KEY_S", NEVER_S):
+    with patch("tui.console.painting.KEY_S", NEVER_S):
         yield
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.tui.fake_source import FakeSource
-from tui import history_view
+from tui.documents import history_view
 from tui.errors import ClusterError
-from tui.past import PastSource, PastView
+from tui.past.view import PastSource, PastView
 from tui.verbs.base import now_us
 from tui.verbs.events import _Choice
 from tui.verbs.past import parse_moment

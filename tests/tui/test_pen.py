@@ -7,7 +7,7 @@ import re
 
 import pyte
 
-from tui.pen import Pen, Run
+from tui.tty.pen import Pen, Run
 
 WIDTH, HEIGHT = 60, 20
 TEXT, STRONG, TRACK = "38;2;1;2;3;48;2;9;9;9", "1;38;2;4;5;6;48;2;9;9;9", "38;2;7;7;7;48;2;9;9;9"

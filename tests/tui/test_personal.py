@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.tui.console import open_console
-from tui.clipboard import MAX_BASE64_BYTES, osc52, wrapped
-from tui.keep import Keep
-from tui.terminal import Terminal
+from tui.operator.keep import Keep
+from tui.tty.clipboard import MAX_BASE64_BYTES, osc52, wrapped
+from tui.tty.terminal import Terminal
 
 
 def copied(escape: str) -> str:

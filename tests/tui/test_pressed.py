@@ -12,15 +12,15 @@ from textual.widgets import Input
 
 from tests.tui.console import Clock, open_console
 from tests.tui.fake_source import FakeSource
-from tui.draw import ASCII, UNICODE, plain
-from tui.driver import HeldKey
-from tui.keytable import KEYMAP
-from tui.linear import Linear
-from tui.player import while_replaying
-from tui.preferences import Preferences
-from tui.pressed import LastPressed, Pressed, read
-from tui.recording import KEY, RecordedSource, Recording, ReplayedSource, recorded_lines, records
+from tui.drawing.draw import ASCII, UNICODE, plain
+from tui.keyboard.keytable import KEYMAP
+from tui.linear.conversation import Linear
+from tui.operator.preferences import Preferences
+from tui.replay.player import while_replaying
+from tui.replay.pressed import LastPressed, Pressed, read
+from tui.replay.recording import KEY, RecordedSource, Recording, ReplayedSource, recorded_lines, records
 from tui.source import LinkState, WatchItem
+from tui.tty.driver import HeldKey
 
 
 async def recorded(path: Path) -> list[Pressed | None]:

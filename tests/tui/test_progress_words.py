@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cortex.v1.types_pb2 import TaskProgress
-from tui.progress import worded
+from tui.store.progress import worded
 
 
 @pytest.mark.parametrize(

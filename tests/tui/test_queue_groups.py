@@ -11,8 +11,8 @@ from tests.tui import fake
 from tests.tui.console import check_golden, open_console
 from tests.tui.fake_source import FakeSource
 from tui.columns.tasks import QUEUE, urgency
-from tui.grouping import GROUPINGS, HEAD, STEP, Grouping, name_template
-from tui.view import ClusterView
+from tui.lists.grouping import GROUPINGS, HEAD, STEP, Grouping, name_template
+from tui.store.view import ClusterView
 
 STATES = (fake.QUEUED, fake.RUNNING, fake.COMPLETED, fake.DEAD)
 

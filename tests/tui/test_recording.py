@@ -12,7 +12,7 @@ from tests.tui import fake
 from tests.tui.console import open_console
 from tests.tui.fake_source import FakeSource
 from tui.errors import ClusterError
-from tui.recording import MAGIC, RecordedSource, Recording, ReplayedSource, records
+from tui.replay.recording import MAGIC, RecordedSource, Recording, ReplayedSource, records
 from tui.source import SourceError, Timed
 
 

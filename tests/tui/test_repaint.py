@@ -9,8 +9,8 @@ import pytest
 
 from tests.tui.changing import ChangingSource
 from tests.tui.wired import Look, WiredSession, open_wired
-from tui.pace import Pace
-from tui.terminal import Terminal
+from tui.tty.pace import Pace
+from tui.tty.terminal import Terminal
 
 STEPS = 1000
 """Of each seed; ten of them."""

@@ -10,11 +10,11 @@ from typing import Any
 from tests.tui import fake
 from tests.tui.console import Clock, Session, open_console
 from tests.tui.fake_source import FakeSource
-from tui.keymap import check, key_of
-from tui.keytable import KEYMAP
-from tui.player import while_replaying
-from tui.preferences import Preferences
-from tui.recording import REPLY, WATCH, RecordedSource, Recording, ReplayedSource, records
+from tui.keyboard.keymap import check, key_of
+from tui.keyboard.keytable import KEYMAP
+from tui.operator.preferences import Preferences
+from tui.replay.player import while_replaying
+from tui.replay.recording import REPLY, WATCH, RecordedSource, Recording, ReplayedSource, records
 
 LAST_S = 90.0
 

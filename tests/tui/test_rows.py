@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui.filter import Filter
-from tui.rows import Listing, Rows
+from tui.lists.filter import Filter
+from tui.lists.rows import Listing, Rows
 
 Row = tuple[int, str]
 KEYS = [f"k{number}" for number in range(12)]

@@ -15,10 +15,10 @@ from tests.tui.console import Session, open_console
 from tests.tui.fake_letters import letters
 from tests.tui.fake_source import FakeSource
 from tests.tui.test_keys import OPENINGS, open_place
-from tui.draw import plain
+from tui.drawing.draw import plain
 from tui.errors import ClusterError
-from tui.keys import Key
-from tui.keytable import KEYMAP
+from tui.keyboard.keys import Key
+from tui.keyboard.keytable import KEYMAP
 from tui.plans.base import TYPED_COUNT_ABOVE, Plan
 from tui.screens.ask import AskScreen
 from tui.screens.preview import PreviewScreen

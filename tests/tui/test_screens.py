@@ -9,7 +9,7 @@ from cortex.v1 import cluster_pb2
 from tests.tui import fake
 from tests.tui.console import check_golden, open_console
 from tests.tui.fake_source import FakeSource
-from tui.terminal import Terminal
+from tui.tty.terminal import Terminal
 
 SIZES = {"80x24": (80, 24), "200x50": (200, 50)}
 SCREENS: dict[str, tuple[str, ...]] = {

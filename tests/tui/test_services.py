@@ -5,13 +5,13 @@ from __future__ import annotations
 from cortex.v1 import types_pb2 as types
 from tests.tui.command_line import CommandLine
 from tests.tui.fake_cluster import FakeCluster
-from tui import json_view
 from tui.columns.base import Draw
 from tui.columns.tasks import why_text
 from tui.details.under import task_under
-from tui.draw import UNICODE, task_state
+from tui.documents import json_view
+from tui.drawing.draw import UNICODE, task_state
+from tui.store.view import ClusterView
 from tui.verbs.tasks import _why
-from tui.view import ClusterView
 
 AT_US = 1_700_000_000_000_000
 

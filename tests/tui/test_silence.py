@@ -8,9 +8,9 @@ from cortex.v1 import cluster_pb2, types_pb2
 from tests.tui import fake
 from tests.tui.console import Session, open_console
 from tests.tui.fake_source import FakeSource
-from tui.silence import silence_us, silent
 from tui.source import LinkState
-from tui.view import ClusterView
+from tui.store.silence import silence_us, silent
+from tui.store.view import ClusterView
 
 
 async def quiet(session: Session, name: str, silent_s: float) -> None:

@@ -8,7 +8,7 @@ from tests.tui import fake
 from tests.tui.console import open_console
 from tests.tui.fake_source import FakeSource
 from tui.details.common import wrapped
-from tui.draw import cell_width, plain
+from tui.drawing.draw import cell_width, plain
 
 
 @pytest.mark.parametrize("view", ["1", "2", "3", "4", "5", "L"])

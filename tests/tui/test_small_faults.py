@@ -9,7 +9,7 @@ from tests.tui import fake
 from tests.tui.console import open_console
 from tests.tui.fake_source import FakeSource
 from tui.columns.dag import rail_cell
-from tui.draw import plain
+from tui.drawing.draw import plain
 from tui.screens.dag import DagScreen
 from tui.widgets.table import Table
 

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 
 from tests.tui.console import Clock, EmulatedConsole, Session
 from tests.tui.test_screens import with_output
-from tui.terminal import Terminal
+from tui.tty.terminal import Terminal
 
 PICTURES: dict[str, tuple[tuple[int, int], bool, tuple[str, ...]]] = {
     # name: size, light theme, keys

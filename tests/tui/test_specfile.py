@@ -9,9 +9,9 @@ import yaml
 
 from cortex.v1 import types_pb2
 from node.core import validate
-from tui import specfile
-from tui.target import editor
-from tui.taskspec import SETTERS, BadField, task_request
+from tui.link.target import editor
+from tui.written import specfile
+from tui.written.taskspec import SETTERS, BadField, task_request
 
 FULL: dict[str, Any] = {
     "type": "service",

@@ -6,13 +6,13 @@ import pytest
 
 from cortex.v1 import cluster_pb2
 from cortex.v1 import types_pb2 as types
-from tui import json_view
 from tui.columns.base import Draw
 from tui.columns.tasks import QUEUE
 from tui.details.task import task_facts
-from tui.draw import ASCII, plain
-from tui.progress import LiveProgress, worded
-from tui.view import ClusterView
+from tui.documents import json_view
+from tui.drawing.draw import ASCII, plain
+from tui.store.progress import LiveProgress, worded
+from tui.store.view import ClusterView
 
 AT_US = 1_700_000_000_000_000
 RUNNING = types.TASK_STATE_RUNNING

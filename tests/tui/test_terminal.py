@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tui.terminal import detect
+from tui.tty.terminal import detect
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tui.text import clean, fit, skip_cells, width_of
+from tui.drawing.text import clean, fit, skip_cells, width_of
 
 
 @pytest.mark.parametrize(

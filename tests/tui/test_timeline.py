@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui.draw import ASCII, UNICODE, cell_width, plain
-from tui.moments import Moment
-from tui.timeline import STEPS, ZOOMS_US, Timeline, scrub_line
+from tui.drawing.draw import ASCII, UNICODE, cell_width, plain
+from tui.past.moments import Moment
+from tui.past.timeline import STEPS, ZOOMS_US, Timeline, scrub_line
 
 HOUR_US = 3_600_000_000
 NOW_US = 1_700_000_000_000_000

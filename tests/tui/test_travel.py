@@ -7,14 +7,14 @@ import pytest
 from cortex.v1 import types_pb2
 from tests.tui.console import Session, check_golden, open_console
 from tests.tui.fake_past import GONE, PastSource, with_past
-from tui import past_load
-from tui.contexts import Context
-from tui.keep import Keep
-from tui.past import REFUSED
+from tui.console.contexts import Context
+from tui.keyboard.wording import filled, shipped
+from tui.operator.keep import Keep
+from tui.operator.theme_list import THEMES
+from tui.past import loading
+from tui.past.view import REFUSED
 from tui.source import LinkState, Moment
-from tui.terminal import Terminal
-from tui.theme_list import THEMES
-from tui.wording import filled, shipped
+from tui.tty.terminal import Terminal
 
 
 async def go_to(session: Session, text: str) -> None:
@@ -227,9 +227,9 @@ async def test_a_held_moment_is_compared_with_another() -> None:
 
 
 async def test_what_ran_is_read_first_and_what_is_not_read_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(past_load, "PAGE", 2)
-    monkeypatch.setattr(past_load, "FIRST_PAGE", 2)
-    monkeypatch.setattr(past_load, "MAX_TASKS", 9)
+    monkeypatch.setattr(loading, "PAGE", 2)
+    monkeypatch.setattr(loading, "FIRST_PAGE", 2)
+    monkeypatch.setattr(loading, "MAX_TASKS", 9)
     source = with_past()
     async with open_console(source, (120, 30)) as session:
         await go_to(session, "31")

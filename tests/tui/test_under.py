@@ -13,7 +13,7 @@ from tests.tui.drain_kit import drained, told
 from tests.tui.fake_letters import letters
 from tests.tui.fake_source import FakeSource
 from tests.tui.test_link import heartbeat
-from tui.keep import Keep
+from tui.operator.keep import Keep
 from tui.source import LinkState
 
 LONG = "Its machine was not heard of for 35 s, and nobody knows whether the command still runs there or has ended."

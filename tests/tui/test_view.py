@@ -6,9 +6,9 @@ import random
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.tui import fake
-from tui import view as view_module
 from tui.source import LinkState
-from tui.view import ClusterView
+from tui.store import view as view_module
+from tui.store.view import ClusterView
 
 
 def reply(*changes: types_pb2.Change, index: int = 1, **fields: object) -> cluster_pb2.WatchReply:

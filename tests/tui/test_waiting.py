@@ -7,10 +7,10 @@ import pytest
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
 from tui.details.task import task_facts
-from tui.draw import UNICODE
+from tui.drawing.draw import UNICODE
 from tui.source import LinkState
-from tui.view import ClusterView
-from tui.waiting import shape_of, wait_reason
+from tui.store.view import ClusterView
+from tui.store.waiting import shape_of, wait_reason
 
 NOW_US = 1_700_000_000_000_000
 

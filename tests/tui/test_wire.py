@@ -8,7 +8,7 @@ import pyte
 import pytest
 
 from tests.tui.test_terminal import Terminal
-from tui.driver import ASK
+from tui.tty.driver import ASK
 
 # Keys that open a screen, words that only it has, keys that leave it.
 SCREENS: tuple[tuple[bytes, str, bytes], ...] = (

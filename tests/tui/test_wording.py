@@ -18,14 +18,14 @@ from tests.tui.drain_kit import drained
 from tests.tui.fake_letters import letters as many_letters
 from tests.tui.fake_source import FakeSource
 from tui.columns.base import Draw
-from tui.draw import UNICODE, plain
-from tui.keys import Key
-from tui.keytable import KEYMAP, PLACES
+from tui.drawing.draw import UNICODE, plain
+from tui.keyboard.keys import Key
+from tui.keyboard.keytable import KEYMAP, PLACES
+from tui.keyboard.wording import filled, shipped, wording
+from tui.operator.preferences import Preferences
 from tui.plans import letters, nodes, operations, tasks, workflows
 from tui.plans.base import Plan
-from tui.preferences import Preferences
-from tui.view import ClusterView
-from tui.wording import filled, shipped, wording
+from tui.store.view import ClusterView
 
 TUI = Path(__file__).parents[2] / "tui"
 NAMED = re.compile(

@@ -13,9 +13,9 @@ from tests.tui.conftest import SECRET
 from tests.tui.fake_cluster import FakeCluster, Refusal
 from tests.tui.fake_daemon import FakeDaemon
 from tests.tui.fake_workflows import end_workflow
-from tui.document import Document
 from tui.workflow import ClusterError, Workflow, submit
-from tui.workflowfile import read_workflow, workflow_request
+from tui.written.document import Document
+from tui.written.workflowfile import read_workflow, workflow_request
 
 FILE = """
 name: release

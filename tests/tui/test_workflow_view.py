@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2 as types
-from tui import workflow_view
+from tui.documents import workflow_view
 
 AT_US = 1_769_860_800_000_001
 AT = "2026-01-31T12:00:00.000001Z"

@@ -11,7 +11,7 @@ import pytest
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import types_pb2 as types
 from tui.errors import ClusterError
-from tui.workflowfile import MAX_FILE_BYTES, read_workflow
+from tui.written.workflowfile import MAX_FILE_BYTES, read_workflow
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAKE = """

@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tui.drawing.text import clean
 from tui.errors import ClusterError
-from tui.taskspec import SETTERS
-from tui.text import clean
-from tui.workflowfile import OWN_FIELDS, TOP_FIELDS, read_workflow
+from tui.written.taskspec import SETTERS
+from tui.written.workflowfile import OWN_FIELDS, TOP_FIELDS, read_workflow
 
 LEAVES = st.one_of(
     st.none(),

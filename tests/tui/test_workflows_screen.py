@@ -11,9 +11,9 @@ from tests.tui.fake_dags import member, nightly, release, status
 from tests.tui.fake_source import FakeSource
 from tests.tui.test_screens import SIZES
 from tui.columns.workflows import progress, workflow_word
-from tui.draw import ASCII, plain
+from tui.drawing.draw import ASCII, plain
 from tui.source import SourceError
-from tui.terminal import Terminal
+from tui.tty.terminal import Terminal
 
 RELEASE, NIGHTLY = "01wf0000000a", "01wf0000000b"
 

@@ -21,10 +21,10 @@ from textual.geometry import Size
 from tests.tui.console import Clock, Session
 from tests.tui.fake_source import FakeSource
 from tui.app import Console
-from tui.driver import PacedDriver
-from tui.terminal import Terminal
+from tui.tty.driver import PacedDriver
+from tui.tty.terminal import Terminal
+from tui.tty.writer import Writer
 from tui.widgets.virtual import VirtualView
-from tui.writer import Writer
 
 QUIET_ROUNDS = 6
 """Turns of the loop without any work, after which nothing is under way: no part of the work waits longer."""
@@ -219,8 +219,8 @@ async def open_wired(
     clock.now_s = 1.0  # a key's own time is later than any that is told
     time = SimpleNamespace(monotonic=clock)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tui.painting.time", time)
-        patch.setattr("tui.driver.time", time)
+        patch.setattr("tui.console.painting.time", time)
+        patch.setattr("tui.tty.driver.time", time)
         patch.setattr("tui.app.time", time)
         patch.setattr("textual.screen.UPDATE_PERIOD", NEVER_S)
         patch.setattr("textual.widgets.Input._toggle_cursor", lambda _input: None)

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 from cortex.v1 import cluster_pb2
 from tui.columns.base import Draw
-from tui.draw import count_of
-from tui.past import REFUSED
+from tui.drawing.draw import count_of
+from tui.keyboard.wording import filled
+from tui.past.view import REFUSED
 from tui.plans.base import MAX_CHOSEN, Done, Plan
 from tui.source import Source
-from tui.wording import filled
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 from cortex.v1 import types_pb2
 from tui.actions.base import ActionsBase, Question, Stage
 from tui.columns.base import Draw
-from tui.letters import NO_CAUSE
 from tui.plans import letters
 from tui.plans.base import MAX_IDS, Plan
 from tui.source import SourceError
+from tui.store.letters import NO_CAUSE
 
 MAX_CAUSES = 1000
 MAX_REASON_CHARS = 200
@@ -104,8 +104,8 @@ class LetterActions(ActionsBase):
         self._stage.refresh_preview()
 
     async def _edit(self, key: str) -> None:
-        from tui import specfile
-        from tui.taskspec import BadField
+        from tui.written import specfile
+        from tui.written.taskspec import BadField
 
         stage = self._stage
         path: Path | None = None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tui.actions.base import ActionsBase
-from tui.drains import drain_of
 from tui.plans import nodes
 from tui.plans.base import Done
+from tui.store.drains import drain_of
 
 
 class NodeActions(ActionsBase):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tui.actions.base import ActionsBase, Question
 from tui.plans import tasks
-from tui.taskspec import priority as parsed
+from tui.written.taskspec import priority as parsed
 
 
 class TaskActions(ActionsBase):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tui.actions.base import ActionsBase
-from tui.draw import Cell, foreign
+from tui.drawing.draw import Cell, foreign
 from tui.plans import workflows
 from tui.plans.workflows import Rehearsal
 from tui.source import SourceError

@@ -6,12 +6,12 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from tui.draw import Cell, Glyphs
-from tui.filter import Field, Filter, parse
-from tui.rows import Rows, SortKey
-from tui.text import Align
-from tui.view import ClusterView
-from tui.wording import KeyWord, shipped
+from tui.drawing.draw import Cell, Glyphs
+from tui.drawing.text import Align
+from tui.keyboard.wording import KeyWord, shipped
+from tui.lists.filter import Field, Filter, parse
+from tui.lists.rows import Rows, SortKey
+from tui.store.view import ClusterView
 
 R = TypeVar("R")
 _FULL_WIDTH = 60

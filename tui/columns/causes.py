@@ -8,10 +8,10 @@ from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Column, Draw, TableSpec
 from tui.columns.operations import progress
 from tui.columns.tasks import exit_text, why_text
-from tui.draw import EMPTY, Cell, age, bar, command_of, count_of, foreign
-from tui.ends import type_name
-from tui.filter import Field
-from tui.operations import LIVE, settled
+from tui.drawing.draw import EMPTY, Cell, age, bar, command_of, count_of, foreign
+from tui.lists.filter import Field
+from tui.store.ends import type_name
+from tui.store.operations import LIVE, settled
 
 Cause = cluster_pb2.DeadLetterCause
 

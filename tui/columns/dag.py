@@ -10,13 +10,13 @@ from tui.columns.tasks import FAILED_STATES, exit_text, run_us, state_word, why_
 from tui.dag.glyphs import ASCII, ROLES, UNICODE, DagGlyphs
 from tui.dag.graph import State
 from tui.dag.tally import summary
-from tui.dag_model import STATES, DagModel, DagRow
-from tui.dag_needs import RULES
-from tui.draw import EMPTY, TASK_WORDS, Cell, Glyphs, Span, age, count_of, foreign, span_of_time, task_state
-from tui.filter import Field
-from tui.text import clean
-from tui.view import ENDED
-from tui.waiting import wait_reason
+from tui.drawing.draw import EMPTY, TASK_WORDS, Cell, Glyphs, Span, age, count_of, foreign, span_of_time, task_state
+from tui.drawing.text import clean
+from tui.lists.filter import Field
+from tui.store.dag_model import STATES, DagModel, DagRow
+from tui.store.dag_needs import RULES
+from tui.store.view import ENDED
+from tui.store.waiting import wait_reason
 
 Task = types_pb2.Task
 LEAST_LABEL = 20

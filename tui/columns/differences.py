@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from cortex.v1 import cluster_pb2
 from tui.columns.base import Column, Draw, TableSpec
-from tui.draw import Cell, foreign
-from tui.filter import Field
+from tui.drawing.draw import Cell, foreign
+from tui.lists.filter import Field
 
 KINDS = {"tasks": "task", "nodes": "node", "workflows": "workflow"}
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
-from tui.drains import beside_waits
-from tui.draw import EMPTY, Cell, foreign, task_state
-from tui.filter import Field
-from tui.rows import Rows
-from tui.view import ENDED, ClusterView
+from tui.drawing.draw import EMPTY, Cell, foreign, task_state
+from tui.lists.filter import Field
+from tui.lists.rows import Rows
+from tui.store.drains import beside_waits
+from tui.store.view import ENDED, ClusterView
 
 HERE, LEAVING, WAITS, LANDED, OVER, UNKNOWN = "here", "leaving", "waits", "landed", "ended", "unknown"
 LEFT_PHASES = frozenset({HERE, LEAVING})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
-from tui.draw import EMPTY, Cell, age, clock, foreign
-from tui.filter import Field
-from tui.text import clean
+from tui.drawing.draw import EMPTY, Cell, age, clock, foreign
+from tui.drawing.text import clean
+from tui.lists.filter import Field
 
 Event = types_pb2.Event
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
 from tui.columns.tasks import QUEUE
-from tui.draw import EMPTY, TASK_WORDS, Cell, Span, count_of, foreign, task_state
-from tui.grouping import Line, order
+from tui.drawing.draw import EMPTY, TASK_WORDS, Cell, Span, count_of, foreign, task_state
+from tui.lists.grouping import Line, order
 
 Task = types_pb2.Task
 

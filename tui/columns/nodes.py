@@ -6,11 +6,23 @@ from collections.abc import Callable, Mapping
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Column, Draw, TableSpec
-from tui.draw import EMPTY, NODE_WORDS, Cell, age, averaged, bar, bytes_of, foreign, node_state, sparkline, stacked
-from tui.filter import Field
-from tui.silence import silence_us
-from tui.text import clean, fit
-from tui.view import HISTORY_SAMPLES, NodeRow
+from tui.drawing.draw import (
+    EMPTY,
+    NODE_WORDS,
+    Cell,
+    age,
+    averaged,
+    bar,
+    bytes_of,
+    foreign,
+    node_state,
+    sparkline,
+    stacked,
+)
+from tui.drawing.text import clean, fit
+from tui.lists.filter import Field
+from tui.store.silence import silence_us
+from tui.store.view import HISTORY_SAMPLES, NodeRow
 
 ROLES: Mapping[int, str] = {types_pb2.NODE_ROLE_VOTER: "voter", types_pb2.NODE_ROLE_LEARNER: "learner"}
 FULL_SCORE = 85.0

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
-from tui.draw import EMPTY, Cell, Span, age, bar, count_of, foreign
-from tui.filter import Field
-from tui.format import duration
-from tui.operations import LIVE, settled
+from tui.drawing.draw import EMPTY, Cell, Span, age, bar, count_of, foreign
+from tui.drawing.format import duration
+from tui.lists.filter import Field
+from tui.store.operations import LIVE, settled
 
 Operation = types_pb2.Operation
 

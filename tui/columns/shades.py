@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tui.columns.nodes import FULL_SCORE, cpu_percent, gpu_percent, memory_percent
-from tui.draw import Span
-from tui.heatmap import LEVELS, Level
-from tui.view import NodeRow
+from tui.drawing.draw import Span
+from tui.drawing.heatmap import LEVELS, Level
+from tui.store.view import NodeRow
 
 
 @dataclass(frozen=True)

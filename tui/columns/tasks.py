@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
-from tui.draw import EMPTY, Cell, age, bar, command_of, foreign, span_of_time, task_state
-from tui.filter import Field
-from tui.progress import worded
-from tui.view import ENDED
-from tui.waiting import wait_reason
+from tui.drawing.draw import EMPTY, Cell, age, bar, command_of, foreign, span_of_time, task_state
+from tui.lists.filter import Field
+from tui.store.progress import worded
+from tui.store.view import ENDED
+from tui.store.waiting import wait_reason
 
 Task = types_pb2.Task
 

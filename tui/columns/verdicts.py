@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Column, Draw, TableSpec
 from tui.columns.nodes import TERMS, UNKNOWN, penalty_of
-from tui.draw import EMPTY, Cell, foreign
-from tui.filter import Field
+from tui.drawing.draw import EMPTY, Cell, foreign
+from tui.lists.filter import Field
 
 PLACED, BEST, ELIGIBLE, NOT = "placed", "best", "eligible", "no"
 _LOOKS = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
-from tui.draw import EMPTY, Cell, Glyphs, age, cell_width, count_of, foreign, span_of_time, stacked
-from tui.filter import Field
-from tui.view import ENDED_WORKFLOWS
+from tui.drawing.draw import EMPTY, Cell, Glyphs, age, cell_width, count_of, foreign, span_of_time, stacked
+from tui.lists.filter import Field
+from tui.store.view import ENDED_WORKFLOWS
 
 Workflow = types_pb2.Workflow
 

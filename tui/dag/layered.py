@@ -11,7 +11,7 @@ from tui.dag.graph import Graph, State
 from tui.dag.lanes import SHARED_BY
 from tui.dag.layers import Item, arranged
 from tui.dag.rail import KEPT, StateOf
-from tui.text import clean, fit, width_of
+from tui.drawing.text import clean, fit, width_of
 
 NODES = 200
 """As many as it draws; above, the rail is shown."""

@@ -9,10 +9,10 @@ from tui.columns.base import Draw
 from tui.columns.causes import BLAME_WORDS, exit_word, operation_line
 from tui.columns.tasks import CAUSE_WORDS, last_words
 from tui.details.common import long_text, pair, sentence, title
-from tui.draw import Cell, Span, age, clock, command_of, count_of, foreign
-from tui.ends import error_type
-from tui.text import clean, fit
-from tui.wording import filled
+from tui.drawing.draw import Cell, Span, age, clock, command_of, count_of, foreign
+from tui.drawing.text import clean, fit
+from tui.keyboard.wording import filled
+from tui.store.ends import error_type
 
 Cause = cluster_pb2.DeadLetterCause
 Task = types_pb2.Task

@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Iterator
 
 from tui.columns.base import Draw
-from tui.draw import Cell, Span, cell_width
-from tui.text import clean, fit, width_of
+from tui.drawing.draw import Cell, Span, cell_width
+from tui.drawing.text import clean, fit, width_of
 
 LABEL = 12
 """Cells of a label."""

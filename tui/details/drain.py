@@ -9,11 +9,11 @@ from tui.columns.base import Draw
 from tui.columns.drain import HERE, DrainBoard
 from tui.columns.nodes import role_of, state_cell
 from tui.details.common import pair, sentence, title
-from tui.drains import DrainOptions, DrainPlan, Fate, beside_waits, blocker, effect, fates, window_ms
-from tui.draw import Cell, Span, age, bar, cell_width, foreign
-from tui.format import duration
-from tui.text import clean, fit, width_of
-from tui.view import NodeRow
+from tui.drawing.draw import Cell, Span, age, bar, cell_width, foreign
+from tui.drawing.format import duration
+from tui.drawing.text import clean, fit, width_of
+from tui.store.drains import DrainOptions, DrainPlan, Fate, beside_waits, blocker, effect, fates, window_ms
+from tui.store.view import NodeRow
 
 NAME = 14
 PLACE = 12

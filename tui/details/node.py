@@ -7,11 +7,11 @@ from tui.columns.base import Draw
 from tui.columns.nodes import FRESH_SAMPLE_US, OLD_SAMPLE_US, role_of, sample_age_us, state_cell
 from tui.details.common import long_text, pair, sentence, title
 from tui.details.drain import operation_state
+from tui.details.panels import term_lines
 from tui.details.resources import history_lines, offer_lines, resource_lines, use_lines
-from tui.drains import drain_of, last_drain
-from tui.draw import Cell, Span, age, bytes_of, clock, foreign
-from tui.panels import term_lines
-from tui.view import NodeRow
+from tui.drawing.draw import Cell, Span, age, bytes_of, clock, foreign
+from tui.store.drains import drain_of, last_drain
+from tui.store.view import NodeRow
 
 
 def node_headline(row: NodeRow, draw: Draw) -> list[Cell]:

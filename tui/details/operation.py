@@ -6,7 +6,7 @@ from cortex.v1 import types_pb2
 from tui.columns.base import Draw
 from tui.columns.operations import KIND_WORDS, STATE_WORDS, STEPS, brief, progress
 from tui.details.common import long_text, pair, title
-from tui.draw import Cell, Span, age, bar, clock, command_of, count_of, foreign
+from tui.drawing.draw import Cell, Span, age, bar, clock, command_of, count_of, foreign
 
 Operation = types_pb2.Operation
 

@@ -9,12 +9,19 @@ from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
 from tui.columns.nodes import level_role
 from tui.details.common import LABEL, pair, sentence, title
-from tui.draw import Cell, Span, bar, bytes_of, clock, foreign, span_of_time, sparkline
-from tui.node_text import battery_text, benchmark_text, gpu_process_text, offer_text, pressure_text, use_text
-from tui.panels import gpu_line
-from tui.resources_view import level_name, network_percent
-from tui.text import clean, fit
-from tui.view import NodeRow
+from tui.details.panels import gpu_line
+from tui.documents.node_text import (
+    battery_text,
+    benchmark_text,
+    gpu_process_text,
+    offer_text,
+    pressure_text,
+    use_text,
+)
+from tui.documents.resources_view import level_name, network_percent
+from tui.drawing.draw import Cell, Span, bar, bytes_of, clock, foreign, span_of_time, sparkline
+from tui.drawing.text import clean, fit
+from tui.store.view import NodeRow
 
 SPANS_US = (600_000_000, 7_200_000_000, 86_400_000_000)
 SPAN_WORDS = ("10 MINUTES", "2 HOURS", "24 HOURS")

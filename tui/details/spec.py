@@ -6,9 +6,9 @@ from cortex.v1 import types_pb2
 from tui.columns.base import Draw
 from tui.columns.tasks import type_word
 from tui.details.common import long_text, pair, title
-from tui.draw import Cell, bytes_of, count_of
-from tui.format import duration
-from tui.gist import payload_text
+from tui.drawing.draw import Cell, bytes_of, count_of
+from tui.drawing.format import duration
+from tui.drawing.gist import payload_text
 
 Task = types_pb2.Task
 

@@ -10,8 +10,9 @@ from tui.columns.base import Draw
 from tui.columns.events import EVENT_WORDS, order
 from tui.columns.tasks import UNDER_WAY, cause_word, ended_us, exit_text, last_words, progress_cell, run_us, wait_us
 from tui.details.common import LABEL, long_text, pair, sentence, title
+from tui.details.panels import term_lines
 from tui.details.spec import spec_lines
-from tui.draw import (
+from tui.drawing.draw import (
     Cell,
     Span,
     age,
@@ -24,11 +25,10 @@ from tui.draw import (
     span_of_time,
     task_state,
 )
-from tui.ends import document_text, error_type
-from tui.panels import term_lines
-from tui.text import clean, fit
-from tui.view import ENDED
-from tui.waiting import wait_reason
+from tui.drawing.text import clean, fit
+from tui.store.ends import document_text, error_type
+from tui.store.view import ENDED
+from tui.store.waiting import wait_reason
 
 Task = types_pb2.Task
 

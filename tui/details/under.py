@@ -14,9 +14,9 @@ from tui.columns.operations import progress
 from tui.columns.tasks import FAILED_STATES, UNDER_WAY, endpoints_text, why_text
 from tui.columns.workflows import why_text as workflow_why
 from tui.details.common import wrap
-from tui.draw import EMPTY, Cell, Span, command_of, foreign
-from tui.text import clean, width_of
-from tui.waiting import wait_reason
+from tui.drawing.draw import EMPTY, Cell, Span, command_of, foreign
+from tui.drawing.text import clean, width_of
+from tui.store.waiting import wait_reason
 
 LINES = 2
 MAX_CHARACTERS = 1000

@@ -7,7 +7,7 @@ from tui.columns.base import Draw
 from tui.columns.nodes import TERMS, penalty_of, terms_in
 from tui.columns.verdicts import VerdictRow, signed, winner
 from tui.details.common import LABEL, pair, sentence
-from tui.draw import Cell, Span, cell_width, clock, count_of, foreign, task_state
+from tui.drawing.draw import Cell, Span, cell_width, clock, count_of, foreign, task_state
 
 
 def headline(why: cluster_pb2.WhyReply, draw: Draw) -> list[Cell]:

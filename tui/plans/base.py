@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
 from tui.columns.tasks import run_us
-from tui.draw import Cell, Span, age, count_of, foreign, task_state
+from tui.drawing.draw import Cell, Span, age, count_of, foreign, task_state
+from tui.drawing.text import clean, fit
 from tui.source import Mutator, SourceError
-from tui.text import clean, fit
-from tui.view import ENDED
+from tui.store.view import ENDED
 
 TYPED_COUNT_ABOVE = 10
 """More objects than this are confirmed by typing their number."""

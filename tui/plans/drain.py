@@ -6,12 +6,12 @@ import shlex
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
-from tui.drains import window_ms
-from tui.draw import foreign
-from tui.format import duration
+from tui.drawing.draw import foreign
+from tui.drawing.format import duration
+from tui.drawing.text import clean
 from tui.plans.base import Done, Plan
 from tui.source import Mutator
-from tui.text import clean
+from tui.store.drains import window_ms
 
 
 def drain(draw: Draw, plan: types_pb2.DrainPlan) -> Plan:

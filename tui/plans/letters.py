@@ -9,8 +9,8 @@ from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
 from tui.columns.causes import blame_word, error_of, exit_word
 from tui.columns.tasks import ended_us
-from tui.draw import Cell, Span, age, count_of, foreign
-from tui.letters import NO_CAUSE
+from tui.drawing.draw import Cell, Span, age, count_of, foreign
+from tui.drawing.text import clean, fit
 from tui.plans.base import (
     Done,
     Plan,
@@ -25,7 +25,7 @@ from tui.plans.base import (
     tasks_of,
 )
 from tui.source import Mutator
-from tui.text import clean, fit
+from tui.store.letters import NO_CAUSE
 
 Cause = cluster_pb2.DeadLetterCause
 Found = Mapping[str, Sequence[str]]

@@ -7,10 +7,10 @@ import shlex
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
 from tui.columns.operations import begins_s, brief, progress, state_word
-from tui.draw import Cell, count_of, foreign
-from tui.operations import LIVE
+from tui.drawing.draw import Cell, count_of, foreign
 from tui.plans.base import Done, Plan, command_line, line, missing
 from tui.source import Mutator
+from tui.store.operations import LIVE
 
 Operation = types_pb2.Operation
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from cortex.v1 import cluster_pb2
 from tui.columns.base import Draw
-from tui.draw import Cell, command_of, count_of, foreign
+from tui.drawing.draw import Cell, command_of, count_of, foreign
+from tui.drawing.text import fit
 from tui.plans.base import Done, Plan, line, nodes_of
 from tui.source import Mutator
-from tui.text import fit
 
 
 def submit(

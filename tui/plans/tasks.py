@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
 from tui.columns.tasks import run_us
-from tui.draw import Cell, age, count_of
-from tui.format import duration
+from tui.drawing.draw import Cell, age, count_of
+from tui.drawing.format import duration
 from tui.plans.base import Done, Plan, Task, command_line, in_parts, line, parts_said, split, task_line, tasks_of
 from tui.source import Mutator
-from tui.view import ENDED
+from tui.store.view import ENDED
 
 
 def cancel(draw: Draw, ids: Sequence[str], reason: str = "") -> Plan:

@@ -10,12 +10,12 @@ from cortex.v1 import types_pb2
 from tui.columns.base import Draw
 from tui.columns.tasks import run_us
 from tui.columns.workflows import Workflow, workflow_state
-from tui.draw import Cell, Span, age, count_of, foreign, task_state
-from tui.format import duration
+from tui.drawing.draw import Cell, Span, age, count_of, foreign, task_state
+from tui.drawing.format import duration
+from tui.drawing.text import clean, fit
 from tui.plans.base import Done, Plan, Task, command_line, line, missing, tasks_of
 from tui.source import Mutator, SourceError
-from tui.text import clean, fit
-from tui.view import ENDED, ENDED_WORKFLOWS, ClusterView
+from tui.store.view import ENDED, ENDED_WORKFLOWS, ClusterView
 
 STATE_CELLS = 14
 KEY_CELLS = 30

@@ -9,10 +9,10 @@ from textual import on
 from textual.widget import Widget
 
 from tui.columns.approvals import WAITING, waits
-from tui.keymap import bindings
+from tui.keyboard.keymap import bindings
 from tui.messages import Opened, Pointed
 from tui.screens.base import ConsoleScreen
-from tui.view import NodeRow
+from tui.store.view import NodeRow
 from tui.widgets.table import Table
 
 

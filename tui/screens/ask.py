@@ -9,7 +9,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from tui.actions.base import Question
-from tui.draw import Cell, foreign
+from tui.drawing.draw import Cell, foreign
 from tui.messages import PasteShortened
 from tui.screens.dialog import Dialog
 from tui.widgets.lines import Lines

@@ -13,15 +13,15 @@ from textual.widget import Widget
 
 from tui.chrome import banner_line, footer_line, tabs_line, title_line
 from tui.columns.base import Draw, TableSpec
-from tui.draw import Cell, count_of, foreign
-from tui.grammar import FilterError
-from tui.keymap import Rebound
+from tui.drawing.draw import Cell, count_of, foreign
+from tui.keyboard.keymap import Rebound
+from tui.lists.grammar import FilterError
+from tui.lists.rows import Rows
 from tui.messages import CommandClosed, CommandGiven, CommandTyped, FilterChanged, PasteShortened, SortAsked
-from tui.once import OnceEach
-from tui.rows import Rows
+from tui.operator.themes import Palette
 from tui.shell import Shell
-from tui.silence import silent as silent_nodes
-from tui.themes import Palette
+from tui.store.once import OnceEach
+from tui.store.silence import silent as silent_nodes
 from tui.widgets.commandbar import CommandBar
 from tui.widgets.facts import Facts
 from tui.widgets.filterbar import FilterBar

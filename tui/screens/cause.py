@@ -9,12 +9,12 @@ from textual import on, work
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.tasks import LETTERS
 from tui.details.cause import cause_facts, cause_headline
-from tui.draw import Cell
-from tui.keymap import bindings
-from tui.letters import NO_CAUSE
+from tui.drawing.draw import Cell
+from tui.keyboard.keymap import bindings
 from tui.messages import Opened, Pointed
 from tui.screens.twofold import TwofoldScreen
 from tui.source import SourceError
+from tui.store.letters import NO_CAUSE
 from tui.widgets.table import Table
 
 PAGE = 1000

@@ -8,11 +8,11 @@ from textual import events, on
 from textual.widget import Widget
 from textual.widgets import Input
 
-from tui.draw import Cell
+from tui.drawing.draw import Cell
+from tui.drawing.text import fit
+from tui.keyboard.options import Option
 from tui.messages import PasteShortened
-from tui.options import Option
 from tui.screens.dialog import Dialog
-from tui.text import fit
 from tui.widgets.facts import Facts
 from tui.widgets.lines import Lines
 from tui.widgets.oneline import OneLine

@@ -7,12 +7,12 @@ from typing import Any
 
 from textual.widget import Widget
 
-from tui.arrange import Columns
 from tui.columns.base import Column
-from tui.draw import Cell
-from tui.keymap import bindings, key_of
+from tui.drawing.draw import Cell
+from tui.drawing.text import fit
+from tui.keyboard.keymap import bindings, key_of
+from tui.operator.arrange import Columns
 from tui.screens.dialog import Dialog
-from tui.text import fit
 from tui.widgets.facts import Facts
 from tui.widgets.lines import Lines
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from textual import work
 
-from tui.options import Option
+from tui.keyboard.options import Option
 from tui.screens.choose import ChooseScreen
 
 Probes = Mapping[str, Callable[[], Coroutine[Any, Any, str]]]

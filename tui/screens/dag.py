@@ -12,19 +12,19 @@ from tui.columns.dag import dag_glyphs, dag_spec, layer_labels, left_edge
 from tui.dag import walk
 from tui.dag.graph import Graph
 from tui.dag.layered import Layered, too_large
-from tui.dag_estimate import Finish, finish, slots_at_once
-from tui.dag_model import DagModel, DagRow, Mode, resume_key
 from tui.details.dag import dag_headline, dag_panel
-from tui.draw import Cell, foreign
-from tui.keymap import bindings
+from tui.details.dag_estimate import Finish, finish, slots_at_once
+from tui.drawing.draw import Cell, foreign
+from tui.keyboard.keymap import bindings
+from tui.keyboard.wording import filled
 from tui.messages import Opened, Pointed
 from tui.screens.base import ConsoleScreen
 from tui.source import SourceError
+from tui.store.dag_model import DagModel, DagRow, Mode, resume_key
+from tui.store.workflow_members import Members
 from tui.widgets.dag_canvas import DagCanvas, Picture, Spot
 from tui.widgets.dag_table import DagTable
 from tui.widgets.lines import Lines
-from tui.wording import filled
-from tui.workflow_members import Members
 
 ESTIMATE_EVERY_S = 1.0
 """For each thousand tasks or part of it, since it costs what there is of them."""

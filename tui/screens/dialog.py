@@ -12,9 +12,9 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 
 from tui.columns.base import Draw
-from tui.keymap import Rebound
+from tui.keyboard.keymap import Rebound
+from tui.operator.themes import Palette
 from tui.shell import Shell
-from tui.themes import Palette
 from tui.widgets.lines import Lines
 
 T = TypeVar("T")

@@ -9,11 +9,11 @@ from textual import on, work
 from textual.widget import Widget
 
 from tui.columns.differences import DIFFERENCES, Difference, difference_text, differences
-from tui.draw import Cell, count_of, foreign
-from tui.keymap import bindings
+from tui.drawing.draw import Cell, count_of, foreign
+from tui.keyboard.keymap import bindings
+from tui.lists.rows import Rows
 from tui.messages import Opened, Pointed
-from tui.moments import Moment, clock_of
-from tui.rows import Rows
+from tui.past.moments import Moment, clock_of
 from tui.screens.base import ConsoleScreen
 from tui.source import SourceError
 from tui.widgets.lines import Lines

@@ -14,16 +14,16 @@ from cortex.v1 import types_pb2
 from tui.actions.base import Question
 from tui.details.common import sentence
 from tui.details.drain import differences, force_said, sheet
-from tui.drains import PLAN_CODES, DrainOptions, blocker
-from tui.draw import Cell, foreign
-from tui.format import duration, parse_duration_ms
-from tui.keymap import bindings
-from tui.options import Option
+from tui.drawing.draw import Cell, foreign
+from tui.drawing.format import duration, parse_duration_ms
+from tui.keyboard.keymap import bindings
+from tui.keyboard.options import Option
 from tui.plans.base import Plan
 from tui.plans.drain import drain, nothing
 from tui.screens.choose import ChooseScreen
 from tui.screens.preview import PreviewScreen
 from tui.source import SourceError
+from tui.store.drains import PLAN_CODES, DrainOptions, blocker
 from tui.widgets.choice import Choice
 from tui.widgets.facts import Facts
 from tui.widgets.lines import Lines

@@ -12,10 +12,10 @@ from cortex.v1 import types_pb2
 from tui.columns.drain import DRAIN, DrainBoard
 from tui.details.drain import headline
 from tui.details.under import drained_under
-from tui.draw import Cell, foreign
-from tui.keymap import bindings
+from tui.drawing.draw import Cell, foreign
+from tui.keyboard.keymap import bindings
+from tui.lists.rows import Changes
 from tui.messages import Opened, Pointed
-from tui.rows import Changes
 from tui.screens.pointing import PointingScreen
 from tui.source import SourceError
 from tui.widgets.lines import Lines

@@ -11,12 +11,12 @@ from textual.widget import Widget
 from cortex.v1 import types_pb2
 from tui.columns.events import AUDIT, EVENTS, OF_OPERATIONS
 from tui.details.under import event_under
-from tui.draw import Cell, count_of
-from tui.keymap import bindings
+from tui.drawing.draw import Cell, count_of
+from tui.keyboard.keymap import bindings
 from tui.messages import Opened, Pointed
 from tui.screens.pointing import PointingScreen
 from tui.source import SourceError
-from tui.view import MAX_EVENTS
+from tui.store.view import MAX_EVENTS
 from tui.widgets.table import Table
 
 PAGE = 1000

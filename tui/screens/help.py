@@ -10,12 +10,12 @@ from textual.geometry import Size
 from textual.widget import Widget
 
 from tui.chrome import help_groups
-from tui.draw import Cell, cell_width
-from tui.keymap import bindings, reachable, shown_keys
-from tui.keys import Key
-from tui.keytable import PLACES
+from tui.drawing.draw import Cell, cell_width
+from tui.drawing.text import fit
+from tui.keyboard.keymap import bindings, reachable, shown_keys
+from tui.keyboard.keys import Key
+from tui.keyboard.keytable import PLACES
 from tui.screens.dialog import Dialog
-from tui.text import fit
 from tui.widgets.facts import Facts
 from tui.widgets.lines import Lines
 

@@ -12,8 +12,8 @@ from cortex.v1 import types_pb2
 from tui.columns.causes import CAUSES
 from tui.columns.tasks import LETTERS
 from tui.details.under import cause_under
-from tui.draw import Cell
-from tui.keymap import bindings
+from tui.drawing.draw import Cell
+from tui.keyboard.keymap import bindings
 from tui.messages import Opened
 from tui.screens.cause import CauseScreen
 from tui.screens.queue import TasksScreen

@@ -10,12 +10,12 @@ from tui.columns.events import NODE_HISTORY
 from tui.columns.tasks import QUEUE
 from tui.details.node import node_facts, node_headline
 from tui.details.resources import SPANS_US, history_points
-from tui.draw import Cell
-from tui.keymap import bindings
+from tui.drawing.draw import Cell
+from tui.keyboard.keymap import bindings
 from tui.messages import Opened, Pointed
 from tui.screens.panes import PanesScreen
 from tui.source import SourceError
-from tui.view import NodeRow
+from tui.store.view import NodeRow
 from tui.widgets.facts import Facts
 from tui.widgets.table import Table
 

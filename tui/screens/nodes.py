@@ -10,9 +10,9 @@ from textual.widget import Widget
 
 from tui.columns.nodes import NODES
 from tui.columns.shades import NODE_SHADES
-from tui.keymap import bindings
+from tui.details.panels import score_panel
+from tui.keyboard.keymap import bindings
 from tui.messages import Opened, Pointed
-from tui.panels import score_panel
 from tui.screens.approvals import ApprovalsScreen
 from tui.screens.base import ConsoleScreen
 from tui.widgets.heatfield import HeatField

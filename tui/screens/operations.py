@@ -14,8 +14,8 @@ from tui.columns.operations import OPERATIONS
 from tui.columns.tasks import QUEUE
 from tui.details.operation import operation_facts, operation_headline
 from tui.details.under import operation_under
-from tui.draw import Cell
-from tui.keymap import bindings
+from tui.drawing.draw import Cell
+from tui.keyboard.keymap import bindings
 from tui.messages import Opened, Pointed
 from tui.screens.pointing import PointingScreen
 from tui.screens.twofold import TwofoldScreen

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
-from tui.draw import Cell, Span
-from tui.keymap import key_of
+from tui.drawing.draw import Cell, Span
+from tui.keyboard.keymap import key_of
 from tui.screens.base import ConsoleScreen
 from tui.widgets.lines import Lines
 from tui.widgets.output import OutputPane

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tui.draw import Cell
+from tui.drawing.draw import Cell
 from tui.screens.base import ConsoleScreen
 from tui.widgets.lines import Lines
 

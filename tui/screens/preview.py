@@ -10,10 +10,10 @@ from textual.widget import Widget
 
 from tui.actions.base import Question
 from tui.details.common import wrapped
-from tui.draw import Cell, Span, foreign
-from tui.intents import AWAY_CODES
-from tui.keymap import bindings
+from tui.drawing.draw import Cell, Span, foreign
+from tui.keyboard.keymap import bindings
 from tui.plans.base import Done, Plan, short_command
+from tui.plans.intents import AWAY_CODES
 from tui.screens.dialog import Dialog
 from tui.source import Mutator, SourceError
 from tui.widgets.choice import Choice

@@ -11,11 +11,11 @@ from textual.widget import Widget
 from tui.columns.groups import groups
 from tui.columns.tasks import QUEUE, urgency
 from tui.details.under import group_under, task_under
-from tui.draw import Cell
-from tui.grouping import GROUPINGS, HEAD, Grouping
-from tui.keymap import bindings
+from tui.drawing.draw import Cell
+from tui.keyboard.keymap import bindings
+from tui.keyboard.options import Option
+from tui.lists.grouping import GROUPINGS, HEAD, Grouping
 from tui.messages import Opened, Pointed
-from tui.options import Option
 from tui.screens.pointing import PointingScreen
 from tui.widgets.grouptable import GroupTable
 from tui.widgets.table import Table

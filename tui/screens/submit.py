@@ -10,13 +10,13 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from tui.actions.base import Review
-from tui.draw import Cell, foreign
+from tui.drawing.draw import Cell, foreign
 from tui.messages import PasteShortened
 from tui.plans.submit import submit_command
 from tui.screens.dialog import Dialog
-from tui.taskspec import BadField, task_request
 from tui.widgets.lines import Lines
 from tui.widgets.oneline import OneLine
+from tui.written.taskspec import BadField, task_request
 
 FIELDS: tuple[tuple[str, str, str], ...] = (
     # key of the field, label, what it means when it is empty

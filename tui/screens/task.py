@@ -13,13 +13,13 @@ from tui.columns.base import Draw
 from tui.columns.events import TASK_HISTORY, order
 from tui.details.resources import use_line
 from tui.details.task import task_facts, task_headline
-from tui.draw import Cell
-from tui.keymap import bindings
+from tui.drawing.draw import Cell
+from tui.keyboard.keymap import bindings
+from tui.lists.rows import Listing
 from tui.messages import Opened, Pointed
-from tui.output_feed import OutputFeed
-from tui.rows import Listing
 from tui.screens.panes import PanesScreen
 from tui.source import Moment, SourceError
+from tui.store.output_feed import OutputFeed
 from tui.widgets.facts import Facts
 from tui.widgets.output import OutputPane
 from tui.widgets.table import Table

@@ -8,7 +8,7 @@ from typing import Any
 from textual.containers import Container
 from textual.widget import Widget
 
-from tui.draw import Cell
+from tui.drawing.draw import Cell
 from tui.screens.base import ConsoleScreen
 from tui.screens.panes import SPLIT_WIDTH
 from tui.widgets.facts import Facts

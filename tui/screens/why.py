@@ -11,10 +11,10 @@ from textual.widget import Widget
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.verdicts import VERDICTS, VerdictRow, row_text, verdict_rows
 from tui.details.why import headline, panel
-from tui.draw import foreign
-from tui.keymap import bindings
+from tui.drawing.draw import foreign
+from tui.keyboard.keymap import bindings
+from tui.lists.rows import Rows
 from tui.messages import Opened, Pointed
-from tui.rows import Rows
 from tui.screens.base import ConsoleScreen
 from tui.source import Moment, SourceError
 from tui.widgets.lines import Lines

@@ -10,8 +10,8 @@ from textual.widget import Widget
 
 from tui.columns.workflows import WORKFLOWS
 from tui.details.under import workflow_under
-from tui.draw import Cell
-from tui.keymap import bindings
+from tui.drawing.draw import Cell
+from tui.keyboard.keymap import bindings
 from tui.messages import Opened, Pointed
 from tui.screens.pointing import PointingScreen
 from tui.widgets.table import Table

@@ -16,8 +16,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from tui.drawing.text import clean
 from tui.errors import EXIT_INTERRUPTED, ClusterError, usage
-from tui.text import clean
 
 STATE_COLOURS = {
     "completed": "green",
@@ -217,9 +217,9 @@ def run(
     `interrupted` makes what Ctrl-C is answered with, for work that leaves something going on.
     """
     # Here, so that help and completion do not wait for gRPC.
-    from tui.client import ClusterClient
-    from tui.state import LastIndex
-    from tui.target import folders, resolve
+    from tui.link.client import ClusterClient
+    from tui.link.state import LastIndex
+    from tui.link.target import folders, resolve
 
     chosen = settings()
     cluster = resolve(chosen.data, chosen.cluster)
@@ -261,8 +261,8 @@ def note(line: str) -> None:
 
 def say_table(columns: Any, rows: Any, *, whole: bool = False) -> None:
     """Prints a table: cut to the terminal unless `whole` and coloured there, whole and plain elsewhere."""
-    from tui.format import table
-    from tui.target import colour_wanted
+    from tui.drawing.format import table
+    from tui.link.target import colour_wanted
 
     terminal = sys.stdout is not None and sys.stdout.isatty()
     coloured = terminal and colour_wanted()

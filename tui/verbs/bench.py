@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tui import resources_view
+from tui.documents import resources_view
+from tui.drawing.text import clean
 from tui.errors import ClusterError, usage
-from tui.text import clean
 from tui.verbs.base import VerbGroup, emit, note, run, say, settings, verb
 
 if TYPE_CHECKING:
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 
 @click.group(
@@ -64,7 +64,7 @@ def node(names: tuple[str, ...]) -> None:
 
 
 def _say(name: str, document: resources_view.Document) -> None:
-    from tui.format import size
+    from tui.drawing.format import size
 
     def line(what: str, value: str, spread: float) -> None:
         say(f"  {what:<22}{value:>14}   spread {spread:.1f} %")

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tui import json_view
+from tui.documents import json_view
+from tui.drawing.text import clean
 from tui.errors import ClusterError, usage
-from tui.text import clean
 from tui.verbs.base import Interrupted, note, run, verb
 from tui.verbs.follow import follow_to_end, still_running
 from tui.verbs.operations import follow_operation
@@ -16,7 +16,7 @@ from tui.verbs.outcome import say_mutation, say_operation
 
 if TYPE_CHECKING:
     from cortex.v1 import types_pb2
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 NOW = click.option("--now", is_flag=True, help="At once, without the time to undo it.")
 
@@ -116,9 +116,9 @@ def _tell_unfinished(tasks: list[types_pb2.Task]) -> int:
 
 async def _edited(client: ClusterClient, task_id: str) -> types_pb2.TaskSpec:
     """What the user made of a task's specification in an editor; says on stderr what has changed."""
-    from tui import specfile
-    from tui.editor import edit_text, forget
-    from tui.taskspec import BadField
+    from tui.operator.editor import edit_text, forget
+    from tui.written import specfile
+    from tui.written.taskspec import BadField
 
     task = (await client.get_task(task_id)).task
     try:
@@ -161,7 +161,7 @@ def discard(ids: tuple[str, ...], cause: str | None, reason: str, now: bool) -> 
 @NOW
 def priority(ids: tuple[str, ...], number: str, now: bool) -> None:
     """Give tasks that wait another priority, 0 to 10 or P0 to P2, after 10 s to undo it."""
-    from tui.taskspec import priority as parsed
+    from tui.written.taskspec import priority as parsed
 
     try:
         wanted = parsed(number)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tui import json_view
-from tui.text import clean
+from tui.documents import json_view
+from tui.drawing.text import clean
 from tui.verbs.base import VerbGroup, emit, note, run, say, settings, verb
 
 if TYPE_CHECKING:
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 
 @verb()

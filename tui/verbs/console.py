@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from typing import Any
 
-    from tui.preferences import Preferences
+    from tui.operator.preferences import Preferences
 
 
 @verb()
@@ -59,13 +59,13 @@ def converse(demo: str | None, record: str | None, replay: str | None, speed: fl
     import time
     from pathlib import Path
 
-    from tui.clusters import Clusters
+    from tui.console.clusters import Clusters
     from tui.demo.size import parse_size
     from tui.demo.source import DemoSource
-    from tui.linear import Linear
-    from tui.lines_in import typed_lines
-    from tui.recording import RecordedSource, Recording, ReplayedSource, recorded_lines
-    from tui.target import folders, resolve
+    from tui.linear.conversation import Linear
+    from tui.link.target import folders, resolve
+    from tui.replay.recording import RecordedSource, Recording, ReplayedSource, recorded_lines
+    from tui.tty.lines_in import typed_lines
 
     async def talk() -> None:
         clusters = recording = None
@@ -97,8 +97,8 @@ def open_replay(file: str, speed: float, *, mouse: bool = False) -> None:
     """Runs the console over a recording until it is left. Raises ClusterError."""
     from pathlib import Path
 
-    from tui.player import while_replaying
-    from tui.recording import ReplayedSource
+    from tui.replay.player import while_replaying
+    from tui.replay.recording import ReplayedSource
 
     source: Any = ReplayedSource(Path(file), speed)
     own = _preferences(mouse)
@@ -119,8 +119,8 @@ def open_demo(size: str, *, mouse: bool = False) -> None:
     _needs_terminal()
     from tui.app import run_console
     from tui.demo.source import DemoSource
-    from tui.keep import Keep
-    from tui.target import folders
+    from tui.link.target import folders
+    from tui.operator.keep import Keep
 
     if status := run_console(DemoSource(wanted), preferences=own, keep=Keep(folders().state, "demo")):
         click.get_current_context().exit(status)
@@ -128,14 +128,14 @@ def open_demo(size: str, *, mouse: bool = False) -> None:
 
 def open_console(*, mouse: bool = False, record: str | None = None) -> None:
     """Runs the console until it is left. Raises ClusterError."""
-    from tui.target import folders, resolve
+    from tui.link.target import folders, resolve
 
     chosen = settings()
     cluster = resolve(chosen.data, chosen.cluster)
     own = _preferences(mouse)
     _needs_terminal()
     from tui.app import run_console
-    from tui.clusters import Clusters
+    from tui.console.clusters import Clusters
 
     clusters = Clusters(cluster, folders())
     source, keep = clusters.open()
@@ -145,7 +145,7 @@ def open_console(*, mouse: bool = False, record: str | None = None) -> None:
     else:
         from pathlib import Path
 
-        from tui.recording import RecordedSource, Recording
+        from tui.replay.recording import RecordedSource, Recording
 
         recording = Recording(Path(record))
         recorded: Any = RecordedSource(source, recording)
@@ -160,8 +160,8 @@ def open_console(*, mouse: bool = False, record: str | None = None) -> None:
 
 def _preferences(mouse: bool) -> Preferences:
     """What the operator's files say, and the flag. Raises ClusterError, before the terminal is taken."""
-    from tui.preferences import load
-    from tui.target import folders
+    from tui.link.target import folders
+    from tui.operator.preferences import load
 
     own = load(folders())
     return replace(own, mouse=True) if mouse else own
@@ -179,9 +179,9 @@ def _needs_terminal() -> None:
 @click.option("--default", "as_shipped", is_flag=True, help="As they are without keymap.toml.")
 def keymap(as_shipped: bool) -> None:
     """Print the keys of the console in the form of keymap.toml, which may change them."""
-    from tui.keyfile import load, written
-    from tui.keytable import KEYMAP
-    from tui.target import folders
+    from tui.keyboard.keyfile import load, written
+    from tui.keyboard.keytable import KEYMAP
+    from tui.link.target import folders
 
     if settings().json:
         raise usage("The keys are printed as TOML alone.", "Leave --json out.")

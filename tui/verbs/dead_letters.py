@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tui import operations_view
+from tui.documents import operations_view
+from tui.drawing.format import Column, age
 from tui.errors import usage
-from tui.format import Column, age
 from tui.verbs.base import note, now_us, run, say_table, settings, verb
 from tui.verbs.listed import Shape, Shown, chosen_keys, shape_options
 from tui.verbs.past import at_option, emit_as_of, say_moment
@@ -16,7 +16,7 @@ from tui.verbs.tasks import PAGE, say_tasks
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 COLUMNS = (
     Column("CAUSE"),
@@ -46,7 +46,7 @@ def dead_letters(
     async def work(client: ClusterClient) -> None:
         from cortex.v1 import types_pb2
         from tui.columns.tasks import LETTERS
-        from tui.taskfilter import list_all
+        from tui.verbs.taskfilter import list_all
 
         if not group:
             choice: dict[str, Any] = {"states": [types_pb2.TASK_STATE_DEAD_LETTER], "cause": cause, "at": at}
@@ -72,8 +72,8 @@ def dead_letters(
 def _shaped(reply: cluster_pb2.ListCausesReply, shape: Shape, limit: int) -> bool:
     """Leaves in the reply what was asked for; returns whether it has been printed."""
     from tui.columns.causes import CAUSES
-    from tui.letters import key_of
-    from tui.view import ClusterView
+    from tui.store.letters import key_of
+    from tui.store.view import ClusterView
 
     view = ClusterView()
     by_key = {key_of(row): row for row in reply.causes}

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tui.drawing.text import clean
 from tui.errors import usage
-from tui.text import clean
 from tui.verbs.base import emit, run, say, settings, verb
 from tui.verbs.submit import read_text
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 # More than a task may hold; the cluster says what that is.
 MAX_FILE_BYTES = 1 << 20
@@ -58,7 +58,7 @@ def dispatch(prompt: str, count: int, context: str, **flags: Any) -> None:
 
 def _shared(given: dict[str, Any]) -> dict[str, Any]:
     """The keys of the payload that all have in common."""
-    from tui.taskspec import whole
+    from tui.written.taskspec import whole
 
     found = {name: list(value) if name == "tools" else value for name, value in given.items() if name in _SHARED}
     try:
@@ -68,7 +68,7 @@ def _shared(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _task(given: dict[str, Any], payload: dict[str, Any]) -> cluster_pb2.TaskRequest:
-    from tui.taskspec import BadField, task_request
+    from tui.written.taskspec import BadField, task_request
 
     fields = {
         _PLURALS.get(key, key): list(value) if isinstance(value, tuple) else value for key, value in given.items()

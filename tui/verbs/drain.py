@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tui import drain_view
+from tui.documents import drain_view
+from tui.drawing.format import duration, parse_duration_ms
+from tui.drawing.text import clean
 from tui.errors import usage
-from tui.format import duration, parse_duration_ms
-from tui.text import clean
 from tui.verbs.base import Interrupted, emit, note, run, say, settings, verb
 from tui.verbs.outcome import say_mutation
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 _FORECAST = "Where tasks would land is a forecast: the cluster goes on meanwhile."
 
@@ -150,7 +150,7 @@ def _goes_on(operation_id: str) -> Interrupted:
 
 async def _ended(client: ClusterClient, reply: cluster_pb2.DrainNodeReply) -> types_pb2.Operation:
     """The operation once it has ended, across lost links and changes of leader."""
-    from tui.follow import PATIENCE_S
+    from tui.link.follow import PATIENCE_S
 
     async with aclosing(client.watch(reply.index, patience_s=PATIENCE_S)) as replies:
         async for news in replies:

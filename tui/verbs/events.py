@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tui import json_view
+from tui.documents import json_view
+from tui.drawing.format import parse_time_us
+from tui.drawing.text import clean
 from tui.errors import usage
-from tui.format import parse_time_us
-from tui.text import clean
 from tui.verbs.base import emit, note, now_us, run, say, settings, verb
 from tui.verbs.listed import Shape, Shown, chosen_keys, shape_options
 from tui.verbs.past import as_of, at_option, say_moment
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cortex.v1 import cluster_pb2, types_pb2
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 PAGE = 1000
 DEFAULT_SINCE = "1h"
@@ -121,7 +121,7 @@ def events(
 def _shaped(rows: list[types_pb2.Event], moment: cluster_pb2.Moment | None, shape: Shape) -> list[types_pb2.Event]:
     """What was asked for of the rows; it is printed unless JSON is wanted."""
     from tui.columns.events import EVENTS
-    from tui.view import ClusterView
+    from tui.store.view import ClusterView
 
     view = ClusterView()
     by_key = {row.id: row for row in rows}

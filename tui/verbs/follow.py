@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tui.drawing.text import clean
 from tui.errors import ClusterError
-from tui.text import clean
 from tui.verbs.base import Interrupted, emit, note, run, settings, verb, write_raw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cortex.v1 import cluster_pb2, types_pb2
-    from tui.client import ClusterClient
-    from tui.follow import Kind, Sink
+    from tui.link.client import ClusterClient
+    from tui.link.follow import Kind, Sink
 
 
 SHOWN_IDS = 5
@@ -33,7 +33,7 @@ def raw_sink() -> Sink:
 
 def say_end(task: types_pb2.Task) -> None:
     """Says on stderr why a task ended otherwise than by its command's own exit."""
-    from tui.json_view import task_state
+    from tui.documents.json_view import task_state
 
     state = task_state(task.state)
     cause = task.error or task.reason or task.cancel_reason
@@ -56,8 +56,8 @@ async def follow_to_end(
     `progress`: say on stderr how far they are.
     """
     from cortex.v1 import cluster_pb2
-    from tui.follow import CORTEX_FAILED, Follower
-    from tui.progress import worded
+    from tui.link.follow import CORTEX_FAILED, Follower
+    from tui.store.progress import worded
 
     wanted = cluster_pb2.STREAM_KIND_UNSPECIFIED if only is None else only
     follower = Follower(
@@ -108,8 +108,8 @@ def wait(ids: tuple[str, ...], progress: bool, ready: bool) -> None:
     With --json: the ended task, or {tasks}. With --ready it does not wait for the end of a service, and the exit
     code is 1 if one ended before it was ready.
     """
-    from tui import json_view
-    from tui.follow import exit_status
+    from tui.documents import json_view
+    from tui.link.follow import exit_status
     from tui.verbs.ready import wait_ready
 
     as_json = settings().json
@@ -165,7 +165,7 @@ def logs(
     numbers; the exit code is 1 when there is none.
     """
     from cortex.v1 import cluster_pb2
-    from tui import json_view
+    from tui.documents import json_view
     from tui.verbs import kept
 
     one = kept.Wanted(run_number, attempt, fence)
@@ -201,7 +201,7 @@ async def _write_now(
     client: ClusterClient, task: types_pb2.Task, wanted: cluster_pb2.StreamKind.ValueType, sink: Sink
 ) -> None:
     """Writes what there is: from the machine that ran it, else what the log has of it."""
-    from tui.follow import ENDED
+    from tui.link.follow import ENDED
 
     if task.state in ENDED:
         await follow_to_end(client, [task.id], sink=sink, only=wanted)

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tui import history_view
+from tui.documents import history_view
+from tui.drawing.format import Column, rfc3339
+from tui.drawing.text import clean
 from tui.errors import usage
-from tui.format import Column, rfc3339
-from tui.text import clean
 from tui.verbs.base import emit, note, run, say, say_table, settings, verb
 from tui.verbs.past import at_option, emit_as_of, parse_moment, say_moment
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 PAGE = 1000
 MAX_ROWS = 10_000

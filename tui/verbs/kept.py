@@ -6,15 +6,15 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tui.drawing.format import Column, age, size
+from tui.drawing.text import clean
 from tui.errors import ClusterError, usage
-from tui.format import Column, age, size
-from tui.text import clean
 from tui.verbs.base import emit, note, now_us, say, say_table, settings
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2
-    from tui.client import ClusterClient
-    from tui.follow import Kind
+    from tui.link.client import ClusterClient
+    from tui.link.follow import Kind
 
 # Tasks of a workflow that are searched at once.
 _AT_ONCE = 4
@@ -71,7 +71,7 @@ async def answer(client: ClusterClient, task_id: str, workflow: str, wanted: Wan
 
 async def say_kept(client: ClusterClient, task_id: str) -> None:
     """What is kept of each attempt."""
-    from tui import kept_view
+    from tui.documents import kept_view
 
     found = await client.list_output((await client.get_task(task_id)).task.id)
     if settings().json:
@@ -172,7 +172,7 @@ def checked(task_id: str, workflow: str, listed: bool, follow: bool, wanted: Wan
 
 
 def _row(item: cluster_pb2.KeptOutput, now: int) -> tuple[str, ...]:
-    from tui import kept_view
+    from tui.documents import kept_view
 
     return (
         str(item.run),
@@ -190,8 +190,8 @@ def _row(item: cluster_pb2.KeptOutput, now: int) -> tuple[str, ...]:
 def _say_line(task: types_pb2.Task, line: cluster_pb2.FoundLine, prefix: str, gap: bool) -> None:
     """As grep has it: `12:` a match, `12-` context; lines of stderr say so."""
     from cortex.v1 import cluster_pb2
-    from tui import kept_view
-    from tui.json_view import text
+    from tui.documents import kept_view
+    from tui.documents.json_view import text
 
     if settings().json:
         document: dict[str, Any] = {"task": task.id, "task_key": task.task_key or None}

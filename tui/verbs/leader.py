@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tui.text import clean
+from tui.drawing.text import clean
 from tui.verbs.base import VerbGroup, emit, note, run, say, settings, verb
 
 if TYPE_CHECKING:
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 
 @click.group(

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from tui.drawing.text import clean
 from tui.errors import usage
-from tui.text import clean
 from tui.verbs.base import now_us, say, say_table, settings
 
 if TYPE_CHECKING:
     from tui.columns.base import Column, TableSpec
-    from tui.rows import Rows
-    from tui.view import ClusterView
+    from tui.lists.rows import Rows
+    from tui.store.view import ClusterView
 
 F = TypeVar("F", bound=Callable[..., Any])
 DRAWN = ("wide", "csv")
@@ -81,7 +81,7 @@ def shape_options(*, own_filter: bool = False) -> Callable[[F], F]:
 
 def chosen_keys(spec: TableSpec[Any], rows: Rows[Any], keys: Sequence[str], shape: Shape) -> list[str]:
     """Those of the keys whose rows match, in the order that was asked for. Raises ClusterError."""
-    from tui.grammar import FilterError
+    from tui.lists.grammar import FilterError
 
     found = list(keys)
     if shape.expression:
@@ -134,7 +134,7 @@ class Shown:
     def say(self, keys: Sequence[str], shape: Shape) -> None:
         """Prints the rows of these keys in the form that was asked for. Raises ClusterError."""
         from tui.columns.base import Draw
-        from tui.draw import ASCII, UNICODE
+        from tui.drawing.draw import ASCII, UNICODE
 
         utf8 = sys.stdout is not None and sys.stdout.encoding.lower().replace("-", "") == "utf8"
         draw = Draw(self.moment_us or now_us(), self.now_s, UNICODE if utf8 else ASCII, self.view)
@@ -165,7 +165,7 @@ def _on_terminal() -> bool:
 
 def _say_csv(spec: TableSpec[Any], columns: Sequence[Column[Any]], rows: Sequence[Any], draw: Any) -> None:
     """RFC 4180: a header of the columns' names, CRLF."""
-    from tui.export import Sheet
+    from tui.columns.export import Sheet
 
     sheet = Sheet(spec, columns, draw)
     for cells in ([column.id for column in columns], *map(sheet.cells, rows)):
@@ -175,8 +175,8 @@ def _say_csv(spec: TableSpec[Any], columns: Sequence[Column[Any]], rows: Sequenc
 
 
 def _say_text(columns: Sequence[Column[Any]], rows: Sequence[Any], draw: Any) -> None:
-    from tui import format as text
-    from tui.export import legible
+    from tui.columns.export import legible
+    from tui.drawing import format as text
 
     wide = settings().form == "wide"
     heads = [

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tui.drawing.text import clean
 from tui.errors import ClusterError, usage
-from tui.text import clean
 from tui.verbs.base import Interrupted, emit, note, say, settings, verb
 
 if TYPE_CHECKING:
-    from tui.local import LocalCluster
+    from tui.machine.local import LocalCluster
 
 CALL_S = 1.0
 
@@ -35,7 +35,7 @@ def up(voters: int | None, workers: int | None, headless: bool, no_sample: bool)
     Leaving the console leaves the cluster running; `cortex down` ends it. Commands that name no cluster use this
     one, unless they have another.
     """
-    from tui.target import CLUSTER_FILE
+    from tui.link.target import CLUSTER_FILE
 
     folder = _folder()
     if settings().cluster:
@@ -65,7 +65,7 @@ def up(voters: int | None, workers: int | None, headless: bool, no_sample: bool)
 @click.option("--keep-running", is_flag=True, help="Leave running commands to their supervisors.")
 def down(keep_running: bool) -> None:
     """End the cluster of --data, within 15 s and whether or not it has a quorum."""
-    from tui.local import DOWN_S, LocalCluster
+    from tui.machine.local import DOWN_S, LocalCluster
 
     folder = _folder()
     if settings().cluster:
@@ -98,9 +98,9 @@ def down(keep_running: bool) -> None:
 
 def _give_back(cluster: LocalCluster) -> None:
     """Has running tasks recorded as migrated, if a leader serves."""
-    from tui.local import GIVEN_BACK_S
-    from tui.shutdown import give_back
-    from tui.target import SECRET_FILE, from_addresses
+    from tui.link.target import SECRET_FILE, from_addresses
+    from tui.machine.local import GIVEN_BACK_S
+    from tui.machine.shutdown import give_back
 
     addresses = [node.address for node in cluster.nodes if node.role == "voter" and cluster.runs(node)]
     if not addresses:
@@ -118,14 +118,14 @@ def _give_back(cluster: LocalCluster) -> None:
 
 def _folder() -> Path:
     """--data, else the default one."""
-    from tui.target import folders
+    from tui.link.target import folders
 
     chosen = settings().data
     return Path(chosen).expanduser().absolute() if chosen else folders().data / "local"
 
 
 def _create(folder: Path, voters: int | None, workers: int | None) -> LocalCluster:
-    from tui.local import SETTINGS_FILE, LocalCluster, cannot_write
+    from tui.machine.local import SETTINGS_FILE, LocalCluster, cannot_write
 
     try:
         others = (each.name != SETTINGS_FILE for each in folder.iterdir()) if folder.is_dir() else [folder.exists()]
@@ -137,7 +137,7 @@ def _create(folder: Path, voters: int | None, workers: int | None) -> LocalClust
 
 
 def _existing(folder: Path, voters: int | None, workers: int | None) -> LocalCluster:
-    from tui.local import LocalCluster
+    from tui.machine.local import LocalCluster
 
     cluster = LocalCluster.load(folder)
     for role, wanted in (("voter", voters), ("worker", workers)):
@@ -152,10 +152,10 @@ def _existing(folder: Path, voters: int | None, workers: int | None) -> LocalClu
 
 async def _ready(cluster: LocalCluster, *, sample: bool) -> None:
     """Waits for a leader, then submits the sample work."""
-    from tui.client import ClusterClient
-    from tui.local import wait_for_supervisors, wait_until_led
-    from tui.sample import sample_tasks, sample_workflow
-    from tui.target import SECRET_FILE, from_addresses
+    from tui.link.client import ClusterClient
+    from tui.link.target import SECRET_FILE, from_addresses
+    from tui.machine.local import wait_for_supervisors, wait_until_led
+    from tui.machine.sample import sample_tasks, sample_workflow
 
     # By address: the sockets are not there yet, or are left over.
     addresses = ",".join(node.address for node in cluster.nodes if node.role == "voter")
@@ -183,8 +183,8 @@ def _say_started(cluster: LocalCluster, started: list[str]) -> None:
 
 def _remember(folder: Path) -> None:
     """Makes the cluster the default of commands without a target, unless the context names one that runs."""
-    from tui.local import LocalCluster, write_private
-    from tui.target import folders, read_context
+    from tui.link.target import folders, read_context
+    from tui.machine.local import LocalCluster, write_private
 
     path = folders().context
     try:
@@ -204,8 +204,8 @@ def _remember(folder: Path) -> None:
 
 
 def _forget(folder: Path) -> None:
-    from tui.local import write_private
-    from tui.target import folders, read_context
+    from tui.link.target import folders, read_context
+    from tui.machine.local import write_private
 
     path = folders().context
     with suppress(ClusterError, OSError):
@@ -218,7 +218,7 @@ def _forget(folder: Path) -> None:
 
 def _contexts(path: Path) -> dict[str, Any]:
     """What the file says of named clusters, which the default does not touch."""
-    from tui.target import read_context
+    from tui.link.target import read_context
 
     with suppress(ClusterError):
         return {"contexts": known} if (known := read_context(path).get("contexts")) else {}

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tui import json_view, resources_view
+from tui.documents import json_view, resources_view
+from tui.drawing.format import Column, size
+from tui.drawing.text import clean
 from tui.errors import ClusterError, usage
-from tui.format import Column, size
-from tui.text import clean
 from tui.verbs.base import emit, note, run, say, say_table, settings, verb
 from tui.verbs.listed import Shape, Shown, chosen_keys, shape_options
 from tui.verbs.outcome import say_mutation
@@ -19,7 +19,7 @@ from tui.verbs.tasks import event_line
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 LAST_EVENTS = 20
 INSPECT_S = 4.0
@@ -114,7 +114,7 @@ def node(node_id: str, history: bool, span: str, at: cluster_pb2.Moment | None) 
         if history:
             _say_history(view.node.id, inspected)
             return
-        from tui.node_text import node_lines
+        from tui.documents.node_text import node_lines
 
         for line in node_lines(view, inspected.tasks if inspected is not None else ()):
             say(line)
@@ -151,7 +151,7 @@ def uncordon(node_id: str, message: str) -> None:
 def _shaped(reply: cluster_pb2.ListNodesReply, shape: Shape) -> bool:
     """Leaves in the reply what was asked for; returns whether it has been printed."""
     from tui.columns.nodes import NODES
-    from tui.view import ClusterView, NodeRow
+    from tui.store.view import ClusterView, NodeRow
 
     view = ClusterView()
     shown = Shown(NODES, view, view.nodes, reply.at.at_us)
@@ -170,7 +170,7 @@ def _shaped(reply: cluster_pb2.ListNodesReply, shape: Shape) -> bool:
 async def _inspected(client: ClusterClient, row: types_pb2.Node, span: str) -> cluster_pb2.InspectNodeReply | None:
     """What only the node itself knows; without it, and said beside, where it does not answer. Raises ClusterError
     for what was asked for by name."""
-    from tui.node_text import SPARK_STEPS
+    from tui.documents.node_text import SPARK_STEPS
 
     if row.kind or (not row.online and not span):
         return None
@@ -194,7 +194,7 @@ def _inspected_document(reply: cluster_pb2.InspectNodeReply | None, history: boo
 
 
 def _say_history(name: str, reply: cluster_pb2.InspectNodeReply | None) -> None:
-    from tui.node_text import history_lines
+    from tui.documents.node_text import history_lines
 
     lines = list(history_lines(reply, unicode=_writes_unicode())) if reply is not None else []
     for line in lines:

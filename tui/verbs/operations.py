@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tui import drain_view, json_view, operations_view
+from tui.documents import drain_view, json_view, operations_view
+from tui.drawing.format import Column, age, rfc3339
+from tui.drawing.text import clean
 from tui.errors import ClusterError
-from tui.format import Column, age, rfc3339
-from tui.text import clean
 from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, verb
 from tui.verbs.listed import Shape, Shown, chosen_keys, shape_options
 from tui.verbs.outcome import say_mutation
@@ -18,7 +18,7 @@ from tui.verbs.past import at_option, emit_as_of, say_moment
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 PAGE = 1000
 COLUMNS = (
@@ -89,7 +89,7 @@ def undo(operation_id: str, stop: bool, reason: str) -> None:
 def _shaped(reply: cluster_pb2.ListOperationsReply, shape: Shape, limit: int) -> bool:
     """Leaves in the reply what was asked for; returns whether it has been printed."""
     from tui.columns.operations import OPERATIONS
-    from tui.view import ClusterView
+    from tui.store.view import ClusterView
 
     view = ClusterView()
     by_key = {row.id: row for row in reply.operations}

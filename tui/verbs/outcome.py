@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui import json_view
-from tui.text import clean
+from tui.documents import json_view
+from tui.drawing.text import clean
 from tui.verbs.base import emit, note, say, settings
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 CAUSES = 1000
 
@@ -26,7 +26,7 @@ def say_mutation(reply: cluster_pb2.MutationReply) -> None:
 
 async def say_operation(client: ClusterClient, reply: cluster_pb2.MutationReply) -> None:
     """As say_mutation(); of what has not begun yet also how to undo it, on stderr."""
-    from tui.operations_view import LIVE
+    from tui.documents.operations_view import LIVE
 
     say_mutation(reply)
     row = (await client.get_operation(reply.operation_id)).operation

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tui import json_view
+from tui.documents import json_view
+from tui.drawing.format import rfc3339
 from tui.errors import usage
-from tui.format import rfc3339
 from tui.verbs.base import emit, linearizable_option, now_us, say
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def parse_moment(text: str, option: str = "--at") -> cluster_pb2.Moment:
     """An index, a time, or how long ago, as a Moment. Raises ClusterError."""
-    from tui.moments import MomentError, read_moment
+    from tui.past.moments import MomentError, read_moment
 
     try:
         return read_moment(text, now_us())

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui.text import clean
+from tui.drawing.text import clean
 from tui.verbs.base import emit, note, say, settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 
 async def wait_ready(client: ClusterClient, ids: Sequence[str]) -> int:
     """Say where they are reached; exit status 1 when one ended before it was ready. Raises ClusterError."""
-    from tui import json_view
-    from tui.ready import is_ready, until_ready
+    from tui.documents import json_view
+    from tui.link.ready import is_ready, until_ready
 
     tasks = await until_ready(client, ids)
     if settings().json:

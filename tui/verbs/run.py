@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tui import json_view, operations_view
+from tui.documents import json_view, operations_view
+from tui.drawing.text import clean
 from tui.errors import usage
-from tui.text import clean
 from tui.verbs.base import emit, note, run, say, settings, verb
 from tui.verbs.follow import follow_to_end, still_running
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cortex.v1 import cluster_pb2, types_pb2
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 # Tasks whose output is fetched at once.
 FETCHES = 16
@@ -62,7 +62,7 @@ def run_(everywhere: bool, nodes: str, command: tuple[str, ...], **flags: Any) -
 
 
 def _request(command: tuple[str, ...], flags: dict[str, Any]) -> cluster_pb2.TaskRequest:
-    from tui.taskspec import BadField, task_request
+    from tui.written.taskspec import BadField, task_request
 
     if not command:
         raise usage("There is no command.", "Write it after --, as `cortex run --all -- uptime`.")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tui import history_view
+from tui.documents import history_view
+from tui.drawing.format import Column
+from tui.drawing.text import clean
 from tui.errors import ClusterError
-from tui.format import Column
-from tui.text import clean
 from tui.verbs.base import VerbGroup, run, say, say_table, verb
 from tui.verbs.base import settings as flags
 from tui.verbs.outcome import say_mutation
@@ -18,7 +18,7 @@ from tui.verbs.past import at_option, emit_as_of, say_moment
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 COLUMNS = (Column("NAME"), Column("VALUE", "right"), Column("DEFAULT", "right"), Column("MEANING", shrinks=True))
 

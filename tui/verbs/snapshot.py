@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tui.drawing.text import clean
 from tui.errors import ClusterError
-from tui.text import clean
 from tui.verbs.base import VerbGroup, emit, run, say, settings, verb
 
 if TYPE_CHECKING:
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 _FILE = click.argument("file", metavar="F", type=click.Path(path_type=Path))
 
@@ -77,8 +77,8 @@ def _inspected(file: Path) -> dict[str, Any]:
 
 def _cortexd(*arguments: str) -> str:
     """What `cortexd snapshot` printed. Raises ClusterError with its cause and remedy."""
-    from tui.local import cortexd
-    from tui.target import daemon_environment
+    from tui.link.target import daemon_environment
+    from tui.machine.local import cortexd
 
     done = subprocess.run(
         [*cortexd(), "snapshot", *arguments],

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tui.drawing.text import clean
 from tui.errors import ClusterError, usage
-from tui.text import clean
 from tui.verbs.base import emit, note, run, say, say_table, settings, verb
 from tui.verbs.follow import follow_to_end, raw_sink, say_end, still_running
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 TYPES_HELP = (
     "What runs it: shell (default), service, container, python, subagent, claude_relay, k8s_job or noop; "
@@ -103,7 +103,7 @@ def submit(wait: bool, dry_run: bool, file: str | None, command: tuple[str, ...]
 
 
 def _request_of(given: dict[str, Any], command: tuple[str, ...], wait: bool) -> cluster_pb2.TaskRequest:
-    from tui.taskspec import BadField, task_request
+    from tui.written.taskspec import BadField, task_request
 
     if not command and given.get("type", "shell").lower() == "shell":
         raise usage("There is no command.", "Write it after --, as `cortex submit -- echo hello`, or give --file.")
@@ -163,8 +163,8 @@ def _pairs(flag: str, values: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _submit_one(request: cluster_pb2.TaskRequest, *, wait: bool, dry_run: bool) -> None:
-    from tui import json_view
-    from tui.follow import exit_status
+    from tui.documents import json_view
+    from tui.link.follow import exit_status
 
     as_json = settings().json
     accepted: list[str] = []
@@ -232,7 +232,7 @@ def _is_queued(task: types_pb2.Task) -> bool:
 
 def _submit_file(name: str, *, wait: bool) -> None:
     from cortex.v1 import types_pb2
-    from tui.taskfile import read_batch
+    from tui.written.taskfile import read_batch
 
     requests, lines = read_batch(read_text(name, MAX_FILE_BYTES), "stdin" if name == "-" else name)
     if wait:
@@ -284,13 +284,13 @@ def read_text(name: str, limit_bytes: int) -> str:
 
 def _with_lines(error: ClusterError, lines: list[int]) -> ClusterError:
     """The cluster counts tasks; who wrote the file counts lines."""
-    from tui.taskfile import name_lines
+    from tui.written.taskfile import name_lines
 
     return ClusterError(error.code, name_lines(error.message, lines), error.remedy, exit_code=error.exit_code)
 
 
 def _say_verdicts(reply: cluster_pb2.SubmitReply) -> None:
-    from tui import json_view
+    from tui.documents import json_view
     from tui.verbs.tasks import VERDICT_COLUMNS, verdict_row
 
     if settings().json:

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tui import ends, json_view, resources_view
+from tui.documents import json_view, resources_view
+from tui.drawing.format import Column, age, duration, rfc3339, size
+from tui.drawing.gist import gist, payload_text
+from tui.drawing.text import clean
 from tui.errors import usage
-from tui.format import Column, age, duration, rfc3339, size
-from tui.gist import gist, payload_text
-from tui.progress import worded
-from tui.text import clean
+from tui.store import ends
+from tui.store.progress import worded
 from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, verb
 from tui.verbs.listed import Shape, Shown, chosen_keys, shape_options
 from tui.verbs.past import at_option, emit_as_of, say_moment
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2
-    from tui.client import ClusterClient
     from tui.columns.base import TableSpec
+    from tui.link.client import ClusterClient
 
 PAGE = 1000
 MAX_SCANNED = 200_000
@@ -80,7 +81,7 @@ def tasks(
     /^deploy/ or attempt>0. Regular expressions are those of RE2, without look-ahead and back-references.
     """
     from tui.columns.tasks import QUEUE
-    from tui.taskfilter import list_matching
+    from tui.verbs.taskfilter import list_matching
 
     if shape.sort and cursor:
         raise usage("--sort and --cursor exclude each other.", "Leave out --cursor, and raise --limit.")
@@ -180,7 +181,7 @@ def say_tasks(
 
 def _shaped(reply: cluster_pb2.ListTasksReply, spec: TableSpec[Any], shape: Shape, limit: int) -> bool:
     """Leaves in the reply what was asked for; returns whether it has been printed."""
-    from tui.view import ClusterView
+    from tui.store.view import ClusterView
 
     view = ClusterView()
     by_key = {row.id: row for row in reply.tasks}
@@ -261,8 +262,8 @@ def _run_time(row: types_pb2.Task, now: int) -> str:
 
 def _say_task(reply: cluster_pb2.GetTaskReply, use: types_pb2.TaskUse | None = None) -> None:
     from tui.details.spec import needs_of
-    from tui.node_text import use_text, used_text
-    from tui.view import ENDED
+    from tui.documents.node_text import use_text, used_text
+    from tui.store.view import ENDED
 
     row = reply.task
     say_moment(reply)
@@ -347,7 +348,7 @@ def _failure(row: types_pb2.Failure) -> str:
 
 def _workflow(row: types_pb2.Task) -> str:
     """Which workflow it is a task of, under which key, and the rule that decides whether it runs."""
-    from tui.workflow_view import rule_name
+    from tui.documents.workflow_view import rule_name
 
     if not row.workflow_id:
         return ""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tui.drawing.format import Column, duration, parse_duration_ms
+from tui.drawing.text import clean
 from tui.errors import ClusterError, usage
-from tui.format import Column, duration, parse_duration_ms
-from tui.text import clean
 from tui.verbs.base import (
     Interrupted,
     VerbGroup,
@@ -27,8 +27,8 @@ from tui.verbs.past import at_option
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2
-    from tui import json_view
-    from tui.client import ClusterClient
+    from tui.documents import json_view
+    from tui.link.client import ClusterClient
 
 COLUMNS = (
     Column("ID"),

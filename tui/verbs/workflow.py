@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tui import json_view, workflow_view
+from tui.documents import json_view, workflow_view
+from tui.drawing.format import Column, duration
+from tui.drawing.text import clean
 from tui.errors import ClusterError, usage
-from tui.format import Column, duration
-from tui.text import clean
 from tui.verbs.base import Interrupted, VerbGroup, emit, note, now_us, run, say, say_table, settings, verb
 from tui.verbs.outcome import say_mutation
 from tui.verbs.past import at_option, emit_as_of, say_moment
@@ -18,7 +18,7 @@ from tui.verbs.submit import read_text
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 TASK_COLUMNS = (
     Column("TASK", shrinks=True),
@@ -63,7 +63,7 @@ def submit(file: str, wait: bool, key: str, dry_run: bool) -> None:
     Rules: all_success, none_failed, all_done, one_failed, one_success, always. Policies: continue, fail_fast,
     max_failures. A condition is JavaScript, as parent.build.exitCode === 0 && workflow.context.target === "prod".
     """
-    from tui.workflowfile import MAX_FILE_BYTES, read_workflow
+    from tui.written.workflowfile import MAX_FILE_BYTES, read_workflow
 
     if wait and dry_run:
         raise usage("--wait and --dry-run exclude each other.", "Leave one of them out.")
@@ -103,7 +103,7 @@ def _say_checked(reply: cluster_pb2.SubmitWorkflowReply) -> None:
 async def _wait(client: ClusterClient, workflow_id: str) -> int:
     """Follows it to its end, shows it, and returns the exit code."""
     from cortex.v1 import types_pb2
-    from tui.workflow_follow import follow_workflow
+    from tui.link.workflow_follow import follow_workflow
 
     terminal = sys.stderr is not None and sys.stderr.isatty()
     progress = (lambda line: note(f"cortex: {clean(line)}")) if terminal else None

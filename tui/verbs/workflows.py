@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tui import workflow_view
-from tui.format import Column, age
-from tui.text import clean
+from tui.documents import workflow_view
+from tui.drawing.format import Column, age
+from tui.drawing.text import clean
 from tui.verbs.base import note, now_us, run, say_table, settings, verb
 from tui.verbs.listed import Shape, Shown, chosen_keys, shape_options
 from tui.verbs.past import at_option, emit_as_of, say_moment
@@ -19,7 +19,7 @@ from tui.verbs.workflow import time_of
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2
-    from tui.client import ClusterClient
+    from tui.link.client import ClusterClient
 
 PAGE = 1000
 PLAIN = re.compile(r"[\w.:@+-]*")
@@ -111,7 +111,7 @@ def _list(
 def _shaped(reply: cluster_pb2.ListWorkflowsReply, shape: Shape, limit: int) -> bool:
     """Leaves in the reply what was asked for; returns whether it has been printed."""
     from tui.columns.workflows import WORKFLOWS
-    from tui.view import ClusterView
+    from tui.store.view import ClusterView
 
     view = ClusterView()
     by_key = {row.id: row for row in reply.workflows}

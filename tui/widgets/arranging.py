@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tui.arrange import Arrangement, Columns
 from tui.columns.base import Column, TableSpec
-from tui.grammar import FilterError
+from tui.lists.grammar import FilterError
+from tui.operator.arrange import Arrangement, Columns
 from tui.widgets.marking import Marking
 
 

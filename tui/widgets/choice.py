@@ -10,9 +10,9 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.keymap import Rebound, bindings
-from tui.text import width_of
-from tui.themes import Palette
+from tui.drawing.text import width_of
+from tui.keyboard.keymap import Rebound, bindings
+from tui.operator.themes import Palette
 
 
 class Choice(Rebound, Widget, can_focus=True):

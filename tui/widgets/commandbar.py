@@ -10,7 +10,7 @@ from textual.containers import Horizontal
 from textual.events import Key
 from textual.widgets import Input, Label
 
-from tui.cmdline import MAX_CHARACTERS, History, longer
+from tui.keyboard.cmdline import MAX_CHARACTERS, History, longer
 from tui.messages import CommandClosed, CommandGiven, CommandTyped, PasteShortened
 from tui.widgets.oneline import OneLine
 

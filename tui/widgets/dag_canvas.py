@@ -9,10 +9,10 @@ from rich.segment import Segment
 from rich.style import Style
 
 from tui.columns.base import Draw
-from tui.draw import Cell
-from tui.keymap import bindings
+from tui.drawing.draw import Cell
+from tui.keyboard.keymap import bindings
 from tui.messages import Opened, Pointed
-from tui.themes import Palette
+from tui.operator.themes import Palette
 from tui.widgets.segments import cell_segments
 from tui.widgets.virtual import THUMB, VirtualView
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from tui.columns.base import Column, Draw, TableSpec
-from tui.keymap import bindings
-from tui.rows import Rows
-from tui.themes import Palette
+from tui.keyboard.keymap import bindings
+from tui.lists.rows import Rows
+from tui.operator.themes import Palette
 from tui.widgets.table import Table
 
 R = TypeVar("R")

@@ -8,9 +8,9 @@ from rich.segment import Segment
 from rich.style import Style
 
 from tui.columns.base import Draw
-from tui.draw import EMPTY, Cell
-from tui.keymap import bindings
-from tui.themes import Palette
+from tui.drawing.draw import EMPTY, Cell
+from tui.keyboard.keymap import bindings
+from tui.operator.themes import Palette
 from tui.widgets.segments import cell_segments
 from tui.widgets.virtual import THUMB, VirtualView
 

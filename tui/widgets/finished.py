@@ -18,7 +18,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.frontbuffer import Finished
+from tui.tty.frontbuffer import Finished
 
 MOST_STYLES = 4096
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tui.columns.base import Draw, TableSpec
-from tui.grouping import HEAD, Grouping, Line
-from tui.rows import Rows
-from tui.themes import Palette
+from tui.lists.grouping import HEAD, Grouping, Line
+from tui.lists.rows import Rows
+from tui.operator.themes import Palette
 from tui.widgets.table import Table
 
 

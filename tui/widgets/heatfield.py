@@ -11,14 +11,14 @@ from textual import events
 
 from tui.columns.base import Draw
 from tui.columns.shades import Shade
-from tui.draw import EMPTY, Cell, Span, foreign
-from tui.heatmap import Heatmap, heatmap
-from tui.keymap import bindings
-from tui.themes import Palette
+from tui.drawing.draw import EMPTY, Cell, Span, foreign
+from tui.drawing.heatmap import Heatmap, heatmap
+from tui.keyboard.keymap import bindings
+from tui.keyboard.wording import filled
+from tui.operator.themes import Palette
 from tui.widgets.segments import cell_segments
 from tui.widgets.table import HIDDEN, Table
 from tui.widgets.virtual import THUMB, VirtualView
-from tui.wording import filled
 
 HERE = "[]"
 """The cursor, which must be seen on a full block as on a dot, with and without colour."""

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from textual.strip import Strip
 
-from tui.draw import Cell
+from tui.drawing.draw import Cell
 
 R = TypeVar("R")
 

@@ -9,8 +9,8 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.draw import EMPTY, Cell, cell_width
-from tui.themes import Palette
+from tui.drawing.draw import EMPTY, Cell, cell_width
+from tui.operator.themes import Palette
 from tui.widgets.finished import FinishedLines
 from tui.widgets.segments import cell_segments
 

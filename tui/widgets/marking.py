@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tui.lists.rows import Listing
 from tui.messages import Pointed
-from tui.rows import Listing
 from tui.widgets.virtual import VirtualView
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual import events
 from textual.widgets import Input
 
-from tui.draw import count_of
+from tui.drawing.draw import count_of
 from tui.messages import PasteShortened
 
 

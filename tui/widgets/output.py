@@ -8,10 +8,10 @@ from rich.segment import Segment
 from rich.style import Style
 
 from tui.columns.base import Draw
-from tui.draw import Cell, count_of
-from tui.keymap import bindings
-from tui.outbuf import NOTE, STDERR, OutputBuffer
-from tui.themes import Palette
+from tui.drawing.draw import Cell, count_of
+from tui.keyboard.keymap import bindings
+from tui.operator.themes import Palette
+from tui.store.outbuf import NOTE, STDERR, OutputBuffer
 from tui.widgets.segments import cell_segments
 from tui.widgets.virtual import THUMB, VirtualView
 

@@ -10,9 +10,9 @@ from rich.segment import Segment
 from rich.style import Style
 
 from tui.columns.base import Column, Draw, Placed
-from tui.draw import Cell
-from tui.text import fit, width_of
-from tui.themes import Palette
+from tui.drawing.draw import Cell
+from tui.drawing.text import fit, width_of
+from tui.operator.themes import Palette
 from tui.widgets.finished import Looks
 
 R = TypeVar("R")

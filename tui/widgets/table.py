@@ -15,19 +15,19 @@ from textual import events
 from textual.geometry import Region
 from textual.strip import Strip
 
-from tui.arrange import Columns
 from tui.columns.base import Column, Draw, Placed, TableSpec, place
-from tui.draw import EMPTY, Cell
-from tui.keymap import bindings
+from tui.drawing.draw import EMPTY, Cell
+from tui.drawing.text import clean
+from tui.keyboard.keymap import bindings
+from tui.keyboard.wording import filled
+from tui.lists.rows import Listing, Rows
 from tui.messages import Opened, Pointed, SortAsked
-from tui.rows import Listing, Rows
-from tui.text import clean
-from tui.themes import Palette
+from tui.operator.arrange import Columns
+from tui.operator.themes import Palette
 from tui.widgets.kept import Kept
 from tui.widgets.segments import PlainRows, header_segments, note_line, row_segments
 from tui.widgets.virtual import THUMB
 from tui.widgets.walking import Walking
-from tui.wording import filled
 
 R = TypeVar("R")
 

@@ -13,9 +13,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.columns.base import Draw
-from tui.frontbuffer import Finished
-from tui.keymap import Rebound
-from tui.themes import Palette
+from tui.keyboard.keymap import Rebound
+from tui.operator.themes import Palette
+from tui.tty.frontbuffer import Finished
 from tui.widgets.finished import FinishedLines
 
 THUMB = 1

@@ -1,0 +1,1 @@
+"""What the running console consists of beside its screens: links, painting, playing, travelling."""

@@ -1,0 +1,1 @@
+"""How values look in a terminal: text that is safe, ages and sizes, glyphs, fields of many values. Pure."""

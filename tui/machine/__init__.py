@@ -1,0 +1,1 @@
+"""A cluster on this machine: its folder, its daemons, its sample work."""

@@ -1,0 +1,1 @@
+"""What is an operator's own: choices, themes, arrangements, alerts, the editor."""

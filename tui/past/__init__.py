@@ -1,0 +1,1 @@
+"""Past moments of a cluster, in the form that every screen shows."""

@@ -1,0 +1,1 @@
+"""What people write for the cluster (flags, files, specifications), turned into requests. Pure."""
