@@ -50,25 +50,19 @@ class Drivers:
             self._running.add(key)
             self.running.set()
 
-    def leave(self, key: AttemptKey) -> None:
-        """It has ended."""
+    def leave(self, key: AttemptKey) -> list[w.Report]:
+        """It has ended: what it told since the last look(), such as a service that was ready for a moment."""
+        reports = self._told(key) if key in self._running else []
         self._running.discard(key)
         if not self._running:
             self.running.clear()
         self._progress.pop(key, None)
         self._news.discard(key)
+        return reports
 
     def look(self) -> list[w.Report]:
         """Read what was told since the last call: what the log is to know. Progress is kept for take_progress()."""
-        reports: list[w.Report] = []
-        for key in sorted(self._running):
-            for event in self._exchange.events(key):
-                if isinstance(told := event.get("ready"), dict):
-                    reports.append(self._ready(key, told))
-                elif isinstance(told := event.get("progress"), dict):
-                    self._progress[key] = self._step(key, told)
-                    self._news.add(key)
-        return reports
+        return [report for key in sorted(self._running) for report in self._told(key)]
 
     def take_progress(self, *, everything: bool = False) -> list[TaskProgress]:
         """How far what runs is, by task: what changed since the last call, or all that is known."""
@@ -97,11 +91,25 @@ class Drivers:
         verdict = self._exchange.verdict(key)
         return verdict is not None and not verdict.left
 
+    def order(self, key: AttemptKey) -> bytes:
+        """What its driver was told, as the executor wrote it; empty when that is not there (any more)."""
+        return self._exchange.order(key)
+
     def forget(self, keys: Iterable[AttemptKey]) -> None:
         """Their ends are in the log."""
         known = [key for key in keys if key in self._driven]
         self._driven.difference_update(known)
         self._exchange.forget(known)
+
+    def _told(self, key: AttemptKey) -> list[w.Report]:
+        reports: list[w.Report] = []
+        for event in self._exchange.events(key):
+            if isinstance(told := event.get("ready"), dict):
+                reports.append(self._ready(key, told))
+            elif isinstance(told := event.get("progress"), dict):
+                self._progress[key] = self._step(key, told)
+                self._news.add(key)
+        return reports
 
     def _ready(self, key: AttemptKey, told: dict[str, Any]) -> w.Report:
         endpoints = [

@@ -21,6 +21,7 @@ from node.worker.port import AttemptKey
 ORDER, EVENTS, VERDICT = "order.json", "events.jsonl", "verdict.json"
 DOCUMENT_LIMIT_BYTES = 16 * 1024
 _ERROR_CHARS = 1000
+_ORDER_BYTES = 8 << 20
 _VERDICT_BYTES = 64 * 1024
 _LINE_BYTES = 64 * 1024
 _DAY_MS = 86_400_000
@@ -71,6 +72,10 @@ class Exchange:
             b"CORTEX_EVENTS": os.fsencode(place / EVENTS),
             b"CORTEX_VERDICT": os.fsencode(place / VERDICT),
         }
+
+    def order(self, key: AttemptKey) -> bytes:
+        """What was laid down for the driver; empty when nothing is there."""
+        return _read(self._path(key) / ORDER, 0, _ORDER_BYTES)
 
     def verdict(self, key: AttemptKey) -> Verdict | None:
         """What the driver said of its end; None when it said nothing that can be understood."""

@@ -32,12 +32,14 @@ class Leftovers:
         env: Env,
         executors: Mapping[int, ProcessExecutor],
         attempts: Attempts,
+        order_of: Callable[[AttemptKey], bytes],
         outbox: Outbox,
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._executors = {kind: each for kind, each in executors.items() if isinstance(each, Outliving)}
         self._offloads = {kind: env.make_offload(f"leftovers-{kind}") for kind in self._executors}
         self._attempts = attempts
+        self._order_of = order_of
         self._outbox = outbox
         self._on_failure = on_failure
         self._log = structlog.get_logger()
@@ -71,7 +73,8 @@ class Leftovers:
                 continue
             self._removed.discard(attempt.key)
             if attempt.state == State.RUNNING and attempt.key not in self._tasks:
-                self._begin(attempt.key, self._remove_later(attempt))
+                # Its order goes with it.
+                self._begin(attempt.key, self._remove_later(attempt, self._order_of(attempt.key)))
 
     async def stop(self) -> None:
         """What is not done is done after the next start."""
@@ -91,16 +94,17 @@ class Leftovers:
             self._on_failure(error)
 
     async def _remove(self, attempt: Attempt, then: Callable[[], None]) -> None:
-        kind, key = attempt.kind, attempt.key
-        await self._until_done(kind, partial(self._executors[kind].remove, key), f"of task {key.task}", key)
+        key = attempt.key
+        work = partial(self._executors[attempt.kind].remove, key, self._order_of(key))
+        await self._until_done(attempt.kind, work, f"of task {key.task}", key)
         if self._attempts.get(key) is attempt and attempt.state != State.REPORTED:
             self._removed.add(key)
             then()
 
-    async def _remove_later(self, attempt: Attempt) -> None:
+    async def _remove_later(self, attempt: Attempt, order: bytes) -> None:
         await asyncio.sleep(attempt.kill_timeout_us / 1_000_000 + _DROP_GRACE_S)
         kind, key = attempt.kind, attempt.key
-        await self._until_done(kind, partial(self._executors[kind].remove, key), f"of task {key.task}")
+        await self._until_done(kind, partial(self._executors[kind].remove, key, order), f"of task {key.task}")
 
     async def _until_done(
         self, kind: int, work: Callable[[], None], what: str, key: AttemptKey | None = None

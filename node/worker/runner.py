@@ -74,7 +74,9 @@ class Runner:
         self.outbox = Outbox(
             self.ledger, self._send, self._batch_durable, lambda: self.attempts.live == 0, on_failure
         )
-        self._leftovers = Leftovers(env, self._processes, self.attempts, self.outbox, on_failure)
+        self._leftovers = Leftovers(
+            env, self._processes, self.attempts, self.drivers.order, self.outbox, on_failure
+        )
         self.on_batch: Callable[[w.Reports], None] | None = None
 
     async def start(self) -> None:
@@ -360,7 +362,8 @@ class Runner:
     def _report(self, attempt: Attempt, report: w.Report) -> None:
         """The last report of an attempt."""
         self._output.end(attempt.key)
-        self.drivers.leave(attempt.key)
+        for told in self.drivers.leave(attempt.key):
+            self.outbox.add(told)
         self.attempts.reported(attempt, report)
         self.outbox.add(report)
 
@@ -378,8 +381,8 @@ class Runner:
             self._output.end(attempt.key)
         # Not before: until then the end may be read once more, after a restart.
         self._updates.forget(attempt.key for attempt in dropped if attempt.assignment.workflow_id)
-        self.drivers.forget(attempt.key for attempt in dropped)
         self._leftovers.dropped(dropped)
+        self.drivers.forget(attempt.key for attempt in dropped)
         self._release(dropped)
         self.ledger.forget([attempt.key for attempt in dropped])
 

@@ -166,13 +166,13 @@ def test_a_removal_that_cannot_be_checked_is_none(docker: Double) -> None:
     made.probe()
     refused = (1, "", "Error response from daemon: No such container: cortex-t-1\n")
     docker.answer(rm=[refused], ps=[(0, "", "")])
-    made.remove(AttemptKey("t", 1))
+    made.remove(AttemptKey("t", 1), b"")
     docker.answer(rm=[refused], ps=[(0, "cortex-t-1\n", "")])
     with pytest.raises(EngineError, match="docker does not remove cortex-t-1"):
-        made.remove(AttemptKey("t", 1))
+        made.remove(AttemptKey("t", 1), b"")
     docker.answer(rm=[(1, "", AWAY)], ps=[(1, "", AWAY)])
     with pytest.raises(EngineError, match="docker ps failed"):
-        made.remove(AttemptKey("t", 1))
+        made.remove(AttemptKey("t", 1), b"")
 
 
 def test_names_of_containers() -> None:

@@ -140,6 +140,14 @@ async def test_what_it_tells_is_told_once(drivers: Drivers) -> None:
     assert (drivers.look(), drivers.take_progress()) == ([], [])
 
 
+def test_what_it_told_just_before_its_end_is_not_lost(drivers: Drivers) -> None:
+    driver = desk(drivers)
+    driver.ready({"web": "127.0.0.1:80"})
+    (report,) = drivers.leave(KEY)
+    assert report.ready.endpoints[0].value == "127.0.0.1:80"
+    assert drivers.leave(KEY) == []
+
+
 async def test_what_it_tells_for_months_takes_a_bounded_file(drivers: Drivers, tmp_path: Path) -> None:
     driver = desk(drivers)
     driver.ready({"web": "127.0.0.1:80"})

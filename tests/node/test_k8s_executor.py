@@ -148,8 +148,28 @@ def test_jobs_that_no_attempt_holds_are_ended(double: Double, tmp_path: Path, cl
         double.fail("GET", "/apis/batch/v1/jobs", 403, reason="Forbidden", times=100)
     executor_.adopt([AttemptKey(TASK, 4)])
     assert [job["metadata"]["name"] for job in double.all("jobs")] == ["j1", "j3", "j4"]
-    executor_.remove(AttemptKey(TASK, 4))
+    executor_.remove(AttemptKey(TASK, 4), b"")
     assert [job["metadata"]["name"] for job in double.all("jobs")] == ["j1", "j3"]
+
+
+def test_after_a_restart_only_the_context_of_the_order_is_asked(double: Double, tmp_path: Path) -> None:
+    executor_ = executor(double, tmp_path)
+    executor_.probe()
+    command = executor_.prepare(assignment({"namespace": "batch"}))
+    assert command.order is not None
+    owner = json.loads(command.order)["owner"]
+    labels = {"cortex/task": TASK, "cortex/fence": str(FENCE), "cortex/owner": owner}
+    double.put("jobs", {"metadata": {"name": "j", "namespace": "batch", "labels": labels}, "spec": {}})
+    double.fail("GET", "/apis/batch/v1/jobs", 403, reason="Forbidden", times=100)
+    with served() as other:
+        both = f"{double.kubeconfig(tmp_path / 'kubeconfig')}:{other.kubeconfig(tmp_path / 'other', 'other')}"
+        # As after a start while its own context was away.
+        begun = executor(double, tmp_path, kubeconfig=both, contexts=["other"])
+        begun.probe()
+        asked = len(other.requests)
+        begun.remove(AttemptKey(TASK, FENCE), command.order)
+        assert len(other.requests) == asked
+    assert double.all("jobs") == []
 
 
 def test_the_owner_stays_the_same_for_a_data_folder(double: Double, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tests.node.leader_kit import virtual
 from tests.node.worker_kit import BOOT, FakeSupervisor, Kit, assignment, held, key, verdict, working
 
 CONTAINER = t.TASK_TYPE_CONTAINER
+ORDER = b'{"where": "here"}'
 
 
 class Yard:
@@ -25,6 +26,7 @@ class Yard:
         self.stuck = stuck
         self.asked: list[AttemptKey] = []
         self.removed: list[AttemptKey] = []
+        self.orders: set[bytes] = set()
         self.held: list[Collection[AttemptKey]] = []
 
     @property
@@ -35,15 +37,16 @@ class Yard:
         return Offer(True)
 
     def prepare(self, assignment: w.Assignment) -> Command:
-        return Command([b"driver"], {}, "", b"{}")
+        return Command([b"driver"], {}, "", ORDER)
 
     def adopt(self, held: Collection[AttemptKey]) -> None:
         self.held.append(held)
         if self.stuck:
             raise RuntimeError(self.stuck)
 
-    def remove(self, key: AttemptKey) -> None:
+    def remove(self, key: AttemptKey, order: bytes) -> None:
         self.asked.append(key)
+        self.orders.add(order)
         if self.stuck:
             raise RuntimeError(self.stuck)
         self.removed.append(key)
@@ -84,7 +87,7 @@ def test_an_end_without_a_word_of_its_driver_waits_for_the_removal(tmp_path: Pat
         await kit.until(lambda: len(yard.asked) > 2)
         yard.stuck = ""
         assert await side.reports() == [("ended", key())]
-        assert yard.removed == [key()]
+        assert (yard.removed, yard.orders) == ([key()], {ORDER})
 
     play(tmp_path, yard, scene)
 
@@ -210,5 +213,6 @@ def test_what_nobody_waits_for_is_removed_after_its_kill(tmp_path: Path) -> None
         await kit.until(lambda: yard.removed)
         assert asyncio.get_running_loop().time() >= began_s + 5
         assert kit.supervisor.forgotten == [key()]
+        assert yard.orders == {ORDER}
 
     play(tmp_path, yard, scene)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +32,6 @@ T = TypeVar("T")
 INSTALL = "Install it: pip install 'cortex-cluster[k8s]', then restart the daemon."
 CONTEXTS_LIMIT = 16
 _SLOTS = 16
-# Attempts of which is kept where their Jobs are.
-_PLACED_LIMIT = 1000
 _PROBE_S = 5.0
 _ASK_S = 15.0
 # What a pod's grace leaves of the kill timeout, for the cluster to say that it ended.
@@ -68,7 +65,6 @@ class K8sJobExecutor:
         self.offered: dict[str, Context] = {}
         self._default = ""
         self._last: dict[str, Cluster] = {}
-        self._placed: OrderedDict[AttemptKey, tuple[str, str]] = OrderedDict()
         self._log = structlog.get_logger()
 
     @property
@@ -87,6 +83,7 @@ class K8sJobExecutor:
             from node.drivers import k8s_api  # noqa: F401
         except ImportError as error:
             return Offer(False, reason=f"Its client library is missing ({error}). {INSTALL}")
+        self._owner = owner(self._data)
         known = kubeconfig.contexts()
         wanted = self._options.contexts or tuple(known)[:CONTEXTS_LIMIT]
         failures = {name: "the kubeconfig has no such context" for name in wanted if name not in known}
@@ -100,7 +97,6 @@ class K8sJobExecutor:
         if not versions:
             said = "; ".join(f"{name}: {why}" for name, why in failures.items()) or "the kubeconfig names none"
             return Offer(False, reason=f"No context answers ({said[:800]}). {remedy}")
-        self._owner = owner(self._data)
         self.offered = {name: context for name, context in tried.items() if name in versions}
         # Never another in its place: a task would run in a cluster that it was not meant for.
         self._default = self._options.context or kubeconfig.current or (wanted[0] if len(wanted) == 1 else "")
@@ -122,9 +118,6 @@ class K8sJobExecutor:
             offered = ", ".join(self.offered) or "none"
             missing = f"context {context!r}" if context else "default context"
             raise CannotPrepare(f"This node has no {missing} that answers, it has {offered}. Name one of those.")
-        self._placed[AttemptKey(assignment.task, assignment.fence)] = context, job.namespace
-        if len(self._placed) > _PLACED_LIMIT:
-            self._placed.popitem(last=False)
         inherited = task_environment(self._environment, Assignment(task=assignment.task, fence=assignment.fence))
         return Command(_DRIVER, inherited, "", msgspec.json.encode(self._order(assignment, job, context)))
 
@@ -132,13 +125,16 @@ class K8sJobExecutor:
         """End Jobs of this data folder that no attempt holds: their drivers were killed. Blocks."""
         self._end_ours(lambda labels: not _is_held(labels, held), f"{OWNER}={self._owner}", self.offered.values())
 
-    def remove(self, key: AttemptKey) -> None:
-        """End the Job of an attempt whose driver was killed. Blocks."""
+    def remove(self, key: AttemptKey, order: bytes) -> None:
+        """End the Job of an attempt whose driver was killed: where its order placed it, else in all contexts. Blocks."""
         selector = f"{OWNER}={self._owner},{TASK}={label_value(key.task)},{FENCE}={key.fence}"
-        context, namespace = self._placed.get(key, ("", ""))
-        meant = [self.offered[context]] if context else list(self.offered.values())
+        context, namespace = _placed(order)
+        # Also one that did not answer when the daemon began.
+        known = self._kubeconfig().contexts() if context else self.offered
+        if context and context not in known:
+            raise BadConfig(f"The kubeconfig has no context {context!r} any more.")
+        meant = [known[context]] if context else known.values()
         self._end_ours(lambda _: True, selector, meant, namespace)
-        self._placed.pop(key, None)
 
     def measure(self) -> list[Attached]:
         """Each context that is offered, as a node of kind k8s. Blocks."""
@@ -272,6 +268,15 @@ class K8sJobExecutor:
 def _is_held(labels: Mapping[str, str], held: Collection[AttemptKey]) -> bool:
     fence = labels.get(FENCE, "")
     return any(str(key.fence) == fence and label_value(key.task) == labels.get(TASK) for key in held)
+
+
+def _placed(order: bytes) -> tuple[str, str]:
+    """Context and namespace of an order; empty where it does not say."""
+    try:
+        told = msgspec.json.decode(order, type=Order)
+    except msgspec.DecodeError:
+        return "", ""
+    return told.context, told.namespace
 
 
 def owner(data: Path) -> str:

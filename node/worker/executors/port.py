@@ -84,8 +84,9 @@ class Outliving(Protocol):
         `held` answers as it is when it is asked: look first at what is there, then ask.
         """
 
-    def remove(self, key: AttemptKey) -> None:
-        """The processes of this attempt are gone: end and remove all that is left of it.
+    def remove(self, key: AttemptKey, order: bytes) -> None:
+        """The processes of this attempt are gone: end and remove all that is left of it. `order` is what prepare()
+        wrote for its driver, perhaps in a daemon before this one; empty when that is lost.
 
         Not called where the driver's verdict says that it ended in order. Nothing is reported before this returns.
         """
