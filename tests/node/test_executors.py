@@ -140,7 +140,7 @@ async def test_what_it_tells_is_told_once(drivers: Drivers) -> None:
     assert (drivers.look(), drivers.take_progress()) == ([], [])
 
 
-def test_what_it_told_just_before_its_end_is_not_lost(drivers: Drivers) -> None:
+async def test_what_it_told_just_before_its_end_is_not_lost(drivers: Drivers) -> None:
     driver = desk(drivers)
     driver.ready({"web": "127.0.0.1:80"})
     (report,) = drivers.leave(KEY)

@@ -102,7 +102,7 @@ class ContainerExecutor:
             if key is not None and key not in held:
                 self._engine.remove(name)
 
-    def remove(self, key: AttemptKey, order: bytes) -> None:  # noqa: ARG002
+    def remove(self, key: AttemptKey, order: bytes) -> None:
         if self._engine is not None:
             self._engine.remove(container_name(key.task, key.fence))
 

@@ -126,7 +126,7 @@ class K8sJobExecutor:
         self._end_ours(lambda labels: not _is_held(labels, held), f"{OWNER}={self._owner}", self.offered.values())
 
     def remove(self, key: AttemptKey, order: bytes) -> None:
-        """End the Job of an attempt whose driver was killed: where its order placed it, else in all contexts. Blocks."""
+        """End the Job of an attempt whose driver was killed, where its order placed it. Blocks."""
         selector = f"{OWNER}={self._owner},{TASK}={label_value(key.task)},{FENCE}={key.fence}"
         context, namespace = _placed(order)
         # Also one that did not answer when the daemon began.
