@@ -71,6 +71,26 @@ class ChangeInProgress(ProposalError):
     """Nothing was appended: the membership change before this one is not committed yet. Safe to try again."""
 
 
+class TroubleKind(enum.Enum):
+    DISK_FULL = "disk full"
+    """Nothing can be written to the log."""
+    DISK_HANGS = "disk hangs"
+    """A write of the log does not end."""
+    LOG_GROWS = "log grows"
+    """No snapshot could be taken, time and again, so that the log is not cut."""
+    SNAPSHOT_ROTTED = "snapshot rotted"
+    """A snapshot that was whole is broken. It was replaced, or will be, and is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is the matter with a member's disk."""
+
+    kind: TroubleKind
+    why: str = ""
+    """What more is known of it."""
+
+
 class StateCopy(Protocol):
     """A consistent copy of the whole state, made without stopping applies. Its methods block."""
 
@@ -168,8 +188,8 @@ class Consensus(Protocol):
         """Last entry of the newest snapshot on this disk; 0 when there is none."""
 
     @property
-    def trouble(self) -> str:
-        """Why this member has tried in vain to take a snapshot, so that the log grows; empty when it has not."""
+    def trouble(self) -> Trouble | None:
+        """What an operator must know of this member's disk; of several things that which costs most."""
 
     @property
     def notice(self) -> str:

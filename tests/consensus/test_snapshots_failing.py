@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from node.consensus.port import Trouble, TroubleKind
 from node.consensus.raftos.snapshots import Abandoned, Snapshots
 from tests.consensus.snapshot_kit import alone, taken
 from tests.consensus.test_snapshots_files import STATE, found, meta_of, on, with_snapshot
@@ -26,14 +27,14 @@ class TestFailing:
             # Twice as long each time.
             await asyncio.sleep(2)
             assert voter.host.copies == 2
-            assert voter.engine.trouble == ""
+            assert voter.engine.trouble is None
             await asyncio.sleep(1)
             assert voter.host.copies == 3
-            assert voter.engine.trouble == "the state cannot be copied"
+            assert voter.engine.trouble == Trouble(TroubleKind.LOG_GROWS, "the state cannot be copied")
             voter.host.fail_copy = False
             await taken(voter)
             assert voter.engine.snapshot_index == 21
-            assert voter.engine.trouble == ""
+            assert voter.engine.trouble is None
 
         run(main)
 

@@ -8,6 +8,7 @@ import hashlib
 import pytest
 
 from cortex.v1 import raft_pb2
+from node.consensus.port import Trouble, TroubleKind
 from tests.consensus.rigs import B
 from tests.consensus.snapshot_kit import Kept, a_leader, pieces
 from tests.sim.loop import run
@@ -85,6 +86,30 @@ def test_another_one_is_taken_and_the_broken_one_is_kept(writes_go_on: bool, how
         voter.host.state.lines = []
         await voter.start()
         assert voter.engine.snapshot_index == expected
+
+    run(main)
+
+
+def test_an_operator_is_told_until_the_broken_one_is_removed() -> None:
+    async def main() -> None:
+        voter, term = await a_leader()
+        disk = voter.machine.disk("snapshots")
+        rot(voter)
+        meta, _ = await taken_by_b(voter, term)
+        await asked_again(voter)
+        assert voter.engine.trouble is None
+        refuse(voter, term, meta)
+        await asyncio.sleep(60)
+        why = "entry 61: its state has another hash than its head says"
+        assert voter.engine.trouble == Trouble(TroubleKind.SNAPSHOT_ROTTED, why)
+        voter.machine.power_loss()
+        await voter.start()
+        await asyncio.sleep(60)
+        kept = f"{61:020d}.snap.broken"
+        assert voter.engine.trouble == Trouble(TroubleKind.SNAPSHOT_ROTTED, kept)
+        disk.remove(kept)
+        await asyncio.sleep(11)
+        assert voter.engine.trouble is None
 
     run(main)
 

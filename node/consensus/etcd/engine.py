@@ -31,6 +31,7 @@ from node.consensus.port import (
     ProposalError,
     Role,
     TooLarge,
+    Trouble,
 )
 from node.consensus.raftos.proposals import Proposal, Waiters
 from node.consensus.raftos.wire import Codec, Data, decode
@@ -63,13 +64,12 @@ class EtcdEngine:
         self._settings = settings or EtcdSettings()
         self._keys = Keys(prefix.encode())
         self._codec = Codec(cluster_id, id)
-        self._changing = self._running = self._marked = False
+        self._changing = self._running = self._marked = self._flush_due = False
         self._may_lead = True
         self._told: tuple[Role, int, str | None, Membership] = (Role.FOLLOWER, 0, None, self.membership)
         self._term = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._ticker: asyncio.TimerHandle | None = None
-        self._flush_due = False
         self._queue: list[Proposal] = []
         self._members = Members(id, host, env.clock, self._settings.up_s, self._send)
         self.freshness = self._members.freshness
@@ -110,8 +110,8 @@ class EtcdEngine:
         return self._states.index if self._running else 0
 
     @property
-    def trouble(self) -> str:
-        return self._states.trouble if self._running else ""
+    def trouble(self) -> Trouble | None:
+        return self._states.trouble if self._running else None
 
     @property
     def membership(self) -> Membership:

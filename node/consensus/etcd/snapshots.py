@@ -16,7 +16,7 @@ from node.consensus.etcd.leading import Leading
 from node.consensus.etcd.settings import MARK, MARK_FOLDER, EtcdSettings
 from node.consensus.etcd.store import Delete, Etcd, Get, Operation, Put, Refused, Unreachable
 from node.consensus.membership import Membership
-from node.consensus.port import Host, StateCopy
+from node.consensus.port import Host, StateCopy, Trouble, TroubleKind
 from node.consensus.raftos.snapshot_format import SnapshotBroken
 from node.consensus.raftos.snapshots import Snapshots
 from node.core.faults import Code, Fault
@@ -55,8 +55,8 @@ class StateStore:
         self._task: asyncio.Task[None] | None = None
         self._not_before = -math.inf
         self._failures = 0
-        self.trouble = ""
-        """Why no snapshot could be taken, time and again; empty when all is well, or while another member leads."""
+        self.trouble: Trouble | None = None
+        """Why no snapshot could be taken, time and again; None when all is well, or while another member leads."""
         self.index = 0
         """Last entry of the newest snapshot in etcd, as far as is known here."""
         self.log_bytes = 0
@@ -67,7 +67,7 @@ class StateStore:
         settings = self._settings
         loop = asyncio.get_running_loop()
         if leading is None:
-            self._failures, self.trouble = 0, ""
+            self._failures, self.trouble = 0, None
         if leading is None or self._task is not None or loop.time() < self._not_before:
             return
         if applied - self.index >= settings.snapshot_entries or self.log_bytes >= settings.snapshot_bytes:
@@ -81,10 +81,11 @@ class StateStore:
     async def _take_quietly(self, leading: Leading) -> None:
         try:
             await self.take(leading)
-            self._failures, self.trouble = 0, ""
+            self._failures, self.trouble = 0, None
         except (OSError, Unreachable, Refused, Superseded) as error:
             self._failures += 1
-            self.trouble = str(error) if self._failures >= _IN_VAIN else ""
+            if self._failures >= _IN_VAIN:
+                self.trouble = Trouble(TroubleKind.LOG_GROWS, str(error))
             self._not_before = asyncio.get_running_loop().time() + self._settings.snapshot_retry_s
             self._log.error("no snapshot was taken, the log in etcd grows on", error=str(error))
         finally:

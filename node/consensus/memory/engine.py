@@ -8,7 +8,7 @@ from cortex.v1 import raft_pb2
 from node.consensus.entries import Entries
 from node.consensus.freshness import Freshness
 from node.consensus.membership import Change, Membership
-from node.consensus.port import Committed, Host, NotLeader, Peer, Role, TooLarge
+from node.consensus.port import Committed, Host, NotLeader, Peer, Role, TooLarge, Trouble
 
 MAX_PROPOSAL_BYTES = 4 << 20
 
@@ -62,8 +62,8 @@ class MemoryEngine:
         return ""
 
     @property
-    def trouble(self) -> str:
-        return ""
+    def trouble(self) -> Trouble | None:
+        return None
 
     @property
     def membership(self) -> Membership:

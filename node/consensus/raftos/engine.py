@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from cortex.v1 import raft_pb2
 from node.consensus.freshness import Freshness
 from node.consensus.membership import Change, Membership
-from node.consensus.port import Committed, Host, NotLeader, Overloaded, Peer, Role, TooLarge
+from node.consensus.port import Committed, Host, NotLeader, Overloaded, Peer, Role, TooLarge, Trouble
 from node.consensus.raftos import library
 from node.consensus.raftos.addresses import Addresses
 from node.consensus.raftos.changes import planned
@@ -248,8 +248,8 @@ class RaftosEngine:
         return self._state.notice if self._running else ""
 
     @property
-    def trouble(self) -> str:
-        return self._life.trouble if self._running else ""
+    def trouble(self) -> Trouble | None:
+        return self._life.trouble if self._running else None
 
     async def confirm(self) -> None:
         if not self._running or not isinstance(self._state.state, Leader):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 
 import structlog
 
 from cortex.v1 import raft_pb2
-from node.consensus.port import Host
+from node.consensus.port import Host, Trouble, TroubleKind
 from node.consensus.raftos.journal import Base
 from node.consensus.raftos.log import Log
 from node.consensus.raftos.memberships import Memberships
@@ -24,6 +25,8 @@ _IN_VAIN = 3
 """Failures after which an operator must know of them."""
 _MAX_DOUBLINGS = 5
 """Of the time until a snapshot is tried again."""
+_LOOK_S = 10.0
+"""Between two looks whether a broken snapshot is still kept."""
 
 
 class LogLife:
@@ -49,6 +52,9 @@ class LogLife:
         """Indexes of snapshots of which a peer could make nothing: they are looked at, or replaced."""
         self._broken = ""
         """What is wrong with the newest snapshot, for which another one must be taken first; empty: nothing."""
+        self._rotten = ""
+        """Which snapshot was broken, found out at any time; empty once an operator has removed it."""
+        self._look_at = 0.0
         self.latest: raft_pb2.SnapshotMeta | None = None
         """The newest snapshot of this log."""
 
@@ -59,8 +65,12 @@ class LogLife:
         self.pieces = self._env.make_offload("pieces")
         """In which snapshots are read and received."""
         self.latest = await self.pieces(self.snapshots.latest)
-        await self.pieces(self.snapshots.prune)
+        self._rotten = await self.pieces(self._sweep)
         return Base(self.latest.index, self.latest.term) if self.latest is not None else Base()
+
+    def _sweep(self) -> str:
+        self.snapshots.prune()
+        return self.snapshots.kept_broken()
 
     def attach(self, writer: Writer, memberships: Memberships) -> None:
         """The log was recovered."""
@@ -73,12 +83,21 @@ class LogLife:
         return self.latest.index if self.latest is not None else 0
 
     @property
-    def trouble(self) -> str:
-        """Why no snapshot could be taken, time and again; empty when all is well."""
-        return self._why if self._failures >= _IN_VAIN else ""
+    def trouble(self) -> Trouble | None:
+        """What an operator must know of the disk: of the journal first, which costs most."""
+        if self._writer.full:
+            return Trouble(TroubleKind.DISK_FULL)
+        if self._writer.stalled_s > self._settings.disk_stall_s:
+            return Trouble(TroubleKind.DISK_HANGS)
+        if self._failures >= _IN_VAIN:
+            return Trouble(TroubleKind.LOG_GROWS, self._why)
+        return Trouble(TroubleKind.SNAPSHOT_ROTTED, self._rotten) if self._rotten else None
 
     def tick(self) -> None:
         """Begin to take a snapshot when one is due."""
+        if self._rotten and self._loop.time() >= self._look_at:
+            self._look_at = self._loop.time() + _LOOK_S
+            self._spawn(self._look(), "look for a broken snapshot")
         if self._task is None and self._loop.time() >= self._not_before and self._due():
             self._begin()
 
@@ -166,12 +185,24 @@ class LogLife:
         """A peer could make nothing of it: read it again, and take another one if it is broken."""
         if meta.index not in self._suspects and not self._stopped:
             self._suspects.add(meta.index)
-            self._checks.add(task := self._loop.create_task(self._check(meta), name="check a snapshot"))
-            task.add_done_callback(self._checks.discard)
+            self._spawn(self._check(meta), "check a snapshot")
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        self._checks.add(task := self._loop.create_task(work, name=name))
+        task.add_done_callback(self._checks.discard)
+
+    async def _look(self) -> None:
+        """The trouble is over when the broken one was replaced, and removed by whoever looked at the disk."""
+        with suppress(OSError):
+            kept = await self.pieces(self.snapshots.kept_broken)
+            if not kept and not self._broken:
+                self._rotten = ""
 
     async def _check(self, meta: raft_pb2.SnapshotMeta) -> None:
         with suppress(Abandoned):
             flaw = await self._writing(lambda: self.snapshots.flaw(meta))
+            if flaw:
+                self._rotten, self._look_at = f"entry {meta.index}: {flaw}", self._loop.time() + _LOOK_S
             if flaw and meta.index == self.snapshot_index:
                 # A start without a snapshot could not go on from this log: it stays until another one stands.
                 self._broken = flaw

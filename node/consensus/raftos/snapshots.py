@@ -119,6 +119,10 @@ class Snapshots:
         self._disk.rename(name, _aside(name))
         self._disk.sync_folder()
 
+    def kept_broken(self) -> str:
+        """Name of the broken snapshot that is kept; empty when there is none."""
+        return next(iter(_names(self._disk, _BROKEN)), "")
+
     def flaw(self, meta: raft_pb2.SnapshotMeta) -> str:
         """What is wrong with a snapshot that was whole once; empty when it still is. Raises Abandoned."""
         name = _name(meta.index, _WHOLE)

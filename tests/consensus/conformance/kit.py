@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from cortex.v1 import raft_pb2
 from node.consensus.membership import Change, Membership
-from node.consensus.port import Committed, Consensus, ProposalError, Role
+from node.consensus.port import Committed, Consensus, ProposalError, Role, Trouble
 
 T = TypeVar("T")
 NOOP = b"noop"
@@ -25,7 +25,7 @@ class Engine(Consensus, Protocol):
     def membership(self) -> Membership: ...
 
     @property
-    def trouble(self) -> str: ...
+    def trouble(self) -> Trouble | None: ...
 
     def membership_at(self, index: int) -> Membership: ...
 
