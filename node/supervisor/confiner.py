@@ -6,10 +6,9 @@ import os
 import resource
 import signal
 
-from node.supervisor import wire
 from node.supervisor.attempt import Attempt, Order
 from node.supervisor.cgroups import Box, Cgroups
-from node.supervisor.spawn import BACK_PRESSURE, Busy, CannotStart, Spawner, Wrapping
+from node.supervisor.spawn import BACK_PRESSURE, Busy, CannotStart, Spawner, Wrapping, out_of_the_way
 
 _RLIMITS = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC, "fsize": resource.RLIMIT_FSIZE}
 _BOUNDS = ("memory_bytes", "pids", "cpu_millis")
@@ -113,15 +112,22 @@ class Confiner:
 
     def _wrapping(self, order: Order) -> tuple[Wrapping, list[int]]:
         """And the descriptors that it holds open for the spawn."""
-        limits, actions, ends = order.limits, [], []
+        limits, reading = order.limits, -1
         program = limits.get("seccomp")
         if program:
             reading, writing = os.pipe2(os.O_CLOEXEC)
-            os.write(writing, program)  # type: ignore[arg-type]
-            os.close(writing)
-            ends.append(reading)
-            actions.append((os.POSIX_SPAWN_DUP2, reading, wire.FILTER_FD))
-        return Wrapping(limits.get("wrap", []), limits.get("folder", ""), actions), ends  # type: ignore[arg-type]
+            try:
+                os.write(writing, program)  # type: ignore[arg-type]
+                reading = out_of_the_way(reading)
+            finally:
+                os.close(writing)
+        wrapping = Wrapping(
+            limits.get("wrap", []),  # type: ignore[arg-type]
+            limits.get("folder", ""),  # type: ignore[arg-type]
+            hands_folder=bool(limits.get("folder_fd")),
+            filter_fd=reading,
+        )
+        return wrapping, [reading] if reading >= 0 else []
 
     def _bound(self, order: Order, pid: int, box: Box | None) -> None:
         limits = order.limits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -25,24 +26,36 @@ class Busy(Exception):
 
 
 class Wrapping:
-    """What a command is wrapped in, and the directory that it must begin in. See wire.LIMIT_FIELDS."""
+    """What a command is wrapped in, and the directory that it must begin in. See wire.LIMIT_FIELDS.
 
-    __slots__ = ("_folder", "_wrap", "actions")
+    `filter_fd` is what its program reads as FILTER_FD, -1 = nothing.
+    """
 
-    def __init__(self, wrap: list[bytes], folder: str, actions: list[tuple[int, int, int]]) -> None:
+    __slots__ = ("_filter_fd", "_folder", "_hands_folder", "_wrap")
+
+    def __init__(self, wrap: list[bytes], folder: str, *, hands_folder: bool = False, filter_fd: int = -1) -> None:
         self._wrap = wrap
         self._folder = folder
-        self.actions = actions
+        self._hands_folder = hands_folder
+        self._filter_fd = filter_fd
 
     @property
     def sandboxes(self) -> bool:
         return bool(self._wrap)
 
+    def actions(self, folder_fd: int) -> list[tuple[int, int, int]]:
+        """What the spawn does with descriptors beside the three of every command."""
+        handed = ((self._filter_fd, wire.FILTER_FD), (folder_fd if self._hands_folder else -1, wire.FOLDER_FD))
+        return [(os.POSIX_SPAWN_DUP2, fd, number) for fd, number in handed if fd >= 0]
+
     def around(
         self, path: bytes, argv: list[bytes], env: dict[bytes, bytes]
     ) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
         """Of a command that is started where this process is now. Raises CannotStart or OSError."""
-        here = os.getcwdb()
+        try:
+            here = os.getcwdb()
+        except FileNotFoundError as error:
+            raise _bad_folder(self._folder or "of its own", error) from None
         if self._folder and here != os.fsencode(self._folder):
             raise CannotStart(
                 f"Working directory {self._folder} is now {_shown(here)}: a link to it changed meanwhile. "
@@ -110,10 +123,7 @@ class Spawner:
         self, argv: list[bytes], env: dict[bytes, bytes], cwd: str, out: int, err: int, wrapping: Wrapping | None
     ) -> int:
         # posix_spawn knows no working directory, and a child inherits ours: nothing else here depends on it.
-        try:
-            os.chdir(cwd)
-        except OSError as error:
-            raise _bad_folder(cwd, error) from None
+        folder = _entered(cwd)
         try:
             path = self._find(argv[0], env.get(b"PATH", b""))
             actions = [
@@ -123,7 +133,7 @@ class Spawner:
             ]
             if wrapping is not None:
                 path, argv, env = wrapping.around(path, argv, env)
-                actions += wrapping.actions
+                actions += wrapping.actions(folder)
             kept = self._lower_own() if wrapping is not None and wrapping.sandboxes else None
             try:
                 return os.posix_spawn(
@@ -139,6 +149,7 @@ class Spawner:
             raise _bad_command(argv[0], path, error) from None
         finally:
             # Not to keep the folder's file system busy.
+            os.close(folder)
             os.chdir("/")
 
     def _lower_own(self) -> tuple[int, int] | None:
@@ -171,6 +182,32 @@ class Spawner:
             f"Command {_shown(program)} is not in PATH ({_shown(search, 80)}). "
             "Install it on this node or name it by its full path."
         )
+
+
+def out_of_the_way(fd: int) -> int:
+    """`fd` by a number that means nothing to any command's program. Raises OSError."""
+    if fd > wire.FOLDER_FD:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, wire.FOLDER_FD + 1)
+    finally:
+        os.close(fd)
+
+
+def _entered(cwd: str) -> int:
+    """A descriptor of the directory `cwd`, where this process is from now on. Raises CannotStart or OSError."""
+    fd = -1
+    try:
+        # Opened once: the path may mean another directory a moment later.
+        fd = out_of_the_way(os.open(cwd, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        os.fchdir(fd)
+    except OSError as error:
+        if fd >= 0:
+            os.close(fd)
+        if error.errno in BACK_PRESSURE:
+            raise
+        raise _bad_folder(cwd, error) from None
+    return fd
 
 
 def _bad_folder(cwd: str, error: OSError) -> CannotStart:

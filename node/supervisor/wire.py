@@ -90,10 +90,11 @@ LIMIT_FIELDS = (
     "pids",  # processes and threads
     "cpu_millis",  # thousandths of a core
     "rlimits",  # by the kernel's name: nofile, nproc, fsize
+    "folder_fd",  # the program of wrap finds the working directory open, as FOLDER_FD
 )
 # An argument or a value of the environment that stands for the working directory; no real one has a NUL.
 FOLDER = b"\0folder"
-FILTER_FD = 3
+FILTER_FD, FOLDER_FD = 3, 4
 
 RESULT_FIELDS = (
     "cause",

@@ -39,6 +39,7 @@ class Limits:
     pids: int = 0  # processes and threads
     cpu_millis: int = 0  # thousandths of a core
     rlimits: Mapping[str, int] = field(default_factory=dict)  # by the kernel's name: nofile, nproc, fsize
+    folder_fd: bool = False  # the program of wrap finds the directory open, as FOLDER_FD of the wire
 
 
 # Not frozen, as AttemptResult below: that would cost a short command a percent of what it costs here.

@@ -61,6 +61,7 @@ def _limits(limits: Limits) -> dict[str, object]:
         "pids": limits.pids,
         "cpu_millis": limits.cpu_millis,
         "rlimits": dict(limits.rlimits),
+        "folder_fd": limits.folder_fd,
     }
     return {name: value for name, value in values.items() if value}
 

@@ -177,7 +177,7 @@ def test_a_daemon_that_is_not_root_has_sandboxes_too(tmp_path: Path, level: int)
         for folder in (place, place / "work"):
             os.chown(folder, 65534, 65534)
         own = place / "work"
-        made = Place(bwrap, None, place, place)
+        made = Place(bwrap, None, place, place, by_descriptor=False)
         wrap = (
             arguments.strict(made, str(own), gpu=False, filtered=False)
             if level == STRICT

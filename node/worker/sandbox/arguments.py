@@ -7,16 +7,24 @@ rights within the sandbox, before the command.
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 
 from node.supervisor import wire
+from node.supervisor.confine import CHANGED
 from node.worker.sandbox.options import User
 
+# Tells by the words of bwrap what that finds out by itself where it takes a descriptor.
+_SAME = (
+    f'[ . -ef /proc/self/fd/{wire.FOLDER_FD} ] || {{ echo "bwrap: {CHANGED}" >&2; exit 1; }}; '
+    f'exec {wire.FOLDER_FD}<&-; exec "$@"'
+)
 _SETPRIV = "/usr/bin/setpriv"
 _PRLIMIT = "/usr/bin/prlimit"
+_TIMEOUT_S = 10.0
 _SHARED_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 _USR_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 # What the loader, names of users and the time of day need.
@@ -33,6 +41,7 @@ class Place:
     data: Path  # the daemon's folder
     closed: Path  # the folder that is hidden: that, or one above
     hidden: Sequence[Path] = ()  # files elsewhere that nobody is to read
+    by_descriptor: bool = True  # whether bwrap takes a directory that is open
 
 
 def default(place: Place, cwd: str) -> list[bytes]:
@@ -44,7 +53,7 @@ def default(place: Place, cwd: str) -> list[bytes]:
         if os.path.isdir(folder) and not os.path.islink(folder):
             found += ["--perms", "1777", "--tmpfs", folder]
     if cwd:
-        found += ["--dir", os.path.dirname(cwd), "--bind", cwd, cwd]
+        found += ["--dir", os.path.dirname(cwd), *_bind(place, cwd), cwd]
     # After the working directory, which may be above it.
     found += ["--perms", "0755", "--tmpfs", str(place.closed)]
     for path in place.hidden:
@@ -76,11 +85,25 @@ def strict(place: Place, cwd: str, *, gpu: bool, filtered: bool) -> list[bytes]:
         found += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     found += [*_devices(gpu), "--proc", "/proc", "--perms", "1777", "--tmpfs", "/tmp"]
     if cwd:
-        found += ["--dir", os.path.dirname(cwd), "--bind", cwd, cwd]
+        found += ["--dir", os.path.dirname(cwd), *_bind(place, cwd), cwd]
     last = ["--remount-ro", "/"]
     if filtered:
         last += ["--seccomp", str(wire.FILTER_FD)]
     return _finished(place, found, cwd, last)
+
+
+def takes_descriptors(bwrap: str) -> bool:
+    """Whether this bubblewrap binds a directory that it is handed open. Blocks."""
+    try:
+        done = subprocess.run([bwrap, "--help"], capture_output=True, timeout=_TIMEOUT_S, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return False  # its trial says why
+    return b"--bind-fd" in done.stdout + done.stderr
+
+
+def _bind(place: Place, cwd: str) -> list[str]:
+    """To bind what the supervisor has open: by its path bwrap would look it up once more."""
+    return ["--bind-fd", str(wire.FOLDER_FD)] if place.by_descriptor else ["--bind", cwd]
 
 
 def _devices(gpu: bool) -> list[str]:
@@ -89,6 +112,11 @@ def _devices(gpu: bool) -> list[str]:
         for path in sorted(glob(pattern)):
             found += ["--dev-bind", path, path]
     return found
+
+
+def same_folder(place: Place) -> list[bytes]:
+    """What else goes before a command in a sandbox: it begins in the directory that the supervisor has open."""
+    return [] if place.by_descriptor else [b"/bin/sh", b"-c", _SAME.encode(), b"bwrap"]
 
 
 def rlimits(limits: Mapping[str, int]) -> list[bytes]:
@@ -108,7 +136,8 @@ def _finished(place: Place, found: list[str], cwd: str, last: Sequence[str]) -> 
     """With a folder of its own in the hidden one, and the end of all privileges."""
     words = [os.fsencode(word) for word in found]
     if not cwd:
-        words += [b"--dir", os.fsencode(place.data / "work"), b"--bind", wire.FOLDER, wire.FOLDER]
+        bind = map(os.fsencode, _bind(place, os.fsdecode(wire.FOLDER)))
+        words += [b"--dir", os.fsencode(place.data / "work"), *bind, wire.FOLDER]
     words += [b"--chdir", wire.FOLDER, *map(os.fsencode, last), b"--"]
     if place.user is not None:
         ids = [f"--reuid={place.user.uid}", f"--regid={place.user.gid}", "--clear-groups"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from cortex.v1.types_pb2 import SandboxLevel, SandboxOffer, TaskSpec
@@ -36,11 +37,17 @@ class Levels:
         self._closed = _closed(data)
         self._roots = roots
         self._options = options
-        self._place = Place(
-            options.bwrap, options.user, Path(os.path.realpath(data)), self._closed, _beyond(hidden, self._closed)
-        )
+        self._data = Path(os.path.realpath(data))
+        self._hidden = _beyond(hidden, self._closed)
         self._filter = seccomp.program(os.uname().machine)
         self._why_not: dict[int, str] = {}
+
+    @cached_property
+    def _place(self) -> Place:
+        """Blocks when it is asked for first, by probe()."""
+        by_descriptor = arguments.takes_descriptors(self._options.bwrap)
+        user = self._options.user
+        return Place(self._options.bwrap, user, self._data, self._closed, self._hidden, by_descriptor)
 
     def probe(self) -> list[SandboxOffer]:
         """Each level as it was tried just now. Blocks."""
@@ -79,13 +86,14 @@ class Levels:
         memory_bytes = spec.requests.memory_bytes or options.memory_bytes
         wrap = self._wrap(spec.sandbox, folder, gpu=gpu)
         return Limits(
-            wrap=[*wrap, *arguments.rlimits(options.rlimits)],
+            wrap=[*wrap, *arguments.same_folder(self._place), *arguments.rlimits(options.rlimits)],
             seccomp=self._filter if spec.sandbox == STRICT else b"",
             folder=folder,
             owner=(options.user.uid, options.user.gid) if options.user is not None else None,
             memory_bytes=max(memory_bytes, _LEAST_MEMORY_BYTES) if memory_bytes else 0,
             pids=options.pids,
             cpu_millis=spec.requests.cpu_millis or options.cpu_millis,
+            folder_fd=True,
         )
 
     def environment(self, spec: TaskSpec, env: Mapping[bytes, bytes]) -> dict[bytes, bytes]:

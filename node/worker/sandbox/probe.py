@@ -63,15 +63,15 @@ def _run(wrap: list[bytes], program: bytes, folder: str, data: str, level: str) 
     """What is wrong; empty when nothing is."""
     namespace = os.readlink("/proc/self/ns/pid")
     reading, writing = os.pipe()
+    held = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
         os.write(writing, program)
         os.close(writing)
-        number = str(wire.FILTER_FD).encode()
+        numbers = {b"--seccomp": reading, b"--bind-fd": held}
         words = [os.fsencode(folder) if word == wire.FOLDER else word for word in wrap]
-        words = [
-            str(reading).encode() if word == number and words[at - 1] == b"--seccomp" else word
-            for at, word in enumerate(words)
-        ]
+        for at, word in enumerate(words[:-1]):
+            if word in numbers:
+                words[at + 1] = str(numbers[word]).encode()
         done = subprocess.run(
             [*words, b"/bin/sh", b"-c", _LOOK.encode(), b"sh", data.encode(), level.encode(), namespace.encode()],
             cwd=folder,
@@ -79,10 +79,11 @@ def _run(wrap: list[bytes], program: bytes, folder: str, data: str, level: str) 
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_TIMEOUT_S,
-            pass_fds=(reading,),
+            pass_fds=(reading, held),
             check=False,
         )
     finally:
+        os.close(held)
         os.close(reading)
     lines = (done.stdout + done.stderr).decode("utf-8", "replace").strip().splitlines()
     return "; ".join(lines) or ("" if done.returncode == 0 else f"exit code {done.returncode}")
