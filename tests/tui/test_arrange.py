@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from cortex.v1 import types_pb2
 from tests.tui import fake
 from tests.tui.console import Session, open_console
 from tui.operator.arrange import Arrangement, Arrangements, Columns, arrangement
@@ -131,6 +132,13 @@ async def test_a_pause_takes_in_what_came_just_before() -> None:
         assert table.listing.pending == set()
 
 
+def changed(session: Session, key: str, *, reason: str) -> types_pb2.Task:
+    task = types_pb2.Task()
+    task.CopyFrom(session.app.view.tasks.get(key))
+    task.reason, task.modified_index = reason, 5000
+    return task
+
+
 async def test_a_paused_table_stands_still() -> None:
     async with open_console(size=(120, 30)) as session:
         await session.press("2", "p")
@@ -146,6 +154,11 @@ async def test_a_paused_table_stands_still() -> None:
         await session.press("j", "j", "v", "j")
         assert len(table.chosen()) == 2
         assert [line[2:] for line in session.lines[3:-3]] == [line[2:] for line in before], "but for the cursor"
+        below = session.lines[-3:-1]
+        session.source.push(changed(session, table.cursor_key, reason="it moved on"))
+        await session.wait(1)
+        await session.press("k", "j")
+        assert session.lines[-3:-1] == below, "what is told below the table is of the same moment"
         await session.press("escape", "p")
         assert "paused" not in session.text
         assert "new54" in session.text

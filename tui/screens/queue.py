@@ -14,7 +14,7 @@ from tui.details.under import group_under, task_under
 from tui.drawing.draw import Cell
 from tui.keyboard.keymap import bindings
 from tui.keyboard.options import Option
-from tui.lists.grouping import GROUPINGS, HEAD, Grouping
+from tui.lists.grouping import GROUPINGS, HEAD, Grouping, Line
 from tui.messages import Opened, Pointed
 from tui.screens.pointing import PointingScreen
 from tui.widgets.grouptable import GroupTable
@@ -42,7 +42,9 @@ class TasksScreen(PointingScreen):
         self.console.open_task(message.key)
 
     def under(self, width: int) -> Sequence[Cell]:
-        task = self.console.view.tasks.get(self.cursor_task())
+        # Of a table that stands still, as it was then.
+        row = self.main_table().cursor_row
+        task = row.task if isinstance(row, Line) else row
         return () if task is None else task_under(task, self.drawing())
 
     def cursor_task(self) -> str:
