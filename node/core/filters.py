@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from cortex.v1.types_pb2 import Label, Node, NodeState, Resources, SandboxLevel, TaskSpec, TaskType
-from node.core.remedies import giving
+from node.core.remedies import clipped, giving
 from node.core.sandbox import level_name
 from node.core.score import MICROS, SUSPECT_MICROS, Points, plays, points
 from node.core.weights import DEFAULT, Weights
@@ -175,9 +175,6 @@ class StateFilter:
         return " and ".join(part for part in parts if part)
 
 
-_TOLD_CHARS = 200
-
-
 class TypeFilter:
     def __init__(self, kind: int) -> None:
         self._kind = kind
@@ -202,7 +199,7 @@ class TypeFilter:
         why = next((one.reason for one in node.row.executors if one.type == self._kind and not one.available), "")
         # The last sentence says what to do.
         cause, found, remedy = why.rstrip(". ").rpartition(". ")
-        return (cause if found else remedy)[:_TOLD_CHARS], (remedy if found else "")[:_TOLD_CHARS]
+        return clipped(cause if found else remedy), clipped(remedy if found else "")
 
 
 class NameFilter:

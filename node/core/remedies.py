@@ -9,6 +9,15 @@ _FOUND: Mapping[str, str] = {
     "python:": "name a module with the handler {} in [executor.python] of {}",
     "k8s:": "add the context {} to the kubeconfig of {} ([executor.k8s_job])",
 }
+_TOLD_CHARS = 400
+
+
+def clipped(words: str) -> str:
+    """What a node tells of itself; where that is long, its beginning, cut between two words."""
+    if len(words) <= _TOLD_CHARS:
+        return words
+    kept = words[: _TOLD_CHARS - 1]
+    return (kept.rpartition(" ")[0] or kept).rstrip(" .,:;") + "…"
 
 
 def giving(node: str, missing: Collection[str]) -> str:

@@ -228,6 +228,11 @@ def _check_command(spec: TaskSpec) -> None:
             raise Fault(Code.INVALID, "The command is empty.", remedy)
         if spec.payload:
             raise Fault(Code.INVALID, "payload means nothing for a shell task.", remedy)
+    elif spec.type == types_pb2.TASK_TYPE_NOOP:
+        if spec.argv or spec.shell_command or spec.payload:
+            given = "payload" if spec.payload else "command"
+            message = f"A noop task takes no {given}: it does nothing."
+            raise Fault(Code.INVALID, message, "Leave it out, or choose another type.")
     elif spec.type in payload.KINDS:
         name = checks.type_name(spec.type)
         if (spec.argv or spec.shell_command) and spec.type not in payload.WITH_COMMAND:

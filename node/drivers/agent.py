@@ -40,11 +40,14 @@ def main() -> int:
         if payload.mcp:
             _write_mcp(mcp, payload.mcp, secrets)
         argv = template.expanded(order["command"], _values(payload, place, str(mcp) if payload.mcp else ""))
-        job = Job(argv, _prompt(payload), place, env, payload.max_turns, order["linger_s"])
-        return finish(desk, Agent(desk, job, secrets).run(), secrets)
+        job = Job(argv, _prompt(payload), place, env, payload.max_turns, order["linger_s"], order["hold"])
+        return finish(desk, Agent(desk, job, secrets).run())
     except Stopped:
         return 143
-    except (PlaceError, SecretError) as error:
+    except PlaceError as error:
+        # As a working directory of a command: another node may have it.
+        desk.fail("cannot_start", str(error))
+    except SecretError as error:
         desk.fail("not_found", str(error))
     except OSError as error:
         desk.fail("infrastructure", f"The agent cannot be run: {error.strerror}: {error.filename}.")

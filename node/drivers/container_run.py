@@ -146,11 +146,16 @@ def _mount(mount: Mount, order: Order) -> str:
     source = os.path.realpath(mount.source)
     roots = [os.path.realpath(root) for root in order.settings.roots]
     if not any(_within(source, root) for root in roots):
-        allowed = f"below {', '.join(order.settings.roots)}" if roots else "none: its configuration names no roots"
+        if not roots:
+            raise Cannot(
+                "cannot_start",
+                f"{mount.source} may not be mounted: this node allows no mounts at all. "
+                "Name the folders that it may mount as `roots` in [executor.container] of its configuration.",
+            )
         raise Cannot(
             "cannot_start",
-            f"{mount.source} may not be mounted on this node; allowed is {allowed}. Mount something there, "
-            "or add a folder to `roots` in [executor.container] of its configuration.",
+            f"{mount.source} may not be mounted on this node: it is not below {', '.join(order.settings.roots)}. "
+            "Mount something there, or add a folder to `roots` in [executor.container] of its configuration.",
         )
     hidden = [os.path.realpath(path) for path in order.hidden]
     if any(_within(source, path) or _within(path, source) for path in hidden):

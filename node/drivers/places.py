@@ -14,5 +14,7 @@ def entered(real: str) -> str:
     if not real:
         return ""
     if os.path.realpath(real) != real or not os.path.isdir(real) or not os.access(real, os.X_OK):
-        raise PlaceError(f"There is no folder {real} on this machine. Correct project_path, or choose the node.")
+        raise PlaceError(
+            f"Project folder {real} is not there on this node, or cannot be entered. Create it or name another."
+        )
     return real

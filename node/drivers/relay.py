@@ -38,7 +38,10 @@ def main() -> int:
         return 143
     except InboxError as error:
         desk.fail(error.cause, str(error))
-    except (PlaceError, SecretError) as error:
+    except PlaceError as error:
+        # As a working directory of a command: another node may have it.
+        desk.fail("cannot_start", str(error))
+    except SecretError as error:
         desk.fail("not_found", str(error))
     except OSError as error:
         desk.fail("infrastructure", f"The message cannot be passed on: {error.strerror}: {error.filename}.")
@@ -83,8 +86,8 @@ def _by_agent(desk: Desk, payload: Relay, order: dict[str, Any]) -> int:
         "project_path": place,
     }
     argv = template.expanded(order["command"], values)
-    job = Job(argv, payload.message + "\n", place, env, payload.max_turns, order["linger_s"])
-    return finish(desk, Agent(desk, job, secrets).run(), secrets)
+    job = Job(argv, payload.message + "\n", place, env, payload.max_turns, order["linger_s"], order["hold"])
+    return finish(desk, Agent(desk, job, secrets).run())
 
 
 if __name__ == "__main__":

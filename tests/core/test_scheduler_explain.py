@@ -200,3 +200,11 @@ def test_a_verdict_agrees_with_the_pass(made: tuple[ClusterState, dict[str, Any]
             assert one.placement.node in eligible
             assert one.placement.score == pytest.approx(eligible[one.placement.node].score)
             assert one.placement.terms == eligible[one.placement.node].terms
+
+
+def test_long_words_of_a_node_are_cut_between_two() -> None:
+    there = node("a")
+    there.executors.add(type=CONTAINER, reason=f"{'podman says no ' * 30}. {'Mend it, ' * 60}")
+    found = verdict(there, task("t", type=CONTAINER))
+    assert found.reason.endswith(" podman says no podman…")
+    assert found.flip.endswith(" Mend it…")

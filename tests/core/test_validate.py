@@ -91,6 +91,8 @@ BAD_SPECS: list[tuple[str, dict[str, object]]] = [
     ("wait_ms.*not wait", {"wait_ms": 60_000}),
     ("type.*99", {"type": 99}),
     ("container.*image is missing", {"type": types_pb2.TASK_TYPE_CONTAINER}),
+    ("noop task takes no command", {"type": types_pb2.TASK_TYPE_NOOP, "argv": [b"sleep", b"4"]}),
+    ("noop task takes no payload", {"type": types_pb2.TASK_TYPE_NOOP, "argv": [], "payload": b'{"a": "b"}'}),
     ("no sandbox level", {"type": types_pb2.TASK_TYPE_NOOP, "argv": [], "sandbox": types_pb2.SANDBOX_LEVEL_STRICT}),
     ("sandbox.*99", {"sandbox": 99}),
     ("on_lost.*99", {"on_lost": 99}),

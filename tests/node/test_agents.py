@@ -22,9 +22,9 @@ ENDS: dict[tuple[str, ...], tuple[str, str, int, int]] = {
     ("limit 3600",): ("RATE_LIMITED", "usage limit reached", 3_500_000, 3_600_000),
     ("overloaded",): ("RATE_LIMITED", "The model's API is overloaded: Overloaded", 0, 0),
     ("retrying 503", "exit 1"): ("INFRASTRUCTURE", "cannot be used now", 700, 700),
-    ("status 401 Invalid API key",): ("INFRASTRUCTURE", "account on this machine cannot be used", 0, 0),
+    ("status 401 Invalid API key",): ("CANNOT_START", "account on this machine cannot be used", 0, 0),
     ("status 404 model: nobody",): ("VALIDATION", "refuses what it is asked", 0, 0),
-    ("turns 3", "max-turns"): ("EXIT", "used up its 5 turns", 0, 0),
+    ("turns 3", "max-turns"): ("EXIT", "used up its 5 turns.*Raise max_turns", 0, 0),
     ("error the tests fail",): ("EXIT", "error_during_execution\\): the tests fail", 0, 0),
     ("stderr what is this", "exit 3"): ("EXIT", "exit code 3 and no result: what is this", 0, 0),
     ("crash SEGV",): ("SIGNAL", "killed by signal 11 \\(SIGSEGV\\)", 0, 0),
@@ -52,7 +52,9 @@ async def test_what_an_agent_does_is_told_and_its_answer_kept(tmp_path: Path) ->
 
 async def test_how_agents_end_badly(tmp_path: Path) -> None:
     async with machine(tmp_path) as here:
-        runs = await asyncio.gather(*(here.run({"prompt": steps(*lines), "max_turns": 5}) for lines in ENDS))
+        # Each with a model of its own: what one is told holds for the others.
+        asked = [{"prompt": steps(*lines), "max_turns": 5, "model": f"m{at}"} for at, lines in enumerate(ENDS)]
+        runs = await asyncio.gather(*map(here.run, asked))
     for run, (lines, (cause, says, low_ms, high_ms)) in zip(runs, ENDS.items(), strict=True):
         assert run.cause == f"CAUSE_{cause}", lines
         assert re.search(says, run.ended.error), lines
@@ -125,8 +127,9 @@ async def test_a_line_without_an_end_takes_no_memory(tmp_path: Path) -> None:
 async def test_a_place_that_is_not_there(tmp_path: Path) -> None:
     async with machine(tmp_path) as here:
         run = await here.run({"prompt": "x", "project_path": str(tmp_path / "gone")})
-    assert run.cause == "CAUSE_NOT_FOUND"
-    assert f"There is no folder {tmp_path / 'gone'} on this machine." in run.ended.error
+    # As of a command's working directory: another node is tried first.
+    assert run.cause == "CAUSE_CANNOT_START"
+    assert f"Project folder {tmp_path / 'gone'} is not there on this node" in run.ended.error
 
 
 def test_the_stand_in_is_offered_with_its_version(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ VALIDATION = ErrorType(
 )
 NOT_FOUND = ErrorType(
     "not_found",
-    "Something that it names does not exist: an image, a handler, a project, a secret.",
+    "Something that it names does not exist: an image, a handler, a session, a secret.",
     "Make it available on the node, or name another, and retry.",
 )
 TIMEOUT = ErrorType("timeout", "It ran longer than its timeout.", "Give it more time by --timeout, or less to do.")
