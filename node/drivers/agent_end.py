@@ -15,8 +15,6 @@ DOCUMENT_LIMIT_BYTES = 12 * 1024
 _ERROR_CHARS = 500
 _LINES = 5
 _DAY_MS = 86_400_000
-_ACCOUNT = "The agent's account on this machine cannot be used"
-_REPAIR = "Log the agent in there, or correct its secret, and retry the task."
 
 _LIMIT_ENDS = re.compile(r"usage limit reached\|(\d{9,13})")
 _ONLY_LIMIT = re.compile(r"\s*(?:Claude AI )?usage limit reached\|\d{9,13}\s*", re.IGNORECASE)
@@ -63,11 +61,6 @@ class End:
     code: int = 0  # the driver's exit code
     document: dict[str, Any] | None = None
 
-    @property
-    def is_for_all(self) -> bool:
-        """Whether the API told it what any agent of the same account would be told now."""
-        return self.cause in ("rate_limited", "cannot_start") or self.retry_after_ms > 0
-
 
 def judge(story: Story, exit_code: int, stderr: str, max_turns: int, now_s: float) -> End:
     """`exit_code` is negative for a signal; `stderr` are its last words, `now_s` is unix time."""
@@ -79,11 +72,7 @@ def judge(story: Story, exit_code: int, stderr: str, max_turns: int, now_s: floa
         return End(document=_document(story))
     document = _document(story) if story.result is not None else None
     if result.get("subtype") == "error_max_turns":
-        why = f"The agent used up its {max_turns} turns without an end. Raise max_turns, or give it less to do."
-        return End("exit", why, 0, code, document)
-    if result.get("subtype") == "error_max_budget_usd":
-        why = "The agent used up the money that it may spend. Raise that in its flags, or give it less to do."
-        return End("exit", why, 0, code, document)
+        return End("exit", f"The agent used up its {max_turns} turns without an end.", 0, code, document)
     last_words = [*stderr.splitlines()[-_LINES:], *list(story.plain)[-_LINES:]] if story.result is None else []
     told = "\n".join([text, story.trouble, *last_words])
     if exit_code >= 0 or story.result is not None:
@@ -112,8 +101,7 @@ def _api_end(story: Story, text: str, told: str, now_s: float) -> tuple[str, str
         what = "is overloaded" if status == 529 else "limits how much may be asked of it"
         return "rate_limited", _sentence(f"The model's API {what}", said), _retry_after_ms(story, told, now_s)
     if status in (401, 402, 403):
-        # No other try on this machine would end otherwise; one on another may.
-        return "cannot_start", f"{_sentence(_ACCOUNT, said).rstrip('. ')}. {_REPAIR}", 0
+        return "infrastructure", _sentence("The agent's account on this machine cannot be used", said), 0
     if status in (400, 404, 413, 422):
         return "validation", _sentence("The model's API refuses what it is asked", said), 0
     if status >= 400:
