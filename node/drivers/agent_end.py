@@ -15,23 +15,23 @@ DOCUMENT_LIMIT_BYTES = 12 * 1024
 _ERROR_CHARS = 500
 _LINES = 5
 _DAY_MS = 86_400_000
+_ACCOUNT = "The agent's account on this machine cannot be used"
+_REPAIR = "Log the agent in there, or correct its secret, and retry the task."
 
 _LIMIT_ENDS = re.compile(r"usage limit reached\|(\d{9,13})")
 _ONLY_LIMIT = re.compile(r"\s*(?:Claude AI )?usage limit reached\|\d{9,13}\s*", re.IGNORECASE)
 _RETRY_AFTER = re.compile(r"retry[-_ ]after[\"']?\s*[:=]?\s*[\"']?(\d{1,6}(?:\.\d+)?)", re.IGNORECASE)
 _STATUS = re.compile(r"(?:API Error|Error|status(?:_code)?)[\"']?\s*[:(=]*\s*([45]\d\d)\b", re.IGNORECASE)
 # Words of errors that come without a status, and the status that they would have.
+_ACCOUNT_WORDS = re.compile(
+    r"invalid api key|authentication_error|please run /login|oauth token|not logged in|"
+    r"credit balance is too low|permission_error",
+    re.IGNORECASE,
+)
 _WORDS: tuple[tuple[re.Pattern[str], int], ...] = (
     (re.compile(r"usage limit reached|hit your \w* ?limit|rate[_ ]limit|too many requests", re.IGNORECASE), 429),
     (re.compile(r"overloaded", re.IGNORECASE), 529),
-    (
-        re.compile(
-            r"invalid api key|authentication_error|please run /login|oauth token|not logged in|"
-            r"credit balance is too low|permission_error",
-            re.IGNORECASE,
-        ),
-        401,
-    ),
+    (_ACCOUNT_WORDS, 401),
     (
         re.compile(
             r"invalid_request_error|prompt is too long|issue with the selected model|unknown option|"
@@ -61,6 +61,11 @@ class End:
     code: int = 0  # the driver's exit code
     document: dict[str, Any] | None = None
 
+    @property
+    def is_for_all(self) -> bool:
+        """Whether the API told it what any agent of the same account would be told now."""
+        return self.cause in ("rate_limited", "cannot_start") or self.retry_after_ms > 0
+
 
 def judge(story: Story, exit_code: int, stderr: str, max_turns: int, now_s: float) -> End:
     """`exit_code` is negative for a signal; `stderr` are its last words, `now_s` is unix time."""
@@ -72,7 +77,11 @@ def judge(story: Story, exit_code: int, stderr: str, max_turns: int, now_s: floa
         return End(document=_document(story))
     document = _document(story) if story.result is not None else None
     if result.get("subtype") == "error_max_turns":
-        return End("exit", f"The agent used up its {max_turns} turns without an end.", 0, code, document)
+        why = f"The agent used up its {max_turns} turns without an end. Raise max_turns, or give it less to do."
+        return End("exit", why, 0, code, document)
+    if result.get("subtype") == "error_max_budget_usd":
+        why = "The agent used up the money that it may spend. Raise that in its flags, or give it less to do."
+        return End("exit", why, 0, code, document)
     last_words = [*stderr.splitlines()[-_LINES:], *list(story.plain)[-_LINES:]] if story.result is None else []
     told = "\n".join([text, story.trouble, *last_words])
     if exit_code >= 0 or story.result is not None:
@@ -100,8 +109,10 @@ def _api_end(story: Story, text: str, told: str, now_s: float) -> tuple[str, str
     if status in (429, 529):
         what = "is overloaded" if status == 529 else "limits how much may be asked of it"
         return "rate_limited", _sentence(f"The model's API {what}", said), _retry_after_ms(story, told, now_s)
-    if status in (401, 402, 403):
-        return "infrastructure", _sentence("The agent's account on this machine cannot be used", said), 0
+    # That nothing is paid for comes as 400.
+    if status in (401, 402, 403) or (status == 400 and _ACCOUNT_WORDS.search(told)):
+        # No other try on this machine would end otherwise; one on another may.
+        return "cannot_start", f"{_sentence(_ACCOUNT, said).rstrip('. ')}. {_REPAIR}", 0
     if status in (400, 404, 413, 422):
         return "validation", _sentence("The model's API refuses what it is asked", said), 0
     if status >= 400:

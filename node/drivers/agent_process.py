@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import IO
 
+from node.drivers import holds
 from node.drivers.agent_end import End, judge
 from node.drivers.agent_stream import Lines, Story
 from node.drivers.kit import Desk, Stopped
@@ -37,6 +38,7 @@ class Job:
     env: Mapping[str, str]  # beside what the task has
     max_turns: int
     linger_s: float  # how long it may go on after its result
+    hold: str  # file of what others of its account were told
 
 
 class Agent:
@@ -51,10 +53,14 @@ class Agent:
         self._stderr = ""
         self._result_at_s = 0.0
         self._lingered = False
-        self.story = Story()
+        self.story = Story(secrets.hidden)
 
     def run(self) -> End:
-        """Run it to its end. Raises Stopped, when it has ended for that, and OSError."""
+        """Run it to its end, unless others were told to wait. Raises Stopped, when it has ended for that, and
+        OSError.
+        """
+        if (hold := holds.active(self._job.hold)) is not None:
+            return End(hold.cause, hold.words, hold.left_ms if hold.cause == "rate_limited" else 0, 1)
         env = {name: value for name, value in os.environ.items() if name not in _OURS} | dict(self._job.env)
         with tempfile.TemporaryFile() as prompt:
             # A file, not a pipe: an agent that talks before it listens holds nobody up.
@@ -79,7 +85,12 @@ class Agent:
             process.wait()
             raise
         self._progress(last=True)
-        return judge(self.story, code, self._stderr, self._job.max_turns, time.time())
+        end = judge(self.story, code, self._stderr, self._job.max_turns, time.time())
+        if end.is_for_all:
+            holds.told(self._job.hold, end.cause, end.error, end.retry_after_ms)
+        elif not end.cause:
+            holds.answered(self._job.hold)
+        return end
 
     def _follow(self, process: subprocess.Popen[bytes]) -> None:
         """Until it and whoever has its pipes have closed them, or it has ended and is silent."""
@@ -117,12 +128,14 @@ class Agent:
     def _take(self, lines: Iterable[bytes | None], *, is_stderr: bool) -> None:
         for line in lines:
             if is_stderr:
-                text = self._hidden(line.decode("utf-8", "replace") if line is not None else "(a long line)")
+                text = self._secrets.hidden(
+                    line.decode("utf-8", "replace") if line is not None else "(a long line)"
+                )
                 self._stderr = f"{self._stderr}{text}\n"[-_STDERR_CHARS:]
                 _write(sys.stderr, text)
             else:
                 for text in self.story.take(line):
-                    _write(sys.stdout, self._hidden(text))
+                    _write(sys.stdout, text)
         self._progress()
 
     def _progress(self, *, last: bool = False) -> None:
@@ -131,31 +144,20 @@ class Agent:
         now_s = time.monotonic()
         if told != self._told and (last or now_s - self._told_at_s >= _PROGRESS_S):
             self._told, self._told_at_s = told, now_s
-            self._desk.progress(told[0], self._job.max_turns, self._hidden(told[1]))
-
-    def _hidden(self, text: str) -> str:
-        return self._secrets.hidden(text)
+            self._desk.progress(told[0], self._job.max_turns, told[1])
 
 
-def finish(desk: Desk, end: End, secrets: Secrets) -> int:
+def finish(desk: Desk, end: End) -> int:
     """Write the verdict; the driver's exit code."""
-    document = _hidden(end.document, secrets)
-    desk.verdict(end.cause, secrets.hidden(end.error), retry_after_ms=end.retry_after_ms, document=document)
+    document = end.document
+    desk.verdict(end.cause, end.error, retry_after_ms=end.retry_after_ms, document=document)
     if end.error:
-        _write(sys.stderr, secrets.hidden(end.error))
-    elif isinstance(document, dict):
+        _write(sys.stderr, end.error)
+    elif document is not None:
         cost, turns = document.get("cost_usd"), document.get("turns", 0)
         paid = f", {cost:.4f} USD" if isinstance(cost, int | float) else ""
         _write(sys.stdout, f"= {turns} {'turn' if turns == 1 else 'turns'}{paid}")
     return end.code
-
-
-def _hidden(value: object, secrets: Secrets) -> object:
-    if isinstance(value, str):
-        return secrets.hidden(value)
-    if isinstance(value, dict):
-        return {name: _hidden(item, secrets) for name, item in value.items()}
-    return value
 
 
 def _write(stream: IO[str], text: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 LINE_LIMIT_BYTES = 4 * 1024 * 1024
@@ -62,9 +62,10 @@ class Lines:
 
 
 class Story:
-    """What an agent has told so far."""
+    """What an agent has told so far. `hidden` takes out what nobody shall read, before anything is cut."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: Callable[[str], str] = str) -> None:
+        self._hidden = hidden
         self.turns = 0
         self.step = ""
         """What it does now, on one line."""
@@ -89,11 +90,11 @@ class Story:
         if not line.strip():
             return []
         try:
-            event = json.loads(line)
+            event = _mapped(json.loads(line), self._hidden)
         except (ValueError, RecursionError):
             event = None
         if not isinstance(event, dict):
-            text = line.decode("utf-8", "replace")[:_SHOWN_CHARS]
+            text = self._hidden(line.decode("utf-8", "replace"))[:_SHOWN_CHARS]
             self.plain.append(text)
             return [text]
         kind = event.get("type")
@@ -171,6 +172,15 @@ class Story:
         resets = info.get("resetsAt")
         if isinstance(resets, int | float) and 0 < resets < 1e13:
             self.resets_at_s = resets / 1000 if resets > 1e11 else float(resets)
+
+
+def _mapped(value: object, change: Callable[[str], str]) -> object:
+    """`value` with every text in it changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {change(name): _mapped(item, change) for name, item in value.items()}
+    return [_mapped(item, change) for item in value] if isinstance(value, list) else value
 
 
 def _map(value: object) -> dict[str, Any]:

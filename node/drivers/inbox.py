@@ -11,11 +11,18 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 ANSWER_LIMIT_BYTES = 1024 * 1024
 _LOOK_S = 0.1
+# What nobody waits for any more: messages that were taken, answers that came late.
+_ANSWER_AGE_S = 3600.0
+_TAKEN_AGE_S = 2 * 86_400.0  # twice as long as a message may be waited for
+_KEPT = 100
+_JUST_NOW_S = 60.0  # its driver looks for an answer ten times a second
+_SESSIONS = 1000
 
 
 class InboxError(Exception):
@@ -24,6 +31,30 @@ class InboxError(Exception):
     def __init__(self, cause: str, message: str) -> None:
         super().__init__(message)
         self.cause = cause
+
+
+def clear(root: str) -> None:
+    """Remove what is left over in the boxes of all sessions."""
+    with suppress(OSError), os.scandir(root) as found:
+        for place in islice((each for each in found if each.is_dir(follow_symlinks=False)), _SESSIONS):
+            _clear(Path(place))
+
+
+def _clear(place: Path) -> None:
+    """What is old goes, and the oldest of what is too much. Nobody depends on it."""
+    for folder, age_s in (("out", _ANSWER_AGE_S), ("taken", _TAKEN_AGE_S)):
+        with suppress(OSError), os.scandir(place / folder) as found:
+            # By the time of the rename that put it there: a file may be made long before.
+            files = [(each.stat(follow_symlinks=False).st_ctime, each.path) for each in found if _is_ours(each)]
+            now_s = time.time()
+            for number, (at_s, path) in enumerate(sorted(files, reverse=True)):
+                if now_s - at_s > (age_s if number < _KEPT else _JUST_NOW_S):
+                    os.unlink(path)
+
+
+def _is_ours(entry: os.DirEntry[str]) -> bool:
+    """A message or an answer, perhaps one that was not finished."""
+    return entry.name.endswith((".json", ".part")) and entry.is_file(follow_symlinks=False)
 
 
 class Inbox:
@@ -62,6 +93,7 @@ class Inbox:
         finally:
             for folder in ("in", "out"):
                 (self._place / folder / name).unlink(missing_ok=True)
+            _clear(self._place)
 
     def _put(self, name: str, message: dict[str, Any]) -> None:
         for folder in ("in", "out", "taken"):

@@ -4,8 +4,10 @@ owner may read them.
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from node.payloads.secret_names import REFERENCE
@@ -25,6 +27,7 @@ class Secrets:
         """`place` is a folder or a file; empty = this machine has none."""
         self._place = place
         self._used: dict[str, str] = {}
+        self._parts: list[tuple[str, str]] = []
 
     def filled(self, text: str) -> str:
         """`text` with every reference replaced by its secret. Raises SecretError."""
@@ -34,14 +37,14 @@ class Secrets:
         """Raises SecretError."""
         if name not in self._used:
             self._used[name] = self._read(name)
+            # The longest first: a shorter one may be a part of it.
+            self._parts = sorted(_parts(self._used), key=lambda each: (-len(each[0]), each))
         return self._used[name]
 
     def hidden(self, text: str) -> str:
         """`text` with every secret that was used replaced by its reference."""
-        for name, value in self._used.items():
-            for part in {value, *value.splitlines()}:
-                if len(part) >= _SHORTEST_HIDDEN_CHARS:
-                    text = text.replace(part, f"secret:{name}")
+        for part, name in self._parts:
+            text = text.replace(part, f"secret:{name}")
         return text
 
     def _read(self, name: str) -> str:
@@ -63,6 +66,13 @@ class Secrets:
         if not found or "\0" in found:
             raise missing
         return found
+
+
+def _parts(used: Mapping[str, str]) -> set[tuple[str, str]]:
+    """What must not be told, and by which name it goes: each secret, its lines, and these as JSON has them."""
+    lines = {(part, name) for name, value in used.items() for part in (value, *value.splitlines())}
+    written = {(json.dumps(part)[1:-1], name) for part, name in lines}
+    return {(part, name) for part, name in lines | written if len(part) >= _SHORTEST_HIDDEN_CHARS}
 
 
 def _private(path: Path) -> str:

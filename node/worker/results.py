@@ -23,10 +23,14 @@ def ended(assignment: Assignment, result: AttemptResult, use: TaskUse | None = N
     return message
 
 
-def unstarted(assignment: Assignment, cause: Cause.ValueType, error: str, now_us: int) -> Ended:
+def unstarted(
+    assignment: Assignment, cause: Cause.ValueType, error: str, now_us: int, retry_after_ms: int = 0
+) -> Ended:
     """The end of an attempt that never ran; `now_us` is unix time."""
-    result = TaskResult(ended_at_us=now_us)
-    return Ended(task=assignment.task, fence=assignment.fence, cause=cause, error=error, result=result)
+    ended = Ended(task=assignment.task, fence=assignment.fence, cause=cause, error=error)
+    ended.retry_after_ms = retry_after_ms
+    ended.result.ended_at_us = now_us
+    return ended
 
 
 def notice(event: Quiet | Unkillable) -> worker_pb2.Report:

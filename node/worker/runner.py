@@ -220,7 +220,7 @@ class Runner:
                 path, limits = self._updates.prepare(attempt.key, limits)
                 env[b"CORTEX_CONTEXT_UPDATE"] = os.fsencode(path)
         except CannotPrepare as refusal:
-            self._never_started(attempt, Cause.CAUSE_CANNOT_START, str(refusal))
+            self._never_started(attempt, refusal.cause, str(refusal), refusal.retry_after_ms)
             return None
         except OSError as error:
             why = f"There is no place for its files: {error.strerror}. Make room in the data folder."
@@ -245,9 +245,9 @@ class Runner:
             limits=limits,
         )
 
-    def _never_started(self, attempt: Attempt, cause: Cause.ValueType, error: str) -> None:
+    def _never_started(self, attempt: Attempt, cause: Cause.ValueType, error: str, after_ms: int = 0) -> None:
         now_us = self._env.clock.wall_us()
-        ended = results.unstarted(attempt.assignment, cause, error, now_us)
+        ended = results.unstarted(attempt.assignment, cause, error, now_us, after_ms)
         self._report(attempt, w.Report(ended=ended))
 
     def _on_events(self, events: Sequence[SupervisorEvent]) -> None:

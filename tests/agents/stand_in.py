@@ -4,7 +4,7 @@ format of `claude -p --output-format stream-json --verbose`. Without steps it re
 
 Steps: text WORDS | tool NAME INPUT | turns N | fail-tool WORDS | garbage WORDS | huge BYTES | stderr WORDS |
 wait FILE | make FILE | show argv|cwd|mcp|env NAME | leak NAME | ignore-term | retrying STATUS |
-limit SECONDS | retry-after SECONDS | overloaded | status STATUS WORDS | error WORDS | max-turns |
+limit SECONDS | retry-after SECONDS | overloaded | status STATUS WORDS | error WORDS | max-turns | budget |
 crash SIGNAL | exit CODE | linger | once FILE STEP
 """
 
@@ -138,6 +138,10 @@ class StandIn:
 
     def do_max_turns(self, _rest: str) -> None:
         say(type="result", subtype="error_max_turns", is_error=True, num_turns=self.turns, session_id=SESSION)
+        sys.exit(1)
+
+    def do_budget(self, _rest: str) -> None:
+        say(type="result", subtype="error_max_budget_usd", is_error=True, num_turns=self.turns, session_id=SESSION)
         sys.exit(1)
 
     def do_crash(self, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -90,7 +91,8 @@ def test_a_session_that_only_took_the_message(tmp_path: Path, monkeypatch: pytes
         if len(waits) == 4:
             (box / "in" / "t-1.json").rename(box / "taken" / "t-1.json")
 
-    monkeypatch.setattr("node.drivers.inbox.time", SimpleNamespace(sleep=take, monotonic=lambda: sum(waits)))
+    clock = SimpleNamespace(sleep=take, monotonic=lambda: sum(waits), time=time.time)
+    monkeypatch.setattr("node.drivers.inbox.time", clock)
     said: list[str] = []
     with pytest.raises(InboxError, match="took the message and did not answer in 150 s") as caught:
         Inbox(str(box.parent), "mute").ask("t-1", {"message": "x"}, 150, said.append)

@@ -63,7 +63,7 @@ def test_of_a_line_that_is_too_long_only_that_is_known() -> None:
 def test_nothing_that_is_told_breaks_the_driver(events: list[dict[str, Any]], code: int) -> None:
     story = told(*events)
     end = judge(story, code, "", 10, NOW_S)
-    assert end.cause in ("", "exit", "signal", "rate_limited", "infrastructure", "validation")
+    assert end.cause in ("", "exit", "signal", "rate_limited", "infrastructure", "validation", "cannot_start")
     assert (end.code == 0) == (not end.cause)
     assert 0 <= end.retry_after_ms <= 86_400_000
     assert end.document is None or len(json.dumps(end.document)) <= 16 * 1024
@@ -92,7 +92,7 @@ def test_a_message_in_pieces_is_one_turn() -> None:
         ({"is_error": True, "result": "x", "api_error_status": 529}, 1, "rate_limited", "overloaded", 0),
         ({"is_error": True, "result": "API Error: Connection error."}, 1, "infrastructure", "now", 0),
         ({"is_error": True, "result": "API Error: 500 {}"}, 1, "infrastructure", "now", 0),
-        ({"is_error": True, "result": "Credit balance is too low"}, 1, "infrastructure", "account", 0),
+        ({"is_error": True, "result": "Credit balance is too low"}, 1, "cannot_start", "account", 0),
         ({"is_error": True, "result": "Prompt is too long"}, 1, "validation", "too long", 0),
         ({"is_error": True, "result": "I could not do it."}, 1, "exit", "could not do it", 0),
         ({"subtype": "error_max_turns"}, 0, "exit", "used up its 10 turns", 0),
@@ -136,6 +136,7 @@ def test_secrets_of_one_file(tmp_path: Path) -> None:
     secrets = Secrets(str(place))
     assert secrets.filled("Bearer secret:a, secret:b") == "Bearer one=1, two"
     assert secrets.hidden("one=1 is said") == "secret:a is said"
+    (place.parent / "longer").write_text('a=tail-of\nb=the-tail-of-"it"\n')
     for name in ("c", "..", "mine"):
         with pytest.raises(SecretError, match=f"no secret {re.escape(name)}"):
             secrets.value(name)

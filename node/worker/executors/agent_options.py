@@ -1,19 +1,28 @@
-"""The sections [executor.subagent] and [executor.claude_relay] of a machine's configuration, and what they name."""
+"""What executors of agents share: sections [executor.subagent] and [executor.claude_relay] of a machine's
+configuration, what they name, and the way to their drivers.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
+from cortex.v1.types_pb2 import Cause
+from cortex.v1.worker_pb2 import Assignment
 from node.core.faults import Code, Fault
-from node.drivers import template
+from node.drivers import holds, template
+from node.payloads.reading import BadPayload, Payload
+from node.payloads.reading import read as read_payload
 from node.payloads.secret_names import is_reference, names_credential
-from node.worker.executors.port import Offer, Setup
+from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, encoded, task_environment
+from node.worker.sandbox.folders import real_folder
 
 PROBE_S = 30.0
 _DETAIL_CHARS = 100
@@ -30,6 +39,80 @@ class AgentOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 T = TypeVar("T", bound=AgentOptions)
+P = TypeVar("P", bound=Payload)
+
+_FOLDER = "agents"  # of the data folder: what their accounts were told
+
+
+class Agents(Generic[T]):
+    """What a machine has to run agents with."""
+
+    def __init__(
+        self, setup: Setup, name: str, kind: type[T], known: Collection[str], default: Sequence[template.Word]
+    ) -> None:
+        """`default`, with placeholders that are `known`, runs where the section says nothing else. Raises Fault."""
+        self.options = read(setup, name, kind, known)
+        self._name = name
+        self._setup = setup
+        self._inherited = encoded(setup.environment)
+        self._command = command(self.options, default)
+
+    def tried(self) -> Offer:
+        """Whether its agent CLI is there. Blocks."""
+        program = self._command[0]
+        assert isinstance(program, str)
+        return tried(program, self._name, self._setup.environment, self.options)
+
+    def command(
+        self, driver: str, assignment: Assignment, payload: Payload, project_path: str, **more: object
+    ) -> Command:
+        """How `driver` is run. Raises CannotPrepare."""
+        place = project_path or assignment.spec.cwd
+        order = {
+            "payload": payload,
+            "command": self._command,
+            "environment": self.options.environment,
+            "secrets": self.options.secrets,
+            "linger_s": self.options.linger_s,
+            "place": real_folder(place, self._setup.data, self._setup.roots, sandboxed=False) if place else "",
+            **more,
+        }
+        argv = [sys.executable.encode(), b"-I", b"-m", driver.encode()]
+        return Command(argv, task_environment(self._inherited, assignment), "", msgspec.json.encode(order))
+
+    def admitted(self, assignment: Assignment, model: str) -> str:
+        """The file of what is known of the account that an agent would use. Raises CannotPrepare while it is told
+        to wait, or is refused.
+        """
+        path = self._holds(assignment, model)
+        hold = holds.active(path)
+        if hold is None:
+            return path
+        if hold.cause == "cannot_start":
+            raise CannotPrepare(hold.words)
+        raise CannotPrepare(hold.words, Cause.CAUSE_RATE_LIMITED, hold.left_ms)
+
+    def _holds(self, assignment: Assignment, model: str) -> str:
+        """Of the same program, account and model it is the same file."""
+        folder = self._setup.data / _FOLDER
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own = [(one.name, one.value.hex()) for one in assignment.spec.env if _names_account(one.name)]
+        options = self.options
+        account = [self._command[0], sorted(options.environment.items()), options.secrets, sorted(own), model]
+        return str(folder / f"{hashlib.sha256(msgspec.json.encode(account)).hexdigest()[:32]}.json")
+
+
+def payload_of(assignment: Assignment, kind: type[P]) -> P:
+    """What the task carries. Raises CannotPrepare."""
+    try:
+        return read_payload(assignment.spec.payload, kind)
+    except BadPayload as error:
+        raise CannotPrepare(f"The payload is wrong: {error} Submit it again.") from None
+
+
+def _names_account(variable: str) -> bool:
+    """Whether an agent with this variable set may be another one to the model's API."""
+    return names_credential(variable) or variable.endswith(("_BASE_URL", "_CONFIG_DIR")) or variable == "HOME"
 
 
 def read(setup: Setup, name: str, kind: type[T], placeholders: Collection[str]) -> T:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from cortex.v1.types_pb2 import SandboxOffer, TaskType
+from cortex.v1.types_pb2 import Cause, SandboxOffer, TaskType
 from cortex.v1.worker_pb2 import Assignment, Attached, Ended
 from node.worker.port import AttemptKey, Limits
 
@@ -30,6 +30,7 @@ class Setup:
     options: Mapping[str, object] = field(default_factory=dict)  # its section of the configuration, unchecked
     roots: Sequence[Path] = ()  # folders that working directories may be in; none = any
     hidden: Sequence[Path] = ()  # files that no command in a sandbox may read
+    sandbox: Mapping[str, object] = field(default_factory=dict)  # what sandboxes are made of, unchecked
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,17 @@ class Command:
 
 
 class CannotPrepare(Exception):
-    """This machine cannot run the task; the message says why and what to do."""
+    """This machine cannot run the task; the message says why and what to do.
+
+    With CAUSE_RATE_LIMITED it can later: the task is put off for `retry_after_ms`, which costs no attempt.
+    """
+
+    def __init__(
+        self, message: str, cause: Cause.ValueType = Cause.CAUSE_CANNOT_START, retry_after_ms: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.retry_after_ms = retry_after_ms
 
 
 class ProcessExecutor(Protocol):
