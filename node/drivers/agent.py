@@ -40,8 +40,8 @@ def main() -> int:
         if payload.mcp:
             _write_mcp(mcp, payload.mcp, secrets)
         argv = template.expanded(order["command"], _values(payload, place, str(mcp) if payload.mcp else ""))
-        job = Job(argv, _prompt(payload), place, env, payload.max_turns, order["linger_s"])
-        return finish(desk, Agent(desk, job, secrets).run(), secrets)
+        job = Job(argv, _prompt(payload), place, env, payload.max_turns, order["linger_s"], order["hold"])
+        return finish(desk, Agent(desk, job, secrets).run())
     except Stopped:
         return 143
     except PlaceError as error:

@@ -86,8 +86,8 @@ def _by_agent(desk: Desk, payload: Relay, order: dict[str, Any]) -> int:
         "project_path": place,
     }
     argv = template.expanded(order["command"], values)
-    job = Job(argv, payload.message + "\n", place, env, payload.max_turns, order["linger_s"])
-    return finish(desk, Agent(desk, job, secrets).run(), secrets)
+    job = Job(argv, payload.message + "\n", place, env, payload.max_turns, order["linger_s"], order["hold"])
+    return finish(desk, Agent(desk, job, secrets).run())
 
 
 if __name__ == "__main__":
