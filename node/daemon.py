@@ -21,7 +21,7 @@ from node.env import Env
 from node.link import Caller, LeaderStream, Link, LinkClosed, SessionHandler
 from node.replica import Replica
 from node.rpc.inspect import Inspector
-from node.rpc.kept import KeptRelay
+from node.rpc.kept import Files, KeptRelay
 from node.rpc.output import OutputRelay
 from node.rpc.proxy import Proxy
 from node.store.store import Store
@@ -85,9 +85,9 @@ class Daemon:
         )
         if machine.gauge is not None:
             self.worker.measure(machine.gauge)
-        self.output = OutputRelay(config.id, self.worker.output, machine.link, self._replica, self._address_of)
-        search = env.make_offload("search")
-        self.kept = KeptRelay(config.id, self.worker.output, search, machine.link, self._replica, self._address_of)
+        files = Files(config.id, self.worker.output, machine.link, self._replica, self._address_of)
+        self.output = OutputRelay(files)
+        self.kept = KeptRelay(files, env.make_offload("search"))
         self.inspector = Inspector(config.id, machine.gauge, machine.link, self._replica, self._address_of)
         self._running = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 
 from cortex.v1 import cluster_pb2 as pb
@@ -28,29 +29,29 @@ _LINES = 200
 _STREAMS = ((STDOUT, pb.STREAM_KIND_STDOUT), (STDERR, pb.STREAM_KIND_STDERR))
 
 
-class KeptRelay:
-    """Serves ListOutput and SearchOutput on any daemon; `replica` is None on one that does not vote."""
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Output where it lies: on this machine, and by the link on those that ran the other attempts."""
 
-    def __init__(
-        self,
-        node_id: str,
-        store: OutputStore,
-        offload: Offload,
-        link: Link,
-        replica: Callable[[], Replica | None],
-        address_of: Callable[[str], str | None],
-    ) -> None:
-        self._node_id = node_id
-        self._store = store
+    node_id: str
+    store: OutputStore
+    link: Link
+    replica: Callable[[], Replica | None]
+    """None on a daemon that does not vote, and while a voter begins anew."""
+    address_of: Callable[[str], str | None]
+
+
+class KeptRelay:
+    """Serves ListOutput and SearchOutput on any daemon."""
+
+    def __init__(self, files: Files, offload: Offload) -> None:
+        self._files = files
         self._offload = offload
-        self._link = link
-        self._replica = replica
-        self._address_of = address_of
         self._searches = 0
 
     async def attempts(self, request: pb.ListOutputRequest, caller: Caller) -> AsyncIterator[pb.KeptOutput]:
         """One message for each attempt, oldest first. Raises Fault."""
-        replica = self._replica()
+        replica = self._files.replica()
         if request.local or replica is None:
             for kept in await self._here(request.id):
                 yield kept
@@ -68,7 +69,7 @@ class KeptRelay:
     async def search(self, request: pb.SearchOutputRequest, caller: Caller) -> AsyncIterator[pb.SearchOutputReply]:
         """Lines as they are found; the last message says `ended`. Raises Fault."""
         query = _checked(request)
-        replica = self._replica()
+        replica = self._files.replica()
         if request.local or replica is None:
             async for reply in self._search_here(request, query):
                 yield reply
@@ -82,15 +83,15 @@ class KeptRelay:
         local = pb.SearchOutputRequest()
         local.CopyFrom(request)
         local.id, local.fence, local.local = task.id, fence, True
-        if node == self._node_id:
+        if node == self._files.node_id:
             async for reply in self._search_here(local, query):
                 yield reply
             return
-        address = self._address_of(node)
+        address = self._files.address_of(node)
         try:
             if address is None:
                 raise LinkClosed(node)
-            async for found in self._link.stream(address, "SearchOutput", local, caller.forwarded()):
+            async for found in self._files.link.stream(address, "SearchOutput", local, caller.forwarded()):
                 if isinstance(found, pb.SearchOutputReply):
                     yield found
         except LinkClosed:
@@ -100,7 +101,7 @@ class KeptRelay:
         self, request: pb.SearchOutputRequest, query: Query
     ) -> AsyncIterator[pb.SearchOutputReply]:
         if self._searches >= _SEARCHES_LIMIT:
-            message = f"{self._searches} searches are under way on {self._node_id}."
+            message = f"{self._searches} searches are under way on {self._files.node_id}."
             raise Fault(Code.OVERLOADED, message, "Try again in a few seconds.")
         self._searches += 1
         try:
@@ -115,7 +116,7 @@ class KeptRelay:
         for stream, kind in _STREAMS:
             if request.stream not in (kind, pb.STREAM_KIND_UNSPECIFIED) or cut:
                 continue
-            search = Search(query, partial(self._store.read, request.id, request.fence, stream))
+            search = Search(query, partial(self._files.store.read, request.id, request.fence, stream))
             while not search.done and not cut:
                 lines = await self._offload(search.step)
                 lines, left = _within(lines, left)
@@ -133,21 +134,21 @@ class KeptRelay:
 
     async def _at(self, node: str, task_id: str, caller: Caller) -> list[pb.KeptOutput] | None:
         """What `node` keeps of the task; None when it does not answer."""
-        if node == self._node_id:
+        if node == self._files.node_id:
             return await self._here(task_id)
-        address = self._address_of(node)
+        address = self._files.address_of(node)
         if address is None:
             return None
         request = pb.ListOutputRequest(id=task_id, local=True)
         try:
             async with asyncio.timeout(_ANSWER_S):
-                replies = self._link.stream(address, "ListOutput", request, caller.forwarded())
+                replies = self._files.link.stream(address, "ListOutput", request, caller.forwarded())
                 return [reply async for reply in replies if isinstance(reply, pb.KeptOutput)]
         except (LinkClosed, TimeoutError):
             return None
 
     async def _here(self, task_id: str) -> list[pb.KeptOutput]:
-        return [self._kept(kept) for kept in await self._offload(partial(self._store.attempts, task_id))]
+        return [self._kept(kept) for kept in await self._offload(partial(self._files.store.attempts, task_id))]
 
     def _kept(self, kept: Kept) -> pb.KeptOutput:
         keeping = pb.KEEPING_TRIMMED if kept.trimmed else pb.KEEPING_KEPT
@@ -155,7 +156,7 @@ class KeptRelay:
             fence=kept.fence,
             run=kept.run,
             attempt=kept.attempt,
-            node=self._node_id,
+            node=self._files.node_id,
             keeping=pb.KEEPING_LIVE if kept.live else keeping,
             stdout_bytes=kept.stdout_bytes,
             stderr_bytes=kept.stderr_bytes,

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1.types_pb2 import StreamSummary, Task
 from node.core.faults import Code, Fault
 from node.core.model import ENDED, RUNNING
-from node.link import Caller, Link, LinkClosed
+from node.link import Caller, LinkClosed
 from node.replica import Replica
-from node.rpc.kept import away
+from node.rpc.kept import Files, away
 from node.rpc.lookup import Lookup
-from node.worker.output import STDERR, STDOUT, OutputStore
+from node.worker.output import STDERR, STDOUT
 from node.worker.output_watch import CHUNK_BYTES
 
 _KINDS = {STDOUT: pb.STREAM_KIND_STDOUT, STDERR: pb.STREAM_KIND_STDERR}
@@ -56,27 +56,16 @@ class _Reader:
 
 
 class OutputRelay:
-    """Serves Output on any daemon; `replica` is None on one that does not vote, and while a voter begins anew."""
+    """Serves Output on any daemon."""
 
-    def __init__(
-        self,
-        node_id: str,
-        store: OutputStore,
-        link: Link,
-        replica: Callable[[], Replica | None],
-        address_of: Callable[[str], str | None],
-    ) -> None:
-        self._node_id = node_id
-        self._store = store
-        self._link = link
-        self._replica = replica
-        self._address_of = address_of
+    def __init__(self, files: Files) -> None:
+        self._files = files
 
     async def stream(self, request: pb.OutputRequest, caller: Caller) -> AsyncIterator[pb.OutputReply]:
         """Raises Fault. Ends with a message that says `ended` when the attempt has ended and all was sent."""
         if request.offset < 0 or request.stderr_offset < 0:
             raise Fault(Code.INVALID, "An offset is negative.", "Begin at 0.")
-        replica = self._replica()
+        replica = self._files.replica()
         if request.local or replica is None:
             async for reply in self._local(request.id, _Reader.of(request, request.fence), request.follow):
                 yield reply
@@ -89,7 +78,7 @@ class OutputRelay:
             yield pb.OutputReply(ended=task.state in ENDED)
             return
         node = request.node or task.node
-        if node == self._node_id:
+        if node == self._files.node_id:
             async for reply in self._local(task.id, reader, request.follow):
                 yield reply
             return
@@ -105,7 +94,7 @@ class OutputRelay:
 
     async def _local(self, task_id: str, reader: _Reader, follow: bool) -> AsyncIterator[pb.OutputReply]:
         while True:
-            ended = self._store.ended(task_id, reader.fence)
+            ended = self._files.store.ended(task_id, reader.fence)
             progressed = False
             for stream in reader.offsets:
                 while data := self._read(task_id, reader, stream, follow):
@@ -115,26 +104,26 @@ class OutputRelay:
                 yield pb.OutputReply(ended=ended, fence=reader.fence)
                 return
             if not progressed:
-                await self._store.wait(task_id, reader.fence, reader.offsets)
+                await self._files.store.wait(task_id, reader.fence, reader.offsets)
             else:
                 await asyncio.sleep(0)
 
     def _read(self, task_id: str, reader: _Reader, stream: str, follow: bool) -> bytes:
         offset = reader.offsets[stream]
         if follow:
-            return self._store.chunk(task_id, reader.fence, stream, offset)
-        return self._store.read(task_id, reader.fence, stream, offset, CHUNK_BYTES)
+            return self._files.store.chunk(task_id, reader.fence, stream, offset)
+        return self._files.store.read(task_id, reader.fence, stream, offset, CHUNK_BYTES)
 
     async def _remote(
         self, node: str, task: Task, reader: _Reader, request: pb.OutputRequest, caller: Caller
     ) -> AsyncIterator[pb.OutputReply]:
-        address = self._address_of(node)
+        address = self._files.address_of(node)
         begun = False
         try:
             if address is None:
                 raise LinkClosed(node)
             local = reader.request(task.id, request)
-            async for reply in self._link.stream(address, "Output", local, caller.forwarded()):
+            async for reply in self._files.link.stream(address, "Output", local, caller.forwarded()):
                 if isinstance(reply, pb.OutputReply):
                     begun = True
                     yield reply

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cortex.v1.worker_pb2 import Assignment
 from node.core import validate
 from node.core.faults import Code, Fault
 from node.link import LinkClosed
-from node.rpc.kept import KeptRelay
+from node.rpc.kept import Files, KeptRelay
 from node.worker.output import STDERR, STDOUT, OutputStore
 from node.worker.port import AttemptKey
 from tests.core.cluster import assign, failed
@@ -35,7 +36,8 @@ class Relays:
         self.stores = {name: OutputStore(folder / name) for name in ("n1", "n2")}
         self.relays = {
             name: KeptRelay(
-                name, store, here, self, (lambda: replica) if name == "n1" else (lambda: None), lambda node: node
+                Files(name, store, self, (lambda: replica) if name == "n1" else (lambda: None), lambda node: node),
+                here,
             )
             for name, store in self.stores.items()
         }  # fmt: skip
@@ -113,7 +115,8 @@ async def test_a_machine_that_does_not_answer_and_what_was_removed_are_said(tmp_
 
 async def test_one_that_wrote_nothing_is_listed_as_such(tmp_path: Path) -> None:
     async with relays(tmp_path) as (made, (_, second)):
-        made.stores["n2"] = made.relays["n2"]._store = OutputStore(tmp_path / "empty")
+        relay = made.relays["n2"]
+        relay._files = replace(relay._files, store=OutputStore(tmp_path / "empty"))
         assert (await made.kept())[1] == (second, 1, "n2", "NONE", 0, 0)
 
 
