@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from node.drivers.inbox import Inbox, InboxError
+from node.drivers.inbox import Inbox, InboxError, clear
 from node.worker.executors.port import CannotPrepare
 from node.worker.executors.relay import RelayExecutor
 from node.worker.port import StopOrder
@@ -101,6 +101,31 @@ def test_a_session_that_only_took_the_message(tmp_path: Path, monkeypatch: pytes
         "Session mute did not take the message in 60 s.",
         "Session mute took the message and did not answer in 120 s.",
     ]
+
+
+def test_what_nobody_waits_for_any_more_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = boxes(tmp_path, "s1", "s2") / "s1"
+    for folder in ("out", "taken"):
+        (box / folder).mkdir()
+        for number in range(130):
+            (box / folder / f"t{number}-1.json").write_text("{}")
+        (box / folder / ".t-1.part").write_text("")
+        (box / folder / "README").write_text("theirs")
+    clock = SimpleNamespace(now_s=time.time() + 1)
+    monkeypatch.setattr("node.drivers.inbox.time", SimpleNamespace(time=lambda: clock.now_s))
+
+    def left(folder: str) -> int:
+        clear(str(box.parent))
+        return len(list((box / folder).iterdir()))
+
+    assert (left("out"), left("taken")) == (132, 132), "somebody may wait for them"
+    clock.now_s += 120
+    assert (left("out"), left("taken")) == (101, 101)
+    clock.now_s += 3600
+    assert (left("out"), left("taken")) == (1, 101)
+    clock.now_s += 2 * 86_400
+    assert left("taken") == 1
+    clear(str(tmp_path / "nowhere"))
 
 
 async def test_a_message_is_withdrawn_with_its_task(tmp_path: Path) -> None:

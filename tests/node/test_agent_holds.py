@@ -1,0 +1,150 @@
+"""What the model's API tells one agent holds for the others of its node, as long as it said and account."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cortex.v1.types_pb2 import Cause
+from node.drivers import holds
+from node.worker.executors.port import CannotPrepare
+from node.worker.executors.relay import RelayExecutor
+from node.worker.executors.subagent import SubagentExecutor
+from tests.node.agent_kit import Run, assignment, machine, setup, steps
+
+NOW_S = 1_800_000_000.0
+SAID = "The model's API limits how much may be asked of it: Slow down."
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    found = SimpleNamespace(now_s=NOW_S)
+    monkeypatch.setattr(holds, "time", SimpleNamespace(time=lambda: found.now_s))
+    return found
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    return str(tmp_path / "hold.json")
+
+
+def left_s(file: str) -> float:
+    hold = holds.active(file)
+    return hold.until_s - NOW_S if hold is not None else 0.0
+
+
+async def test_what_one_agent_is_told_holds_for_the_others(tmp_path: Path) -> None:
+    async with machine(tmp_path) as here:
+        # Prepared while nothing is known: its driver looks, too.
+        late = here.order(here.subagent, {"prompt": steps(f"make {tmp_path / 'asked'}")})
+        first = await here.run({"prompt": steps("retry-after 3000")})
+        here.watched.port.spawn([late])
+        second = await here.end(late.key)
+        with pytest.raises(CannotPrepare) as refused:
+            here.order(here.subagent, {"prompt": "hello"})
+        other = await here.run({"prompt": "hello", "model": "another"})
+    assert (first.cause, first.ended.error, first.ended.retry_after_ms) == ("CAUSE_RATE_LIMITED", SAID, 3_000_000)
+    held(second)
+    assert not (tmp_path / "asked").exists(), "no agent was started"
+    assert refused.value.cause == Cause.CAUSE_RATE_LIMITED
+    assert 2_000_000 < refused.value.retry_after_ms <= 3_000_000
+    assert str(refused.value).endswith(SAID)
+    assert other.ended.cause == 0
+
+
+def held(run: Run) -> None:
+    assert run.cause == "CAUSE_RATE_LIMITED"
+    assert run.ended.error == f"Another agent of this node was told so already: {SAID}"
+    assert 2_000_000 < run.ended.retry_after_ms <= 3_000_000
+
+
+@pytest.mark.parametrize(("after_ms", "wait_s"), [(0, 10), (7_000, 7), (86_400_000, 3_600)])
+def test_how_long_it_holds(file: str, clock: SimpleNamespace, after_ms: int, wait_s: float) -> None:
+    holds.told(file, "rate_limited", SAID, after_ms)
+    assert left_s(file) == wait_s
+    clock.now_s += wait_s
+    assert holds.active(file) is None
+
+
+def test_a_busy_service_that_names_no_time_is_asked_less_and_less(file: str, clock: SimpleNamespace) -> None:
+    waits = []
+    for _ in range(9):
+        holds.told(file, "rate_limited", SAID, 0)
+        waits.append(left_s(file) + NOW_S - clock.now_s)
+        clock.now_s += waits[-1]
+    assert waits == [10, 20, 40, 80, 160, 320, 600, 600, 600]
+    holds.answered(file)
+    holds.told(file, "rate_limited", SAID, 0)
+    assert left_s(file) + NOW_S - clock.now_s == 10
+
+
+def test_a_shorter_time_does_not_shorten_what_was_told(file: str, clock: SimpleNamespace) -> None:
+    holds.told(file, "rate_limited", SAID, 60_000)
+    holds.told(file, "rate_limited", SAID, 1_000)
+    holds.answered(file)
+    assert left_s(file) == 60
+
+
+def test_a_clock_that_was_set_back_holds_nobody(file: str, clock: SimpleNamespace) -> None:
+    holds.told(file, "rate_limited", SAID, 60_000)
+    clock.now_s -= 86_400
+    assert holds.active(file) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"cause": "x"}', '{"until_s": NaN, "cause": "", "error": ""}', "\0"]
+)
+def test_a_file_that_says_nothing_holds_nobody(file: str, text: str) -> None:
+    Path(file).write_text(text)
+    assert holds.active(file) is None
+    assert holds.active("") is None
+
+
+def test_files_of_made_up_models_go(tmp_path: Path, clock: SimpleNamespace) -> None:
+    for number in range(110):
+        holds.told(str(tmp_path / f"{number}.json"), "rate_limited", SAID, 1)
+    assert len(list(tmp_path.iterdir())) == 100
+
+
+def test_a_refused_account_is_not_asked_again_at_once(tmp_path: Path, clock: SimpleNamespace) -> None:
+    executor = SubagentExecutor(setup(tmp_path))
+    hold = order_of(executor, {"prompt": "x"})["hold"]
+    holds.told(hold, "cannot_start", "The account is no good.", 0)
+    with pytest.raises(CannotPrepare, match="told so already: The account is no good") as refused:
+        executor.prepare(assignment({"prompt": "y"}))
+    assert refused.value.cause == Cause.CAUSE_CANNOT_START
+    clock.now_s += 16
+    executor.prepare(assignment({"prompt": "y"}))
+
+
+def order_of(
+    executor: SubagentExecutor | RelayExecutor, payload: dict[str, Any], env: dict[str, bytes] | None = None
+) -> dict[str, Any]:
+    work = assignment(payload)
+    for name, value in (env or {}).items():
+        work.spec.env.add(name=name, value=value)
+    found = json.loads(executor.prepare(work).order or b"")
+    assert isinstance(found, dict)
+    return found
+
+
+def test_which_agents_have_one_account(tmp_path: Path) -> None:
+    made = SubagentExecutor(setup(tmp_path))
+    same = order_of(made, {"prompt": "x"})["hold"]
+    assert order_of(made, {"prompt": "y", "max_turns": 3}, {"COLOUR": b"red"})["hold"] == same
+    relay = RelayExecutor(setup(tmp_path))
+    assert order_of(relay, {"session": "s", "message": "m"})["hold"] == same
+    inbox = RelayExecutor(setup(tmp_path, inbox=str(tmp_path)))
+    assert order_of(inbox, {"session": "s", "message": "m"})["hold"] == ""
+    another = SubagentExecutor(setup(tmp_path, environment={"API_KEY": "secret:other"}))
+    others = {
+        order_of(made, {"prompt": "x", "model": "m"})["hold"],
+        order_of(made, {"prompt": "x"}, {"API_KEY": b"k"})["hold"],
+        order_of(made, {"prompt": "x"}, {"ANTHROPIC_BASE_URL": b"http://other"})["hold"],
+        order_of(another, {"prompt": "x"})["hold"],
+    }
+    assert len(others | {same}) == 5
