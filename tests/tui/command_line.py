@@ -7,12 +7,17 @@ import json
 import os
 import sys
 import termios
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from tests.tui.warm import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 60
+READ_BY_PYTHON = ("LANG", "LC_ALL", "LC_CTYPE", "PYTHONIOENCODING", "PYTHONUTF8")
+"""Variables that mean nothing to an interpreter that runs already."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,29 @@ class Ran:
     @property
     def error(self) -> Any:
         return json.loads(self.err)["error"]
+
+
+def _opened(descriptor: int) -> IO[bytes]:
+    return open(descriptor, "rb", buffering=0)
+
+
+async def _read(file: int) -> bytes:
+    """Everything until its other end is closed."""
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), _opened(file)
+    )
+    try:
+        return await reader.read()
+    finally:
+        transport.close()
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """Give it to a command that may have ended without reading it."""
+    with open(descriptor, "wb", buffering=0) as file, suppress(BrokenPipeError):
+        while data:
+            data = data[file.write(data) :]
 
 
 class CommandLine:
@@ -65,7 +93,24 @@ class CommandLine:
         return Ran(process.returncode, out, err.decode())
 
     async def __call__(self, *arguments: str, stdin: bytes = b"") -> Ran:
-        return await self.end(await self.start(*arguments), stdin)
+        """In a process that has its modules from another, unless the interpreter is to begin differently."""
+        if any(self.environment.get(name) != os.environ.get(name) for name in READ_BY_PYTHON):
+            return await self.end(await self.start(*arguments), stdin)
+        (stdin_read, stdin_write), (out_read, out_write), (err_read, err_write) = (os.pipe() for _ in range(3))
+        streams = [stdin_read, out_write, err_write]
+        reply = warm().run(list(arguments), self.folder, self.environment, streams)
+        for stream in streams:
+            os.close(stream)
+        reply.setblocking(False)
+        with reply:
+            async with asyncio.timeout(TIMEOUT_S):
+                out, err, code, _ = await asyncio.gather(
+                    _read(out_read),
+                    _read(err_read),
+                    asyncio.get_running_loop().sock_recv(reply, 16),
+                    asyncio.to_thread(_write, stdin_write, stdin),
+                )
+        return Ran(int(code), out, err.decode())
 
     async def shell(self, line: str) -> Ran:
         """Runs a line of bash in which `cortex` is the command."""

@@ -1,0 +1,169 @@
+"""A process that has loaded the command line's modules, and forks for every command that it is asked for.
+
+To load them takes many times what a command does. A command runs in a process of its own as it would from a shell,
+with its own streams, folder and environment. Only how an interpreter begins and how it is taken apart is not seen
+here: those that run in the background, in a shell or on a terminal are begun from nothing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parents[2]
+LOADED = ("tui.verbs", "tui.link", "tui.columns", "tui.documents", "tui.written", "tui.store", "tui.plans")
+"""What verbs load; nothing of the screens."""
+SENT = b"run"
+
+
+class Warm:
+    """The process, as those who ask it see it. It ends with whoever holds this."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.tui.warm", str(theirs.fileno())],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"},
+                pass_fds=[theirs.fileno()],
+                # What Python makes of its streams at the start must hold for those of the commands.
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+
+    def run(
+        self, arguments: list[str], folder: Path, environment: dict[str, str], streams: list[int]
+    ) -> socket.socket:
+        """Start a command with those streams. What is returned tells its exit code as text; closing it ends it."""
+        asked = {"arguments": arguments, "folder": str(folder), "environment": environment}
+        order = os.memfd_create("order")
+        reply, theirs = socket.socketpair()
+        with theirs, open(order, "wb") as file:
+            file.write(json.dumps(asked).encode())
+            file.flush()
+            socket.send_fds(self._control, [SENT], [order, theirs.fileno(), *streams])
+        return reply
+
+    def end(self) -> None:
+        self._control.close()
+        _, said = self._process.communicate()
+        assert self._process.returncode == 0, said.decode()
+
+
+@cache
+def warm() -> Warm:
+    """The one of this test process."""
+    made = Warm()
+    atexit.register(made.end)
+    return made
+
+
+def load() -> None:
+    """Import what verbs import, most of it only when they run."""
+    for name in LOADED:
+        package = importlib.import_module(name)
+        for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+            importlib.import_module(module.name)
+
+
+def serve(control: socket.socket) -> None:
+    """Returns in the process that is to be a command; ends when nobody asks any more."""
+    while True:
+        sent, (*files,), _, _ = socket.recv_fds(control, len(SENT), 5)
+        if sent != SENT:
+            sys.exit()
+        if os.fork() == 0:
+            control.close()
+            order, reply, *streams = files
+            child = os.fork()
+            if child == 0:
+                os.close(reply)
+                become(order, streams)
+                return
+            for file in (order, *streams):
+                os.close(file)
+            attend(child, socket.socket(fileno=reply))
+        for file in files:
+            os.close(file)
+        while reap():
+            pass
+
+
+def reap() -> bool:
+    try:
+        return os.waitpid(-1, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return False
+
+
+def attend(child: int, reply: socket.socket) -> None:
+    """Tell how the command ended, or end it when nobody wants to know."""
+    ended = os.pidfd_open(child)
+    ready, _, _ = select.select([ended, reply], [], [])
+    if ended not in ready:
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    with suppress(OSError):
+        reply.sendall(b"%d" % os.waitstatus_to_exitcode(status))
+    os._exit(0)
+
+
+def become(order: int, streams: list[int]) -> None:
+    with open(order, "rb") as file:
+        file.seek(0)
+        asked = json.load(file)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    time.tzset()
+    os.chdir(asked["folder"])
+    sys.argv[1:] = asked["arguments"]
+
+
+def end(command: Callable[[], None]) -> NoReturn:
+    """Run the command to its end, without taking the interpreter apart: the pages of it are the other process's."""
+    code: object = 0
+    try:
+        command()
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    assert code is None or isinstance(code, int)
+    os._exit(code or 0)
+
+
+if __name__ == "__main__":
+    # As the command line sets it before it loads gRPC.
+    os.environ["GRPC_VERBOSITY"] = "NONE"
+    load()
+    # A collection in a command would write to every page that it shares.
+    gc.collect()
+    gc.freeze()
+    serve(socket.socket(fileno=int(sys.argv[1])))
+    from tui.cli import main
+
+    end(main)
