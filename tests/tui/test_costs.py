@@ -16,7 +16,7 @@ from tests.tui.fake_source import FakeSource
 from tui.demo.size import DemoSize
 from tui.demo.source import DemoSource
 from tui.lists.rows import Rows
-from tui.store.view import FOLD_ROWS, ClusterView
+from tui.store.view import FOLD_ROWS, FOLD_SAMPLES, ClusterView
 from tui.widgets.table import Table
 
 SECONDS = 8
@@ -79,7 +79,7 @@ def test_many_rows_are_folded_in_parts_with_the_same_outcome() -> None:
     for _ in in_parts.folding(reply, 5.0):
         parts += 1
         assert in_parts.index == 0, "it counts as seen when all of it is"
-    assert parts == 1000 // FOLD_ROWS + 900 // FOLD_ROWS
+    assert parts == 900 // FOLD_ROWS + 1000 // FOLD_SAMPLES
     assert list(at_once.nodes.values()) == list(in_parts.nodes.values())
     assert list(at_once.tasks.values()) == list(in_parts.tasks.values())
     assert (at_once.index, at_once.leader) == (in_parts.index, in_parts.leader) == (7, "n0001")

@@ -16,7 +16,8 @@ from tui.columns.nodes import NODES
 from tui.details.node import node_facts
 from tui.details.resources import SPANS_US, history_lines, history_points, use_line, use_lines
 from tui.drawing.draw import ASCII, UNICODE, Glyphs
-from tui.store.view import ClusterView, NodeRow
+from tui.store.nodes import NodeRow
+from tui.store.view import ClusterView
 
 FENCE = 900
 

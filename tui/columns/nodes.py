@@ -21,8 +21,8 @@ from tui.drawing.draw import (
 )
 from tui.drawing.text import clean, fit
 from tui.lists.filter import Field
+from tui.store.nodes import HISTORY_SAMPLES, NodeRow
 from tui.store.silence import silence_us
-from tui.store.view import HISTORY_SAMPLES, NodeRow
 
 ROLES: Mapping[int, str] = {types_pb2.NODE_ROLE_VOTER: "voter", types_pb2.NODE_ROLE_LEARNER: "learner"}
 FULL_SCORE = 85.0

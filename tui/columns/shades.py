@@ -9,7 +9,7 @@ from typing import Any
 from tui.columns.nodes import FULL_SCORE, cpu_percent, gpu_percent, memory_percent
 from tui.drawing.draw import Span
 from tui.drawing.heatmap import LEVELS, Level
-from tui.store.view import NodeRow
+from tui.store.nodes import NodeRow
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tui.drawing.draw import Cell, Span, age, bar, cell_width, foreign
 from tui.drawing.format import duration
 from tui.drawing.text import clean, fit, width_of
 from tui.store.drains import DrainOptions, DrainPlan, Fate, beside_waits, blocker, effect, fates, window_ms
-from tui.store.view import NodeRow
+from tui.store.nodes import NodeRow
 
 NAME = 14
 PLACE = 12

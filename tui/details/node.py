@@ -11,7 +11,7 @@ from tui.details.panels import term_lines
 from tui.details.resources import history_lines, offer_lines, resource_lines, use_lines
 from tui.drawing.draw import Cell, Span, age, bytes_of, clock, foreign
 from tui.store.drains import drain_of, last_drain
-from tui.store.view import NodeRow
+from tui.store.nodes import NodeRow
 
 
 def node_headline(row: NodeRow, draw: Draw) -> list[Cell]:

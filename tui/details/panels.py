@@ -17,7 +17,7 @@ from tui.columns.nodes import (
 )
 from tui.drawing.draw import Cell, Span, age, bar, bytes_of, cell_width, foreign
 from tui.drawing.text import clean, fit, width_of
-from tui.store.view import NodeRow
+from tui.store.nodes import NodeRow
 
 HOT_C = 85.0
 """GPUs slow themselves down from about there on."""

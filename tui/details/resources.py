@@ -21,7 +21,7 @@ from tui.documents.node_text import (
 from tui.documents.resources_view import level_name, network_percent
 from tui.drawing.draw import Cell, Span, bar, bytes_of, clock, foreign, span_of_time, sparkline
 from tui.drawing.text import clean, fit
-from tui.store.view import NodeRow
+from tui.store.nodes import NodeRow
 
 SPANS_US = (600_000_000, 7_200_000_000, 86_400_000_000)
 SPAN_WORDS = ("10 MINUTES", "2 HOURS", "24 HOURS")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from tui.lists.filter import Filter
@@ -144,6 +144,11 @@ class Rows(Generic[R]):
         self.version += 1
         for listing in self._listings:
             listing.pending.add(slot)
+
+    def _tell_all(self, slots: Sequence[int]) -> None:
+        self.version += len(slots)
+        for listing in self._listings:
+            listing.pending.update(slots)
 
 
 class Changes(Generic[R]):

@@ -12,7 +12,8 @@ from cortex.v1 import cluster_pb2, types_pb2
 from tui.lists.rows import Rows
 from tui.past.moments import Moment
 from tui.source import Mutator, Source, SourceError, WatchItem
-from tui.store.view import ClusterView, NodeRow
+from tui.store.nodes import NodeRow
+from tui.store.view import ClusterView
 
 READ_ONLY = "This is the past: return to now for that."
 REFUSED = "This is the past: {app.time_travel} or {app.step_back} returns to now."

@@ -11,7 +11,7 @@ from tui.drawing.draw import Cell, foreign, node_state
 from tui.drawing.text import clean, fit
 from tui.plans.base import Done, Plan, command_lines, line, missing, nodes_of, tasks_of
 from tui.source import Mutator
-from tui.store.view import NodeRow
+from tui.store.nodes import NodeRow
 
 _BEHIND = "  is no machine: name the node before the /"
 

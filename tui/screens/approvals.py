@@ -12,7 +12,7 @@ from tui.columns.approvals import WAITING, waits
 from tui.keyboard.keymap import bindings
 from tui.messages import Opened, Pointed
 from tui.screens.base import ConsoleScreen
-from tui.store.view import NodeRow
+from tui.store.nodes import NodeRow
 from tui.widgets.table import Table
 
 

@@ -15,7 +15,7 @@ from tui.keyboard.keymap import bindings
 from tui.messages import Opened, Pointed
 from tui.screens.panes import PanesScreen
 from tui.source import SourceError
-from tui.store.view import NodeRow
+from tui.store.nodes import NodeRow
 from tui.widgets.facts import Facts
 from tui.widgets.table import Table
 

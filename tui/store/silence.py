@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tui.store.view import ClusterView, NodeRow
+from tui.store.nodes import NodeRow
+from tui.store.view import ClusterView
 
 SILENT_AFTER_US = 6_000_000
 """Nodes report every second and their sessions beat every 5; who is not heard for longer may be gone."""

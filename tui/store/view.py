@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.lists.rows import Rows
@@ -14,6 +14,7 @@ from tui.lists.searched import event_text, operation_text, task_text, workflow_t
 from tui.source import LinkState
 from tui.store import operations
 from tui.store.letters import Letters
+from tui.store.nodes import NodeRows
 from tui.store.progress import LiveProgress
 from tui.store.waiting import shape_key
 
@@ -21,9 +22,9 @@ MAX_ENDED_TASKS = 100_000
 MAX_EVENTS = 20_000
 MAX_OPERATIONS = 2000
 MAX_ENDED_WORKFLOWS = 20_000
-HISTORY_SAMPLES = 60
 FOLD_ROWS = 100
 """Taken in at once: half a millisecond, for a key may be waiting."""
+FOLD_SAMPLES = 200
 STALE_AFTER_S = 1.8
 """Heartbeats come every second; a longer silence is shown as a lost link."""
 
@@ -39,26 +40,6 @@ ENDED = frozenset(
 ENDED_WORKFLOWS = frozenset(
     {types_pb2.WORKFLOW_STATE_COMPLETED, types_pb2.WORKFLOW_STATE_FAILED, types_pb2.WORKFLOW_STATE_CANCELLED}
 )
-
-
-class NodeRow(NamedTuple):
-    """A node as replicated, with the last sample that the leader relayed.
-
-    A tuple, for a thousand of them are made every second.
-    """
-
-    node: types_pb2.Node
-    view: cluster_pb2.NodeView | None = None
-    received_s: float = 0.0
-    history: tuple[float | None, ...] = ()
-    """CPU percent per second, oldest first; None where no sample came."""
-    leader: bool = False
-    seconds: int = 0
-    """How many the history ever had."""
-
-    @property
-    def resources(self) -> types_pb2.Resources | None:
-        return self.view.resources if self.view is not None and self.view.HasField("resources") else None
 
 
 @dataclass
@@ -80,16 +61,6 @@ class Link:
         return max(0.0, now_s - self.heard_s)
 
 
-def _node_text(row: NodeRow) -> str:
-    node = row.node
-    labels = " ".join(f"{label.key}={label.value}" for label in node.labels)
-    return "\n".join((node.id, node.hostname, node.address, labels, node.message))
-
-
-def _same_node(before: NodeRow, after: NodeRow) -> bool:
-    return before.node is after.node
-
-
 @dataclass
 class ClusterView:
     """All that the console shows, folded out of the stream. Not thread-safe; no clock of its own."""
@@ -97,7 +68,7 @@ class ClusterView:
     past: ClassVar[bool] = False
     """Whether rows may be older than those that they replace."""
     tasks: Rows[types_pb2.Task] = field(default_factory=lambda: Rows(task_text))
-    nodes: Rows[NodeRow] = field(default_factory=lambda: Rows(_node_text, same_text=_same_node))
+    nodes: NodeRows = field(default_factory=NodeRows)
     events: Rows[types_pb2.Event] = field(default_factory=lambda: Rows(event_text))
     workflows: Rows[types_pb2.Workflow] = field(default_factory=lambda: Rows(workflow_text))
     operations: Rows[types_pb2.Operation] = field(default_factory=lambda: Rows(operation_text))
@@ -184,10 +155,9 @@ class ClusterView:
             if number % FOLD_ROWS == 0:
                 yield
         led = bool(reply.leader)
-        for number, sample in enumerate(reply.samples, 1):
-            self._sample(sample, now_s, led=led)
-            if number % FOLD_ROWS == 0:
-                yield
+        for start in range(0, len(reply.samples), FOLD_SAMPLES):
+            self.nodes.take(reply.samples[start : start + FOLD_SAMPLES], now_s, self.leader, led=led)
+            yield
         self.progress.fold(reply.progress)
         self.reasons += bool(reply.waiting)
         for item in reply.waiting:
@@ -273,7 +243,7 @@ class ClusterView:
             if self._seen is not None:
                 self._seen.add(change.task.id)
         elif kind == "node":
-            self._put_node(change.node)
+            self.nodes.put_node(change.node, self.leader)
             if self._seen is not None:
                 self._seen.add(change.node.id)
         elif kind == "workflow":
@@ -314,48 +284,11 @@ class ClusterView:
             self.workflows.remove(key)
             self.workflow_states[row.state] -= 1
 
-    def _put_node(self, node: types_pb2.Node) -> None:
-        known = self.nodes.get(node.id)
-        if known is None:
-            self.nodes.put(node.id, NodeRow(node, leader=node.id == self.leader))
-        elif known.node.modified_index <= node.modified_index:
-            self.nodes.put(
-                node.id,
-                NodeRow(node, known.view, known.received_s, known.history, node.id == self.leader, known.seconds),
-            )
-
-    def _sample(self, view: cluster_pb2.NodeView, now_s: float, *, led: bool) -> None:
-        node = view.node
-        key = node.id
-        known = self.nodes.get(key)
-        measured = view.HasField("resources")
-        cpu = view.resources.cpu_percent if measured else None
-        leads = key == (self.leader or key if view.leader else "")
-        if known is None:
-            self.nodes.put(key, NodeRow(node, view, now_s, (cpu,), leads, 1))
-            return
-        if known.node.modified_index > node.modified_index or known.node == node:
-            # The very object, so that what was made of it stays.
-            node = known.node
-        if not measured and known.resources is not None:
-            # Without a leader, or before the next one has heard it: what is known grows old, it does not go away.
-            self.nodes.put(
-                key, NodeRow(node, _kept(known, view, led), known.received_s, known.history, leads, known.seconds)
-            )
-            return
-        history, more = _extended(known, cpu, now_s)
-        self.nodes.put(key, NodeRow(node, view, now_s, history, leads, more + known.seconds))
-
     def _lead(self, leader: str) -> None:
         if leader == self.leader:
             return
         self.leader = leader
-        for row in list(self.nodes.values()):
-            if row.leader != (row.node.id == leader):
-                self.nodes.put(
-                    row.node.id,
-                    NodeRow(row.node, row.view, row.received_s, row.history, row.node.id == leader, row.seconds),
-                )
+        self.nodes.lead(leader)
 
     def _end_snapshot(self) -> None:
         seen = self._seen if self._seen is not None else set()
@@ -377,23 +310,3 @@ class ClusterView:
 
 def _id_of_task(task: types_pb2.Task) -> str:
     return task.id
-
-
-def _kept(known: NodeRow, view: cluster_pb2.NodeView, led: bool) -> cluster_pb2.NodeView:
-    """The last sample, with what the leader says now; whoever does not lead counts no tasks."""
-    kept = cluster_pb2.NodeView()
-    if known.view is not None:
-        kept.CopyFrom(known.view)
-    if led:
-        kept.running, kept.assigned, kept.scored = view.running, view.assigned, False
-    return kept
-
-
-def _extended(known: NodeRow, cpu: float | None, now_s: float) -> tuple[tuple[float | None, ...], int]:
-    """The history with the new value, and by how many seconds it grew; those that brought no sample are gaps."""
-    missed = int(now_s - known.received_s + 0.5) - 1 if known.received_s else 0
-    if missed <= 0:
-        return (*known.history[1 - HISTORY_SAMPLES :], cpu), 1
-    missed = min(HISTORY_SAMPLES, missed)
-    gaps: tuple[float | None, ...] = (None,) * missed
-    return (*known.history, *gaps, cpu)[-HISTORY_SAMPLES:], missed + 1

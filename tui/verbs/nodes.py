@@ -151,7 +151,8 @@ def uncordon(node_id: str, message: str) -> None:
 def _shaped(reply: cluster_pb2.ListNodesReply, shape: Shape) -> bool:
     """Leaves in the reply what was asked for; returns whether it has been printed."""
     from tui.columns.nodes import NODES
-    from tui.store.view import ClusterView, NodeRow
+    from tui.store.nodes import NodeRow
+    from tui.store.view import ClusterView
 
     view = ClusterView()
     shown = Shown(NODES, view, view.nodes, reply.at.at_us)
