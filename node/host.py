@@ -91,7 +91,9 @@ def setups(config: Config) -> Callable[[str], Setup]:
 
     def setup(name: str) -> Setup:
         options = {**found.get(name, {}), **config.executor.get(name, {})}
-        return Setup(config.data, environment, options, config.roots, (config.secret_path,))
+        # Every type that runs commands has the sandboxes of shell tasks.
+        sandbox = config.executor.get("shell", {})
+        return Setup(config.data, environment, options, config.roots, (config.secret_path,), sandbox)
 
     return setup
 

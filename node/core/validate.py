@@ -38,6 +38,7 @@ LIMIT_COUNT_LIMIT = 1_000_000
 
 LEASE_MS = 30_000
 NO_SANDBOX = SandboxLevel.SANDBOX_LEVEL_NONE
+_SANDBOXED = frozenset({types_pb2.TASK_TYPE_SHELL, types_pb2.TASK_TYPE_SERVICE})
 KILL_TIMEOUT_MS = 5_000
 STALL_AFTER_MS = 2 * 3600 * 1000
 IDLE_TIMEOUT_MS = 600_000
@@ -204,11 +205,11 @@ def _complete_kind(spec: TaskSpec) -> None:
 
 def _complete_sandbox(spec: TaskSpec, default: SandboxLevel.ValueType) -> None:
     _known("sandbox", spec.sandbox, SandboxLevel.DESCRIPTOR.values_by_number)
-    shell = spec.type == types_pb2.TASK_TYPE_SHELL
-    spec.sandbox = spec.sandbox or (default if shell else NO_SANDBOX)
-    if not shell and spec.sandbox != NO_SANDBOX:
+    takes_level = spec.type in _SANDBOXED
+    spec.sandbox = spec.sandbox or (default if takes_level else NO_SANDBOX)
+    if not takes_level and spec.sandbox != NO_SANDBOX:
         message = f"A {checks.type_name(spec.type)} task runs at no sandbox level."
-        raise Fault(Code.INVALID, message, "Leave sandbox out, or submit a shell task.")
+        raise Fault(Code.INVALID, message, "Leave sandbox out, or submit a shell task or a service.")
 
 
 def _first_word(spec: TaskSpec) -> str:

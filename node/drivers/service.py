@@ -13,11 +13,14 @@ from typing import Any, NoReturn
 import msgspec
 
 from node.drivers.kit import Desk
+from node.drivers.service_box import Box, Start
 from node.drivers.service_life import End, Life
 from node.drivers.service_signals import Signals, die_by
 from node.payloads.service import Service
 
 _PRIVATE = ("CORTEX_ORDER", "CORTEX_EVENTS", "CORTEX_VERDICT")
+# What another try would not change.
+_NO_USE = ("cannot_start",)
 _TIMES = {1: "once", 2: "twice"}
 _WORDS = {"never": (), "on_failure": ("failed",), "always": ("failed", "done")}
 
@@ -30,6 +33,8 @@ class Keeper:
         self._service = msgspec.convert(order["service"], Service)
         self._kill_timeout_s = float(order["kill_timeout_s"])
         self._argv = argv
+        box = order.get("box")
+        self._start = Start(argv, msgspec.convert(box, Box) if box else None)
         self._signals = signals
         self._restarts = 0
         self._all_restarts = 0
@@ -38,6 +43,7 @@ class Keeper:
         """Does not return."""
         while True:
             end = self._live()
+            self._signals.settle()
             if self._signals.stopped:
                 # A service that ends in order because it was told to has not done its work.
                 self._die(signal.SIGTERM)
@@ -49,7 +55,7 @@ class Keeper:
 
     def _live(self) -> End:
         try:
-            life = Life(self._service, self._argv, self._kill_timeout_s, self._signals, self._ready)
+            life = Life(self._service, self._start, self._kill_timeout_s, self._signals, self._ready)
         except OSError as error:
             name = os.fsdecode(self._argv[0])
             cause = "not_found" if isinstance(error, (FileNotFoundError, NotADirectoryError)) else "validation"
@@ -65,6 +71,8 @@ class Keeper:
     def _begins_again(self, end: End) -> bool:
         restart = self._service.restart
         kind = "failed" if end.cause or end.code else "done"
+        if end.cause in _NO_USE:
+            return False
         return kind in _WORDS[restart.policy] and self._restarts < restart.max_restarts
 
     def _pause(self, end: End) -> None:
@@ -109,6 +117,8 @@ def _said(end: End) -> str:
 
 
 def main() -> NoReturn:
+    # Inherited by what is around a command in a sandbox; this process gets it all the same.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signals = Signals()
     desk = Desk(os.environ)
     order = desk.order()

@@ -6,11 +6,12 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from node.drivers.service_box import Start
 from node.drivers.service_checks import Check, CheckFailed, endpoints
 from node.drivers.service_pump import Stream, drain
 from node.drivers.service_signals import Signals
@@ -23,6 +24,8 @@ _TRY_S = 5.0
 _VALUE_CHARS = 500
 # One that is younger may have been started while the supervisor looked for whom to stop: rather twice than never.
 _YOUNG_S = 0.02
+# In a sandbox the command begins after what makes it, to which a TERM means nothing.
+_YOUNG_IN_BOX_S = 1.0
 _OUTPUTS = (1, 2)
 
 
@@ -47,7 +50,7 @@ class Life:
     def __init__(
         self,
         service: Service,
-        argv: Sequence[bytes],
+        start: Start,
         kill_timeout_s: float,
         signals: Signals,
         on_ready: Callable[[dict[str, str]], None],
@@ -57,7 +60,8 @@ class Life:
         self._signals = signals
         self._on_ready = on_ready
         self._begun = time.monotonic()
-        self._pid, sources = _spawn(argv)
+        self._start = start
+        self._pid, sources = start.spawn()
         self._pattern: Any = None
         if service.ready.pattern:
             self._pattern = patterns.compiled("ready.pattern", service.ready.pattern)
@@ -66,7 +70,7 @@ class Life:
         self._status: int | None = None
         self._stopped = False
         self._cause = self._sentence = ""
-        self._kill_at = _NEVER
+        self._kill_at = self._again_at = _NEVER
         self._found: dict[str, str] = {}
         self._check: Check | None = None
         self._check_at = 0.0
@@ -87,7 +91,11 @@ class Life:
                 self._judge(now)
             elif now >= self._kill_at:
                 self._signal(signal.SIGKILL)
+            elif now >= self._again_at:
+                self._again_at = _NEVER
+                self._signal(signal.SIGTERM)
         drain(self._streams)
+        self._look_whether_it_began()
         ready_s = max(0.0, time.monotonic() - self._ready_at) if self._ready_at < _NEVER else 0.0
         assert self._status is not None
         return End(self._status, self._cause, self._sentence, ready_s)
@@ -118,7 +126,7 @@ class Life:
         if self._status is not None:
             return time.monotonic() + _GROUP_S
         if self._stopped:
-            return self._kill_at
+            return min(self._kill_at, self._again_at)
         if self._check is not None:
             # Its answer wakes; this sees that there is none.
             return time.monotonic() + 1.0
@@ -142,6 +150,13 @@ class Life:
             return
         self._cause = "exit"
         self._sentence = "The service ended before it was ready."
+
+    def _look_whether_it_began(self) -> None:
+        out, err = (stream.head for stream in self._streams)
+        assert self._status is not None
+        refusal = self._start.refusal(os.waitstatus_to_exitcode(self._status), out, err)
+        if refusal and not self._signals.stopped:
+            self._cause, self._sentence = "cannot_start", refusal
 
     def _move(self) -> None:
         for stream in self._streams:
@@ -228,7 +243,10 @@ class Life:
         if self._stopped:
             return
         self._stopped = True
-        self._kill_at = time.monotonic() + self._kill_timeout_s
+        now = time.monotonic()
+        self._kill_at = now + self._kill_timeout_s
+        if self._start.boxed and now < self._begun + _YOUNG_IN_BOX_S:
+            self._again_at = self._begun + _YOUNG_IN_BOX_S
         if tell:
             self._signal(signal.SIGTERM)
             self._signal(signal.SIGCONT)
@@ -238,33 +256,3 @@ class Life:
             os.killpg(self._pid, number)
         if number == signal.SIGKILL:
             self._kill_at = time.monotonic() + _GROUP_S
-
-
-def _spawn(argv: Sequence[bytes]) -> tuple[int, list[int]]:
-    """Start it in a session of its own; its pid and the pipes of its output. Raises OSError."""
-    sources: list[int] = []
-    sinks: list[int] = []
-    try:
-        actions = []
-        for number in _OUTPUTS:
-            source, sink = os.pipe()
-            sources.append(source)
-            sinks.append(sink)
-            actions.append((os.POSIX_SPAWN_DUP2, sink, number))
-        pid = os.posix_spawnp(
-            argv[0],
-            list(argv),
-            os.environb,
-            file_actions=actions,
-            setsid=True,
-            setsigmask=(),
-            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
-        )
-    except BaseException:
-        for source in sources:
-            os.close(source)
-        raise
-    finally:
-        for sink in sinks:
-            os.close(sink)
-    return pid, sources

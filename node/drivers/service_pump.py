@@ -9,6 +9,7 @@ from contextlib import suppress
 
 CHUNK_BYTES = 64 * 1024
 LINE_BYTES = 16 * 1024
+_HEAD_BYTES = 512
 
 
 class Stream:
@@ -20,6 +21,8 @@ class Stream:
         self.source = source
         self.sink = sink
         self.see = see
+        self.head = b""
+        """How it began."""
         self._buffer = b""
         self._line = b""
 
@@ -42,6 +45,8 @@ class Stream:
         if not self._buffer:
             self.close()
             return False
+        if len(self.head) < _HEAD_BYTES:
+            self.head = (self.head + self._buffer)[:_HEAD_BYTES]
         if self.see is not None:
             self._look(self._buffer)
         return self._hand_on()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import signal
 import threading
 
@@ -38,6 +39,15 @@ class Signals:
             return b""
         self._taken = bytes(set(self._taken + told))
         return told
+
+    def settle(self) -> None:
+        """Take what was sent by now, also what is on its way to the pipe."""
+        while not signal.sigpending().isdisjoint(_STOPS):
+            poll = select.poll()
+            poll.register(self.fd, select.POLLIN)
+            poll.poll()
+            self.take()
+        self.take()
 
     def _listen(self) -> None:
         while True:

@@ -76,12 +76,14 @@ def test_a_shape_is_what_a_client_makes_from_the_spec(level: t.SandboxLevel.Valu
     assert ask_of(spec).sandbox == (level if level in (DEFAULT, STRICT) else 0)
 
 
-def test_the_clusters_level_is_stamped_on_shell_tasks_that_name_none() -> None:
+def test_the_clusters_level_is_stamped_on_commands_that_name_none() -> None:
     row = t.Setting(name=settings.SANDBOX, value='"strict"')
     level = settings.sandbox(row)
     assert (level, settings.sandbox(None)) == (STRICT, NONE)
     assert validate.complete(request(), "t1", sandbox=level).spec.sandbox == STRICT
     assert validate.complete(request({"sandbox": NONE}), "t1", sandbox=level).spec.sandbox == NONE
+    service = request({"type": t.TASK_TYPE_SERVICE})
+    assert validate.complete(service, "t1", sandbox=level).spec.sandbox == STRICT
     noop = request({"type": t.TASK_TYPE_NOOP, "argv": []})
     assert validate.complete(noop, "t1", sandbox=level).spec.sandbox == NONE
 

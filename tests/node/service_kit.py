@@ -31,19 +31,20 @@ class Services:
         self._told: list[w.Report] = []
         self._messages: list[str] = []
 
-    def start(self, *argv: str, kill_timeout_ms: int = 10_000, **payload: object) -> SpawnOrder:
+    def start(self, *argv: str, kill_timeout_ms: int = 10_000, sandbox: int = 0, **payload: object) -> SpawnOrder:
         order = self.watched.order()
         spec = t.TaskSpec(
             type=t.TASK_TYPE_SERVICE,
             argv=[word.encode() for word in argv],
             payload=json.dumps(payload).encode(),
             kill_timeout_ms=kill_timeout_ms,
+            sandbox=sandbox,  # type: ignore[arg-type]
         )
         assignment = w.Assignment(task=order.key.task, fence=order.key.fence, spec=spec)
         command = self._executor.prepare(assignment)
         assert command.order is not None
         env = dict(command.env) | self.drivers.prepare(order.key, command.order)
-        changes = {"key": order.key, "output": order.output, "env": env, "cwd": ""}
+        changes = {"key": order.key, "output": order.output, "env": env, "cwd": "", "limits": command.limits}
         order = self.watched.order(*command.argv, kill_timeout_us=kill_timeout_ms * 1000, **changes)
         self.assignments[order.key] = assignment
         self.drivers.follow(order.key, assignment)
