@@ -31,6 +31,11 @@ STATE_WORDS = {number: name[len("TASK_STATE_") :].lower() for name, number in ty
 FAILED_STATES = frozenset({types_pb2.TASK_STATE_FAILED, types_pb2.TASK_STATE_DEAD_LETTER})
 QUIET_STATES = ENDED - FAILED_STATES
 UNDER_WAY = frozenset({types_pb2.TASK_STATE_ASSIGNED, types_pb2.TASK_STATE_RUNNING})
+_TELLING = frozenset({types_pb2.TASK_TYPE_PYTHON, types_pb2.TASK_TYPE_SUBAGENT, types_pb2.TASK_TYPE_CLAUDE_RELAY})
+"""Types whose errors say what went wrong, and not only how a command ended."""
+_BY_ITSELF = frozenset(
+    {types_pb2.CAUSE_UNSPECIFIED, types_pb2.CAUSE_EXIT, types_pb2.CAUSE_SIGNAL, types_pb2.CAUSE_OUT_OF_MEMORY}
+)
 
 CAUSE_WORDS: dict[int, str] = {
     types_pb2.CAUSE_EXIT: "exit",
@@ -124,6 +129,12 @@ def last_words(task: Task) -> str:
     return ""
 
 
+def what_failed(task: Task) -> str:
+    """In one line: what the command said last, unless the error tells more than how it ended."""
+    told = task.spec.type in _TELLING or task.cause not in _BY_ITSELF
+    return (task.error if told else "") or last_words(task) or task.error
+
+
 def endpoints_text(task: Task) -> str:
     """Where a service is reached, on one line; empty unless it is ready."""
     if not task.ready_at_us or task.state != types_pb2.TASK_STATE_RUNNING:
@@ -133,7 +144,7 @@ def endpoints_text(task: Task) -> str:
 
 def why_text(task: Task) -> str:
     """What an operator wants to know next: what the command said, the error, why it waits, where it is reached."""
-    return last_words(task) or task.error or task.reason or task.cancel_reason or endpoints_text(task)
+    return what_failed(task) or task.reason or task.cancel_reason or endpoints_text(task)
 
 
 def progress_cell(told: types_pb2.TaskProgress, draw: Draw, width: int) -> Cell:

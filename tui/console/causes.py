@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cortex.v1 import cluster_pb2
-from tui.columns.tasks import last_words
+from tui.columns.tasks import what_failed
 from tui.source import Source, SourceError
 from tui.store.view import ClusterView
 
@@ -58,7 +58,7 @@ async def _read_words(source: Source, view: ClusterView, reply: cluster_pb2.List
     fresh = [row for row in reply.causes if row.fingerprint and row.fingerprint not in words]
     for row in fresh[:MAX_SAMPLES]:
         sample = (await source.get_task(row.sample.id)).task
-        words[row.fingerprint] = last_words(sample) or sample.error
+        words[row.fingerprint] = what_failed(sample)
     if len(words) > LIMIT:
         for fingerprint in set(words) - {row.fingerprint for row in reply.causes}:
             del words[fingerprint]

@@ -9,7 +9,7 @@ from tui.columns.base import Draw
 from tui.columns.causes import BLAME_WORDS, exit_word, operation_line
 from tui.columns.tasks import CAUSE_WORDS, last_words
 from tui.details.common import long_text, pair, sentence, title
-from tui.drawing.draw import Cell, Span, age, clock, command_of, count_of, foreign
+from tui.drawing.draw import Cell, Span, age, clock, command_label, command_of, count_of, foreign
 from tui.drawing.text import clean, fit
 from tui.keyboard.wording import filled
 from tui.store.ends import error_type
@@ -53,7 +53,7 @@ def cause_facts(row: Cause, sample: Task, draw: Draw, width: int) -> list[Cell]:
         lines += sentence("type", f"{kind.name}; {kind.remedy}", "warn", draw, width, most=2)
     word, role = BLAME_WORDS.get(sample.blame, ("not known", "dim"))
     lines.append(pair("blame", (word, role), (f"  {BLAME_SAID.get(sample.blame, '')}", "dim")))
-    lines += long_text("command", command_of(sample.spec), "strong", draw, width, most=3)
+    lines += long_text(command_label(sample.spec), command_of(sample.spec), "strong", draw, width, most=3)
     if row.nodes:
         lines += long_text("nodes", " ".join(row.nodes), "text", draw, width, most=2)
     result = sample.result

@@ -19,6 +19,7 @@ from tui.drawing.draw import (
     bar,
     bytes_of,
     clock,
+    command_label,
     command_of,
     count_of,
     foreign,
@@ -149,7 +150,7 @@ def task_facts(
         lines.append(pair("escalated", (f"{clock(task.escalated_at_us)}: silent for too long", "warn")))
     for note in task.annotations:
         lines += long_text("note", f"{clock(note.at_us)} {note.actor}: {note.text}", "text", draw, width, most=3)
-    lines += long_text("command", command_of(task.spec), "strong", draw, width)
+    lines += long_text(command_label(task.spec), command_of(task.spec), "strong", draw, width)
     for endpoint in task.endpoints:
         lines += long_text("endpoint", f"{endpoint.name}  {endpoint.value}", "accent", draw, width, most=2)
     if why.nodes:

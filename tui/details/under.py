@@ -14,7 +14,7 @@ from tui.columns.operations import progress
 from tui.columns.tasks import FAILED_STATES, UNDER_WAY, endpoints_text, why_text
 from tui.columns.workflows import why_text as workflow_why
 from tui.details.common import wrap
-from tui.drawing.draw import EMPTY, Cell, Span, command_of, foreign
+from tui.drawing.draw import EMPTY, Cell, Span, command_label, command_of, foreign
 from tui.drawing.text import clean, width_of
 from tui.store.waiting import wait_reason
 
@@ -34,7 +34,9 @@ def task_under(task: types_pb2.Task, draw: Draw) -> list[Cell]:
         else _facts(draw, ("", task.id), ("by", task.actor), ("of workflow", task.workflow_id))
     )
     command = command_of(task.spec)[:MAX_CHARACTERS]
-    return [((" $ ", "dim"), *foreign(command, "text", draw.glyphs)), second]
+    label = command_label(task.spec)
+    lead = "$" if label == "command" else label
+    return [((f" {lead} ", "dim"), *foreign(command, "text", draw.glyphs)), second]
 
 
 def group_under(draw: Draw) -> list[Cell]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cortex.v1 import types_pb2
-from tui.drawing.gist import gist
+from tui.drawing.gist import gist, gist_key
 from tui.drawing.text import clean, width_of
 
 Span = tuple[str, str]
@@ -291,6 +291,11 @@ def command_of(spec: types_pb2.TaskSpec) -> bytes:
     if spec.shell_command:
         return bytes(spec.shell_command)
     return b" ".join(quoted(part) for part in spec.argv) if spec.argv else gist(spec.payload)
+
+
+def command_label(spec: types_pb2.TaskSpec) -> str:
+    """What `command_of` is called: a task of an agent has a prompt, not a command."""
+    return "command" if spec.shell_command or spec.argv else gist_key(spec.payload) or "command"
 
 
 def quoted(part: bytes) -> bytes:

@@ -6,10 +6,13 @@ import json
 import re
 
 # What comes first, by how much it tells. Asked for thousands of rows at once: no document is read for it.
-_KEYS = tuple(
-    re.compile(rb'"%s"\s*:\s*"((?:[^"\\]|\\.){1,300})' % key)
-    for key in (b"prompt", b"message", b"handler", b"image")
-)
+_NAMES = (b"prompt", b"message", b"handler", b"image")
+_KEYS = tuple(re.compile(rb'"%s"\s*:\s*"((?:[^"\\]|\\.){1,300})' % key) for key in _NAMES)
+
+
+def gist_key(payload: bytes) -> str:
+    """Which key of the payload `gist` is of; empty when there is none."""
+    return next((name.decode() for name, key in zip(_NAMES, _KEYS, strict=True) if key.search(payload)), "")
 
 
 def gist(payload: bytes) -> bytes:

@@ -263,6 +263,7 @@ def _run_time(row: types_pb2.Task, now: int) -> str:
 def _say_task(reply: cluster_pb2.GetTaskReply, use: types_pb2.TaskUse | None = None) -> None:
     from tui.details.spec import needs_of
     from tui.documents.node_text import use_text, used_text
+    from tui.drawing.draw import command_label
     from tui.store.view import ENDED
 
     row = reply.task
@@ -274,7 +275,7 @@ def _say_task(reply: cluster_pb2.GetTaskReply, use: types_pb2.TaskUse | None = N
         "condition": row.condition,
         "state": json_view.task_state(row.state),
         "type": _type(row.spec.type),
-        "command": command_text(row),
+        command_label(row.spec): command_text(row),
         "payload": payload_text(row.spec.payload),
         "cwd": row.spec.cwd,
         "priority": str(row.priority),
