@@ -3,7 +3,7 @@
 format of `claude -p --output-format stream-json --verbose`. Without steps it repeats the prompt's first line.
 
 Steps: text WORDS | tool NAME INPUT | turns N | fail-tool WORDS | garbage WORDS | huge BYTES | stderr WORDS |
-wait FILE | make FILE | show argv|cwd|mcp|env NAME | leak NAME | ignore-term | retrying STATUS |
+wait FILE | make FILE | show argv|cwd|mcp|env NAME | leak NAME | cut NAME | ignore-term | retrying STATUS |
 limit SECONDS | retry-after SECONDS | overloaded | status STATUS WORDS | error WORDS | max-turns | budget |
 crash SIGNAL | exit CODE | linger | once FILE STEP
 """
@@ -85,6 +85,15 @@ class StandIn:
 
     def do_leak(self, name: str) -> None:
         self.do_stderr(os.environ[name])
+
+    def do_cut(self, name: str) -> None:
+        """Tell a variable where what is told is cut."""
+        told = [f"{'x' * (limit - 10)}{os.environ[name]}" for limit in (160, 500, 20_000)]
+        for text in told:
+            self.do_tool(f"Bash {text}")
+            self.do_text(text)
+            self.do_garbage(text.replace("\\", "\\\\"))
+        self.end(1, subtype="error_during_execution", is_error=True, errors=[told[1]], result=None)
 
     def do_wait(self, name: str) -> None:
         while not Path(name).exists():

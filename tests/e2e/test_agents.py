@@ -16,12 +16,23 @@ from tests.node.agent_kit import STAND_IN, steps
 
 pytestmark = pytest.mark.e2e
 
+TOKEN = 'qW7"zK-9vR\\tB4_mX2.hL6'
+# A part of it is too much, and JSON writes it in its own way.
+PARTS = (TOKEN[4:10], TOKEN[-8:])
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("c")
     (folder / "inbox" / "s1").mkdir(parents=True)
-    options = {"subagent": {"command": str(STAND_IN)}, "claude_relay": {"inbox": str(folder / "inbox")}}
+    (folder / "secrets").mkdir(mode=0o700)
+    (folder / "secrets" / "tok").write_text(TOKEN)
+    (folder / "secrets" / "tok").chmod(0o600)
+    account = {"secrets": str(folder / "secrets"), "environment": {"MODEL_API_KEY": "secret:tok"}}
+    options = {
+        "subagent": {"command": str(STAND_IN), **account},
+        "claude_relay": {"command": str(STAND_IN), "inbox": str(folder / "inbox"), **account},
+    }
     executors = {"CORTEX_EXECUTORS": "shell,subagent,claude_relay", "CORTEX_EXECUTOR": json.dumps(options)}
     made = Cluster(folder, voters=1, environment=executors)
     made.start()
@@ -77,7 +88,9 @@ async def test_agents_answer_wait_and_fail(cluster: Cluster, tmp_path: Path) -> 
 
 async def test_a_task_that_is_put_off_says_until_when(cluster: Cluster) -> None:
     await ready(cluster)
-    words = ("submit", "--type", "subagent", "--set", f"prompt={steps('retry-after 3000')}")
+    # Another model, so that no other test is held back.
+    prompt = f"prompt={steps('retry-after 3000')}"
+    words = ("submit", "--type", "subagent", "--set", "model=busy", "--set", prompt)
     task = asked(cluster, *words).stdout.decode().strip()
 
     async def put_off() -> str:
@@ -105,3 +118,56 @@ async def test_a_session_is_told_and_answers(cluster: Cluster) -> None:
     words = ("--type", "claude-relay", "--set", "session=s1", "--set", "message=How far?", "--wait")
     assert asked(cluster, "submit", *words).stdout == b"half way\n"
     assert await hook.wait() == 0
+
+
+async def test_a_secret_is_written_nowhere(cluster: Cluster, tmp_path: Path) -> None:
+    await ready(cluster)
+    server = {"url": "https://mcp.example/", "headers": {"Authorization": "Bearer secret:tok"}}
+    shows = ("show mcp", "show argv", "show env MODEL_API_KEY", "leak MODEL_API_KEY")
+    waits = ("make " + str(tmp_path / "begun"), "wait " + str(tmp_path / "go"))
+
+    def submitted(kind: str, **payload: object) -> str:
+        words = ("submit", "--type", kind, "--retries", "0", "--payload", json.dumps(payload))
+        return asked(cluster, *words).stdout.decode().strip()
+
+    good = submitted("subagent", prompt=steps(*shows, *waits, "show mcp"), mcp={"docs": server})
+    bad = submitted("subagent", prompt=steps(*shows, "cut MODEL_API_KEY"), mcp={"docs": server}, model="m")
+    resumed = submitted("claude_relay", session="abc", message=steps(*shows[1:]), mode="resume")
+
+    async def begun() -> str:
+        return "yes" if (tmp_path / "begun").exists() else ""
+
+    await eventually(begun)
+    arguments = b"".join(map(read, found(Path("/proc"), "[0-9]*/cmdline")))
+    assert str(STAND_IN).encode() in arguments
+    assert not [part for part in PARTS if part.encode() in arguments]
+    (tmp_path / "go").touch()
+    asked(cluster, "wait", good, resumed)
+    asked(cluster, "wait", bad, code=1)
+    for task in (good, bad, resumed):
+        shown = b"".join(
+            cluster.cortex(*words).stdout for words in (("task", task), ("logs", task), ("task", task, "--json"))
+        )
+        assert b"secret:tok" in shown
+        assert not [part for part in PARTS if part.encode() in shown]
+    exchange = cluster.nodes["n1"].data / "exchange"
+
+    async def over() -> str:
+        return "" if found(exchange, "*") else "yes"
+
+    await eventually(over)
+    files = [file for file in found(cluster.root, "**/*") if file.is_file() and file.parent.name != "secrets"]
+    assert len(files) > 10
+    assert not [file for file in files for part in PARTS if part.encode() in read(file)]
+
+
+def found(folder: Path, pattern: str) -> list[Path]:
+    return list(folder.glob(pattern))
+
+
+def read(file: Path) -> bytes:
+    """Empty where it went meanwhile."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""

@@ -136,10 +136,32 @@ def test_secrets_of_one_file(tmp_path: Path) -> None:
     secrets = Secrets(str(place))
     assert secrets.filled("Bearer secret:a, secret:b") == "Bearer one=1, two"
     assert secrets.hidden("one=1 is said") == "secret:a is said"
-    (place.parent / "longer").write_text('a=tail-of\nb=the-tail-of-"it"\n')
     for name in ("c", "..", "mine"):
         with pytest.raises(SecretError, match=f"no secret {re.escape(name)}"):
             secrets.value(name)
+
+
+def test_a_secret_that_is_part_of_another_and_as_json_has_it(tmp_path: Path) -> None:
+    place = tmp_path / "secrets"
+    place.write_text('a=tail-of\nb=the-tail-of-"it"\n')
+    place.chmod(0o600)
+    secrets = Secrets(str(place))
+    assert secrets.filled("secret:a secret:b") == 'tail-of the-tail-of-"it"'
+    said = json.dumps({"key": 'the-tail-of-"it"', "other": "tail-of"})
+    assert secrets.hidden(f'{said} the-tail-of-"it"') == '{"key": "secret:b", "other": "secret:a"} secret:b'
+
+
+@pytest.mark.parametrize("place", [155, 495, 19_995])
+def test_a_secret_is_taken_out_before_anything_is_cut(place: int) -> None:
+    story = Story(lambda text: text.replace("hunter2-hunter2", "secret:a"))
+    text = "x" * place + "hunter2-hunter2"
+    blocks = [{"type": "text", "text": text}, {"type": "tool_use", "name": "Bash", "input": {"command": text}}]
+    lines = story.take(json.dumps({"type": "assistant", "message": {"content": blocks}}).encode())
+    lines += story.take(text.encode())
+    story.take(json.dumps({"type": "result", "is_error": True, "result": text, "usage": {text: 1}}).encode())
+    end = judge(story, 1, "", 10, NOW_S)
+    for told in (*lines, story.step, *story.plain, end.error, json.dumps(end.document)):
+        assert "hunter" not in told
 
 
 @pytest.mark.parametrize("name", [".", "..", "folder"])
