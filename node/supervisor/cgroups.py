@@ -58,7 +58,7 @@ class Box:
             _write(f"{self._folders['pids']}/pids.max", str(pids))
         if memory_bytes:
             self._bound_memory(self._folders["memory"], memory_bytes)
-        if cpu_millis:
+        if cpu_millis and "cpu" in self._folders:
             folder, quota_us = self._folders["cpu"], max(1000, cpu_millis * _PERIOD_US // 1000)
             if self._version == 2:
                 _write(f"{folder}/cpu.max", f"{quota_us} {_PERIOD_US}")
@@ -139,12 +139,16 @@ class Cgroups:
             else:
                 self._begin_v2(own.get("", "/"))
         except OSError as error:
-            self.reason = f"no control group can be made: {os.strerror(error.errno or 0)}"
+            self.reason = f"no control group can be made: {_why(error)}"
+
+    @property
+    def bounds_cpu(self) -> bool:
+        return bool(self.version) and "cpu" in self._folders
 
     def try_out(self) -> None:
         """Enter a group and leave it again; where that fails, there are none."""
         try:
-            box = self.make("trial", cpu=False)
+            box = self.make("trial", cpu=True)
             if box is None:
                 return
             try:
@@ -154,7 +158,7 @@ class Cgroups:
                 box.remove()
         except OSError as error:
             self.version = 0
-            self.reason = f"no control group can be entered: {os.strerror(error.errno or 0)}"
+            self.reason = f"no control group can be entered: {_why(error)}"
 
     def find(self, name: str, *, cpu: bool = True) -> Box | None:
         """The group of one attempt, whether it is there or not; None where there are none."""
@@ -222,9 +226,14 @@ class Cgroups:
             home = f"{self._root}/{controller}{path}".rstrip("/")
             if path is None or not os.path.isdir(home):
                 continue
-            self._home[controller] = home
-            self._folders[controller] = f"{home}/{self._name}"
-            os.makedirs(self._folders[controller], 0o755, exist_ok=True)
+            folder = f"{home}/{self._name}"
+            try:
+                os.makedirs(folder, 0o755, exist_ok=True)
+            except OSError:
+                if controller == "cpu":
+                    continue  # not delegated with the others, which are worth having without it
+                raise
+            self._home[controller], self._folders[controller] = home, folder
         self.version = 1 if "pids" in self._folders and "memory" in self._folders else 0
         self.reason = "" if self.version else "the controllers memory and pids are not mounted"
 
@@ -246,6 +255,11 @@ class Cgroups:
             if f"+{controller}" in controllers:
                 self._home[controller], self._folders[controller] = own, folder
         self.version = 2
+
+
+def _why(error: OSError) -> str:
+    said = os.strerror(error.errno or 0)
+    return f"{said}; have one delegated to the daemon's user" if isinstance(error, PermissionError) else said
 
 
 def _write(path: str, text: str) -> None:

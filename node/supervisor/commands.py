@@ -202,7 +202,7 @@ class Commands:
         own = "" if order.cwd else self._folders.take()
         try:
             env = self._family.marked(order.env)
-            pid, out, err, boxed = self._confiner.spawn(order, env, own)
+            pid, out, err, boxed, why_not = self._confiner.spawn(order, env, own)
         except Exception:
             self._confiner.take_back(own, order)
             self._folders.give_back(own, order.name)
@@ -219,6 +219,9 @@ class Commands:
             self._epoll.register(fd, select.EPOLLIN)
         self.wake_us = min(self.wake_us, attempt.next_us())
         self._say("started", key, pid, attempt.started_us)
+        if why_not:
+            attempt.error = why_not
+            self.stop(attempt, wire.CAUSE_CANNOT_START, 0)
 
     def _orphans(self) -> list[int]:
         helpers = self.reaper.helpers

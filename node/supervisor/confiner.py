@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 
 from node.supervisor.attempt import Attempt, Order
 from node.supervisor.cgroups import Box, Cgroups
-from node.supervisor.spawn import BACK_PRESSURE, Busy, CannotStart, Spawner, Wrapping, out_of_the_way
+from node.supervisor.spawn import BACK_PRESSURE, Busy, Spawner, Wrapping, out_of_the_way
 
 _RLIMITS = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC, "fsize": resource.RLIMIT_FSIZE}
 _BOUNDS = ("memory_bytes", "pids", "cpu_millis")
@@ -24,13 +23,14 @@ class Confiner:
         self._identity = identity
         self._cgroups: Cgroups | None = None
 
-    def spawn(self, order: Order, env: dict[bytes, bytes], own: str) -> tuple[int, int, int, bool]:
-        """As Spawner.spawn(), in `own` where the order names no directory; and whether it has a control group.
+    def spawn(self, order: Order, env: dict[bytes, bytes], own: str) -> tuple[int, int, int, bool, str]:
+        """As Spawner.spawn(), in `own` where the order names no directory; whether it has a control group, and why
+        it must be ended at once, if it must.
 
         Raises Busy, CannotStart or OSError.
         """
         if not order.limits:
-            return (*self._spawner.spawn(order.argv, env, order.cwd or own), False)
+            return (*self._spawner.spawn(order.argv, env, order.cwd or own), False, "")
         owner = order.limits.get("owner")
         if own and owner:
             os.chown(own, *owner)  # type: ignore[misc]
@@ -53,17 +53,13 @@ class Confiner:
                 os.close(fd)
         if box is not None:
             box.leave()
+        why = ""
         try:
             self._bound(order, pid, box)
         except (OSError, ValueError) as error:
-            os.kill(pid, signal.SIGKILL)
-            for fd in (out, err):
-                os.close(fd)
-            if box is not None:
-                box.kill()
-                self._groups.remove(box)
-            raise CannotStart(f"Its bounds cannot be set: {error}. Correct what is set for shell tasks.") from None
-        return pid, out, err, box is not None
+            # It may have children by now: it is an attempt that is ended as any other.
+            why = f"Its bounds cannot be set: {error}. Correct what is set for shell tasks."
+        return pid, out, err, box is not None, why
 
     def take_back(self, own: str, order: Order) -> None:
         """The folder of its own is the supervisor's again."""

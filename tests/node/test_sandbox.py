@@ -111,6 +111,14 @@ async def test_strict_has_only_usr(tmp_path: Path) -> None:
     assert not {"home", "root", "sys", "run", "var", "opt", "shadow", "hostname"} & set(said)
 
 
+@BOTH
+async def test_processes_of_it_share_memory(tmp_path: Path, level: int) -> None:
+    async with sandboxes(tmp_path) as here:
+        script = "import multiprocessing; multiprocessing.Lock(); print('shared')"
+        assert lines(await here.end(here.begin(level, "/usr/bin/python3", "-c", script))) == ["shared"]
+    assert not [each for each in os.listdir("/dev/shm") if each.startswith("mp-")]
+
+
 async def test_strict_refuses_system_calls_that_open_a_way_out(tmp_path: Path) -> None:
     async with sandboxes(tmp_path) as here:
         for script in ("unshare --user true", "unshare --net true", "dmesg"):

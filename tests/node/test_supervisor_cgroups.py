@@ -130,6 +130,19 @@ def test_version_1_has_a_folder_for_each_controller(tmp_path: Path) -> None:
     assert box.out_of_memory()
 
 
+def test_version_1_bounds_what_it_may_where_cores_are_not_delegated(tmp_path: Path) -> None:
+    root, proc = machine(tmp_path, "3:memory:/u\n2:pids:/u\n1:cpu:/\n0::/\n")
+    for path in ("memory/u", "pids/u", "cpu"):
+        (root / path).mkdir(parents=True)
+    (root / "cpu" / "cortex-abc").touch()  # no folder can be made there
+    groups = Cgroups("abc", str(root), str(proc))
+    assert (groups.version, groups.bounds_cpu) == (1, False)
+    box = groups.make("task.7", cpu=True)
+    assert box is not None
+    box.bound(64_000_000, 100, 500)
+    assert (root / "pids" / "u" / "cortex-abc" / "task.7" / "pids.max").read_text() == "100"
+
+
 def test_a_group_that_cannot_be_entered_is_none(tmp_path: Path) -> None:
     groups, service = made(tmp_path)
     (service / "cortex-abc" / "trial" / "cgroup.procs").mkdir(parents=True)

@@ -107,11 +107,11 @@ def _bind(place: Place, cwd: str) -> list[str]:
 
 
 def _devices(gpu: bool) -> list[str]:
-    found = ["--dev", "/dev"]
+    found = ["--dev", "/dev", "--perms", "1777", "--tmpfs", "/dev/shm"]
     for pattern in _GPU_DEVICES if gpu else ():
         for path in sorted(glob(pattern)):
             found += ["--dev-bind", path, path]
-    return found
+    return [*found, "--remount-ro", "/dev"]
 
 
 def same_folder(place: Place) -> list[bytes]:

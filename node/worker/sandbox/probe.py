@@ -99,6 +99,8 @@ def _groups() -> str:
     groups = Cgroups(f"probe-{os.getpid()}")
     try:
         groups.try_out()
-        return f"cgroups v{groups.version}" if groups.version else f"without bounds: {groups.reason}"
+        if not groups.version:
+            return f"without bounds: {groups.reason}"
+        return f"cgroups v{groups.version}" + ("" if groups.bounds_cpu else ", which do not bound cores")
     finally:
         groups.close()
