@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     RunDaemon = Callable[[Config, str, asyncio.Event], Awaitable[Exception | None]]
 
 
+_STOP_LIMIT_S = 60
+_EXIT_LIMIT_S = 5
+
+
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The flags that `run` and `config` share; each is also CORTEX_<NAME> and a key of the file."""
     flags = [
@@ -112,7 +116,20 @@ async def _run(run_daemon: RunDaemon, config: Config, secret: str) -> Exception 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
-    return await run_daemon(config, secret, stop)
+    bound = loop.create_task(_bound_stop(stop))
+    try:
+        return await run_daemon(config, secret, stop)
+    finally:
+        bound.cancel()
+        if stop.is_set():
+            # What is left are threads, which end at once but where a disk does not answer.
+            signal.alarm(_EXIT_LIMIT_S)
+
+
+async def _bound_stop(stop: asyncio.Event) -> None:
+    """A disk that hangs must not keep the process: the kernel ends it, as a kill would, which loses nothing."""
+    await stop.wait()
+    signal.alarm(_STOP_LIMIT_S)
 
 
 def _daemon(config: Config) -> RunDaemon:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from node.core.faults import Code, Fault
 from node.env import Disk, Env, File
 
 Hit = Callable[[str], None]
+_WITHOUT_END = frozenset({"kill", "hang"})
 _PLACES = {
     ".log.new": "journal_draft",
     ".log": "journal",
@@ -30,21 +32,21 @@ _PLACES = {
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What happens at the `at`-th time: "kill", or the name of an errno, which is raised."""
+    """What happens at the `at`-th time: "kill", "hang", or the name of an errno, which is raised."""
 
     what: str
     at: int
 
 
 def parse(text: str) -> dict[str, Action]:
-    """`NAME=kill` or `NAME=EIO`, with `@N` for the N-th time, separated by commas. Raises Fault."""
+    """`NAME=kill`, `NAME=hang` or `NAME=EIO`, with `@N` for the N-th time, separated by commas. Raises Fault."""
     found: dict[str, Action] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, rest = part.partition("=")
         what, _, at = rest.partition("@")
-        if not name or (what != "kill" and not hasattr(errno, what)) or not (at or "1").isdigit() or at == "0":
+        if not name or not (what in _WITHOUT_END or hasattr(errno, what)) or not (at or "1").isdigit() or at == "0":
             message = f"CORTEX_FAILPOINTS has {part!r}, which is no failpoint."
-            raise Fault(Code.INVALID, message, "Write NAME=kill or NAME=EIO, with @N for the N-th time.")
+            raise Fault(Code.INVALID, message, "Write NAME=kill, NAME=hang or NAME=EIO, with @N for the N-th time.")
         found[name] = Action(what, int(at or 1))
     return found
 
@@ -57,7 +59,7 @@ class Failpoints:
         self._counts: Counter[str] = Counter()
 
     def hit(self, name: str) -> None:
-        """Raises the OSError that this place is armed with; does not return where that is "kill"."""
+        """Raises the OSError that this place is armed with; does not return where that is "kill" or "hang"."""
         action = self._armed.get(name)
         if action is None:
             return
@@ -66,6 +68,8 @@ class Failpoints:
             return
         if action.what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if action.what == "hang":
+            threading.Event().wait()
         number = getattr(errno, action.what)
         raise OSError(number, os.strerror(number), name)
 

@@ -120,15 +120,17 @@ class Replica:
         await self.consensus.start()
 
     async def stop(self) -> None:
-        """Apply no more, save what is applied, and close the store."""
+        """Apply no more, save what is applied, and close the store. Raises Fault when the disk does not answer."""
         self._stopped = True
         self._set_serving(False)
         self.store.end_copies()
         self.feed.close()
-        await self.consensus.stop()
-        self._proposals.close()
-        await self.saver.stop()
-        self.store.close()
+        try:
+            await self.consensus.stop()
+        finally:
+            self._proposals.close()
+            await self.saver.stop()
+            self.store.close()
 
     async def execute(
         self,

@@ -16,6 +16,8 @@ from node.store.store import Store
 BOUND = 200_000
 # Rows that change several times within it are written once. Whoever needs a row saved now says so: flush().
 _INTERVAL_S = 0.2
+# After which a stop leaves a save to itself: the rows come from the log again.
+_STOP_S = 10.0
 # Where this much came within the interval, more is on its way, and a longer one saves writing most of it twice.
 _MANY = 500
 _MANY_INTERVAL_S = 0.8
@@ -69,12 +71,17 @@ class Saver:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
-        """Try once more to save what is applied, then end."""
+        """Try once more to save what is applied, then end. Raises Fault when that does not end."""
         self._stopping = True
         self._wake.set()
         self._urgent.set()
-        if self._task is not None:
-            await self._task
+        if self._task is None:
+            return
+        done, _ = await asyncio.wait([self._task], timeout=_STOP_S)
+        if not done:
+            message = f"The rows could not be saved: the disk has not answered for {_STOP_S:.0f} s."
+            raise Fault(Code.INTERNAL, message, "Look at the disk of the data folder, then start again.")
+        self._task.result()
 
     def add(
         self,

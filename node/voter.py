@@ -168,12 +168,17 @@ class Seat:
             await self._build()
 
     async def stop(self) -> None:
-        """Ends the voter, and first what is building another one."""
+        """Ends the voter, and first what is building another one. A disk that hangs is left to itself."""
         self._stopping = True
         async with self._lock:
             voter, self.voter = self.voter, None
-            if voter is not None:
+            if voter is None:
+                return
+            try:
                 await voter.stop()
+            except Fault as fault:
+                # What the disk was told to keep is there, or nobody was told that it is: as after a kill.
+                self._log.error("what was being written is left behind", error=fault.message)
 
     async def hand_over(self) -> None:
         if self.voter is not None:

@@ -350,20 +350,6 @@ class TestPermission:
 
         voter_test(check, voters=5)
 
-    def test_a_disk_that_hangs_costs_the_leadership(self) -> None:
-        async def check(voter: Ours) -> None:
-            await voter.lead()
-            voter.machine.sync_s = (60.0, 60.0)
-            waiting = asyncio.ensure_future(voter.propose("a"))
-            for _ in range(int((S.disk_stall_s + 1) / S.heartbeat_s)):
-                for data in voter.taken("append_entries"):
-                    voter.appended(data["to"], voter.term, last_index=0, request=data["request_id"])
-                await asyncio.sleep(S.heartbeat_s)
-            assert voter.role == "follower"
-            waiting.cancel()
-
-        voter_test(check)
-
 
 class TestSingleVoter:
     def test_it_leads_at_once_and_commits_after_its_own_sync(self) -> None:

@@ -27,11 +27,12 @@ LEASE = {"CORTEX_LEASE_MS": "10m"}
 
 
 class Load:
-    """Submits small batches without a pause and remembers what was acknowledged."""
+    """Submits small batches, almost without a pause, and remembers what was acknowledged."""
 
-    def __init__(self, client: ClusterClient, command: str) -> None:
+    def __init__(self, client: ClusterClient, command: str, batch: int = 10) -> None:
         self._client = client
         self._command = command
+        self._batch = batch
         self.acknowledged: set[str] = set()
         self.unknown = 0
         self.index = 0
@@ -40,7 +41,7 @@ class Load:
         number = 0
         while not until.is_set():
             number += 1
-            requests = [shell(self._command, name=f"load-{number}-{part}") for part in range(10)]
+            requests = [shell(self._command, name=f"load-{number}-{part}") for part in range(self._batch)]
             try:
                 reply = await self._client.submit_batch(requests)
                 self.acknowledged.update(reply.ids)

@@ -24,6 +24,7 @@ class Rig:
 
     def __init__(self) -> None:
         self.full = False
+        self.save_s = 0.001
         self.saves = 0
         self.health: list[bool] = []
         self.store = Store(":memory:", failpoint=self._fail)
@@ -45,7 +46,7 @@ class Rig:
         self.store.close()
 
     async def _offload(self, function: Callable[[], T], /) -> T:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(self.save_s)
         return function()
 
     def _fail(self, where: str) -> None:
@@ -102,6 +103,20 @@ def test_nobody_waits_for_ever_for_a_save() -> None:
         assert rig.saver.waiting == 0
         rig.full = False
         await rig.stop()
+
+    virtual(main)
+
+
+def test_a_stop_does_not_wait_for_a_disk_that_hangs() -> None:
+    async def main() -> None:
+        rig = Rig()
+        rig.save_s = 1e6
+        rig.add()
+        await asyncio.sleep(5)
+        begun = asyncio.get_running_loop().time()
+        with pytest.raises(Fault):
+            await rig.saver.stop()
+        assert asyncio.get_running_loop().time() - begun <= 10
 
     virtual(main)
 

@@ -88,7 +88,7 @@ class Leader(Role, library.Leader):
 
     def heartbeat(self) -> None:
         """Begin a new round: every peer is asked at once, whatever it still owes."""
-        if not self.state.can_campaign():
+        if not self._can_lead():
             self.abdicate()
             return
         self.rounds.begun()
@@ -102,6 +102,16 @@ class Leader(Role, library.Leader):
         self._sending.tick(self.progress, self.request_id)
         if not self.audience.voting:
             self._reach(self.request_id)
+
+    def _can_lead(self) -> bool:
+        """Whether its own disk goes on, or no majority is known whose disks do."""
+        state, writer = self.state, self.state.writer
+        if not state.may_campaign or writer.full or writer.stalled_s > state.settings.disk_stall_s:
+            return False
+        if writer.stalled_s <= state.settings.step_down_s:
+            return True
+        others = self.audience.majority(0, [peer.counted_index for peer in self.audience.voting])
+        return others <= writer.durable_index
 
     def abdicate(self) -> None:
         """Step down; whoever has the whole log may take over without waiting."""

@@ -15,7 +15,8 @@ class RaftSettings:
     election_min_s: float = 0.6
     election_max_s: float = 1.2
     step_down_s: float = 1.2
-    """A leader that no majority has answered for this long steps down."""
+    """A leader that no majority has answered for this long steps down, and one whose own write takes longer while a
+    majority of the others goes on."""
     commit_notice_s: float = 0.002
     """How long a grown commit index waits for an entry to travel with."""
     proposal_timeout_s: float = 10.0
@@ -26,7 +27,7 @@ class RaftSettings:
     farewell_s: float = 5.0
     """How long a leader tries to tell a removed member so, once that is committed."""
     disk_stall_s: float = 5.0
-    """A leader whose own write takes longer steps down, and does not campaign until it is through."""
+    """A leader whose own write takes longer steps down, also when nobody is known to be better off."""
     disk_full_retry_s: float = 1.0
 
     max_proposal_bytes: int = 4 * MIB
@@ -61,7 +62,7 @@ class RaftSettings:
     return_s: float = 30.0
     """How long the log waits, within the same limits, for a peer that begins anew with a snapshot."""
     stop_s: float = 3.0
-    """How long a stop waits for a snapshot that is being taken or received."""
+    """How long a stop waits for a snapshot that is being taken or received, and for a write of the journal."""
     piece_retry_s: float = 1.0
     """A peer that did not get further for so long is asked how much it has."""
 

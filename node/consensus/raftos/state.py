@@ -198,7 +198,7 @@ class RaftState(library.State):
 
     def can_campaign(self) -> bool:
         """Whether it may lead, as far as that depends on its own replica and disk."""
-        stalled = self.writer.full or self.writer.stalled_s > self.settings.disk_stall_s
+        stalled = self.writer.full or self.writer.stalled_s > self.settings.step_down_s
         return self.may_campaign and not stalled
 
     def campaign(self, transfer: bool = False) -> None:

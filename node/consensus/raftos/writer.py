@@ -66,16 +66,25 @@ class Writer:
         return recovered
 
     async def stop(self) -> None:
-        """What still waits is not written."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
-            await self._offload(self._journal.close)
+        """What still waits is not written.
+
+        Raises JournalUnusable when a write does not end: what it does later may be in nobody's way but a new
+        process's.
+        """
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._task = None
+        try:
+            async with asyncio.timeout(self._settings.stop_s):
+                await self._offload(self._journal.close)
+        except TimeoutError:
+            raise JournalUnusable(OSError("a write does not end")) from None
 
     @property
     def stalled_s(self) -> float:
-        """For how long the write in progress has been under way."""
+        """For how long what is being done to the journal has been under way."""
         return 0.0 if self._begun_at is None else self._loop.time() - self._begun_at
 
     def put_hard_state(self, term: int, vote: str, then: Callable[[], None] | None = None) -> None:
@@ -122,9 +131,11 @@ class Writer:
 
     async def _truncate(self) -> None:
         upto, more = self._truncate_to, False
+        self._begun_at = self._loop.time()
         # Without room even for the note of what goes, everything stays until the next snapshot.
         with suppress(DiskFull):
             more = await self._offload(lambda: self._journal.truncate(upto))
+        self._begun_at = None
         if not more and self._truncate_to == upto:
             self._truncate_to = 0
 
