@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from cortex.v1 import cluster_pb2, types_pb2
 from tests.tui import fake
 from tests.tui.console import open_console
 from tests.tui.fake_source import FakeSource
-from tui.columns.nodes import most_points, points_of
+from tui.documents.node_text import score_text
+from tui.store.score import most_points, points_of
+from tui.verbs.why import verdict_row
 
 WEIGHTS = "cpu=0.10,memory=0.505,disk=0.195,network=0.10,gpu=0.10"
 
@@ -19,6 +22,45 @@ WEIGHTS = "cpu=0.10,memory=0.505,disk=0.195,network=0.10,gpu=0.10"
 )  # fmt: skip
 def test_it_is_its_weight_of_100_or_the_usual_one(name: str, weights: str, most: str) -> None:
     assert points_of(most_points(name, 30.0, weights)) == most
+
+
+ORCHESTRATED = types_pb2.ScoreTerms(priority=28, capability=30, load=20, fairness=10)
+OTHERS = "priority=0.40,capability=0.30,load=0.20,fairness=0.10"
+
+
+def test_a_score_in_words_has_the_most_of_each_term() -> None:
+    plain = types_pb2.ScoreTerms(cpu=2.1, memory=28.7, disk=2.8, network=10, tasks=-10)
+    assert (
+        score_text(33.6, plain, "")
+        == "33.6 of 85 (cpu 2.1/30, memory 28.7/30, disk 2.8/15, network 10.0/10, tasks -10.0)"
+    )
+    assert score_text(43.6, plain, WEIGHTS).startswith("43.6 of 90 (cpu 2.1/10, memory 28.7/50.5")
+    said = "priority 28.0/40, capability 30.0/30, load 20.0/20, fairness 10.0/10"
+    assert score_text(88, ORCHESTRATED, OTHERS) == f"88.0 of 100 ({said})"
+    verdict = cluster_pb2.NodeVerdict(node="n1", eligible=True, score=88, terms=ORCHESTRATED)
+    assert verdict_row(verdict, OTHERS, "n1") == ("n1", "placed", "88.0", said, "")
+    assert verdict_row(verdict, None)[3] == "priority 28.0, capability 30.0, load 20.0, fairness 10.0"
+
+
+async def test_the_tables_have_the_terms_of_the_profile() -> None:
+    source = FakeSource()
+    task = source.tasks["01jx00000001"]
+    task.placement.node, task.placement.weights = "anvil", OTHERS
+    verdict = cluster_pb2.NodeVerdict(node="anvil", eligible=True, score=88, terms=ORCHESTRATED)
+    source.whys[task.id] = cluster_pb2.WhyReply(task=task, past=True, index=task.fence, nodes=[verdict])
+    async with open_console(source, (200, 50)) as session:
+        scored = [view for view in fake.sample_nodes() if view.scored]
+        for view in scored:
+            view.terms.CopyFrom(ORCHESTRATED)
+        source.push(samples=scored)
+        await session.until(lambda: "PRIO/50" in session.text)
+        assert "GPU/15" not in session.text
+        assert "CPU/30" not in session.text
+        assert "of 100" in session.text
+        await session.press("2", "slash", *"render", "enter", "W")
+        titles = session.line_with("VERDICT").split()
+        assert titles[5:9] == ["PRIO", "CAPAB", "LOAD", "FAIR"]
+        assert "load 20.0/20" in session.text
 
 
 async def test_titles_bars_and_the_panel_show_the_most_in_force() -> None:

@@ -22,67 +22,21 @@ from tui.drawing.draw import (
 from tui.drawing.text import clean, fit
 from tui.lists.filter import Field
 from tui.store.nodes import HISTORY_SAMPLES, NodeRow
+from tui.store.score import TERMS, full_score, most_points, penalty_of, points_of, terms_in
 from tui.store.silence import silence_us
 
 ROLES: Mapping[int, str] = {types_pb2.NODE_ROLE_VOTER: "voter", types_pb2.NODE_ROLE_LEARNER: "learner"}
-FULL_SCORE = 85.0
-"""Of an idle node for a plain shell task; the GPU term counts only where one is asked for."""
 UNKNOWN = -1e9
+_NONE = cluster_pb2.NodeView()
 FRESH_SAMPLE_US = 3_000_000
 OLD_SAMPLE_US = 5_000_000
 DEFAULT_LINK_BITS_PER_S = 1e9
 
-TERMS: tuple[tuple[str, str, float], ...] = (
-    ("cpu", "CPU", 30.0),
-    ("memory", "MEM", 30.0),
-    ("disk", "DISK", 15.0),
-    ("network", "NET", 10.0),
-    ("gpu", "GPU", 15.0),
-)
-"""Name in ScoreTerms, title, most points by the profile's own weights."""
-OTHER_TERMS: tuple[tuple[str, str, float], ...] = (
-    ("priority", "PRIO", 50.0),
-    ("capability", "CAPAB", 30.0),
-    ("load", "LOAD", 15.0),
-    ("fairness", "FAIR", 5.0),
-)
-"""Those of profile orchestrator."""
 
-
-def terms_in(terms: types_pb2.ScoreTerms) -> tuple[tuple[str, str, float], ...]:
-    """The terms that a score is made of, by its profile."""
-    return OTHER_TERMS if any(getattr(terms, name) for name, _, _ in OTHER_TERMS) else TERMS
-
-
-def most_points(name: str, usual: float, weights: str) -> float:
-    """That a term may have by `weights`, as a node or a placement tells them; `usual` where they do not name it."""
-    for part in weights.split(","):
-        term, _, weight = part.partition("=")
-        if term == name and weight.replace(".", "", 1).isdecimal():
-            return 100.0 * float(weight)
-    return usual
-
-
-def points_of(most: float) -> str:
-    """Most points as they are written: whole where they are."""
-    return f"{most:.0f}" if most == round(most) else f"{most:.1f}"
-
-
-def full_score(view: cluster_pb2.NodeView) -> float:
-    """Of an idle node for a plain shell task, which asks for no GPU."""
-    return FULL_SCORE if not view.weights else 100.0 - most_points("gpu", 0.0, view.weights)
-
-
-def _weights_of(draw: Draw) -> str:
-    """Those that the nodes were scored by: one leader scores them all."""
-    for row in draw.view.nodes.values():
-        if row.view is not None and row.view.scored:
-            return row.view.weights
-    return ""
-
-
-def penalty_of(terms: types_pb2.ScoreTerms) -> float:
-    return terms.tasks + terms.gaming + terms.suspect
+def _scored(draw: Draw) -> cluster_pb2.NodeView:
+    """A node with a score: one leader scores them all. An empty one where none has."""
+    views = (row.view for row in draw.view.nodes.values() if row.view is not None)
+    return next((view for view in views if view.scored), _NONE)
 
 
 def _score(row: NodeRow) -> float | None:
@@ -232,22 +186,34 @@ def _draw_score_bar(row: NodeRow, draw: Draw, width: int) -> Cell:
     earned = sum(value for value, _ in parts)
     left = max(0.0, earned + penalty)
     shown = [(value * left / earned if earned > 0 else 0.0, role) for value, role in parts]
-    return stacked(shown, max(full_score(row.view), left), width, draw.glyphs)
+    return stacked(shown, max(full_score(terms, row.view.weights), left), width, draw.glyphs)
 
 
-def _term(name: str, most: float) -> Callable[[NodeRow, Draw, int], Cell]:
+def _term(at: int) -> Callable[[NodeRow, Draw, int], Cell]:
+    """The term of that number, of those that the node's score is made of."""
+
     def draw(row: NodeRow, draw: Draw, width: int) -> Cell:
         if row.view is None or not row.view.scored:
             return ((draw.glyphs.none, "dim"),)
-        value = float(getattr(row.view.terms, name))
-        full = most_points(name, most, row.view.weights)
-        return ((f"{value:4.1f} ", "text"), *bar(value, full, width - 5, f"term-{name}", draw.glyphs))
+        terms = row.view.terms
+        if at >= len(named := terms_in(terms)):
+            return EMPTY
+        name, _, most = named[at]
+        value, full = float(getattr(terms, name)), most_points(name, most, row.view.weights)
+        return ((f"{value:4.1f} ", "text"), *bar(value, full, width - 5, f"term-{TERMS[at][0]}", draw.glyphs))
 
     return draw
 
 
-def _term_title(name: str, title: str, most: float) -> Callable[[Draw], str]:
-    return lambda draw: f"{title}/{points_of(most_points(name, most, _weights_of(draw)))}"
+def _term_title(at: int) -> Callable[[Draw], str]:
+    def heading(draw: Draw) -> str:
+        view = _scored(draw)
+        if at >= len(named := terms_in(view.terms)):
+            return ""
+        name, title, most = named[at]
+        return f"{title}/{points_of(most_points(name, most, view.weights))}"
+
+    return heading
 
 
 def _draw_penalty(row: NodeRow, draw: Draw, _width: int) -> Cell:
@@ -297,8 +263,12 @@ def _number(get: Callable[[NodeRow], float | None]) -> Callable[[NodeRow], float
     return key
 
 
-def _term_points(name: str) -> Callable[[NodeRow], float]:
-    return lambda row: float(getattr(row.view.terms, name)) if row.view is not None else UNKNOWN
+def _term_points(at: int) -> Callable[[NodeRow], float]:
+    def points(row: NodeRow) -> float:
+        named = terms_in(row.view.terms) if row.view is not None else ()
+        return float(getattr(row.view.terms, named[at][0])) if row.view is not None and at < len(named) else UNKNOWN
+
+    return points
 
 
 def _columns() -> tuple[Column[NodeRow], ...]:
@@ -328,13 +298,13 @@ def _columns() -> tuple[Column[NodeRow], ...]:
                 f"term_{name}",
                 f"{title}/{most:.0f}",
                 10,
-                _term(name, most),
-                _term_points(name),
+                _term(at),
+                _term_points(at),
                 True,
                 rank=12 + at,
                 flex=1,
                 most=16,
-                heading=_term_title(name, title, most),
+                heading=_term_title(at),
             )
             for at, (name, title, most) in enumerate(TERMS)
         ),

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tui.columns.nodes import FULL_SCORE, cpu_percent, gpu_percent, memory_percent
+from tui.columns.nodes import cpu_percent, gpu_percent, memory_percent
 from tui.drawing.draw import Span
 from tui.drawing.heatmap import LEVELS, Level
 from tui.store.nodes import NodeRow
+from tui.store.score import full_score
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ HIGH_IS_GOOD = tuple(replace(level, role=role) for level, role in zip(LEVELS, _R
 
 
 def _score(row: NodeRow) -> float | None:
-    return row.view.score / FULL_SCORE if row.view is not None and row.view.scored else None
+    view = row.view
+    return view.score / full_score(view.terms, view.weights) if view is not None and view.scored else None
 
 
 def _share(percent: Callable[[NodeRow], float | None]) -> Callable[[NodeRow], float | None]:
@@ -47,7 +49,7 @@ def _offline(row: NodeRow) -> Span | None:
 
 
 NODE_SHADES: tuple[Shade, ...] = (
-    Shade("score", f"SCORE of {FULL_SCORE:.0f}", _score, _offline, HIGH_IS_GOOD),
+    Shade("score", "SCORE of the most", _score, _offline, HIGH_IS_GOOD),
     Shade("cpu", "CPU in use", _share(cpu_percent), _offline),
     Shade("memory", "MEMORY in use", _share(memory_percent), _offline),
     Shade("gpu", "GPU in use (the idlest of a node)", _share(gpu_percent), _offline),

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Column, Draw, TableSpec
-from tui.columns.nodes import TERMS, UNKNOWN, penalty_of
+from tui.columns.nodes import UNKNOWN
 from tui.drawing.draw import EMPTY, Cell, foreign
 from tui.lists.filter import Field
+from tui.store.score import OTHER_TERMS, TERMS, penalty_of, terms_in
 
 PLACED, BEST, ELIGIBLE, NOT = "placed", "best", "eligible", "no"
 _LOOKS = {
@@ -86,11 +87,18 @@ def _draw_behind(row: VerdictRow, draw: Draw, _width: int) -> Cell:
     return ((signed(-row.behind), "dim"),)
 
 
-def _term(name: str) -> Callable[[VerdictRow, Draw, int], Cell]:
+def _term_value(row: VerdictRow, at: int) -> float | None:
+    """Of the term of that number, of those that the score is made of."""
+    named = terms_in(row.verdict.terms)
+    return float(getattr(row.verdict.terms, named[at][0])) if row.scored and at < len(named) else None
+
+
+def _term(at: int) -> Callable[[VerdictRow, Draw, int], Cell]:
     def draw(row: VerdictRow, draw: Draw, _width: int) -> Cell:
-        return (
-            ((f"{getattr(row.verdict.terms, name):.1f}", "text"),) if row.scored else ((draw.glyphs.none, "dim"),)
-        )
+        value = _term_value(row, at)
+        if value is not None:
+            return ((f"{value:.1f}", "text"),)
+        return EMPTY if row.scored else ((draw.glyphs.none, "dim"),)
 
     return draw
 
@@ -114,15 +122,20 @@ def _draw_flip(row: VerdictRow, draw: Draw, _width: int) -> Cell:
     return foreign(row.verdict.flip, "accent", draw.glyphs) if row.verdict.flip else EMPTY
 
 
-def _term_column(at: int, name: str, title: str) -> Column[VerdictRow]:
-    def points(terms: types_pb2.ScoreTerms) -> float:
-        return float(getattr(terms, name))
+def _term_column(at: int, name: str, title: str, judged: Callable[[], cluster_pb2.WhyReply]) -> Column[VerdictRow]:
+    def points(row: VerdictRow) -> float:
+        value = _term_value(row, at)
+        return UNKNOWN if value is None else value
 
-    return Column(name, title, 5, _term(name), _points(points), True, "right", rank=6 + at)
+    def heading(_draw: Draw) -> str:
+        named = next((terms_in(verdict.terms) for verdict in judged().nodes if verdict.HasField("terms")), TERMS)
+        return named[at][1] if at < len(named) else ""
+
+    return Column(name, title, 5, _term(at), points, True, "right", rank=6 + at, heading=heading)
 
 
-def _columns() -> Sequence[Column[VerdictRow]]:
-    terms = [_term_column(at, name, title) for at, (name, title, _) in enumerate(TERMS)]
+def _columns(judged: Callable[[], cluster_pb2.WhyReply]) -> Sequence[Column[VerdictRow]]:
+    terms = [_term_column(at, name, title, judged) for at, (name, title, _) in enumerate(TERMS)]
     return (
         Column("node", "NODE", 10, lambda row, draw, _w: foreign(row.verdict.node, "strong", draw.glyphs),
                lambda row: row.verdict.node, flex=1, most=26),
@@ -142,19 +155,21 @@ def _term_field(name: str) -> Field[VerdictRow]:
     return Field(name, lambda row: getattr(row.verdict.terms, name) if row.scored else None, numeric=True)
 
 
-VERDICTS: TableSpec[VerdictRow] = TableSpec(
-    columns=_columns(),
-    sort="verdict",
-    fields=(
-        Field("node", lambda row: row.verdict.node),
-        Field("verdict", lambda row: row.word),
-        Field("reason", lambda row: row.verdict.reason),
-        Field("unless", lambda row: row.verdict.flip),
-        Field("score", lambda row: row.verdict.score if row.scored else None, numeric=True),
-        *(_term_field(name) for name, _, _ in TERMS),
-    ),
-    empty="No node was judged.",
-)
+def verdicts(judged: Callable[[], cluster_pb2.WhyReply]) -> TableSpec[VerdictRow]:
+    """The table of an answer, which comes later; its titles are the terms of the profile that scored."""
+    return TableSpec(
+        columns=_columns(judged),
+        sort="verdict",
+        fields=(
+            Field("node", lambda row: row.verdict.node),
+            Field("verdict", lambda row: row.word),
+            Field("reason", lambda row: row.verdict.reason),
+            Field("unless", lambda row: row.verdict.flip),
+            Field("score", lambda row: row.verdict.score if row.scored else None, numeric=True),
+            *(_term_field(name) for name, _, _ in (*TERMS, *OTHER_TERMS)),
+        ),
+        empty="No node was judged.",
+    )
 
 
 def row_text(row: VerdictRow) -> str:

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
-from tui.columns.nodes import (
-    OLD_SAMPLE_US,
-    TERMS,
-    full_score,
-    level_role,
-    most_points,
-    penalty_of,
-    points_of,
-    sample_age_us,
-    terms_in,
-)
+from tui.columns.nodes import OLD_SAMPLE_US, level_role, sample_age_us
 from tui.drawing.draw import Cell, Span, age, bar, bytes_of, cell_width, foreign
 from tui.drawing.text import clean, fit, width_of
 from tui.store.nodes import NodeRow
+from tui.store.score import TERMS, full_score, most_points, penalty_of, points_of, terms_in
 
 HOT_C = 85.0
 """GPUs slow themselves down from about there on."""
@@ -27,11 +18,13 @@ def term_lines(terms: types_pb2.ScoreTerms, weights: str, draw: Draw, width: int
     """Every term as a bar with its points of the most by `weights`, in columns, then what is taken off."""
     each = max(18, min(40, (width - 1) // columns - 3))
     cells: list[Cell] = []
-    for (name, title, usual), (role, _, _) in zip(terms_in(terms), TERMS, strict=False):
+    named = terms_in(terms)
+    label = 1 + max(len(title) for _, title, _ in named)
+    for (name, title, usual), (role, _, _) in zip(named, TERMS, strict=False):
         value, most = float(getattr(terms, name)), most_points(name, usual, weights)
         points = f"{value:4.1f}/{points_of(most):<2}"
-        line = bar(max(0.0, value), most, max(2, each - 5 - len(points) - 1), f"term-{role}", draw.glyphs)
-        cells.append(((fit(title.lower(), 5), "dim"), *line, (f" {points}", "text")))
+        line = bar(max(0.0, value), most, max(2, each - label - len(points) - 1), f"term-{role}", draw.glyphs)
+        cells.append(((fit(title.lower(), label), "dim"), *line, (f" {points}", "text")))
     penalty = penalty_of(terms)
     taken = f"tasks {terms.tasks + 0.0:.0f}" + "".join(
         f"  {name} {getattr(terms, name):.0f}" for name in ("gaming", "suspect") if getattr(terms, name)
@@ -90,7 +83,7 @@ def score_panel(row: NodeRow, draw: Draw, width: int, gpus: int = 1) -> list[Cel
     head += [
         ("  score ", "dim"),
         (f"{row.view.score:.1f}", "strong"),
-        (f" of {points_of(full_score(row.view))}", "dim"),
+        (f" of {points_of(full_score(row.view.terms, row.view.weights))}", "dim"),
     ]
     if sampled is not None:
         used = sampled.memory_total_bytes - sampled.memory_available_bytes

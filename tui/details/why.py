@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
-from tui.columns.nodes import TERMS, penalty_of, terms_in
 from tui.columns.verdicts import VerdictRow, signed, winner
 from tui.details.common import LABEL, pair, sentence
 from tui.drawing.draw import Cell, Span, cell_width, clock, count_of, foreign, task_state
+from tui.store.score import TERMS, most_points, penalty_of, points_of, terms_in, weights_of
 
 
 def headline(why: cluster_pb2.WhyReply, draw: Draw) -> list[Cell]:
@@ -42,7 +42,7 @@ def panel(why: cluster_pb2.WhyReply, row: VerdictRow, draw: Draw, width: int) ->
         lines += sentence("unless", verdict.flip, "accent", draw, width, most=2)
     if row.scored:
         best = won.terms if won is not None and won.HasField("terms") and won.node != verdict.node else None
-        parts = _points(verdict.terms, best)
+        parts = _points(verdict.terms, best, _weights(why, draw))
         half = len(parts) // 2 if sum(map(cell_width, parts)) + LABEL + 1 > width else len(parts)
         for label, some in (("points", parts[:half]), ("", parts[half:])):
             if some:
@@ -52,13 +52,21 @@ def panel(why: cluster_pb2.WhyReply, row: VerdictRow, draw: Draw, width: int) ->
     return lines
 
 
-def _points(terms: types_pb2.ScoreTerms, best: types_pb2.ScoreTerms | None) -> list[Cell]:
-    """Every term; with how far it is from the winner's."""
+def _weights(why: cluster_pb2.WhyReply, draw: Draw) -> str | None:
+    """By which it was judged; None where that is not told."""
+    if not why.past:
+        return weights_of(row.view for row in draw.view.nodes.values() if row.view is not None)
+    return why.task.placement.weights if why.index == why.task.fence else None
+
+
+def _points(terms: types_pb2.ScoreTerms, best: types_pb2.ScoreTerms | None, weights: str | None) -> list[Cell]:
+    """Every term of the most that it can have; with how far it is from the winner's."""
     parts: list[Cell] = []
-    for (name, title, _), (role, _, _) in zip(terms_in(terms), TERMS, strict=False):
+    for (name, title, usual), (role, _, _) in zip(terms_in(terms), TERMS, strict=False):
         value = float(getattr(terms, name))
+        most = "" if weights is None else f"/{points_of(most_points(name, usual, weights))}"
         behind = "" if best is None else f" ({signed(value - float(getattr(best, name)))})"
-        parts.append(((f"{title.lower()} ", "dim"), (f"{value:.1f}", f"term-{role}"), (f"{behind}  ", "dim")))
+        parts.append(((f"{title.lower()} ", "dim"), (f"{value:.1f}", f"term-{role}"), (f"{most}{behind}  ", "dim")))
     taken = penalty_of(terms)
     behind = "" if best is None else f" ({taken - penalty_of(best):+.0f})"
     return [*parts, ((f"taken off {taken:.0f}", "warn" if taken < 0 else "dim"), (behind, "dim"))]

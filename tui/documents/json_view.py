@@ -214,6 +214,7 @@ def voter(row: cluster_pb2.VoterStatus) -> Document:
 
 
 def why(reply: cluster_pb2.WhyReply) -> Document:
+    placed = reply.past and reply.index == reply.task.fence
     return {
         "task": reply.task.id,
         "state": task_state(reply.task.state),
@@ -221,6 +222,7 @@ def why(reply: cluster_pb2.WhyReply) -> Document:
         "index": reply.index,
         "past": reply.past,
         "note": reply.note or None,
+        **({"weights": reply.task.placement.weights} if placed and reply.task.placement.weights else {}),
     }
 
 

@@ -10,6 +10,7 @@ from tui.documents import json_view, resources_view
 from tui.drawing.draw import ASCII, UNICODE, sparkline
 from tui.drawing.format import duration, rfc3339, size
 from tui.drawing.text import clean, fit
+from tui.store.score import full_score, points_of, points_text
 
 SPARK_STEPS = 60
 OFFER_LINES_LIMIT = 40
@@ -29,10 +30,14 @@ def node_lines(view: cluster_pb2.NodeView, uses: Sequence[types_pb2.TaskUse] = (
         yield f"{'uses:':<10}{clean(use.task)}  {use_text(use)}"
 
 
+def score_text(score: float, terms: types_pb2.ScoreTerms, weights: str) -> str:
+    """A score with what it is made of, each of the most that `weights` give it."""
+    gpu = terms.gpu > 0
+    return f"{score:.1f} of {points_of(full_score(terms, weights, gpu=gpu))} ({points_text(terms, weights)})"
+
+
 def _facts(view: cluster_pb2.NodeView) -> list[tuple[str, str]]:
     row = view.node
-    terms = json_view.terms(view.terms)
-    shown = ", ".join(f"{name} {points:.1f}" for name, points in terms.items() if points)
     return [
         ("id", row.id),
         ("hostname", row.hostname),
@@ -43,7 +48,7 @@ def _facts(view: cluster_pb2.NodeView) -> list[tuple[str, str]]:
         ("suspect", row.suspect_reason),
         ("drain", row.operation),
         ("role", json_view.node_role(row.role) + (", leads" if view.leader else "")),
-        ("score", f"{view.score:.1f} ({shown})" if view.scored else ""),
+        ("score", score_text(view.score, view.terms, view.weights) if view.scored else ""),
         ("tasks", f"{view.running} running on {json_view.slots(row)} slots, {view.assigned} more held"),
         ("labels", ", ".join(json_view.label(item) for item in row.labels)),
         ("can", ", ".join(row.capabilities)),

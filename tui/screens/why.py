@@ -9,7 +9,7 @@ from textual import on, work
 from textual.widget import Widget
 
 from cortex.v1 import cluster_pb2, types_pb2
-from tui.columns.verdicts import VERDICTS, VerdictRow, row_text, verdict_rows
+from tui.columns.verdicts import VerdictRow, row_text, verdict_rows, verdicts
 from tui.details.why import headline, panel
 from tui.drawing.draw import foreign
 from tui.keyboard.keymap import bindings
@@ -43,7 +43,7 @@ class WhyScreen(ConsoleScreen):
     def content(self) -> Iterable[Widget]:
         ellipsis = self.console.glyphs.ellipsis
         yield Lines(self.palette, id="headline", ellipsis=ellipsis)
-        yield self.table(VERDICTS, self._rows, id="rows")
+        yield self.table(verdicts(lambda: self._why), self._rows, id="rows")
         yield Lines(self.palette, id="panel", ellipsis=ellipsis)
 
     def on_mount(self) -> None:

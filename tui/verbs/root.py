@@ -18,7 +18,7 @@ VERBS = {
     "task": "tui.verbs.tasks:task",
     "wait": "tui.verbs.follow:wait",
     "logs": "tui.verbs.follow:logs",
-    "why": "tui.verbs.tasks:why",
+    "why": "tui.verbs.why:why",
     "cancel": "tui.verbs.change:cancel",
     "retry": "tui.verbs.change:retry",
     "discard": "tui.verbs.change:discard",

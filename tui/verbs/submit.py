@@ -291,10 +291,10 @@ def _with_lines(error: ClusterError, lines: list[int]) -> ClusterError:
 
 def _say_verdicts(reply: cluster_pb2.SubmitReply) -> None:
     from tui.documents import json_view
-    from tui.verbs.tasks import VERDICT_COLUMNS, verdict_row
+    from tui.verbs.why import VERDICT_COLUMNS, verdict_row
 
     if settings().json:
         nodes = [json_view.verdict(item) for item in reply.verdicts]
         emit({"id": None, "dry_run": True, "nodes": nodes, "index": reply.index})
     else:
-        say_table(VERDICT_COLUMNS, [verdict_row(item) for item in reply.verdicts])
+        say_table(VERDICT_COLUMNS, [verdict_row(item, None) for item in reply.verdicts])

@@ -1,4 +1,4 @@
-"""tasks, task, why, dead-letters: what there is, and why it is so."""
+"""tasks, task: what there is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tui.drawing.text import clean
 from tui.errors import usage
 from tui.store import ends
 from tui.store.progress import worded
-from tui.verbs.base import emit, note, now_us, run, say, say_table, settings, verb
+from tui.verbs.base import note, now_us, run, say, say_table, settings, verb
 from tui.verbs.listed import Shape, Shown, chosen_keys, shape_options
 from tui.verbs.past import at_option, emit_as_of, say_moment
 
@@ -41,13 +41,6 @@ TASK_COLUMNS = (
     Column("COMMAND", shrinks=True),
 )
 WHY_COLUMN = Column("WHY", shrinks=True)
-VERDICT_COLUMNS = (
-    Column("NODE"),
-    Column("VERDICT"),
-    Column("SCORE", "right"),
-    Column("REASON", shrinks=True),
-    Column("WOULD HELP", shrinks=True),
-)
 
 
 @verb()
@@ -123,40 +116,6 @@ def task(task_id: str, at: cluster_pb2.Moment | None) -> None:
     run(work)
 
 
-@verb()
-@click.argument("task_id", metavar="ID")
-@at_option("Judge it as of then")
-def why(task_id: str, at: cluster_pb2.Moment | None) -> None:
-    """Say for each node why the task can or cannot run there.
-
-    A task that waits is judged now, one that was placed as it was at its last placement.
-    """
-
-    async def work(client: ClusterClient) -> None:
-        reply = await client.why(task_id, at=at)
-        if settings().json:
-            emit(json_view.why(reply))
-        else:
-            _say_why(reply)
-
-    run(work)
-
-
-def _say_why(reply: cluster_pb2.WhyReply) -> None:
-    row = reply.task
-    placed = row.placement.node if reply.past and reply.index == row.fence else ""
-    reason = row.reason or row.error
-    head = f"{clean(row.id)} {'was' if reply.past and not placed else 'is'} {json_view.task_state(row.state)}"
-    say(head + (f": {clean(reason)}" if reason else ""))
-    if placed:
-        say(f"placed on {clean(placed)} at index {reply.index}, when it looked like this:")
-    elif reply.past:
-        say(f"at index {reply.index} it looked like this:")
-    say_table(VERDICT_COLUMNS, [verdict_row(item, placed) for item in reply.nodes])
-    if reply.note:
-        note(f"cortex: {clean(reply.note)}")
-
-
 def say_tasks(
     reply: cluster_pb2.ListTasksReply, spec: TableSpec[Any], shape: Shape, limit: int = MAX_SCANNED
 ) -> None:
@@ -207,18 +166,6 @@ def command_text(row: types_pb2.Task) -> str:
     if isinstance(command, list):
         return shlex.join(command)
     return command or gist(row.spec.payload).decode("utf-8", "replace")
-
-
-def verdict_row(item: cluster_pb2.NodeVerdict, placed: str = "") -> tuple[str, ...]:
-    """`placed`: where it went."""
-    eligible = "placed" if item.node == placed else "eligible"
-    return (
-        item.node,
-        eligible if item.eligible else "ineligible",
-        f"{item.score:.1f}" if item.eligible and item.HasField("terms") else "-",
-        item.reason,
-        item.flip,
-    )
 
 
 def _state(name: str) -> types_pb2.TaskState.ValueType:
@@ -373,11 +320,12 @@ def event_line(row: types_pb2.Event, *, audit: bool = False) -> str:
 
 
 def _placement(row: types_pb2.Task) -> str:
+    from tui.documents.node_text import score_text
+
+    placed = row.placement
     if not row.HasField("placement"):
         return ""
-    terms = json_view.terms(row.placement.terms)
-    shown = ", ".join(f"{name} {points:.1f}" for name, points in terms.items() if points)
-    return f"{row.placement.node}, score {row.placement.score:.1f}" + (f" ({shown})" if shown else "")
+    return f"{placed.node}, score {score_text(placed.score, placed.terms, placed.weights)}"
 
 
 def _exit(row: types_pb2.Task) -> str:
