@@ -39,6 +39,8 @@ class Desk:
         """What the worker says that it used; None where it did not."""
         self.cancelled = False
         self.over = False
+        self.tries = 0
+        """Workers that it was given to."""
 
     def run_message(self) -> wire.Message:
         hidden = ("CORTEX_ORDER", "CORTEX_EVENTS", "CORTEX_VERDICT")

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,6 +32,9 @@ _WAITING_LIMIT = 10_000
 _LOG_LIMIT_BYTES = 1024 * 1024
 _TERMINATED = 128 + signal.SIGTERM
 _CANCELLED = "Handler {} was cancelled before it began."
+_SHORT_S = 0.1
+_COMPLAIN_S = 60.0
+_TRIES = 3
 _OWN_VARIABLES = ("CORTEX_", "LD_")
 
 
@@ -44,22 +47,24 @@ class Host:
         self._listener: socket.socket | None = listener
         self._lock = lock
         self.loop = Loop()
-        self._places = [Place(self.loop, settings, env, self._pump) for _ in range(settings.size)]
+        self._places = [Place(self.loop, settings, env, self._pump, self._returned) for _ in range(settings.size)]
         self._waiting: deque[Desk] = deque()
         self._asking: list[socket.socket] = []
         self._quitting = False
         self._busy_s = self._checked_s = time.monotonic()
+        self._turned_away = 0
+        self._complain_s = 0.0
 
     def run(self) -> None:
         """Serve until it is to go and nothing runs any more."""
-        assert self._listener is not None
-        self.loop.read(self._listener.fileno(), self._accept)
+        self._listen()
         for place in self._places:
             place.start()
         self.loop.later(_CHECK_S, self._check)
         self.loop.run()
         for place in self._places:
             place.kill()
+        _reap(())
 
     def retire(self) -> None:
         """Take no more connections and make room for the next host; what came before is done."""
@@ -88,7 +93,10 @@ class Host:
         assert self._listener is not None
         try:
             sock, _ = self._listener.accept()
-        except OSError:
+        except (BlockingIOError, ConnectionError):
+            return
+        except OSError as error:
+            self._short(error)
             return
         sock.setblocking(False)
         inbox = wire.Inbox()
@@ -111,6 +119,21 @@ class Host:
 
         self.loop.read(sock.fileno(), hear)
 
+    def _short(self, error: OSError) -> None:
+        """No descriptor or memory for who waits at the door, who would be announced again at once: look later."""
+        assert self._listener is not None
+        self.loop.forget(self._listener.fileno())
+        self.loop.later(_SHORT_S, self._listen)
+        self._turned_away += 1
+        now_s = time.monotonic()
+        if now_s >= self._complain_s:
+            self._complain_s = now_s + _COMPLAIN_S
+            _say(f"drivers wait: {error.strerror} ({self._turned_away} so far). Raise `ulimit -n` of the daemon.")
+
+    def _listen(self) -> None:
+        if self._listener is not None:
+            self.loop.read(self._listener.fileno(), self._accept)
+
     def _open(self, sock: socket.socket, body: bytes, inbox: wire.Inbox) -> bool:
         """Do what the first frame asks for; False when the connection is of no use any more."""
         if body == wire.RETIRE:
@@ -124,11 +147,13 @@ class Host:
         env = dict(pair.partition("=")[::2] for pair in pairs if pair[:1] not in ("", "="))
         fds = inbox.take_fds()
         try:
+            if len(fds) != wire.PIPES:
+                raise ValueError("its pipes did not come with it")  # there was no descriptor for them
             desk = Desk(sock, cwd, env, fds)
         except (OSError, KeyError, ValueError, TypeError) as error:
             for fd in fds:
                 os.close(fd)
-            os.write(2, f"a driver was sent away: {error!r}\n".encode())
+            _say(f"a driver was sent away: {error!r}")
             return False
         self.loop.read(sock.fileno(), lambda: self._hear(desk))
         desk.cancelled = bool(inbox.rest())
@@ -199,6 +224,15 @@ class Host:
         elif self._listener is None and not self._quitting:
             self.quit()
 
+    def _returned(self, desk: Desk) -> None:
+        """Its worker died before it began: another one takes it, unless that happened too often."""
+        if desk.tries >= _TRIES:
+            desk.fail(
+                "infrastructure", f"{desk.tries} workers of the pool of its node died before they began with it."
+            )
+        else:
+            self._waiting.appendleft(desk)
+
     def _known(self) -> list[str] | None:
         """Names of the handlers; None until a worker told them."""
         return next((place.handlers for place in self._places if place.handlers is not None), None)
@@ -227,6 +261,8 @@ class Host:
         if not late:  # else it was frozen itself, and its workers perhaps with it
             for place in self._places:
                 place.check(now_s)
+        _reap({place.pid for place in self._places})
+        _bound(2)
         if self._quitting:
             return
         if now_s - self._busy_s > self._settings.idle_quit_s or not self._folder.exists():
@@ -241,13 +277,13 @@ def main(data: str) -> int:
         lock = _lock(folder)
         listener = _listen(folder)
         log = os.open(folder / wire.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        if os.fstat(log).st_size > _LOG_LIMIT_BYTES:
-            os.ftruncate(log, 0)
+        _bound(log)
         (folder / wire.PID).write_text(f"{os.getpid()}\n")
     except (OSError, ValueError, TypeError) as error:
         os.write(2, f"The pool of {data} cannot start: {error}. Correct that and restart the daemon.\n".encode())
         return 1
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    wire.adopt_orphans()
     with suppress(OSError):
         os.write(1, f"{wire.READY}\n".encode())
     os.dup2(log, 1)
@@ -258,6 +294,30 @@ def main(data: str) -> int:
     _on_term(host)
     host.run()
     return 0
+
+
+def _say(text: str) -> None:
+    """Into its log."""
+    with suppress(OSError):
+        os.write(2, f"{text}\n".encode("utf-8", "backslashreplace"))
+
+
+def _bound(log: int) -> None:
+    """It is appended to, also by workers that nobody asks anything."""
+    with suppress(OSError):
+        if os.fstat(log).st_size > _LOG_LIMIT_BYTES:
+            os.ftruncate(log, 0)
+
+
+def _reap(workers: Collection[int]) -> None:
+    """End what workers that are gone left behind, wherever it fled to: it became the host's."""
+    # Where the kernel does not tell its children, none are known.
+    with suppress(OSError):
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+        for pid in map(int, children.split()):
+            if pid not in workers:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, os.WNOHANG)
 
 
 def _on_term(host: Host) -> None:

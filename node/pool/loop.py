@@ -7,6 +7,7 @@ import itertools
 import selectors
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 
 class Timer:
@@ -36,8 +37,9 @@ class Loop:
         self._selector.register(fd, selectors.EVENT_READ, call)
 
     def forget(self, fd: int) -> None:
-        """Before it is closed."""
-        self._selector.unregister(fd)
+        """Before it is closed; also one that is not read now."""
+        with suppress(KeyError):
+            self._selector.unregister(fd)
 
     def later(self, seconds: float, call: Callable[[], None]) -> Timer:
         timer = Timer(call)

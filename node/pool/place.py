@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -27,13 +28,21 @@ _ENDED = "Handler {} was ended with the pool of its node."
 
 
 class Place:
-    """`changed` is called when a worker is ready or could not start."""
+    """`changed` is called when a worker is ready or could not start, `returned` with what none began with."""
 
-    def __init__(self, loop: Loop, settings: Settings, env: Mapping[str, str], changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        settings: Settings,
+        env: Mapping[str, str],
+        changed: Callable[[], None],
+        returned: Callable[[Desk], None],
+    ) -> None:
         self._loop = loop
         self._settings = settings
         self._env = env
         self._changed = changed
+        self._returned = returned
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
         self._sock: socket.socket | None = None
@@ -46,6 +55,7 @@ class Place:
         self._oom_kills = 0
         self._leaving = False
         self._silent = False
+        self._claimed = False
         self.closed = False
         self.ready = False
         self.handlers: list[str] | None = None
@@ -66,7 +76,11 @@ class Place:
         """Bring a worker up."""
         if self._process is not None or self.closed:
             return
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            self._not_started(_why_no_worker(error))
+            return
         ours.setblocking(False)
         config = {
             "host": os.getpid(),
@@ -88,7 +102,7 @@ class Place:
                 self._process.kill()
                 self._process.wait()
                 self._process = None
-            self._not_started(f"Its worker cannot be started: {error}. Correct `interpreter`.")
+            self._not_started(_why_no_worker(error))
             return
         finally:
             theirs.close()
@@ -102,6 +116,8 @@ class Place:
         """On an idle one."""
         assert self._sock is not None
         self.desk = desk
+        desk.tries += 1
+        self._claimed = False
         self._oom_kills = _oom_kills()
         data = wire.encoded(desk.run_message())
         self._sock.settimeout(_SEND_S)
@@ -117,6 +133,10 @@ class Place:
     def cancel(self, patience_s: float) -> None:
         """Ask what runs to end; the worker is killed when it does not."""
         if self._process is not None and self._killer is None:
+            if self._sock is not None and self.desk is not None:
+                # A worker that is on its way to the handler does not heed the signal.
+                with suppress(OSError):
+                    self._sock.send(wire.encoded({"kind": wire.CANCEL, "task": self.desk.task}))
             self._process.send_signal(signal.SIGTERM)
             self._killer = self._loop.later(patience_s, self.kill)
 
@@ -172,11 +192,15 @@ class Place:
             self.ready, self._failures, self.trouble = True, 0, ""
             self.handlers = [str(name) for name in message.get("handlers", [])]
             self._changed()
-        elif kind == wire.PROGRESS and self.desk is not None:
-            self.desk.progress(message)
         elif kind == wire.FAILED and not self.ready:
             self.trouble = str(message.get("error", ""))
-        elif kind in (wire.COMPLETED, wire.FAILED, wire.STATE_CHANGE) and self.desk is not None:
+        elif self.desk is None or message.get("task") != self.desk.task:
+            pass
+        elif kind == wire.CLAIM:
+            self._claimed = True
+        elif kind == wire.PROGRESS:
+            self.desk.progress(message)
+        elif kind in (wire.COMPLETED, wire.FAILED, wire.STATE_CHANGE):
             self._task_ended(self.desk, message)
 
     def _task_ended(self, desk: Desk, message: wire.Message) -> None:
@@ -226,8 +250,10 @@ class Place:
         self._process, self._killer = None, None
         was_ready, self.ready = self.ready, False
         desk, self.desk = self.desk, None
-        if desk is not None:
+        if desk is not None and (self._claimed or self.closed or desk.cancelled):
             desk.fail(*self._cause(desk, status), code=_code(status))
+        elif desk is not None:
+            self._returned(desk)
         if was_ready or self._leaving or desk is not None:
             self.start()
         elif not self.closed:
@@ -258,6 +284,12 @@ class Place:
             self._loop.forget(self._sock.fileno())
             self._sock.close()
             self._sock = None
+
+
+def _why_no_worker(error: OSError) -> str:
+    short = error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+    remedy = "Raise `ulimit -n` and `-u` of the daemon, or lower `size`" if short else "Correct `interpreter`"
+    return f"Its worker cannot be started: {error}. {remedy}."
 
 
 def _status_text(status: int) -> str:

@@ -1,7 +1,8 @@
 """Messages between the pool's host and its workers: a length, JSON; an order carries descriptors beside it.
 
 From a worker: ready, claim, progress, heartbeat, completed, failed, state-change. From the host: run; that a task
-is to end is a TERM, that the worker is to end an end of file. Kinds that are not known are ignored.
+is to end is cancel and then a TERM, which alone a handler hears that has begun; that the worker is to end an end of
+file. Kinds that are not known are ignored.
 
 There is no message for output: a worker has the two pipes of the task it runs as its own stdout and stderr, so what
 is printed, what a child process or a C library writes and what a crash leaves is all there, in order, and costs the
@@ -11,6 +12,7 @@ host nothing.
 from __future__ import annotations
 
 import array
+import ctypes
 import json
 import socket
 import struct
@@ -20,13 +22,14 @@ from typing import Any
 FOLDER, SOCKET, SETTINGS, LOCK, LOG, PID = "pool", "socket", "settings.json", "lock", "log", "pid"
 READY, CLAIM, PROGRESS, HEARTBEAT = "ready", "claim", "progress", "heartbeat"
 COMPLETED, FAILED, STATE_CHANGE = "completed", "failed", "state-change"
-RUN = "run"
+RUN, CANCEL = "run", "cancel"
 HEARTBEAT_S = 1.0
 # What one asks of the host beside to run a task.
 HELLO, RETIRE = b"hello", b"retire"
 FRAME_LIMIT_BYTES = 4 * 1024 * 1024
 _LENGTH = struct.Struct(">I")
-_FDS = 2
+PIPES = 2
+_PR_SET_CHILD_SUBREAPER = 36
 _CHUNK = 65536
 
 Message = dict[str, Any]
@@ -34,6 +37,11 @@ Message = dict[str, Any]
 
 class Broken(Exception):
     """The other side does not speak this protocol."""
+
+
+def adopt_orphans() -> None:
+    """What lost its parent below this process becomes its child, not another's whom nobody asks."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def packed(body: bytes) -> bytes:
@@ -51,10 +59,10 @@ class Inbox:
         self._buffer = bytearray()
         self.fds: list[int] = []
 
-    def receive(self, sock: socket.socket) -> bool:
+    def receive(self, sock: socket.socket, flags: int = 0) -> bool:
         """Read once; False at the end of the stream. Raises OSError, also when nothing is there."""
-        room = socket.CMSG_SPACE(_FDS * 4)
-        data, ancillary, _flags, _address = sock.recvmsg(_CHUNK, room, socket.MSG_CMSG_CLOEXEC)
+        room = socket.CMSG_SPACE(PIPES * 4)
+        data, ancillary, _flags, _address = sock.recvmsg(_CHUNK, room, socket.MSG_CMSG_CLOEXEC | flags)
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 found = array.array("i")

@@ -8,6 +8,7 @@ import faulthandler
 import inspect
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -18,7 +19,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from node.pool import wire
 from node.pool.api import Cancelled, Context, Reschedule, RetryAt, ValidationError
@@ -29,6 +30,7 @@ DOCUMENT_LIMIT_BYTES = 16 * 1024
 _PROGRESS_S = 0.2
 _MESSAGE_CHARS = 200
 _ERROR_CHARS = 500
+_DEPTH_LIMIT = 100
 _LONGEST_S = 86_400.0
 _PR_SET_PDEATHSIG = 1
 
@@ -40,10 +42,17 @@ class Wire:
         self._sock = sock
         self._inbox = wire.Inbox()
         self._lock = threading.Lock()
+        self.task = ""
         self._progress: wire.Message | None = None
         self._progress_s = 0.0
         self._sending = False
         self._interrupted = False
+        self._cut = False
+
+    def cut(self) -> None:
+        """In a process that a handler forked: what it says is not the worker's word."""
+        self._cut = True
+        self._sock.close()
 
     def next(self) -> tuple[wire.Message, list[int]] | None:
         """The next message with its descriptors; None when the host is gone."""
@@ -56,8 +65,17 @@ class Wire:
             except ConnectionError:
                 return None
 
+    def is_cancelled(self) -> bool:
+        """Whether the task was to end before it began."""
+        with suppress(BlockingIOError):
+            self._inbox.receive(self._sock, socket.MSG_DONTWAIT)
+        said = [wire.decoded(body) for body in self._inbox.frames()]
+        return any(one.get("kind") == wire.CANCEL and one.get("task") == self.task for one in said)
+
     def send(self, message: wire.Message) -> None:
         """Raises Cancelled when that was asked for meanwhile."""
+        if self._cut:
+            return
         main = threading.current_thread() is threading.main_thread()
         if main:
             self._sending = True
@@ -84,7 +102,7 @@ class Wire:
 
     def progress(self, current: int, total: int, message: str) -> None:
         told = {"current": current, "total": total, "message": message[:_MESSAGE_CHARS]}
-        self._progress = {"kind": wire.PROGRESS, **told}
+        self._progress = {"kind": wire.PROGRESS, "task": self.task, **told}
         now_s = time.monotonic()
         if now_s - self._progress_s >= _PROGRESS_S:
             self._progress_s = now_s
@@ -121,9 +139,11 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._awaited: asyncio.Task[Any] | None = None
         self._idle_output = os.dup(2)
+        self._streams = (sys.stdout, sys.stderr)
+        self._is_copy = False
 
     def serve(self) -> int:
-        signal.signal(signal.SIGTERM, self._on_term)
+        os.register_at_fork(after_in_child=self._forked)
         beat = threading.Thread(target=self._link.beat, name="heartbeat", daemon=True)
         beat.start()
         while True:
@@ -134,25 +154,47 @@ class Worker:
                 return 0
             self._done += 1
             end = self._run(*order)
-            end["last"] = self._done == self._most or _left_something()
+            end["last"] = self._done == self._most or self._streams_changed() or _left_something()
             self._link.send(end)
             if end["last"]:
                 return 0
 
     def _run(self, order: wire.Message, fds: list[int]) -> wire.Message:
         """The message that says how it ended."""
-        task = str(order["task"])
+        task = self._link.task = str(order["task"])
         self._link.send({"kind": wire.CLAIM, "task": task})
-        self._enter(order, fds)
         meter = Meter()
         try:
-            end = self._judged(order) | {"usage": meter.usage()}
+            self._enter(order, fds)
+            end = self._judged(order)
+            if self._is_copy:
+                self._end_copy(end)
+            end["usage"] = meter.usage()
+        except OSError as error:
+            end = _failed("infrastructure", f"Its folder or its output is not there: {error}.")
         finally:
             self._context = None
             self._link.calm()
             self._leave()
         self._link.flush()
         return end | {"task": task}
+
+    def _forked(self) -> None:
+        """In a process that a handler made of this one: it is no worker, and dies as others do."""
+        self._is_copy = True
+        self._link.cut()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _end_copy(self, end: wire.Message) -> NoReturn:
+        """A handler returned in a process that it forked."""
+        for stream in self._streams:
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(0 if end["kind"] == wire.COMPLETED else 1)
+
+    def _streams_changed(self) -> bool:
+        """Whether the next handler would not find stdout and stderr as they were."""
+        return (sys.stdout, sys.stderr) != self._streams or any(stream.closed for stream in self._streams)
 
     def _judged(self, order: wire.Message) -> wire.Message:
         name = str(order["handler"])
@@ -168,12 +210,15 @@ class Worker:
             return _failed("validation", f"Handler {name} cannot be given this data: {error}.")
         try:
             self._context = context
+            if self._link.is_cancelled():
+                context.cancelled = True
+                raise Cancelled
             result = self._call(function, context, data)
             self._context = None
             return _completed(name, result)
         except BaseException as error:
             self._context = None
-            return _end_of(name, error, context)
+            return _sure_end_of(name, error, context)
 
     def _call(self, function: Handler, context: Context, data: dict[str, Any]) -> Any:
         result = function(context, **data)
@@ -204,13 +249,18 @@ class Worker:
             self._loop.call_soon_threadsafe(self._awaited.cancel)
 
     def _enter(self, order: wire.Message, fds: list[int]) -> None:
-        """Its output, folder and environment are the task's."""
+        """Its output, folder and environment are the task's. Raises OSError."""
+        if len(fds) != wire.PIPES:
+            raise OSError("there was no descriptor for its pipes")
         for fd, own in zip(fds, (1, 2), strict=False):
             os.dup2(fd, own)
             os.close(fd)
         os.environ.clear()
         os.environ.update(order["env"])
         os.chdir(str(order["cwd"]))
+        # Whatever the handler before did with it.
+        signal.signal(signal.SIGTERM, self._on_term)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def _leave(self) -> None:
         """Let go of what is the task's: its pipes end with the last that holds them."""
@@ -221,6 +271,7 @@ class Worker:
         for own in (1, 2):
             os.dup2(self._idle_output, own)
         os.chdir("/")
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _completed(name: str, result: Any) -> wire.Message:
@@ -231,7 +282,26 @@ def _completed(name: str, result: Any) -> wire.Message:
     if len(document) > DOCUMENT_LIMIT_BYTES:
         message = f"Handler {name} returned {len(document)} bytes, the limit is {DOCUMENT_LIMIT_BYTES}."
         return _failed("validation", f"{message} Write them to a file and return its name.")
+    if document.count("[") + document.count("{") > _DEPTH_LIMIT and _is_deep(document):
+        return _failed("validation", f"Handler {name} returned lists in lists for more than {_DEPTH_LIMIT} levels.")
     return {"kind": wire.COMPLETED, "result": result}
+
+
+def _is_deep(document: str) -> bool:
+    """Whether others, who have less of a stack left, might not read it."""
+    depth = deepest = 0
+    for sign in re.findall(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', document):
+        depth += (sign in ("[", "{")) - (sign in ("]", "}"))
+        deepest = max(deepest, depth)
+    return deepest > _DEPTH_LIMIT
+
+
+def _sure_end_of(name: str, error: BaseException, context: Context) -> wire.Message:
+    """_end_of(), whatever the exception does when it is asked for its words."""
+    try:
+        return _end_of(name, error, context)
+    except Exception:
+        return _failed("exit", f"Handler {name} raised {type(error).__name__}, which does not say why.")
 
 
 def _end_of(name: str, error: BaseException, context: Context) -> wire.Message:
@@ -285,6 +355,7 @@ def main(fd: int, text: str) -> int:
     """Serve the host at the other end of `fd` until it closes it."""
     config = json.loads(text)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    wire.adopt_orphans()
     if os.getppid() != config["host"]:
         return 1  # it died before that was set
     signal.signal(signal.SIGINT, signal.SIG_IGN)

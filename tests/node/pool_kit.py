@@ -110,6 +110,60 @@ def child(context, leave):
         process.wait()
     return process.pid
 
+@handler("fork")
+def fork(context, how):
+    """A copy of the worker goes on in the handler: it says what it likes, and returns."""
+    pid = os.fork()
+    if pid == 0:
+        context.progress(7, 7, "of a copy")
+        print("in a copy")
+        if how == "raise":
+            raise ValueError("in a copy")
+        if how == "term":
+            os.kill(os.getpid(), __import__("signal").SIGTERM)
+            time.sleep(100)
+        return "of a copy"
+    _, status = os.waitpid(pid, 0)
+    return [os.getpid(), os.waitstatus_to_exitcode(status)]
+
+@handler("flee")
+def flee(context):
+    """Leaves a process in a session of its own, that has another parent."""
+    code = "import os, time; os.setsid(); pid = os.fork(); pid and (print(pid, flush=True), os._exit(0));"
+    process = subprocess.Popen([sys.executable, "-c", code + "time.sleep(1000)"], stdout=subprocess.PIPE)
+    return int(process.stdout.readline())
+
+@handler("deaf")
+def deaf(context, how):
+    import signal
+    if how == "ignores":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    else:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.alarm(1000)
+
+@handler("alarm")
+def alarm(context):
+    return __import__("signal").getitimer(0)[0]
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+@handler("odd")
+def odd(context, how):
+    if how == "mute":
+        raise Mute
+    if how == "late":
+        raise RetryAt.__new__(RetryAt)
+    if how == "closed":
+        sys.stderr.close()
+        raise ValueError("nobody hears it")
+    if how == "deep":
+        return __import__("functools").reduce(lambda inner, _: [inner], range(900), [])
+    if how == "wide":
+        return [{"[": "\\\"[["}] * 150
+
 @handler("eat")
 def eat(context, mb):
     return len(bytearray(mb << 20))

@@ -149,7 +149,7 @@ def settings_of(options: Mapping[str, object]) -> Settings:
     if mode not in pool_settings.MODES:
         raise _bad(f"mode is {mode!r}", f"Use {' or '.join(pool_settings.MODES)}.")
     interpreter = options.get("interpreter", sys.executable)
-    if not isinstance(interpreter, str) or not interpreter.startswith("/"):
+    if not isinstance(interpreter, str) or not interpreter.startswith("/") or not interpreter.isprintable():
         raise _bad(f"interpreter is {interpreter!r}", "Give the full path of a Python, as /opt/env/bin/python.")
     path = _words(options, "path")
     if not all(folder.startswith("/") for folder in path):
@@ -173,9 +173,13 @@ def settings_of(options: Mapping[str, object]) -> Settings:
 def _words(options: Mapping[str, object], name: str) -> tuple[str, ...]:
     found = options.get(name, ())
     words = found.split(",") if isinstance(found, str) else found
-    if not isinstance(words, list | tuple) or not all(isinstance(word, str) and word.strip() for word in words):
+    if not isinstance(words, list | tuple) or not all(_is_word(word) for word in words):
         raise _bad(f"{name} is no list of names", f'Write {name} = ["..."].')
     return tuple(word.strip() for word in words)
+
+
+def _is_word(found: object) -> bool:
+    return isinstance(found, str) and bool(found.strip()) and found.isprintable()
 
 
 def _whole(options: Mapping[str, object], name: str, default: int, low: int, high: int) -> int:
