@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from node.drivers import container_ends
 from node.drivers.container_attached import Attached, Deserted
 from node.drivers.container_engine import Engine, EngineError, State, container_name
 from node.drivers.container_run import UPDATE_NAME, Cannot, Order, run_arguments
@@ -23,7 +24,10 @@ from node.drivers.kit import Desk, Stopped, raise_on_term
 
 # Exit codes of `run` that are the engine's own, unless the container began and ended with one of them.
 _ENGINE_FAILED = 125
+_NOT_BEGUN = (125, 126, 127)
 _KILLED = 137
+# What images call the kinds of machines.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 # Images that were made on a node: no registry has them.
 _OWN = "localhost/"
 _REMOVE_S = 30.0
@@ -40,7 +44,7 @@ class Job:
         self._name = container_name(desk.task, desk.fence)
         self._attached: Attached | None = None
         self._begun = False  # a client may have been started
-        self._usage = Usage(lambda: self._engine.state(self._name))
+        self._usage = Usage(self._engine.name, lambda: self._engine.state(self._name))
         self._stopped = False
 
     def run(self) -> int:
@@ -128,12 +132,19 @@ class Job:
 
     def _judge(self, code: int, oom_kills_before: int) -> tuple[str, str]:
         """The cause of the end and a sentence; nothing where the exit code says it all. Raises EngineError."""
-        if code == 0 or self._attached is None or self._stopped:
+        if code == 0 or self._attached is None or self._stopped or code in self._order.success_codes:
             return "", ""
+        said = self._attached.said
+        if code == _ENGINE_FAILED and (error := container_ends.name_taken(said, self._name)):
+            self._attached = None  # so that nobody's container is removed
+            self._begun = False
+            return "cannot_start", error
         state = self._engine.state(self._name)
+        if state is None and code not in _NOT_BEGUN:
+            return container_ends.taken_away() if code > _NOT_BEGUN[-1] else ("", "")
         if state is None or not state.started:
             what = f"Image {self._order.container.image} cannot be run"
-            cause, error = meaning(self._attached.said, what)
+            cause, error = meaning(said, what)
             if not cause:
                 self._engine.version()
             return cause, error
@@ -147,7 +158,18 @@ class Job:
         lost = code == _ENGINE_FAILED and state.exit_code != _ENGINE_FAILED
         if lost or state.running:
             return "infrastructure", _away(self._attached.said if self._attached is not None else "")
-        return "", ""
+        if self._attached is not None and (error := self._no_program(self._attached.all_of_it)):
+            return "validation", error
+        return container_ends.by_signal(code)
+
+    def _no_program(self, said: str) -> str:
+        error = container_ends.no_program(said, "", "")
+        if not error:
+            return ""
+        reply = self._engine.call("image", "inspect", "--format", "{{.Architecture}}", self._order.container.image)
+        built_for = reply.out.strip() if reply.code == 0 else ""
+        machine = os.uname().machine
+        return container_ends.no_program(said, built_for, _ARCHITECTURES.get(machine, machine))
 
     def _remove(self) -> bool:
         """Whether nothing is left. What an engine that is away keeps is for the executor to look after."""

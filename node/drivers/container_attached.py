@@ -48,6 +48,11 @@ class Attached:
         """The line of stderr that tells most of a failure."""
         return telling_line(self._tail)
 
+    @property
+    def all_of_it(self) -> str:
+        """What was written to stderr, where that is no more than a line or so."""
+        return self._tail.decode("utf-8", "replace").strip() if len(self._tail) < _KEPT_BYTES else ""
+
     def wait(self, until_s: float, look: Callable[[], float] | None = None) -> int | None:
         """The exit code; None when it is not there by `until_s`, on the monotonic clock.
 

@@ -60,6 +60,7 @@ class State:
     exit_code: int
     out_of_memory: bool
     pid: int  # of its first process; 0 when it does not run, or is not known
+    keeper: int = 0  # process of the engine that keeps it alone (conmon); 0 = none, or not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ class Engine:
             exit_code=_number(found.get("ExitCode")),
             out_of_memory=found.get("OOMKilled") is True,
             pid=_number(found.get("Pid")),
+            keeper=_number(found.get("ConmonPid")),
         )
 
     def containers(self, *filters: str) -> list[str]:

@@ -62,6 +62,7 @@ class Order(msgspec.Struct, frozen=True):
     cpu_millis: int = 0  # requested
     gpus: int = 0  # requested
     kill_timeout_s: float = 5.0
+    success_codes: tuple[int, ...] = ()  # beside 0
     update: str = ""  # file for what it adds to its workflow's context, of the attempt's own
 
 
@@ -150,7 +151,8 @@ def _mount(mount: Mount, order: Order) -> str:
             raise Cannot(
                 "cannot_start",
                 f"{mount.source} may not be mounted: this node allows no mounts at all. "
-                "Name the folders that it may mount as `roots` in [executor.container] of its configuration.",
+                f'Set roots = ["{source[:200]}"], or a folder above, in [executor.container] of its configuration, '
+                "and restart its daemon.",
             )
         raise Cannot(
             "cannot_start",

@@ -14,17 +14,25 @@ _FIRST_S, _LONGEST_S = 0.5, 5.0
 class Usage:
     """Looks now and then, rarer as time goes by; what runs shorter than half a second is not looked at."""
 
-    def __init__(self, state: Callable[[], State | None]) -> None:
+    def __init__(self, engine: str, state: Callable[[], State | None]) -> None:
+        self._engine = engine
         self._state = state
+        self._keeper = 0
+        self._kept = True
         self._folders: dict[str, Path] | None = None
         self._delay_s = 0.0
         self.memory_bytes = 0
         self.cpu_us = 0
 
     def look(self) -> float:
-        """After how many seconds to look again."""
+        """After how many seconds to look again. Raises EngineError when nothing keeps the container any more: its
+        client would wait for ever.
+        """
         if self._delay_s:
             self._read()
+            kept, self._kept = self._kept, not self._keeper or Path(f"/proc/{self._keeper}").exists()
+            if not kept and not self._kept:  # at an end in order it is away for a moment, too
+                raise EngineError(f"the process of {self._engine} that kept the container is gone")
         self._delay_s = min(2 * self._delay_s or _FIRST_S, _LONGEST_S)
         return self._delay_s
 
@@ -45,6 +53,7 @@ class Usage:
             if state is None or not state.pid:
                 return
             self._folders = folders(state.pid)
+            self._keeper = state.keeper
         memory, cpu = self._folders.get("memory"), self._folders.get("cpuacct")
         both = self._folders.get("")
         if memory is not None:

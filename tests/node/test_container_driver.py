@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from node.drivers import container
-from node.drivers.container_engine import telling_line
+from node.drivers.container_engine import EngineError, State, telling_line
+from node.drivers.container_usage import Usage
 from node.drivers.container_words import meaning
 from node.drivers.kit import Desk, Stopped
 from node.payloads.container import Container
@@ -19,6 +21,7 @@ from tests.node.container_kit import AWAY, Double, Driver
 from tests.node.supervisor_kit import until
 
 BEGAN = "2026-11-22T03:42:10.769757199Z"
+WARNING = "WARNING: image platform (linux/s390x) does not match the expected platform (linux/amd64)\n"
 NEVER = "0001-01-01T00:00:00Z"
 GONE = (125, "[]\n", "Error: inspecting object: no such container cortex-t1-10\n")
 
@@ -131,6 +134,10 @@ async def test_a_container_that_runs_on_without_its_client_is_removed(docker: Do
         (7, {"ExitCode": 7}, ""),
         (125, {"ExitCode": 125}, ""),
         (1, {"ExitCode": 1, "OOMKilled": True}, "oom"),
+        (137, {"ExitCode": 137}, "signal"),
+        (139, {"ExitCode": 139}, "signal"),
+        (128, {"ExitCode": 128}, ""),
+        (255, {"ExitCode": 255}, ""),
     ],
 )
 async def test_exit_codes_of_what_ran_are_its_own(
@@ -140,6 +147,67 @@ async def test_exit_codes_of_what_ran_are_its_own(
     double.answer(run=[(code, "", "error: no such image\n")], container_inspect=[state(**said)])
     driven = await Driver(tmp_path / "x", double.order()).run()
     assert (driven.code, driven.verdict["cause"]) == (code, cause)
+
+
+async def test_a_container_that_somebody_removes_is_told_as_that(docker: Double, tmp_path: Path) -> None:
+    docker.answer(run=[(137, "", "")], container_inspect=[GONE], ps=[(0, "", "")])
+    driven = await Driver(tmp_path / "x", docker.order()).run()
+    assert (driven.code, driven.verdict["cause"]) == (137, "signal")
+    assert "was removed while it ran" in driven.verdict["error"]
+
+
+async def test_what_a_task_counts_as_success_is_none_of_its_causes(docker: Double, tmp_path: Path) -> None:
+    docker.answer(run=[(143, "", "")], container_inspect=[state(ExitCode=143)])
+    driven = await Driver(tmp_path / "x", docker.order(success_codes=(143,))).run()
+    assert (driven.code, driven.verdict["cause"], driven.verdict["error"]) == (143, "", "")
+
+
+async def test_another_container_of_its_name_is_left_alone(double: Double, tmp_path: Path) -> None:
+    said = {
+        "podman": 'Error: creating container storage: the container name "cortex-t1-10" is already in use by 1582.'
+        " You have to remove that container to be able to reuse that name: that name is already in use",
+        "docker": 'docker: Error response from daemon: Conflict. The container name "/cortex-t1-10" is already'
+        ' in use by container "1582". You have to remove (or rename) that container to be able to reuse that name.',
+    }
+    double.answer(run=[(125, "", said[double.name])], container_inspect=[state(Running=True)])
+    driven = await Driver(tmp_path / "x", double.order()).run()
+    assert (driven.code, driven.verdict["cause"], driven.verdict["left"]) == (125, "cannot_start", False)
+    assert driven.verdict["error"].startswith("There is another container cortex-t1-10 on this node.")
+    assert double.calls("rm") == []
+
+
+async def test_an_image_for_another_kind_of_machine_is_said(docker: Double, tmp_path: Path) -> None:
+    docker.answer(
+        run=[(255, "", f"{WARNING}exec /bin/app: exec format error\n")],
+        container_inspect=[state(ExitCode=255)],
+        image_inspect=[(0, "sha256:1\n", ""), (0, "s390x\n", "")],
+    )
+    driven = await Driver(tmp_path / "x", docker.order()).run()
+    assert (driven.code, driven.verdict["cause"]) == (255, "validation")
+    assert (
+        "/bin/app is no program for this machine: the image is made for s390x, the node is"
+        in driven.verdict["error"]
+    )
+
+
+@pytest.mark.parametrize("said", ["warning\nexec /bin/app: exec format error\n", "exec format error\n"])
+async def test_what_a_program_writes_itself_is_not_taken_for_it(docker: Double, tmp_path: Path, said: str) -> None:
+    docker.answer(run=[(1, "", said)], container_inspect=[state(ExitCode=1)])
+    driven = await Driver(tmp_path / "x", docker.order()).run()
+    assert driven.verdict["cause"] == ""
+
+
+def test_a_container_that_nothing_keeps_any_more_is_given_up() -> None:
+    """Its client would wait for ever."""
+    seen = State(started=True, running=True, exit_code=0, out_of_memory=False, pid=os.getpid(), keeper=1 << 30)
+    usage = Usage("podman", lambda: seen)
+    for _ in range(2):
+        usage.look()
+    with pytest.raises(EngineError, match="the process of podman that kept the container is gone"):
+        usage.look()
+    lasting = Usage("podman", lambda: replace(seen, keeper=os.getpid()))
+    for _ in range(4):
+        lasting.look()
 
 
 async def test_what_never_began_is_the_engines_word(tmp_path: Path) -> None:

@@ -201,8 +201,9 @@ def test_mounts_stay_below_the_roots_also_through_links(tmp_path: Path) -> None:
         with pytest.raises(Cannot) as refusal:
             mount(source)
         assert (refusal.value.cause, sentence in refusal.value.sentence) == (cause, True)
-    with pytest.raises(Cannot, match="this node allows no mounts at all"):
+    with pytest.raises(Cannot, match="this node allows no mounts at all") as refusal:
         mount(root / "in", roots=())
+    assert f'Set roots = ["{root / "in"}"]' in refusal.value.sentence
 
 
 def test_words_that_are_no_payload() -> None:

@@ -233,7 +233,7 @@ async def test_mounts_users_and_what_an_image_lacks(tmp_path: Path, engine: Real
             "program": t.CAUSE_NOT_FOUND,
             "image": t.CAUSE_NOT_FOUND,
         }
-        assert "may not be mounted on this node; allowed is below" in causes["outside"][1]
+        assert "may not be mounted on this node: it is not below" in causes["outside"][1]
         assert "Name a program that the image has." in causes["program"][1]
         assert "Build or import it there." in causes["image"][1]
         assert engine.names() == []

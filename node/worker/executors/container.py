@@ -158,6 +158,7 @@ class ContainerExecutor:
             memory_bytes=spec.requests.memory_bytes,
             cpu_millis=spec.requests.cpu_millis,
             gpus=spec.requests.gpus,
+            success_codes=tuple(spec.success_codes),
             kill_timeout_s=(spec.kill_timeout_ms or KILL_TIMEOUT_MS) / 1000,
         )
 
