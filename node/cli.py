@@ -93,8 +93,13 @@ cli.add_command(repair)
 @cli.command(name="config")
 @options
 def show_config(**flags: object) -> None:
-    """Print the configuration that `run` would use, as JSON."""
-    click.echo(load(flags).document())
+    """Check the configuration that `run` would use, those of executors too, and print it as JSON."""
+    from node.host import setups
+    from node.worker.executors import registry
+
+    config = load(flags)
+    registry.check(config.executors, setups(config), config.executor)
+    click.echo(config.document())
 
 
 def main() -> None:

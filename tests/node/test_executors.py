@@ -9,9 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from cortex.v1 import worker_pb2 as w
 from cortex.v1.types_pb2 import Cause, Node, TaskSpec, TaskType
+from node.cli import cli
 from node.core.faults import Fault
 from node.drivers.kit import Desk
 from node.events import LIMIT_BYTES
@@ -53,6 +55,31 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: [one for one in found if group == registry.GROUP])
     return {one.name: one for one in found}
+
+
+def test_settings_are_checked_without_trying_anything(tmp_path: Path, entries: dict[str, Any]) -> None:
+    def setups(name: str) -> Setup:
+        return Setup(tmp_path, options={"broken": "yes"} if name == "mute" else {})
+
+    registry.check((), setups, ("noop",))
+    registry.check(("noop",), setups, ("mute",))  # as the daemon, which is told to leave it out
+    for names, set_up, words in (
+        ((), ("mute",), "mute of other does not load: RuntimeError: no engine"),
+        (("mute",), (), "mute of other does not load"),
+        ((), ("mute_", "noop"), "There is no executor 'mute_'"),
+    ):
+        with pytest.raises(Fault, match=words):
+            registry.check(names, setups, set_up)
+
+
+def test_the_command_that_shows_a_configuration_checks_that_of_executors() -> None:
+    flags = {"id": "n1", "data": "/var/lib/x", "listen": "127.0.0.1:7001", "join": "127.0.0.1:7002"}
+    words = ["config", *(word for name, value in flags.items() for word in (f"--{name}", value))]
+    done = CliRunner().invoke(cli, words, env={"CORTEX_EXECUTOR": '{"shell": {"pids": 64}}'})
+    assert (done.exit_code, json.loads(done.output)["executor"]) == (0, {"shell": {"pids": 64}})
+    done = CliRunner().invoke(cli, words, env={"CORTEX_EXECUTOR": '{"shell": {"pid": 64}}'})
+    assert isinstance(done.exception, Fault)
+    assert "Setting pid of [executor.shell]" in done.exception.message
 
 
 def test_what_is_installed_is_found_by_name(tmp_path: Path) -> None:

@@ -78,6 +78,13 @@ def load_all(names: Sequence[str], setups: Callable[[str], Setup], set_up: Colle
     return found
 
 
+def check(names: Sequence[str], setups: Callable[[str], Setup], set_up: Collection[str] = ()) -> None:
+    """Raises the Fault that `load_all` would, without trying anything."""
+    found = set(found_names())
+    for name in sorted(set(names or found & set(set_up)) | set(set_up) - found):
+        load(name, setups(name))
+
+
 def describe(node: Node, found: Sequence[Found], slots: Mapping[str, int]) -> None:
     """Write into `node` what its executors offer; `slots` is the configuration's, by the type's name."""
     for each in found:
