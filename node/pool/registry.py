@@ -27,10 +27,11 @@ def load(modules: Sequence[str]) -> dict[str, Handler]:
             importlib.import_module(name)
         except BaseException as error:
             if isinstance(error, ModuleNotFoundError) and error.name == name:
-                remedy = "Install it for the pool's interpreter, or add its folder to `path`."
-                raise CannotLoad(f"There is no module {name}. {remedy}") from None
+                remedy = f"Install {name} for the pool's interpreter, or add its folder to `path`"
+                raise CannotLoad(f"There is no module {name}. {remedy}, and restart the daemon.") from None
             reason = f"{type(error).__name__}: {error}".rstrip(".")
-            raise CannotLoad(f"Module {name} cannot be imported: {reason}. Correct it and restart.") from error
+            remedy = f"Correct {name}, and restart the daemon."
+            raise CannotLoad(f"Module {name} cannot be imported: {reason}. {remedy}") from error
     below = tuple(f"{name}." for name in modules)
     found: dict[str, Handler] = {}
     for module in [one for key, one in sorted(sys.modules.items()) if key in modules or key.startswith(below)]:
@@ -40,7 +41,7 @@ def load(modules: Sequence[str]) -> dict[str, Handler]:
                 _add(found, mark, each)
     if len(found) > HANDLERS_LIMIT:
         message = f"The modules have {len(found)} handlers, the limit is {HANDLERS_LIMIT}."
-        raise CannotLoad(f"{message} Name fewer modules, or let a key of the data choose.")
+        raise CannotLoad(f"{message} Name fewer modules, or let a key of the data choose, and restart the daemon.")
     return dict(sorted(found.items()))
 
 
@@ -51,4 +52,4 @@ def _add(found: dict[str, Handler], name: str, function: Handler) -> None:
         raise CannotLoad(f"The handler name {name[:200]!r} in {function.__module__} is not one. {remedy}")
     if found.setdefault(name, function) is not function:
         places = f"{found[name].__module__} and {function.__module__}"
-        raise CannotLoad(f"Two functions of {places} are the handler {name}. Rename one.")
+        raise CannotLoad(f"Two functions of {places} are the handler {name}. Rename one, and restart the daemon.")

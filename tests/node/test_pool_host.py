@@ -122,7 +122,7 @@ def test_a_host_without_tasks_or_folder_goes_by_itself(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("import nothing_of_the_kind", "Module jobs cannot be imported: ModuleNotFoundError: No module named "),
-        ("raise SystemExit", "Module jobs cannot be imported: SystemExit: . Correct it and restart."),
+        ("raise SystemExit", "Module jobs cannot be imported: SystemExit: . Correct jobs, and restart the daemon."),
         ("", "No function of jobs is a handler. Mark one with @handler(NAME)."),
         (
             f"{IMPORT}@handler('a b')\ndef f(c): ...",
@@ -130,7 +130,7 @@ def test_a_host_without_tasks_or_folder_goes_by_itself(tmp_path: Path) -> None:
         ),
         (
             f"{IMPORT}@handler('a')\ndef f(c): ...\n@handler('a')\ndef g(c): ...",
-            "Two functions of jobs and jobs are the handler a. Rename one.",
+            "Two functions of jobs and jobs are the handler a. Rename one, and restart the daemon.",
         ),
         ("import os; os._exit(5)", "A worker ended while it started: exit status 5."),
     ],
@@ -148,7 +148,7 @@ def test_modules_that_do_not_load_are_said_at_the_start(tmp_path: Path, text: st
 
 def test_a_pool_without_modules_or_with_one_that_is_not_there(tmp_path: Path) -> None:
     made = Pool(tmp_path, modules=[])
-    assert made.probe().reason == "No modules with handlers are named. Set modules in [executor.python]."
+    assert made.probe().reason.startswith("No modules with handlers are named. Name them as modules in [executor.")
     made = Pool(tmp_path, modules=["absent"])
     made.write("")
     try:
@@ -193,18 +193,18 @@ def test_it_works_where_its_node_allows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"moduls": []}, "has no 'moduls'"),
-        ({"modules": 3}, "modules is no list of names"),
-        ({"modules": [""]}, "modules is no list of names"),
-        ({"path": ["relative"]}, "path has a folder that does not begin with /"),
-        ({"size": 0}, "size is 0"),
-        ({"size": True}, "size is True"),
-        ({"mode": "threads"}, "mode is 'threads'"),
-        ({"interpreter": "python3"}, "interpreter is 'python3'"),
-        ({"memory_mb": -1}, "memory_mb is -1"),
-        ({"nice": -5}, "nice is -5"),
-        ({"heartbeat_timeout_s": "soon"}, "heartbeat_timeout_s is 'soon'"),
-        ({"start_timeout_s": 0}, "start_timeout_s is 0"),
+        ({"moduls": []}, "Setting moduls of"),
+        ({"modules": 3}, "Setting modules of"),
+        ({"modules": [""]}, "Setting modules of"),
+        ({"path": ["relative"]}, "a folder of it does not begin with /"),
+        ({"size": 0}, "Setting size of [executor.python] cannot be used: it is 0"),
+        ({"size": True}, "it is True"),
+        ({"mode": "threads"}, "it is 'threads'"),
+        ({"interpreter": "python3"}, "it is 'python3'"),
+        ({"memory_mb": -1}, "Setting memory_mb of"),
+        ({"nice": -5}, "it is -5"),
+        ({"heartbeat_timeout_s": "soon"}, "it is 'soon'"),
+        ({"start_timeout_s": 0}, "Setting start_timeout_s of"),
     ],
 )
 def test_wrong_settings_are_named(options: dict[str, object], said: str) -> None:

@@ -157,7 +157,8 @@ def tried(program: str, name: str, environment: Mapping[str, str], options: Agen
     found = shutil.which(program, path=path)
     if found is None:
         where = "is no program" if "/" in program else "is not in the daemon's PATH"
-        return Offer(False, reason=f"{program} {where}. Install it, or name it in [executor.{name}] as command.")
+        remedy = f"Install {program}, or name another as command in [executor.{name}], and restart the daemon."
+        return Offer(False, reason=f"{program} {where}. {remedy}")
     if options.secrets:
         reason = _open_to_others(options.secrets)
         if reason:
@@ -172,12 +173,18 @@ def tried(program: str, name: str, environment: Mapping[str, str], options: Agen
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         why = error.strerror if isinstance(error, OSError) else f"no answer in {PROBE_S:g} s"
-        return Offer(False, reason=f"`{program} --version` failed: {why}. Correct it, and restart the daemon.")
+        return Offer(
+            False,
+            reason=f"`{program} --version` failed: {why}. Make `{program} --version` work, and restart the daemon.",
+        )
     text = (said.stdout.strip() or said.stderr.strip()).decode("utf-8", "replace")
     line = (text.splitlines() or [""])[0][:_DETAIL_CHARS]
     if said.returncode:
         why = line or f"exit code {said.returncode}"
-        return Offer(False, reason=f"`{program} --version` failed: {why}. Correct it, and restart the daemon.")
+        return Offer(
+            False,
+            reason=f"`{program} --version` failed: {why}. Make `{program} --version` work, and restart the daemon.",
+        )
     return Offer(True, f"{Path(program).name} {line}".strip())
 
 
@@ -185,7 +192,9 @@ def _open_to_others(secrets: str) -> str:
     try:
         mode = Path(secrets).stat().st_mode
     except OSError as error:
-        return f"secrets {secrets} cannot be read: {error.strerror}. Make it, or leave the setting out."
+        return (
+            f"secrets {secrets} cannot be read: {error.strerror}. Make that file or folder, and restart the daemon."
+        )
     if mode & 0o077:
         return (
             f"Others than its owner may look into secrets {secrets}. Run chmod go= on it, and restart the daemon."

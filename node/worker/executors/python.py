@@ -16,13 +16,13 @@ import node.drivers.python
 import node.pool
 from cortex.v1.types_pb2 import TaskType
 from cortex.v1.worker_pb2 import Assignment
-from node.core.faults import Code, Fault
 from node.payloads.python import Python, capability
 from node.payloads.reading import BadPayload, read
 from node.pool import settings as pool_settings
 from node.pool import wire
 from node.pool.settings import Settings
 from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, encoded, task_environment
+from node.worker.executors.section import Section
 from node.worker.sandbox.folders import real_folder
 
 _HOST = Path(node.pool.__file__).with_name("__main__.py")
@@ -30,7 +30,14 @@ _HOST = Path(node.pool.__file__).with_name("__main__.py")
 _DRIVER = [os.fsencode(part) for part in (sys.executable, "-I", "-S", node.drivers.python.__file__)]
 _PROBE_S = 30.0
 _REPLY_BYTES = 1 << 20
+_NO_MODULES = (
+    "No modules with handlers are named. Name them as modules in [executor.python], and restart the daemon."
+)
 _MEMORY_LIMIT_MB = 1 << 24
+_KEYS = (
+    "modules", "path", "size", "mode", "interpreter", "max_tasks", "nice", "memory_mb", "heartbeat_timeout_s",
+    "start_timeout_s", "stop_timeout_s", "idle_quit_s",
+)  # fmt: skip
 
 
 class PythonExecutor:
@@ -51,7 +58,7 @@ class PythonExecutor:
     def probe(self) -> Offer:
         """Start a pool with what its modules are now; an earlier one of this folder ends what it runs and goes."""
         if not self._settings.modules:
-            return Offer(False, reason="No modules with handlers are named. Set modules in [executor.python].")
+            return Offer(False, reason=_NO_MODULES)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = self._folder / f"{wire.SETTINGS}.part"
         part.write_text(pool_settings.written(self._settings))
@@ -64,7 +71,9 @@ class PythonExecutor:
         with self._host.stdout as said:
             first = said.readline().decode("utf-8", "replace").strip()
         if first != wire.READY:
-            return Offer(False, reason=first or "The host of the pool ended as it began. See pool/log.")
+            return Offer(
+                False, reason=first or "The host of the pool ended as it began. See pool/log in its data folder."
+            )
         return self._ask()
 
     def prepare(self, assignment: Assignment) -> Command:
@@ -138,63 +147,28 @@ class PythonExecutor:
 
 def settings_of(options: Mapping[str, object]) -> Settings:
     """The pool that `[executor.python]` describes. Raises Fault."""
-    known = {
-        "modules", "path", "size", "mode", "interpreter", "max_tasks", "nice", "memory_mb", "heartbeat_timeout_s",
-        "start_timeout_s", "stop_timeout_s", "idle_quit_s",
-    }  # fmt: skip
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise _bad(f"has no {unknown[0]!r}", f"Known are {', '.join(sorted(known))}.")
-    mode = options.get("mode", pool_settings.WARM)
+    section = Section("python", options, _KEYS)
+    mode = section.text("mode", pool_settings.WARM)
     if mode not in pool_settings.MODES:
-        raise _bad(f"mode is {mode!r}", f"Use {' or '.join(pool_settings.MODES)}.")
-    interpreter = options.get("interpreter", sys.executable)
-    if not isinstance(interpreter, str) or not interpreter.startswith("/") or not interpreter.isprintable():
-        raise _bad(f"interpreter is {interpreter!r}", "Give the full path of a Python, as /opt/env/bin/python.")
-    path = _words(options, "path")
+        raise section.bad("mode", f"it is {mode[:100]!r}", f"Use {' or '.join(pool_settings.MODES)}.")
+    interpreter = section.text("interpreter", sys.executable)
+    if not interpreter.startswith("/"):
+        why = f"it is {interpreter[:100]!r}"
+        raise section.bad("interpreter", why, "Give the full path of a Python, as /opt/env/bin/python.")
+    path = section.words("path")
     if not all(folder.startswith("/") for folder in path):
-        raise _bad("path has a folder that does not begin with /", "Give full paths.")
+        raise section.bad("path", "a folder of it does not begin with /", "Give full paths.")
     return Settings(
-        modules=_words(options, "modules"),
+        modules=section.words("modules"),
         path=path,
-        size=_whole(options, "size", len(os.sched_getaffinity(0)), 1, 256),
-        mode=str(mode),
+        size=section.whole("size", len(os.sched_getaffinity(0)), 1, 256),
+        mode=mode,
         interpreter=interpreter,
-        max_tasks=_whole(options, "max_tasks", 1000, 0, 1_000_000_000),
-        nice=_whole(options, "nice", 5, 0, 19),
-        memory_mb=_whole(options, "memory_mb", 0, 0, _MEMORY_LIMIT_MB),
-        heartbeat_timeout_s=_seconds(options, "heartbeat_timeout_s", 30.0, 3.0),
-        start_timeout_s=_seconds(options, "start_timeout_s", 60.0, 1.0),
-        stop_timeout_s=_seconds(options, "stop_timeout_s", 10.0, 0.0),
-        idle_quit_s=_seconds(options, "idle_quit_s", 600.0, 1.0),
+        max_tasks=section.whole("max_tasks", 1000, 0, 1_000_000_000),
+        nice=section.whole("nice", 5, 0, 19),
+        memory_mb=section.whole("memory_mb", 0, 0, _MEMORY_LIMIT_MB),
+        heartbeat_timeout_s=section.seconds("heartbeat_timeout_s", 30.0, 3.0),
+        start_timeout_s=section.seconds("start_timeout_s", 60.0, 1.0),
+        stop_timeout_s=section.seconds("stop_timeout_s", 10.0),
+        idle_quit_s=section.seconds("idle_quit_s", 600.0, 1.0),
     )
-
-
-def _words(options: Mapping[str, object], name: str) -> tuple[str, ...]:
-    found = options.get(name, ())
-    words = found.split(",") if isinstance(found, str) else found
-    if not isinstance(words, list | tuple) or not all(_is_word(word) for word in words):
-        raise _bad(f"{name} is no list of names", f'Write {name} = ["..."].')
-    return tuple(word.strip() for word in words)
-
-
-def _is_word(found: object) -> bool:
-    return isinstance(found, str) and bool(found.strip()) and found.isprintable()
-
-
-def _whole(options: Mapping[str, object], name: str, default: int, low: int, high: int) -> int:
-    found = options.get(name, default)
-    if not isinstance(found, int) or isinstance(found, bool) or not low <= found <= high:
-        raise _bad(f"{name} is {found!r}", f"Give a whole number from {low} to {high}.")
-    return found
-
-
-def _seconds(options: Mapping[str, object], name: str, default: float, low: float) -> float:
-    found = options.get(name, default)
-    if not isinstance(found, int | float) or isinstance(found, bool) or not low <= found <= 86_400:
-        raise _bad(f"{name} is {found!r}", f"Give seconds from {low:g} to 86400.")
-    return float(found)
-
-
-def _bad(what: str, remedy: str) -> Fault:
-    return Fault(Code.INVALID, f"[executor.python] {what}.", remedy)

@@ -34,9 +34,8 @@ class RelayExecutor:
         if not self._inbox:
             return self._agents.tried()
         if not os.path.isdir(self._inbox) or not os.access(self._inbox, os.W_OK | os.X_OK):
-            return Offer(
-                False, reason=f"inbox {self._inbox} is no folder that the daemon may write. Make it, and restart."
-            )
+            remedy = f"Make the folder {self._inbox} and let the daemon write in it, and restart the daemon."
+            return Offer(False, reason=f"inbox {self._inbox} is no folder that the daemon may write. {remedy}")
         inbox.clear(self._inbox)
         return Offer(True, f"inbox {self._inbox}")
 
