@@ -14,13 +14,13 @@ import structlog
 
 from cortex.v1.types_pb2 import TaskType
 from cortex.v1.worker_pb2 import Assignment, Attached
-from node.core.faults import Code, Fault
 from node.drivers.k8s_config import BadConfig, Context, Kubeconfig, load
 from node.drivers.k8s_manifest import FENCE, OWNER, TASK, Order, label_value
 from node.payloads.k8s_job import CAPABILITY, K8sJob
 from node.payloads.reading import BadPayload, read
 from node.worker.executors import k8s_rows
 from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, encoded, task_environment
+from node.worker.executors.section import Section
 from node.worker.port import AttemptKey
 
 if TYPE_CHECKING:
@@ -292,46 +292,18 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 def options(given: Mapping[str, object], home: str) -> Options:
     """Checked. Raises Fault."""
-    unknown = sorted(set(given) - set(_KEYS))
-    if unknown:
-        raise _bad(unknown[0], "there is no such setting", f"Known are {', '.join(_KEYS[:-1])}.")
-    files = _words(given, "kubeconfig", separator=":") or ((f"{home}/.kube/config",) if home else ())
-    contexts = _words(given, "contexts", separator=",")
+    section = Section("k8s_job", given, _KEYS)
+    files = section.words("kubeconfig", separator=":") or ((f"{home}/.kube/config",) if home else ())
+    contexts = section.words("contexts")
     if len(contexts) > CONTEXTS_LIMIT:
-        raise _bad("contexts", f"it has {len(contexts)} items, the limit is {CONTEXTS_LIMIT}", "Name fewer.")
+        why = f"it has {len(contexts)} items, the limit is {CONTEXTS_LIMIT}"
+        raise section.bad("contexts", why, "Name fewer.")
     return Options(
         kubeconfig=tuple(str(Path(home, path[2:])) if path.startswith("~/") else path for path in files),
-        in_cluster=_text(given, "in_cluster"),
+        in_cluster=section.text("in_cluster"),
         contexts=contexts,
-        context=_text(given, "context"),
-        namespace=_text(given, "namespace"),
-        pull_grace_s=_seconds(given, "pull_grace_s", 60.0),
-        unreachable_s=_seconds(given, "unreachable_s", 300.0),
+        context=section.text("context"),
+        namespace=section.text("namespace"),
+        pull_grace_s=section.seconds("pull_grace_s", 60.0),
+        unreachable_s=section.seconds("unreachable_s", 300.0),
     )
-
-
-def _words(given: Mapping[str, object], name: str, separator: str) -> tuple[str, ...]:
-    value = given.get(name, ())
-    words = value.split(separator) if isinstance(value, str) else value
-    if not isinstance(words, list | tuple) or not all(isinstance(word, str) and word.strip() for word in words):
-        raise _bad(name, "it is neither a text nor a list of texts", f'Write {name} = ["…"].')
-    return tuple(words)
-
-
-def _text(given: Mapping[str, object], name: str) -> str:
-    value = given.get(name, "")
-    if not isinstance(value, str):
-        raise _bad(name, "it is no text", f'Write {name} = "…".')
-    return value
-
-
-def _seconds(given: Mapping[str, object], name: str, default: float) -> float:
-    value = given.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 86_400:
-        raise _bad(name, "it is no number of seconds from 0 to 86400", f"Write {name} = 60.")
-    return float(value)
-
-
-def _bad(name: str, why: str, remedy: str) -> Fault:
-    message = f"Setting {name} of [executor.k8s_job] cannot be used: {why}."
-    return Fault(Code.INVALID, message, remedy)
