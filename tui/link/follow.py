@@ -64,6 +64,8 @@ class Follower:
         self._cause: BaseException | None = None
         self._outputs: dict[str, _Output] = {}
         self._ended: dict[str, types_pb2.Task] = {}
+        self._seen: dict[str, int] = {}  # by task, the index of its newest row
+        self._epoch = 0
         self.known: list[str] = []
         """Ids of what is followed, once the cluster has said that it is there."""
 
@@ -117,6 +119,9 @@ class Follower:
         samples = self._progress is not None
         async with aclosing(self._client.watch(index, samples=samples, patience_s=PATIENCE_S)) as replies:
             async for reply in replies:
+                if reply.recovery_epoch > self._epoch:
+                    self._seen.clear()
+                    self._epoch = reply.recovery_epoch
                 for item in reply.progress:
                     if self._progress is not None and item.task in wanted:
                         self._progress(item)
@@ -132,6 +137,10 @@ class Follower:
                     return
 
     def _see(self, task: types_pb2.Task) -> None:
+        # A daemon that was away tells of the past: an attempt of then is not written again.
+        if task.modified_index < self._seen.get(task.id, 0):
+            return
+        self._seen[task.id] = task.modified_index
         output = self._outputs.setdefault(task.id, self._new_output(task.id))
         if task.state in ENDED:
             self._ended[task.id] = task
