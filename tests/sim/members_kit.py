@@ -28,6 +28,8 @@ class Story:
         self.writer = Client(world, 1)
         self.operator = Client(world, 2)
         self.acknowledged: list[str] = []
+        self.acknowledged_at: dict[str, int] = {}
+        """Index of the entry that made each."""
         self.writing = True
 
     async def begin(self) -> None:
@@ -46,6 +48,7 @@ class Story:
             reply = await self.writer.change("Submit", request)
             assert isinstance(reply, pb.SubmitReply), "no call fails for good"
             self.acknowledged.append(reply.id)
+            self.acknowledged_at[reply.id] = reply.index
             await asyncio.sleep(0.1)
 
     async def until(self, done: Callable[[], bool]) -> None:
