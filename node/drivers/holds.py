@@ -34,7 +34,7 @@ class Hold:
 
     @property
     def words(self) -> str:
-        return f"Another agent of this node was told so already: {self.error}"
+        return f"{self.error.rstrip('. ')}. Another agent of its node was told so."
 
     @property
     def left_ms(self) -> int:

@@ -18,6 +18,7 @@ from tests.node.agent_kit import Run, assignment, machine, setup, steps
 
 NOW_S = 1_800_000_000.0
 SAID = "The model's API limits how much may be asked of it: Slow down."
+HELD = "Another agent of its node was told so."
 
 
 @pytest.fixture
@@ -52,13 +53,13 @@ async def test_what_one_agent_is_told_holds_for_the_others(tmp_path: Path) -> No
     assert not (tmp_path / "asked").exists(), "no agent was started"
     assert refused.value.cause == Cause.CAUSE_RATE_LIMITED
     assert 2_000_000 < refused.value.retry_after_ms <= 3_000_000
-    assert str(refused.value).endswith(SAID)
+    assert str(refused.value) == f"{SAID} {HELD}"
     assert other.ended.cause == 0
 
 
 def held(run: Run) -> None:
     assert run.cause == "CAUSE_RATE_LIMITED"
-    assert run.ended.error == f"Another agent of this node was told so already: {SAID}"
+    assert run.ended.error == f"{SAID} {HELD}"
     assert 2_000_000 < run.ended.retry_after_ms <= 3_000_000
 
 
@@ -114,7 +115,7 @@ def test_a_refused_account_is_not_asked_again_at_once(tmp_path: Path, clock: Sim
     executor = SubagentExecutor(setup(tmp_path))
     hold = order_of(executor, {"prompt": "x"})["hold"]
     holds.told(hold, "cannot_start", "The account is no good.", 0)
-    with pytest.raises(CannotPrepare, match="told so already: The account is no good") as refused:
+    with pytest.raises(CannotPrepare, match=f"The account is no good. {HELD}") as refused:
         executor.prepare(assignment({"prompt": "y"}))
     assert refused.value.cause == Cause.CAUSE_CANNOT_START
     clock.now_s += 16
