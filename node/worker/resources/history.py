@@ -3,7 +3,7 @@ day.
 
 A ring holds single-precision columns, NaN where nothing was measured: all three together 108 KiB, on the node
 itself alone. Slots are counted on the boot clock, so that neither a clock that is set nor a suspend bends the
-curve. They are kept in memory: a daemon that starts anew begins with none.
+curve. How they outlive the daemon: see kept.py.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ RINGS = ((1_000_000, 600), (10_000_000, 720), (60_000_000, 1440))
 """Step in microseconds and slots, the finest first."""
 SPAN_LIMIT_US = 86_400_000_000
 NAN = math.nan
+_NEVER = -(1 << 62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,17 @@ class Curve:
     columns: Sequence[Sequence[float]]
 
 
+@dataclass(frozen=True, slots=True)
+class RingState:
+    """Its newest slot, what came into that, and the mean of each slot at its number modulo the size."""
+
+    step_us: int
+    slot: int
+    sums: Sequence[float]
+    counts: Sequence[int]
+    columns: Sequence[array[float]]
+
+
 class Ring:
     """The mean of what was put into each step."""
 
@@ -39,9 +51,17 @@ class Ring:
         self.step_us = step_us
         self.size = size
         self._columns = [array("f", [NAN]) * size for _ in range(width)]
-        self._slot = -1
+        self._slot = _NEVER
         self._sums = [0.0] * width
         self._counts = [0] * width
+
+    def state(self) -> RingState:
+        return RingState(self.step_us, self._slot, self._sums, self._counts, self._columns)
+
+    def restore(self, state: RingState) -> None:
+        """Go on from the state of a ring of this shape."""
+        self._slot = state.slot
+        self._sums, self._counts, self._columns = list(state.sums), list(state.counts), list(state.columns)
 
     def put(self, at_us: int, values: Sequence[float]) -> None:
         """Times never go back."""
@@ -83,6 +103,14 @@ class Ring:
 class History:
     def __init__(self) -> None:
         self._rings = [Ring(step_us, size, len(SERIES)) for step_us, size in RINGS]
+
+    def states(self) -> list[RingState]:
+        """Of all rings, the finest first; good until the next record()."""
+        return [ring.state() for ring in self._rings]
+
+    def restore(self, states: Sequence[RingState]) -> None:
+        for ring, state in zip(self._rings, states, strict=True):
+            ring.restore(state)
 
     def record(self, sample: Resources, running: int, now_us: int) -> None:
         """`now_us` is the boot clock."""

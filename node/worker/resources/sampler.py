@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -15,6 +15,7 @@ from node.worker.resources.cpu import Cpu
 from node.worker.resources.disk import DiskIo, DiskSpace
 from node.worker.resources.gpu import Gpus
 from node.worker.resources.history import SERIES, History
+from node.worker.resources.kept import KeptHistory, boot_id
 from node.worker.resources.memory import Memory, Pressure, Swap
 from node.worker.resources.network import Network
 from node.worker.resources.port import Part, Say
@@ -114,6 +115,7 @@ class Sampler:
         self._sensors = Lane(env, "sensors", [Sensors()], say)
         self._cool_down = CoolDown()
         self._history = History()
+        self._kept = KeptHistory(env, say, boot_id())
         self._meter = TaskMeter()
         self._meter_offload = env.make_offload("resources-tasks")
         self._metering = False
@@ -128,6 +130,7 @@ class Sampler:
         """Returns when the machine and its GPUs were measured once, without GPUs where their driver hangs; rates
         follow at once."""
         await self._bench.load()
+        self._history = await self._kept.load()
         await self._machine.read_once()
         lanes = (self._machine, self._gpu, self._sensors)
         self._tasks = [asyncio.create_task(lane.run()) for lane in lanes]
@@ -142,6 +145,7 @@ class Sampler:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks = []
+        await self._kept.save(self._history)
 
     def latest(self) -> types_pb2.Resources:
         """The latest picture, a copy. What cannot be measured is 0 or absent."""
@@ -195,11 +199,16 @@ class Sampler:
         """After each reading of the machine. One of the tasks that takes longer is not begun twice."""
         running = frozenset(self._running())
         self._history.record(self.latest(), len(running), self._machine.read_at_us)
+        if self._kept.due():
+            self._begin(self._kept.save(self._history))
         if not self._metering and (running or self._uses):
             self._metering = True
-            task = asyncio.create_task(self._read_uses(running))
-            self._meters.add(task)
-            task.add_done_callback(self._meters.discard)
+            self._begin(self._read_uses(running))
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._meters.add(task)
+        task.add_done_callback(self._meters.discard)
 
     async def _read_uses(self, running: frozenset[AttemptKey]) -> None:
         gpu_bytes: dict[int, int] = {}
