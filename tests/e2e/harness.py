@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cortex.v1 import cluster_pb2, types_pb2
+from tests.tui.warm import warm
 from tui.errors import ClusterError
 from tui.link.client import ClusterClient
 
@@ -195,13 +196,7 @@ class Cluster:
 
     def cortex(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[bytes]:
         """The real command line against this cluster."""
-        return subprocess.run(
-            [sys.executable, "-m", "tui.cli", *arguments],
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-            env=self.console_environ(),
-        )
+        return warm().complete(list(arguments), self.console_environ(), timeout_s)
 
     def cortexd(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[bytes]:
         """The daemon's command line, beside those that run."""
