@@ -58,6 +58,8 @@ from tui.tty.terminal import Terminal, as_started, detect
 
 TICK_S = 0.1
 RECONNECT_S = 1.0
+STIRRED_S = 0.5
+"""What came of the terminal may have its effects for so long."""
 NOTE_S = 6.0
 SHORT_ID = 12
 """Characters of an operation's id that a note has where there is no room for all; enough to name it."""
@@ -121,6 +123,9 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         self._note_until_s = 0.0
         self._ticking = ticking
         self._drawn: Draw | None = None
+        self._ticked_for: object = None
+        self._put_off = False
+        """Whether the last tick found the terminal busy."""
         self.use_preferences()
 
     # Life.
@@ -131,7 +136,7 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         self.restyle()
         self.follow_cluster()
         if self._ticking:
-            self.set_interval(TICK_S, self.tick)
+            self.set_interval(TICK_S, self._tick_if_due)
 
     def drawing(self) -> Draw:
         """What drawing needs, as of now; the same object until the next tick, so that all cells agree."""
@@ -152,6 +157,27 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
             if (table := screen.main_table()) is not None:
                 table.clear_marks()
 
+    def _tick_if_due(self) -> None:
+        """Tick, unless nothing that it would look at can have changed."""
+        if not self.is_running:
+            return
+        self._drawn = None
+        decides = self._decides()
+        if decides is None or decides != self._ticked_for:
+            self.tick()
+            self._ticked_for = decides
+
+    def _decides(self) -> object:
+        """All that decides what a tick would do; None while that is not known."""
+        screen, view, now_s = self.screen, self.view, self.clock()
+        if not isinstance(screen, ConsoleScreen) or not screen.stands_still():
+            return None
+        if self._put_off or self.note is not None or self.intents.waiting or self.player_hint():
+            return None
+        if view.cold or self.own.pending(view) or time.monotonic() - self.stirred_s < STIRRED_S:
+            return None
+        return screen, self.size, view.version, int(now_s), view.link.lost(now_s), self.link_hint()
+
     def tick(self) -> None:
         """Bring the shown screen up to date with the store."""
         if not self.is_running:
@@ -167,7 +193,8 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         shown = self._shown()
         if self.causes.due(self.view, self.clock(), shown=shown is not None and shown.shows_causes):
             self.start("causes", self.causes.ask(self.source, self.view, self.clock))
-        if shown is not None and self.pace.due(time.monotonic()):
+        self._put_off = not self.pace.due(time.monotonic())
+        if shown is not None and not self._put_off:
             shown.sync()
             if isinstance(self.screen, PreviewScreen):
                 self.screen.tick()

@@ -54,6 +54,8 @@ class Painting(App[int], inherit_bindings=False):
         self._busy_with_key = False
         self._keys_handled = asyncio.Event()
         self._keys_handled.set()
+        self.stirred_s = 0.0
+        """Monotonic second at which anything came of the terminal."""
         self.typed_s = 0.0
         """Monotonic second at which the key that is handled now was typed."""
         self._key_alarm: asyncio.TimerHandle | None = None
@@ -212,6 +214,7 @@ class Painting(App[int], inherit_bindings=False):
 
     async def on_event(self, event: events.Event) -> None:
         """Keys are handled one after the other: what one opens has the focus before the next comes."""
+        self.stirred_s = time.monotonic()
         if not isinstance(event, events.Key) or event.is_forwarded:
             await super().on_event(event)
         elif self._busy_with_key:

@@ -80,6 +80,11 @@ class Rows(Generic[R]):
             self.text(self._cold.popitem()[0])
             count -= 1
 
+    @property
+    def cold(self) -> bool:
+        """Whether texts are missing."""
+        return bool(self._cold)
+
     def acquire(self, sort: SortKey[R]) -> list[Any]:
         """The sort keys by slot, kept up until they are released as often as they were acquired."""
         column = self._columns.get(sort)

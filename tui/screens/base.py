@@ -92,6 +92,10 @@ class ConsoleScreen(Rebound, Screen[None]):
         """Id of the operation that `u` is about here; None: the last one that this console began."""
         return None
 
+    def stands_still(self) -> bool:
+        """Whether only the view, the second and keys change what it shows."""
+        return False
+
     def sync(self) -> None:
         """Show what the store holds now. Called ten times a second at most, and only while the screen is shown."""
         if not self.is_mounted or self._pruning or not self.children:

@@ -8,13 +8,16 @@ from typing import Any
 from textual import on
 from textual.widget import Widget
 
-from tui.columns.nodes import NODES
+from tui.columns.base import Draw
+from tui.columns.nodes import NODES, OLD_SAMPLE_US, sample_age_us
 from tui.columns.shades import NODE_SHADES
 from tui.details.panels import score_panel
+from tui.drawing.draw import age
 from tui.keyboard.keymap import bindings
 from tui.messages import Opened, Pointed
 from tui.screens.approvals import ApprovalsScreen
 from tui.screens.base import ConsoleScreen
+from tui.store.nodes import NodeRow
 from tui.widgets.heatfield import HeatField
 from tui.widgets.lines import Lines
 from tui.widgets.table import Table
@@ -32,6 +35,9 @@ class NodesScreen(ConsoleScreen):
     def __init__(self) -> None:
         super().__init__()
         self._panel_lines = PANEL_LINES
+        self._panel_age = ""
+        self._panel_told: object = None
+        """What the panel was made of."""
         self._shade: int | None = None
         """Which of the shades the heatmap shows; None while the table is shown."""
 
@@ -55,10 +61,20 @@ class NodesScreen(ConsoleScreen):
             self.heat.sync()
         self.sync_panel()
 
+    def stands_still(self) -> bool:
+        # A row that no sample came of for long tells its age as soon as that is another.
+        return self._shade is None and not self._panel_age
+
     def sync_panel(self) -> None:
-        row = self.main_table().cursor_row
-        room = MOST_GPU_LINES if self.size.height >= TALL else 1
-        lines = [] if row is None else score_panel(row, self.drawing(), self.size.width, room)
+        row, draw = self.main_table().cursor_row, self.drawing()
+        width, height = self.size
+        self._panel_age = "" if row is None else _age(row, draw)
+        told = (row, draw.glyphs, width, height, self._panel_age)
+        if told == self._panel_told:
+            return
+        self._panel_told = told
+        room = MOST_GPU_LINES if height >= TALL else 1
+        lines = [] if row is None else score_panel(row, draw, width, room)
         panel = self.query_one("#panel", Lines)
         if len(lines) > self._panel_lines:
             # Never lower again: rows do not jump while the cursor goes over nodes with and without GPUs.
@@ -130,3 +146,10 @@ class NodesScreen(ConsoleScreen):
 
     def action_uncordon(self) -> None:
         self.console.actions.uncordon(self.main_table().chosen())
+
+
+def _age(row: NodeRow, draw: Draw) -> str:
+    """What the panel says of time; empty while that is nothing."""
+    old = sample_age_us(row, draw.now_s)
+    scored = row.view is not None and row.view.scored
+    return "" if old is None or (scored and old < OLD_SAMPLE_US) else age(old)

@@ -224,6 +224,11 @@ class ClusterView:
         for rows in (self.nodes, self.tasks, self.events, self.workflows):
             rows.warm(count)
 
+    @property
+    def cold(self) -> bool:
+        """Whether warm() has something to do."""
+        return any(rows.cold for rows in (self.nodes, self.tasks, self.events, self.workflows))
+
     def live_count(self) -> int | None:
         """Tasks that have not ended; None where that is not known yet."""
         return sum(count for state, count in self.states.items() if state not in ENDED)
