@@ -91,6 +91,8 @@ class FakeSource:
         self.inspected: dict[str, cluster_pb2.InspectNodeReply] = {}
         self.inspections: list[tuple[str, int, int]] = []
         self.whys: dict[str, cluster_pb2.WhyReply] = {}
+        self.settings_at: dict[str, str] = {}
+        """Of every past moment, as JSON."""
         self.rehearsals: list[cluster_pb2.DrainRequest] = []
         self.differences = cluster_pb2.DiffReply()
         self.index = 1500
@@ -268,8 +270,9 @@ class FakeSource:
     ) -> cluster_pb2.ListDoubleRunsReply:
         return cluster_pb2.ListDoubleRunsReply(index=self.index)
 
-    async def get_settings(self) -> cluster_pb2.GetSettingsReply:
-        return cluster_pb2.GetSettingsReply(index=self.index)
+    async def get_settings(self, *, at: Moment | None = None) -> cluster_pb2.GetSettingsReply:
+        was = [cluster_pb2.SettingView(name=name, value=value) for name, value in self.settings_at.items() if at]
+        return cluster_pb2.GetSettingsReply(index=self.index, settings=was)
 
     async def why(self, task_id: str, *, at: Moment | None = None) -> cluster_pb2.WhyReply:
         if task_id in self.whys:

@@ -34,11 +34,11 @@ def test_an_error_that_tells_more_than_how_it_ended_goes_first() -> None:
     task = fake.task(1, "segv", fake.DEAD, exit_code=139, error=said)
     task.cause = types_pb2.CAUSE_SIGNAL
     task.result.stderr.head = b'Fatal Python error\n  File "/srv/pool.py", line 3 in main\n'
+    assert why_text(task) == said
+    task.error = "The command ended with exit code 139."
     assert why_text(task).startswith("File"), "a command's own words"
-    task.spec.type = types_pb2.TASK_TYPE_PYTHON
-    assert why_text(task) == said
-    task.spec.type, task.cause = types_pb2.TASK_TYPE_SHELL, types_pb2.CAUSE_TIMEOUT
-    assert why_text(task) == said
+    task.error, task.cause = "The command ran longer than its timeout of 5 s.", types_pb2.CAUSE_TIMEOUT
+    assert why_text(task) == task.error
 
 
 def test_what_is_run_is_called_what_it_is() -> None:

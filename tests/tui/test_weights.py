@@ -9,7 +9,8 @@ from tests.tui import fake
 from tests.tui.console import open_console
 from tests.tui.fake_source import FakeSource
 from tui.documents.node_text import score_text
-from tui.store.score import most_points, points_of
+from tui.past.view import PastSource, PastView
+from tui.store.score import most_points, points_of, weights_in
 from tui.verbs.why import verdict_row
 
 WEIGHTS = "cpu=0.10,memory=0.505,disk=0.195,network=0.10,gpu=0.10"
@@ -61,6 +62,19 @@ async def test_the_tables_have_the_terms_of_the_profile() -> None:
         titles = session.line_with("VERDICT").split()
         assert titles[5:9] == ["PRIO", "CAPAB", "LOAD", "FAIR"]
         assert "load 20.0/20" in session.text
+
+
+async def test_what_was_judged_of_then_is_shown_by_the_weights_of_then() -> None:
+    source = FakeSource()
+    task = source.tasks["01jx00000001"]
+    verdict = cluster_pb2.NodeVerdict(node="anvil", eligible=True, score=40, terms=fake.terms(30, 40, 50, 5, 1))
+    source.whys[task.id] = cluster_pb2.WhyReply(task=task, past=True, index=task.fence + 7, nodes=[verdict])
+    source.settings_at["weights"] = f'"{WEIGHTS}"'
+    async with open_console(source, (120, 30)) as session:
+        await session.press("2", "slash", *"render", "enter", "W")
+        await session.until(lambda: "/50.5" in session.text)
+    assert weights_in(await PastSource(source, PastView()).get_settings()) == WEIGHTS
+    assert weights_in(await source.get_settings()) == ""
 
 
 async def test_titles_bars_and_the_panel_show_the_most_in_force() -> None:

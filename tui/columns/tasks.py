@@ -31,8 +31,8 @@ STATE_WORDS = {number: name[len("TASK_STATE_") :].lower() for name, number in ty
 FAILED_STATES = frozenset({types_pb2.TASK_STATE_FAILED, types_pb2.TASK_STATE_DEAD_LETTER})
 QUIET_STATES = ENDED - FAILED_STATES
 UNDER_WAY = frozenset({types_pb2.TASK_STATE_ASSIGNED, types_pb2.TASK_STATE_RUNNING})
-_TELLING = frozenset({types_pb2.TASK_TYPE_PYTHON, types_pb2.TASK_TYPE_SUBAGENT, types_pb2.TASK_TYPE_CLAUDE_RELAY})
-"""Types whose errors say what went wrong, and not only how a command ended."""
+_HOW = ("The command ", "The service ", "exit code ", "signal ")
+"""So begin errors that say only how a command ended; what drives agents, containers and handlers says more."""
 _BY_ITSELF = frozenset(
     {types_pb2.CAUSE_UNSPECIFIED, types_pb2.CAUSE_EXIT, types_pb2.CAUSE_SIGNAL, types_pb2.CAUSE_OUT_OF_MEMORY}
 )
@@ -131,7 +131,7 @@ def last_words(task: Task) -> str:
 
 def what_failed(task: Task) -> str:
     """In one line: what the command said last, unless the error tells more than how it ended."""
-    told = task.spec.type in _TELLING or task.cause not in _BY_ITSELF
+    told = task.cause not in _BY_ITSELF or not task.error.startswith(_HOW)
     return (task.error if told else "") or last_words(task) or task.error
 
 

@@ -222,7 +222,7 @@ class DemoSource:
     ) -> cluster_pb2.ListDoubleRunsReply:
         return cluster_pb2.ListDoubleRunsReply(index=self.cluster.index)
 
-    async def get_settings(self) -> cluster_pb2.GetSettingsReply:
+    async def get_settings(self, *, at: Moment | None = None) -> cluster_pb2.GetSettingsReply:
         return cluster_pb2.GetSettingsReply(index=self.cluster.index)
 
     async def why(self, task_id: str, *, at: Moment | None = None) -> cluster_pb2.WhyReply:

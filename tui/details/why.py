@@ -32,8 +32,11 @@ def headline(why: cluster_pb2.WhyReply, draw: Draw) -> list[Cell]:
     return [tuple(first), tuple(second)]
 
 
-def panel(why: cluster_pb2.WhyReply, row: VerdictRow, draw: Draw, width: int) -> list[Cell]:
-    """The node under the cursor in full: why not, what would change that, and its points beside the winner's."""
+def panel(why: cluster_pb2.WhyReply, row: VerdictRow, draw: Draw, width: int, weights: str | None) -> list[Cell]:
+    """The node under the cursor in full: why not, what would change that, and its points beside the winner's.
+
+    `weights`: of the moment, where it was judged as of one; else they are known.
+    """
     verdict, won = row.verdict, winner(why)
     lines: list[Cell] = [()]
     if verdict.reason:
@@ -42,7 +45,7 @@ def panel(why: cluster_pb2.WhyReply, row: VerdictRow, draw: Draw, width: int) ->
         lines += sentence("unless", verdict.flip, "accent", draw, width, most=2)
     if row.scored:
         best = won.terms if won is not None and won.HasField("terms") and won.node != verdict.node else None
-        parts = _points(verdict.terms, best, _weights(why, draw))
+        parts = _points(verdict.terms, best, _weights(why, draw, weights))
         half = len(parts) // 2 if sum(map(cell_width, parts)) + LABEL + 1 > width else len(parts)
         for label, some in (("points", parts[:half]), ("", parts[half:])):
             if some:
@@ -52,11 +55,11 @@ def panel(why: cluster_pb2.WhyReply, row: VerdictRow, draw: Draw, width: int) ->
     return lines
 
 
-def _weights(why: cluster_pb2.WhyReply, draw: Draw) -> str | None:
+def _weights(why: cluster_pb2.WhyReply, draw: Draw, then: str | None) -> str | None:
     """By which it was judged; None where that is not told."""
     if not why.past:
         return weights_of(row.view for row in draw.view.nodes.values() if row.view is not None)
-    return why.task.placement.weights if why.index == why.task.fence else None
+    return why.task.placement.weights if why.index == why.task.fence else then
 
 
 def _points(terms: types_pb2.ScoreTerms, best: types_pb2.ScoreTerms | None, weights: str | None) -> list[Cell]:

@@ -164,8 +164,8 @@ class ClusterSource:
     ) -> cluster_pb2.ListDoubleRunsReply:
         return await _told(self._client.list_double_runs(task, at=at, limit=limit))
 
-    async def get_settings(self) -> cluster_pb2.GetSettingsReply:
-        return await _told(self._client.get_settings())
+    async def get_settings(self, *, at: Moment | None = None) -> cluster_pb2.GetSettingsReply:
+        return await _told(self._client.get_settings(at=at))
 
     async def why(self, task_id: str, *, at: Moment | None = None) -> cluster_pb2.WhyReply:
         return await _told(self._client.why(task_id, at=at))

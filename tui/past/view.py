@@ -242,8 +242,8 @@ class PastSource:
     async def why(self, task_id: str, *, at: Moment | None = None) -> cluster_pb2.WhyReply:
         return await self._ask(lambda shown: self._source.why(task_id, at=at or shown))
 
-    async def get_settings(self) -> cluster_pb2.GetSettingsReply:
-        return await self._source.get_settings()
+    async def get_settings(self, *, at: Moment | None = None) -> cluster_pb2.GetSettingsReply:
+        return await self._ask(lambda shown: self._source.get_settings(at=at or shown))
 
     async def rehearse_resume(self, workflow_id: str, key: str = "") -> Sequence[str]:
         raise SourceError(READ_ONLY)

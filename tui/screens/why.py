@@ -17,6 +17,7 @@ from tui.lists.rows import Rows
 from tui.messages import Opened, Pointed
 from tui.screens.base import ConsoleScreen
 from tui.source import Moment, SourceError
+from tui.store.score import weights_in
 from tui.widgets.lines import Lines
 from tui.widgets.table import Table
 
@@ -35,6 +36,7 @@ class WhyScreen(ConsoleScreen):
         self.key = task
         self._at = at
         self._why = cluster_pb2.WhyReply()
+        self._weights: str | None = None
         self._asked: tuple[float, int, bool] | None = None
         self._problem = ""
         self._rows: Rows[VerdictRow] = Rows(row_text)
@@ -80,7 +82,11 @@ class WhyScreen(ConsoleScreen):
     @work(group="why", exclusive=True)
     async def load(self) -> None:
         try:
-            self._why = await self.console.source.why(self.key, at=self._at)
+            source = self.console.source
+            self._why = why = await source.why(self.key, at=self._at)
+            if why.past and why.index != why.task.fence:
+                then = cluster_pb2.Moment(index=why.index)
+                self._weights = weights_in(await source.get_settings(at=then))
         except SourceError as error:
             self._problem = f"{error.message} {error.remedy}".strip()
             if self._why.HasField("task"):
@@ -97,7 +103,7 @@ class WhyScreen(ConsoleScreen):
 
     def _sync_panel(self) -> None:
         row = self.main_table().cursor_row
-        lines = [] if row is None else panel(self._why, row, self.drawing(), self.size.width)
+        lines = [] if row is None else panel(self._why, row, self.drawing(), self.size.width, self._weights)
         widget = self.query_one("#panel", Lines)
         height = max(4, len(lines))
         if widget.styles.height is None or widget.styles.height.value != height:

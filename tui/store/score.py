@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 from cortex.v1 import cluster_pb2, types_pb2
@@ -67,6 +68,13 @@ def points_text(terms: types_pb2.ScoreTerms, weights: str | None, *, gpu: bool =
             parts.append(f"{name} {points:.1f}{of}")
     beside = ((name, getattr(terms, name)) for name in BESIDE)
     return ", ".join([*parts, *(f"{name} {points:.1f}" for name, points in beside if points)])
+
+
+def weights_in(reply: cluster_pb2.GetSettingsReply) -> str:
+    """Those that the settings name; empty = the profile's own."""
+    value = next((row.value for row in reply.settings if row.name == "weights"), "")
+    found = json.loads(value) if value else ""
+    return found if isinstance(found, str) and found != "default" else ""
 
 
 def weights_of(views: Iterable[cluster_pb2.NodeView]) -> str | None:

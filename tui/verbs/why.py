@@ -46,12 +46,15 @@ def why(task_id: str, at: cluster_pb2.Moment | None) -> None:
 
 async def _weights(client: ClusterClient, reply: cluster_pb2.WhyReply) -> str | None:
     """By which it was judged; None where that is not told."""
-    from tui.store.score import weights_of
+    from cortex.v1 import cluster_pb2
+    from tui.store.score import weights_in, weights_of
 
-    if reply.past:
-        return reply.task.placement.weights if reply.index == reply.task.fence else None
+    if reply.past and reply.index == reply.task.fence:
+        return reply.task.placement.weights
     if not any(item.eligible for item in reply.nodes):
         return None
+    if reply.past:
+        return weights_in(await client.get_settings(at=cluster_pb2.Moment(index=reply.index)))
     return weights_of((await client.list_nodes()).nodes)
 
 
