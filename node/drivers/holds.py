@@ -34,7 +34,7 @@ class Hold:
 
     @property
     def words(self) -> str:
-        return f"{self.error.rstrip('. ')}. Another agent of its node was told so."
+        return f"{self.error.rstrip('. ')}. An agent of its node was told so."
 
     @property
     def left_ms(self) -> int:

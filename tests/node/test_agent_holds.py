@@ -18,7 +18,7 @@ from tests.node.agent_kit import Run, assignment, machine, setup, steps
 
 NOW_S = 1_800_000_000.0
 SAID = "The model's API limits how much may be asked of it: Slow down."
-HELD = "Another agent of its node was told so."
+HELD = "An agent of its node was told so."
 
 
 @pytest.fixture
