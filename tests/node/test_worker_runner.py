@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from cortex.v1 import types_pb2 as t
 from cortex.v1 import worker_pb2 as w
+from node.worker.executors.port import CannotPrepare
+from node.worker.executors.shell import ShellExecutor
 from node.worker.port import Finished, Started
 from tests.node.test_worker_session import now_s, play
 from tests.node.worker_kit import (
@@ -74,6 +77,24 @@ def test_what_no_executor_takes_cannot_start(tmp_path: Path) -> None:
                 assert not report.ended.result.HasField("exit_code")
             if len(batch.reports) == 2:
                 break
+        assert not kit.supervisor.orders
+
+    play(tmp_path, scene)
+
+
+def test_what_can_run_here_later_is_put_off_without_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = CannotPrepare("Come back later.", t.CAUSE_RATE_LIMITED, 5_000)
+    monkeypatch.setattr(ShellExecutor, "prepare", Mock(side_effect=later))
+
+    async def scene(kit: Kit) -> None:
+        side = await kit.session()
+        await side.assign(assignment())
+        (report,) = (await side.next("reports")).reports
+        ended = report.ended
+        assert (ended.cause, ended.error, ended.retry_after_ms) == (t.CAUSE_RATE_LIMITED, str(later), 5_000)
+        assert not ended.result.started_at_us
         assert not kit.supervisor.orders
 
     play(tmp_path, scene)
