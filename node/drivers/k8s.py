@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -162,7 +163,9 @@ class Driver:
             unheard_s, trouble = scene.trouble
             self._say(trouble.message)
             if unheard_s > self._order.unreachable_s:
-                raise failed(trouble, "watch the Job")
+                failure = failed(trouble, "watch the Job")
+                # It ran until now: the next attempt finds out whether it can begin here.
+                raise replace(failure, cause="infrastructure") if failure.cause == "cannot_start" else failure
             return
         wait = waits(scene.pod)
         if wait is None:

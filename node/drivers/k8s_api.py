@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,11 +17,16 @@ from lightkube import ConfigError, KubeConfig
 from lightkube.config.client_adapter import AsyncClient, ConnectionParams
 
 from node.drivers.k8s_config import BadConfig, Kubeconfig
+from node.drivers.k8s_credentials import Credentials, NoCredentials
 
 TIMEOUT_S = 10.0
 _ERROR_BYTES = 64 * 1024
 _LINE_BYTES = 8 << 20
 _TEXT_CHARS = 500
+_UNKNOWN = 401
+_RETIRED = 4
+NO_CREDENTIALS = "NoCredentials"
+"""Reason of a request that was never sent, since nobody would have known whose it is."""
 
 
 class ApiError(Exception):
@@ -53,24 +60,15 @@ class Api:
     """One context. Raises BadConfig where it cannot be used at all."""
 
     def __init__(self, kubeconfig: Kubeconfig, context: str, timeout_s: float = TIMEOUT_S) -> None:
-        try:
-            chosen = KubeConfig.from_dict(dict(kubeconfig.document)).get(context)
-            if chosen is None:
-                raise BadConfig(f"The kubeconfig has no context {context!r}.")
-            self.server = chosen.cluster.server
-            self.namespace = chosen.namespace
-            self._timeout_s = timeout_s
-            known = kubeconfig.contexts().get(context)
-            proxy = known.proxy if known is not None and known.proxy else None
-            parameters = ConnectionParams(httpx2.Timeout(timeout_s), trust_env=False, proxy=proxy)
-            self._client = AsyncClient(chosen, parameters)
-        except (ConfigError, KeyError, AssertionError, msgspec.ValidationError, ssl.SSLError, OSError) as error:
-            said = " ".join(str(error).split()) or type(error).__name__
-            raise BadConfig(
-                f"Context {context!r} of the kubeconfig cannot be used: {said[:_TEXT_CHARS]}."
-            ) from None
-        except ValueError as error:
-            raise BadConfig(f"Context {context!r} of the kubeconfig is malformed: {error}.") from None
+        self._kubeconfig = kubeconfig
+        self._context = context
+        self._timeout_s = timeout_s
+        self._asking = asyncio.Lock()
+        self._renewals = 0
+        self._retired: list[httpx2.AsyncClient] = []
+        self._credentials = Credentials(*kubeconfig.entries(context))
+        self._certificate = ""
+        self._client = self._made("", "")
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,7 +76,8 @@ class Api:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.aclose()
+        for client in (self._client, *self._retired):
+            await client.aclose()
 
     async def get(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Raises ApiError."""
@@ -115,15 +114,83 @@ class Api:
             async for chunk in chunks:
                 yield chunk
 
+    def _made(self, certificate: str, key: str) -> httpx2.AsyncClient:
+        """A client that shows the certificate of its user, or this one. Raises BadConfig."""
+        cluster, user = self._kubeconfig.entries(self._context)
+        shown = {name: value for name, value in user.items() if name.startswith("client-")}
+        if certificate:
+            pair = {"client-certificate-data": certificate, "client-key-data": key}
+            shown = {name: base64.b64encode(text.encode()).decode() for name, text in pair.items()}
+        try:
+            chosen = KubeConfig.from_dict(self._kubeconfig.with_user(self._context, shown)).get(self._context)
+            if chosen is None:
+                raise BadConfig(f"The kubeconfig has no context {self._context!r}.")
+            self.server = chosen.cluster.server
+            self.namespace = chosen.namespace
+            proxy = str(cluster.get("proxy-url") or "") or None
+            parameters = ConnectionParams(httpx2.Timeout(self._timeout_s), trust_env=False, proxy=proxy)
+            return AsyncClient(chosen, parameters)
+        except (ConfigError, KeyError, AssertionError, msgspec.ValidationError, ssl.SSLError, OSError) as error:
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise BadConfig(
+                f"Context {self._context!r} of the kubeconfig cannot be used: {said[:_TEXT_CHARS]}."
+            ) from None
+        except ValueError as error:
+            raise BadConfig(f"Context {self._context!r} of the kubeconfig is malformed: {error}.") from None
+
+    async def _headers(self) -> dict[str, str]:
+        """Of the next request, by whose client it goes. Raises Refused."""
+        async with self._asking:
+            try:
+                shown = await self._credentials.shown()
+                if shown.certificate != self._certificate:
+                    await self._use(self._made(shown.certificate, shown.key))
+                    self._certificate = shown.certificate
+            except (NoCredentials, BadConfig) as error:
+                raise Refused(401, NO_CREDENTIALS, str(error).rstrip(".")) from None
+        return {"Authorization": shown.authorization} if shown.authorization else {}
+
+    async def _renew(self, renewals: int) -> None:
+        """The API took a request for nobody's, after so many renewals: show what files and plugins have now. Raises
+        Refused.
+        """
+        async with self._asking:
+            if renewals != self._renewals:
+                return  # another request has done so
+            self._renewals += 1
+            self._credentials.expire()
+            with suppress(BadConfig):
+                found = self._kubeconfig.again()
+                if found.entries(self._context) != self._kubeconfig.entries(self._context):
+                    kept, self._kubeconfig = self._kubeconfig, found
+                    try:
+                        await self._use(self._made("", ""))
+                    except BadConfig:
+                        self._kubeconfig = kept
+                        raise
+                    self._certificate = ""
+                    self._credentials = Credentials(*found.entries(self._context))
+
+    async def _use(self, client: httpx2.AsyncClient) -> None:
+        self._retired.append(self._client)  # it may be in use
+        self._client = client
+        if len(self._retired) > _RETIRED:
+            await self._retired.pop(0).aclose()
+
     async def _request(
         self, method: str, path: str, params: Mapping[str, str] | None, body: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         content = json.dumps(body).encode() if body is not None else None
-        headers = {"Content-Type": "application/json"} if body is not None else None
-        try:
-            answer = await self._client.request(method, path, params=params, content=content, headers=headers)
-        except Exception as error:
-            raise _failure(error) from error
+        kind = {"Content-Type": "application/json"} if body is not None else {}
+        for again in (True, False):
+            renewals, headers = self._renewals, {**await self._headers(), **kind}
+            try:
+                answer = await self._client.request(method, path, params=params, content=content, headers=headers)
+            except Exception as error:
+                raise _failure(error) from error
+            if answer.status_code != _UNKNOWN or not again:
+                break
+            await self._renew(renewals)
         if answer.status_code >= 400:
             raise _refusal(answer.status_code, answer.headers, answer.content)
         return _object(answer.content)
@@ -133,15 +200,22 @@ class Api:
         self, path: str, params: Mapping[str, str], quiet_s: float
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         timeout = httpx2.Timeout(self._timeout_s, read=quiet_s)
-        try:
-            async with self._client.stream("GET", path, params=params, timeout=timeout) as answer:
+        async with AsyncExitStack() as stack:
+            try:
+                for again in (True, False):
+                    renewals, headers = self._renewals, await self._headers()
+                    opening = self._client.stream("GET", path, params=params, timeout=timeout, headers=headers)
+                    answer = await stack.enter_async_context(opening)
+                    if answer.status_code != _UNKNOWN or not again:
+                        break
+                    await self._renew(renewals)
                 if answer.status_code >= 400:
                     raise _refusal(answer.status_code, answer.headers, (await answer.aread())[:_ERROR_BYTES])
                 yield answer.aiter_bytes()
-        except ApiError:
-            raise
-        except Exception as error:
-            raise _failure(error) from error
+            except ApiError:
+                raise
+            except Exception as error:
+                raise _failure(error) from error
 
 
 def _failure(error: Exception) -> ApiError:
@@ -151,9 +225,8 @@ def _failure(error: Exception) -> ApiError:
         return Unreachable(f"The API did not answer in time ({type(error).__name__})")
     if isinstance(error, httpx2.TransportError):
         return Unreachable(f"The API cannot be reached: {said}")
-    # What provides credentials is a command or a file of this machine.
-    if isinstance(error, ConfigError | OSError | ValueError | KeyError):
-        return Refused(401, "NoCredentials", f"The credentials for the API could not be had: {said}")
+    if isinstance(error, OSError):
+        return Unreachable(f"The API cannot be reached: {said}")
     raise error
 
 

@@ -30,7 +30,6 @@ class Context:
     name: str
     server: str
     namespace: str
-    proxy: str = ""  # URL of one to the API; empty = none
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,27 @@ class Kubeconfig:
     """A merged kubeconfig whose paths are absolute."""
 
     document: Mapping[str, Any]
+    paths: tuple[str, ...] = ()
+    in_cluster: str = ""
+
+    def again(self) -> Kubeconfig:
+        """As its files are now. Raises BadConfig."""
+        return load(self.paths, self.in_cluster)
+
+    def entries(self, context: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The cluster and the user of a context, as they stand there; empty where they are not."""
+        place = self._entry("contexts", context)
+        return self._entry("clusters", place.get("cluster")), self._entry("users", place.get("user"))
+
+    def with_user(self, context: str, user: Mapping[str, Any]) -> dict[str, Any]:
+        """The document, with `user` in the place of the context's; as it is where that has none."""
+        name = self._entry("contexts", context).get("user")
+        users = [{**item, "user": dict(user)} if item["name"] == name else item for item in self.document["users"]]
+        return {**self.document, "users": users}
+
+    def _entry(self, section: str, name: object) -> Mapping[str, Any]:
+        found = (item[_SECTIONS[section]] for item in self.document[section] if item["name"] == name)
+        return next(found, {})
 
     @property
     def current(self) -> str:
@@ -52,8 +72,7 @@ class Kubeconfig:
             cluster = clusters.get(context.get("cluster"))
             if cluster is not None:
                 namespace = str(context.get("namespace") or "default")
-                server, proxy = str(cluster.get("server") or ""), str(cluster.get("proxy-url") or "")
-                found[item["name"]] = Context(item["name"], server, namespace, proxy)
+                found[item["name"]] = Context(item["name"], str(cluster.get("server") or ""), namespace)
         return found
 
 
@@ -63,9 +82,9 @@ def load(paths: Sequence[str], in_cluster: str = "") -> Kubeconfig:
     """
     documents = [_read(Path(path)) for path in paths if Path(path).is_file()]
     if documents:
-        return Kubeconfig(_merged(documents))
+        return Kubeconfig(_merged(documents), tuple(paths), in_cluster)
     if in_cluster and Path(SERVICE_ACCOUNT, "token").is_file():
-        return Kubeconfig(_of_service_account(in_cluster))
+        return Kubeconfig(_of_service_account(in_cluster), tuple(paths), in_cluster)
     raise BadConfig(f"There is no kubeconfig at {' or '.join(paths) or 'any place'}.")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from node.drivers.k8s_api import Api, ApiError, Refused, Unreachable
+from node.drivers.k8s_api import NO_CREDENTIALS, Api, ApiError, Refused, Unreachable
 from node.drivers.k8s_judge import is_over
 from node.drivers.k8s_manifest import FENCE, TASK, Order, job_name, label_value, manifest
 from node.drivers.k8s_watch import Backoff
@@ -35,8 +35,12 @@ def failed(error: ApiError, what: str) -> Failed:
     said = f"To {what} failed: {error.message}."
     if not isinstance(error, Refused):
         return Failed("infrastructure", f"{said} The task waits until the API is back.")
+    if error.reason == NO_CREDENTIALS:
+        return Failed("cannot_start", said)  # with what to do
     if error.status == 401:
-        return Failed("validation", f"{said} Renew the credentials of the context in the kubeconfig of this node.")
+        return Failed(
+            "cannot_start", f"{said} Renew the credentials of the context in the kubeconfig of this node."
+        )
     if error.status == 403:
         return Failed("validation", f"{said} Give the user of the context a role that allows it, or free quota.")
     if error.status == 404:

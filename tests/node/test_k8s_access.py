@@ -18,11 +18,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from node.drivers.k8s_api import Api, ApiError, Refused, Unreachable
+from node.drivers.k8s_api import NO_CREDENTIALS, Api, Refused, Unreachable
 from node.drivers.k8s_cluster import check
 from node.drivers.k8s_config import load
 from tests.k8s.double import TOKEN, VERSION, Double
 
+GROUP = "client.authentication.k8s.io"
 KEY = ec.generate_private_key(ec.SECP256R1())
 NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "double")])
 
@@ -100,17 +101,106 @@ def test_a_proxy_of_the_file_is_used(plain: Double, tmp_path: Path) -> None:
     assert plain.requests[0] == "GET http://api.example/version"
 
 
-def plugin(folder: Path, token: str) -> dict[str, Any]:
-    """A command that prints a token, as gke-gcloud-auth-plugin does."""
-    answer = json.dumps({"kind": "ExecCredential", "status": {"token": token}})
+def plugin(folder: Path, *answers: dict[str, Any], version: str = "v1", **more: Any) -> dict[str, Any]:
+    """A command that prints these, one each time it is run and the last one from then on."""
+    for number, status in enumerate(answers):
+        said = {"apiVersion": f"{GROUP}/{version}", "kind": "ExecCredential", "status": status}
+        (folder / f"answer-{number + 1}").write_text(json.dumps(said))
     path = folder / "login"
-    path.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    path.write_text(
+        '#!/bin/sh\ncd "${0%/*}"; echo "$KUBERNETES_EXEC_INFO" >> asked; n=$(wc -l < asked)\n'
+        f"[ $n -le {len(answers)} ] || n={len(answers)}; cat answer-$n\n"
+    )
     path.chmod(0o755)
-    return {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "./login"}
+    return {"apiVersion": f"{GROUP}/{version}", "command": "./login", **more}
 
 
-def test_a_command_may_have_the_token(plain: Double, tmp_path: Path) -> None:
-    assert asked(plain.kubeconfig(tmp_path / "config", exec=plugin(tmp_path, TOKEN))) == VERSION
+def asked_for(folder: Path) -> list[dict[str, Any]]:
+    """What the plugin was told, each time."""
+    return [json.loads(line) for line in (folder / "asked").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_a_command_may_have_the_token(plain: Double, tmp_path: Path, version: str) -> None:
+    given = plugin(
+        tmp_path, {"token": TOKEN}, version=version, interactiveMode="IfAvailable", provideClusterInfo=True
+    )
+    assert asked(plain.kubeconfig(tmp_path / "config", exec=given)) == VERSION
+    (told,) = asked_for(tmp_path)
+    assert told["apiVersion"] == f"{GROUP}/{version}"
+    assert told["spec"] == {"interactive": False, "cluster": {"server": plain.url}}
+
+
+@pytest.mark.parametrize("expires", ["2020-01-01T00:00:00Z", "2100-01-01T00:00:00Z"])
+def test_a_command_is_asked_again_when_what_it_gave_expires_or_is_refused(
+    plain: Double, tmp_path: Path, expires: str
+) -> None:
+    first = {"token": TOKEN, "expirationTimestamp": expires}
+    path = plain.kubeconfig(tmp_path / "config", exec=plugin(tmp_path, first, {"token": "next"}))
+
+    async def ask() -> None:
+        async with Api(load([str(path)]), "home") as api:
+            await api.get("version")
+            plain.token = "next"
+            await api.get("version")
+            await api.get("version")
+
+    asyncio.run(ask())
+    assert len(asked_for(tmp_path)) == 2
+    refused = sum(request == "GET /version" for request in plain.requests) - 3
+    assert refused == (1 if expires.startswith("2100") else 0)
+
+
+def test_a_command_may_have_a_certificate(certificate: Path, tmp_path: Path) -> None:
+    double = Double()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    tls.load_verify_locations(certificate)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    double.start(tls)
+    both = certificate.read_text()
+    data = base64.b64encode(both.encode()).decode()
+    given = plugin(tmp_path, {"clientCertificateData": both, "clientKeyData": both})
+    path = double.kubeconfig(tmp_path / "config", cluster={"certificate-authority-data": data}, exec=given)
+    assert asked(path) == VERSION
+    double.stop()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            {"command": "absent", "installHint": "Install absent\n with brew."},
+            "absent is not on this node in the daemon",
+        ),
+        ({"command": "absent", "installHint": "Install absent\n with brew."}, "Install absent with brew"),
+        ({"command": "./absent"}, "absent is not on this node. Install it there"),
+        ({"command": "/"}, "cannot be run: Permission denied"),
+        (
+            {"command": "sh", "args": ["-c", "echo no session >&2; exit 3"]},
+            "failed with exit code 3: no session. Log in",
+        ),
+        ({"command": "echo"}, "no ExecCredential"),
+        ({"command": "echo", "args": ["{}"]}, "no ExecCredential: has no 'status'"),
+        ({"command": "echo", "args": ['{"status": {}}']}, "neither a token nor a certificate"),
+        ({"command": "echo", "args": ['{"apiVersion": "x/v9", "status": {"token": "t"}}']}, "it speaks x/v9"),
+        ({"command": "echo", "args": ['{"status": {"token": "\\u00e4"}}']}, "characters that no token has"),
+        (
+            {"command": "echo", "apiVersion": f"{GROUP}/v1alpha1"},
+            "is to speak client.authentication.k8s.io/v1alpha1",
+        ),
+        ({"command": "echo", "interactiveMode": "Always"}, "wants a terminal"),
+    ],
+)
+def test_a_command_without_a_token_is_named_with_what_to_do(
+    plain: Double, tmp_path: Path, given: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(Refused) as caught:
+        asked(plain.kubeconfig(tmp_path / "config", exec={"apiVersion": f"{GROUP}/v1", **given}))
+    assert (caught.value.status, caught.value.reason) == (401, NO_CREDENTIALS)
+    assert says in caught.value.message
+    assert ". " in caught.value.message
+    assert plain.requests == []
 
 
 def test_a_token_file_is_read_anew_when_it_changed(plain: Double, tmp_path: Path) -> None:
@@ -127,12 +217,3 @@ def test_a_token_file_is_read_anew_when_it_changed(plain: Double, tmp_path: Path
             return await check(api, "work")
 
     assert asyncio.run(ask()) == VERSION
-
-
-@pytest.mark.parametrize("command", ["./absent", "false", "echo"])
-def test_a_command_without_a_token_is_a_matter_of_credentials(plain: Double, tmp_path: Path, command: str) -> None:
-    given = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": command}
-    with pytest.raises(ApiError) as caught:
-        asked(plain.kubeconfig(tmp_path / "config", exec=given))
-    assert isinstance(caught.value, Refused)
-    assert caught.value.status == 401

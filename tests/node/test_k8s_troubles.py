@@ -23,7 +23,6 @@ def double() -> Iterator[Double]:
 @pytest.mark.parametrize(
     ("status", "reason", "cause", "says"),
     [
-        (401, "Unauthorized", "validation", "Renew the credentials"),
         (403, "Forbidden", "validation", "Give the user of the context a role"),
         (404, "NotFound", "not_found", "Name a namespace that exists"),
         (422, "Invalid", "validation", "Correct the payload"),
@@ -46,7 +45,40 @@ def test_a_token_that_the_api_does_not_know_is_said(double: Double, tmp_path: Pa
     double.token = "another"
     driven.start()
     assert driven.end() == 1
-    assert (driven.verdict["cause"], "Unauthorized" in driven.verdict["error"]) == ("validation", True)
+    assert (driven.verdict["cause"], "Unauthorized" in driven.verdict["error"]) == ("cannot_start", True)
+    assert "Renew the credentials of the context" in driven.verdict["error"]
+    assert double.count("GET /apis/batch/v1/namespaces/work/jobs?") == 2, "it is asked once more, no more often"
+
+
+def test_a_token_that_expires_and_is_renewed_does_not_disturb_a_task(double: Double, tmp_path: Path) -> None:
+    driven = Driven(double, tmp_path)
+    driven.start()
+    pod = double.schedule(double.job())
+    double.run(pod)
+    double.say(pod, "before")
+    driven.writes("before\n")
+    double.token = "the next"
+    for part in ("jobs?", "pods?", "log?"):
+        double.fail("GET", part, after_lines=0)
+    double.compact()
+    driven.says("Unauthorized")
+    double.kubeconfig(tmp_path / "kubeconfig")
+    double.say(pod, "after")
+    double.exit(pod, 3)
+    assert driven.end() == 3
+    assert driven.output == "before\nafter\n"
+
+
+def test_a_task_whose_token_is_not_renewed_is_put_off(double: Double, tmp_path: Path) -> None:
+    driven = Driven(double, tmp_path, unreachable_s=0.1)
+    driven.start()
+    double.job()
+    double.wait(lambda: double.watching == 2)
+    double.token = "the next"
+    double.compact()
+    assert driven.end() == 1
+    assert driven.verdict["cause"] == "infrastructure"
+    assert "Renew the credentials of the context" in driven.verdict["error"]
 
 
 def test_a_cluster_that_asks_to_come_later_puts_the_task_off(double: Double, tmp_path: Path) -> None:
