@@ -7,13 +7,14 @@ What is timed runs in the C library, not in the interpreter, so that the figure 
   and a subtraction in double precision that wait for each other. It is what plain compiled code reaches, not the
   peak of the vector units; it compares machines with each other, not with their data sheets.
 - memory: copies between buffers far larger than a cache; what is read and what is written both count.
-- disk: one file written from its begin to its end with fsync, then 4 KiB reads at random places of it past the
-  cache.
+- disk: a file that is there already written from its begin to its end, 1 MiB at a time, then 4 KiB reads at random
+  places of it; both past the page cache, so that neither the memory of the machine nor a file system that
+  allocates is measured. Where that cannot be, what is written counts once fsync returns.
 
 All are measured in turn, round after round, after one round that does not count. A figure is the median of the
 rounds, its spread the distance between their quartiles. Cores and memory count by the CPU time of each thread,
-reads by the median of how long one takes: all but writing hardly depends on how busy the machine is, and how busy
-it was is told. A process of its own, with nothing but the standard library.
+the disk by the median of how long one block takes: it hardly depends on how busy the machine is, and how busy it
+was is told. A process of its own, with nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ FREE_BYTES = 4 << 30
 FILE_BYTES = 64 << 20
 BLOCK_BYTES = 1 << 20
 READ_BYTES = 4096
-READS = 400
+READS = 1000
 DISK_PATIENCE_S = 0.7
 """A round of either lasts hardly longer, however slow the disk."""
 ROOM_BYTES = 1 << 30
@@ -135,25 +136,36 @@ class Disk:
         self.direct = True
 
     def write(self) -> float:
-        """Bytes per second until they are on the disk. A slow one gets less to write from then on."""
-        written = self._blocks * BLOCK_BYTES
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        """Bytes per second, by the median of how long a block takes: a pause that others cause does not count.
+
+        The first call makes the file. A slow disk gets less to write from then on.
+        """
+        fd = self._open(os.O_RDWR | os.O_CREAT)
+        took_s: list[float] = []
         try:
-            begun = time.perf_counter()
-            for _ in range(self._blocks):
-                os.write(fd, self._block)
+            begun = last = time.perf_counter()
+            for number in range(self._blocks):
+                os.pwrite(fd, self._block, number * BLOCK_BYTES)
+                now = time.perf_counter()
+                took_s.append(now - last)
+                last = now
+                if now - begun > DISK_PATIENCE_S:
+                    break
             os.fsync(fd)
-            took_s = max(time.perf_counter() - begun, 1e-9)
+            whole_s = time.perf_counter() - begun
         finally:
             os.close(fd)
-        if took_s > DISK_PATIENCE_S:
-            self._blocks = max(1, int(self._blocks * DISK_PATIENCE_S / took_s))
-        return written / took_s
+        self._blocks = len(took_s)
+        if self.direct:
+            return BLOCK_BYTES / max(statistics.median(took_s), 1e-9)
+        if whole_s > DISK_PATIENCE_S:
+            self._blocks = max(1, int(self._blocks * DISK_PATIENCE_S / whole_s))
+        return len(took_s) * BLOCK_BYTES / max(whole_s, 1e-9)
 
     def read(self) -> float:
         """Reads per second, one after the other, by the median of how long one takes: a pause that others cause
         does not count."""
-        fd = self._open()
+        fd = self._open(os.O_RDONLY)
         try:
             size = os.fstat(fd).st_size // READ_BYTES
             places = [self._places.randrange(size) * READ_BYTES for _ in range(READS)]
@@ -176,18 +188,18 @@ class Disk:
         with suppress(OSError):
             os.unlink(self._path)
 
-    def _open(self) -> int:
+    def _open(self, flags: int) -> int:
         if self.direct:
             with suppress(OSError):
-                fd = os.open(self._path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+                fd = os.open(self._path, flags | os.O_DIRECT | os.O_CLOEXEC, 0o600)
                 try:
                     os.preadv(fd, [self._buffer], 0)
                     return fd
                 except OSError:
                     os.close(fd)
-            # Some file systems know no reads past the cache.
+            # Some file systems have no way past the cache.
             self.direct = False
-        return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(self._path, flags | os.O_CLOEXEC, 0o600)
 
 
 def measure(folder: str, rounds: int = ROUNDS) -> dict[str, object]:
@@ -221,7 +233,7 @@ def measure(folder: str, rounds: int = ROUNDS) -> dict[str, object]:
         finally:
             disk.remove()
     if "read_iops" in parts and not disk.direct:
-        notes.append("its file system cannot read past the page cache, so reads may not have reached a disk")
+        notes.append("its file system has no way past the page cache, so reads may not have reached a disk")
     total = busy_after[1] - busy[1]
     others = 100.0 * max(0.0, (busy_after[0] - busy[0]) - (own_after - own)) / total if total > 0 else 0.0
     found: dict[str, object] = {"cores": cores, "others_percent": others}

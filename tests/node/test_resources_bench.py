@@ -43,13 +43,41 @@ def test_a_slow_disk_gets_less_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(benchmark, "FILE_BYTES", 100 * 4096)
     monkeypatch.setattr(benchmark, "DISK_PATIENCE_S", 0.0)
     disk = benchmark.Disk(str(tmp_path))
-    assert disk.write() > 0
-    assert (tmp_path / benchmark.FILE).stat().st_size == 100 * 4096
-    assert disk.write() > 0
-    assert (tmp_path / benchmark.FILE).stat().st_size == 4096
-    assert disk.read() > 0
+    for direct in (disk.direct, False):
+        disk.direct = direct
+        assert disk.write() > 0
+        assert disk.write() > 0
+        assert (tmp_path / benchmark.FILE).stat().st_size == 4096, "one block is more than its time"
+        assert disk.read() > 0
     disk.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_pause_that_others_cause_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direct: bool
+) -> None:
+    """One block in ten takes a second more: past the page cache that changes nothing."""
+    small(monkeypatch)
+    monkeypatch.setattr(benchmark, "BLOCK_BYTES", 4096)
+    disk = benchmark.Disk(str(tmp_path))
+    disk.direct = direct
+    disk.write()
+    if direct and not disk.direct:
+        pytest.skip("needs a file system with direct IO")
+    clock_s, calls = 0.0, 0
+
+    def tick() -> float:
+        nonlocal clock_s, calls
+        calls += 1
+        clock_s += 1e-3 + (1e-2 if calls % 10 == 0 else 0)
+        return clock_s
+
+    monkeypatch.setattr(benchmark.time, "perf_counter", tick)
+    written = disk.write()
+    assert (round(written) == 4_096_000) == direct
+    assert round(disk.read()) == 1000
+    disk.remove()
 
 
 def test_without_room_the_disk_is_left_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

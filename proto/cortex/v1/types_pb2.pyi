@@ -2774,7 +2774,7 @@ class Benchmark(_message.Message):
     """read and written by copies of all cores together"""
     memory_spread_percent: _builtins.float
     write_bytes_per_s: _builtins.float
-    """one file from its begin to its end, fsync included; 0 = not measured"""
+    """1 MiB at a time past the page cache, by the median of one; 0 = not measured"""
     write_spread_percent: _builtins.float
     read_iops: _builtins.float
     """4 KiB each, at random places of a file, past the page cache; 0 = not measured"""
