@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from cortex.v1 import types_pb2
 from tui.drawing.gist import gist, gist_key
@@ -256,6 +257,9 @@ def averaged(values: Sequence[float | None], end: int, span: int) -> list[float 
     cells: list[float | None] = []
     for start in range(first - first % span, end, span):
         part = values[max(0, start - first) : start - first + span]
+        if start >= first and None not in part and (total := sum(cast(Sequence[float], part))) == total:
+            cells.append(total / len(part))
+            continue
         known = [value for value in part if value is not None and value == value]
         if start >= first:
             cells.append(sum(known) / len(known) if 2 * len(known) > len(part) else None)

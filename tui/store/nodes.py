@@ -38,7 +38,8 @@ class NodeRow(NamedTuple):
     @property
     def history(self) -> tuple[float | None, ...]:
         """CPU percent per second, oldest first; None where no sample came."""
-        return tuple(cpu if cpu == cpu else None for (cpu,) in _NUMBER.iter_unpack(self.packed))
+        known = memoryview(self.packed).cast("d").tolist()
+        return tuple([cpu if cpu == cpu else None for cpu in known])
 
 
 class NodeRows(Rows[NodeRow]):

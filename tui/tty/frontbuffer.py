@@ -7,7 +7,7 @@ with a full paint; whatever goes wrong here falls back to what Textual would hav
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import compress
 from operator import ne, or_
@@ -33,17 +33,33 @@ RUN_BYTES = 8
 Piece = tuple[int, int, Iterable[Segment]]
 """Line, first cell, and what stands from there on."""
 
-Cells = tuple[list[str], list[str]]
-"""One entry per cell: its character ("" for the second half of a wide one) and its SGR code. Never changed."""
+Cells = tuple[list[str], list[str], str]
+"""One entry per cell: its character ("" for the second half of a wide one) and its SGR code; then what belongs to
+the cell before them. Never changed."""
+
+
+class Part:
+    """Segments that many lines have, with their cells as they were made last."""
+
+    __slots__ = ("cells", "segments")
+
+    def __init__(self, segments: list[Segment]) -> None:
+        self.segments = segments
+        self.cells: tuple[object, Cells] | None = None
+        """For which colours of the terminal, and its cells."""
 
 
 class Finished(Strip):
     """A line that is kept from paint to paint, with what was made of it."""
 
-    __slots__ = ["cells", "finished"]
+    __slots__ = ["cells", "finished", "parts"]
 
-    def __init__(self, segments: Iterable[Segment], cell_length: int | None = None) -> None:
+    def __init__(
+        self, segments: Iterable[Segment], cell_length: int | None = None, parts: Sequence[Part] = ()
+    ) -> None:
+        """`parts`: the same segments, where they are known in parts."""
         super().__init__(segments, cell_length)
+        self.parts = parts
         self.cells: tuple[object, Cells] | None = None
         """For which colours of the terminal, and its cells."""
         self.finished: tuple[object, Finished] | None = None
@@ -126,7 +142,7 @@ class FrontBuffer:
 
     def _line(self, y: int, x: int, segments: Iterable[Segment], console: Console, runs: list[Run]) -> int:
         """Adds what to send of a line; returns about how many bytes that takes."""
-        characters, codes = _cells_of(segments, console)
+        characters, codes, _ = _cells_of(segments, console)
         if x < 0:
             characters, codes, x = characters[-x:], codes[-x:], 0
         if x >= self._width:
@@ -164,14 +180,32 @@ def _cells_of(segments: Iterable[Segment], console: Console) -> Cells:
     if not isinstance(segments, Finished):
         return _cells(segments, console)
     if segments.cells is None or segments.cells[0] is not console._color_system:
-        segments.cells = (console._color_system, _cells(segments, console))
+        made = _joined(segments.parts, console) if segments.parts else _cells(segments, console)
+        segments.cells = (console._color_system, made)
     return segments.cells[1]
+
+
+def _joined(parts: Iterable[Part], console: Console) -> Cells:
+    characters: list[str] = []
+    codes: list[str] = []
+    before, color_system = "", console._color_system
+    for part in parts:
+        if part.cells is None or part.cells[0] is not color_system:
+            part.cells = (color_system, _cells(part.segments, console))
+        more, styles, first = part.cells[1]
+        if first and characters:
+            characters[-1] += first
+        elif first:
+            before += first
+        characters += more
+        codes += styles
+    return characters, codes, before
 
 
 def _cells(segments: Iterable[Segment], console: Console) -> Cells:
     characters: list[str] = []
     codes: list[str] = []
-    color_system = console._color_system
+    begin, color_system = "", console._color_system
     for text, style, control in segments:
         if control:
             continue
@@ -185,9 +219,11 @@ def _cells(segments: Iterable[Segment], console: Console) -> Cells:
             first, rest = _characters(text)
             if first and characters:
                 characters[-1] += first
+            elif first:
+                begin += first
             characters.extend(rest)
         codes.extend([code] * (len(characters) - before))
-    return characters, codes
+    return characters, codes, begin
 
 
 @lru_cache(maxsize=4096)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 
-_COLLECT = (10_000, 20, 100)
-"""Painting makes and drops thousands of objects a second, none of them in cycles: each look at them is in vain."""
+_COLLECT = (2000, 100, 100)
+"""Often for few objects, which no key notices, and seldom for those that stay: hardly any are in cycles."""
 
 
 def collect_less() -> None:

@@ -18,7 +18,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.tty.frontbuffer import Finished
+from tui.tty.frontbuffer import Finished, Part
 
 MOST_STYLES = 4096
 
@@ -52,9 +52,9 @@ class Looks:
             done.append(Segment(text, found[1] if found is not None else self._add(style), control))
         return done
 
-    def joined(self, segments: Iterable[Segment], cell_length: int) -> Finished:
-        """A line of segments that are finished."""
-        line = Finished(segments, cell_length)
+    def joined(self, parts: Sequence[Part], cell_length: int) -> Finished:
+        """A line of parts that are finished."""
+        line = Finished([segment for part in parts for segment in part.segments], cell_length, parts)
         line.finished = (self, line)
         return line
 

@@ -13,6 +13,7 @@ from tui.columns.base import Column, Draw, Placed
 from tui.drawing.draw import Cell
 from tui.drawing.text import fit, width_of
 from tui.operator.themes import Palette
+from tui.tty.frontbuffer import Part
 from tui.widgets.finished import Looks
 
 R = TypeVar("R")
@@ -25,7 +26,7 @@ class PlainRows:
     """Lines of rows that nothing is laid over, out of cells that are kept: many look as others did before."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Cell, int, str, int], list[Segment]] = {}
+        self._known: dict[tuple[Cell, int, str, int], Part] = {}
         self._looks: Looks | None = None
 
     def forget(self) -> None:
@@ -33,12 +34,12 @@ class PlainRows:
 
     def line(
         self, columns: Sequence[Placed[R]], cells: Sequence[Cell], looks: Looks, palette: Palette, ellipsis: str
-    ) -> list[Segment]:
-        """As row_segments, as it comes out of the looks."""
+    ) -> list[Part]:
+        """As row_segments, column by column, as it comes out of the looks."""
         if looks is not self._looks:
             self.forget()
             self._looks = looks
-        segments: list[Segment] = []
+        parts: list[Part] = []
         last = len(columns) - 1
         for at, (placed, cell) in enumerate(zip(columns, cells, strict=True)):
             gap = columns[at + 1].x - placed.x - placed.width if at < last else 0
@@ -46,12 +47,12 @@ class PlainRows:
             found = self._known.get(key)
             if found is None:
                 made = cell_segments(cell, placed.width, placed.column.align, palette, _NOTHING, ellipsis)
-                found = looks.finished(_with_gap(made, gap) if gap else made)
+                found = Part(looks.finished(_with_gap(made, gap) if gap else made))
                 if len(self._known) >= MOST_CELLS:
                     self.forget()
                 self._known[key] = found
-            segments += found
-        return segments
+            parts.append(found)
+        return parts
 
 
 _NOTHING = Style.null()

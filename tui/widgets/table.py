@@ -24,6 +24,7 @@ from tui.lists.rows import Listing, Rows
 from tui.messages import Opened, Pointed, SortAsked
 from tui.operator.arrange import Columns
 from tui.operator.themes import Palette
+from tui.tty.frontbuffer import Part
 from tui.widgets.kept import Kept
 from tui.widgets.segments import PlainRows, header_segments, note_line, row_segments
 from tui.widgets.virtual import THUMB
@@ -365,9 +366,11 @@ class Table(Walking, Generic[R]):
             return None
         palette, glyphs = self.palette(), self.draw().glyphs
         edge = Segment(glyphs.thumb if on_thumb else " ", palette.style("track"))
-        ends = looks.finished([Segment(" " * GUTTER, palette.style("accent")), Segment(" " * beyond), edge])
+        begin = Segment(" " * GUTTER, palette.style("accent"))
+        ends = [begin, Segment(" " * beyond), edge] if beyond else [begin, edge]
+        first, *rest = looks.finished(ends)
         row = self._plain_rows.line(columns, cells, looks, palette, glyphs.ellipsis)
-        return looks.joined([ends[0], *row, *ends[1 if beyond else 2 :]], width)
+        return looks.joined([Part([first]), *row, Part(rest)], width)
 
     def body_line(self, y: int) -> tuple[list[Segment], Style]:
         palette, draw = self.palette(), self.draw()
