@@ -29,6 +29,27 @@ def terms(cpu: float, memory: float, disk: float, network: float, tasks: int) ->
     )
 
 
+def resources(cpu: float, memory: float, disk: float, network: float, gpus: Sequence[float]) -> types_pb2.Resources:
+    """A sample of a machine, from percentages."""
+    return types_pb2.Resources(
+        sampled_at_us=NOW_US,
+        cpu_percent=cpu,
+        cores=8,
+        load_1m=cpu / 12.5,
+        memory_total_bytes=32 * 2**30,
+        memory_available_bytes=int(32 * 2**30 * (1 - memory / 100)),
+        disk_total_bytes=1000 * 2**30,
+        disk_free_bytes=int(1000 * 2**30 * (1 - disk / 100)),
+        disk_io_percent=disk / 5,
+        rx_bytes_per_s=network * 1_250_000,
+        tx_bytes_per_s=network * 400_000,
+        link_bits_per_s=1_000_000_000,
+        gpus=[
+            types_pb2.Gpu(name="RTX 4090", memory_total_bytes=24 * 2**30, utilisation_percent=gpu) for gpu in gpus
+        ],
+    )
+
+
 def node_view(
     name: str,
     *,
@@ -71,26 +92,7 @@ def node_view(
         view.scored = True
         view.terms.CopyFrom(points)
         view.score = points.cpu + points.memory + points.disk + points.network + points.tasks
-        view.resources.CopyFrom(
-            types_pb2.Resources(
-                sampled_at_us=NOW_US,
-                cpu_percent=cpu,
-                cores=8,
-                load_1m=cpu / 12.5,
-                memory_total_bytes=32 * 2**30,
-                memory_available_bytes=int(32 * 2**30 * (1 - memory / 100)),
-                disk_total_bytes=1000 * 2**30,
-                disk_free_bytes=int(1000 * 2**30 * (1 - disk / 100)),
-                disk_io_percent=disk / 5,
-                rx_bytes_per_s=network * 1_250_000,
-                tx_bytes_per_s=network * 400_000,
-                link_bits_per_s=1_000_000_000,
-                gpus=[
-                    types_pb2.Gpu(name="RTX 4090", memory_total_bytes=24 * 2**30, utilisation_percent=gpu)
-                    for gpu in gpus
-                ],
-            )
-        )
+        view.resources.CopyFrom(resources(cpu, memory, disk, network, gpus))
     return view
 
 
@@ -146,21 +148,26 @@ def task(
             )
         )
     if ended_s:
-        row.completed_at_us = NOW_US - int(ended_s * SECOND_US)
-        if state == DEAD:
-            row.dead_lettered_at_us = row.completed_at_us
-        row.result.usage.wall_us = max(0, row.completed_at_us - row.started_at_us)
-        row.result.usage.cpu_user_us = row.result.usage.wall_us // 2
-        row.result.usage.max_rss_bytes = 48 * 2**20
-        if exit_code and error:
-            row.result.stderr.CopyFrom(types_pb2.StreamSummary(total_bytes=40, head=f"trying\n{error}\n".encode()))
-        row.result.stdout.CopyFrom(types_pb2.StreamSummary(total_bytes=24, head=b"one line\nanother line\n"))
+        _end(row, ended_s, error if exit_code else "")
     if exit_code is not None:
         row.result.exit_code = exit_code
         if exit_code:
             row.cause = types_pb2.CAUSE_EXIT
             row.fingerprint = f"f{exit_code:03d}a9c41e77"
     return row
+
+
+def _end(row: types_pb2.Task, ended_s: float, last_words: str) -> None:
+    row.completed_at_us = NOW_US - int(ended_s * SECOND_US)
+    if row.state == DEAD:
+        row.dead_lettered_at_us = row.completed_at_us
+    row.result.usage.wall_us = max(0, row.completed_at_us - row.started_at_us)
+    row.result.usage.cpu_user_us = row.result.usage.wall_us // 2
+    row.result.usage.max_rss_bytes = 48 * 2**20
+    if last_words:
+        said = f"trying\n{last_words}\n".encode()
+        row.result.stderr.CopyFrom(types_pb2.StreamSummary(total_bytes=40, head=said))
+    row.result.stdout.CopyFrom(types_pb2.StreamSummary(total_bytes=24, head=b"one line\nanother line\n"))
 
 
 def sample_tasks() -> list[types_pb2.Task]:

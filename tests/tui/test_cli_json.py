@@ -63,6 +63,41 @@ def full_event() -> types.Event:
     return types.Event(id="9-0", index=9, task="t1", type=types.EVENT_TYPE_DEAD_LETTERED, node="n1", at_us=AT_US)
 
 
+FAILURES = [
+    {
+        "run": 1,
+        "attempt": 0,
+        "node": "n1",
+        "cause": "exit",
+        "error_type": "exit",
+        "exit_code": 3,
+        "signal": None,
+        "fingerprint": "f00d",
+        "blame": "node",
+        "error": "exit code 3",
+        "at": AT,
+    }
+]
+RESULT = {
+    "stdout_head": "hi\ufffd\n",
+    "stdout_tail": "",
+    "stderr_head": "",
+    "stderr_tail": "",
+    "truncated": True,
+    "document": None,
+    "usage": {
+        "wall_us": 1,
+        "cpu_user_us": 2,
+        "cpu_system_us": 3,
+        "max_rss_bytes": 4,
+        "read_bytes": 5,
+        "written_bytes": 6,
+        "peak_memory_bytes": None,
+        "peak_gpu_memory_bytes": None,
+    },
+}
+
+
 def test_task() -> None:
     assert json_view.task(full_task(), [full_event()]) == {
         "id": "t1",
@@ -95,41 +130,10 @@ def test_task() -> None:
         "operation_id": "op1",
         "fingerprint": "f00d",
         "blame": "node",
-        "failures": [
-            {
-                "run": 1,
-                "attempt": 0,
-                "node": "n1",
-                "cause": "exit",
-                "error_type": "exit",
-                "exit_code": 3,
-                "signal": None,
-                "fingerprint": "f00d",
-                "blame": "node",
-                "error": "exit code 3",
-                "at": AT,
-            }
-        ],
+        "failures": FAILURES,
         "annotations": [{"at": AT, "actor": "ada", "text": "disk was full"}],
         "placement": {"node": "n1", "score": 70.5, "terms": {**NO_TERMS, "cpu": 30.0, "memory": 40.5}},
-        "result": {
-            "stdout_head": "hi\ufffd\n",
-            "stdout_tail": "",
-            "stderr_head": "",
-            "stderr_tail": "",
-            "truncated": True,
-            "document": None,
-            "usage": {
-                "wall_us": 1,
-                "cpu_user_us": 2,
-                "cpu_system_us": 3,
-                "max_rss_bytes": 4,
-                "read_bytes": 5,
-                "written_bytes": 6,
-                "peak_memory_bytes": None,
-                "peak_gpu_memory_bytes": None,
-            },
-        },
+        "result": RESULT,
         "events": [
             {
                 "id": "9-0",
