@@ -81,7 +81,8 @@ class Desk:
         self.over = True
         if self.usage is not None:
             verdict["usage"] = self.usage
-        with suppress(OSError):
+        # Who wrote into its worker's socket may have said what cannot be written: the exit code has to do.
+        with suppress(OSError, RecursionError):
             part = self._verdict.with_suffix(".part")
             part.write_text(json.dumps(verdict))
             part.rename(self._verdict)

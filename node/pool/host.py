@@ -150,7 +150,7 @@ class Host:
             if len(fds) != wire.PIPES:
                 raise ValueError("its pipes did not come with it")  # there was no descriptor for them
             desk = Desk(sock, cwd, env, fds)
-        except (OSError, KeyError, ValueError, TypeError) as error:
+        except (OSError, KeyError, ValueError, TypeError, RecursionError) as error:
             for fd in fds:
                 os.close(fd)
             _say(f"a driver was sent away: {error!r}")

@@ -24,6 +24,8 @@ _LONGEST_DELAY_S = 30.0
 _GRACE_S = 1.0
 _SEND_S = 2.0
 _OOM_KILLS = "oom_kill "
+# Of a worker whose handler wrote into what is not its own.
+_NONSENSE = (OSError, wire.Broken, ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
 _ENDED = "Handler {} was ended with the pool of its node."
 
 
@@ -178,7 +180,7 @@ class Place:
                 self._take(wire.decoded(body))
         except BlockingIOError:
             return
-        except (OSError, wire.Broken):
+        except _NONSENSE:
             alive = False
         if not alive:
             self._hang_up()
@@ -204,6 +206,10 @@ class Place:
             self._task_ended(self.desk, message)
 
     def _task_ended(self, desk: Desk, message: wire.Message) -> None:
+        kind, to, reason = message["kind"], message.get("to"), str(message.get("reason", ""))
+        # Read before anything is changed: it may be nonsense.
+        cause, error = str(message.get("cause", "exit")), str(message.get("error", ""))
+        code, after_ms = (int(message.get("code", 1)) & 0xFF) or 1, int(message.get("after_ms", 0))
         self.desk, desk.usage = None, message.get("usage")
         # What comes next from it is that it is ready again, or that it leaves.
         self.ready, self._leaving = False, bool(message.get("last"))
@@ -212,14 +218,12 @@ class Place:
             self._killer = None
         if self._leaving:
             self._killer = self._loop.later(_GRACE_S, self.kill)
-        kind, to = message["kind"], message.get("to")
-        reason = str(message.get("reason", ""))
         if kind == wire.COMPLETED:
             desk.succeed(message.get("result"))
         elif kind == wire.FAILED:
-            desk.fail(str(message["cause"]), str(message["error"]), code=int(message.get("code", 1)))
+            desk.fail(cause, error, code=code)
         elif to == "retry":
-            desk.fail("rate_limited", reason, retry_after_ms=int(message.get("after_ms", 0)))
+            desk.fail("rate_limited", reason, retry_after_ms=after_ms)
         elif to == "reschedule":
             desk.fail("infrastructure", reason)
         elif to == "cancel":
@@ -234,7 +238,7 @@ class Place:
     def _died(self) -> None:
         process = self._process
         assert process is not None
-        with suppress(OSError, wire.Broken):
+        with suppress(*_NONSENSE):
             # What it said last is still there.
             while self._sock is not None and self._inbox.receive(self._sock):
                 for body in self._inbox.frames():

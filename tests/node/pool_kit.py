@@ -133,6 +133,20 @@ def flee(context):
     process = subprocess.Popen([sys.executable, "-c", code + "time.sleep(1000)"], stdout=subprocess.PIPE)
     return int(process.stdout.readline())
 
+@handler("babble")
+def babble(context, what):
+    """Into the socket of its worker."""
+    import json
+    text = {
+        "empty": {"kind": "failed", "code": "x"},
+        "late": {"kind": "state-change", "to": "retry", "after_ms": "soon"},
+        "list": [1], "progress": {"kind": "progress", "current": [], "total": {}},
+    }[what]
+    if isinstance(text, dict):
+        text["task"] = context.task
+    data = json.dumps(text).encode()
+    os.write(int(sys.argv[2]), len(data).to_bytes(4, "big") + data)
+
 @handler("deaf")
 def deaf(context, how):
     import signal
@@ -246,7 +260,8 @@ class Pool:
     def host(self) -> int:
         return int((self.data / wire.FOLDER / wire.PID).read_text())
 
-    def begin(self, handler: str, *, kill_timeout_ms: int = 20_000, **data: object) -> Driven:
+    def begin(self, handler: str, *, kill_timeout_ms: int = 20_000, order: bytes = b"", **data: object) -> Driven:
+        """`order` stands for what the executor made."""
         self._count += 1
         place = self.data / "x" / str(self._count)
         place.mkdir(parents=True)
@@ -256,7 +271,7 @@ class Pool:
         spec.env.add(name="COLOUR", value=b"red")
         assignment = Assignment(task=f"t{self._count}", fence=self._count, run=2, attempt=1, spec=spec)
         command = self.executor.prepare(assignment)
-        (place / "order").write_bytes(command.order or b"")
+        (place / "order").write_bytes(order or command.order or b"")
         files = {f"CORTEX_{name.upper()}": str(place / name) for name in ("order", "events", "verdict")}
         env = {**command.env, **{key.encode(): value.encode() for key, value in files.items()}}
         process = subprocess.Popen(

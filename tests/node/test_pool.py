@@ -90,7 +90,7 @@ def test_a_traceback_begins_at_the_handler(one: Pool) -> None:
     ("handler", "data", "cause", "error"),
     [
         ("add", {}, "validation", "Handler add cannot be given this data: missing a required argument: 'a'."),
-        ("nope", {}, "not_found", "There is no handler nope on its node; there are: add, alarm, async, child, "),
+        ("nope", {}, "not_found", "There is no handler nope on its node; there are: add, alarm, async, babble, "),
         ("return", {"what": "large"}, "validation", "Handler return returned 20002 bytes, the limit is 16384."),
         ("return", {"what": "set"}, "validation", "Handler return returned what is no JSON: "),
         ("return", {"what": "nan"}, "validation", "Handler return returned what is no JSON: "),

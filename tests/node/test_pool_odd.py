@@ -15,6 +15,8 @@ from unittest.mock import Mock
 
 import pytest
 
+from node.payloads.python import DEPTH_LIMIT, Python
+from node.payloads.reading import BadPayload, read
 from node.pool import wire
 from node.pool.host import Host, _bound
 from node.pool.settings import Settings
@@ -76,6 +78,35 @@ def test_odd_ends_are_the_handler_s(one: Pool, how: str, cause: str, error: str)
     end = one.run("odd", how=how)
     assert (end.cause, end.error) == (cause, error)
     assert one.run("add", a=1).err == "now\n"
+
+
+@pytest.mark.parametrize(("what", "well"), [("empty", False), ("late", False), ("list", False), ("progress", True)])
+def test_who_writes_into_the_socket_of_its_worker_harms_itself(one: Pool, what: str, well: bool) -> None:
+    host = one.host
+    end = one.run("babble", what=what)
+    assert (end.code == 0, end.cause == "") == (well, well)
+    assert one.run("add", a=1).code == 0
+    assert one.host == host
+
+
+@pytest.mark.parametrize("how", ["[", '{"a":'])
+def test_data_that_would_run_a_step_out_of_stack_are_refused(tmp_path: Path, how: str) -> None:
+    def payload(depth: int) -> bytes:
+        text = how * depth + "1" + ("]" if how == "[" else "}") * depth
+        return f'{{"handler": "h", "data": {{"x": {text}}}}}'.encode()
+
+    read(payload(DEPTH_LIMIT - 1), Python)
+    for depth in (DEPTH_LIMIT, 500):
+        with pytest.raises(BadPayload, match="more than 100 levels"):
+            read(payload(depth), Python)
+
+
+def test_a_driver_with_data_that_nobody_can_read_is_sent_away(one: Pool) -> None:
+    host = one.host
+    driven = one.begin("add", a=1, order=b'{"handler": "add", "data": {"a": ' + b"[" * 990 + b"]" * 990 + b"}}")
+    assert driven.end().cause == "infrastructure"
+    assert one.host == host
+    assert one.run("add", a=1).code == 0
 
 
 def test_a_task_that_was_cancelled_before_its_handler_began_does_not_begin() -> None:
