@@ -40,7 +40,7 @@ def main() -> int:
         if payload.mcp:
             _write_mcp(mcp, payload.mcp, secrets)
         argv = template.expanded(order["command"], _values(payload, place, str(mcp) if payload.mcp else ""))
-        job = Job(argv, _prompt(payload), place, env, payload.max_turns, order["linger_s"], order["hold"])
+        job = Job(argv, _prompt(payload), place, env, payload.max_turns, order["linger_s"], order.get("hold", ""))
         return finish(desk, Agent(desk, job, secrets).run())
     except Stopped:
         return 143

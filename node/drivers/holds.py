@@ -50,6 +50,8 @@ def active(path: str) -> Hold | None:
 
 def told(path: str, cause: str, error: str, after_ms: int) -> None:
     """An agent was told to come back after `after_ms` (0 = it was not said when), or is refused."""
+    if not path:
+        return  # a daemon of before made its order
     before = _read(path)
     times = before.times + 1 if before is not None and before.cause == cause else 1
     backoff_s = min(_FIRST_S * 2 ** min(times - 1, 10), _BACKOFF_CAP_S)

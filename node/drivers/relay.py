@@ -86,7 +86,7 @@ def _by_agent(desk: Desk, payload: Relay, order: dict[str, Any]) -> int:
         "project_path": place,
     }
     argv = template.expanded(order["command"], values)
-    job = Job(argv, payload.message + "\n", place, env, payload.max_turns, order["linger_s"], order["hold"])
+    job = Job(argv, payload.message + "\n", place, env, payload.max_turns, order["linger_s"], order.get("hold", ""))
     return finish(desk, Agent(desk, job, secrets).run())
 
 

@@ -105,6 +105,14 @@ def test_a_file_that_says_nothing_holds_nobody(file: str, text: str) -> None:
     assert holds.active("") is None
 
 
+def test_an_order_of_a_daemon_of_before_names_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    holds.told("", "rate_limited", SAID, 1000)
+    holds.answered("")
+    assert holds.active("") is None
+    assert not list(tmp_path.iterdir())
+
+
 def test_files_of_made_up_models_go(tmp_path: Path, clock: SimpleNamespace) -> None:
     for number in range(110):
         holds.told(str(tmp_path / f"{number}.json"), "rate_limited", SAID, 1)
