@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from node.drivers import template
-from node.drivers.agent_process import Agent, Job, finish
+from node.drivers.agent_process import Agent, Job, fail_to_run, finish
 from node.drivers.kit import Desk, Stopped, raise_on_term
 from node.drivers.places import PlaceError, entered
 from node.drivers.secret_files import SecretError, Secrets
@@ -50,7 +50,7 @@ def main() -> int:
     except SecretError as error:
         desk.fail("not_found", str(error))
     except OSError as error:
-        desk.fail("infrastructure", f"The agent cannot be run: {error.strerror}: {error.filename}.")
+        fail_to_run(desk, error, "The agent cannot be run")
     finally:
         mcp.unlink(missing_ok=True)
 

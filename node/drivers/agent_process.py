@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import selectors
@@ -12,7 +13,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import IO
+from typing import IO, NoReturn
 
 from node.drivers import holds
 from node.drivers.agent_end import End, judge
@@ -24,6 +25,10 @@ _CHUNK_BYTES = 64 * 1024
 _LINE_BYTES = 64 * 1024
 _STDERR_CHARS = 4_000
 _PROGRESS_S = 0.25
+# What no waiting mends.
+_LASTING = frozenset(
+    {errno.EACCES, errno.ELOOP, errno.ENOENT, errno.ENOEXEC, errno.ENOTDIR, errno.EPERM, errno.EROFS}
+)
 # Where the task's own exchange with its driver lies: the agent is not to write its verdict.
 _OURS = ("CORTEX_ORDER", "CORTEX_EVENTS", "CORTEX_VERDICT")
 
@@ -145,6 +150,15 @@ class Agent:
         if told != self._told and (last or now_s - self._told_at_s >= _PROGRESS_S):
             self._told, self._told_at_s = told, now_s
             self._desk.progress(told[0], self._job.max_turns, told[1])
+
+
+def fail_to_run(desk: Desk, error: OSError, what: str) -> NoReturn:
+    """End since `what`, as "The agent cannot be run"; another try here helps only where the machine was short."""
+    cause = "cannot_start" if error.errno in _LASTING else "infrastructure"
+    if error.errno == errno.E2BIG:
+        cause = "validation"
+    named = f": {error.filename}" if error.filename else ""
+    desk.fail(cause, f"{what}: {error.strerror}{named}. Correct that on the node, and retry the task.")
 
 
 def finish(desk: Desk, end: End) -> int:

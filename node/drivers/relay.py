@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from node.drivers import template
-from node.drivers.agent_process import Agent, Job, finish
+from node.drivers.agent_process import Agent, Job, fail_to_run, finish
 from node.drivers.inbox import Inbox, InboxError
 from node.drivers.kit import Desk, Stopped, raise_on_term
 from node.drivers.places import PlaceError, entered
@@ -44,7 +44,7 @@ def main() -> int:
     except SecretError as error:
         desk.fail("not_found", str(error))
     except OSError as error:
-        desk.fail("infrastructure", f"The message cannot be passed on: {error.strerror}: {error.filename}.")
+        fail_to_run(desk, error, "The message cannot be passed on")
 
 
 def _by_inbox(desk: Desk, payload: Relay, root: str) -> int:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from node.core.faults import Fault
+from node.drivers.agent_process import fail_to_run
 from node.worker.executors.port import CannotPrepare
 from node.worker.executors.relay import RelayExecutor
 from node.worker.executors.subagent import SubagentExecutor
@@ -130,6 +134,32 @@ async def test_a_place_that_is_not_there(tmp_path: Path) -> None:
     # As of a command's working directory: another node is tried first.
     assert run.cause == "CAUSE_CANNOT_START"
     assert f"Project folder {tmp_path / 'gone'} is not there on this node" in run.ended.error
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [
+        (errno.ENOENT, "cannot_start"),
+        (errno.EACCES, "cannot_start"),
+        (errno.E2BIG, "validation"),
+        (errno.EMFILE, "infrastructure"),
+        (errno.ENOSPC, "infrastructure"),
+    ],
+)
+def test_only_what_passes_is_waited_for(number: int, cause: str) -> None:
+    desk = Mock()
+    fail_to_run(desk, OSError(number, os.strerror(number), "/opt/agent"), "The agent cannot be run")
+    said = (
+        f"The agent cannot be run: {os.strerror(number)}: /opt/agent. Correct that on the node, and retry the task."
+    )
+    desk.fail.assert_called_once_with(cause, said)
+
+
+async def test_an_agent_that_was_removed_meanwhile(tmp_path: Path) -> None:
+    async with machine(tmp_path, subagent={"command": "/no/such/agent"}) as here:
+        run = await here.run({"prompt": "x"})
+    assert run.cause == "CAUSE_CANNOT_START"
+    assert run.ended.error.startswith("The agent cannot be run: No such file or directory: /no/such/agent.")
 
 
 def test_the_stand_in_is_offered_with_its_version(tmp_path: Path) -> None:
