@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import sys
@@ -22,6 +23,8 @@ from node.supervisor.waiting import Waiting
 
 _FAMILY_US = 50_000
 _CATCH_UP_BYTES = 256 * 1024
+# Of a command: two pipes and two files. Of the supervisor: its own, connections, what it opens for a moment.
+_DESCRIPTORS, _RESERVED_DESCRIPTORS = 4, 48
 
 
 class Commands:
@@ -198,6 +201,7 @@ class Commands:
 
     def _spawn(self, order: Order) -> None:
         """Raises Busy, CannotStart and what nobody foresaw."""
+        self._check_descriptors()
         key, begun_us = order.key, boot_us()
         own = "" if order.cwd else self._folders.take()
         try:
@@ -222,6 +226,14 @@ class Commands:
         if why_not:
             attempt.error = why_not
             self.stop(attempt, wire.CAUSE_CANNOT_START, 0)
+
+    def _check_descriptors(self) -> None:
+        """A command that starts finds descriptors for what it will say, however late. Raises Busy."""
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        running = len(self.attempts)
+        needed = (running + 1) * _DESCRIPTORS + _RESERVED_DESCRIPTORS
+        if running and limit != resource.RLIM_INFINITY and needed > limit:
+            raise Busy(f"Too many open files: {running} commands run, with a limit of {limit} descriptors")
 
     def _orphans(self) -> list[int]:
         helpers = self.reaper.helpers

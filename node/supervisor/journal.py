@@ -51,8 +51,13 @@ class Journal:
         if state is not None:
             self._restore(state)
             return
-        self._replay()
-        self._rewrite()
+        whole = self._replay()
+        try:
+            self._rewrite()
+        except OSError:
+            if whole < 0:
+                raise
+            self._go_on(whole)
 
     @property
     def descriptor(self) -> int:
@@ -110,7 +115,10 @@ class Journal:
         self._end += len(data)
         self._grown += len(data)
         if self._grown > _REWRITE_BYTES:
-            self._rewrite()
+            try:
+                self._rewrite()
+            except OSError:
+                self._grown = 0  # all is written; the next one may find room
 
     def _restore(self, state: dict[str, object]) -> None:
         self._fd, self._end, self._grown = (state[name] for name in ("fd", "end", "grown"))  # type: ignore[assignment]
@@ -122,14 +130,23 @@ class Journal:
     def _append(self, record: Record) -> None:
         self._buffer.append(_encode(record))
 
-    def _replay(self) -> None:
+    def _replay(self) -> int:
+        """Where the last whole record ends; -1 = there is no file."""
         try:
             with open(f"{self._folder}/{_NAME}", "rb") as file:
                 data = file.read()
         except FileNotFoundError:
-            return
-        for record in _decode(data):
+            return -1
+        records, end = _decode(data)
+        for record in records:
             self._apply(record)
+        return end
+
+    def _go_on(self, whole: int) -> None:
+        """There is no room for a new file: append to the one that is there, behind what can be read of it."""
+        self._fd = os.open(f"{self._folder}/{_NAME}", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        os.ftruncate(self._fd, whole)
+        self._end = whole
 
     def _apply(self, record: Record) -> None:
         kind, subject = record[0], record[1]
@@ -168,6 +185,7 @@ class Journal:
             os.rename(new, f"{self._folder}/{_NAME}")
         except OSError:
             os.close(fd)
+            os.unlink(new)
             raise
         if self._fd >= 0:
             os.close(self._fd)
@@ -182,7 +200,8 @@ def _encode(record: Record) -> bytes:
     return crc32(body).to_bytes(4, "little") + len(body).to_bytes(4, "little") + body
 
 
-def _decode(data: bytes) -> list[Record]:
+def _decode(data: bytes) -> tuple[list[Record], int]:
+    """The whole records, and where they end."""
     records: list[Record] = []
     start = 0
     while start + 8 <= len(data):
@@ -195,7 +214,7 @@ def _decode(data: bytes) -> list[Record]:
             break
         records.append(record)
         start += 8 + size
-    return records
+    return records, start
 
 
 def _write_all(fd: int, data: bytes) -> None:

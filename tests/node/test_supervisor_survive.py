@@ -219,6 +219,26 @@ async def test_out_of_descriptors_is_back_pressure(tmp_path: Path) -> None:
                 assert (await watched.result(order.key)).cause == 0
 
 
+async def test_commands_leave_descriptors_for_their_output_and_for_a_daemon(tmp_path: Path) -> None:
+    async with supervised(tmp_path, slots=50) as watched:
+        pid = watched.port.pid
+        used = len(os.listdir(f"/proc/{pid}/fd"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 100, 20_000))
+        gate = gate_in(tmp_path)
+        orders = [watched.order("sh", "-c", f": <{gate}; echo said; echo too >&2") for _ in range(60)]
+        watched.port.spawn(orders)
+        await watched.wait(lambda: watched.last(Delayed))
+        await watched.port.close()
+        again = Watched(tmp_path)
+        await again.start(slots=50)
+        with opened(gate):
+            for order in orders:
+                result = await again.result(order.key)
+                assert (result.cause, result.stdout.dropped_bytes, result.stderr.dropped_bytes) == (0, 0, 0)
+                assert again.output.size(*order.key, "err") == len("too\n")
+        await again.port.close()
+
+
 async def test_out_of_disk_for_start_marks_is_back_pressure(tmp_path: Path) -> None:
     async with supervised(tmp_path) as watched:
         pid = watched.port.pid
