@@ -49,6 +49,9 @@ def test_a_copy_of_the_worker_does_not_speak_for_it(one: Pool, how: str, code: i
     assert one.run("pid").document == end.document[0], "the worker goes on"
 
 
+@pytest.mark.skipif(
+    not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="the kernel does not tell children"
+)
 def test_what_fled_from_its_worker_goes_with_it(one: Pool) -> None:
     end = one.run("flee")
     assert end.code == 0
