@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from cortex.v1 import cluster_pb2
 from tests.tui import fake
 from tests.tui.console import Clock
 from tests.tui.fake_source import FakeSource
@@ -61,6 +62,31 @@ async def test_lists_and_details_are_plain_lines() -> None:
         await talk.say("open 900", "no line 900")
         await talk.say("dance", "no word dance")
         assert all(line.isascii() and line.isprintable() for line in talk.said)
+
+
+async def test_what_is_read_out_is_words_and_says_why() -> None:
+    source = FakeSource()
+    source.whys["01jx00000001"] = cluster_pb2.WhyReply(
+        task=source.tasks["01jx00000001"],
+        nodes=[
+            cluster_pb2.NodeVerdict(node="cedar", reason="cordoned", flip="uncordon cedar"),
+            cluster_pb2.NodeVerdict(node="anvil", eligible=True, score=61.5, terms=fake.terms(30, 40, 50, 5, 1)),
+        ],
+    )
+    async with Talk(source) as talk:
+        nodes = await talk.say("nodes", "anvil")
+        assert [line for line in nodes if line.endswith("leads")] == [
+            "1: anvil, active, voter, 31.7, 72%, 61%, 1+0, leads"
+        ]
+        await talk.say("why 1", "List them first")
+        await talk.say("queue state=queued", "1: queued, ")
+        letters = await talk.say("letters", "1: ")
+        assert all(line.count(",") >= 3 for line in letters if line.startswith("1: ")), "and why"
+        await talk.say("queue render", "1: ")
+        said = await talk.say("why 1", "cedar")
+        assert said[0] == "anvil would take it."
+        assert said[1].startswith("anvil, 61.5 points: cpu ")
+        assert said[2] == "cedar, no: cordoned. Unless: uncordon cedar."
 
 
 async def test_nothing_is_done_but_by_its_words() -> None:

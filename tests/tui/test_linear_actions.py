@@ -16,7 +16,7 @@ def with_letters() -> FakeSource:
 
 async def test_a_drain_is_rehearsed_in_lines_and_carried_out_by_its_plan() -> None:
     async with Talk(drained()) as talk:
-        await talk.say("nodes anvil", "1: L anvil")
+        await talk.say("nodes anvil", "1: anvil")
         said = await talk.say("drain 1 deadline=30m parallel=2", "To do it")
         text = "\n".join(said)
         for part in ("lands on cedar", "waits for room", "becomes a dead letter at the deadline", "2 at once",
@@ -34,7 +34,7 @@ async def test_a_drain_is_rehearsed_in_lines_and_carried_out_by_its_plan() -> No
 
 async def test_a_plan_that_broke_is_rehearsed_again_and_asked_for_again() -> None:
     async with Talk(drained()) as talk:
-        await talk.say("nodes anvil", "1: L anvil")
+        await talk.say("nodes anvil", "1: anvil")
         await talk.say("drain 1", "drain 3")
         talk.source.refuse_plan = SourceError("The plan does not hold any more.", "Rehearse again.", "wrong_state")
         del talk.source.rehearsal.moves[0]
@@ -48,7 +48,7 @@ async def test_a_plan_that_broke_is_rehearsed_again_and_asked_for_again() -> Non
 
 async def test_a_drain_that_is_blocked_says_what_forces_it() -> None:
     async with Talk(drained(up_without=1)) as talk:
-        await talk.say("nodes anvil", "1: L anvil")
+        await talk.say("nodes anvil", "1: anvil")
         await talk.say("drain 1", "bring one up first, or add the word force.")
         await talk.say("drain 1 force", "To do it")
         assert talk.source.rehearsals[-1].force

@@ -122,9 +122,7 @@ class Linked(App[int], inherit_bindings=False):
         def kept(plan: Plan) -> None:
             intent = Intent(make, then, plan.title, plan.command, self.clock())
             if self.intents.add(intent):
-                self.say(
-                    "The cluster is away: it is kept, and asked again when it is back. :intents lists it.", "warn"
-                )
+                self.say("The cluster is away: kept, and asked again once it is back (:intents).", "warn")
             else:
                 self.say("Too much waits already. Look at it with :intents first.", "bad")
 
@@ -144,8 +142,7 @@ class Linked(App[int], inherit_bindings=False):
             return
         age = int(self.clock() - intent.at_s)
         drop = self.word("preview", "give_up")
-        said = f"You confirmed this {age} s ago, when the cluster was away."
-        self.say(f"{said} Confirm it again, or {drop} drops it.")
+        self.say(f"Confirmed {age} s ago, while the cluster was away: again, or {drop} drops it.")
         self.preview(intent.make, intent.then)
 
     def action_intents(self) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from tui.columns.base import Draw, TableSpec
+from tui.columns.base import Column, Draw, TableSpec
 from tui.columns.causes import CAUSES
 from tui.columns.events import EVENTS
 from tui.columns.nodes import NODES
@@ -17,10 +17,11 @@ from tui.columns.workflows import WORKFLOWS
 from tui.commands import Actions
 from tui.console.causes import CausesFeed
 from tui.console.history import load_history
-from tui.drawing.draw import ASCII, Cell
+from tui.drawing.draw import ASCII
 from tui.drawing.text import clean
 from tui.keyboard.wording import filled, spoken
 from tui.linear.acts import ACTIONS
+from tui.linear.reasons import why_lines
 from tui.linear.stage import LineStage
 from tui.lists.grammar import FilterError
 from tui.lists.rows import Listing, Rows
@@ -34,9 +35,11 @@ PAGE = 20
 NEWS_S = 1.0
 _DRAWN = frozenset({*ASCII.bar_full, *ASCII.bar_half, *ASCII.bar_rest, *ASCII.sparks})
 RECONNECT_S = 1.0
+_MARKED = frozenset({"state", "event", "node"})
+"""Columns with a mark before their word."""
 _HELP = (
     "nodes, queue, workflows, letters, causes, operations, events: list them; a filter may follow the word.",
-    "more: the next lines. open 3: everything about line 3.",
+    "more: the next lines. open 3: everything about line 3. why 3: what each node says to that task.",
     "What follows says what would be done first, and does it only when that is confirmed in words:",
     "cancel 3 5, retry 3, priority 3, annotate 3, discard 3: of lines of the queue or of letters.",
     "retry 1, canary 1, discard 1: of causes, all their letters. cancel 1, resume 1: of workflows.",
@@ -48,8 +51,8 @@ _HELP = (
 )
 _COLUMNS = {
     "nodes": ("node", "state", "role", "score", "cpu", "mem", "run"),
-    "queue": ("state", "name", "node", "age"),
-    "letters": ("name", "node", "age"),
+    "queue": ("state", "name", "node", "age", "why"),
+    "letters": ("name", "node", "age", "why"),
 }
 
 
@@ -165,6 +168,8 @@ class Linear:
             self._page()
         elif word == "open":
             self._open(rest)
+        elif word == "why":
+            await self._why(rest)
         elif word == "status":
             self._told = {}
             self.tell_news()
@@ -210,7 +215,9 @@ class Linear:
         draw = self._draw()
         for number, key in enumerate(self._listed[self._shown : self._shown + PAGE], self._shown + 1):
             row = rows.get(key)
-            said = [] if row is None else [_words(column.draw(row, draw, 200)) for column in columns]
+            said = [] if row is None else [_said(column, row, draw, 200) for column in columns]
+            if self._place == "nodes" and row is not None and row.leader:
+                said.append("leads")
             self._say(f"{number}: " + (", ".join(part for part in said if part) if row is not None else "gone"))
         self._shown = min(len(self._listed), self._shown + PAGE)
         if left := len(self._listed) - self._shown:
@@ -222,8 +229,21 @@ class Linear:
             row, draw = rows.get(key), self._draw()
             self._say(f"id: {key}")
             for column in spec.columns:
-                if row is not None and not column.picture and (text := _words(column.draw(row, draw, 1000))):
+                if row is not None and not column.picture and (text := _said(column, row, draw, 1000)):
                     self._say(f"{(column.titled(draw).strip() or column.id).lower()}: {text}")
+
+    async def _why(self, rest: list[str]) -> None:
+        if self._place not in ("queue", "letters"):
+            self._say("why is for lines of queue or letters. List them first.")
+            return
+        for key in self._keys(rest):
+            try:
+                why = await self._source.why(key)
+            except SourceError as error:
+                self._say(f"{error.message} {error.remedy}".strip())
+                return
+            for line in why_lines(why):
+                self._say(line)
 
     def _keys(self, numbers: Sequence[str]) -> list[str]:
         """Of the lines with these numbers; none when one of them is wrong."""
@@ -272,10 +292,11 @@ def is_letter(row: Any) -> bool:
     return bool(row.state == DEAD)
 
 
-def _words(cell: Cell) -> str:
-    """What a cell says, without its drawings and the mark before its word."""
-    parts = [text for text, _ in cell if not (len(text) > 2 and set(text) <= _DRAWN)]
-    return re.sub(r"^[^\w\s]\s+", "", "".join(parts).strip())
+def _said(column: Column[Any], row: Any, draw: Draw, width: int) -> str:
+    """What a cell says, without its drawings and the mark before its word, which may be a letter."""
+    parts = [text for text, _ in column.draw(row, draw, width) if not (len(text) > 2 and set(text) <= _DRAWN)]
+    mark = r"^\S\s+" if column.id in _MARKED else r"^[^\w\s]\s+"
+    return re.sub(mark, "", "".join(parts).strip())
 
 
 _VIEWS: dict[str, tuple[TableSpec[Any], Callable[[ClusterView], Rows[Any]]]] = {
