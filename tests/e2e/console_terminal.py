@@ -51,23 +51,27 @@ class ConsoleTerminal:
         return next((line for line in self.text.splitlines()[2:] if line[4:].startswith(f"{node} ")), "")
 
     def type(self, keys: str) -> None:
+        """Press keys when all that has come is shown: what was there before is not taken for their answer."""
+        while self._show_frame() or self._more(0):
+            pass
         os.write(self._master, keys.encode())
 
     def until(self, shown: str | Callable[[], bool]) -> None:
-        """Wait until the text is on the screen, or that holds of it."""
+        """Wait until a frame shows the text, or that holds of it, however soon the next one came."""
         deadline = time.monotonic() + DEADLINE_S
         holds = shown if callable(shown) else lambda: shown in self.text
         while not holds():
             assert self._child.poll() is None, f"the console ended:\n{self.text}"
             assert time.monotonic() < deadline, f"not seen: {shown}\n{self.text}"
-            self._read()
+            if not self._show_frame():
+                self._more(0.05)
 
     def wait(self) -> int:
         """Exit status, once it has ended."""
         deadline = time.monotonic() + DEADLINE_S
         while self._child.poll() is None:
             assert time.monotonic() < deadline, "the console does not end"
-            self._read()
+            self._more(0.05)
         self._stream.feed(self._rest)
         return self._child.returncode
 
@@ -78,8 +82,17 @@ class ConsoleTerminal:
         os.close(self._master)
         os.close(self._slave)
 
-    def _read(self) -> None:
-        """Show whole frames only: in half a frame the cursor may stand on a row that is still to be redrawn."""
-        if select.select([self._master], [], [], 0.05)[0]:
-            frames, end, self._rest = (self._rest + os.read(self._master, 65536)).rpartition(FRAME_END)
-            self._stream.feed(frames + end)
+    def _more(self, timeout_s: float) -> bool:
+        """Take what comes within that time; whether anything did."""
+        if not select.select([self._master], [], [], timeout_s)[0]:
+            return False
+        self._rest += os.read(self._master, 65536)
+        return True
+
+    def _show_frame(self) -> bool:
+        """Show the next whole frame: in half of one the cursor may stand on a row that is still to be redrawn."""
+        frame, end, rest = self._rest.partition(FRAME_END)
+        if end:
+            self._stream.feed(frame + end)
+            self._rest = rest
+        return bool(end)

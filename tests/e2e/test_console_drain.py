@@ -51,7 +51,7 @@ async def test_a_drain_is_undone_then_refused_then_carried_out(
         assert "2 with it off: enough" in console.text
         console.type("y")
         console.until("Begins in")
-        assert await state_of(cluster, node) == NodeState.NODE_STATE_CORDONED
+        # At once: it begins in ten seconds, however slow this is.
         console.type("u")
         console.until("Undo")
         console.type("y")

@@ -7,12 +7,14 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from cortex.v1 import types_pb2
 from tests.e2e.harness import Cluster, all_tasks, eventually, shell, state_name, wait_all_ended
 from tests.e2e.test_cluster import results_per_run
+from tests.gate import gate_in, opened
 from tui.errors import ClusterError
 from tui.link.client import ClusterClient
 
@@ -96,12 +98,14 @@ async def check_all(cluster: Cluster, client: ClusterClient, load: Load) -> None
     await eventually(equal, PATIENCE_S)
 
 
-async def test_a_leader_that_freezes_for_10_seconds_finds_another_one(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster(voters=3, environment=LEASE)
+async def test_a_leader_that_freezes_for_10_seconds_finds_another_one(
+    make_cluster: MakeCluster, tmp_path: Path
+) -> None:
+    cluster, gate = make_cluster(voters=3, environment=LEASE), gate_in(tmp_path)
     async with cluster.client() as client:
         leader = await voters_up(client, 3)
         others = [node for node in cluster.nodes if node != leader]
-        long = shell(f"sleep {STOP_S}; echo awake")
+        long = shell(f": <{gate}; echo awake")
         long.spec.constraints.target_node = leader
         long_id = (await client.submit(long)).id
 
@@ -120,7 +124,8 @@ async def test_a_leader_that_freezes_for_10_seconds_finds_another_one(make_clust
                 frozen = asyncio.create_task(asyncio.sleep(STOP_S))
                 assert await voters_up(awake, 2) in others
                 await load.more(100)
-                await frozen
+                with opened(gate):
+                    await frozen
             finally:
                 process.send_signal(signal.SIGCONT)
             assert await voters_up(awake, 3) in others
