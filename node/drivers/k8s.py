@@ -16,7 +16,7 @@ import msgspec
 
 from node.drivers.k8s_api import Api, ApiError, Refused
 from node.drivers.k8s_config import BadConfig, load
-from node.drivers.k8s_judge import End, container_status, judge, started, waits
+from node.drivers.k8s_judge import End, Wait, container_status, judge, started, told, waits
 from node.drivers.k8s_logs import Log
 from node.drivers.k8s_manifest import CONTAINER, FENCE, TASK, Order, job_name, label_value
 from node.drivers.k8s_submit import JOBS, PODS, Failed, failed, remove, submit
@@ -27,6 +27,7 @@ _LOOK_S = 1.0
 _LOG_AFTER_S = 20.0
 _EVENTS_AFTER_S = 10.0
 _EVENTS_EVERY_S = 30.0
+_EVENTS_LIMIT = "50"
 _SUBMITTED_S = 2.0
 _LAST_WORDS_S = 1.0
 _STOPPED = 143
@@ -44,7 +45,10 @@ class Driver:
         self._namespace = ""
         self._begun = asyncio.Event()  # there is a log
         self._ended = asyncio.Event()
-        self._missing_since_s = 0.0
+        self._missing_since_s = self._unplaced_since_s = 0.0
+        self._why: Wait | None = None  # by events
+        self._why_of = True  # the Job, not its pod
+        self._pull: Wait | None = None
         self.left = False
         """Whether its Job may still be there after a failure."""
 
@@ -136,9 +140,9 @@ class Driver:
                 if started(scene.pod):
                     self._begun.set()
                 self._look(scene)
-                if scene.pod is None and time.monotonic() > events_s:
+                if not started(scene.pod) and time.monotonic() > events_s:
                     events_s = time.monotonic() + _EVENTS_EVERY_S
-                    await self._ask_why(api)
+                    await self._ask_why(api, scene)
                 await scene.change(_LOOK_S)
             return None
         finally:
@@ -169,33 +173,51 @@ class Driver:
             return
         wait = waits(scene.pod)
         if wait is None:
-            self._missing_since_s = 0.0
+            self._missing_since_s, self._why = 0.0, None
             spec = (scene.pod or {}).get("spec") or {}
             self._say(f"runs on {spec.get('nodeName') or 'its node'}")
             return
-        if scene.pod is not None or not self._said.startswith("FailedCreate"):
-            self._say(wait.message)
-        if wait.wrong:
-            raise Failed("validation", f"The pod cannot start: {wait.message}. Correct the image.")
-        if not wait.missing:
-            return
-        now_s = time.monotonic()
-        self._missing_since_s = self._missing_since_s or now_s
-        if now_s - self._missing_since_s >= self._order.pull_grace_s:
-            error = f"The pod cannot start: {wait.message}. Correct the image, or what the pod refers to."
-            raise Failed("not_found", error)
+        if self._why_of != (scene.pod is None):
+            self._why = None
+        better = self._why is not None and not (wait.cause or wait.unplaced)
+        self._judge_wait(self._why if better and self._why is not None else self._pulled(wait))
 
-    async def _ask_why(self, api: Api) -> None:
-        """No pod comes: the cluster tells why in events."""
-        path = f"api/v1/namespaces/{self._namespace}/events"
-        selector = f"involvedObject.name={self._name},involvedObject.kind=Job,type=Warning"
-        try:
-            found = (await api.get(path, {"fieldSelector": selector, "limit": "20"})).get("items") or []
-        except ApiError:
+    def _judge_wait(self, wait: Wait) -> None:
+        """Raises Failed."""
+        self._say(wait.message)
+        now_s = time.monotonic()
+        limit_s = self._order.job.schedule_timeout_s if self._order.job is not None else 0.0
+        self._unplaced_since_s = (self._unplaced_since_s or now_s) if wait.unplaced else 0.0
+        if limit_s and wait.unplaced and now_s - self._unplaced_since_s >= limit_s:
+            error = f"No node of the cluster took the pod within {limit_s:g} s: {wait.message.rstrip('.')}."
+            raise Failed(
+                "timeout", f"{error} Ask for less, or make room; schedule_timeout_s says how long it waits."
+            )
+        if not wait.cause:
+            self._missing_since_s = 0.0
             return
-        if found:
-            last = max(found, key=lambda each: each.get("lastTimestamp") or each.get("eventTime") or "")
-            self._say(f"{last.get('reason') or 'Warning'}: {last.get('message') or ''}")
+        self._missing_since_s = self._missing_since_s or now_s
+        if wait.at_once or now_s - self._missing_since_s >= self._order.pull_grace_s:
+            raise Failed(wait.cause, wait.error)
+
+    def _pulled(self, wait: Wait) -> Wait:
+        """With why the pull failed, which is not said between two tries."""
+        if wait.message.startswith("ErrImagePull"):
+            self._pull = wait
+        elif wait.message.startswith("ImagePullBackOff") and self._pull is not None:
+            said = self._pull.message
+            message = wait.message if said in wait.message else f"{wait.message}, after {said}"
+            return replace(wait, message=message, cause=self._pull.cause)
+        return wait
+
+    async def _ask_why(self, api: Api, scene: Scene) -> None:
+        """No pod comes, or it does not start: the cluster tells why in events."""
+        path = f"api/v1/namespaces/{self._namespace}/events"
+        kind, name = ("Pod", scene.pod["metadata"]["name"]) if scene.pod is not None else ("Job", self._name)
+        selector = f"involvedObject.name={name},involvedObject.kind={kind}"
+        with suppress(ApiError):
+            found = (await api.get(path, {"fieldSelector": selector, "limit": _EVENTS_LIMIT})).get("items") or []
+            self._why, self._why_of = told(found), scene.pod is None
 
     async def _pass_on_log(self, api: Api, scene: Scene) -> None:
         """Write the container's log to stdout, until it has ended and all of it is there."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from node.drivers.container_words import meaning
 from node.drivers.k8s_manifest import CONTAINER
 
 Object = Mapping[str, Any]
@@ -21,8 +23,18 @@ _DISRUPTED = frozenset(
     }
 )  # fmt: skip
 # Why a container does not start; each may pass, so it has a grace.
-_MISSING = frozenset({"CreateContainerConfigError", "ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff"})
+_MISSING = frozenset({"CreateContainerConfigError", "ErrImageNeverPull"})
 _CANNOT_RUN = frozenset({"ContainerCannotRun", "StartError"})
+_PULLS = frozenset({"ErrImagePull", "ImagePullBackOff"})
+_REGISTRY = frozenset({"ImageInspectError", "RegistryUnavailable"})
+_CANNOT_BE_MADE = frozenset({"CreateContainerError", "RunContainerError"})
+_NO_CLAIM = re.compile(r'persistentvolumeclaim "[^"]*" not found')
+_ABSENT = re.compile(r"not found|non-existent|does not exist", re.IGNORECASE)
+_REFUSED = re.compile(r"forbidden|denied the request|is invalid", re.IGNORECASE)
+_QUOTA = "exceeded quota"
+# Of a pod that was put out for what it used itself.
+_OWN_LIMIT = re.compile(r"exceed\w* .*limit|exceeds the limit", re.IGNORECASE)
+_AGAIN = "It is put off and runs again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +48,32 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """What it waits for. `missing`: it is not to wait for that for long."""
+    """What it waits for. `cause`: of CAUSES, that of the task's end if it lasts; empty = it may last."""
 
     message: str
-    missing: bool = False
-    wrong: bool = False  # nothing will ever come of it
+    cause: str = ""
+    at_once: bool = False  # nothing will ever come of it
+    unplaced: bool = False  # no node has taken it
+
+    @property
+    def error(self) -> str:
+        """A sentence for the task's end, and what to do."""
+        return f"The pod cannot start: {self.message.rstrip('.')}. {_REMEDIES[self.cause]}"
 
 
+_REMEDIES = {
+    "": "",
+    "not_found": "Correct the image, or what the pod refers to.",
+    "validation": "Correct the payload.",
+    "infrastructure": "It is put off; see what ails the registry, or the nodes' way to it.",
+    "rate_limited": "It is put off; a login at the registry (pull_secrets) raises its limit.",
+}
+
+
+_OOM = "The container was killed since it used more memory than its limit"
+_LATE = End(
+    _KILLED, "timeout", "The Job ran longer than its activeDeadlineSeconds. Give the task a longer --timeout."
+)
 _DELETED = End(1, "exit", "The Job was deleted from the cluster. Whoever did it knows why; submit it again.")
 
 
@@ -65,16 +96,17 @@ def judge(job: Object | None, pod: Object | None) -> End | None:
         if condition.get("type") == "Complete":
             return End(0)
         if condition.get("type") == "Failed":
-            return _failed(condition)
+            return _failed(condition, _disruption(pod) if pod is not None else "")
     return None
 
 
-def _failed(condition: Object) -> End:
+def _failed(condition: Object, disrupted: str) -> End:
     said = f"{condition.get('reason') or 'Failed'}: {condition.get('message') or ''}"[:_MESSAGE_CHARS].strip(": ")
     if condition.get("reason") == "DeadlineExceeded":
-        return End(_KILLED, "timeout", "The Job ran longer than its activeDeadlineSeconds.")
+        return _LATE
     # It failed without a pod that did: the pod was taken away.
-    return End(1, "infrastructure", f"The pod of the Job was removed before it ended ({said}).")
+    why = disrupted or said
+    return End(1, "infrastructure", f"The pod of the Job was removed before it ended ({why}). {_AGAIN}.")
 
 
 def _pod_end(pod: Object) -> End | None:
@@ -84,18 +116,22 @@ def _pod_end(pod: Object) -> End | None:
     if ended is not None and ended.get("exitCode") == 0:
         return End(0)
     if ended is not None and ended.get("reason") == "OOMKilled":
-        return End(_KILLED, "oom", "The container was killed since it used more memory than its limit.")
+        return End(_KILLED, "oom", f"{_OOM}. Raise limits.memory in the payload, or have it use less.")
+    if disrupted and _OWN_LIMIT.search(disrupted):
+        return End(
+            1, "exit", f"The pod was put out for what it used: {disrupted}. Raise that limit, or have it use less."
+        )
     if disrupted and (ended is not None or status.get("phase") in ("Failed", "Unknown")):
-        return End(1, "infrastructure", f"The pod was disrupted: {disrupted}.")
+        return End(1, "infrastructure", f"The pod was disrupted: {disrupted}. {_AGAIN}.")
     if status.get("reason") == "DeadlineExceeded":
-        return End(_KILLED, "timeout", "The Job ran longer than its activeDeadlineSeconds.")
+        return _LATE
     if ended is not None and _was_deleted(pod, ended):
-        return End(1, "infrastructure", "The pod was deleted while its container ran.")
+        return End(1, "infrastructure", f"The pod was deleted while its container ran. {_AGAIN}.")
     if ended is not None:
         return _container_end(ended)
     if status.get("phase") == "Failed":
         said = f"{status.get('reason') or 'Failed'}: {status.get('message') or ''}"[:_MESSAGE_CHARS].strip(": ")
-        return End(1, "infrastructure", f"The pod failed before its container ended ({said}).")
+        return End(1, "infrastructure", f"The pod failed before its container ended ({said}). {_AGAIN}.")
     return End(0) if status.get("phase") == "Succeeded" else None
 
 
@@ -121,7 +157,10 @@ def _container_end(ended: Object) -> End:
     code = int(ended.get("exitCode") or 1)
     message = " ".join(str(ended.get("message") or "").split())[:_MESSAGE_CHARS]
     if ended.get("reason") in _CANNOT_RUN:
-        return End(code, "not_found", f"The container cannot run its command: {message or 'it is not there'}.")
+        cause, _ = meaning(message, "")
+        what = message.rstrip(".") or "it is not there"
+        cause = cause if cause in ("validation", "not_found") else "not_found"
+        return End(code, cause, f"The container cannot run its command: {what}. Name a program that its image has.")
     return End(code if 0 < code < 256 else 1)
 
 
@@ -144,17 +183,46 @@ def waits(pod: Object | None) -> Wait | None:
     name = pod["metadata"]["name"]
     for condition in _conditions(pod):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            said = f"{condition.get('reason') or 'Unscheduled'}: {condition.get('message') or ''}"
-            return Wait(said[:_MESSAGE_CHARS].strip(": "))
+            said = _said(condition, "Unscheduled")
+            return Wait(said, "not_found" if _NO_CLAIM.search(said) else "", unplaced=True)
     state = (container_status(pod) or {}).get("state") or {}
     if "running" in state:
         return None
     waiting = state.get("waiting") or {}
     reason = str(waiting.get("reason") or "Pending")
-    said = f"{reason}: {waiting.get('message') or ''}"[:_MESSAGE_CHARS].strip(": ")
+    said = _said({**waiting, "reason": reason}, "")
     if reason == "InvalidImageName":
-        return Wait(said, wrong=True)
-    return Wait(said if reason in _MISSING else f"{said}, pod {name}", missing=reason in _MISSING)
+        return Wait(said, "validation", at_once=True)
+    if reason in _PULLS:
+        return Wait(said, meaning(said, "")[0] or "not_found")
+    if reason in _REGISTRY:
+        return Wait(said, "infrastructure")
+    if reason in _CANNOT_BE_MADE:
+        return Wait(said, "validation")
+    return Wait(said, "not_found") if reason in _MISSING else Wait(f"{said}, pod {name}")
+
+
+def told(events: Iterable[Object]) -> Wait | None:
+    """What the last event of a Job or a pod that does not start says; None where nothing is wrong."""
+    last = max(events, key=_moment, default=None)
+    if last is None or last.get("type") != "Warning":
+        return None
+    said = _said(last, "Warning")
+    if last.get("reason") == "FailedCreate" and _QUOTA not in said:
+        if _ABSENT.search(said):
+            return Wait(said, "not_found")
+        return Wait(said, "validation" if _REFUSED.search(said) else "")
+    return Wait(said, "not_found" if last.get("reason") == "FailedMount" and _ABSENT.search(said) else "")
+
+
+def _moment(event: Object) -> str:
+    series = event.get("series") or {}
+    return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")
+
+
+def _said(thing: Object, default: str) -> str:
+    said = f"{thing.get('reason') or default}: {thing.get('message') or ''}"
+    return " ".join(said.split())[:_MESSAGE_CHARS].strip(": ")
 
 
 def started(pod: Object | None) -> bool:

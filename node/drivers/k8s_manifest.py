@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from node.payloads.k8s_job import OWN_LABELS, K8sJob
+from node.payloads.k8s_pod import Volume, toleration
 
 CONTAINER = "task"
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -107,6 +108,10 @@ def _pod(order: Order, job: K8sJob) -> dict[str, Any]:
     }
     if job.node_selector:
         pod["nodeSelector"] = dict(job.node_selector)
+    if job.tolerations:
+        pod["tolerations"] = [toleration(each) for each in job.tolerations]
+    if job.volumes:
+        pod["volumes"] = [{"name": _volume(number), **each.source} for number, each in enumerate(job.volumes)]
     if job.service_account:
         pod["serviceAccountName"] = job.service_account
     if job.pull_secrets:
@@ -122,8 +127,16 @@ def _container(order: Order, job: K8sJob) -> dict[str, Any]:
     if job.args:
         container["args"] = [_literal(word) for word in job.args]
     container["env"] = [{"name": name, "value": _literal(value)} for name, value in order.env.items()]
-    if job.env_secrets:
-        container["envFrom"] = [{"secretRef": {"name": name}} for name in job.env_secrets]
+    container["env"] += [
+        {"name": name, "valueFrom": {"secretKeyRef": dict(zip(("name", "key"), place.split("/", 1), strict=True))}}
+        for name, place in job.secret_env.items()
+    ]
+    whole = [{"secretRef": {"name": name}} for name in job.env_secrets]
+    whole += [{"configMapRef": {"name": name}} for name in job.env_config_maps]
+    if whole:
+        container["envFrom"] = whole
+    if job.volumes:
+        container["volumeMounts"] = [_mount(number, each) for number, each in enumerate(job.volumes)]
     if order.cwd:
         container["workingDir"] = order.cwd
     if job.pull_policy:
@@ -132,6 +145,19 @@ def _container(order: Order, job: K8sJob) -> dict[str, Any]:
     if resources:
         container["resources"] = resources
     return container
+
+
+def _volume(number: int) -> str:
+    return f"volume-{number}"
+
+
+def _mount(number: int, volume: Volume) -> dict[str, Any]:
+    mount: dict[str, Any] = {"name": _volume(number), "mountPath": volume.path}
+    if volume.read_only:
+        mount["readOnly"] = True
+    if volume.sub_path:
+        mount["subPath"] = volume.sub_path
+    return mount
 
 
 def _literal(text: str) -> str:

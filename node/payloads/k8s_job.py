@@ -6,6 +6,18 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
+from node.payloads.k8s_pod import (
+    DATA_KEY,
+    ITEMS,
+    KEY,
+    QUANTITY,
+    VALUE,
+    Quantity,
+    Toleration,
+    Volume,
+    check_name,
+    check_parts,
+)
 from node.payloads.reading import BadPayload, Payload
 
 TTL_S = 3600
@@ -18,18 +30,13 @@ _TTL_LEAST_S = 60
 _YEAR_S = 365 * 24 * 3600
 _CONTEXT_CHARS = 190
 _IMAGE_CHARS = 512
-_ITEMS = 64
 _ARGUMENT_CHARS = 128 * 1024
 _GPUS = 64
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
-_DNS_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
-_KEY = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
-_QUANTITY = re.compile(r"\+?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[numkMGTPE]|[KMGTPE]i|[eE][-+]?[0-9]{1,2})?")
+_VARIABLE = re.compile(r"[-._A-Za-z][-._A-Za-z0-9]{0,252}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 
 Words = tuple[str, ...]
-Quantity = str | int | float
 
 
 class K8sJob(Payload, frozen=True):
@@ -45,10 +52,15 @@ class K8sJob(Payload, frozen=True):
     node_selector: Mapping[str, str] = {}
     service_account: str = ""
     labels: Mapping[str, str] = {}
+    tolerations: tuple[Toleration, ...] = ()
+    volumes: tuple[Volume, ...] = ()
     env_secrets: Words = ()  # Secrets of the namespace, each key of which becomes a variable
+    env_config_maps: Words = ()  # likewise
+    secret_env: Mapping[str, str] = {}  # variable: SECRET/KEY
     pull_secrets: Words = ()
     pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = ""
     ttl_s: int = TTL_S  # after its end, until the cluster removes the Job
+    schedule_timeout_s: float = 0.0  # how long its pod may wait for a node; 0 = as long as the task has time
 
     def check(self) -> None:
         _check_image(self.image)
@@ -66,13 +78,18 @@ class K8sJob(Payload, frozen=True):
             raise BadPayload(f"labels: {own[:100]!r} belongs to Cortex.")
         _check_names("service_account", (self.service_account,) if self.service_account else ())
         _check_names("env_secrets", self.env_secrets)
+        _check_names("env_config_maps", self.env_config_maps)
+        _check_secret_env(self.secret_env)
+        check_parts(self.tolerations, self.volumes)
         _check_names("pull_secrets", self.pull_secrets)
         if not 0 <= self.gpu <= _GPUS:
             raise BadPayload(f"gpu: it is {self.gpu}, it goes from 0 to {_GPUS}.")
-        if not _KEY.fullmatch(self.gpu_resource):
+        if not KEY.fullmatch(self.gpu_resource):
             raise BadPayload("gpu_resource: it is no name of a resource, such as nvidia.com/gpu.")
         if not _TTL_LEAST_S <= self.ttl_s <= _YEAR_S:
             raise BadPayload(f"ttl_s: it is {self.ttl_s}, it goes from {_TTL_LEAST_S} to {_YEAR_S}.")
+        if not 0 <= self.schedule_timeout_s <= _YEAR_S:
+            raise BadPayload(f"schedule_timeout_s: it is {self.schedule_timeout_s:g}, it goes from 0 to {_YEAR_S}.")
 
 
 def _check_image(image: str) -> None:
@@ -89,26 +106,37 @@ def _plain(field: str, text: str, limit: int) -> None:
 
 
 def _check_amounts(field: str, amounts: Mapping[str, Quantity]) -> None:
-    if len(amounts) > _ITEMS:
-        raise BadPayload(f"{field}: it has {len(amounts)} items, the limit is {_ITEMS}.")
+    if len(amounts) > ITEMS:
+        raise BadPayload(f"{field}: it has {len(amounts)} items, the limit is {ITEMS}.")
     for name, amount in amounts.items():
-        if not _KEY.fullmatch(name):
+        if not KEY.fullmatch(name):
             raise BadPayload(f"{field}: {name[:100]!r} is no name of a resource, such as cpu or memory.")
-        if not _QUANTITY.fullmatch(str(amount)):
+        if not QUANTITY.fullmatch(str(amount)):
             raise BadPayload(f"{field}.{name[:100]}: {str(amount)[:100]!r} is no quantity, such as 500m or 1Gi.")
 
 
 def _check_pairs(field: str, pairs: Mapping[str, str]) -> None:
-    if len(pairs) > _ITEMS:
-        raise BadPayload(f"{field}: it has {len(pairs)} items, the limit is {_ITEMS}.")
+    if len(pairs) > ITEMS:
+        raise BadPayload(f"{field}: it has {len(pairs)} items, the limit is {ITEMS}.")
     for key, value in pairs.items():
-        if not _KEY.fullmatch(key) or not _VALUE.fullmatch(value):
+        if not KEY.fullmatch(key) or not VALUE.fullmatch(value):
             raise BadPayload(f"{field}: {key[:100]}={value[:100]} cannot be a label in Kubernetes.")
 
 
 def _check_names(field: str, names: Words) -> None:
-    if len(names) > _ITEMS:
-        raise BadPayload(f"{field}: it has {len(names)} items, the limit is {_ITEMS}.")
+    if len(names) > ITEMS:
+        raise BadPayload(f"{field}: it has {len(names)} items, the limit is {ITEMS}.")
     for name in names:
-        if len(name) > 253 or not _DNS_NAME.fullmatch(name):
-            raise BadPayload(f"{field}: {name[:100]!r} is no name of an object in Kubernetes.")
+        check_name(field, name)
+
+
+def _check_secret_env(variables: Mapping[str, str]) -> None:
+    if len(variables) > ITEMS:
+        raise BadPayload(f"secret_env: it has {len(variables)} items, the limit is {ITEMS}.")
+    for name, place in variables.items():
+        if not _VARIABLE.fullmatch(name) or name.startswith("CORTEX_"):
+            raise BadPayload(f"secret_env: {name[:100]!r} is no name of a variable that a task may set.")
+        secret, slash, key = place.partition("/")
+        if not slash or not DATA_KEY.fullmatch(key):
+            raise BadPayload(f"secret_env.{name[:100]}: {place[:100]!r} is not written as SECRET/KEY.")
+        check_name(f"secret_env.{name[:100]}", secret)

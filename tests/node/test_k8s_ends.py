@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from node.drivers import k8s
-from node.drivers.k8s_judge import End, judge, waits
+from node.drivers.k8s_judge import End, judge, told, waits
+from node.payloads.k8s_job import K8sJob
 from tests.k8s.double import Double
 from tests.node.k8s_kit import NAME, Driven, served
 
@@ -38,6 +39,7 @@ def failed(reason: str) -> dict[str, Any]:
     return {**JOB, "status": {"conditions": [{"type": "Failed", "status": "True", "reason": reason}]}}
 
 
+OWN_LIMIT = "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi."
 DISRUPTED = [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "x"}]
 
 
@@ -55,6 +57,9 @@ DISRUPTED = [{"type": "DisruptionTarget", "status": "True", "reason": "Preemptio
         (JOB, pod("Unknown", None, reason="NodeLost"), 1, "infrastructure"),
         (JOB, pod("Failed", None, reason="OutOfcpu"), 1, "infrastructure"),
         (JOB, pod("Failed", ended(137), reason="DeadlineExceeded"), 137, "timeout"),
+        (JOB, pod("Failed", None, reason="Evicted", message=OWN_LIMIT), 1, "exit"),
+        (JOB, pod("Failed", ended(128, "StartError", message='exec: "/x": permission denied')), 128, "validation"),
+        (JOB, pod("Failed", ended(1, "ContainerCannotRun", message="exec format error")), 1, "validation"),
         (failed("DeadlineExceeded"), None, 137, "timeout"),
         (failed("BackoffLimitExceeded"), pod("Running", {"running": {}}), 1, "infrastructure"),
         ({**JOB, "status": {"conditions": [{"type": "Complete", "status": "True"}]}}, None, 0, ""),
@@ -66,6 +71,67 @@ def test_every_end_has_its_cause(job: Any, seen: Any, code: int, cause: str) -> 
     assert end is not None
     assert (end.code, end.cause) == (code, cause)
     assert bool(end.error) == bool(cause)
+    assert not cause or end.error.count(". ") >= 1, "a cause and a remedy"
+
+
+def test_a_node_that_is_lost_is_named_and_not_the_tasks_fault() -> None:
+    """Its kubelet says nothing any more, so the pod runs as far as anybody knows."""
+    said = {
+        **DISRUPTED[0],
+        "reason": "DeletionByTaintManager",
+        "message": "Taint manager: deleting due to NoExecute",
+    }
+    end = judge(failed("BackoffLimitExceeded"), pod("Running", {"running": {}}, conditions=[said]))
+    assert end is not None
+    assert end.cause == "infrastructure"
+    assert "DeletionByTaintManager: Taint manager: deleting due to NoExecute). It is put off" in end.error
+
+
+def event(reason: str, message: str, at: int, kind: str = "Warning") -> dict[str, Any]:
+    return {"type": kind, "reason": reason, "message": message, "lastTimestamp": f"2026-01-01T00:00:0{at}Z"}
+
+
+@pytest.mark.parametrize(
+    ("events", "cause"),
+    [
+        ([event("FailedMount", 'MountVolume.SetUp failed: configmap "app" not found', 1)], "not_found"),
+        ([event("FailedMount", "references non-existent secret key: a", 1)], "not_found"),
+        ([event("FailedMount", "timed out waiting for the condition", 1)], ""),
+        ([event("FailedAttachVolume", "Multi-Attach error", 1)], ""),
+        (
+            [event("FailedCreate", 'error looking up service account work/x: serviceaccount "x" not found', 1)],
+            "not_found",
+        ),
+        ([event("FailedCreate", "pods is forbidden: exceeded quota: small", 1)], ""),
+        ([event("FailedCreate", 'admission webhook "policy" denied the request', 1)], "validation"),
+        ([event("FailedCreate", 'violates PodSecurity "restricted": is forbidden', 1)], "validation"),
+    ],
+)
+def test_what_events_say_of_a_pod_that_does_not_start(events: list[dict[str, Any]], cause: str) -> None:
+    wait = told(events)
+    assert wait is not None
+    assert wait.cause == cause
+    assert told([*events, event("Pulling", "Pulling image", 2, "Normal")]) is None
+    assert told([]) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "cause"),
+    [
+        ("ErrImagePull", "manifest unknown", "not_found"),
+        ("ErrImagePull", "dial tcp 10.0.0.1:443: i/o timeout", "infrastructure"),
+        ("ErrImagePull", "429 Too Many Requests", "rate_limited"),
+        ("RegistryUnavailable", "x", "infrastructure"),
+        ("CreateContainerError", "no command specified", "validation"),
+        ("CreateContainerConfigError", 'secret "db" not found', "not_found"),
+        ("InvalidImageName", "couldn't parse", "validation"),
+        ("ContainerCreating", "", ""),
+    ],
+)
+def test_what_a_container_waits_for_has_a_cause_unless_it_may_last(reason: str, message: str, cause: str) -> None:
+    wait = waits(pod("Pending", {"waiting": {"reason": reason, "message": message}}))
+    assert wait is not None
+    assert wait.cause == cause
 
 
 DELETED = {"deletionTimestamp": "2026-01-01T00:01:30Z", "deletionGracePeriodSeconds": 30}
@@ -136,6 +202,48 @@ def test_a_name_that_no_image_has_fails_at_once(double: Double, tmp_path: Path) 
     double.waiting(double.schedule(double.job()), "InvalidImageName", "couldn't parse")
     assert driven.end() == 1
     assert driven.verdict["cause"] == "validation"
+
+
+def test_a_pull_that_fails_for_a_while_puts_the_task_off(double: Double, tmp_path: Path) -> None:
+    driven = Driven(double, tmp_path, pull_grace_s=0.05)
+    driven.start()
+    name = double.schedule(double.job())
+    with double.changed:  # not to be seen between the two
+        double.waiting(name, "ErrImagePull", "dial tcp 10.0.0.1:443: i/o timeout")
+    driven.says("i/o timeout")
+    double.waiting(name, "ImagePullBackOff", 'Back-off pulling image "busybox:1"')
+    assert driven.end() == 1
+    assert driven.verdict["cause"] == "infrastructure"
+    assert "i/o timeout" in driven.verdict["error"]
+
+
+def test_a_pod_that_no_node_takes_in_time_ends_the_task(double: Double, tmp_path: Path) -> None:
+    driven = Driven(double, tmp_path, job=K8sJob(image="busybox:1", schedule_timeout_s=0.05))
+    driven.start()
+    conditions = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes."}]
+    double.schedule(double.job(), node="", conditions=conditions)
+    double.wait(lambda: double.job()["metadata"].get("deletionTimestamp"))
+    assert driven.end() == 1
+    assert driven.verdict["cause"] == "timeout"
+    assert driven.verdict["error"].startswith(
+        "No node of the cluster took the pod within 0.05 s: Unschedulable: 0/3"
+    )
+
+
+def test_a_volume_that_is_not_there_is_said_by_events(
+    double: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(k8s, "_EVENTS_AFTER_S", 0.0)
+    monkeypatch.setattr(k8s, "_EVENTS_EVERY_S", 0.0)
+    driven = Driven(double, tmp_path, pull_grace_s=0.05)
+    driven.start()
+    name = double.schedule(double.job())
+    place = {"metadata": {"name": "e", "namespace": "work"}, "involvedObject": {"name": name, "kind": "Pod"}}
+    double.put("events", {**place, **event("FailedMount", 'configmap "app" not found', 1)})
+    double.waiting(name, "ContainerCreating")
+    assert driven.end() == 1
+    assert driven.verdict["cause"] == "not_found"
+    assert 'configmap "app" not found' in driven.verdict["error"]
 
 
 def test_a_pod_without_room_says_so_and_waits(double: Double, tmp_path: Path) -> None:

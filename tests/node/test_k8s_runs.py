@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from node.payloads.k8s_job import K8sJob
+from node.payloads.k8s_pod import EmptyDir, Toleration, Volume
 from tests.k8s.double import Double, echo
 from tests.node.k8s_kit import NAME, TASK, Driven, served
 
@@ -42,6 +43,18 @@ def test_the_job_is_what_the_task_asks_for(double: Double, tmp_path: Path) -> No
         service_account="builder",
         labels={"team": "a"},
         env_secrets=("credentials",),
+        env_config_maps=("settings",),
+        secret_env={"PASSWORD": "db/password.txt"},
+        tolerations=(
+            Toleration(key="gpu", operator="Exists", effect="NoSchedule"),
+            Toleration(key="spot", value="yes", effect="NoExecute", toleration_seconds=60),
+        ),
+        volumes=(
+            Volume(path="/etc/app", config_map="app", items={"a.toml": "conf/a.toml"}, optional=True),
+            Volume(path="/keys", secret="tls", mode="0400"),
+            Volume(path="/data", claim="models", sub_path="v7", read_only=True),
+            Volume(path="/scratch", empty_dir=EmptyDir(medium="Memory", size_limit="1Gi")),
+        ),
         pull_secrets=("registry",),
         pull_policy="Always",
         ttl_s=120,
@@ -62,8 +75,28 @@ def test_the_job_is_what_the_task_asks_for(double: Double, tmp_path: Path) -> No
     assert (pod["serviceAccountName"], pod["imagePullSecrets"]) == ("builder", [{"name": "registry"}])
     container = pod["containers"][0]
     assert (container["command"], container["args"]) == (["run"], ["--x", "$$(HOME)"])
-    assert container["env"] == [{"name": "A", "value": "$$(B)"}]
-    assert container["envFrom"] == [{"secretRef": {"name": "credentials"}}]
+    assert container["env"] == [
+        {"name": "A", "value": "$$(B)"},
+        {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password.txt"}}},
+    ]
+    assert container["envFrom"] == [{"secretRef": {"name": "credentials"}}, {"configMapRef": {"name": "settings"}}]
+    assert pod["tolerations"] == [
+        {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"},
+        {"key": "spot", "operator": "Equal", "value": "yes", "effect": "NoExecute", "tolerationSeconds": 60},
+    ]
+    sources = [
+        {"configMap": {"name": "app", "items": [{"key": "a.toml", "path": "conf/a.toml"}], "optional": True}},
+        {"secret": {"secretName": "tls", "defaultMode": 0o400}},
+        {"persistentVolumeClaim": {"claimName": "models", "readOnly": True}},
+        {"emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
+    ]
+    assert pod["volumes"] == [{"name": f"volume-{number}", **source} for number, source in enumerate(sources)]
+    assert container["volumeMounts"] == [
+        {"name": "volume-0", "mountPath": "/etc/app"},
+        {"name": "volume-1", "mountPath": "/keys"},
+        {"name": "volume-2", "mountPath": "/data", "readOnly": True, "subPath": "v7"},
+        {"name": "volume-3", "mountPath": "/scratch"},
+    ]
     assert container["workingDir"] == "/srv"
     assert container["resources"] == {
         "requests": {"cpu": "2", "memory": "1Gi"},
