@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -14,7 +15,7 @@ from tests.tui.test_hostile import NASTY
 from tests.tui.test_screens import SIZES
 from tests.tui.test_workflows_screen import RELEASE, source_of
 from tui.drawing.text import width_of
-from tui.source import SourceError
+from tui.source import Moment, SourceError
 from tui.tty.terminal import Terminal
 
 
@@ -78,6 +79,22 @@ async def test_the_next_failure_is_found_inside_a_fold() -> None:
     async with open_console(source_of(status(RELEASE, "well", [member(RELEASE, 0, "a", fake.RUNNING)]))) as session:
         await session.press("3", "enter", "f")
         assert "Nothing has failed." in session.lines[-1]
+
+
+async def test_a_failure_that_is_asked_for_before_the_tasks_are_there_is_gone_to() -> None:
+    source = source_of(release())
+    read, told = asyncio.Event(), source.get_workflow
+
+    async def late(workflow_id: str, *, at: Moment | None = None) -> cluster_pb2.GetWorkflowReply:
+        await read.wait()
+        return await told(workflow_id, at=at)
+
+    source.get_workflow = late  # type: ignore[method-assign]
+    async with open_console(source, (120, 30)) as session:
+        await session.press("3", "enter", "f")
+        assert "Nothing has failed" not in session.text
+        read.set()
+        await session.until(lambda: "▌ " in session.text and "test" in cursor(session))
 
 
 async def test_the_critical_path_says_when_it_ends() -> None:

@@ -259,7 +259,7 @@ async def test_a_task_is_edited_and_retried_with_its_difference_shown(tmp_path: 
 
         async def edit(text: str, name: str) -> tuple[str, Path]:
             assert name == "cortex-01jx00000010.yaml"
-            file.write_text(text.replace("--part 10", "--part 11"))
+            file.write_text(text.replace("--part 10", f"--part 11 {'x' * 60} --end"))
             return file.read_text(), file
 
         session.app.edit = edit  # type: ignore[method-assign]
@@ -269,12 +269,13 @@ async def test_a_task_is_edited_and_retried_with_its_difference_shown(tmp_path: 
         await session.settle()
         assert "-command: ./job.sh --part 10" in session.text
         assert "+command: ./job.sh --part 11" in session.text
+        assert "xx --end" in session.text, "long lines are broken, not cut"
         assert "$ cortex retry 01jx00000010 --edit" in session.text
         assert session.source.calls == []
         await session.press("y")
         verb, ids, spec = session.source.calls[0]
         assert (verb, ids) == ("retry", ("01jx00000010",))
-        assert spec.shell_command == b"./job.sh --part 11"  # type: ignore[attr-defined]
+        assert spec.shell_command.startswith(b"./job.sh --part 11 ")  # type: ignore[attr-defined]
         assert not file.exists()
 
 

@@ -140,6 +140,10 @@ def discard(draw: Draw, ids: Sequence[str], reason: str) -> Plan:
     )  # fmt: skip
 
 
+PIECE = 66
+"""Characters of a line of a difference that fit a preview in 80 columns."""
+
+
 def edited_retry(draw: Draw, key: str, spec: types_pb2.TaskSpec, difference: Sequence[str]) -> Plan:
     """`difference`: lines that say what was edited."""
     taken, left = split(draw, [key], _revivable)
@@ -147,7 +151,9 @@ def edited_retry(draw: Draw, key: str, spec: types_pb2.TaskSpec, difference: Seq
     for text in difference if taken else ():
         if not text.startswith(("---", "+++")):
             role = "ok" if text.startswith("+") else "bad" if text.startswith("-") else "dim"
-            objects.append((("  ", "text"), *foreign(text, role, draw.glyphs)))
+            # What differs may stand anywhere in a long line.
+            pieces = [text[:1] + text[at : at + PIECE] for at in range(1, max(2, len(text)), PIECE)]
+            objects += [(("  ", "text"), *foreign(piece, role, draw.glyphs)) for piece in pieces]
     said = (
         line("text", "Queued again with all its retries, as a new run that is run so."),
         line("dim", "This cannot be undone; the task can be cancelled while it waits or runs."),

@@ -41,6 +41,8 @@ class DagScreen(ConsoleScreen):
         super().__init__()
         self.key = key
         self._wanted = task
+        self._wants_failed = False
+        """Whether the next failure was asked for before the tasks were there."""
         self._problem = ""
         self._snapshot = -1
         """Of the stream, after which the tasks were asked for."""
@@ -130,6 +132,9 @@ class DagScreen(ConsoleScreen):
             self._wanted = ""
             if wanted:
                 self._go_to(wanted[0])
+        if self._wants_failed and self._row is not None:
+            self._wants_failed = False
+            self.action_next_failed()
         self._estimate()
         if self._layered:
             self._canvas.sync()
@@ -311,8 +316,10 @@ class DagScreen(ConsoleScreen):
         key = walk.next_failed(self.model.folds, self.model.tally.state, row.key) if row is not None else ""
         if key:
             self._go_to(key)
-        else:
+        elif self.model.members.loaded:
             self.console.say("Nothing has failed.", "dim")
+        else:
+            self._wants_failed = True
 
     def action_critical(self) -> None:
         """Show or hide the critical path."""
