@@ -37,8 +37,9 @@ class Hold:
         return f"{self.error.rstrip('. ')}. An agent of its node was told so."
 
     @property
-    def left_ms(self) -> int:
-        return max(int((self.until_s - time.time()) * 1000), 1)
+    def after_ms(self) -> int:
+        """How long a task is put off for it; 0 = it is not, and fails here."""
+        return max(int((self.until_s - time.time()) * 1000), 1) if self.cause != "cannot_start" else 0
 
 
 def active(path: str) -> Hold | None:

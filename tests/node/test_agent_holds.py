@@ -125,9 +125,17 @@ def test_a_refused_account_is_not_asked_again_at_once(tmp_path: Path, clock: Sim
     holds.told(hold, "cannot_start", "The account is no good.", 0)
     with pytest.raises(CannotPrepare, match=f"The account is no good. {HELD}") as refused:
         executor.prepare(assignment({"prompt": "y"}))
-    assert refused.value.cause == Cause.CAUSE_CANNOT_START
+    assert (refused.value.cause, refused.value.retry_after_ms) == (Cause.CAUSE_CANNOT_START, 0)
     clock.now_s += 16
     executor.prepare(assignment({"prompt": "y"}))
+
+
+def test_a_service_that_is_away_is_not_asked_before_its_time(tmp_path: Path, clock: SimpleNamespace) -> None:
+    executor = SubagentExecutor(setup(tmp_path))
+    holds.told(order_of(executor, {"prompt": "x"})["hold"], "infrastructure", "It is away.", 700)
+    with pytest.raises(CannotPrepare) as refused:
+        executor.prepare(assignment({"prompt": "y"}))
+    assert (refused.value.cause, refused.value.retry_after_ms) == (Cause.CAUSE_INFRASTRUCTURE, 700)
 
 
 def order_of(

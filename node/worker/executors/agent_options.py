@@ -41,6 +41,7 @@ class AgentOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 T = TypeVar("T", bound=AgentOptions)
 P = TypeVar("P", bound=Payload)
 
+_CAUSES = {"cannot_start": Cause.CAUSE_CANNOT_START, "infrastructure": Cause.CAUSE_INFRASTRUCTURE}
 _FOLDER = "agents"  # of the data folder: what their accounts were told
 
 
@@ -88,9 +89,7 @@ class Agents(Generic[T]):
         hold = holds.active(path)
         if hold is None:
             return path
-        if hold.cause == "cannot_start":
-            raise CannotPrepare(hold.words)
-        raise CannotPrepare(hold.words, Cause.CAUSE_RATE_LIMITED, hold.left_ms)
+        raise CannotPrepare(hold.words, _CAUSES.get(hold.cause, Cause.CAUSE_RATE_LIMITED), hold.after_ms)
 
     def _holds(self, assignment: Assignment, model: str) -> str:
         """Of the same program, account and model it is the same file."""

@@ -58,7 +58,8 @@ class Command:
 class CannotPrepare(Exception):
     """This machine cannot run the task; the message says why and what to do.
 
-    With CAUSE_RATE_LIMITED it can later: the task is put off for `retry_after_ms`, which costs no attempt.
+    With CAUSE_RATE_LIMITED or CAUSE_INFRASTRUCTURE it can later: the task is put off for `retry_after_ms`, which
+    costs no attempt.
     """
 
     def __init__(
