@@ -217,7 +217,7 @@ class Replica:
 
     def cold_rows(self, entry: Entry) -> dict[Key, Row | None]:
         """The rows that apply would ask for and memory lacks."""
-        return self._load([entry])
+        return reads.gather([entry], self.state, self._cold)
 
     def unsaved_events(self, task_id: str) -> list[Event]:
         """Events of a task that the store does not have yet, oldest first."""
@@ -325,38 +325,38 @@ class Replica:
 
     def _apply(self, entries: Sequence[Committed]) -> None:
         parsed = [Entry.FromString(committed.data) for committed in entries]
-        cold = self._load(parsed)
-        changes: list[Change] = []
+        cold = reads.gather(parsed, self.state, self._cold)  # kept current below
+        changes, answers = list[Change](), list[tuple[Entry, Reply]]()
         hit = self._env.failpoint
-        hit("apply.before")
-        for committed, entry in zip(entries, parsed, strict=True):
-            machine.check_level(entry)
-            awaited = self._proposals.awaited(entry.proposal_id)
-            outcome = machine.apply(self.state, cold, entry, committed.index, committed.term, answered=awaited)
-            weight = self.state.commit(outcome, committed.index, committed.term, entry.at_us)
-            self.time.applied(entry.at_us)
-            for table, row_id, _, new in outcome.changes if cold else ():
-                key = Key(table, row_id)
-                if key in cold:
-                    cold[key] = new
-            self.state.adopt(reads.adopted(outcome.changes, cold))
-            if self._digests.wanted(committed.index):
-                self._digests.keep(committed.index, self.state.digest_bytes())
-            self.feed.publish(Batch(committed.index, entry.at_us, outcome.changes), weight)
-            self.saver.add(
-                outcome.changes, committed.index, committed.term, self.state.at_us, self.state.digest, weight
-            )
-            changes.extend(outcome.changes)
-            hit("acknowledge.before")
-            self._proposals.answered(entry.proposal_id, outcome.reply)
-        hit("apply.after")
-        for observer in self.observers:
-            observer(changes, self.state.index)
+        try:
+            hit("apply.before")
+            for committed, entry in zip(entries, parsed, strict=True):
+                machine.check_level(entry)
+                awaited = self._proposals.awaited(entry.proposal_id)
+                outcome = machine.apply(self.state, cold, entry, committed.index, committed.term, answered=awaited)
+                weight = self.state.commit(outcome, committed.index, committed.term, entry.at_us)
+                self.time.applied(entry.at_us)
+                for table, row_id, _, new in outcome.changes if cold else ():
+                    key = Key(table, row_id)
+                    if key in cold:
+                        cold[key] = new
+                self.state.adopt(reads.adopted(outcome.changes, cold))
+                if self._digests.wanted(committed.index):
+                    self._digests.keep(committed.index, self.state.digest_bytes())
+                self.feed.add(Batch(committed.index, entry.at_us, outcome.changes), weight)
+                self.saver.add(
+                    outcome.changes, committed.index, committed.term, self.state.at_us, self.state.digest, weight
+                )
+                changes.extend(outcome.changes)
+                hit("acknowledge.before")
+                if awaited:
+                    answers.append((entry, outcome.reply))
+            hit("apply.after")
+            for observer in self.observers:
+                observer(changes, self.state.index)
+        finally:
+            self._proposals.answered(answers, self.feed.wake)
         self._check_serving()
-
-    def _load(self, entries: Sequence[Entry]) -> dict[Key, Row | None]:
-        """The rows that apply may ask for and memory lacks; kept current while the entries are applied."""
-        return reads.gather(entries, self.state, self._cold)
 
     def _cold(self, keys: Iterable[Key]) -> dict[Key, Row | None]:
         """Rows that are not in memory: what waits to be saved, over what the store has."""

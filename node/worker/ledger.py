@@ -188,14 +188,17 @@ class Ledger:
 
     async def sync(self) -> None:
         """Return once all that was appended before is on the disk. Raises OSError, and ever after once it did."""
+        await asyncio.shield(self.begin_sync())
+
+    def begin_sync(self) -> asyncio.Future[None]:
+        """As sync(), for what was appended before this call; the future is not to be cancelled. Raises OSError."""
         if self._failure is not None:
             raise self._failure
         if self._waiter is None:
             self._waiter = asyncio.get_running_loop().create_future()
-        waiter = self._waiter
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_all())
-        await asyncio.shield(waiter)
+        return self._waiter
 
     def _append(self, kind: _Kind, body: bytes) -> None:
         record = _encode(kind, body)

@@ -13,6 +13,7 @@ from cortex.v1 import worker_pb2 as w
 from cortex.v1.types_pb2 import Cause
 from node.env import Env
 from node.worker import results
+from node.worker.acceptance import Acceptances
 from node.worker.attempts import Attempt, Attempts, State
 from node.worker.drivers import Drivers
 from node.worker.executors.port import CannotPrepare, Executor, split
@@ -64,13 +65,12 @@ class Runner:
         self._output_limit_bytes = output_limit_bytes
         self._on_failure = on_failure
         self._log = structlog.get_logger()
-        self._accepting: list[Attempt] = []
-        self._acceptor: asyncio.Task[None] | None = None
         self._boot_id = ""
         self.attempts = Attempts()
         self.attached: Sequence[w.Attached] = ()
         """What is reached through this node, as last measured."""
         self.ledger = Ledger(env)
+        self._acceptances = Acceptances(self.ledger, self._accepted, on_failure)
         self.outbox = Outbox(
             self.ledger, self._send, self._batch_durable, lambda: self.attempts.live == 0, on_failure
         )
@@ -91,8 +91,7 @@ class Runner:
         await self._leftovers.stop()
         try:
             async with asyncio.timeout(_STOP_S):
-                if self._acceptor is not None:
-                    await asyncio.gather(self._acceptor, return_exceptions=True)
+                await self._acceptances.ended()
                 await self.outbox.close()
                 await self.ledger.flush()
         except TimeoutError:
@@ -107,6 +106,7 @@ class Runner:
         `leased_from_us` is when the last renewal was sent that the leader acknowledged before it sent these, on the
         boot clock: leases count from there. None: they wait for a renewal that names them.
         """
+        accepted: list[Attempt] = []
         for assignment in assignments:
             key = AttemptKey(assignment.task, assignment.fence)
             if key in self.attempts:
@@ -118,13 +118,11 @@ class Runner:
                 self._report(attempt, w.Report(ended=ended))
             elif attempt.kind in self._processes:
                 attempt.lease(leased_from_us)
-                self.ledger.accept(assignment, self._boot_id)
-                self._accepting.append(attempt)
+                accepted.append(attempt)
             else:
                 why = "This node has no executor for the type of the task. Run it elsewhere."
                 self._never_started(attempt, Cause.CAUSE_CANNOT_START, why)
-        if self._accepting and (self._acceptor is None or self._acceptor.done()):
-            self._acceptor = asyncio.create_task(self._make_acceptances_durable())
+        self._acceptances.take(accepted)
 
     def recall(self, recall: w.Recall) -> None:
         """Give back what has not started. Without task names every attempt of the fences is meant."""
@@ -182,15 +180,8 @@ class Runner:
             if report.HasField("recalled") and key in kept and attempt is not None:
                 self._take_back(attempt)
 
-    async def _make_acceptances_durable(self) -> None:
-        while self._accepting:
-            batch, self._accepting = self._accepting, []
-            try:
-                await self.ledger.sync()
-            except OSError as error:
-                self._on_failure(error)
-                return
-            self._admit([attempt for attempt in batch if attempt.key in self.attempts])
+    def _accepted(self, attempts: Sequence[Attempt]) -> None:
+        self._admit([attempt for attempt in attempts if attempt.key in self.attempts])
 
     def _admit(self, attempts: Sequence[Attempt]) -> None:
         """These are durable: hand them to the supervisor, unless they were taken back meanwhile."""
