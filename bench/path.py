@@ -149,7 +149,7 @@ class Stages:
         times.append(clock())
         weight = state.commit(outcome, index, 1, entry.at_us)
         times.append(clock())
-        self._feed.publish(Batch(index, entry.at_us, outcome.changes), weight)
+        self._feed.publish(Batch(index, entry.at_us, outcome.changes, weight - len(outcome.changes)), weight)
         self._unsaved.extend(outcome.changes)
         times.append(clock())
         for name, begun, ended in zip(
@@ -164,7 +164,8 @@ class Stages:
 
     def _watch(self) -> None:
         begun = self._clock()
-        for frame in views.frames(views.merge(self._feed.after(self._seen), events=False)):
+        batches = self._feed.after(self._seen)
+        for frame in views.frames(views.merge(batches, events=False), small=views.are_small(batches)):
             frame.SerializeToString()
         self._seen = self._feed.last_index
         self.spent["watch"] += self._clock() - begun  # type: ignore[assignment]

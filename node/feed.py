@@ -20,6 +20,8 @@ class Batch:
     index: int
     at_us: int
     changes: tuple[Change, ...]
+    # What its rows but events take beyond a KiB each, together; None when nobody measured them.
+    more_kib: int | None = None
 
 
 _DROPPED = Batch(0, 0, ())

@@ -343,10 +343,9 @@ class Replica:
                 self.state.adopt(reads.adopted(outcome.changes, cold))
                 if self._digests.wanted(committed.index):
                     self._digests.keep(committed.index, self.state.digest_bytes())
-                self.feed.add(Batch(committed.index, entry.at_us, outcome.changes), weight)
-                self.saver.add(
-                    outcome.changes, committed.index, committed.term, self.state.at_us, self.state.digest, weight
-                )
+                made, index, term = outcome.changes, committed.index, committed.term
+                self.feed.add(Batch(index, entry.at_us, made, weight - len(made)), weight)
+                self.saver.add(made, index, term, self.state.at_us, self.state.digest, weight)
                 changes.extend(outcome.changes)
                 hit("acknowledge.before")
                 if awaited:

@@ -272,17 +272,18 @@ class _Reign:
             return  # the batch whose end began this reign: begin() has read its outcome
         # Events tell what the rows say themselves.
         changes = [change for change in changes if change.table is not Table.EVENTS]
+        others = [change for change in changes if change.table is not Table.TASKS]
         self._dispatch.observe(changes)
         self._placement.observe(changes)
         self.progress.observe(changes)
         self.samples.observe(changes)
-        self._operations.observe(changes)
-        self._workflows.observe(changes)
+        self._operations.observe(others)
+        self._workflows.observe(others)
         self.vacate.observe(changes)
         self.rehearsals.observe(changes)
         self._drains.observe(changes)
         self._alarms.observe(changes)
-        self._members.observe(changes)
+        self._members.observe(others)
 
     async def _keep(self, duty: Callable[[], Coroutine[None, None, None]]) -> None:
         """Run a duty until it is cancelled; one that fails is begun again, since it works from the state."""

@@ -28,10 +28,22 @@ def merge(batches: Sequence[Batch], *, events: bool) -> Iterator[Row | Change]:
     return (change if change.new is None else change.new for change in last.values())
 
 
-def frames(rows: Iterable[Row | Change], count: int = _FRAME_CHANGES) -> Iterator[pb.WatchReply]:
+def are_small(batches: Sequence[Batch]) -> bool:
+    """Whether any _FRAME_CHANGES rows of these, events aside, surely fit into one message."""
+    room_kib = (_FRAME_BYTES >> 10) - _FRAME_CHANGES
+    for batch in batches:
+        if batch.more_kib is None:
+            return False
+        room_kib -= batch.more_kib
+    return room_kib >= 0
+
+
+def frames(
+    rows: Iterable[Row | Change], count: int = _FRAME_CHANGES, *, small: bool = False
+) -> Iterator[pb.WatchReply]:
     """`rows` in order, in parts of at most `count` that each fit into one message; nothing for none.
 
-    Each row is copied once, into its message.
+    Each row is copied once, into its message. `small`: they need not be measured, which costs as much.
     """
     part = pb.WatchReply()
     size = held = 0
@@ -41,7 +53,7 @@ def frames(rows: Iterable[Row | Change], count: int = _FRAME_CHANGES) -> Iterato
             part, size, held = pb.WatchReply(), 0, 0
         change = part.changes.add()
         _fill(change, row)
-        more = change.ByteSize()
+        more = 0 if small else change.ByteSize()
         if held and size + more > _FRAME_BYTES:
             following = pb.WatchReply(changes=(change,))
             del part.changes[-1]
@@ -109,6 +121,8 @@ def without_output(task: types_pb2.Task) -> types_pb2.Task:
 
     Of one that failed the last line of each stream stays: lists say with it why.
     """
+    if not task.HasField("result"):
+        return task
     result = task.result
     if not (result.stdout.head or result.stderr.head or result.context_update):
         return task

@@ -14,7 +14,7 @@ from node.replica import Replica
 from node.rpc.nodes import NodeCalls
 from node.rpc.progress import ToldProgress
 from node.rpc.snapshot import Snapshot
-from node.rpc.views import frames, merge
+from node.rpc.views import are_small, frames, merge
 from node.rpc.waiting import Told
 
 BEAT_S = 1.0
@@ -65,7 +65,8 @@ class Watcher:
             if batches:
                 # Only the last part moves the index on: whoever loses the link between them asks for all again.
                 last: pb.WatchReply | None = None
-                for part in frames(merge(batches, events=request.events)):
+                small = not request.events and are_small(batches)
+                for part in frames(merge(batches, events=request.events), small=small):
                     if last is not None:
                         yield self._frame(position, batches[-1].at_us, last)
                         await asyncio.sleep(0)

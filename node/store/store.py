@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from node.store import double_runs, events, operations, past, queries, workflows
 from node.store.checks import DIGEST_BYTES, check_whole, count_digest
 from node.store.connect import MEMORY, Connection, open_image, open_writer
 from node.store.copy import COPY_SUFFIX, StoreCopy, copy_of_file, copy_of_memory
+from node.store.errors import StoreDamaged
 from node.store.moment_workflows import WorkflowPage, WorkflowQuery
 from node.store.past import Aged
 from node.store.replace import remove_leftovers, replace_file, set_aside
@@ -56,6 +58,8 @@ class Store:
         self._history: Connection | None = None
         self._slow: Connection | None = None
         self._reads: SlowReads | None = None
+        # The last id of tables whose new ids mostly come behind all others: what lies beyond is not looked up.
+        self._last: dict[Table, str] = {}
         self._copies = 0
         self._copying = True
 
@@ -67,6 +71,13 @@ class Store:
 
     def _begin(self, writer: Connection) -> None:
         self._writer_connection = writer
+        self._last = {}
+        # What is damaged is told by whoever needs it.
+        with suppress(StoreDamaged), writer.transaction() as db:
+            for table in (Table.TASKS, Table.REPLIES):
+                self._last[table] = (
+                    db.execute(f"SELECT max(id) FROM {self._codecs[table].table}").fetchone()[0] or ""
+                )
         if str(self._path) == MEMORY:
             self._cold = self._history = self._slow = writer
             self._reads = SlowReads(writer, self._codecs)
@@ -110,7 +121,10 @@ class Store:
             before = db.execute("SELECT saved_index FROM meta").fetchone()[0]
             if index < before or (index == before and changes):
                 raise ValueError(f"save of index {index} on a store at {before}")
-            Writer(db, self._codecs).write(changes)
+            written = Writer(db, self._codecs).write(changes)
+            # Before the commit: until then whoever reads these takes them from what waits to be saved.
+            for table in self._last.keys() & written.keys():
+                self._last[table] = max(self._last[table], *[change.id for change in written[table]])
             self._failpoint("rows")
             db.execute(
                 "UPDATE meta SET saved_index = ?, saved_term = ?, saved_at = ?, digest = ?",
@@ -141,8 +155,12 @@ class Store:
         """Rows by key, whether live or ended; a key without a row is left out."""
         by_table: dict[Table, list[str]] = {}
         for key in set(keys):
-            by_table.setdefault(key.table, []).append(key.id)
+            table, key_id = key
+            if key_id <= self._last.get(table, key_id):
+                by_table.setdefault(table, []).append(key_id)
         found: dict[Key, Row] = {}
+        if not by_table:
+            return found
         with _opened(self._cold).transaction() as db:
             for table, ids in by_table.items():
                 codec = self._codecs[table]

@@ -29,16 +29,9 @@ class Writer:
         self._db = db
         self._codecs = codecs
 
-    def write(self, changes: Sequence[Change]) -> None:
-        """Save the last state of each row that `changes`, in log order, name."""
-        merged: dict[tuple[Table, str], Change] = {}
-        for change in changes:
-            key = change[:2]
-            first = merged.get(key)
-            merged[key] = change if first is None else Change(*key, first.old, change.new)
-        by_table: dict[Table, list[Change]] = {}
-        for change in merged.values():
-            by_table.setdefault(change.table, []).append(change)
+    def write(self, changes: Sequence[Change]) -> Mapping[Table, Sequence[Change]]:
+        """Save the last state of each row that `changes`, in log order, name. Returns what each row's step was."""
+        by_table = _merged(changes)
         for table, steps in by_table.items():
             self._write_table(self._codecs[table], steps)
         tasks = by_table.get(Table.TASKS)
@@ -49,11 +42,12 @@ class Writer:
         workflows = by_table.get(Table.WORKFLOWS)
         if workflows:
             self._count_workflows(workflows)
+        return by_table
 
     def _write_table(self, codec: Codec, changes: Sequence[Change]) -> None:
         gone = [key for change in changes if _goes(change) and (key := codec.key_values(change.id))]
         self._delete(codec.table, codec.keys, gone)
-        rows = [change.new for change in changes if change.new is not None]
+        rows = [new for _, _, _, new in changes if new is not None]
         # An index is written anew for every column of its that is named here, changed or not.
         kept = (*codec.keys, *codec.fixed)
         updates = ", ".join(f"{name} = excluded.{name}" for name in codec.columns if name not in kept)
@@ -100,11 +94,13 @@ class Writer:
         """They come with a member of a workflow, never change, and leave with it."""
         gone: list[Values] = []
         come: list[Values] = []
-        for change in changes:
-            row = change.new if change.old is None else change.old
-            if isinstance(row, Task) and row.workflow_id and (change.old is None) != (change.new is None):
+        for _, _, old, new in changes:
+            if (old is None) == (new is None):
+                continue
+            row = new if old is None else old
+            if isinstance(row, Task) and row.workflow_id:
                 named = [(row.workflow_id, row.id, member_id(row.workflow_id, member)) for member in row.depends_on]
-                (come if change.old is None else gone).extend(named)
+                (come if old is None else gone).extend(named)
         keys = ("workflow_id", "task_id", "depends_on")
         self._delete("te_task_dependencies", keys, gone)
         tail = f"ON CONFLICT ({', '.join(keys)}) DO NOTHING"
@@ -133,6 +129,21 @@ class Writer:
         self._insert("te_workflow_counts", ("state", "workflows"), tail, values, tuple)
 
 
+def _merged(changes: Iterable[Change]) -> dict[Table, list[Change]]:
+    """One change of each row, from its first state to its last, by table in the order of the first changes."""
+    by_table: dict[Table, dict[str, Change]] = {}
+    # By way of the constructor of tuples: a named one's own is Python.
+    make = tuple.__new__
+    for change in changes:
+        table, key, _, new = change
+        steps = by_table.get(table)
+        if steps is None:
+            steps = by_table[table] = {}
+        first = steps.get(key)
+        steps[key] = change if first is None else make(Change, (table, key, first[2], new))
+    return {table: [*steps.values()] for table, steps in by_table.items()}
+
+
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
     """Slices of a few different lengths, so that the statements stay prepared."""
     done = 0
@@ -144,8 +155,10 @@ def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 def _goes(change: Change) -> bool:
     """Whether the row that is there goes, perhaps for another one under its id."""
-    old, new = change.old, change.new
-    return new is None or (isinstance(old, Task) and isinstance(new, Task) and not _same_origin(old, new))
+    _, _, old, new = change
+    if new is None:
+        return True
+    return old is not None and isinstance(old, Task) and isinstance(new, Task) and not _same_origin(old, new)
 
 
 def _same_origin(old: Task, new: Task) -> bool:

@@ -339,3 +339,31 @@ def test_another_task_under_an_id_that_went_in_the_same_save_has_its_own_place(s
     store.save([gone, new(Table.TASKS, second.id, second)], 9, 1, 9, 0)
     assert store.get([Key(Table.TASKS, "t0001")]) == {Key(Table.TASKS, "t0001"): second}
     assert [row.id for row in store.list_tasks(TaskQuery()).tasks] == ["t0001", "t0002"]
+
+
+def test_what_lies_beyond_the_last_id_is_not_looked_up(store: Store) -> None:
+    asked: list[str] = []
+    assert store._cold is not None
+    store._cold.raw.set_trace_callback(asked.append)
+    assert store.get([Key(Table.TASKS, "t0001")]) == {}
+    store.save([new(Table.TASKS, "t0002", task(2)), new(Table.TASKS, "t0003", task(3))], 1, 1, 0, 0)
+    store.save([Change(Table.TASKS, "t0003", task(3), None)], 2, 1, 0, 0)
+    asked.clear()
+    assert store.get([Key(Table.TASKS, "t0004"), Key(Table.REPLIES, reply_key("ann", "1"))]) == {}
+    assert asked == []
+    keys = [Key(Table.TASKS, name) for name in ("t0001", "t0002", "t0003", "t0005")]
+    assert store.get(keys) == {keys[1]: task(2)}
+    assert asked
+
+
+def test_the_last_ids_are_known_after_a_restart(tmp_path: Path) -> None:
+    reply = StoredReply(client="ann", request_id="7", reply=b"x")
+    for _ in range(2):
+        store = Store(tmp_path / "state.sqlite")
+        store.open()
+        if not store.saved().index:
+            rows = [new(Table.TASKS, "t0009", task(9)), new(Table.REPLIES, reply_key("ann", "7"), reply)]
+            store.save(rows, 1, 1, 0, 0)
+        found = store.get([Key(Table.TASKS, "t0009"), Key(Table.REPLIES, reply_key("ann", "7"))])
+        assert len(found) == 2
+        store.close()

@@ -15,7 +15,7 @@ from cortex.v1.types_pb2 import (
 )
 from node.core.model import Change, Row, Table
 from node.feed import Batch
-from node.rpc.views import frames, merge, without_output
+from node.rpc.views import are_small, frames, merge, without_output
 
 
 def put(table: Table, key: str, row: Row | None) -> Change:
@@ -81,3 +81,13 @@ def test_of_a_failure_the_last_lines_stay() -> None:
     row.state = types_pb2.TASK_STATE_FAILED
     row.result.stderr.head = b" \n\n"
     assert not without_output(row).result.stderr.last_line
+
+
+def test_rows_that_were_weighed_small_travel_unmeasured_in_the_same_frames() -> None:
+    rows = [put(Table.TASKS, str(number), Task(id=str(number))) for number in range(1200)]
+    small = [Batch(1, 1, tuple(rows), more_kib=0)]
+    assert are_small(small)
+    assert list(frames(merge(small, events=False), small=True)) == list(frames(merge(small, events=False)))
+    large = put(Table.TASKS, "large", Task(id="large", spec=TaskSpec(argv=[b"x" * 600_000])))
+    assert not are_small([*small, Batch(2, 2, (large,), more_kib=586)])
+    assert not are_small([Batch(1, 1, tuple(rows))])  # nobody weighed them
