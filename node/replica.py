@@ -337,8 +337,7 @@ class Replica:
                 weight = self.state.commit(outcome, committed.index, committed.term, entry.at_us)
                 self.time.applied(entry.at_us)
                 for table, row_id, _, new in outcome.changes if cold else ():
-                    key = Key(table, row_id)
-                    if key in cold:
+                    if (key := Key(table, row_id)) in cold:
                         cold[key] = new
                 self.state.adopt(reads.adopted(outcome.changes, cold))
                 if self._digests.wanted(committed.index):
