@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
@@ -13,10 +12,7 @@ from tempfile import mkdtemp
 import pytest
 
 from cortex.v1.types_pb2 import Cause
-from node.supervisor import wire
 from node.worker.executors.port import CannotPrepare
-from node.worker.sandbox import arguments
-from node.worker.sandbox.arguments import Place
 from tests.node.sandbox_kit import BOTH, DEFAULT, NONE, STRICT, lines, needs_sandbox, sandboxes
 
 pytestmark = needs_sandbox
@@ -57,7 +53,9 @@ async def test_it_sees_nothing_of_the_daemons_beside_its_own(open_place: Path, l
 @BOTH
 async def test_it_writes_nothing_but_its_own(tmp_path: Path, level: int) -> None:
     async with sandboxes(tmp_path / "data") as here:
-        places = "/usr/x /etc/x /x /dev/x /proc/x"
+        places = "/usr/x /etc/x /x /proc/x" + " /dev/x" * (
+            os.geteuid() == 0
+        )  # strict has its own /dev, of the user
         script = (
             f"for each in {places} own /tmp/cortex-own; do (echo x > $each) 2>/dev/null && echo $each; done; true"
         )
@@ -172,32 +170,3 @@ async def test_a_named_directory_is_writable_and_nothing_beside_it(tmp_path: Pat
         assert lines(await here.run(level, script, cwd=str(project))) == [str(project), "refused"]
     assert (project / "made").exists()
     assert not (beside / "made").exists()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
-@BOTH
-def test_a_daemon_that_is_not_root_has_sandboxes_too(tmp_path: Path, level: int) -> None:
-    bwrap = shutil.which("bwrap")
-    assert bwrap is not None
-    place = Path(mkdtemp(prefix="cortex-test-"))
-    try:
-        (place / "work").mkdir()
-        for folder in (place, place / "work"):
-            os.chown(folder, 65534, 65534)
-        own = place / "work"
-        made = Place(bwrap, None, place, place, by_descriptor=False)
-        wrap = (
-            arguments.strict(made, str(own), gpu=False, filtered=False)
-            if level == STRICT
-            else arguments.default(made, "")
-        )
-        words = [os.fsencode(own) if word == wire.FOLDER else word for word in wrap]
-        script = "id -u; touch x && echo wrote; touch /usr/x 2>/dev/null; grep CapEff /proc/self/status"
-        done = subprocess.run(
-            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *words, "sh", "-c", script],
-            capture_output=True,
-            check=False,
-        )
-        assert done.stdout.decode().split() == ["65534", "wrote", "CapEff:", "0000000000000000"], done.stderr
-    finally:
-        shutil.rmtree(place)
