@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ CLOCK = {
 }
 RANDOMNESS = {"random.*", "secrets.*", "os.urandom", "os.getrandom", "uuid.uuid1", "uuid.uuid4"}
 ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv"}
+MODULES = {door.partition(".")[0] for door in CLOCK | RANDOMNESS | ENVIRONMENT}
 # only types, which make nothing
 HARMLESS = {"random.Random"}
 
@@ -81,10 +83,18 @@ def annotations(tree: ast.Module) -> set[ast.AST]:
     return found
 
 
+@cache
+def parsed(source: str) -> ast.Module:
+    """Once for all checks of a file."""
+    return ast.parse(source)
+
+
 def uses(source: str) -> Iterator[tuple[int, str]]:
-    """Line and full name of everything imported that the code refers to."""
-    tree = ast.parse(source)
-    names = imported_names(tree)
+    """Line and full name of everything of those modules that the code refers to."""
+    tree = parsed(source)
+    names = {name: full for name, full in imported_names(tree).items() if full.partition(".")[0] in MODULES}
+    if not names:
+        return
     types_only = annotations(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute | ast.Name) and node not in types_only:
@@ -107,13 +117,25 @@ def allowed_in(file: Path) -> set[str]:
     return set().union(*(doors for where, doors in ALLOWED.items() if place.startswith(where)))
 
 
+def changed_by(node: ast.AST) -> str:
+    """The name that is changed in place there; empty when none is."""
+    changed: ast.expr | None = None
+    if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+        changed = node.value
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
+        changed = node.func.value
+    return changed.id if isinstance(changed, ast.Name) else ""
+
+
 def module_state(source: str) -> list[str]:
     """Module-level names that a function rebinds or changes in place."""
-    tree = ast.parse(source)
+    tree = parsed(source)
     own: set[str] = set()
     for statement in tree.body:
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         own.update(target.id for target in targets if isinstance(target, ast.Name))
+    if not any(isinstance(node, ast.Global) or changed_by(node) in own for node in ast.walk(tree)):
+        return []
     found: list[str] = []
     functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     for function in functions:
@@ -124,13 +146,8 @@ def module_state(source: str) -> list[str]:
         for node in ast.walk(function):
             if isinstance(node, ast.Global):
                 found.append(f"line {node.lineno}: global {', '.join(node.names)}")
-            changed: ast.expr | None = None
-            if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
-                changed = node.value
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
-                changed = node.func.value
-            if isinstance(changed, ast.Name) and changed.id in own - local:
-                found.append(f"line {node.lineno}: {changed.id}")
+            elif (name := changed_by(node)) in own - local:
+                found.append(f"line {getattr(node, 'lineno', 0)}: {name}")
     return found
 
 

@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -38,18 +39,22 @@ def modules_of(package: str) -> list[str]:
     return [".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in files]
 
 
+def loaded_in_turn(*groups: Iterable[str]) -> list[set[str]]:
+    """Names in sys.modules of a fresh interpreter after it imported each group behind those before."""
+    code = (
+        f"import json, sys\nsys.path[:0] = {[str(ROOT), str(ROOT / 'proto')]!r}\n"
+        f"for group in {[list(group) for group in groups]!r}:\n"
+        "    for name in group: __import__(name)\n"
+        "    print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [set(json.loads(line)) for line in done.stdout.splitlines()]
+
+
 def loaded_by(*modules: str) -> set[str]:
     """Names in sys.modules of a fresh interpreter after it imported `modules`."""
-    code = (
-        f"import json, sys\nfor name in {list(modules)!r}: __import__(name)\nprint(json.dumps(sorted(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", f"import sys\nsys.path[:0] = {[str(ROOT), str(ROOT / 'proto')]!r}\n{code}"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return set(json.loads(done.stdout))
+    return loaded_in_turn(modules)[0]
 
 
 def tops(modules: set[str]) -> set[str]:
@@ -91,12 +96,6 @@ def test_console_never_loads_the_daemon() -> None:
     assert not tops(loaded) & {"node", "raftos", "psutil", "pynvml", "sqlite3"}
 
 
-def test_daemon_never_loads_the_console() -> None:
-    loaded = loaded_by(*modules_of("node"))
-    assert "node.replica" in loaded
-    assert not tops(loaded) & {"tui", "textual"}
-
-
 def test_supervisor_loads_the_standard_library_only() -> None:
     loaded = loaded_by(*modules_of("node.supervisor"))
     assert tops(loaded - loaded_by("json")) <= {*sys.stdlib_module_names, "node"}
@@ -110,15 +109,18 @@ def test_contract_loads_neither() -> None:
     assert not tops(loaded_by(*contract)) & {"node", "tui"}
 
 
-@pytest.mark.parametrize(
-    "package", ["node.consensus.port", "node.store", "node.feed", "node.leader", "node.worker"]
-)
-def test_parts_work_without_grpc(package: str) -> None:
-    assert "grpc" not in tops(loaded_by(*modules_of(package)))
-
-
-def test_only_the_engine_loads_raftos() -> None:
-    others = [name for name in modules_of("node") if not name.startswith("node.consensus.raftos")]
+def test_what_parts_of_the_daemon_load() -> None:
+    """One interpreter for all: what a part must not load, none before it has loaded either."""
+    parts = [
+        modules_of(name)
+        for name in ("node.consensus.port", "node.store", "node.feed", "node.leader", "node.worker")
+    ]
     starts = {"node.cli", "node.host", "node.daemon", "node.voter", "node.startup"}
-    others = [name for name in others if name not in starts]
-    assert "raftos" not in tops(loaded_by(*others))
+    every = modules_of("node")
+    others = [name for name in every if not name.startswith("node.consensus.raftos") and name not in starts]
+    *loaded, all_but_the_engine, all_of_it = loaded_in_turn(*parts, others, every)
+    for part, modules in zip(parts, loaded, strict=True):
+        assert "grpc" not in tops(modules), part[0]
+    assert "raftos" not in tops(all_but_the_engine)
+    assert "node.replica" in all_of_it
+    assert not tops(all_of_it) & {"tui", "textual"}
