@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from contextlib import aclosing
 
@@ -13,7 +14,7 @@ from node.core.model import Table
 from node.link import Caller, LinkClosed
 from tests.sim.daemon_client import Client, rough_task, some_task
 from tests.sim.daemon_deeds import Deeds
-from tests.sim.daemon_world import World
+from tests.sim.daemon_world import Host, World
 
 _DEEDS = ("submit", "batch", "cancel", "retry", "repeat", "read", "other")
 _WEIGHTS = (8, 1, 2, 1, 1, 6, 3)
@@ -115,7 +116,7 @@ class Load:
         """Fold what a watch says, over whatever breaks it."""
         index = 0
         while True:
-            host = client.random.choice(self.world.voters)
+            host = self.world.watched = self._watched(client.random)
             request = pb.WatchRequest(after_index=index, snapshot=index == 0, samples=True)
             try:
                 stream = client.link.stream(host.address, "Watch", request, Caller("watcher"))
@@ -130,6 +131,12 @@ class Load:
                     self.world.counts["watches gone"] += 1
                     index = 0
             await asyncio.sleep(client.random.uniform(0.05, 0.5))
+
+    def _watched(self, rng: random.Random) -> Host:
+        """Mostly the voter that is furthest behind: the one that may soon begin anew."""
+        if rng.random() < 0.3:
+            return rng.choice(self.world.voters)
+        return min(self.world.voters, key=lambda host: host.applied if host.up else math.inf)
 
     def _fold(self, reply: pb.WatchReply, index: int) -> int:
         if reply.snapshot_begin:

@@ -50,6 +50,7 @@ class Nemesis:
             (1, self._lose_all_power),
             (3, self._cut_one_way),
             (3, self._isolate_somebody),
+            (3, self._leave_behind),
             (2, self._change_weather),
             (1, self._jump_clock),
             (3, self._checkpoint),
@@ -119,8 +120,17 @@ class Nemesis:
     def _isolate_somebody(self) -> None:
         leader = self.world.leader()
         host = leader if leader and self._random.random() < 0.5 else self._random.choice(self.world.hosts)
+        self._isolate(host, self._random.uniform(0.5, 10.0))
+
+    def _leave_behind(self) -> None:
+        """A follower that somebody watches is away until the log was cut behind it, as far as chance wants it."""
+        host = self.world.watched
+        if host is not None and host.up and host is not self.world.leader():
+            self._isolate(host, self._random.uniform(5.0, 12.0))
+
+    def _isolate(self, host: Host, for_s: float) -> None:
         self.world.network.isolate(host.address, [other.address for other in self.world.hosts])
-        self._later(self._random.uniform(0.5, 10.0), self.world.network.heal)
+        self._later(for_s, self.world.network.heal)
 
     def _change_weather(self) -> None:
         self.world.network.weather = self.weather()

@@ -77,6 +77,7 @@ MUST_REACH = (
     "double runs",
     "snapshots taken",
     "snapshots installed",
+    "watched voters begun anew",
     "stores replaced",
     "rows lost",
     "lost",

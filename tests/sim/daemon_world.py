@@ -98,6 +98,12 @@ class Host:
     def up(self) -> bool:
         return self.machine.up
 
+    @property
+    def applied(self) -> int:
+        """Index of what its replica has; 0 while it has none."""
+        voter = self.daemon.voter if self.daemon is not None else None
+        return voter.replica.state.index if voter is not None else 0
+
     def boot(self) -> None:
         life, env = self.machine.boot()
         self._world.note(f"boot {self.id}")
@@ -223,6 +229,8 @@ class World:
         self.checker = TaskChecker(self.report)
         self.entries = SharedLog(self.report)
         self.history = History(loop.time)
+        self.watched: Host | None = None
+        """The voter that the watch of this run is at."""
         self.network = Network(loop, SimMachine(loop, "network", seed).random)
         addresses = {f"n{i}": f"10.0.0.{i}:7001" for i in range(1, voters + 1)}
         self.renewals = RenewalChecker(self.report, loop.time, self._voters_at)
@@ -251,6 +259,12 @@ class World:
         """A structlog processor: what daemons log is part of the trace, and goes nowhere else."""
         self.note(f"{level} {sorted(event.items(), key=lambda item: item[0])}")
         self.counts[_COUNTED.get(str(event.get("event")), "events logged")] += 1
+        if (
+            event.get("event") == "begins anew"
+            and self.watched is not None
+            and event.get("node") == self.watched.id
+        ):
+            self.counts["watched voters begun anew"] += 1
         self.counts["errors logged"] += level in ("error", "exception")
         raise structlog.DropEvent
 
