@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -17,6 +17,14 @@ from node.drivers.k8s_manifest import OWNER
 from node.drivers.k8s_submit import JOBS, remove
 
 GPU_SUFFIX = ".com/gpu"
+POOL_LABELS = (
+    "cloud.google.com/gke-nodepool",
+    "eks.amazonaws.com/nodegroup",
+    "kubernetes.azure.com/agentpool",
+    "karpenter.sh/nodepool",
+    "doks.digitalocean.com/node-pool",
+)
+"""By which providers say which pool a node is of."""
 _PAGE = 200
 _PAGES = 25
 _ANYWHERE = "apis/batch/v1/jobs"
@@ -41,6 +49,19 @@ class Cluster:
     gpus: int = 0
     used_cpu_millis: int = -1
     used_memory_bytes: int = -1
+    pools: Sequence[Pool] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Nodes that a provider made alike. Sums as those of a cluster."""
+
+    name: str
+    nodes: int
+    ready: int
+    cpu_millis: int
+    memory_bytes: int
+    gpus: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +112,34 @@ async def measure(api: Api) -> Cluster:
         version,
         len(nodes),
         len(ready),
-        sum(millis(_room(node).get("cpu")) for node in ready),
-        sum(whole(_room(node).get("memory")) for node in ready),
-        sum(whole(amount) for node in ready for name, amount in _room(node).items() if name.endswith(GPU_SUFFIX)),
+        *_rooms(ready),
         sum(millis(each.get("cpu")) for each in usage) if usage else -1,
         sum(whole(each.get("memory")) for each in usage) if usage else -1,
+        _pools(nodes),
     )
+
+
+def _rooms(nodes: Sequence[Mapping[str, Any]]) -> tuple[int, int, int]:
+    """What pods may have of these: thousandths of a core, bytes, GPUs."""
+    return (
+        sum(millis(_room(node).get("cpu")) for node in nodes),
+        sum(whole(_room(node).get("memory")) for node in nodes),
+        sum(whole(amount) for node in nodes for name, amount in _room(node).items() if name.endswith(GPU_SUFFIX)),
+    )
+
+
+def _pools(nodes: Sequence[Mapping[str, Any]]) -> list[Pool]:
+    """By their labels, largest first; none where a provider names none."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for node in nodes:
+        labels = node["metadata"].get("labels") or {}
+        if name := next((labels[key] for key in POOL_LABELS if labels.get(key)), ""):
+            found.setdefault(str(name), []).append(node)
+    pools = []
+    for name, members in found.items():
+        ready = [node for node in members if _is_ready(node)]
+        pools.append(Pool(name, len(members), len(ready), *_rooms(ready)))
+    return sorted(pools, key=lambda pool: (-pool.nodes, pool.name))
 
 
 async def ours(api: Api, selector: str, namespaces: Collection[str]) -> list[OurJob]:

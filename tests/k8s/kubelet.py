@@ -24,7 +24,7 @@ class Kubelet:
         container = job["spec"]["template"]["spec"]["containers"][0]
         words = [word.replace("$$(", "$(") for word in (*container.get("command", ()), *container.get("args", ()))]
         env = {"PATH": os.defpath} | {
-            item["name"]: item["value"].replace("$$(", "$(") for item in container.get("env", ())
+            item["name"]: item.get("value", "").replace("$$(", "$(") for item in container.get("env", ())
         }
         process = subprocess.Popen(
             words, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

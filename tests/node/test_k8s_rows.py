@@ -56,7 +56,23 @@ def test_a_cluster_is_the_sum_of_its_ready_nodes(double: Double, tmp_path: Path)
     assert (capacity.cpu_millis, capacity.memory_bytes, capacity.gpus) == (7500, 16 * 2**30, 2)
     assert Label(key="nodes", value="2 of 3 ready") in row.node.labels
     assert row.resources.cpu_percent == 40.0
+    assert not [label for label in row.node.labels if label.key.startswith("pool")]
     assert row.resources.memory_available_bytes == 12 * 2**30
+
+
+def test_pools_of_a_provider_are_told_apart(double: Double, tmp_path: Path) -> None:
+    for name, pool, ready in (("a", "big", True), ("b", "big", False), ("c", "gpus", True), ("d", "", True)):
+        double.add_node(
+            name, cpu="7500m", memory="16Gi", ready=ready, **{"nvidia.com/gpu": "2" if pool == "gpus" else "0"}
+        )
+        labels = {"cloud.google.com/gke-nodepool": pool} if pool else {}
+        double.edit("nodes", "", name, lambda node, labels=labels: node["metadata"].update(labels=labels))  # type: ignore[misc]
+    row = measured(double, tmp_path)
+    assert [(label.key, label.value) for label in row.node.labels if label.key.startswith("pool")] == [
+        ("pool big", "1 of 2 ready, 7.5 cores, 17.2 GB"),
+        ("pool gpus", "1 of 1 ready, 7.5 cores, 17.2 GB, 2 GPUs"),
+    ]
+    assert checked("n1", [told("n1/home", labels=list(row.node.labels))]), "they can be shown"
 
 
 def test_without_a_metrics_server_nothing_is_said_of_use(double: Double, tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from cortex.v1.worker_pb2 import Attached
 from node.drivers.k8s_config import Context
 
 if TYPE_CHECKING:
-    from node.drivers.k8s_cluster import Cluster
+    from node.drivers.k8s_cluster import Cluster, Pool
 
 KIND = "k8s"
+_POOLS = 8
+_NAME_CHARS = 60
 
 
 def row(context: Context, cluster: Cluster | None, failure: str, *, default: bool) -> Attached:
@@ -35,6 +37,12 @@ def row(context: Context, cluster: Cluster | None, failure: str, *, default: boo
     return attached
 
 
+def _room(pool: Pool) -> str:
+    gpus = f", {pool.gpus} GPUs" if pool.gpus else ""
+    memory = f"{pool.memory_bytes / 1e9:.1f} GB"
+    return f"{pool.ready} of {pool.nodes} ready, {pool.cpu_millis / 1000:g} cores, {memory}{gpus}"
+
+
 def _describe(attached: Attached, cluster: Cluster, *, failed: bool) -> None:
     node = attached.node
     node.version = cluster.version
@@ -42,6 +50,8 @@ def _describe(attached: Attached, cluster: Cluster, *, failed: bool) -> None:
         node.message = node.message or "its nodes may not be listed by the user of the context"
         return
     node.labels.append(Label(key="nodes", value=f"{cluster.ready} of {cluster.nodes} ready"))
+    for pool in cluster.pools[:_POOLS]:
+        node.labels.append(Label(key=f"pool {pool.name[:_NAME_CHARS]}", value=_room(pool)))
     node.capacity.CopyFrom(
         Requests(cpu_millis=cluster.cpu_millis, memory_bytes=cluster.memory_bytes, gpus=cluster.gpus)
     )
