@@ -132,6 +132,9 @@ class Cgroups:
         self._left: list[Box] = []
         self.version = 0
         self.reason = ""
+        self._begin()
+
+    def _begin(self) -> None:
         own = self._own()
         try:
             if "memory" in own and "pids" in own:
@@ -173,9 +176,19 @@ class Cgroups:
         if box is None:
             return None
         self.sweep()
-        for folder in box.folders:
-            os.makedirs(folder, 0o755, exist_ok=True)
+        try:
+            self._make(box)
+        except FileNotFoundError:
+            self._begin()  # somebody removed the folder of all attempts
+            self._make(box)
         return box
+
+    def _make(self, box: Box) -> None:
+        for folder in box.folders:
+            try:
+                os.mkdir(folder, 0o755)
+            except FileExistsError:
+                continue
 
     def remove(self, box: Box) -> None:
         """Its family is gone."""

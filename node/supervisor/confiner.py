@@ -66,8 +66,8 @@ class Confiner:
         if own and order.limits.get("owner"):
             try:
                 os.chown(own, os.geteuid(), os.getegid())
-            except FileNotFoundError:
-                pass  # somebody removed it
+            except OSError:
+                pass  # somebody removed it, or the disk is read-only by now: it is not used again
 
     def kill(self, attempt: Attempt) -> None:
         """KILL all that is in its control group."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -82,6 +83,16 @@ def test_version_2_kills_one_by_one_where_it_cannot(tmp_path: Path) -> None:
         (service / "cortex-abc" / "task.7" / "cgroup.procs").write_text(f"{process.pid}\n")
         box.kill()
         assert process.wait() == -9
+
+
+def test_a_folder_of_groups_that_somebody_removed_is_made_again(tmp_path: Path) -> None:
+    groups, service = made(tmp_path)
+    shutil.rmtree(service / "cortex-abc")
+    box = groups.make("task.7", cpu=False)
+    assert box is not None
+    box.bound(64_000_000, 100, 0)
+    assert (service / "cortex-abc" / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
+    assert (service / "cortex-abc" / "task.7" / "memory.max").exists()
 
 
 def test_what_is_not_empty_is_removed_later(tmp_path: Path) -> None:

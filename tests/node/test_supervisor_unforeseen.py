@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from cortex.v1.types_pb2 import Cause
+from node.supervisor.attempt import Order
+from node.supervisor.confiner import Confiner
+from node.supervisor.spawn import Spawner
 from tests.node.supervisor_kit import Watched, alive, end, family, until
 
 # A supervisor with a defect: what argv[2] names.
@@ -81,6 +84,13 @@ async def test_an_order_that_does_not_start_fails_alone(tmp_path: Path) -> None:
             assert "KeyError('sick')" in result.error
         for order in orders:
             assert (await watched.result(order.key)).cause == 0
+
+
+def test_a_folder_that_cannot_be_taken_back_is_no_reason_to_fail(tmp_path: Path) -> None:
+    values = ("task.1", 1, 5, 0, [], {}, "", "00/task.1", 0, 0, -1, (), -1, 0, 0, {"owner": (65534, 65534)})
+    confiner = Confiner(Spawner(), "test")
+    for own in (tmp_path / "gone", Path("/proc/self/stat")):
+        confiner.take_back(str(own), Order(values))
 
 
 async def test_one_that_started_is_ended_and_fails_alone(tmp_path: Path) -> None:
