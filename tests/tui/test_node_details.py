@@ -116,6 +116,7 @@ async def test_h_asks_the_node_for_a_longer_span_and_a_task_shows_its_use() -> N
         await session.press("H")
         assert source.inspections[-1][:2] == ("anvil", SPANS_US[1])
         assert "LAST 2 HOURS" in session.text
+        assert "measured in 2 hours" in session.lines[-1], "it may stand below the screen"
         await session.press("H", "H")
         assert "LAST 10 MINUTES" in session.text
         await session.press("2", "slash", *"render", "enter", "enter")

@@ -49,7 +49,7 @@ def _offline(row: NodeRow) -> Span | None:
 
 
 NODE_SHADES: tuple[Shade, ...] = (
-    Shade("score", "SCORE of the most", _score, _offline, HIGH_IS_GOOD),
+    Shade("score", "SCORE as share of full", _score, _offline, HIGH_IS_GOOD),
     Shade("cpu", "CPU in use", _share(cpu_percent), _offline),
     Shade("memory", "MEMORY in use", _share(memory_percent), _offline),
     Shade("gpu", "GPU in use (the idlest of a node)", _share(gpu_percent), _offline),

@@ -12,6 +12,7 @@ from tui.details.resources import history_lines, offer_lines, resource_lines, us
 from tui.drawing.draw import Cell, Span, age, bytes_of, clock, foreign
 from tui.store.drains import drain_of, last_drain
 from tui.store.nodes import NodeRow
+from tui.store.score import full_score, points_of
 
 
 def node_headline(row: NodeRow, draw: Draw) -> list[Cell]:
@@ -64,7 +65,10 @@ def node_facts(
         lines += sentence("suspected", f"{node.suspect_reason} It is proposed for a cordon.", "warn", draw, width)
     lines += _drain_lines(node, draw, width)
     if row.view is not None and row.view.scored:
-        lines.append(pair("score", (f"{row.view.score:.1f}", "strong"), ("   for a plain shell task", "dim")))
+        most = points_of(full_score(row.view.terms, row.view.weights))
+        lines.append(
+            pair("score", (f"{row.view.score:.1f}", "strong"), (f" of {most} for a plain shell task", "dim"))
+        )
         lines += term_lines(row.view.terms, row.view.weights, draw, width, 3 if width >= 72 else 2)
     lines += resource_lines(row, draw, width)
     if inspected is not None:

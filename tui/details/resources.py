@@ -48,7 +48,7 @@ def resource_lines(row: NodeRow, draw: Draw, width: int) -> list[Cell]:
     lines = title("RESOURCES")
     if sampled is None:
         return [*lines, pair("", ("nothing is known", "dim"))]
-    length = max(6, min(30, width - 52))
+    length = max(6, min(30, width - 55))
 
     def gauge(label: str, share: float, text: str) -> Cell:
         return pair(
@@ -70,7 +70,7 @@ def resource_lines(row: NodeRow, draw: Draw, width: int) -> list[Cell]:
     lines.append(_network_line(sampled, gauge))
     for label, text in (("pressure", pressure_text(sampled)), ("battery", battery_text(sampled))):
         if text:
-            lines.append(pair(label, (text, "text")))
+            lines += sentence(label, text, "text", draw, width)
     if sampled.HasField("temperature_celsius"):
         unit = "C" if draw.glyphs.ascii_only else "°C"
         lines.append(pair("heat", (f"{sampled.temperature_celsius:.0f} {unit}", "text")))
@@ -86,7 +86,7 @@ def _io_text(sampled: types_pb2.Resources) -> str:
     if not sampled.HasField("disk_queue"):
         return "of the busiest device's time"
     read, written = bytes_of(sampled.disk_read_bytes_per_s), bytes_of(sampled.disk_written_bytes_per_s)
-    return f"{sampled.disk_queue:.1f} in flight, read {read}/s written {written}/s"
+    return f"{sampled.disk_queue:.1f} in flight, r {read}/s w {written}/s"
 
 
 def _network_line(sampled: types_pb2.Resources, gauge: Callable[[str, float, str], Cell]) -> Cell:

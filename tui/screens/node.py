@@ -9,7 +9,7 @@ from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.events import NODE_HISTORY
 from tui.columns.tasks import QUEUE
 from tui.details.node import node_facts, node_headline
-from tui.details.resources import SPANS_US, history_points
+from tui.details.resources import SPAN_WORDS, SPANS_US, history_points
 from tui.drawing.draw import Cell
 from tui.keyboard.keymap import bindings
 from tui.messages import Opened, Pointed
@@ -111,6 +111,8 @@ class NodeScreen(PanesScreen):
     def action_history_span(self) -> None:
         self._span = (self._span + 1) % len(SPANS_US)
         self._asked_s = -INSPECT_EVERY_S
+        # Where the details are longer than the screen it changes below.
+        self.console.say(f"What it measured in {SPAN_WORDS[self._span].lower()} stands among the details.")
         self.sync()
 
     def action_drain(self) -> None:
