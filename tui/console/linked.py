@@ -93,6 +93,9 @@ class Linked(App[int], inherit_bindings=False):
                         continue
                     for _ in view.folding(item, self.clock()):
                         await self.keys_first()
+                    if item.samples and isinstance(self.screen, ConsoleScreen) and self.screen.is_mounted:
+                        for _ in self.screen.preparing():
+                            await self.keys_first()
                     if not view.ready or item.snapshot_end:
                         self.settle()
                     if item.snapshot_end:

@@ -18,7 +18,7 @@ from textual.widget import Widget
 
 from tui.drawing.draw import Cell
 from tui.screens.dialog import Dialog
-from tui.tty.driver import HeldKey, PacedDriver
+from tui.tty.driver import HELD, HeldKey, PacedDriver
 from tui.tty.frontbuffer import FrontBuffer, through
 from tui.tty.pace import Pace
 from tui.tty.paste import MAX_PASTE_CHARS
@@ -245,9 +245,15 @@ class Painting(App[int], inherit_bindings=False):
         await super().on_event(event)
         # A widget that goes away on the way takes the way with it.
         self._key_alarm = asyncio.get_running_loop().call_later(KEY_S, self._next_key)
-        # What a key's action asks for is done by the console, too: a second round lets that happen.
         self._step += 1
-        self._follow_key([*way, self, self], self._step, self._key_handled)
+        moves = isinstance(self.focused, VirtualView) and event.key in HELD
+
+        def looked_at() -> None:
+            # What a key's action asks for is done by the console, too: a second round lets that happen.
+            done = moves and event._stop_propagation
+            self._follow_key([] if done else [*way[1:], self, self], self._step, self._key_handled)
+
+        self._follow_key(way[:1], self._step, looked_at)
 
     def _follow_key(self, way: list[MessagePump], step: int, then: Callable[[], None]) -> None:
         """Go the way of a key, behind it, and do something `then`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, cast
 
 from textual import events, on
@@ -95,6 +95,10 @@ class ConsoleScreen(Rebound, Screen[None]):
     def stands_still(self) -> bool:
         """Whether only the view, the second and keys change what it shows."""
         return False
+
+    def preparing(self) -> Iterator[None]:
+        """After samples came: make what a sync would have to, in parts; between them anything may happen."""
+        return iter(())
 
     def sync(self) -> None:
         """Show what the store holds now. Called ten times a second at most, and only while the screen is shown."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from textual import on
@@ -54,6 +54,9 @@ class NodesScreen(ConsoleScreen):
 
     def main_table(self) -> Table[Any]:
         return self.query_one("#rows", Table)
+
+    def preparing(self) -> Iterator[None]:
+        return self.main_table().preparing() if self._shade is None and self.past is None else iter(())
 
     def sync_content(self) -> None:
         self.main_table().sync()

@@ -187,11 +187,15 @@ class PacedDriver(LinuxDriver):
             self._answers.notify_all()
         self._tell(self.owner.terminal_gone)
 
-    def _tell(self, what: Callable[..., None], *arguments: Any) -> None:
+    def _tell(self, what: Callable[..., object], *arguments: Any) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(what, *arguments)
 
     # Input.
+
+    def send_message(self, message: Message) -> None:
+        # At once: Textual makes a task of each, and waits for it in this thread's stead.
+        self._tell(self._app.post_message, message)
 
     def disable_input(self) -> None:
         if self._writer is not None and not self._writer.dead and not self.exit_event.is_set():

@@ -175,6 +175,11 @@ class FrontBuffer:
         return size_bytes
 
 
+def prepare(line: Strip, console: Console) -> None:
+    """Make the cells of a line that is kept, before it is painted."""
+    _cells_of(line, console)
+
+
 def _cells_of(segments: Iterable[Segment], console: Console) -> Cells:
     """Made once of a line that is kept."""
     if not isinstance(segments, Finished):

@@ -16,8 +16,9 @@ from tui.drawing.heatmap import Heatmap, heatmap
 from tui.keyboard.keymap import bindings
 from tui.keyboard.wording import filled
 from tui.operator.themes import Palette
+from tui.widgets.rowlines import HIDDEN
 from tui.widgets.segments import cell_segments
-from tui.widgets.table import HIDDEN, Table
+from tui.widgets.table import Table
 from tui.widgets.virtual import THUMB, VirtualView
 
 HERE = "[]"

@@ -15,11 +15,14 @@ from textual.widget import Widget
 from tui.columns.base import Draw
 from tui.keyboard.keymap import Rebound
 from tui.operator.themes import Palette
+from tui.tty.driver import HeldKey
 from tui.tty.frontbuffer import Finished
 from tui.widgets.finished import FinishedLines
 
 THUMB = 1
 """Cells at the right edge, for the scroll position."""
+MOVES = frozenset({"down", "up", "half_down", "half_up", "page_down", "page_up"})
+"""Actions of a view that concern nobody else until it says so."""
 
 
 class VirtualView(Rebound, ScrollView, can_focus=True):
@@ -127,6 +130,16 @@ class VirtualView(Rebound, ScrollView, can_focus=True):
         length = max(1, height * height // count)
         first = round(self.top / max(1, count - height) * (height - length))
         return (first, first + length)
+
+    async def _on_key(self, event: events.Key) -> None:
+        """What moves within the view is done here: by way of the screen and the console it takes twice as long."""
+        bound = [one for one in self._bindings.key_to_bindings.get(event.key, ()) if not one.priority]
+        if bound and bound[0].action in MOVES:
+            move = getattr(self, f"action_{bound[0].action}")
+            for _ in range(event.count if isinstance(event, HeldKey) else 1):
+                move()
+            event.stop()
+            event.prevent_default()
 
     def on_resize(self, _event: events.Resize) -> None:
         self.resized()
