@@ -284,6 +284,7 @@ class Commands:
 
     def _record(self, key: str, result: tuple[object, ...]) -> None:
         self._journal.ended(key, result)
+        self._journal.relieve()
         self._say("ended", key, result)
 
 

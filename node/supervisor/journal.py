@@ -13,6 +13,7 @@ from binascii import crc32
 _NAME = "attempts"
 _LATER_US = 2_000_000
 _REWRITE_BYTES = 4 * 1024 * 1024
+_HELD_BYTES = 256 * 1024
 
 Record = tuple[object, ...]
 
@@ -36,13 +37,14 @@ class Mark:
 class Journal:
     """Marks and results by attempt key, kept in the file `attempts` of `folder`. Methods raise OSError."""
 
-    __slots__ = ("_boot_id", "_buffer", "_end", "_fd", "_folder", "_grown", "marks", "results")
+    __slots__ = ("_boot_id", "_buffer", "_end", "_fd", "_folder", "_grown", "_held", "marks", "results")
 
     def __init__(self, folder: str, boot_id: str, state: dict[str, object] | None = None) -> None:
         """`state` is that of an object that goes on in this one."""
         self._folder = folder
         self._boot_id = boot_id
         self._buffer: list[bytes] = []
+        self._held = 0
         self._end = 0
         self._grown = 0
         self._fd = -1
@@ -101,17 +103,26 @@ class Journal:
             self.results.pop(key, None)
         self._append(("forget", keys))
 
+    def relieve(self) -> None:
+        """Write what was recorded where that is much; where it cannot be, flush() says why."""
+        if self._held > _HELD_BYTES:
+            try:
+                self.flush()
+            except OSError:
+                pass
+
     def flush(self) -> None:
         """Write what was recorded since the last call; after an OSError it is still to be written."""
         if not self._buffer:
             return
-        data = b"".join(self._buffer)
+        self._buffer[:] = [data := b"".join(self._buffer)]
         try:
             _write_all(self._fd, data)
         except OSError:
             os.ftruncate(self._fd, self._end)
             raise
         self._buffer.clear()
+        self._held = 0
         self._end += len(data)
         self._grown += len(data)
         if self._grown > _REWRITE_BYTES:
@@ -128,7 +139,9 @@ class Journal:
         self.results = state["results"]  # type: ignore[assignment]
 
     def _append(self, record: Record) -> None:
-        self._buffer.append(_encode(record))
+        data = _encode(record)
+        self._held += len(data)
+        self._buffer.append(data)
 
     def _replay(self) -> int:
         """Where the last whole record ends; -1 = there is no file."""
