@@ -1,4 +1,4 @@
-"""No property fails for want of speed, as machines that run tests may be slow; tests that wait run first."""
+"""No property fails for want of speed, as machines may be slow; tests that wait, and long ones, run first."""
 
 from __future__ import annotations
 
@@ -12,5 +12,7 @@ settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real daemons spend their time waiting: begun first, they leave no worker alone with a long one at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+    """Real daemons spend their time waiting, and no two workers share a file: begun first, they leave no worker
+    alone with a long one at the end.
+    """
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("e2e", "long")])

@@ -12,8 +12,10 @@ from tests.tui.wired import Look, WiredSession, open_wired
 from tui.tty.pace import Pace
 from tui.tty.terminal import Terminal
 
+pytestmark = pytest.mark.long
 STEPS = 1000
-"""Of each seed; ten of them."""
+"""Of each seed; ten of them. Fewer miss what few keys lead to: a title that is not painted again is found by one
+seed only, after 851 of them."""
 PLACES = 8
 """That each seed goes to, in turn."""
 CHECK_STEPS = 50
