@@ -1,0 +1,134 @@
+"""What a tick and a key leave undone: where nothing can have changed, and where nobody else is concerned."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+from textual import events
+
+from cortex.v1 import cluster_pb2
+from tests.tui import fake
+from tests.tui.console import Session, open_console
+from tests.tui.fake_source import FakeSource
+from tui.store.view import ClusterView
+from tui.tty.driver import HeldKey
+from tui.widgets.table import Table
+
+LONG_AGO_S = -1e9
+
+
+def nodes(count: int = 60) -> FakeSource:
+    return FakeSource(nodes=[fake.node_view(f"n{n:03}", cpu=float(n), index=n + 1) for n in range(count)])
+
+
+def ticks(session: Session) -> int:
+    """How often one interval of the console's timer ticks: once or not at all."""
+    app = session.app
+    app.stirred_s = LONG_AGO_S
+    with patch.object(app, "tick", wraps=app.tick) as ticked:
+        app._tick_if_due()
+        return ticked.call_count
+
+
+def take(session: Session, samples: list[cluster_pb2.NodeView]) -> None:
+    view = session.app.view
+    view.fold(cluster_pb2.WatchReply(samples=samples, leader=view.leader), session.clock.now_s)
+
+
+async def at_rest(session: Session) -> None:
+    """Up to a tick behind which there is nothing to do."""
+    session.app.clear_note()
+    await session.until(lambda: not ticks(session))
+
+
+async def test_a_tick_is_left_out_until_anything_can_have_changed() -> None:
+    async with open_console(nodes()) as session:
+        app = session.app
+        await at_rest(session)
+        take(session, [fake.node_view("n001", cpu=99.0, index=2)])
+        assert (ticks(session), ticks(session)) == (1, 0), "a sample"
+        app._tick_if_due()
+        session.clock.now_s += 1.0
+        take(session, [])
+        assert (ticks(session), ticks(session)) == (1, 0), "a second"
+        app.say("What is said goes away by itself.")
+        assert (ticks(session), ticks(session)) == (1, 1), "a note"
+        await at_rest(session)
+        session.clock.now_s = int(session.clock.now_s) + 0.95
+        assert ticks(session) == 0
+        app.view.link.heard_s = session.clock.now_s - 1.79
+        session.clock.now_s += 0.02
+        assert ticks(session) == 1, "the link is lost within a second"
+
+
+async def test_a_tick_is_never_left_out_behind_a_key_or_where_ages_are_told() -> None:
+    async with open_console(nodes()) as session:
+        app = session.app
+        await at_rest(session)
+        await session.press("j")
+        app._ticked_for = app._decides()
+        with patch.object(app, "tick") as ticked:
+            app._tick_if_due()
+            app._tick_if_due()
+        assert ticked.call_count == 2, "what a key began may still go on"
+        await at_rest(session)
+        old = fake.node_view("n001", cpu=5.0, index=2)
+        old.age_us = 8_000_000
+        take(session, [old])
+        assert (ticks(session), ticks(session)) == (1, 1), "the age under the cursor goes on between seconds"
+        await session.press("2")
+        assert (ticks(session), ticks(session)) == (1, 1), "another view says for itself when it stands still"
+
+
+async def test_a_key_that_moves_asks_nobody_but_its_view() -> None:
+    async with open_console(nodes()) as session:
+        app, table = session.app, session.app.screen.query_one("#rows", Table)
+        with patch.object(app, "_check_bindings", wraps=app._check_bindings) as asked:
+            await session.press("j", "pagedown", "k")
+            moved = table.cursor
+            for count in (3, 1):
+                held: events.Key = HeldKey("j", "j", count)
+                held.set_sender(app)
+                app.post_message(held)
+                await session.settle()
+            assert not [call for call in asked.call_args_list if not call.kwargs.get("priority")]
+            assert (moved > 10, table.cursor) == (True, moved + 4)
+            assert table.cursor_key in session.text, "and it is shown"
+            await session.press("g")
+            assert [call for call in asked.call_args_list if not call.kwargs.get("priority")]
+            assert table.cursor == 0
+
+
+async def test_lines_that_were_prepared_are_not_made_again() -> None:
+    async with open_console(nodes(), (160, 40)) as session:
+        app, table = session.app, session.app.screen.query_one("#rows", Table)
+        again = [fake.node_view(f"n{n:03}", cpu=100.0 - n, index=n + 1) for n in range(60)]
+        session.clock.now_s += 1.0
+        take(session, again)
+        app.fresh_drawing()
+        for _ in table.preparing():
+            pass
+        drawn, composed = table.kept.drawn, table.kept.composed
+        app.tick()
+        await session.settle()
+        assert table.kept.drawn == drawn
+        assert table.kept.composed - composed == 1, "the row under the cursor, which looks different"
+        assert "100%" in session.line_with("n000")
+
+
+def test_samples_taken_at_once_are_as_those_taken_one_by_one() -> None:
+    at_once, singly = ClusterView(), ClusterView()
+    seconds = ((1.0, "n000"), (2.0, "n000"), (3.2, "n001"), (9.0, "n001"), (10.0, ""), (11.0, "n002"))
+    for number, (now_s, leader) in enumerate(seconds):
+        samples = [
+            fake.node_view(f"n{n:03}", cpu=float(n + number), index=n * (number > 2), leader=n == 1)
+            for n in range(number % 2, 9)
+        ]
+        if number == 4:
+            samples[0].ClearField("resources")
+        at_once.nodes.take(samples, now_s, leader, led=True)
+        for sample in samples:
+            singly.nodes._sample(sample, now_s, leader, led=True)
+        assert {row.node.id: row for row in at_once.nodes.values()} == {
+            row.node.id: row for row in singly.nodes.values()
+        }
