@@ -198,6 +198,8 @@ async def test_a_batch_is_waited_for(cortex: CommandLine, cluster: FakeCluster) 
 async def test_logs_of_one_stream_or_both(cortex: CommandLine, cluster: FakeCluster) -> None:
     cluster.add_task("t0")
     assert "has not started" in (await cortex("logs", "t0")).err
+    cluster.add_task("t1", state=types.TASK_STATE_CANCELLED)
+    assert (await cortex("logs", "t1")).err == "cortex: task t1 ended cancelled and never ran\n"
     cluster.start("t0")
     cluster.write("t0", b"out\xff\n", b"err\n")
     both = await cortex("logs", "t0")

@@ -201,8 +201,12 @@ async def _write_now(
     client: ClusterClient, task: types_pb2.Task, wanted: cluster_pb2.StreamKind.ValueType, sink: Sink
 ) -> None:
     """Writes what there is: from the machine that ran it, else what the log has of it."""
+    from tui.documents.json_view import task_state
     from tui.link.follow import ENDED
 
+    if task.state in ENDED and not task.fence:
+        note(f"cortex: task {clean(task.id)} ended {task_state(task.state)} and never ran")
+        return
     if task.state in ENDED:
         await follow_to_end(client, [task.id], sink=sink, only=wanted)
         return
