@@ -25,20 +25,23 @@ class Dispatch:
         self._reports = reports
 
     def observe(self, changes: Sequence[Change]) -> None:
-        for change in changes:
-            if change.table is not Table.TASKS:
+        ended: dict[str, int] = {}  # by node
+        for table, _, before, after in changes:
+            if table is not Table.TASKS:
                 continue
-            old = change.old if isinstance(change.old, Task) else None
-            new = change.new if isinstance(change.new, Task) else None
+            old = before if isinstance(before, Task) else None
+            new = after if isinstance(after, Task) else None
             held = old is not None and old.state in ON_NODE
             holds = new is not None and new.state in ON_NODE
             same = held and holds and old is not None and new is not None and old.fence == new.fence
             if held and not same and old is not None:
-                self._left(old, new)
+                self._left(old, new, ended)
             if holds and not same and new is not None:
                 self._given(new)
             if same and old is not None and new is not None:
                 self._stayed(old, new)
+        for node_id, count in ended.items():
+            self._roster.nodes[node_id].pace.ended(count, self._clock.boot_us())
 
     def _given(self, task: Task) -> None:
         self._leases.grant(task)
@@ -55,12 +58,12 @@ class Dispatch:
         if session is not None and asked:
             stop_if_asked(session, new)
 
-    def _left(self, old: Task, new: Task | None) -> None:
+    def _left(self, old: Task, new: Task | None, ended: dict[str, int]) -> None:
         known = self._roster.nodes.get(old.node)
         if known is None:
             return
         if new is None or new.state in ENDED or new.attempt != old.attempt:
-            known.pace.ended(1, self._clock.boot_us())
+            ended[old.node] = ended.get(old.node, 0) + 1
         if known.session is None:
             return
         attempt = (old.id, old.fence)

@@ -146,7 +146,10 @@ def _succeeded(task: Task, ended: Ended) -> bool:
 
 def _bounded(result: TaskResult) -> TaskResult:
     """The result with excerpts of the sizes that the log takes."""
-    if not any(_oversized(summary) for summary in (result.stdout, result.stderr)):
+    if not (
+        (result.HasField("stdout") and _oversized(result.stdout))
+        or (result.HasField("stderr") and _oversized(result.stderr))
+    ):
         return result
     bounded = TaskResult()
     bounded.CopyFrom(result)

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import NamedTuple
 
 import structlog
 
@@ -35,13 +36,23 @@ _HARMLESS = frozenset({"task_recalled", "task_lost"})
 _RETRY_S = 0.1
 # As in the outbox of a worker: half as many entries as with 20 ms take a third off what a busy daemon spends.
 _SHARE_S = 0.04
+# More than a command may have beside what its report has.
+_COMMAND_BYTES = 512
+
+
+class _Told(NamedTuple):
+    """A report, with what is asked of it again and again."""
+
+    kind: str
+    attempt: Attempt
+    report: Report
 
 
 @dataclass(slots=True)
 class _Batch:
     session: Session
     number: int
-    reports: Sequence[Report]
+    reports: Sequence[_Told]
     size_bytes: int
 
 
@@ -71,9 +82,10 @@ class Reports:
         if self._waiting_count + count > self._settings.reports_waiting_limit:
             session.closed.set()
             return
-        self._waiting.append(_Batch(session, number, message.reports, message.ByteSize()))
+        reports = [_told(report) for report in message.reports]
+        self._waiting.append(_Batch(session, number, reports, message.ByteSize()))
         self._waiting_count += count
-        if self._waiting_count >= self._settings.commands_per_entry or self._makes_idle(session.node_id, message):
+        if self._waiting_count >= self._settings.commands_per_entry or self._makes_idle(session.node_id, reports):
             self._urgent.set()
         self._wake.set()
 
@@ -98,19 +110,19 @@ class Reports:
                         batch.session.push(self._ack(batch, recorded))
                 self._taken = []
 
-    def _makes_idle(self, node_id: str, message: ReportsMessage) -> bool:
+    def _makes_idle(self, node_id: str, reports: Sequence[_Told]) -> bool:
         """Whether a node has a free slot once all that waits of it is recorded: then the entry is urgent."""
         state = self._replica.state
         row = state.nodes.get(node_id)
         if row is None:
             return True
-        for report in message.reports:
-            if report.WhichOneof("kind") in FINAL and (task := standing(state, node_id, report)) is not None:
+        for kind, attempt, _ in reports:
+            if kind in FINAL and (task := standing(state, node_id, attempt)) is not None:
                 self._ending[node_id, task.spec.type] += 1
         return any(
-            used(state, node_id, kind) - self._ending[node_id, kind] < count
-            for kind, count in slots_of(row).items()
-            if (node_id, kind) in self._ending
+            used(state, node_id, type_) - self._ending[node_id, type_] < count
+            for type_, count in slots_of(row).items()
+            if (node_id, type_) in self._ending
         )
 
     async def _share(self) -> None:
@@ -145,7 +157,7 @@ class Reports:
         while True:
             commands = self._commands(batches)
             try:
-                for part in self._parts(commands):
+                for part in self._parts(commands, sum(batch.size_bytes for batch in batches)):
                     recorded |= await self._execute(part)
                 return recorded
             except Fault as fault:
@@ -184,25 +196,32 @@ class Reports:
         """What still says something new, each once."""
         commands: list[Command] = []
         told: dict[str, set[Attempt]] = {}
-        reports = [(batch.session.node_id, report) for batch in batches for report in batch.reports]
-        latest = _latest_places(reports)
-        for at, (node_id, report) in enumerate(reports):
-            task = standing(self._replica.state, node_id, report)
-            if task is None:
+        reports = [(batch.session.node_id, *each) for batch in batches for each in batch.reports]
+        # A daemon that began again repeats where its services are: the last word of each counts.
+        latest = {
+            (node_id, attempt): at for at, (node_id, kind, attempt, _) in enumerate(reports) if kind == "ready"
+        }
+        for at, (node_id, kind, attempt, report) in enumerate(reports):
+            task = standing(self._replica.state, node_id, attempt)
+            if task is None or (kind == "ready" and latest[node_id, attempt] != at):
                 continue
-            kind = report.WhichOneof("kind")
-            attempt = (task.id, task.fence)
-            if kind == "ready" and latest[node_id, attempt] != at:
-                continue
-            said = self.reporting if kind in FINAL else told.setdefault(kind or "", set())
+            said = self.reporting if kind in FINAL else told.setdefault(kind, set())
             known = kind == "started" and task.state == _RUNNING and not task.lost_at_us
             if attempt not in said and not known:
                 said.add(attempt)
                 commands += self._translator.commands(task, report)
         return commands
 
-    def _parts(self, commands: list[Command]) -> list[list[Command]]:
+    def _parts(self, commands: list[Command], reported_bytes: int) -> list[list[Command]]:
         """Split where an entry would grow over its bound."""
+        # Beside its report a command has an id twice, a sentence and numbers: most need not be measured.
+        most_bytes = reported_bytes + len(commands) * _COMMAND_BYTES
+        if (
+            commands
+            and len(commands) <= self._settings.commands_per_entry
+            and most_bytes <= self._settings.bytes_per_entry
+        ):
+            return [commands]
         parts: list[list[Command]] = []
         size = 0
         for command in commands:
@@ -219,41 +238,31 @@ class Reports:
         ack = ReportsAck(number=batch.number)
         state = self._replica.state
         refused: dict[Attempt, VerdictKind.ValueType] = {}
-        for report in batch.reports:
-            task_id, fence = attempt_of(report)
-            if (task_id, fence) in recorded:
+        for said, attempt, _ in batch.reports:
+            if attempt in recorded:
                 continue
-            stands = standing(state, batch.session.node_id, report) is not None
-            if report.WhichOneof("kind") not in FINAL:
+            stands = standing(state, batch.session.node_id, attempt) is not None
+            if said not in FINAL:
                 if not stands:
-                    refused[task_id, fence] = VerdictKind.VERDICT_KIND_KILL
+                    refused[attempt] = VerdictKind.VERDICT_KIND_KILL
             elif not stands:
-                refused[task_id, fence] = VerdictKind.VERDICT_KIND_RECORDED
-            elif report.HasField("recalled"):
-                refused[task_id, fence] = VerdictKind.VERDICT_KIND_KEEP
+                refused[attempt] = VerdictKind.VERDICT_KIND_RECORDED
+            elif said == "recalled":
+                refused[attempt] = VerdictKind.VERDICT_KIND_KEEP
         for (task_id, fence), kind in refused.items():
             ack.verdicts.append(Verdict(task=task_id, fence=fence, kind=kind))
         return LeaderMessage(reports_ack=ack)
 
 
-def attempt_of(report: Report) -> Attempt:
-    """Task id and fence of a report of any kind."""
-    inner = getattr(report, report.WhichOneof("kind") or "started")
-    return inner.task, inner.fence
+def _told(report: Report) -> _Told:
+    kind = report.WhichOneof("kind") or "started"
+    inner = getattr(report, kind)
+    return _Told(kind, (inner.task, inner.fence), report)
 
 
-def _latest_places(reports: Sequence[tuple[str, Report]]) -> dict[tuple[str, Attempt], int]:
-    """Which report of an attempt says last where its service is: a daemon that began again repeats all of them."""
-    return {
-        (node_id, attempt_of(report)): at
-        for at, (node_id, report) in enumerate(reports)
-        if report.HasField("ready")
-    }
-
-
-def standing(state: ClusterState, node_id: str, report: Report) -> Task | None:
-    """The task that a report of `node_id` speaks of, if the report's fence is the one that holds."""
-    task_id, fence = attempt_of(report)
+def standing(state: ClusterState, node_id: str, attempt: Attempt) -> Task | None:
+    """The task that a report of `node_id` speaks of, if the attempt that it names is the one that holds."""
+    task_id, fence = attempt
     task = state.tasks.get(task_id)
     if task is None or not holds(task, fence) or task.node != node_id:
         return None

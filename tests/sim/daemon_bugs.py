@@ -10,13 +10,11 @@ from unittest.mock import patch
 
 from cortex.v1 import cluster_pb2
 from cortex.v1.types_pb2 import Task
-from cortex.v1.worker_pb2 import Report
 from node.core import machine
 from node.core.state import ClusterState
 from node.core.transitions import cluster, restarts
 from node.leader import reports
 from node.leader.leases import Leases
-from node.leader.reports import attempt_of
 from node.link import Caller
 from node.replica import Replica
 from node.rpc.watch import Watcher
@@ -28,8 +26,8 @@ def no_fence_check() -> AbstractContextManager[Any]:
     """Reports of an attempt that was given up still count, with the leader and with apply."""
     stack = ExitStack()
 
-    def standing(state: ClusterState, node_id: str, report: Report) -> Task | None:
-        return state.tasks.get(attempt_of(report)[0])
+    def standing(state: ClusterState, node_id: str, attempt: tuple[str, int]) -> Task | None:
+        return state.tasks.get(attempt[0])
 
     @contextmanager
     def patched() -> Iterator[None]:
