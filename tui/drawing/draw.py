@@ -237,14 +237,16 @@ def stacked(parts: Sequence[tuple[float, str]], total: float, width: int, glyphs
 def sparkline(values: Iterable[float | None], total: float, width: int, glyphs: Glyphs) -> str:
     """The last `width` values from the right; a value that is not known (None or NaN) is a gap, not a zero."""
     tail = list(values)[-width:] if width > 0 else []
-    top = len(glyphs.sparks) - 1
-    drawn = "".join(
-        " "
-        if value is None or value != value
-        else glyphs.sparks[int(min(1.0, max(0.0, value / total)) * top + 0.5) if total > 0 else 0]
-        for value in tail
-    )
-    return " " * (width - len(drawn)) + drawn
+    sparks = glyphs.sparks
+    top = len(sparks) - 1
+    drawn: list[str] = []
+    for value in tail:
+        if value is None or value != value:
+            drawn.append(" ")
+            continue
+        share = value / total if total > 0 else 0.0
+        drawn.append(sparks[top if share >= 1.0 else int(share * top + 0.5) if share > 0.0 else 0])
+    return " " * (width - len(drawn)) + "".join(drawn)
 
 
 def averaged(values: Sequence[float | None], end: int, span: int) -> list[float | None]:

@@ -39,6 +39,8 @@ class NodeRow(NamedTuple):
     def history(self) -> tuple[float | None, ...]:
         """CPU percent per second, oldest first; None where no sample came."""
         known = memoryview(self.packed).cast("d").tolist()
+        if (total := sum(known)) == total:
+            return tuple(known)
         return tuple([cpu if cpu == cpu else None for cpu in known])
 
 

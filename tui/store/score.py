@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 
 from cortex.v1 import cluster_pb2, types_pb2
 
@@ -31,6 +32,7 @@ def terms_in(terms: types_pb2.ScoreTerms) -> tuple[tuple[str, str, float], ...]:
     return OTHER_TERMS if any(getattr(terms, name) for name, _, _ in OTHER_TERMS) else TERMS
 
 
+@lru_cache(maxsize=256)
 def most_points(name: str, usual: float, weights: str) -> float:
     """That a term may have by `weights`, as a node or a placement tells them; `usual` where they do not name it."""
     for part in weights.split(","):
