@@ -305,6 +305,7 @@ async def test_up_and_down_for_real(tmp_path: Path) -> None:
     finally:
         down = await cortex("down", "--data", data)
     assert (down.code, down.text) == (0, "ended n1\n")
+    assert (await cortex("down", "--data", data)).text == f"no daemon was running in {data}\n"
     assert (await cortex("status")).err.startswith("cortex: No cluster is named.")
 
 

@@ -93,7 +93,7 @@ def down(keep_running: bool) -> None:
     if settings().json:
         emit({"operation_id": None, "index": None, "ids": ended})
     else:
-        say(f"ended {', '.join(ended)}" if ended else "no daemon was running")
+        say(f"ended {', '.join(ended)}" if ended else f"no daemon was running in {clean(str(folder))}")
 
 
 def _give_back(cluster: LocalCluster) -> None:
