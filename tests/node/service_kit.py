@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -31,7 +31,14 @@ class Services:
         self._told: list[w.Report] = []
         self._messages: list[str] = []
 
-    def start(self, *argv: str, kill_timeout_ms: int = 10_000, sandbox: int = 0, **payload: object) -> SpawnOrder:
+    def start(
+        self,
+        *argv: str,
+        kill_timeout_ms: int = 10_000,
+        sandbox: int = 0,
+        env: Mapping[bytes, bytes] | None = None,
+        **payload: object,
+    ) -> SpawnOrder:
         order = self.watched.order()
         spec = t.TaskSpec(
             type=t.TASK_TYPE_SERVICE,
@@ -43,8 +50,8 @@ class Services:
         assignment = w.Assignment(task=order.key.task, fence=order.key.fence, spec=spec)
         command = self._executor.prepare(assignment)
         assert command.order is not None
-        env = dict(command.env) | self.drivers.prepare(order.key, command.order)
-        changes = {"key": order.key, "output": order.output, "env": env, "cwd": "", "limits": command.limits}
+        given = dict(command.env) | self.drivers.prepare(order.key, command.order) | dict(env or {})
+        changes = {"key": order.key, "output": order.output, "env": given, "cwd": "", "limits": command.limits}
         order = self.watched.order(*command.argv, kill_timeout_us=kill_timeout_ms * 1000, **changes)
         self.assignments[order.key] = assignment
         self.drivers.follow(order.key, assignment)

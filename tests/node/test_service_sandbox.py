@@ -76,6 +76,16 @@ async def test_a_program_that_its_level_does_not_show_is_no_use_to_begin_again(h
     assert "No such file or directory" in ended.error
 
 
+async def test_it_adds_to_the_context_of_its_workflow(here: Services) -> None:
+    path = here.watched.data / "update"
+    order = here.start(
+        "sh", "-c", 'echo x > "$CORTEX_CONTEXT_UPDATE"',
+        sandbox=STRICT, env={b"CORTEX_CONTEXT_UPDATE": os.fsencode(path)},
+    )  # fmt: skip
+    assert (await here.end(order)).cause == t.CAUSE_UNSPECIFIED
+    assert path.read_text() == "x\n"
+
+
 async def test_each_life_is_in_a_sandbox_of_its_own(here: Services) -> None:
     script = "ls /tmp | grep left; touch /tmp/left; echo life >> lives; [ $(wc -l < lives) = 2 ]"
     soon = {"policy": "on_failure", "backoff_s": 0.01, "max_backoff_s": 0.01}
