@@ -50,6 +50,20 @@ def test_a_token_that_the_api_does_not_know_is_said(double: Double, tmp_path: Pa
     assert double.count("GET /apis/batch/v1/namespaces/work/jobs?") == 2, "it is asked once more, no more often"
 
 
+def test_a_plugin_that_is_missing_is_the_nodes_matter(double: Double, tmp_path: Path) -> None:
+    driven = Driven(double, tmp_path)
+    plugin = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": "./absent",
+        "installHint": "Install it so.",
+    }
+    double.kubeconfig(tmp_path / "kubeconfig", exec=plugin)
+    driven.start()
+    assert driven.end() == 1
+    assert driven.verdict["cause"] == "cannot_start"
+    assert driven.verdict["error"].endswith("is not on this node. Install it so.")
+
+
 def test_a_token_that_expires_and_is_renewed_does_not_disturb_a_task(double: Double, tmp_path: Path) -> None:
     driven = Driven(double, tmp_path)
     driven.start()
