@@ -39,8 +39,6 @@ OPENINGS: dict[str, tuple[str, ...]] = {
     "drain": ("1", "D"),
 }
 LEAVES = {"Q", "ctrl+c"}
-ELSEWHERE = {"undo", "edit"}
-"""Tested with what they need: something to undo, and an editor."""
 
 
 async def open_place(session: Session, place: str, *, read_only: bool = False) -> None:
@@ -200,21 +198,6 @@ async def test_no_key_changes_anything_without_a_preview(
             assert source.calls == []
             if isinstance(session.app.focused, Input):
                 await session.press("escape")
-
-
-async def test_each_changing_key_opens_a_preview_or_the_form() -> None:
-    from tui.screens.ask import AskScreen
-    from tui.screens.preview import PreviewScreen
-    from tui.screens.submit import SubmitScreen
-
-    for key in KEYMAP:
-        if not key.changes or not key.keys or key.place not in (*OPENINGS, "app") or key.action in ELSEWHERE:
-            continue
-        # A console for each: some openings are toggles.
-        async with open_console() as session:
-            await open_place(session, key.place)
-            await session.press(key.keys[0])
-            assert isinstance(session.app.screen, PreviewScreen | SubmitScreen | AskScreen), (key.place, key.action)
 
 
 async def test_read_only_builds_no_mutator_and_says_why() -> None:

@@ -22,6 +22,7 @@ from tui.keyboard.keytable import KEYMAP
 from tui.plans.base import TYPED_COUNT_ABOVE, Plan
 from tui.screens.ask import AskScreen
 from tui.screens.preview import PreviewScreen
+from tui.screens.submit import SubmitScreen
 from tui.verbs.root import root
 from tui.widgets.choice import Choice
 
@@ -41,8 +42,7 @@ def changing() -> Iterator[Key]:
 
 
 async def preview(session: Session, key: Key) -> PreviewScreen:
-    """The preview that a key leads to, after what it asks was answered."""
-    await open_place(session, key.place)
+    """The preview that a key leads to where it works, after what it asks was answered."""
     await session.press(key.keys[0])
     await session.settle()
     if isinstance(session.app.screen, AskScreen):
@@ -94,9 +94,18 @@ def assert_safe(plan: Plan) -> None:
 
 
 @pytest.mark.parametrize("key", changing(), ids=lambda key: f"{key.place}-{key.action}")
-async def test_a_preview_is_exact_repeatable_and_asks_for_more_than_enter(key: Key) -> None:
-    """Exact objects, the same as a command line, a word on undoing it, the focus on doing nothing."""
-    async with open_console(source_for(key), (120, 40)) as session:
+async def test_a_change_is_previewed_exactly_and_made_by_one_key_only(key: Key) -> None:
+    """Read-only it is refused. Else: exact objects, the same as a command line, a word on undoing it, the focus on
+    doing nothing; and what was asked is named by its id.
+    """
+    async with open_console(source_for(key), (160, 40), read_only=True) as session:
+        await open_place(session, key.place, read_only=True)
+        depth = len(session.app.screen_stack)
+        await session.press(key.keys[0])
+        assert len(session.app.screen_stack) == depth
+        assert "Read-only" in session.lines[-1]
+        assert session.source.mutators == 0
+        session.app.read_only = False
         screen = await preview(session, key)
         assert screen.plan.objects, f"nothing of the sample can be meant by {key.place} {key.action}"
         assert_safe(screen.plan)
@@ -105,30 +114,27 @@ async def test_a_preview_is_exact_repeatable_and_asks_for_more_than_enter(key: K
         assert focused.id == "keep"
         await session.press("enter")
         assert session.source.mutators == 0
-        assert not isinstance(session.app.screen, PreviewScreen)
-
-
-@pytest.mark.parametrize("key", changing(), ids=lambda key: f"{key.place}-{key.action}")
-async def test_what_was_asked_is_named_by_its_id(key: Key) -> None:
-    async with open_console(source_for(key), (160, 40)) as session:
-        screen = await preview(session, key)
-        assert screen.plan.objects, f"nothing of the sample can be meant by {key.place} {key.action}"
+        assert len(session.app.screen_stack) == depth
+        await preview(session, key)
         await session.press("y")
         assert session.source.mutators == 1
         assert len(session.source.calls) == 1
         assert "Operation op-1." in session.lines[-1]
 
 
-@pytest.mark.parametrize("key", changing(), ids=lambda key: f"{key.place}-{key.action}")
-async def test_read_only_offers_nothing_that_changes(key: Key) -> None:
-    async with open_console(source_for(key), (160, 40), read_only=True) as session:
-        await open_place(session, key.place, read_only=True)
-        depth = len(session.app.screen_stack)
-        await session.press(key.keys[0])
-        await session.settle()
-        assert len(session.app.screen_stack) == depth
-        assert "Read-only" in session.lines[-1]
-        assert session.source.mutators == 0
+@pytest.mark.parametrize("place", OPENINGS)
+async def test_each_changing_key_opens_a_preview_or_a_form(place: str) -> None:
+    """Those that are not tested above."""
+    known = [key.action for key in changing() if key.place == place]
+    for key in KEYMAP:
+        at = "nodes" if key.place == "app" else key.place
+        if not key.changes or not key.keys or at != place or key.action in {"undo", "edit", *known}:
+            continue
+        # A console for each: some openings are toggles.
+        async with open_console() as session:
+            await open_place(session, place)
+            await session.press(key.keys[0])
+            assert isinstance(session.app.screen, PreviewScreen | SubmitScreen | AskScreen), key.action
 
 
 async def test_undo_and_edit_are_as_safe(tmp_path: Path) -> None:
