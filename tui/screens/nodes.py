@@ -56,7 +56,9 @@ class NodesScreen(ConsoleScreen):
         return self.query_one("#rows", Table)
 
     def preparing(self) -> Iterator[None]:
-        return self.main_table().preparing() if self._shade is None and self.past is None else iter(())
+        # Samples may come before its widgets are there, and while they go.
+        shown = self.children and not self._pruning and self._shade is None and self.past is None
+        return self.main_table().preparing() if shown else iter(())
 
     def sync_content(self) -> None:
         self.main_table().sync()
