@@ -68,7 +68,7 @@ class NodesScreen(ConsoleScreen):
 
     def stands_still(self) -> bool:
         # A row that no sample came of for long tells its age as soon as that is another.
-        return self._shade is None and not self._panel_age
+        return self._shade is None and self.past is None and not self._panel_age
 
     def sync_panel(self) -> None:
         row, draw = self.main_table().cursor_row, self.drawing()
