@@ -123,7 +123,7 @@ def running_costs() -> None:
     ):
         with open_it() as terminal:
             terminal.shown_at(has("n0040"))
-            time.sleep(18)  # the demo's samples are made by then
+            time.sleep(26)  # the demo's samples are made by then
             goals = (Goal(floor=2500), Goal(floor=2.0)) if name == "console" else (Goal(), Goal())
             before, used = len(terminal.chunks), cost(terminal.child.pid)
             time.sleep(LIVE_S)  # what it costs in that time is measured
@@ -136,7 +136,7 @@ def running_costs() -> None:
             )
             line(f"1,000 nodes at 1 Hz, {name}: CPU", [spent / LIVE_S * 100], "% of a core", goals[1])
     alone = subprocess.run(
-        python("-m", "bench._demo", NODES_ONLY, "18", str(LIVE_S)), capture_output=True, check=True
+        python("-m", "bench._demo", NODES_ONLY, "26", str(LIVE_S)), capture_output=True, check=True
     )
     line("  of which the demo's cluster, read by nobody else", [float(alone.stdout)], "% of a core")
     with console(SIZE + ",rate=0") as terminal:

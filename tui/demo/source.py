@@ -19,7 +19,7 @@ from tui.demo.size import DemoSize
 from tui.source import Moment, SourceError, WatchItem
 
 _ROWS_PER_MESSAGE = 500
-_SAMPLES_AT_ONCE = 50
+_SAMPLES_AT_ONCE = 10
 _OUTPUT_LINES = 40
 _VERDICTS = 50
 _NO_PAST = SourceError("The demo has no past.", "Look at a real cluster: `cortex up`.")
