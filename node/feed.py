@@ -49,12 +49,7 @@ class Feed:
         return self._first + len(self._batches) - self._head - 1
 
     def publish(self, batch: Batch, weight: int | None = None) -> None:
-        """add(), and wake every reader."""
-        self.add(batch, weight)
-        self.wake()
-
-    def add(self, batch: Batch, weight: int | None = None) -> None:
-        """Append the batch of the next index; wake() is to follow. `weight` is that of its changes, if known."""
+        """Append the batch of the next index and wake every reader; `weight` is that of its changes, if known."""
         if batch.index != self.last_index + 1:
             raise ValueError(f"batch {batch.index} after {self.last_index}")
         weight = 1 + (weigh(batch.changes) if weight is None else weight)
@@ -69,14 +64,14 @@ class Feed:
         if self._head > 1024 and self._head * 2 > len(self._batches):
             del self._batches[: self._head], self._weights[: self._head]
             self._head = 0
+        self._wake()
 
     def close(self) -> None:
         """Nothing is published any more: whoever waits, or is about to, is told so."""
         self._closed = True
-        self.wake()
+        self._wake()
 
-    def wake(self) -> None:
-        """Let every reader that waits look again."""
+    def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():

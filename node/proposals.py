@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 
 from cortex.v1 import log_pb2
 from cortex.v1.log_pb2 import ConfigChange, Entry, Reply
@@ -21,8 +21,6 @@ from node.core.faults import Code, Fault, no_leader, outcome_unknown
 from node.env import Env
 
 _RETRY_S = 0.05
-# For which answers let assignments go first: to their worker, and from there to its disk.
-_ASSIGNING_TURNS = 2
 _RECORDS: Mapping[ChangeKind, log_pb2.MemberChange.ValueType] = {
     ChangeKind.ADD_LEARNER: log_pb2.MEMBER_CHANGE_LEARNER,
     ChangeKind.PROMOTE: log_pb2.MEMBER_CHANGE_VOTER,
@@ -52,19 +50,11 @@ class Proposals:
         """Whether somebody here waits for the reply to this entry."""
         return proposal_id in self._waiters
 
-    def answered(self, answers: Sequence[tuple[Entry, Reply]], then: Callable[[], None]) -> None:
-        """These entries, which are awaited, are applied: answer them and call `then`, now or some turns later."""
-        self._answer(answers, then, _ASSIGNING_TURNS if any(_assigns(entry) for entry, _ in answers) else 0)
-
-    def _answer(self, answers: Sequence[tuple[Entry, Reply]], then: Callable[[], None], turns: int) -> None:
-        if turns:
-            asyncio.get_running_loop().call_soon(self._answer, answers, then, turns - 1)
-            return
-        for entry, reply in answers:
-            waiter = self._waiters.get(entry.proposal_id)
-            if waiter is not None and not waiter.done():
-                waiter.set_result(reply)
-        then()
+    def answered(self, proposal_id: bytes, reply: Reply) -> None:
+        """An entry was applied; most are of other daemons."""
+        waiter = self._waiters.get(proposal_id)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(reply)
 
     async def execute(self, entry: Entry, timeout_s: float) -> Reply:
         """Propose an entry and return its reply once it is applied here.
@@ -137,9 +127,3 @@ class Proposals:
                 return await waiter
         finally:
             del self._waiters[proposal_id]
-
-
-def _assigns(entry: Entry) -> bool:
-    """Whether it gives tasks to nodes: these are its last commands."""
-    commands = entry.commands
-    return bool(commands) and commands[-1].HasField("task_assign")

@@ -326,34 +326,30 @@ class Replica:
     def _apply(self, entries: Sequence[Committed]) -> None:
         parsed = [Entry.FromString(committed.data) for committed in entries]
         cold = reads.gather(parsed, self.state, self._cold)  # kept current below
-        changes, answers = list[Change](), list[tuple[Entry, Reply]]()
+        changes: list[Change] = []
         hit = self._env.failpoint
-        try:
-            hit("apply.before")
-            for committed, entry in zip(entries, parsed, strict=True):
-                machine.check_level(entry)
-                awaited = self._proposals.awaited(entry.proposal_id)
-                outcome = machine.apply(self.state, cold, entry, committed.index, committed.term, answered=awaited)
-                weight = self.state.commit(outcome, committed.index, committed.term, entry.at_us)
-                self.time.applied(entry.at_us)
-                for table, row_id, _, new in outcome.changes if cold else ():
-                    if (key := Key(table, row_id)) in cold:
-                        cold[key] = new
-                self.state.adopt(reads.adopted(outcome.changes, cold))
-                if self._digests.wanted(committed.index):
-                    self._digests.keep(committed.index, self.state.digest_bytes())
-                made, index, term = outcome.changes, committed.index, committed.term
-                self.feed.add(Batch(index, entry.at_us, made, weight - len(made)), weight)
-                self.saver.add(made, index, term, self.state.at_us, self.state.digest, weight)
-                changes.extend(outcome.changes)
-                hit("acknowledge.before")
-                if awaited:
-                    answers.append((entry, outcome.reply))
-            hit("apply.after")
-            for observer in self.observers:
-                observer(changes, self.state.index)
-        finally:
-            self._proposals.answered(answers, self.feed.wake)
+        hit("apply.before")
+        for committed, entry in zip(entries, parsed, strict=True):
+            machine.check_level(entry)
+            awaited = self._proposals.awaited(entry.proposal_id)
+            outcome = machine.apply(self.state, cold, entry, committed.index, committed.term, answered=awaited)
+            made, index, term = outcome.changes, committed.index, committed.term
+            weight = self.state.commit(outcome, index, term, entry.at_us)
+            self.time.applied(entry.at_us)
+            for table, row_id, _, new in made if cold else ():
+                if (key := Key(table, row_id)) in cold:
+                    cold[key] = new
+            self.state.adopt(reads.adopted(made, cold))
+            if self._digests.wanted(index):
+                self._digests.keep(index, self.state.digest_bytes())
+            self.feed.publish(Batch(index, entry.at_us, made, weight - len(made)), weight)
+            self.saver.add(made, index, term, self.state.at_us, self.state.digest, weight)
+            changes.extend(made)
+            hit("acknowledge.before")
+            self._proposals.answered(entry.proposal_id, outcome.reply)
+        hit("apply.after")
+        for observer in self.observers:
+            observer(changes, self.state.index)
         self._check_serving()
 
     def _cold(self, keys: Iterable[Key]) -> dict[Key, Row | None]:

@@ -13,7 +13,7 @@ class RaftSettings:
 
     heartbeat_s: float = 0.1
     election_min_s: float = 0.6
-    election_max_s: float = 1.2
+    election_max_s: float = 1.0
     step_down_s: float = 1.2
     """A leader that no majority has answered for this long steps down, and one whose own write takes longer while a
     majority of the others goes on."""
