@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from node.drivers.k8s import drive
-from node.drivers.k8s_manifest import Order
+from node.drivers.k8s.main import drive
+from node.drivers.k8s.manifest import Order
 from node.drivers.kit import Desk
 from node.payloads.k8s_job import K8sJob
 from tests.k8s.double import Double

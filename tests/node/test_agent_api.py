@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from node.drivers.agent_end import End, judge
-from node.drivers.agent_stream import Story
+from node.drivers.agent.end import End, judge
+from node.drivers.agent.stream import Story
 from tests.agents.stand_in import StandIn
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "executors.md"

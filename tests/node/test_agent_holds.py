@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cortex.v1.types_pb2 import Cause
-from node.drivers import holds
+from node.drivers.agent import holds
 from node.worker.executors.port import CannotPrepare
 from node.worker.executors.relay import RelayExecutor
 from node.worker.executors.subagent import SubagentExecutor

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from node.drivers.inbox import Inbox, InboxError, clear
+from node.drivers.agent.inbox import Inbox, InboxError, clear
 from node.worker.executors.port import CannotPrepare
 from node.worker.executors.relay import RelayExecutor
 from node.worker.port import StopOrder
@@ -92,7 +92,7 @@ def test_a_session_that_only_took_the_message(tmp_path: Path, monkeypatch: pytes
             (box / "in" / "t-1.json").rename(box / "taken" / "t-1.json")
 
     clock = SimpleNamespace(sleep=take, monotonic=lambda: sum(waits), time=time.time)
-    monkeypatch.setattr("node.drivers.inbox.time", clock)
+    monkeypatch.setattr("node.drivers.agent.inbox.time", clock)
     said: list[str] = []
     with pytest.raises(InboxError, match="took the message and did not answer in 150 s") as caught:
         Inbox(str(box.parent), "mute").ask("t-1", {"message": "x"}, 150, said.append)
@@ -112,7 +112,7 @@ def test_what_nobody_waits_for_any_more_goes(tmp_path: Path, monkeypatch: pytest
         (box / folder / ".t-1.part").write_text("")
         (box / folder / "README").write_text("theirs")
     clock = SimpleNamespace(now_s=time.time() + 1)
-    monkeypatch.setattr("node.drivers.inbox.time", SimpleNamespace(time=lambda: clock.now_s))
+    monkeypatch.setattr("node.drivers.agent.inbox.time", SimpleNamespace(time=lambda: clock.now_s))
 
     def left(folder: str) -> int:
         clear(str(box.parent))

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.drivers import template
-from node.drivers.agent_end import DOCUMENT_LIMIT_BYTES, judge
-from node.drivers.agent_stream import Lines, Story
-from node.drivers.secret_files import SecretError, Secrets
+from node.drivers.agent import template
+from node.drivers.agent.end import DOCUMENT_LIMIT_BYTES, judge
+from node.drivers.agent.secret_files import SecretError, Secrets
+from node.drivers.agent.stream import Lines, Story
 
 NOW_S = 1_800_000_000.0
 WORDS = st.sampled_from(

@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import pytest
 
 from node.core.faults import Fault
-from node.drivers.agent_process import fail_to_run
+from node.drivers.agent.process import fail_to_run
 from node.worker.executors.port import CannotPrepare
 from node.worker.executors.relay import RelayExecutor
 from node.worker.executors.subagent import SubagentExecutor

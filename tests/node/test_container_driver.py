@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from node.drivers import container
-from node.drivers.container_engine import EngineError, State, telling_line
-from node.drivers.container_usage import Usage
-from node.drivers.container_words import meaning
+from node.drivers.container import main as container
+from node.drivers.container.engine import EngineError, State, telling_line
+from node.drivers.container.usage import Usage
+from node.drivers.container.words import meaning
 from node.drivers.kit import Desk, Stopped
 from node.payloads.container import Container
 from tests.node.container_kit import AWAY, Double, Driver

@@ -10,7 +10,7 @@ import pytest
 
 from cortex.v1 import types_pb2 as t
 from node.core.faults import Fault
-from node.drivers.container_engine import EngineError
+from node.drivers.container.engine import EngineError
 from node.worker.executors.container import ContainerExecutor, key_of, place_of
 from node.worker.executors.port import CannotPrepare, Setup
 from node.worker.port import AttemptKey
@@ -116,7 +116,7 @@ def test_an_order_has_all_that_the_driver_needs(podman: Double) -> None:
         requests=t.Requests(memory_bytes=5, cpu_millis=6, gpus=7),
     )
     command = made.prepare(asked)
-    assert command.argv[1:] == [b"-I", b"-m", b"node.drivers.container"]
+    assert command.argv[1:] == [b"-I", b"-m", b"node.drivers.container.main"]
     assert command.env[b"PATH"].decode() == str(podman.program.parent)
     assert command.env[b"CORTEX_TASK"] == b"t1"
     assert command.cwd == ""

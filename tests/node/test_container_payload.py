@@ -12,8 +12,8 @@ from cortex.v1 import types_pb2 as t
 from cortex.v1.cluster_pb2 import TaskRequest
 from node.core import validate
 from node.core.faults import Fault
-from node.drivers.container_engine import DIALECTS
-from node.drivers.container_run import Cannot, Order, Settings, run_arguments
+from node.drivers.container.engine import DIALECTS
+from node.drivers.container.run import Cannot, Order, Settings, run_arguments
 from node.payloads.container import Container
 from node.payloads.reading import BadPayload, read, written
 

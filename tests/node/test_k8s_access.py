@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from node.drivers.k8s_api import NO_CREDENTIALS, Api, Refused, Unreachable
-from node.drivers.k8s_cluster import check
-from node.drivers.k8s_config import load
+from node.drivers.k8s.api import NO_CREDENTIALS, Api, Refused, Unreachable
+from node.drivers.k8s.cluster import check
+from node.drivers.k8s.config import load
 from tests.k8s.double import TOKEN, VERSION, Double
 
 GROUP = "client.authentication.k8s.io"

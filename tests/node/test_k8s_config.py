@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from node.config import executor_environment
-from node.drivers import k8s_config
-from node.drivers.k8s_api import Api
-from node.drivers.k8s_config import BadConfig, load
-from node.drivers.k8s_manifest import job_name, label_value
+from node.drivers.k8s import config as k8s_config
+from node.drivers.k8s.api import Api
+from node.drivers.k8s.config import BadConfig, load
+from node.drivers.k8s.manifest import job_name, label_value
 
 
 def written(path: Path, name: str, server: str = "https://c", current: str = "", **user: Any) -> str:

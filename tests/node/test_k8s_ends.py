@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from node.drivers import k8s
-from node.drivers.k8s_judge import End, judge, told, waits
+from node.drivers.k8s import main as k8s
+from node.drivers.k8s.judge import End, judge, told, waits
 from node.payloads.k8s_job import K8sJob
 from tests.k8s.double import Double
 from tests.node.k8s_kit import NAME, Driven, served

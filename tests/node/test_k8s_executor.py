@@ -71,8 +71,8 @@ def test_without_its_library_it_says_what_to_install(
     double: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "lightkube", None)
-    monkeypatch.delitem(sys.modules, "node.drivers.k8s_api")
-    monkeypatch.delattr("node.drivers.k8s_api", raising=False)
+    monkeypatch.delitem(sys.modules, "node.drivers.k8s.api")
+    monkeypatch.delattr("node.drivers.k8s.api", raising=False)
     offer = executor(double, tmp_path).probe()
     assert not offer.available
     assert "pip install 'cortex-cluster[k8s]'" in offer.reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.drivers.k8s_logs import PART_BYTES, Log
+from node.drivers.k8s.logs import PART_BYTES, Log
 
 LINES = st.lists(
     st.tuples(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from node.drivers import k8s
-from node.drivers.k8s_manifest import FENCE as FENCE_LABEL
+from node.drivers.k8s import main as k8s
+from node.drivers.k8s.manifest import FENCE as FENCE_LABEL
 from tests.k8s.double import Double, echo
 from tests.node.k8s_kit import FENCE, NAME, TASK, Driven, served
 

@@ -17,7 +17,7 @@ import msgspec
 from cortex.v1.types_pb2 import Cause
 from cortex.v1.worker_pb2 import Assignment
 from node.core.faults import Code, Fault
-from node.drivers import holds, template
+from node.drivers.agent import holds, template
 from node.payloads.reading import BadPayload, Payload
 from node.payloads.reading import read as read_payload
 from node.payloads.secret_names import is_reference, names_credential

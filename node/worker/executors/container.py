@@ -1,4 +1,4 @@
-"""Container tasks: an image, run by Podman or Docker. What runs them is node.drivers.container."""
+"""Container tasks: an image, run by Podman or Docker. What runs them is node.drivers.container.main."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import msgspec
 from cortex.v1.types_pb2 import TaskType
 from cortex.v1.worker_pb2 import Assignment
 from node.core.faults import Code, Fault
-from node.drivers.container_engine import DIALECTS, PLACE, PREFIX, Engine, EngineError, container_name
-from node.drivers.container_run import Order, Settings, run_arguments
+from node.drivers.container.engine import DIALECTS, PLACE, PREFIX, Engine, EngineError, container_name
+from node.drivers.container.run import Order, Settings, run_arguments
 from node.payloads.container import Container
 from node.payloads.reading import BadPayload, read
 from node.worker.attempts import KILL_TIMEOUT_MS
@@ -24,7 +24,7 @@ from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, enc
 from node.worker.port import AttemptKey
 
 AUTO = "auto"
-_DRIVER = [os.fsencode(sys.executable), b"-I", b"-m", b"node.drivers.container"]
+_DRIVER = [os.fsencode(sys.executable), b"-I", b"-m", b"node.drivers.container.main"]
 # No image has it: that the engine says so proves that it gets as far as to start a program.
 _TRIAL = "/.cortex-trial"
 _NO_PROGRAM = (126, 127)

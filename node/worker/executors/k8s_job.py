@@ -1,4 +1,4 @@
-"""k8s_job tasks: each is a Job of a Kubernetes cluster that this machine reaches, kept by node.drivers.k8s."""
+"""k8s_job tasks: each is a Job of a Kubernetes cluster that this machine reaches, kept by node.drivers.k8s.main."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import structlog
 
 from cortex.v1.types_pb2 import TaskType
 from cortex.v1.worker_pb2 import Assignment, Attached
-from node.drivers.k8s_config import BadConfig, Context, Kubeconfig, load
-from node.drivers.k8s_manifest import FENCE, OWNER, TASK, Order, label_value
+from node.drivers.k8s.config import BadConfig, Context, Kubeconfig, load
+from node.drivers.k8s.manifest import FENCE, OWNER, TASK, Order, label_value
 from node.payloads.k8s_job import CAPABILITY, K8sJob
 from node.payloads.reading import BadPayload, read
 from node.worker.executors import k8s_rows
@@ -24,8 +24,8 @@ from node.worker.executors.section import Section
 from node.worker.port import AttemptKey
 
 if TYPE_CHECKING:
-    from node.drivers.k8s_api import Api
-    from node.drivers.k8s_cluster import Cluster
+    from node.drivers.k8s.api import Api
+    from node.drivers.k8s.cluster import Cluster
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ _ASK_S = 15.0
 _REPORT_S = 2
 _KEYS = ("kubeconfig", "contexts", "context", "namespace", "pull_grace_s", "unreachable_s", "in_cluster")
 # -I: neither the task's folder nor its PYTHON* variables say what the driver imports.
-_DRIVER = [sys.executable.encode(), b"-I", b"-m", b"node.drivers.k8s"]
+_DRIVER = [sys.executable.encode(), b"-I", b"-m", b"node.drivers.k8s.main"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class K8sJobExecutor:
             return Offer(False, reason=f"{error} {remedy}")
         try:
             # Only now: most machines have no cluster to spend its memory on.
-            from node.drivers import k8s_api  # noqa: F401
+            from node.drivers.k8s import api  # noqa: F401
         except ImportError as error:
             return Offer(False, reason=f"Its client library is missing ({error}). {INSTALL}")
         self._owner = owner(self._data)
@@ -141,7 +141,7 @@ class K8sJobExecutor:
         return run(self._measure_all()) if self.offered else []
 
     async def _measure_all(self) -> list[Attached]:
-        from node.drivers.k8s_cluster import measure
+        from node.drivers.k8s.cluster import measure
 
         kubeconfig = self._kubeconfig()
         asked = (self._asked(kubeconfig, name, measure) for name in self.offered)
@@ -203,7 +203,7 @@ class K8sJobExecutor:
     async def _check_all(
         self, kubeconfig: Kubeconfig, contexts: Mapping[str, Context]
     ) -> dict[str, str | Exception]:
-        from node.drivers.k8s_cluster import check
+        from node.drivers.k8s.cluster import check
 
         async def one(context: Context) -> str:
             namespace = self._options.namespace or context.namespace
@@ -225,7 +225,7 @@ class K8sJobExecutor:
         timeout_s: float = _ASK_S,
     ) -> T:
         """Raises BadConfig, ApiError, or TimeoutError with a sentence."""
-        from node.drivers.k8s_api import Api
+        from node.drivers.k8s.api import Api
 
         try:
             async with asyncio.timeout(timeout_s), Api(kubeconfig, context, timeout_s) as api:
@@ -241,7 +241,7 @@ class K8sJobExecutor:
         namespace: str = "",
     ) -> None:
         """Raises what kept one of the contexts from answering, after the others were seen to."""
-        from node.drivers.k8s_cluster import end, ours
+        from node.drivers.k8s.cluster import end, ours
 
         if not self._owner:
             return
@@ -280,7 +280,7 @@ def _placed(order: bytes) -> tuple[str, str]:
 
 
 def owner(data: Path) -> str:
-    from node.drivers.k8s_cluster import owner_of
+    from node.drivers.k8s.cluster import owner_of
 
     return owner_of(data)
 

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from cortex.v1.types_pb2 import Label, Node, NodeRole, NodeState, Requests, Resources
 from cortex.v1.worker_pb2 import Attached
-from node.drivers.k8s_config import Context
+from node.drivers.k8s.config import Context
 
 if TYPE_CHECKING:
-    from node.drivers.k8s_cluster import Cluster, Pool
+    from node.drivers.k8s.cluster import Cluster, Pool
 
 KIND = "k8s"
 _POOLS = 8

@@ -1,4 +1,4 @@
-"""Relay tasks: a message for a running session, passed on by node.drivers.relay."""
+"""Relay tasks: a message for a running session, passed on by node.drivers.agent.relay."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from cortex.v1.types_pb2 import TaskType
 from cortex.v1.worker_pb2 import Assignment
 from node.core.faults import Code, Fault
-from node.drivers import inbox, relay
+from node.drivers.agent import inbox, relay
 from node.payloads.relay import Relay
 from node.worker.executors.agent_options import AgentOptions, Agents, payload_of
 from node.worker.executors.port import CannotPrepare, Command, Offer, Setup
@@ -48,4 +48,4 @@ class RelayExecutor:
             )
         hold = self._agents.admitted(assignment, "") if mode == "resume" else ""
         more = {"mode": mode, "inbox": self._inbox, "hold": hold}
-        return self._agents.command("node.drivers.relay", assignment, payload, payload.project_path, **more)
+        return self._agents.command("node.drivers.agent.relay", assignment, payload, payload.project_path, **more)

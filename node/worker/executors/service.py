@@ -1,4 +1,4 @@
-"""Service tasks: a command that runs until it is stopped, kept by node.drivers.service."""
+"""Service tasks: a command that runs until it is stopped, kept by node.drivers.service.main."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 
 from cortex.v1.types_pb2 import TaskSpec, TaskType
 from cortex.v1.worker_pb2 import Assignment
-from node.drivers.service_box import Box
+from node.drivers.service.box import Box
 from node.payloads.reading import BadPayload, read
 from node.payloads.service import Service
 from node.supervisor import wire
@@ -23,7 +23,7 @@ from node.worker.sandbox.levels import DEFAULT, NONE, STRICT, Levels
 _SHELL = b"/bin/sh"
 _SLOTS = 20
 # -I: neither the task's folder nor its PYTHON* variables say what the driver imports.
-_DRIVER = [sys.executable.encode(), b"-I", b"-m", b"node.drivers.service"]
+_DRIVER = [sys.executable.encode(), b"-I", b"-m", b"node.drivers.service.main"]
 # What is around a command in a sandbox ignores TERM, which is for the command.
 _HEED = (b"/usr/bin/env", b"--default-signal=TERM")
 _HEED_S = 10.0

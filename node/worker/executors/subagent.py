@@ -1,10 +1,10 @@
-"""Subagent tasks: an agent CLI, run by node.drivers.agent."""
+"""Subagent tasks: an agent CLI, run by node.drivers.agent.main."""
 
 from __future__ import annotations
 
 from cortex.v1.types_pb2 import TaskType
 from cortex.v1.worker_pb2 import Assignment
-from node.drivers import agent
+from node.drivers.agent import main as agent
 from node.payloads.subagent import Subagent
 from node.worker.executors.agent_options import AgentOptions, Agents, payload_of
 from node.worker.executors.port import CannotPrepare, Command, Offer, Setup
@@ -38,4 +38,4 @@ class SubagentExecutor:
                     f"This machine refuses the flag {flag}. Leave it out, or change refuse_flags there."
                 )
         hold = self._agents.admitted(assignment, payload.model)
-        return self._agents.command("node.drivers.agent", assignment, payload, payload.project_path, hold=hold)
+        return self._agents.command("node.drivers.agent.main", assignment, payload, payload.project_path, hold=hold)

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from node.drivers.container_engine import telling_line
+from node.drivers.container.engine import telling_line
 
 _CHUNK_BYTES = 64 * 1024
 _KEPT_BYTES = 8 * 1024

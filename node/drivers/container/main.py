@@ -14,12 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-from node.drivers import container_ends
-from node.drivers.container_attached import Attached, Deserted
-from node.drivers.container_engine import Engine, EngineError, State, container_name
-from node.drivers.container_run import UPDATE_NAME, Cannot, Order, run_arguments
-from node.drivers.container_usage import Usage, oom_kills
-from node.drivers.container_words import meaning
+from node.drivers.container import ends as container_ends
+from node.drivers.container.attached import Attached, Deserted
+from node.drivers.container.engine import Engine, EngineError, State, container_name
+from node.drivers.container.run import UPDATE_NAME, Cannot, Order, run_arguments
+from node.drivers.container.usage import Usage, oom_kills
+from node.drivers.container.words import meaning
 from node.drivers.kit import Desk, Stopped, raise_on_term
 
 # Exit codes of `run` that are the engine's own, unless the container began and ended with one of them.

@@ -16,8 +16,8 @@ import msgspec
 from lightkube import ConfigError, KubeConfig
 from lightkube.config.client_adapter import AsyncClient, ConnectionParams
 
-from node.drivers.k8s_config import BadConfig, Kubeconfig
-from node.drivers.k8s_credentials import Credentials, NoCredentials
+from node.drivers.k8s.config import BadConfig, Kubeconfig
+from node.drivers.k8s.credentials import Credentials, NoCredentials
 
 TIMEOUT_S = 10.0
 _ERROR_BYTES = 64 * 1024

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from node.drivers.container_words import meaning
-from node.drivers.k8s_manifest import CONTAINER
+from node.drivers.container.words import meaning
+from node.drivers.k8s.manifest import CONTAINER
 
 Object = Mapping[str, Any]
 

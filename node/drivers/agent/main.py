@@ -1,4 +1,4 @@
-"""`python -m node.drivers.agent`: the agent of a subagent task."""
+"""`python -m node.drivers.agent.main`: the agent of a subagent task."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from node.drivers import template
-from node.drivers.agent_process import Agent, Job, fail_to_run, finish
+from node.drivers.agent import template
+from node.drivers.agent.places import PlaceError, entered
+from node.drivers.agent.process import Agent, Job, fail_to_run, finish
+from node.drivers.agent.secret_files import SecretError, Secrets
 from node.drivers.kit import Desk, Stopped, raise_on_term
-from node.drivers.places import PlaceError, entered
-from node.drivers.secret_files import SecretError, Secrets
 from node.payloads.subagent import McpServer, Subagent
 
 PLACEHOLDERS = ("max_turns", "model", "tools", "mcp_config", "flags", "project_path")

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from node.drivers.container_engine import FENCE, PLACE, TASK, Dialect
+from node.drivers.container.engine import FENCE, PLACE, TASK, Dialect
 from node.payloads.container import Container, Mount
 
 # What engines and their helpers read of their own environment: a task's value must not steer them, so it goes by

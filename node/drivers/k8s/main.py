@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 
-from node.drivers.k8s_api import Api, ApiError, Refused
-from node.drivers.k8s_config import BadConfig, load
-from node.drivers.k8s_judge import End, Wait, container_status, judge, started, told, waits
-from node.drivers.k8s_logs import Log
-from node.drivers.k8s_manifest import CONTAINER, FENCE, TASK, Order, job_name, label_value
-from node.drivers.k8s_submit import JOBS, PODS, Failed, failed, remove, submit
-from node.drivers.k8s_watch import QUIET_S, Backoff, Scene, follow
+from node.drivers.k8s.api import Api, ApiError, Refused
+from node.drivers.k8s.config import BadConfig, load
+from node.drivers.k8s.judge import End, Wait, container_status, judge, started, told, waits
+from node.drivers.k8s.logs import Log
+from node.drivers.k8s.manifest import CONTAINER, FENCE, TASK, Order, job_name, label_value
+from node.drivers.k8s.submit import JOBS, PODS, Failed, failed, remove, submit
+from node.drivers.k8s.watch import QUIET_S, Backoff, Scene, follow
 from node.drivers.kit import Desk
 
 _LOOK_S = 1.0

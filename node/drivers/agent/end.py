@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass
 from typing import Any
 
-from node.drivers.agent_stream import Story
+from node.drivers.agent.stream import Story
 
 # Less than what is kept: a secret in it may become longer by its name.
 DOCUMENT_LIMIT_BYTES = 12 * 1024

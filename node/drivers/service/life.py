@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from node.drivers.service_box import Start
-from node.drivers.service_checks import Check, CheckFailed, endpoints
-from node.drivers.service_pump import Stream, drain
-from node.drivers.service_signals import Signals
+from node.drivers.service.box import Start
+from node.drivers.service.checks import Check, CheckFailed, endpoints
+from node.drivers.service.pump import Stream, drain
+from node.drivers.service.signals import Signals
 from node.payloads import patterns
 from node.payloads.service import Service
 

@@ -15,11 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import IO, NoReturn
 
-from node.drivers import holds
-from node.drivers.agent_end import End, judge
-from node.drivers.agent_stream import Lines, Story
+from node.drivers.agent import holds
+from node.drivers.agent.end import End, judge
+from node.drivers.agent.secret_files import Secrets
+from node.drivers.agent.stream import Lines, Story
 from node.drivers.kit import Desk, Stopped
-from node.drivers.secret_files import Secrets
 
 _CHUNK_BYTES = 64 * 1024
 _LINE_BYTES = 64 * 1024

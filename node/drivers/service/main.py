@@ -1,4 +1,4 @@
-"""python -m node.drivers.service COMMAND...: keeps a service running, and tells when it is ready."""
+"""python -m node.drivers.service.main COMMAND...: keeps a service running, and tells when it is ready."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 import msgspec
 
 from node.drivers.kit import Desk
-from node.drivers.service_box import Box, Start
-from node.drivers.service_life import End, Life
-from node.drivers.service_signals import Signals, die_by
+from node.drivers.service.box import Box, Start
+from node.drivers.service.life import End, Life
+from node.drivers.service.signals import Signals, die_by
 from node.payloads.service import Service
 
 _PRIVATE = ("CORTEX_ORDER", "CORTEX_EVENTS", "CORTEX_VERDICT")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from node.drivers.container_engine import EngineError, State
+from node.drivers.container.engine import EngineError, State
 
 _ROOT = Path("/sys/fs/cgroup")
 _FIRST_S, _LONGEST_S = 0.5, 5.0

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from node.drivers.k8s_api import NO_CREDENTIALS, Api, ApiError, Refused, Unreachable
-from node.drivers.k8s_judge import is_over
-from node.drivers.k8s_manifest import FENCE, TASK, Order, job_name, label_value, manifest
-from node.drivers.k8s_watch import Backoff
+from node.drivers.k8s.api import NO_CREDENTIALS, Api, ApiError, Refused, Unreachable
+from node.drivers.k8s.judge import is_over
+from node.drivers.k8s.manifest import FENCE, TASK, Order, job_name, label_value, manifest
+from node.drivers.k8s.watch import Backoff
 
 JOBS = "apis/batch/v1/namespaces/{}/jobs"
 PODS = "api/v1/namespaces/{}/pods"

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
-from node.drivers.k8s_api import Api, ApiError, Refused
-from node.drivers.k8s_judge import is_over, newest
+from node.drivers.k8s.api import Api, ApiError, Refused
+from node.drivers.k8s.judge import is_over, newest
 
 WATCH_S = 240
 QUIET_S = WATCH_S + 30.0

@@ -1,4 +1,4 @@
-"""`python -m node.drivers.relay`: a message for a running session, and its answer."""
+"""`python -m node.drivers.agent.relay`: a message for a running session, and its answer."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from node.drivers import template
-from node.drivers.agent_process import Agent, Job, fail_to_run, finish
-from node.drivers.inbox import Inbox, InboxError
+from node.drivers.agent import template
+from node.drivers.agent.inbox import Inbox, InboxError
+from node.drivers.agent.places import PlaceError, entered
+from node.drivers.agent.process import Agent, Job, fail_to_run, finish
+from node.drivers.agent.secret_files import SecretError, Secrets
 from node.drivers.kit import Desk, Stopped, raise_on_term
-from node.drivers.places import PlaceError, entered
-from node.drivers.secret_files import SecretError, Secrets
 from node.payloads.relay import Relay
 
 PLACEHOLDERS = ("session", "max_turns", "project_path")

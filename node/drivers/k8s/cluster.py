@@ -11,10 +11,10 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from node.drivers.k8s_api import Api, ApiError, Refused
-from node.drivers.k8s_judge import is_over
-from node.drivers.k8s_manifest import OWNER
-from node.drivers.k8s_submit import JOBS, remove
+from node.drivers.k8s.api import Api, ApiError, Refused
+from node.drivers.k8s.judge import is_over
+from node.drivers.k8s.manifest import OWNER
+from node.drivers.k8s.submit import JOBS, remove
 
 GPU_SUFFIX = ".com/gpu"
 POOL_LABELS = (

@@ -1,0 +1,1 @@
+"""Agents on a prompt, and messages for sessions of theirs."""

@@ -1,0 +1,1 @@
+"""Commands that stay up, and say when they are ready."""
