@@ -57,6 +57,14 @@ async def test_it_may_say_goodbye(here: Services, level: int) -> None:
     assert (ended.cause, ended.result.stdout.head) == (t.CAUSE_CANCEL, b"up\ngoodbye\n")
 
 
+async def test_one_that_was_heard_is_told_to_stop_once(here: Services) -> None:
+    order = here.start("sh", "-c", "trap 'echo goodbye; /bin/sleep 1.1; exit 0' TERM; echo up; sleep 1000 & wait",
+                       sandbox=DEFAULT, ready={"pattern": "^up$"})  # fmt: skip
+    await here.ready(order)
+    await stop(here, order)
+    assert (await here.end(order)).result.stdout.head == b"up\ngoodbye\n"
+
+
 async def test_one_that_ignores_a_stop_is_killed(here: Services) -> None:
     order = here.start("sh", "-c", "trap '' TERM; echo up; setsid sleep 1000 & sleep 1000",
                        sandbox=DEFAULT, ready={"pattern": "^up$"}, kill_timeout_ms=300)  # fmt: skip

@@ -24,7 +24,7 @@ _TRY_S = 5.0
 _VALUE_CHARS = 500
 # One that is younger may have been started while the supervisor looked for whom to stop: rather twice than never.
 _YOUNG_S = 0.02
-# In a sandbox the command begins after what makes it, to which a TERM means nothing.
+# In a sandbox the command begins after what makes it, to which a TERM means nothing. One that speaks has begun.
 _YOUNG_IN_BOX_S = 1.0
 _OUTPUTS = (1, 2)
 
@@ -245,7 +245,8 @@ class Life:
         self._stopped = True
         now = time.monotonic()
         self._kill_at = now + self._kill_timeout_s
-        if self._start.boxed and now < self._begun + _YOUNG_IN_BOX_S:
+        speaks = any(stream.head for stream in self._streams)
+        if self._start.boxed and not speaks and now < self._begun + _YOUNG_IN_BOX_S:
             self._again_at = self._begun + _YOUNG_IN_BOX_S
         if tell:
             self._signal(signal.SIGTERM)
