@@ -14,6 +14,7 @@ from tui.store.score import most_points, points_of, weights_in
 from tui.verbs.why import verdict_row
 
 WEIGHTS = "cpu=0.10,memory=0.505,disk=0.195,network=0.10,gpu=0.10"
+ONLY_GPU = "cpu=0,memory=0,disk=0,network=0,gpu=1"
 
 
 @pytest.mark.parametrize(
@@ -90,3 +91,16 @@ async def test_titles_bars_and_the_panel_show_the_most_in_force() -> None:
         assert "MEM/50.5" in session.text
         assert "CPU/30" not in session.text
         assert "of 90" in session.text
+
+
+async def test_weights_that_are_all_the_gpus_leave_no_share_of_a_score() -> None:
+    source = FakeSource()
+    async with open_console(source, (120, 30)) as session:
+        scored = [view for view in fake.sample_nodes() if view.scored]
+        for view in scored:
+            view.weights = ONLY_GPU
+        source.push(samples=scored)
+        await session.until(lambda: "CPU/0" in session.text)
+        assert "of 0" in session.text
+        await session.press("m")
+        assert "SCORE as share of full" in session.text

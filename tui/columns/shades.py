@@ -32,7 +32,9 @@ HIGH_IS_GOOD = tuple(replace(level, role=role) for level, role in zip(LEVELS, _R
 
 def _score(row: NodeRow) -> float | None:
     view = row.view
-    return view.score / full_score(view.terms, view.weights) if view is not None and view.scored else None
+    full = full_score(view.terms, view.weights) if view is not None and view.scored else 0.0
+    # Weights that are all the GPU's leave nothing to be scored by.
+    return view.score / full if view is not None and full else None
 
 
 def _share(percent: Callable[[NodeRow], float | None]) -> Callable[[NodeRow], float | None]:
