@@ -57,6 +57,18 @@ async def test_what_one_agent_is_told_holds_for_the_others(tmp_path: Path) -> No
     assert other.ended.cause == 0
 
 
+async def test_only_the_agent_whose_login_was_refused_fails(tmp_path: Path) -> None:
+    async with machine(tmp_path) as here:
+        late = here.order(here.subagent, {"prompt": steps(f"make {tmp_path / 'asked'}")})
+        first = await here.run({"prompt": steps("status 401 Invalid API key")})
+        here.watched.port.spawn([late])
+        second = await here.end(late.key)
+    assert (first.cause, first.ended.retry_after_ms) == ("CAUSE_CANNOT_START", 0)
+    assert (second.cause, second.ended.error) == ("CAUSE_INFRASTRUCTURE", f"{first.ended.error} {HELD}")
+    assert 0 < second.ended.retry_after_ms <= 15_000
+    assert not (tmp_path / "asked").exists(), "no agent was started"
+
+
 def held(run: Run) -> None:
     assert run.cause == "CAUSE_RATE_LIMITED"
     assert run.ended.error == f"{SAID} {HELD}"
@@ -125,7 +137,7 @@ def test_a_refused_account_is_not_asked_again_at_once(tmp_path: Path, clock: Sim
     holds.told(hold, "cannot_start", "The account is no good.", 0)
     with pytest.raises(CannotPrepare, match=f"The account is no good. {HELD}") as refused:
         executor.prepare(assignment({"prompt": "y"}))
-    assert (refused.value.cause, refused.value.retry_after_ms) == (Cause.CAUSE_CANNOT_START, 0)
+    assert (refused.value.cause, refused.value.retry_after_ms) == (Cause.CAUSE_INFRASTRUCTURE, 15_000)
     clock.now_s += 16
     executor.prepare(assignment({"prompt": "y"}))
 

@@ -37,9 +37,14 @@ class Hold:
         return f"{self.error.rstrip('. ')}. An agent of its node was told so."
 
     @property
+    def others_cause(self) -> str:
+        """What those who were not told are put off for: an account may be good again in a moment."""
+        return "infrastructure" if self.cause == "cannot_start" else self.cause
+
+    @property
     def after_ms(self) -> int:
-        """How long a task is put off for it; 0 = it is not, and fails here."""
-        return max(int((self.until_s - time.time()) * 1000), 1) if self.cause != "cannot_start" else 0
+        """How long a task is put off for it."""
+        return max(int((self.until_s - time.time()) * 1000), 1)
 
 
 def active(path: str) -> Hold | None:

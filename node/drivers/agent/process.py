@@ -65,7 +65,7 @@ class Agent:
         OSError.
         """
         if (hold := holds.active(self._job.hold)) is not None:
-            return End(hold.cause, hold.words, hold.after_ms, 1)
+            return End(hold.others_cause, hold.words, hold.after_ms, 1)
         env = {name: value for name, value in os.environ.items() if name not in _OURS} | dict(self._job.env)
         with tempfile.TemporaryFile() as prompt:
             # A file, not a pipe: an agent that talks before it listens holds nobody up.

@@ -41,7 +41,7 @@ class AgentOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 T = TypeVar("T", bound=AgentOptions)
 P = TypeVar("P", bound=Payload)
 
-_CAUSES = {"cannot_start": Cause.CAUSE_CANNOT_START, "infrastructure": Cause.CAUSE_INFRASTRUCTURE}
+_CAUSES = {"rate_limited": Cause.CAUSE_RATE_LIMITED, "infrastructure": Cause.CAUSE_INFRASTRUCTURE}
 _FOLDER = "agents"  # of the data folder: what their accounts were told
 
 
@@ -83,13 +83,13 @@ class Agents(Generic[T]):
 
     def admitted(self, assignment: Assignment, model: str) -> str:
         """The file of what is known of the account that an agent would use. Raises CannotPrepare while it is told
-        to wait, or is refused.
+        to wait, or was just refused: the task is put off.
         """
         path = self._holds(assignment, model)
         hold = holds.active(path)
         if hold is None:
             return path
-        raise CannotPrepare(hold.words, _CAUSES.get(hold.cause, Cause.CAUSE_RATE_LIMITED), hold.after_ms)
+        raise CannotPrepare(hold.words, _CAUSES.get(hold.others_cause, Cause.CAUSE_INFRASTRUCTURE), hold.after_ms)
 
     def _holds(self, assignment: Assignment, model: str) -> str:
         """Of the same program, account and model it is the same file."""
