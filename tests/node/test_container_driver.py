@@ -14,8 +14,8 @@ import pytest
 from node.drivers.container import main as container
 from node.drivers.container.engine import EngineError, State, telling_line
 from node.drivers.container.usage import Usage
-from node.drivers.container.words import meaning
 from node.drivers.kit import Desk, Stopped
+from node.drivers.refusals import meaning
 from node.payloads.container import Container
 from tests.node.container_kit import AWAY, Double, Driver
 from tests.node.supervisor_kit import until

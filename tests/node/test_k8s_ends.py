@@ -11,6 +11,7 @@ import pytest
 from node.drivers.k8s import main as k8s
 from node.drivers.k8s.judge import End, judge, told, waits
 from node.payloads.k8s_job import K8sJob
+from node.worker.exchange import CAUSES
 from tests.k8s.double import Double
 from tests.node.k8s_kit import NAME, Driven, served
 
@@ -121,6 +122,7 @@ def test_what_events_say_of_a_pod_that_does_not_start(events: list[dict[str, Any
         ("ErrImagePull", "manifest unknown", "not_found"),
         ("ErrImagePull", "dial tcp 10.0.0.1:443: i/o timeout", "infrastructure"),
         ("ErrImagePull", "429 Too Many Requests", "rate_limited"),
+        ("ImagePullBackOff", 'runtime "gvisor" not found', "not_found"),
         ("RegistryUnavailable", "x", "infrastructure"),
         ("CreateContainerError", "no command specified", "validation"),
         ("CreateContainerConfigError", 'secret "db" not found', "not_found"),
@@ -132,6 +134,15 @@ def test_what_a_container_waits_for_has_a_cause_unless_it_may_last(reason: str, 
     wait = waits(pod("Pending", {"waiting": {"reason": reason, "message": message}}))
     assert wait is not None
     assert wait.cause == cause
+
+
+@pytest.mark.parametrize("cause", ["", *CAUSES])
+def test_whatever_a_refusal_means_its_end_can_be_told(cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.drivers.k8s.judge.meaning", lambda said, what: (cause, said))
+    wait = waits(pod("Pending", {"waiting": {"reason": "ErrImagePull", "message": "words"}}))
+    assert wait is not None
+    assert wait.cause
+    assert wait.error.startswith("The pod cannot start: ErrImagePull: words. ")
 
 
 DELETED = {"deletionTimestamp": "2026-01-01T00:01:30Z", "deletionGracePeriodSeconds": 30}

@@ -19,8 +19,8 @@ from node.drivers.container.attached import Attached, Deserted
 from node.drivers.container.engine import Engine, EngineError, State, container_name
 from node.drivers.container.run import UPDATE_NAME, Cannot, Order, run_arguments
 from node.drivers.container.usage import Usage, oom_kills
-from node.drivers.container.words import meaning
 from node.drivers.kit import Desk, Stopped, raise_on_term
+from node.drivers.refusals import meaning
 
 # Exit codes of `run` that are the engine's own, unless the container began and ended with one of them.
 _ENGINE_FAILED = 125

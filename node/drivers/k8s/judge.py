@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from node.drivers.container.words import meaning
 from node.drivers.k8s.manifest import CONTAINER
+from node.drivers.refusals import meaning
 
 Object = Mapping[str, Any]
 
@@ -194,7 +194,8 @@ def waits(pod: Object | None) -> Wait | None:
     if reason == "InvalidImageName":
         return Wait(said, "validation", at_once=True)
     if reason in _PULLS:
-        return Wait(said, meaning(said, "")[0] or "not_found")
+        cause, _ = meaning(said, "")
+        return Wait(said, cause if cause and cause in _REMEDIES else "not_found")
     if reason in _REGISTRY:
         return Wait(said, "infrastructure")
     if reason in _CANNOT_BE_MADE:

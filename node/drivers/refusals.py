@@ -1,4 +1,4 @@
-"""What an engine's refusal means: whose fault it is, and what to do. Pure."""
+"""What a refusal of whatever runs containers means: whose fault it is, and what to do. Pure."""
 
 from __future__ import annotations
 
