@@ -10,6 +10,7 @@ from tests.tui import fake
 from tests.tui.console import Session, open_console
 from tui.operator.arrange import Arrangement, Arrangements, Columns, arrangement
 from tui.operator.keep import Keep
+from tui.screens.nodes import NodesScreen
 
 
 async def say(session: Session, line: str) -> None:
@@ -164,3 +165,17 @@ async def test_a_paused_table_stands_still() -> None:
         assert "new54" in session.text
         await session.press("p", "slash", *"new", "enter")
         assert len(table.listing) == 5, "what is filtered is taken as it is then"
+
+
+async def test_the_panel_of_a_paused_node_stands_still() -> None:
+    async with open_console(size=(120, 30)) as session:
+        await session.press("p")
+        screen = session.app.screen
+        assert isinstance(screen, NodesScreen)
+        panel = session.lines[-5:-1]
+        await session.wait(20)
+        assert session.lines[-5:-1] == panel
+        assert screen.stands_still()
+        await session.press("p")
+        assert "sampled" in session.text
+        assert not screen.stands_still()

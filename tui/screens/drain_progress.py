@@ -90,8 +90,9 @@ class DrainProgressScreen(PointingScreen):
         self.main_table().sync()
 
     def under(self, width: int) -> Sequence[Cell]:
-        row = self.main_table().cursor_row
-        return () if row is None else drained_under(row, self.drawing(), width)
+        table = self.main_table()
+        row = table.cursor_row
+        return () if row is None else drained_under(row, table.draw(), width)
 
     @on(Pointed)
     def _pointed(self) -> None:

@@ -126,8 +126,9 @@ class EventsScreen(PointingScreen):
         self.sync()
 
     def under(self, width: int) -> Sequence[Cell]:
-        event = self.main_table().cursor_row
-        return () if event is None else event_under(event, self.drawing(), width)
+        table = self.main_table()
+        event = table.cursor_row
+        return () if event is None else event_under(event, table.draw(), width)
 
     @on(Pointed)
     def _pointed(self) -> None:

@@ -89,8 +89,9 @@ class LettersScreen(TasksScreen):
             self.console.open_screen(CauseScreen(message.key))
 
     def under(self, width: int) -> Sequence[Cell]:
-        row = self.main_table().cursor_row
-        return super().under(width) if not self.grouped or row is None else cause_under(row, self.drawing())
+        table = self.main_table()
+        row = table.cursor_row
+        return super().under(width) if not self.grouped or row is None else cause_under(row, table.draw())
 
     def cursor_task(self) -> str:
         """Id of the letter under the cursor, or of the sample of that cause."""

@@ -71,7 +71,9 @@ class NodesScreen(ConsoleScreen):
         return self._shade is None and self.past is None and not self._panel_age
 
     def sync_panel(self) -> None:
-        row, draw = self.main_table().cursor_row, self.drawing()
+        # Of a table that stands still, as it was then.
+        table = self.main_table()
+        row, draw = table.cursor_row, table.draw()
         width, height = self.size
         self._panel_age = "" if row is None else _age(row, draw)
         told = (row, draw.glyphs, width, height, self._panel_age)

@@ -58,8 +58,9 @@ class OperationsScreen(PointingScreen):
         self.main_table().sync()
 
     def under(self, width: int) -> Sequence[Cell]:
-        row = self.main_table().cursor_row
-        return () if row is None else operation_under(row, self.drawing())
+        table = self.main_table()
+        row = table.cursor_row
+        return () if row is None else operation_under(row, table.draw())
 
     def undo_target(self) -> str:
         return self.main_table().cursor_key

@@ -19,7 +19,7 @@ class PointingScreen(ConsoleScreen):
         return Lines(self.palette, id="under", ellipsis=self.console.glyphs.ellipsis)
 
     def under(self, width: int) -> Sequence[Cell]:
-        """What is known of the row beyond its columns; two lines at most."""
+        """What is known of the row beyond its columns; two lines at most. As of when the table stood still."""
         raise NotImplementedError
 
     def sync_chrome(self) -> None:

@@ -42,10 +42,10 @@ class TasksScreen(PointingScreen):
         self.console.open_task(message.key)
 
     def under(self, width: int) -> Sequence[Cell]:
-        # Of a table that stands still, as it was then.
-        row = self.main_table().cursor_row
+        table = self.main_table()
+        row = table.cursor_row
         task = row.task if isinstance(row, Line) else row
-        return () if task is None else task_under(task, self.drawing())
+        return () if task is None else task_under(task, table.draw())
 
     def cursor_task(self) -> str:
         """Id of the task under the cursor; empty when there is none."""
