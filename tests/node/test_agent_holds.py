@@ -95,6 +95,26 @@ def test_a_busy_service_that_names_no_time_is_asked_less_and_less(file: str, clo
     assert left_s(file) + NOW_S - clock.now_s == 10
 
 
+@pytest.mark.parametrize("cause", ["rate_limited", "cannot_start"])
+def test_agents_that_asked_at_once_wait_once(file: str, clock: SimpleNamespace, cause: str) -> None:
+    for wait_s in (15, 15) if cause == "cannot_start" else (10, 20):
+        until_s = clock.now_s + wait_s
+        for _ in range(5):
+            holds.told(file, cause, SAID, 0)
+            clock.now_s += 1
+        assert left_s(file) + NOW_S == until_s
+        clock.now_s = until_s
+
+
+def test_a_time_that_is_named_while_another_holds_is_no_further_round(file: str, clock: SimpleNamespace) -> None:
+    holds.told(file, "rate_limited", SAID, 0)
+    holds.told(file, "rate_limited", SAID, 30_000)
+    assert left_s(file) == 30
+    clock.now_s += 30
+    holds.told(file, "rate_limited", SAID, 0)
+    assert left_s(file) == 50
+
+
 def test_a_shorter_time_does_not_shorten_what_was_told(file: str, clock: SimpleNamespace) -> None:
     holds.told(file, "rate_limited", SAID, 60_000)
     holds.told(file, "rate_limited", SAID, 1_000)

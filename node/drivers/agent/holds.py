@@ -58,12 +58,14 @@ def told(path: str, cause: str, error: str, after_ms: int) -> None:
     """An agent was told to come back after `after_ms` (0 = it was not said when), or is refused."""
     if not path:
         return  # a daemon of before made its order
-    before = _read(path)
-    times = before.times + 1 if before is not None and before.cause == cause else 1
+    before, running = _read(path), active(path)
+    if running is not None and running.cause == cause and not after_ms:
+        return  # of those that asked at the same time, one was told before
+    times = before.times + (running is None) if before is not None and before.cause == cause else 1
     backoff_s = min(_FIRST_S * 2 ** min(times - 1, 10), _BACKOFF_CAP_S)
     wait_s = _REFUSED_S if cause == "cannot_start" else min(after_ms / 1000 or backoff_s, LONGEST_S)
     until_s = time.time() + wait_s
-    if (running := active(path)) is not None and running.until_s > until_s:
+    if running is not None and running.until_s > until_s:
         return
     part = f"{path}.{os.getpid()}.part"
     # It spares others a call; the task's own end does not hang on it.
