@@ -171,9 +171,12 @@ def test_a_service_that_is_away_is_not_asked_before_its_time(tmp_path: Path, clo
 
 
 def order_of(
-    executor: SubagentExecutor | RelayExecutor, payload: dict[str, Any], env: dict[str, bytes] | None = None
+    executor: SubagentExecutor | RelayExecutor,
+    payload: dict[str, Any],
+    env: dict[str, bytes] | None = None,
+    cwd: str = "",
 ) -> dict[str, Any]:
-    work = assignment(payload)
+    work = assignment(payload, cwd=cwd)
     for name, value in (env or {}).items():
         work.spec.env.add(name=name, value=value)
     found = json.loads(executor.prepare(work).order or b"")
@@ -195,5 +198,11 @@ def test_which_agents_have_one_account(tmp_path: Path) -> None:
         order_of(made, {"prompt": "x"}, {"API_KEY": b"k"})["hold"],
         order_of(made, {"prompt": "x"}, {"ANTHROPIC_BASE_URL": b"http://other"})["hold"],
         order_of(another, {"prompt": "x"})["hold"],
+        # Where settings of a project, or a flag, may name another account.
+        order_of(made, {"prompt": "x", "project_path": str(tmp_path)})["hold"],
+        order_of(made, {"prompt": "x", "flags": ["--settings", "own.json"]})["hold"],
     }
-    assert len(others | {same}) == 5
+    assert len(others | {same}) == 7
+    there = {"session": "s", "message": "m", "project_path": str(tmp_path)}
+    assert order_of(relay, there)["hold"] in others
+    assert order_of(made, {"prompt": "x"}, cwd=str(tmp_path))["hold"] in others

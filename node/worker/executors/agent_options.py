@@ -68,7 +68,7 @@ class Agents(Generic[T]):
         self, driver: str, assignment: Assignment, payload: Payload, project_path: str, **more: object
     ) -> Command:
         """How `driver` is run. Raises CannotPrepare."""
-        place = project_path or assignment.spec.cwd
+        place = _place(assignment, project_path)
         order = {
             "payload": payload,
             "command": self._command,
@@ -81,24 +81,33 @@ class Agents(Generic[T]):
         argv = [sys.executable.encode(), b"-I", b"-m", driver.encode()]
         return Command(argv, task_environment(self._inherited, assignment), "", msgspec.json.encode(order))
 
-    def admitted(self, assignment: Assignment, model: str) -> str:
+    def admitted(
+        self, assignment: Assignment, project_path: str, model: str = "", flags: Sequence[str] = ()
+    ) -> str:
         """The file of what is known of the account that an agent would use. Raises CannotPrepare while it is told
         to wait, or was just refused: the task is put off.
         """
-        path = self._holds(assignment, model)
+        path = self._holds(assignment, [_place(assignment, project_path), model, *flags])
         hold = holds.active(path)
         if hold is None:
             return path
         raise CannotPrepare(hold.words, _CAUSES.get(hold.others_cause, Cause.CAUSE_INFRASTRUCTURE), hold.after_ms)
 
-    def _holds(self, assignment: Assignment, model: str) -> str:
-        """Of the same program, account and model it is the same file."""
+    def _holds(self, assignment: Assignment, asked: Sequence[str]) -> str:
+        """Of the same program, account and `asked` (settings of a project and flags may change the account) it is
+        the same file.
+        """
         folder = self._setup.data / _FOLDER
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         own = [(one.name, one.value.hex()) for one in assignment.spec.env if _names_account(one.name)]
         options = self.options
-        account = [self._command[0], sorted(options.environment.items()), options.secrets, sorted(own), model]
+        account = [self._command[0], sorted(options.environment.items()), options.secrets, sorted(own), asked]
         return str(folder / f"{hashlib.sha256(msgspec.json.encode(account)).hexdigest()[:32]}.json")
+
+
+def _place(assignment: Assignment, project_path: str) -> str:
+    """Where the agent works; empty = in the task's own folder."""
+    return project_path or assignment.spec.cwd
 
 
 def payload_of(assignment: Assignment, kind: type[P]) -> P:

@@ -46,6 +46,6 @@ class RelayExecutor:
             raise CannotPrepare(
                 "This machine has no inbox. Set inbox in [executor.claude_relay], or leave out mode."
             )
-        hold = self._agents.admitted(assignment, "") if mode == "resume" else ""
+        hold = self._agents.admitted(assignment, payload.project_path) if mode == "resume" else ""
         more = {"mode": mode, "inbox": self._inbox, "hold": hold}
         return self._agents.command("node.drivers.agent.relay", assignment, payload, payload.project_path, **more)

@@ -37,5 +37,5 @@ class SubagentExecutor:
                 raise CannotPrepare(
                     f"This machine refuses the flag {flag}. Leave it out, or change refuse_flags there."
                 )
-        hold = self._agents.admitted(assignment, payload.model)
+        hold = self._agents.admitted(assignment, payload.project_path, payload.model, payload.flags)
         return self._agents.command("node.drivers.agent.main", assignment, payload, payload.project_path, hold=hold)
