@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -197,17 +199,61 @@ async def test_what_a_program_writes_itself_is_not_taken_for_it(docker: Double, 
     assert driven.verdict["cause"] == ""
 
 
-def test_a_container_that_nothing_keeps_any_more_is_given_up() -> None:
+@pytest.fixture
+def keeper() -> Iterator[subprocess.Popen[bytes]]:
+    """Stands for what keeps a container."""
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def kept_by(pid: int) -> State:
+    return State(started=True, running=True, exit_code=0, out_of_memory=False, pid=os.getpid(), keeper=pid)
+
+
+def test_a_container_that_nothing_keeps_any_more_is_given_up(keeper: subprocess.Popen[bytes]) -> None:
     """Its client would wait for ever."""
-    seen = State(started=True, running=True, exit_code=0, out_of_memory=False, pid=os.getpid(), keeper=1 << 30)
-    usage = Usage("podman", lambda: seen)
+    usage = Usage("podman", lambda: kept_by(keeper.pid))
+    for _ in range(4):
+        usage.look()
+    keeper.kill()
+    keeper.wait()
+    usage.look()
+    with pytest.raises(EngineError, match="the process of podman that kept the container is gone"):
+        usage.look()
+
+
+@pytest.mark.parametrize("answer", ["ended", "removed", "busy"])
+def test_a_container_that_ended_has_half_a_minute_to_be_cleared_up(
+    keeper: subprocess.Popen[bytes], answer: str
+) -> None:
+    """Nothing keeps it then, while its client unmounts and removes it."""
+    times_s, seen = iter((10.0, 15.0, 39.0, 40.0)), [kept_by(keeper.pid)]
+
+    def asked() -> State | None:
+        if not seen:
+            if answer == "busy":
+                raise EngineError("podman container gave no answer within 30 s")
+            return None if answer == "removed" else replace(kept_by(keeper.pid), running=False)
+        return seen.pop()
+
+    usage = Usage("podman", asked, lambda: next(times_s))
     for _ in range(2):
+        usage.look()
+    keeper.kill()
+    keeper.wait()
+    for _ in range(3):
         usage.look()
     with pytest.raises(EngineError, match="the process of podman that kept the container is gone"):
         usage.look()
-    lasting = Usage("podman", lambda: replace(seen, keeper=os.getpid()))
-    for _ in range(4):
-        lasting.look()
+
+
+def test_what_keeps_a_container_elsewhere_is_not_missed_here() -> None:
+    """Its number is one of the engine's machine."""
+    usage = Usage("podman", lambda: kept_by(1 << 30))
+    for _ in range(6):
+        usage.look()
 
 
 async def test_what_never_began_is_the_engines_word(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,16 +10,21 @@ from node.drivers.container.engine import EngineError, State
 
 _ROOT = Path("/sys/fs/cgroup")
 _FIRST_S, _LONGEST_S = 0.5, 5.0
+# For the engine's client to clear up after a container that ended.
+_ABANDONED_S = 30.0
 
 
 class Usage:
     """Looks now and then, rarer as time goes by; what runs shorter than half a second is not looked at."""
 
-    def __init__(self, engine: str, state: Callable[[], State | None]) -> None:
+    def __init__(
+        self, engine: str, state: Callable[[], State | None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._engine = engine
         self._state = state
-        self._keeper = 0
-        self._kept = True
+        self._clock = clock
+        self._keeper: Path | None = None  # its folder in /proc
+        self._missed_at_s: float | None = None
         self._folders: dict[str, Path] | None = None
         self._delay_s = 0.0
         self.memory_bytes = 0
@@ -30,8 +36,7 @@ class Usage:
         """
         if self._delay_s:
             self._read()
-            kept, self._kept = self._kept, not self._keeper or Path(f"/proc/{self._keeper}").exists()
-            if not kept and not self._kept:  # at an end in order it is away for a moment, too
+            if self._is_abandoned():
                 raise EngineError(f"the process of {self._engine} that kept the container is gone")
         self._delay_s = min(2 * self._delay_s or _FIRST_S, _LONGEST_S)
         return self._delay_s
@@ -44,6 +49,21 @@ class Usage:
             found["cpu_us"] = self.cpu_us
         return found
 
+    def _is_abandoned(self) -> bool:
+        """Nothing keeps it, and it runs all the same; at an end in order it is kept no more for a while, too."""
+        if self._keeper is None or self._keeper.exists():
+            self._missed_at_s = None
+            return False
+        now_s = self._clock()
+        if self._missed_at_s is None:
+            self._missed_at_s = now_s
+            return False
+        try:
+            state = self._state()
+        except EngineError:
+            state = None
+        return (state is not None and state.running) or now_s - self._missed_at_s >= _ABANDONED_S
+
     def _read(self) -> None:
         if self._folders is None:
             try:
@@ -53,7 +73,9 @@ class Usage:
             if state is None or not state.pid:
                 return
             self._folders = folders(state.pid)
-            self._keeper = state.keeper
+            keeper = Path(f"/proc/{state.keeper}")
+            # An engine elsewhere, or in other pid namespaces, has it by a number that says nothing here.
+            self._keeper = keeper if state.keeper and keeper.exists() else None
         memory, cpu = self._folders.get("memory"), self._folders.get("cpuacct")
         both = self._folders.get("")
         if memory is not None:
