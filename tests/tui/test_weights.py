@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import AsyncMock, Mock
+
 import pytest
 
 from cortex.v1 import cluster_pb2, types_pb2
@@ -9,9 +11,11 @@ from tests.tui import fake
 from tests.tui.console import open_console
 from tests.tui.fake_source import FakeSource
 from tui.documents.node_text import score_text
+from tui.errors import ClusterError
 from tui.past.view import PastSource, PastView
+from tui.source import SourceError
 from tui.store.score import most_points, points_of, weights_in
-from tui.verbs.why import verdict_row
+from tui.verbs.why import verdict_row, weights_told
 
 WEIGHTS = "cpu=0.10,memory=0.505,disk=0.195,network=0.10,gpu=0.10"
 ONLY_GPU = "cpu=0,memory=0,disk=0,network=0,gpu=1"
@@ -76,6 +80,25 @@ async def test_what_was_judged_of_then_is_shown_by_the_weights_of_then() -> None
         await session.until(lambda: "/50.5" in session.text)
     assert weights_in(await PastSource(source, PastView()).get_settings()) == WEIGHTS
     assert weights_in(await source.get_settings()) == ""
+
+
+async def test_an_answer_stands_without_the_weights_of_then() -> None:
+    source = FakeSource()
+    task = source.tasks["01jx00000001"]
+    verdict = cluster_pb2.NodeVerdict(node="anvil", eligible=True, score=40, terms=fake.terms(30, 40, 50, 5, 1))
+    reply = cluster_pb2.WhyReply(task=task, past=True, index=task.fence + 7, nodes=[verdict])
+    source.whys[task.id] = reply
+    source.get_settings = AsyncMock(side_effect=SourceError("No leader."))  # type: ignore[method-assign]
+    async with open_console(source, (120, 30)) as session:
+        await session.press("2", "slash", *"render", "enter", "W")
+        assert "40.0" in session.text
+        assert "Asking the leader" not in session.text
+        assert "No leader" not in session.text
+    client = Mock(get_settings=AsyncMock(side_effect=ClusterError("no_leader", "No leader.", "Wait.")))
+    assert await weights_told(client, reply) is None
+    reply.past = False
+    client = Mock(spec=["get_settings"], get_settings=FakeSource().get_settings)
+    assert await weights_told(client, reply) == "", "of now"
 
 
 async def test_titles_bars_and_the_panel_show_the_most_in_force() -> None:

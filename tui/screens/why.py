@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from textual import on, work
@@ -81,17 +82,15 @@ class WhyScreen(ConsoleScreen):
 
     @work(group="why", exclusive=True)
     async def load(self) -> None:
+        source = self.console.source
         try:
-            source = self.console.source
-            self._why = why = await source.why(self.key, at=self._at)
-            if why.past and why.index != why.task.fence:
-                then = cluster_pb2.Moment(index=why.index)
-                self._weights = weights_in(await source.get_settings(at=then))
+            why = await source.why(self.key, at=self._at)
         except SourceError as error:
             self._problem = f"{error.message} {error.remedy}".strip()
             if self._why.HasField("task"):
                 self.console.say(self._problem, "warn")
             return
+        self._why, self._weights = why, None
         now = {row.verdict.node: row for row in verdict_rows(self._why)}
         for key in [key for key in self._shown if key not in now]:
             self._rows.remove(key)
@@ -100,6 +99,12 @@ class WhyScreen(ConsoleScreen):
                 self._rows.put(key, row)
         self._shown = now
         self.sync()
+        if why.past and why.index != why.task.fence:
+            # The answer stands without them.
+            with suppress(SourceError):
+                then = cluster_pb2.Moment(index=why.index)
+                self._weights = weights_in(await source.get_settings(at=then))
+                self.sync()
 
     def _sync_panel(self) -> None:
         row = self.main_table().cursor_row

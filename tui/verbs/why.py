@@ -39,23 +39,27 @@ def why(task_id: str, at: cluster_pb2.Moment | None) -> None:
         if settings().json:
             emit(json_view.why(reply))
         else:
-            _say_why(reply, await _weights(client, reply))
+            _say_why(reply, await weights_told(client, reply))
 
     run(work)
 
 
-async def _weights(client: ClusterClient, reply: cluster_pb2.WhyReply) -> str | None:
+async def weights_told(client: ClusterClient, reply: cluster_pb2.WhyReply) -> str | None:
     """By which it was judged; None where that is not told."""
     from cortex.v1 import cluster_pb2
-    from tui.store.score import weights_in, weights_of
+    from tui.errors import ClusterError
+    from tui.store.score import weights_in
 
     if reply.past and reply.index == reply.task.fence:
         return reply.task.placement.weights
     if not any(item.eligible for item in reply.nodes):
         return None
-    if reply.past:
-        return weights_in(await client.get_settings(at=cluster_pb2.Moment(index=reply.index)))
-    return weights_of((await client.list_nodes()).nodes)
+    then = cluster_pb2.Moment(index=reply.index) if reply.past else None
+    try:
+        return weights_in(await client.get_settings(at=then))
+    except ClusterError:
+        # The answer stands without them.
+        return None
 
 
 def _say_why(reply: cluster_pb2.WhyReply, weights: str | None) -> None:
