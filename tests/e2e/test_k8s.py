@@ -112,6 +112,6 @@ def driver_of(task: str) -> int:
                 environ = (place / "environ").read_bytes()
             except OSError:
                 continue
-            if b"node.drivers.k8s.main" in words and f"CORTEX_TASK={task}".encode() in environ:
+            if b"node.drivers.k8s" in words and f"CORTEX_TASK={task}".encode() in environ:
                 return int(place.name)
     raise AssertionError("it does not run")

@@ -218,7 +218,7 @@ class Driven:
 
 
 class Driver:
-    """node.drivers.container.main by itself, as the supervisor runs it."""
+    """node.drivers.container by itself, as the supervisor runs it."""
 
     def __init__(self, folder: Path, order: Order) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -238,7 +238,7 @@ class Driver:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "node.drivers.container.main",
+            "node.drivers.container",
             env=self.environ,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -116,7 +116,7 @@ def test_an_order_has_all_that_the_driver_needs(podman: Double) -> None:
         requests=t.Requests(memory_bytes=5, cpu_millis=6, gpus=7),
     )
     command = made.prepare(asked)
-    assert command.argv[1:] == [b"-I", b"-m", b"node.drivers.container.main"]
+    assert command.argv[1:] == [b"-I", b"-m", b"node.drivers.container"]
     assert command.env[b"PATH"].decode() == str(podman.program.parent)
     assert command.env[b"CORTEX_TASK"] == b"t1"
     assert command.cwd == ""

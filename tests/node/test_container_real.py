@@ -73,7 +73,7 @@ async def stop(side: LeaderSide, kill_timeout_ms: int = 5000) -> None:
 
 
 def driver_of(here: ContainerMachine) -> int:
-    return next(pid for pid in family(here.supervisor.pid) if b"node.drivers.container.main" in words_of(pid))
+    return next(pid for pid in family(here.supervisor.pid) if b"node.drivers.container" in words_of(pid))
 
 
 def words_of(pid: int) -> bytes:

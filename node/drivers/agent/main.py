@@ -1,10 +1,9 @@
-"""`python -m node.drivers.agent.main`: the agent of a subagent task."""
+"""`python -m node.drivers.agent`: the agent of a subagent task."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,3 @@ def _server(server: McpServer, secrets: Secrets) -> dict[str, Any]:
         return {"type": server.type or "http", "url": server.url, "headers": headers}
     env = {name: secrets.filled(value) for name, value in server.env.items()}
     return {"type": "stdio", "command": server.command, "args": list(server.args), "env": env}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -226,7 +225,3 @@ def main() -> int:
     desk = Desk(os.environ)
     order = msgspec.convert(desk.order(), Order)
     return Job(desk, msgspec.structs.replace(order, update=_update_file(os.environ))).run()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

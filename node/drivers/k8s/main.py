@@ -335,7 +335,3 @@ async def drive(desk: Desk, stop: asyncio.Event, out: Callable[[bytes], None] = 
 
 def main() -> None:
     sys.exit(asyncio.run(_main(Desk(os.environ))))
-
-
-if __name__ == "__main__":
-    main()

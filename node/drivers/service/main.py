@@ -1,4 +1,4 @@
-"""python -m node.drivers.service.main COMMAND...: keeps a service running, and tells when it is ready."""
+"""python -m node.drivers.service COMMAND...: keeps a service running, and tells when it is ready."""
 
 from __future__ import annotations
 
@@ -125,7 +125,3 @@ def main() -> NoReturn:
     for name in _PRIVATE:
         os.environ.pop(name, None)
     Keeper(desk, order, [os.fsencode(part) for part in sys.argv[1:]], signals).run()
-
-
-if __name__ == "__main__":
-    main()

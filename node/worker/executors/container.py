@@ -1,4 +1,4 @@
-"""Container tasks: an image, run by Podman or Docker. What runs them is node.drivers.container.main."""
+"""Container tasks: an image, run by Podman or Docker. What runs them is node.drivers.container."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, enc
 from node.worker.port import AttemptKey
 
 AUTO = "auto"
-_DRIVER = [os.fsencode(sys.executable), b"-I", b"-m", b"node.drivers.container.main"]
+_DRIVER = [os.fsencode(sys.executable), b"-I", b"-m", b"node.drivers.container"]
 # No image has it: that the engine says so proves that it gets as far as to start a program.
 _TRIAL = "/.cortex-trial"
 _NO_PROGRAM = (126, 127)

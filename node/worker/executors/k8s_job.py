@@ -1,4 +1,4 @@
-"""k8s_job tasks: each is a Job of a Kubernetes cluster that this machine reaches, kept by node.drivers.k8s.main."""
+"""k8s_job tasks: each is a Job of a Kubernetes cluster that this machine reaches, kept by node.drivers.k8s."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _ASK_S = 15.0
 _REPORT_S = 2
 _KEYS = ("kubeconfig", "contexts", "context", "namespace", "pull_grace_s", "unreachable_s", "in_cluster")
 # -I: neither the task's folder nor its PYTHON* variables say what the driver imports.
-_DRIVER = [sys.executable.encode(), b"-I", b"-m", b"node.drivers.k8s.main"]
+_DRIVER = [sys.executable.encode(), b"-I", b"-m", b"node.drivers.k8s"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Service tasks: a command that runs until it is stopped, kept by node.drivers.service.main."""
+"""Service tasks: a command that runs until it is stopped, kept by node.drivers.service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from node.worker.sandbox.levels import DEFAULT, NONE, STRICT, Levels
 _SHELL = b"/bin/sh"
 _SLOTS = 20
 # -I: neither the task's folder nor its PYTHON* variables say what the driver imports.
-_DRIVER = [sys.executable.encode(), b"-I", b"-m", b"node.drivers.service.main"]
+_DRIVER = [sys.executable.encode(), b"-I", b"-m", b"node.drivers.service"]
 # What is around a command in a sandbox ignores TERM, which is for the command.
 _HEED = (b"/usr/bin/env", b"--default-signal=TERM")
 _HEED_S = 10.0

@@ -1,4 +1,4 @@
-"""Subagent tasks: an agent CLI, run by node.drivers.agent.main."""
+"""Subagent tasks: an agent CLI, run by node.drivers.agent."""
 
 from __future__ import annotations
 
@@ -38,4 +38,4 @@ class SubagentExecutor:
                     f"This machine refuses the flag {flag}. Leave it out, or change refuse_flags there."
                 )
         hold = self._agents.admitted(assignment, payload.project_path, payload.model, payload.flags)
-        return self._agents.command("node.drivers.agent.main", assignment, payload, payload.project_path, hold=hold)
+        return self._agents.command("node.drivers.agent", assignment, payload, payload.project_path, hold=hold)

@@ -1,0 +1,5 @@
+"""`python -m node.drivers.k8s`: see main."""
+
+from node.drivers.k8s.main import main
+
+main()

@@ -1,0 +1,5 @@
+"""`python -m node.drivers.service COMMAND...`: see main."""
+
+from node.drivers.service.main import main
+
+main()
