@@ -23,6 +23,9 @@ LOOK = (
     "open('mine', 'w').close()\n"
 )
 
+# Its first words come when it is old enough to be told once that it must stop: in doubt it is told twice.
+GOODBYE = "trap 'echo goodbye; {wait}exit 0' TERM; sleep 0.05; echo up; sleep 1000 & wait"
+
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Services]:
@@ -49,8 +52,7 @@ async def test_it_is_reached_from_outside_and_sees_only_what_its_level_shows(
 
 @BOTH
 async def test_it_may_say_goodbye(here: Services, level: int) -> None:
-    order = here.start("sh", "-c", "trap 'echo goodbye; exit 0' TERM; echo up; sleep 1000 & wait",
-                       sandbox=level, ready={"pattern": "^up$"})  # fmt: skip
+    order = here.start("sh", "-c", GOODBYE.format(wait=""), sandbox=level, ready={"pattern": "^up$"})
     await here.ready(order)
     await stop(here, order)
     ended = await here.end(order)
@@ -58,8 +60,7 @@ async def test_it_may_say_goodbye(here: Services, level: int) -> None:
 
 
 async def test_one_that_was_heard_is_told_to_stop_once(here: Services) -> None:
-    order = here.start("sh", "-c", "trap 'echo goodbye; /bin/sleep 1.1; exit 0' TERM; echo up; sleep 1000 & wait",
-                       sandbox=DEFAULT, ready={"pattern": "^up$"})  # fmt: skip
+    order = here.start("sh", "-c", GOODBYE.format(wait="sleep 1.1; "), sandbox=DEFAULT, ready={"pattern": "^up$"})
     await here.ready(order)
     await stop(here, order)
     assert (await here.end(order)).result.stdout.head == b"up\ngoodbye\n"
