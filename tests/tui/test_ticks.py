@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
+from rich.segment import Segment
 from textual import events
+from textual.geometry import Region
 
 from cortex.v1 import cluster_pb2
 from tests.tui import fake
 from tests.tui.console import Session, open_console
 from tests.tui.fake_source import FakeSource
+from tui.operator.theme_list import THEMES
 from tui.store.view import ClusterView
 from tui.tty.driver import HeldKey
 from tui.widgets.table import Table
@@ -132,3 +135,24 @@ def test_samples_taken_at_once_are_as_those_taken_one_by_one() -> None:
         assert {row.node.id: row for row in at_once.nodes.values()} == {
             row.node.id: row for row in singly.nodes.values()
         }
+
+
+async def test_lines_prepared_between_a_change_of_the_theme_and_its_paint_are_of_the_new_one() -> None:
+    async with open_console(nodes(), (160, 40)) as session:
+        app, table = session.app, session.app.screen.query_one("#rows", Table)
+        restyle = app.restyle
+
+        def prepare() -> None:
+            restyle()
+            prepared.extend(table.preparing())
+
+        def painted() -> list[list[Segment]]:
+            return [list(strip) for strip in table.render_lines(Region(0, 0, *table.size))]
+
+        prepared: list[None] = []
+        with patch.object(app, "restyle", prepare):
+            app.theme = THEMES["light"].name
+            await session.until(lambda: prepared)
+        first = painted()
+        table.redraw()
+        assert painted() == first

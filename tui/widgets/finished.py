@@ -75,7 +75,7 @@ class FinishedLines(StylesCache):
         super().__init__()
         self._line = line
         self.looks: Looks | None = None
-        """Those of the paint that is under way."""
+        """Those of the paint that is under way, and between paints of the last one."""
         self._looks_key: object = None
 
     def render_widget(self, widget: Widget, crop: Region) -> list[Strip]:

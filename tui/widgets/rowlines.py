@@ -164,7 +164,8 @@ class RowLines(Walking, Generic[R]):
         strip = self._kept_line(y, self.listing.key(top + y), image, looks)
         if strip is None:
             strip = super().drawn_line(y + self.HEADER)
-            around = (image[0], image[1], self._thumb[0] <= y < self._thumb[1], looks)
+            on_thumb = self._thumb[0] <= y < self._thumb[1]
+            around = (image[0], image[1], on_thumb, looks, self.finishing.looks)
             self.kept.keep_strip(self.listing.key(top + y), image[2], around, strip)
         return strip
 
@@ -175,7 +176,8 @@ class RowLines(Walking, Generic[R]):
     def _kept_line(self, y: int, key: str, image: Image, looks: object) -> Strip | None:
         """The line as it was made before, or made now where that is simple."""
         on_thumb = self._thumb[0] <= y < self._thumb[1]
-        around = (image[0], image[1], on_thumb, looks)
+        # A plain line is finished by those of the last paint, which may be of before a change of the theme.
+        around = (image[0], image[1], on_thumb, looks, self.finishing.looks)
         strip = self.kept.strip(key, image[2], around)
         if strip is None and not image[0] and not image[1]:
             strip = self._plain_line(image[2], on_thumb)
