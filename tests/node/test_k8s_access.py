@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
+import select
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -21,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from node.drivers.k8s.api import NO_CREDENTIALS, Api, Refused, Unreachable
 from node.drivers.k8s.cluster import check
 from node.drivers.k8s.config import load
+from node.drivers.k8s.credentials import Credentials
 from tests.k8s.double import TOKEN, VERSION, Double
 
 GROUP = "client.authentication.k8s.io"
@@ -190,6 +193,7 @@ def test_a_command_may_have_a_certificate(certificate: Path, tmp_path: Path) -> 
             "is to speak client.authentication.k8s.io/v1alpha1",
         ),
         ({"command": "echo", "interactiveMode": "Always"}, "wants a terminal"),
+        ({"command": "yes"}, "yes wrote more than 1048576 bytes. Run it by hand"),
     ],
 )
 def test_a_command_without_a_token_is_named_with_what_to_do(
@@ -201,6 +205,26 @@ def test_a_command_without_a_token_is_named_with_what_to_do(
     assert says in caught.value.message
     assert ". " in caught.value.message
     assert plain.requests == []
+
+
+async def test_a_command_that_is_given_up_ends_with_all_that_it_began(tmp_path: Path) -> None:
+    """Else what it began would keep its output open, and whoever asked waiting."""
+    alive = tmp_path / "alive"
+    os.mkfifo(alive)
+    pipe = os.open(alive, os.O_RDONLY | os.O_NONBLOCK)
+    words = ["-c", f"exec 3>{alive}; echo up >&3; sleep 60 & wait"]
+    user = {"exec": {"apiVersion": f"{GROUP}/v1", "command": "sh", "args": words}}
+    asked_for_it = asyncio.create_task(Credentials({}, user).shown())
+    try:
+        await asyncio.to_thread(select.select, [pipe], [], [], 10)
+        assert os.read(pipe, 9) == b"up\n"
+        asked_for_it.cancel()
+        done, _ = await asyncio.wait({asked_for_it}, timeout=10)
+        assert done == {asked_for_it}
+        await asyncio.to_thread(select.select, [pipe], [], [], 10)
+        assert os.read(pipe, 9) == b""
+    finally:
+        os.close(pipe)
 
 
 def test_a_token_file_is_read_anew_when_it_changed(plain: Double, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import re
+import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _PLUGIN_S = 60.0
 # Before a token expires by its own word: clocks differ.
 _SKEW = timedelta(seconds=15)
 _ANSWER_BYTES = 1 << 20
+_ERROR_BYTES = 8 << 10
 _TEXT_CHARS = 300
 _CLUSTER = ("server", "tls-server-name", "insecure-skip-tls-verify", "certificate-authority-data", "proxy-url")
 _WORDS = re.compile(r"[\x20-\x7e]*")
@@ -135,31 +137,73 @@ async def _run(command: str, plugin: Mapping[str, Any], version: str, cluster: M
     given = {str(each["name"]): str(each["value"]) for each in plugin.get("env") or ()}
     environ = {**os.environ, **given, _INFO: json.dumps(_info(version, plugin, cluster))}
     pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
-    try:
-        process = await asyncio.create_subprocess_exec(
-            command, *words, env=environ, stdin=null, stdout=pipe, stderr=pipe
+    loop = asyncio.get_running_loop()
+    start = asyncio.ensure_future(
+        loop.subprocess_exec(
+            _Said, command, *words, env=environ, stdin=null, stdout=pipe, stderr=pipe, start_new_session=True
         )
+    )
+    try:
+        # A start that is broken off would wait for whoever holds its pipes.
+        process, said = await asyncio.shield(start)
+    except asyncio.CancelledError:
+        with suppress(OSError, ValueError):
+            await _end(*await start)
+        raise
     except (OSError, ValueError) as error:
         raise _not_there(command, plugin, error, environ.get("PATH", "")) from None
     try:
         async with asyncio.timeout(_PLUGIN_S):
-            out, err = await process.communicate()
+            await said.enough.wait()
     except TimeoutError:
         raise NoCredentials(
             f"Plugin {command} gave no answer in {_PLUGIN_S:g} s. Run it by hand on this node"
         ) from None
     finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    if process.returncode:
-        why = " ".join(err.decode("utf-8", "replace").split())[-_TEXT_CHARS:] or "it says nothing"
+        await _end(process, said)
+    if len(said.out) > _ANSWER_BYTES:
+        raise NoCredentials(f"Plugin {command} wrote more than {_ANSWER_BYTES} bytes. Run it by hand on this node")
+    if code := process.get_returncode():
+        why = " ".join(said.err.decode("utf-8", "replace").split())[-_TEXT_CHARS:] or "it says nothing"
         raise NoCredentials(
-            f"Plugin {command} failed with exit code {process.returncode}: {why.rstrip('.')}. "
+            f"Plugin {command} failed with exit code {code}: {why.rstrip('.')}. "
             "Log in again by its own means, as the daemon's user on this node"
         )
-    return out[:_ANSWER_BYTES]
+    return said.out
+
+
+class _Said(asyncio.SubprocessProtocol):
+    """What a plugin writes: no more of stdout than an answer may have, and the end of stderr."""
+
+    def __init__(self) -> None:
+        self.out = b""
+        self.err = b""
+        self.enough = asyncio.Event()
+        self.ended = asyncio.Event()  # it, and whoever else could write there
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if fd != 1:
+            self.err = (self.err + data)[-_ERROR_BYTES:]
+        elif not self.enough.is_set():
+            self.out += data
+            if len(self.out) > _ANSWER_BYTES:
+                self.enough.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set()
+        self.enough.set()
+
+
+async def _end(process: asyncio.SubprocessTransport, said: _Said) -> None:
+    """With all that it began, unless it ended in order; what left its session keeps nobody waiting."""
+    if not said.ended.is_set():
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.get_pid(), signal.SIGKILL)
+        for fd in (1, 2):
+            if (end := process.get_pipe_transport(fd)) is not None:
+                end.close()
+        await said.ended.wait()
+    process.close()
 
 
 def _not_there(command: str, plugin: Mapping[str, Any], error: Exception, search: str) -> NoCredentials:
