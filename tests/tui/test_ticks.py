@@ -68,7 +68,11 @@ async def test_a_tick_is_never_left_out_behind_a_key_or_where_ages_are_told() ->
     async with open_console(nodes()) as session:
         app = session.app
         await at_rest(session)
+        before_s = app.stirred_s
         await session.press("j")
+        assert app.stirred_s > before_s
+        # However long the key took.
+        app.stirred_s = float("inf")
         app._ticked_for = app._decides()
         with patch.object(app, "tick") as ticked:
             app._tick_if_due()
