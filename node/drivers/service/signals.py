@@ -10,6 +10,7 @@ import threading
 
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _ALL = (*_STOPS, signal.SIGCHLD)
+_MARK = signal.SIGRTMIN  # from this process to its listener: say that you are here
 
 
 class Signals:
@@ -21,10 +22,11 @@ class Signals:
         self._taken = b""
         # Not the parent at the time: that may be gone by then.
         self._supervisor = os.getppid()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ALL)
+        signal.pthread_sigmask(signal.SIG_BLOCK, (*_ALL, _MARK))
         # An ignored child would leave no status.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     @property
     def stopped(self) -> bool:
@@ -42,17 +44,23 @@ class Signals:
 
     def settle(self) -> None:
         """Take what was sent by now, also what is on its way to the pipe."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
         while not signal.sigpending().isdisjoint(_STOPS):
-            poll = select.poll()
-            poll.register(self.fd, select.POLLIN)
             poll.poll()
             self.take()
-        self.take()
+        # What the listener has taken it writes before it takes this.
+        assert self._listener.ident is not None
+        signal.pthread_kill(self._listener.ident, _MARK)
+        while b"m" not in self.take():
+            poll.poll()
 
     def _listen(self) -> None:
         while True:
-            found = signal.sigwaitinfo(_ALL)
-            if found.si_signo == signal.SIGCHLD:
+            found = signal.sigwaitinfo((*_ALL, _MARK))
+            if found.si_signo == _MARK:
+                kind = b"m"
+            elif found.si_signo == signal.SIGCHLD:
                 kind = b"c"
             else:
                 # It tells the command's processes as well; 0 is whoever stands outside of a namespace.
