@@ -37,9 +37,7 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Start:
-    """Starts a command, again and again. With `box` this process must ignore TERM: what is around the command
-    inherits that, and is not ended before it.
-    """
+    """Starts a command, again and again."""
 
     def __init__(self, argv: Sequence[bytes], box: Box | None = None) -> None:
         self._argv = list(argv)
@@ -69,7 +67,7 @@ class Start:
             argv, reset = self._argv, [signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM]
             if self._box is not None:
                 _find(argv[0], self._env)
-                argv, reset = [*self._wrap, *argv], reset[:-1]
+                argv = [*self._wrap, *argv]
                 actions.append((os.POSIX_SPAWN_DUP2, self._folder, self._box.folder_fd))
                 if self._box.filter:
                     opened.append(reading := _filled(self._box.filter))

@@ -117,8 +117,6 @@ def _said(end: End) -> str:
 
 
 def main() -> NoReturn:
-    # Inherited by what is around a command in a sandbox; this process gets it all the same.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signals = Signals()
     desk = Desk(os.environ)
     order = desk.order()

@@ -24,7 +24,9 @@ _SHELL = b"/bin/sh"
 _SLOTS = 20
 # -I: neither the task's folder nor its PYTHON* variables say what the driver imports.
 _DRIVER = [sys.executable.encode(), b"-I", b"-m", b"node.drivers.service"]
-# What is around a command in a sandbox ignores TERM, which is for the command.
+# What is around a command in a sandbox ignores TERM, which is for the command. Its driver does not: to begin to
+# ignore a signal throws away the one that waits.
+_IGNORE = (b"/usr/bin/env", b"--ignore-signal=TERM")
 _HEED = (b"/usr/bin/env", b"--default-signal=TERM")
 _HEED_S = 10.0
 # A service is there to be reached, also where a command would have no network; and it looks for others by name.
@@ -48,7 +50,7 @@ class ServiceExecutor:
 
     def probe(self) -> Offer:
         """Sandbox levels are the machine's: the executor of shell tasks tries them. Blocks."""
-        self._heeds = _works([*_HEED, b"true"])
+        self._heeds = _works([*_IGNORE, *_HEED, b"true"])
         self._levels.limits(TaskSpec(sandbox=DEFAULT), "")  # what it looks for first is kept
         return Offer(True, slots=_SLOTS)
 
@@ -74,12 +76,12 @@ class ServiceExecutor:
     def _box(self, spec: TaskSpec, limits: Limits, environment: Mapping[bytes, bytes]) -> Box:
         """Raises CannotPrepare."""
         if not self._heeds:
-            why = "`env` of this node knows no --default-signal, which a service in a sandbox needs to be stopped"
+            why = "`env` of this node knows no --ignore-signal, which a service in a sandbox needs to be stopped"
             raise CannotPrepare(f"{why}. Install coreutils 8.31 or newer, or run it at sandbox level none.")
         found = self._levels.environment(spec, environment)
         changed = {name.decode(): value for name, value in found.items() if environment.get(name) != value}
         return Box(
-            wrap=(*(_reached(list(limits.wrap)) if spec.sandbox == STRICT else limits.wrap), *_HEED),
+            wrap=(*_IGNORE, *(_reached(list(limits.wrap)) if spec.sandbox == STRICT else limits.wrap), *_HEED),
             folder=wire.FOLDER,
             env=changed,
             filter=limits.seccomp,
