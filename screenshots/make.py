@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from textual.pilot import Pilot
+from work import FLOW, WORK
 
 from cortex.v1 import types_pb2
 from tui.app import NOTE_S, Console
@@ -28,7 +29,6 @@ from tui.link.cluster_source import ClusterSource
 from tui.link.target import resolve
 from tui.source import Source
 from tui.tty.terminal import Terminal
-from work import FLOW, WORK
 
 HERE = Path(__file__).resolve().parent
 CORTEX = Path(sys.executable).parent / "cortex"
