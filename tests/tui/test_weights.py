@@ -63,6 +63,12 @@ async def test_the_tables_have_the_terms_of_the_profile() -> None:
         assert "GPU/15" not in session.text
         assert "CPU/30" not in session.text
         assert "of 100" in session.text
+        for key in ("s", "O"):
+            await session.press(key)
+            assert "PRIO/50" in session.text
+            assert "CPU/30" not in session.text
+            assert "GPU/15" not in session.text
+            await session.press("escape")
         await session.press("2", "slash", *"render", "enter", "W")
         titles = session.line_with("VERDICT").split()
         assert titles[5:9] == ["PRIO", "CAPAB", "LOAD", "FAIR"]

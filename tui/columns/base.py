@@ -55,6 +55,11 @@ class Column(Generic[R]):
     def titled(self, draw: Draw) -> str:
         return self.title if self.heading is None else self.heading(draw)
 
+    def named(self, draw: Draw) -> str:
+        """As a list of columns calls it; empty where there is nothing by that title now."""
+        title = self.titled(draw).strip()
+        return title or ("" if self.title.strip() else self.id)
+
 
 @dataclass(frozen=True)
 class Placed(Generic[R]):

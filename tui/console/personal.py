@@ -152,7 +152,8 @@ class Personal(Playing, TakingAway, inherit_bindings=False):
         self.push_screen(ChooseScreen("What to do", options), press)
 
     def choose_sort(self, table: Table[Any]) -> None:
-        options = [Option(column.id, column.title.strip() or column.id) for column in table.spec.sortable]
+        draw = table.draw()
+        options = [Option(column.id, name) for column in table.spec.sortable if (name := column.named(draw))]
 
         def sort(chosen: str | None) -> None:
             if chosen is None:
@@ -282,7 +283,7 @@ class Personal(Playing, TakingAway, inherit_bindings=False):
             if columns is not None:
                 table.show_columns(columns)
 
-        self.push_screen(ColumnsScreen(table.spec.columns, table.columns), chosen)
+        self.push_screen(ColumnsScreen(table.spec.columns, table.columns, table.draw()), chosen)
 
     def action_pause(self) -> None:
         table = self.table()

@@ -7,7 +7,7 @@ from typing import Any
 
 from textual.widget import Widget
 
-from tui.columns.base import Column
+from tui.columns.base import Column, Draw
 from tui.drawing.draw import Cell
 from tui.drawing.text import fit
 from tui.keyboard.keymap import bindings, key_of
@@ -22,9 +22,10 @@ class ColumnsScreen(Dialog[Columns | None]):
 
     BINDINGS = bindings("columns")
 
-    def __init__(self, columns: Sequence[Column[Any]], chosen: Columns) -> None:
+    def __init__(self, columns: Sequence[Column[Any]], chosen: Columns, draw: Draw) -> None:
         super().__init__()
-        self._columns = columns
+        self._draw = draw
+        self._columns = [column for column in columns if column.named(draw)]
         self._chosen = chosen
         self._at = 0
 
@@ -67,7 +68,7 @@ class ColumnsScreen(Dialog[Columns | None]):
         return (
             (f"{glyphs.cursor if here else ' '} ", "accent"),
             ("[x] " if shown else "[ ] ", "key"),
-            (fit(column.title.strip() or column.id, 16), "strong" if here else "text"),
+            (fit(column.named(self._draw), 16), "strong" if here else "text"),
             (said, "dim"),
         )
 
