@@ -16,8 +16,6 @@ from tests.tui.warm import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 60
-READ_BY_PYTHON = ("LANG", "LC_ALL", "LC_CTYPE", "PYTHONIOENCODING", "PYTHONUTF8")
-"""Variables that mean nothing to an interpreter that runs already."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +92,12 @@ class CommandLine:
 
     async def __call__(self, *arguments: str, stdin: bytes = b"") -> Ran:
         """In a process that has its modules from another, unless the interpreter is to begin differently."""
-        if any(self.environment.get(name) != os.environ.get(name) for name in READ_BY_PYTHON):
+        process = warm()
+        if not process.suits(self.environment):
             return await self.end(await self.start(*arguments), stdin)
         (stdin_read, stdin_write), (out_read, out_write), (err_read, err_write) = (os.pipe() for _ in range(3))
         streams = [stdin_read, out_write, err_write]
-        reply = warm().run(list(arguments), self.folder, self.environment, streams)
+        reply = process.run(list(arguments), self.folder, self.environment, streams)
         for stream in streams:
             os.close(stream)
         reply.setblocking(False)
@@ -110,7 +109,7 @@ class CommandLine:
                     asyncio.get_running_loop().sock_recv(reply, 16),
                     asyncio.to_thread(_write, stdin_write, stdin),
                 )
-        return Ran(int(code), out, err.decode())
+        return Ran(process.code(code), out, err.decode())
 
     async def shell(self, line: str) -> Ran:
         """Runs a line of bash in which `cortex` is the command."""

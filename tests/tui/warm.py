@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -30,12 +30,16 @@ ROOT = Path(__file__).resolve().parents[2]
 LOADED = ("tui.verbs", "tui.link", "tui.columns", "tui.documents", "tui.written", "tui.store", "tui.plans")
 """What verbs load; nothing of the screens."""
 SENT = b"run"
+READ_BY_PYTHON = ("LANG", "LC_ALL", "LC_CTYPE", "PYTHONIOENCODING", "PYTHONUTF8")
+"""Variables that mean nothing to an interpreter that runs already."""
+LAST_WORDS_S = 10
 
 
 class Warm:
     """The process, as those who ask it see it. It ends with whoever holds this."""
 
     def __init__(self) -> None:
+        self._read = {name: os.environ.get(name) for name in READ_BY_PYTHON}
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -49,28 +53,67 @@ class Warm:
                 stderr=subprocess.PIPE,
             )
 
+    def suits(self, environment: Mapping[str, str]) -> bool:
+        """Whether an interpreter that begins with those variables would begin as this process did."""
+        return all(environment.get(name) == value for name, value in self._read.items())
+
     def run(
         self, arguments: list[str], folder: Path, environment: dict[str, str], streams: list[int]
     ) -> socket.socket:
-        """Start a command with those streams. What is returned tells its exit code as text; closing it ends it."""
+        """Start a command with those streams. What is returned tells its exit code as text; closing it ends it.
+
+        Raises RuntimeError when the process is gone.
+        """
         asked = {"arguments": arguments, "folder": str(folder), "environment": environment}
         order = os.memfd_create("order")
         reply, theirs = socket.socketpair()
         with theirs, open(order, "wb") as file:
             file.write(json.dumps(asked).encode())
             file.flush()
-            socket.send_fds(self._control, [SENT], [order, theirs.fileno(), *streams])
+            try:
+                socket.send_fds(self._control, [SENT], [order, theirs.fileno(), *streams])
+            except OSError as error:
+                reply.close()
+                raise self._gone() from error
         return reply
+
+    def code(self, reply: bytes) -> int:
+        """The exit code that was told. Raises RuntimeError when the process went away without telling it."""
+        if not reply:
+            raise self._gone()
+        return int(reply)
+
+    def _gone(self) -> RuntimeError:
+        """With what it said last; the next command gets another."""
+        warm.cache_clear()
+        atexit.unregister(self.end)
+        self._control.close()
+        self._process.kill()
+        try:
+            _, said = self._process.communicate(timeout=LAST_WORDS_S)
+        except subprocess.TimeoutExpired as error:
+            # Commands that still run hold its streams.
+            said = error.stderr or b""
+        text = said.decode(errors="replace")
+        return RuntimeError(f"The process that runs commands ended with {self._process.returncode}: {text}")
 
     def complete(
         self, arguments: list[str], environment: dict[str, str], timeout_s: float
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command without input where this process is. Raises TimeoutError."""
+        if not self.suits(environment):
+            command = [sys.executable, "-m", "tui.cli", *arguments]
+            try:
+                return subprocess.run(
+                    command, stdin=subprocess.DEVNULL, capture_output=True, env=environment, timeout=timeout_s
+                )
+            except subprocess.TimeoutExpired as error:
+                raise TimeoutError(f"{arguments} did not end in {timeout_s} s") from error
         with open(os.devnull, "rb") as nothing, TemporaryFile() as out, TemporaryFile() as err:
             streams = [file.fileno() for file in (nothing, out, err)]
             with self.run(arguments, Path.cwd(), environment, streams) as reply:
                 reply.settimeout(timeout_s)
-                code = int(reply.recv(16))
+                code = self.code(reply.recv(16))
             for file in (out, err):
                 file.seek(0)
             return subprocess.CompletedProcess(arguments, code, out.read(), err.read())
