@@ -23,10 +23,10 @@ SAY = "import os, sys, time\ndef say(*words): print(*words, flush=True)\n"
 class Services:
     """Starts services as a worker does, and reads what their drivers tell."""
 
-    def __init__(self, watched: Watched) -> None:
+    def __init__(self, watched: Watched, sandbox: Mapping[str, object] | None = None) -> None:
         self.watched = watched
         self.drivers = Drivers(watched.data / "exchange", VirtualClock())
-        self._executor = ServiceExecutor(Setup(watched.data, {"PATH": PATH.decode()}))
+        self._executor = ServiceExecutor(Setup(watched.data, {"PATH": PATH.decode()}, sandbox=sandbox or {}))
         self.assignments: dict[AttemptKey, w.Assignment] = {}
         self._told: list[w.Report] = []
         self._messages: list[str] = []
@@ -92,6 +92,7 @@ class Services:
 
 
 @asynccontextmanager
-async def services(data: Path) -> AsyncIterator[Services]:
+async def services(data: Path, **sandbox: object) -> AsyncIterator[Services]:
+    """`sandbox` is that section of the configuration."""
     async with supervised(data) as watched:
-        yield Services(watched)
+        yield Services(watched, sandbox)

@@ -13,6 +13,7 @@ from cortex.v1 import types_pb2 as t
 from node.worker.port import StopOrder
 from tests.node.sandbox_kit import BOTH, DEFAULT, STRICT, needs_sandbox
 from tests.node.service_kit import Services, services
+from tests.node.test_sandbox_held import standing_in
 from tests.node.test_service import LISTENING, PORT, stop
 
 pytestmark = needs_sandbox
@@ -83,6 +84,26 @@ async def test_a_program_that_its_level_does_not_show_is_no_use_to_begin_again(h
     assert ended.cause == t.CAUSE_CANNOT_START
     assert ended.error.startswith("The command cannot start in its sandbox:")
     assert "No such file or directory" in ended.error
+
+
+async def test_a_folder_that_became_another_one_between_lives(tmp_path: Path) -> None:
+    script = "echo at $PWD; until [ -e go ]; do sleep 0.02; done; exit 1"
+    soon = {"policy": "on_failure", "backoff_s": 0.01, "max_backoff_s": 0.01}
+    pattern = {"pattern": "^at (?P<place>.*)$"}
+    bwrap = standing_in(tmp_path, "", older=True)  # another would go on with the one that was checked
+    async with services(tmp_path / "data", bwrap=bwrap) as here:
+        order = here.start("sh", "-c", script, sandbox=DEFAULT, restart=soon, ready=pattern)
+        swap(Path((await here.ready(order))["place"]))
+        ended = await here.end(order)
+    assert ended.cause == t.CAUSE_CANNOT_START
+    assert "its working directory became another one" in ended.error
+
+
+def swap(place: Path) -> None:
+    """Put another folder into its path, and let who waits in it go on."""
+    before = place.rename(place.with_name("before"))
+    place.mkdir()
+    (before / "go").touch()
 
 
 async def test_it_adds_to_the_context_of_its_workflow(here: Services) -> None:

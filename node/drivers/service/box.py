@@ -34,6 +34,7 @@ class Box(msgspec.Struct, frozen=True, kw_only=True):
     filter_fd: int = -1
     folder_fd: int = -1  # where that program finds the working directory open
     owner: tuple[int, int] | None = None  # uid and gid of the command
+    refusals: Mapping[str, str] = {}  # sentences for what its program may begin to say
 
 
 class Start:
@@ -43,6 +44,7 @@ class Start:
         self._argv = list(argv)
         self._box = box
         self.boxed = box is not None
+        self._refusals = box.refusals if box is not None else {}
         here = os.getcwdb()
         self._env = dict(os.environb)
         if box is not None:
@@ -90,6 +92,9 @@ class Start:
         program, _, why = line.partition(": ")
         if not self.boxed or code not in _REFUSALS or out or program.rpartition("/")[2] not in _STARTERS:
             return ""
+        for begin, sentence in self._refusals.items():
+            if why.startswith(begin):
+                return sentence
         shown = "It has only what its level shows it of the node."
         return f"The command cannot start in its sandbox: {why[:_WORDS]}. {shown}"
 

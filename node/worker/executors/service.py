@@ -15,6 +15,7 @@ from node.drivers.service.box import Box
 from node.payloads.reading import BadPayload, read
 from node.payloads.service import Service
 from node.supervisor import wire
+from node.supervisor.confine import CHANGED, WHY_CHANGED
 from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, encoded, task_environment
 from node.worker.port import Limits
 from node.worker.sandbox import options
@@ -88,6 +89,7 @@ class ServiceExecutor:
             filter_fd=wire.FILTER_FD,
             folder_fd=wire.FOLDER_FD,
             owner=limits.owner,
+            refusals={CHANGED: WHY_CHANGED},
         )
 
 
