@@ -11,13 +11,14 @@ import structlog
 from node.env import Env
 from node.worker import results
 from node.worker.attempts import Attempt, Attempts, State
-from node.worker.executors.port import Outliving, ProcessExecutor
+from node.worker.executors.port import Outliving, ProcessExecutor, Untraceable
 from node.worker.outbox import Outbox
 from node.worker.port import AttemptKey, Unkillable
 
 _FIRST_DELAY_S = 1.0
 _LONGEST_DELAY_S = 30.0
 _UNKILLABLE_S = 60.0
+_UNTRACEABLE_S = 3600.0
 _DROP_GRACE_S = 5.0
 
 
@@ -109,13 +110,18 @@ class Leftovers:
     async def _until_done(
         self, kind: int, work: Callable[[], None], what: str, key: AttemptKey | None = None
     ) -> None:
-        """Again and again until it succeeds; what stays for a minute is told as a command that outlives KILL."""
+        """Again and again until it succeeds, or nothing has told for an hour where it is; what stays for a minute
+        is told as a command that outlives KILL.
+        """
         delay_s, waited_s, told = _FIRST_DELAY_S, 0.0, key is None
         while True:
             try:
                 await self._offloads[kind](work)
             except Exception as error:
                 self._log.warning("something is left", what=what, error=str(error) or repr(error))
+                if isinstance(error, Untraceable) and waited_s >= _UNTRACEABLE_S:
+                    self._log.warning("what is left counts as removed", what=what, after_s=waited_s)
+                    return
                 if key is not None and not told and waited_s >= _UNKILLABLE_S:
                     told = True
                     stuck = Unkillable(key, f"What it left is not removed: {error}"[:200])

@@ -16,7 +16,7 @@ from cortex.v1.worker_pb2 import Assignment
 from node.core.faults import Fault
 from node.worker.exchange import Exchange
 from node.worker.executors.k8s_job import K8sJobExecutor
-from node.worker.executors.port import CannotPrepare, Setup
+from node.worker.executors.port import CannotPrepare, Setup, Untraceable
 from node.worker.port import AttemptKey
 from tests.k8s.double import Double, echo
 from tests.node.k8s_kit import FENCE, NAME, TASK, served
@@ -170,6 +170,15 @@ def test_after_a_restart_only_the_context_of_the_order_is_asked(double: Double, 
         begun.remove(AttemptKey(TASK, FENCE), command.order)
         assert len(other.requests) == asked
     assert double.all("jobs") == []
+
+
+def test_a_context_that_nothing_names_any_more_is_said_with_what_to_do(double: Double, tmp_path: Path) -> None:
+    executor_ = executor(double, tmp_path)
+    executor_.probe()
+    order = executor_.prepare(assignment()).order or b""
+    double.kubeconfig(tmp_path / "kubeconfig", "other")
+    with pytest.raises(Untraceable, match=r"No context 'home' in the kubeconfig any more\. Put it back"):
+        executor_.remove(AttemptKey(TASK, FENCE), order)
 
 
 def test_the_owner_stays_the_same_for_a_data_folder(double: Double, tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import json
 from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 
+import pytest
+
 from cortex.v1 import types_pb2 as t
 from cortex.v1 import worker_pb2 as w
-from node.worker.executors.port import Command, Offer
+from node.worker.executors.port import Command, Offer, Untraceable
 from node.worker.output import OutputStore
 from node.worker.port import AttemptKey, HeldState, Started
 from tests.node.leader_kit import virtual
@@ -22,8 +24,9 @@ ORDER = b'{"where": "here"}'
 class Yard:
     """An executor that leaves something; `stuck` is why it cannot be removed."""
 
-    def __init__(self, stuck: str = "") -> None:
+    def __init__(self, stuck: str = "", trouble: type[Exception] = RuntimeError) -> None:
         self.stuck = stuck
+        self.trouble = trouble
         self.asked: list[AttemptKey] = []
         self.removed: list[AttemptKey] = []
         self.orders: set[bytes] = set()
@@ -48,7 +51,7 @@ class Yard:
         self.asked.append(key)
         self.orders.add(order)
         if self.stuck:
-            raise RuntimeError(self.stuck)
+            raise self.trouble(self.stuck)
         self.removed.append(key)
 
 
@@ -153,6 +156,21 @@ def test_what_stays_for_a_minute_is_told_once(tmp_path: Path) -> None:
         await kit.until(lambda: len(yard.asked) > asked + 3)
         yard.stuck = ""
         assert await side.reports() == [("ended", key())]
+
+    play(tmp_path, yard, scene)
+
+
+def test_what_no_way_leads_to_any_more_is_given_up_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.worker.leftovers._UNTRACEABLE_S", 20.0)
+    yard = Yard("its cluster is not known any more", Untraceable)
+
+    async def scene(kit: Kit) -> None:
+        side = await kit.session()
+        await side.assign(contained())
+        await kit.ordered(key())
+        kit.supervisor.start_and_finish(key())
+        assert await side.reports(2) == [("started", key()), ("ended", key())]
+        assert (len(yard.asked), yard.removed) == (6, [])  # after 31 s
 
     play(tmp_path, yard, scene)
 

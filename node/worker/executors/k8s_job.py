@@ -19,7 +19,7 @@ from node.drivers.k8s.manifest import FENCE, OWNER, TASK, Order, label_value
 from node.payloads.k8s_job import CAPABILITY, K8sJob
 from node.payloads.reading import BadPayload, read
 from node.worker.executors import k8s_rows
-from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, encoded, task_environment
+from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, Untraceable, encoded, task_environment
 from node.worker.executors.section import Section
 from node.worker.port import AttemptKey
 
@@ -132,7 +132,10 @@ class K8sJobExecutor:
         # Also one that did not answer when the daemon began.
         known = self._kubeconfig().contexts() if context else self.offered
         if context and context not in known:
-            raise BadConfig(f"The kubeconfig has no context {context!r} any more.")
+            raise Untraceable(
+                f"No context {context!r} in the kubeconfig any more. "
+                "Put it back; after an hour its Job counts as gone."
+            )
         meant = [known[context]] if context else known.values()
         self._end_ours(lambda _: True, selector, meant, namespace)
 

@@ -83,6 +83,13 @@ class ProcessExecutor(Protocol):
         """Pure and quick. Raises CannotPrepare."""
 
 
+class Untraceable(Exception):
+    """Nothing on this machine says any more how to reach what is left; the message says what to do.
+
+    After an hour of it the attempt counts as ended all the same.
+    """
+
+
 @runtime_checkable
 class Outliving(Protocol):
     """A ProcessExecutor whose tasks can leave something when their processes are killed, such as a container.
@@ -100,7 +107,8 @@ class Outliving(Protocol):
         """The processes of this attempt are gone: end and remove all that is left of it. `order` is what prepare()
         wrote for its driver, perhaps in a daemon before this one; empty when that is lost.
 
-        Not called where the driver's verdict says that it ended in order. Nothing is reported before this returns.
+        Not called where the driver's verdict says that it ended in order. Nothing is reported before this returns,
+        or has raised Untraceable for an hour.
         """
 
 
