@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from tui.columns.base import Draw
 from tui.drawing.draw import Cell, Span, cell_width
-from tui.drawing.text import clean, fit, width_of
+from tui.drawing.text import clean, fit, width_of, wrap
 
 LABEL = 12
 """Cells of a label."""
@@ -20,20 +20,6 @@ def pair(label: str, *cell: Span) -> Cell:
 
 def title(text: str) -> list[Cell]:
     return [(), ((f" {text}", "title"),)]
-
-
-def wrap(text: str, width: int) -> list[str]:
-    """Cleaned text in pieces of at most `width` cells; words are not minded, so that a command can be copied."""
-    pieces: list[str] = []
-    piece, used = "", 0
-    for character in text:
-        size = width_of(character)
-        if used + size > max(1, width):
-            pieces.append(piece)
-            piece, used = "", 0
-        piece += character
-        used += size
-    return [*pieces, piece] if piece or not pieces else pieces
 
 
 def wrapped(cell: Cell, width: int) -> list[Cell]:

@@ -8,10 +8,9 @@ from tui.columns.dag import dag_glyphs, dag_why, state_cell
 from tui.columns.tasks import FAILED_STATES, run_us
 from tui.columns.workflows import Workflow, progress, time_us, why_text, workflow_state
 from tui.dag.tally import summary
-from tui.details.common import wrap
 from tui.details.dag_estimate import Finish
 from tui.drawing.draw import Cell, Span, age, cell_width, clock, count_of, foreign, span_of_time
-from tui.drawing.text import clean
+from tui.drawing.text import clean, wrap
 from tui.store.dag_model import DagModel, DagRow, Mode
 from tui.store.dag_needs import RULES
 from tui.store.view import ENDED_WORKFLOWS

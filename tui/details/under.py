@@ -13,9 +13,8 @@ from tui.columns.events import word
 from tui.columns.operations import progress
 from tui.columns.tasks import FAILED_STATES, UNDER_WAY, endpoints_text, why_text
 from tui.columns.workflows import why_text as workflow_why
-from tui.details.common import wrap
 from tui.drawing.draw import EMPTY, Cell, Span, command_label, command_of, foreign
-from tui.drawing.text import clean, width_of
+from tui.drawing.text import clean, width_of, wrap
 from tui.store.waiting import wait_reason
 
 LINES = 2

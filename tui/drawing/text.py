@@ -62,6 +62,20 @@ def width_of(text: str) -> int:
     return len(text) if text.isascii() else cell_len(text)
 
 
+def wrap(text: str, width: int) -> list[str]:
+    """Cleaned text in pieces of at most `width` cells; words are not minded, so that a command can be copied."""
+    pieces: list[str] = []
+    piece, used = "", 0
+    for character in text:
+        size = width_of(character)
+        if used + size > max(1, width):
+            pieces.append(piece)
+            piece, used = "", 0
+        piece += character
+        used += size
+    return [*pieces, piece] if piece or not pieces else pieces
+
+
 @lru_cache(maxsize=16_384)
 def fit(text: str, width: int, align: Align = "left", ellipsis: str = "…") -> str:
     """Cleaned text cut or padded to exactly `width` cells; what was cut is marked by the ellipsis."""

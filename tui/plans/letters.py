@@ -10,7 +10,7 @@ from tui.columns.base import Draw
 from tui.columns.causes import blame_word, error_of, exit_word
 from tui.columns.tasks import ended_us
 from tui.drawing.draw import Cell, Span, age, count_of, foreign
-from tui.drawing.text import clean, fit
+from tui.drawing.text import clean, fit, wrap
 from tui.plans.base import (
     Done,
     Plan,
@@ -141,7 +141,7 @@ def discard(draw: Draw, ids: Sequence[str], reason: str) -> Plan:
 
 
 PIECE = 66
-"""Characters of a line of a difference that fit a preview in 80 columns."""
+"""Cells of a line of a difference that fit a preview in 80 columns."""
 
 
 def edited_retry(draw: Draw, key: str, spec: types_pb2.TaskSpec, difference: Sequence[str]) -> Plan:
@@ -152,8 +152,8 @@ def edited_retry(draw: Draw, key: str, spec: types_pb2.TaskSpec, difference: Seq
         if not text.startswith(("---", "+++")):
             role = "ok" if text.startswith("+") else "bad" if text.startswith("-") else "dim"
             # What differs may stand anywhere in a long line.
-            pieces = [text[:1] + text[at : at + PIECE] for at in range(1, max(2, len(text)), PIECE)]
-            objects += [(("  ", "text"), *foreign(piece, role, draw.glyphs)) for piece in pieces]
+            pieces = wrap(clean(text[1:], ascii_only=draw.glyphs.ascii_only), PIECE)
+            objects += [(("  ", "text"), *foreign(text[:1] + piece, role, draw.glyphs)) for piece in pieces]
     said = (
         line("text", "Queued again with all its retries, as a new run that is run so."),
         line("dim", "This cannot be undone; the task can be cancelled while it waits or runs."),
