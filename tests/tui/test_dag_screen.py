@@ -93,8 +93,30 @@ async def test_a_failure_that_is_asked_for_before_the_tasks_are_there_is_gone_to
     async with open_console(source, (120, 30)) as session:
         await session.press("3", "enter", "f")
         assert "Nothing has failed" not in session.text
+        assert "Its tasks are still being read." in session.lines[-1]
         read.set()
         await session.until(lambda: "▌ " in session.text and "test" in cursor(session))
+
+
+async def test_a_failure_that_was_asked_for_is_forgotten_when_the_tasks_cannot_be_read() -> None:
+    reply = release()
+    reply.status.tasks[1].state, reply.status.tasks[3].state = fake.COMPLETED, fake.DEAD
+    source = source_of(reply)
+    read, told = asyncio.Event(), source.get_workflow
+
+    async def fails(workflow_id: str, *, at: Moment | None = None) -> cluster_pb2.GetWorkflowReply:
+        await read.wait()
+        raise SourceError("No leader.")
+
+    source.get_workflow = fails  # type: ignore[method-assign]
+    async with open_console(source, (120, 30)) as session:
+        await session.press("3", "enter", "f")
+        read.set()
+        await session.until(lambda: "No leader." in session.text)
+        source.get_workflow = told  # type: ignore[method-assign]
+        await session.wait(60)
+        await session.until(lambda: "▌ " in session.text)
+        assert "pack[1]" not in cursor(session)
 
 
 async def test_the_critical_path_says_when_it_ends() -> None:

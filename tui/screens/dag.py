@@ -90,6 +90,7 @@ class DagScreen(ConsoleScreen):
         except SourceError as error:
             self._problem = f"{error.message} {error.remedy}".strip()
             self._snapshot = -1
+            self._wants_failed = False
             return
         self._problem = ""
         if self._members is not None:
@@ -320,6 +321,7 @@ class DagScreen(ConsoleScreen):
             self.console.say("Nothing has failed.", "dim")
         else:
             self._wants_failed = True
+            self.console.say("Its tasks are still being read.", "dim")
 
     def action_critical(self) -> None:
         """Show or hide the critical path."""
