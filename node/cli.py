@@ -135,6 +135,12 @@ async def _bound_stop(stop: asyncio.Event) -> None:
     """A disk that hangs must not keep the process: the kernel ends it, as a kill would, which loses nothing."""
     await stop.wait()
     signal.alarm(_STOP_LIMIT_S)
+    await asyncio.sleep(_STOP_LIMIT_S - _EXIT_LIMIT_S)
+    structlog.get_logger().error(
+        "the daemon does not stop and is ended: what is acknowledged is kept",
+        waited_s=_STOP_LIMIT_S - _EXIT_LIMIT_S,
+        remedy="Look at the disk of the data folder, then start again.",
+    )
 
 
 def _daemon(config: Config) -> RunDaemon:

@@ -16,7 +16,7 @@ from tui.store import ends
 ROOT = Path(__file__).resolve().parents[2]
 # What says how tasks of an executor end.
 MODULES = {
-    "container": ("drivers/container/*.py",),
+    "container": ("drivers/container/*.py", "drivers/refusals.py"),
     "subagent, claude_relay": ("drivers/agent/*.py",),
     "k8s_job": ("drivers/k8s/*.py",),
     "service": ("drivers/service/*.py",),

@@ -309,3 +309,23 @@ async def test_a_driver_that_hangs_costs_its_gpus_and_nothing_else(
     finally:
         gate.set()
         await sampler.stop()
+
+
+async def test_a_disk_that_hangs_holds_up_no_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    # Its first call reads what was kept, the next ones write.
+    history = HangingOffload("history", gate, hangs_from=2)
+    monkeypatch.setattr("node.worker.resources.sampler._SAVE_S", 0.01)
+    real = Env.real(tmp_path)
+
+    def make_offload(name: str) -> HangingOffload | ThreadOffload:
+        return history if name == "history" else ThreadOffload(name)
+
+    sampler = Sampler(Env(real.clock, random.Random(1), tmp_path, real.open_disk, make_offload), lambda _: None)
+    await sampler.start()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await sampler.stop()
+        assert history.hangs
+    finally:
+        gate.set()

@@ -29,6 +29,8 @@ FIRST_US = 200_000
 STALE_US = 10_000_000
 # a driver that is not kept loaded takes a second or two to come up
 GPU_PATIENCE_S = 5.0
+# A stop waits no longer for a disk: what is lost is a minute of history.
+_SAVE_S = 2.0
 
 
 class Lane:
@@ -145,7 +147,9 @@ class Sampler:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks = []
-        await self._kept.save(self._history)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SAVE_S):
+                await self._kept.save(self._history)
 
     def latest(self) -> types_pb2.Resources:
         """The latest picture, a copy. What cannot be measured is 0 or absent."""
