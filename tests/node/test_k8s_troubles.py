@@ -47,7 +47,8 @@ def test_a_token_that_the_api_does_not_know_is_said(double: Double, tmp_path: Pa
     assert driven.end() == 1
     assert (driven.verdict["cause"], "Unauthorized" in driven.verdict["error"]) == ("cannot_start", True)
     assert "Renew the credentials of the context" in driven.verdict["error"]
-    assert double.count("GET /apis/batch/v1/namespaces/work/jobs?") == 2, "it is asked once more, no more often"
+    asked = double.count(f"GET /apis/batch/v1/namespaces/{NAMESPACE}/jobs?")
+    assert asked == 2, "it is asked once more, no more often"
 
 
 def test_a_plugin_that_is_missing_is_the_nodes_matter(double: Double, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ async def test_an_older_bubblewrap_runs_all_the_same(tmp_path: Path, project: Pa
     async with sandboxes(tmp_path / "data", bwrap=bwrap, open_files=100) as here:
         script = "pwd; ls /proc/self/fd | wc -l; ulimit -n"
         assert lines(await here.run(level, script, cwd=str(project))) == [str(project), "4", "100"]
-        assert lines(await here.run(level, "pwd")) == [f"{tmp_path}/data/work/1"]
+        assert lines(await here.run(level, "pwd")) == [str(tmp_path / "data" / "work" / "1")]
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["link", "removed"])
