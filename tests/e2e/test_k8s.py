@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.harness import Cluster
-from tests.k8s.double import Double
+from tests.k8s.double import Double, soon
 from tests.k8s.kubelet import Kubelet
 
 pytestmark = pytest.mark.e2e
@@ -74,7 +74,7 @@ def test_a_job_ends_as_its_container_does_and_shows_what_became_of_it(cluster: C
 
 def test_a_cancelled_job_leaves_the_cluster(cluster: Cluster, double: Double) -> None:
     task = submit(cluster, "sh", "-c", ENDLESS)
-    says(double, "up")
+    soon(lambda: cluster.cortex("logs", task).stdout == b"up\n")
     assert cluster.cortex("cancel", "--wait", task).returncode == 0
     assert job_of(double, task) is None
     assert cluster.cortex("logs", task).stdout == b"up\nbye\n"

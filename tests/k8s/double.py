@@ -209,11 +209,13 @@ class Double(Store):
         return next(namespace for resource, namespace, name in self.things if (resource, name) == ("pods", pod))
 
     def removing(self, job: Thing) -> None:
-        """It was deleted in the foreground: pods get their TERM, then it goes."""
+        """It was deleted in the foreground: pods get their TERM, those of no node go at once, then it goes."""
         name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
         for pod in self.all("pods", namespace):
             if pod["metadata"]["labels"].get("job-name") == name:
                 self.edit("pods", namespace, pod["metadata"]["name"], _mark_deleted)
+                if not pod["spec"].get("nodeName"):
+                    self.delete("pods", namespace, pod["metadata"]["name"])
         self.edit("jobs", namespace, name, _mark_deleted)
         if not any(pod["metadata"]["labels"].get("job-name") == name for pod in self.all("pods", namespace)):
             self.delete("jobs", namespace, name)

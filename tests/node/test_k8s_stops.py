@@ -55,6 +55,30 @@ def test_term_before_the_pod_is_there_removes_the_job(double: Double, tmp_path: 
     assert double.all("jobs") == []
 
 
+def test_what_a_container_says_that_begins_meanwhile_is_passed_on(double: Double, tmp_path: Path) -> None:
+    driven = Driven(double, tmp_path)
+    driven.start()
+    pod = double.schedule(double.job())
+    driven.says("is submitted")
+    driven.stop()
+    double.wait(lambda: double.job()["metadata"].get("deletionTimestamp"))
+    double.run(pod)
+    double.say(pod, "up")
+    driven.writes("up\n")
+    double.gone(pod)
+    assert driven.end() == 143
+
+
+def test_term_before_a_pod_has_its_node_ends_with_the_pod(double: Double, tmp_path: Path) -> None:
+    driven = Driven(double, tmp_path)
+    driven.start()
+    double.schedule(double.job(), node="")
+    driven.says("is submitted")
+    driven.stop()
+    assert driven.end() == 143
+    assert double.all("jobs") == double.all("pods") == []
+
+
 def test_term_while_the_api_refuses_the_job_ends_the_driver(
     double: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

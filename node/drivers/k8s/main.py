@@ -101,10 +101,11 @@ class Driver:
         logs = asyncio.create_task(self._pass_on_log(api, scene))
         try:
             end = await self._outcome(api, scene, its, stop)
+            if end is None:
+                await self._take_away(api, scene, jobs)
             self._ended.set()
             self._begun.set()
             if end is None:
-                await self._take_away(api, scene, jobs)
                 await asyncio.wait((logs,), timeout=_LAST_WORDS_S)
                 self._desk.verdict()  # nothing is left of it
                 return _STOPPED
@@ -263,6 +264,8 @@ class Driver:
                 note(f"the Job {self._name} is not removed yet: {error.message}")
                 await asyncio.sleep(backoff.next_s())
         while scene.job is not None and not _pod_is_gone(scene):
+            if started(scene.pod):
+                self._begun.set()
             await scene.change(_LOOK_S)
 
     def _report(self, scene: Scene, end: End) -> int:
@@ -298,9 +301,9 @@ def _has_ended(scene: Scene) -> bool:
 
 
 def _pod_is_gone(scene: Scene) -> bool:
-    """Whether what ran has ended; the cluster may take longer to clean up after it."""
+    """Whether what ran has ended and nothing can begin; the cluster may take longer to clean up after it."""
     pod = scene.pod
-    return pod is not None and (not started(pod) or _has_ended(scene))
+    return pod is not None and (not (pod.get("spec") or {}).get("nodeName") or _has_ended(scene))
 
 
 def write(data: bytes) -> None:
