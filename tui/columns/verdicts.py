@@ -10,7 +10,7 @@ from tui.columns.base import Column, Draw, TableSpec
 from tui.columns.nodes import UNKNOWN
 from tui.drawing.draw import EMPTY, Cell, foreign
 from tui.lists.filter import Field
-from tui.store.score import OTHER_TERMS, TERMS, penalty_of, terms_in
+from tui.store.score import OTHER_TERMS, TERMS, penalty_of, placed, terms_in
 
 PLACED, BEST, ELIGIBLE, NOT = "placed", "best", "eligible", "no"
 _LOOKS = {
@@ -43,7 +43,7 @@ def verdict_rows(why: cluster_pb2.WhyReply) -> list[VerdictRow]:
     for verdict in why.nodes:
         word = ELIGIBLE if verdict.eligible else NOT
         if won is not None and verdict.node == won.node:
-            word = PLACED if _is_placement(why) else BEST
+            word = PLACED if placed(why) else BEST
         scored = verdict.HasField("terms") and won is not None and won.HasField("terms")
         behind = won.score - verdict.score if scored and won is not None else None
         rows.append(VerdictRow(verdict, word, behind))
@@ -52,14 +52,10 @@ def verdict_rows(why: cluster_pb2.WhyReply) -> list[VerdictRow]:
 
 def winner(why: cluster_pb2.WhyReply) -> cluster_pb2.NodeVerdict | None:
     """Whom the task went to, or would go to; None when nobody takes it."""
-    if _is_placement(why):
+    if placed(why):
         return next((verdict for verdict in why.nodes if verdict.node == why.task.placement.node), None)
     able = [verdict for verdict in why.nodes if verdict.eligible]
     return min(able, key=lambda verdict: (-verdict.score, verdict.node)) if able else None
-
-
-def _is_placement(why: cluster_pb2.WhyReply) -> bool:
-    return bool(why.past and why.task.placement.node and why.index == why.task.fence)
 
 
 def rank(row: VerdictRow) -> tuple[int, float, str]:

@@ -28,6 +28,7 @@ from tui.drawing.draw import (
 )
 from tui.drawing.text import clean, fit
 from tui.store.ends import document_text, error_type
+from tui.store.score import placed
 from tui.store.view import ENDED
 from tui.store.waiting import wait_reason
 
@@ -167,14 +168,14 @@ def task_facts(
 
 
 def _verdict_lines(why: cluster_pb2.WhyReply, draw: Draw, width: int) -> list[Cell]:
-    lines = title("WHY HERE, WHY NOT THERE" + (" (when it was placed)" if why.past else ""))
-    placed = why.task.placement.node if why.past else ""
+    lines = title("WHY HERE, WHY NOT THERE" + (" (when it was placed)" if placed(why) else ""))
+    node = why.task.placement.node if placed(why) else ""
     for verdict in sorted(why.nodes, key=lambda v: (not v.eligible, -v.score, v.node)):
         name = fit(clean(verdict.node, ascii_only=draw.glyphs.ascii_only), LABEL, ellipsis=draw.glyphs.ellipsis)
         if verdict.eligible:
             line = bar(max(0.0, verdict.score), 100, max(4, min(24, width - 40)), "ok", draw.glyphs)
             score = f"{verdict.score:5.1f} " if verdict.HasField("terms") else "    - "
-            word = " placed" if verdict.node == placed else " eligible"
+            word = " placed" if verdict.node == node else " eligible"
             lines.append(((f" {name}", "text"), (score, "strong"), *line, (word, "ok")))
             continue
         spans: list[Span] = [(f" {name}", "text"), (f"{draw.glyphs.of('failed')} ", "bad")]

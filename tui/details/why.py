@@ -7,7 +7,16 @@ from tui.columns.base import Draw
 from tui.columns.verdicts import VerdictRow, signed, winner
 from tui.details.common import LABEL, pair, sentence
 from tui.drawing.draw import Cell, Span, cell_width, clock, count_of, foreign, task_state
-from tui.store.score import TERMS, most_points, penalty_of, points_of, terms_in, weights_of
+from tui.store.score import (
+    TERMS,
+    judged_by,
+    most_points,
+    penalty_of,
+    placed,
+    points_of,
+    terms_in,
+    weights_of,
+)
 
 
 def headline(why: cluster_pb2.WhyReply, draw: Draw) -> list[Cell]:
@@ -18,8 +27,7 @@ def headline(why: cluster_pb2.WhyReply, draw: Draw) -> list[Cell]:
     won = winner(why)
     second: list[Span] = [(" ", "text")]
     if why.past:
-        placed = why.index == task.fence
-        when = f"Placed {clock(task.assigned_at_us)}" if placed else "Judged as of then"
+        when = f"Placed {clock(task.assigned_at_us)}" if placed(why) else "Judged as of then"
         second.append((f"{when}, index {count_of(why.index)}: ", "dim"))
     else:
         second.append(("Judged now: ", "dim"))
@@ -45,7 +53,7 @@ def panel(why: cluster_pb2.WhyReply, row: VerdictRow, draw: Draw, width: int, we
         lines += sentence("unless", verdict.flip, "accent", draw, width, most=2)
     if row.scored:
         best = won.terms if won is not None and won.HasField("terms") and won.node != verdict.node else None
-        parts = _points(verdict.terms, best, _weights(why, draw, weights))
+        parts = _points(verdict.terms, best, judged_by(why, _live(draw), weights))
         half = len(parts) // 2 if sum(map(cell_width, parts)) + LABEL + 1 > width else len(parts)
         for label, some in (("points", parts[:half]), ("", parts[half:])):
             if some:
@@ -55,11 +63,8 @@ def panel(why: cluster_pb2.WhyReply, row: VerdictRow, draw: Draw, width: int, we
     return lines
 
 
-def _weights(why: cluster_pb2.WhyReply, draw: Draw, then: str | None) -> str | None:
-    """By which it was judged; None where that is not told."""
-    if not why.past:
-        return weights_of(row.view for row in draw.view.nodes.values() if row.view is not None)
-    return why.task.placement.weights if why.index == why.task.fence else then
+def _live(draw: Draw) -> str | None:
+    return weights_of(row.view for row in draw.view.nodes.values() if row.view is not None)
 
 
 def _points(terms: types_pb2.ScoreTerms, best: types_pb2.ScoreTerms | None, weights: str | None) -> list[Cell]:

@@ -10,6 +10,7 @@ from cortex.v1 import cluster_pb2, types_pb2
 from tui.documents import resources_view
 from tui.drawing.format import rfc3339
 from tui.store import ends
+from tui.store.score import judged_by
 
 Document = dict[str, Any]
 
@@ -214,7 +215,7 @@ def voter(row: cluster_pb2.VoterStatus) -> Document:
 
 
 def why(reply: cluster_pb2.WhyReply) -> Document:
-    placed = reply.past and reply.index == reply.task.fence
+    weights = judged_by(reply, live=None, then=None)
     return {
         "task": reply.task.id,
         "state": task_state(reply.task.state),
@@ -222,7 +223,7 @@ def why(reply: cluster_pb2.WhyReply) -> Document:
         "index": reply.index,
         "past": reply.past,
         "note": reply.note or None,
-        **({"weights": reply.task.placement.weights} if placed and reply.task.placement.weights else {}),
+        **({"weights": weights} if weights else {}),
     }
 
 

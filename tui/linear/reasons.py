@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from cortex.v1 import cluster_pb2
 from tui.columns.verdicts import rank, verdict_rows, winner
 from tui.drawing.format import rfc3339
-from tui.store.score import points_text
+from tui.store.score import judged_by, placed, points_text
 
 MOST_NODES = 20
 
 
 def why_lines(why: cluster_pb2.WhyReply) -> Iterator[str]:
     """The best node first; of more than MOST_NODES the rest is counted."""
-    placed = why.past and why.index == why.task.fence
     won = winner(why)
-    if placed:
+    if placed(why):
         at = rfc3339(why.task.assigned_at_us)
         yield f"Placed on {why.task.placement.node} at {at}, when it looked like this."
     elif won is None:
@@ -24,7 +23,7 @@ def why_lines(why: cluster_pb2.WhyReply) -> Iterator[str]:
     else:
         yield f"{won.node} would take it."
     rows = sorted(verdict_rows(why), key=rank)
-    weights = why.task.placement.weights if placed else None
+    weights = judged_by(why, None, None)
     for row in rows[:MOST_NODES]:
         verdict = row.verdict
         if verdict.eligible:

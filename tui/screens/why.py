@@ -18,7 +18,7 @@ from tui.lists.rows import Rows
 from tui.messages import Opened, Pointed
 from tui.screens.base import ConsoleScreen
 from tui.source import Moment, SourceError
-from tui.store.score import weights_in
+from tui.store.score import placed, weights_in
 from tui.widgets.lines import Lines
 from tui.widgets.table import Table
 
@@ -99,7 +99,7 @@ class WhyScreen(ConsoleScreen):
                 self._rows.put(key, row)
         self._shown = now
         self.sync()
-        if why.past and why.index != why.task.fence:
+        if why.past and not placed(why):
             # The answer stands without them.
             with suppress(SourceError):
                 then = cluster_pb2.Moment(index=why.index)

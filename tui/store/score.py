@@ -72,6 +72,18 @@ def points_text(terms: types_pb2.ScoreTerms, weights: str | None, *, gpu: bool =
     return ", ".join([*parts, *(f"{name} {points:.1f}" for name, points in beside if points)])
 
 
+def placed(why: cluster_pb2.WhyReply) -> bool:
+    """Whether it was judged as its task was placed, and not as of now or of another moment."""
+    return bool(why.past and why.task.placement.node and why.index == why.task.fence)
+
+
+def judged_by(why: cluster_pb2.WhyReply, live: str | None, then: str | None) -> str | None:
+    """The weights of its placement, of the moment that was judged (`then`) or of now (`live`); None = not known."""
+    if placed(why):
+        return why.task.placement.weights
+    return then if why.past else live
+
+
 def weights_in(reply: cluster_pb2.GetSettingsReply) -> str:
     """Those that the settings name; empty = the profile's own."""
     value = next((row.value for row in reply.settings if row.name == "weights"), "")

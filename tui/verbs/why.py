@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -48,31 +49,30 @@ async def weights_told(client: ClusterClient, reply: cluster_pb2.WhyReply) -> st
     """By which it was judged; None where that is not told."""
     from cortex.v1 import cluster_pb2
     from tui.errors import ClusterError
-    from tui.store.score import weights_in
+    from tui.store.score import judged_by, placed, weights_in
 
-    if reply.past and reply.index == reply.task.fence:
-        return reply.task.placement.weights
-    if not any(item.eligible for item in reply.nodes):
-        return None
-    then = cluster_pb2.Moment(index=reply.index) if reply.past else None
-    try:
-        return weights_in(await client.get_settings(at=then))
-    except ClusterError:
+    told = None
+    if not placed(reply) and any(item.eligible for item in reply.nodes):
         # The answer stands without them.
-        return None
+        with suppress(ClusterError):
+            then = cluster_pb2.Moment(index=reply.index) if reply.past else None
+            told = weights_in(await client.get_settings(at=then))
+    return judged_by(reply, live=told, then=told)
 
 
 def _say_why(reply: cluster_pb2.WhyReply, weights: str | None) -> None:
+    from tui.store.score import placed
+
     row = reply.task
-    placed = row.placement.node if reply.past and reply.index == row.fence else ""
+    node = row.placement.node if placed(reply) else ""
     reason = row.reason or row.error
-    head = f"{clean(row.id)} {'was' if reply.past and not placed else 'is'} {json_view.task_state(row.state)}"
+    head = f"{clean(row.id)} {'was' if reply.past and not node else 'is'} {json_view.task_state(row.state)}"
     say(head + (f": {clean(reason)}" if reason else ""))
-    if placed:
-        say(f"placed on {clean(placed)} at index {reply.index}, when it looked like this:")
+    if node:
+        say(f"placed on {clean(node)} at index {reply.index}, when it looked like this:")
     elif reply.past:
         say(f"at index {reply.index} it looked like this:")
-    say_table(VERDICT_COLUMNS, [verdict_row(item, weights, placed) for item in reply.nodes])
+    say_table(VERDICT_COLUMNS, [verdict_row(item, weights, node) for item in reply.nodes])
     if reply.note:
         note(f"cortex: {clean(reply.note)}")
 
