@@ -285,6 +285,12 @@ class ClusterState:
         """Tasks that have not ended: what max_queue_depth is compared with."""
         return sum(self.counts.get(state, 0) for state in LIVE)
 
+    def held(self, node_id: str) -> tuple[int, int]:
+        """Tasks of a node: how many run, and how many it has yet to begin."""
+        ids = self.by_node.get(node_id, ())
+        running = sum(self.tasks[task_id].state == types_pb2.TASK_STATE_RUNNING for task_id in ids)
+        return running, len(ids) - running
+
     def reserved(self, node_id: str) -> types_pb2.Requests:
         """Sum of what the tasks on a node reserve."""
         use = self.use.get(node_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from cortex.v1.cluster_pb2 import NodeView
-from cortex.v1.types_pb2 import TaskState
 from node.core import scheduler, settings
 from node.core.filters import node_info
 from node.leader import attached
@@ -17,13 +16,11 @@ def node_views(replica: Replica, roster: Roster, boot_us: int) -> list[NodeView]
     weights = settings.weights_of(state.settings.get(settings.WEIGHTS))
     views: list[NodeView] = []
     for node_id in sorted(state.nodes):
-        running = sum(
-            state.tasks[task_id].state == TaskState.TASK_STATE_RUNNING for task_id in state.by_node.get(node_id, ())
-        )
+        running, assigned = state.held(node_id)
         view = NodeView(
             node=state.nodes[node_id],
             running=running,
-            assigned=len(state.by_node.get(node_id, ())) - running,
+            assigned=assigned,
             leader=node_id == replica.leader,
             age_us=-1,
         )

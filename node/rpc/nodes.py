@@ -79,12 +79,15 @@ class NodeCalls(Calls):
         return pb.ListNodesReply(nodes=views, index=at.index, age_us=self._past_age_us(at), at=shown)
 
     def node_views(self) -> list[pb.NodeView]:
+        """By id. Tasks are counted by whichever daemon; samples and scores come from the one that leads."""
         if self._replica.serving:
             return self._parts.leadership.node_views()
-        return [
-            pb.NodeView(node=node, age_us=-1, leader=node.id == self._replica.leader)
-            for _, node in sorted(self._state.nodes.items())
-        ]
+        views = []
+        for node_id, node in sorted(self._state.nodes.items()):
+            running, assigned = self._state.held(node_id)
+            leads = node_id == self._replica.leader
+            views.append(pb.NodeView(node=node, age_us=-1, leader=leads, running=running, assigned=assigned))
+        return views
 
     async def status(self, request: pb.StatusRequest, caller: Caller) -> pb.StatusReply:
         consensus = self._replica.consensus

@@ -13,6 +13,7 @@ from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Command, HistoryTrim, TaskCancel
 from node.core import validate
 from node.core.faults import Code, Fault
+from tests.core.cluster import assign, complete, fenced
 from tests.node.replica_kit import ANN, Alone, alone
 
 COUNT = 3_000
@@ -25,6 +26,18 @@ def submission(task_id: str) -> Command:
 
 def cancel(task_id: str) -> Command:
     return Command(task_cancel=TaskCancel(id=task_id))
+
+
+async def test_tasks_of_a_node_are_counted_by_a_daemon_that_does_not_lead(tmp_path: Path) -> None:
+    async with alone(tmp_path) as daemon:
+        fences = []
+        for task_id in ("ended", "running", "waiting"):
+            await daemon.do(submission(task_id))
+            fences.append((await daemon.do(assign(task_id))).index)
+        await daemon.do(fenced("task_started", "running", fences[1]), complete("ended", fences[0]))
+        daemon.replica.serving = False
+        (view,) = daemon.nodes.known_now().nodes
+        assert (view.running, view.assigned, view.age_us) == (1, 1, -1)
 
 
 async def test_a_snapshot_is_of_one_index_and_leaves_the_loop_free(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ class NodeRows(Rows[NodeRow]):
 
 
 def _kept(known: NodeRow, view: cluster_pb2.NodeView, led: bool) -> cluster_pb2.NodeView:
-    """The last sample, with what the leader says now; whoever does not lead counts no tasks."""
+    """The last sample, with what is counted now by word of a leader: without one all of it stands still."""
     kept = cluster_pb2.NodeView()
     if known.view is not None:
         kept.CopyFrom(known.view)
