@@ -2,6 +2,8 @@
 
 Run: python -m bench.beside [--seconds 2] [--runs 3] [--folder DIR]; needs Debian's etcd-server and aetcd.
 
+Each value is applied into SQLite on every voter, as a daemon applies and saves: its proposer is answered when it is
+applied, and the rate is of all the time until it is saved. Beside it the log alone, of which nothing is applied.
 All embedded voters are in this process, as is the client of etcd, which has three processes of its own. What is
 proposed at a follower goes to the leader over one stream.
 """
@@ -10,16 +12,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import statistics
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
 
+from bench._measure import Way, measure
 from bench._table import Goal, head, line
 from bench.consensus import VALUE, Cluster
-from bench.etcd import measure
 from node.consensus.etcd.client import EtcdClient
 from node.consensus.etcd.store import Put
 from tests import etcd_server
@@ -32,18 +35,20 @@ _TIMEOUT_S = 10.0
 
 async def bench(folder: Path, seconds: float, runs: int) -> None:
     servers = EtcdServers(folder / "etcd", 3)
-    cluster = Cluster(folder / "embedded", 3)
+    cluster = Cluster(folder / "embedded", 3, apply=True)
+    log = Cluster(folder / "log", 3, apply=False)
     client = None
     try:
         servers.start()
         leader = await cluster.start()
-        follower = next(engine for engine in cluster.engines.values() if engine is not leader)
-        client = EtcdClient(servers.endpoints, None, _TIMEOUT_S)
-        put, plain = Put(b"bench", VALUE), client
-        ways: dict[str, Callable[[], Awaitable[object]]] = {
-            "embedded, at the leader": lambda: leader.propose(VALUE),
-            "embedded, at a follower": lambda: follower.propose(VALUE),
-            "etcd, puts": lambda: plain.transact([], [put]),
+        follower = next(name for name in cluster.names if name != leader)
+        plain = client = EtcdClient(servers.endpoints, None, _TIMEOUT_S)
+        put = Put(b"bench", VALUE)
+        ways = {
+            "embedded, at the leader": cluster.way(leader),
+            "embedded, at a follower": cluster.way(follower),
+            "embedded, the log alone": log.way(await log.start()),
+            "etcd, puts": Way(lambda: plain.transact([], [put])),
         }
         head("Commits per second, three voters, 256-byte values, fsync everywhere, all on this machine, in turns")
         for in_flight in IN_FLIGHT:
@@ -52,20 +57,23 @@ async def bench(folder: Path, seconds: float, runs: int) -> None:
         if client is not None:
             await client.close()
         await cluster.stop()
+        await log.stop()
         servers.close()
 
 
-async def compare(
-    ways: dict[str, Callable[[], Awaitable[object]]], in_flight: int, seconds: float, runs: int
-) -> None:
+async def compare(ways: Mapping[str, Way], in_flight: int, seconds: float, runs: int) -> None:
     """The last way is the one that the others are held against."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
+    cpu_us: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(runs):
-        for name, commit in ways.items():
-            rates[name].append((await measure(commit, in_flight, seconds))[0])
+        for name, way in ways.items():
+            found = await measure(way, in_flight, seconds)
+            rates[name].append(found.rate)
+            cpu_us[name].append(found.cpu_us)
     *ours, peer = ways
     for name in ways:
-        line(f"{in_flight} in flight: {name}", rates[name], "/s")
+        note = f"{statistics.median(cpu_us[name]):.0f} µs of CPU each, here"
+        line(f"{in_flight} in flight: {name}", rates[name], "/s", note=note)
     for name in ours:
         ratios = [own / other for own, other in zip(rates[name], rates[peer], strict=True)]
         line(f"{in_flight} in flight: {name} / etcd", ratios, "times", AHEAD if in_flight >= 10 else Goal())

@@ -1,10 +1,14 @@
 """Commits per second and latency of the embedded engine: 1 and 3 voters in one process, real disks, loopback.
 
-Run: python -m bench.consensus [seconds] [folder]
+Each value is applied into SQLite on every voter, as a daemon applies and saves: its proposer is answered when it is
+applied, and the rate is of all the time until it is saved.
+
+Run: python -m bench.consensus [seconds] [folder] [--no-apply]
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 import tempfile
@@ -13,6 +17,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import structlog
+
+from bench._hosts import NoDaemon, SqliteHost
+from bench._measure import Way, measure
 from cortex.v1 import raft_pb2
 from node.consensus.port import Role
 from node.consensus.raftos.engine import RaftosEngine
@@ -28,43 +36,6 @@ PEERS = (
     ("raftos as published", "~600 for 100 writes, then 6", "hangs", "hangs", "hangs"),
 )
 """Measured elsewhere (3 nodes, 2 cores, 256-byte values, fsync 0.3 ms): only ratios of one run carry over."""
-
-
-class NoDaemon:
-    """A host that applies nothing."""
-
-    def stamp(self, proposal: bytes) -> bytes:
-        return proposal
-
-    def noop(self) -> bytes:
-        return b""
-
-    def committed(self) -> None:
-        pass
-
-    def role_changed(self) -> None:
-        pass
-
-    def observe_clock(self, peer: str, wall_us: int) -> None:
-        pass
-
-    def applied(self) -> tuple[int, int, bytes]:
-        return 0, 0, b""
-
-    def recovery_epoch(self) -> int:
-        return 0
-
-    def peer_digest(self, peer: str, index: int, digest: bytes) -> None:
-        pass
-
-    def agreed_digest(self) -> tuple[int, bytes]:
-        return 0, b""
-
-    def check_digest(self, index: int, digest: bytes) -> None:
-        pass
-
-    def fatal(self, error: Exception) -> None:
-        raise error
 
 
 class Receiver(asyncio.Protocol):
@@ -119,14 +90,16 @@ class Loopback:
 class Cluster:
     """Voters on folders of their own."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, *, apply: bool) -> None:
         self.names = [f"n{number}" for number in range(1, size + 1)]
         self.engines: dict[str, RaftosEngine] = {}
+        self.hosts: dict[str, NoDaemon] = {}
+        self._apply = apply
         self._folder = folder
         self._loopback = Loopback()
 
-    async def start(self) -> RaftosEngine:
-        """The leader, once there is one."""
+    async def start(self) -> str:
+        """Name of the leader, once there is one."""
         addresses: dict[str, str] = {}
         for name in self.names:
             addresses[name] = await self._loopback.listen(partial(self._receive, name))
@@ -134,21 +107,26 @@ class Cluster:
             for other in self.names:
                 if other != name:
                     await self._loopback.connect(addresses[name], addresses[other])
+            (self._folder / name).mkdir(parents=True)
+            env = Env.real(self._folder / name)
+            host = self.hosts[name] = SqliteHost(env) if self._apply else NoDaemon()
             self.engines[name] = RaftosEngine(
-                Env.real(self._folder / name),
-                NoDaemon(),
+                env,
+                host,
                 name,
                 addresses,
                 "bench",
                 partial(self._loopback.send, addresses[name]),
             )
+            host.attach(self.engines[name])
+            host.start()
         for engine in self.engines.values():
             await engine.start()
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
-            for engine in self.engines.values():
+            for name, engine in self.engines.items():
                 if engine.role is Role.LEADER and engine.commit_index:
-                    return engine
+                    return name
             await asyncio.sleep(0.01)
         raise TimeoutError("no leader in 10 s")
 
@@ -157,56 +135,58 @@ class Cluster:
             self.engines[name].receive(message)
 
     async def stop(self) -> None:
-        for engine in self.engines.values():
+        for name, engine in self.engines.items():
             await engine.stop()
+            await self.hosts[name].stop()
         self._loopback.close()
 
+    def way(self, name: str) -> Way:
+        """Values proposed at this voter, each committed, and applied there; settled is what all have saved."""
+        engine, host = self.engines[name], self.hosts[name]
 
-async def measure(engine: RaftosEngine, in_flight: int, seconds: float) -> tuple[float, float, float]:
-    """Commits per second, and p50 and p99 of one commit in milliseconds."""
-    latencies: list[float] = []
-    begun = time.perf_counter()
-    end = begun + seconds
+        async def commit() -> None:
+            await host.applied_through(await engine.propose(VALUE))
 
-    async def client() -> None:
-        while (before := time.perf_counter()) < end:
-            await engine.propose(VALUE)
-            latencies.append(time.perf_counter() - before)
+        async def settle() -> None:
+            for other in self.hosts.values():
+                await other.saved_through(engine.commit_index)
 
-    await asyncio.gather(*(client() for _ in range(in_flight)))
-    took = time.perf_counter() - begun
-    latencies.sort()
-    return len(latencies) / took, latencies[len(latencies) // 2] * 1e3, latencies[len(latencies) * 99 // 100] * 1e3
+        return Way(commit, settle)
 
 
-async def bench(folder: Path, seconds: float) -> None:
-    print(f"{len(VALUE)}-byte values, {seconds:g} s each, journals in {folder}")
-    print(f"{'engine':38}{'in flight':>10}{'commits/s':>12}{'p50 ms':>9}{'p99 ms':>9}")
-    for size, proposer in ((1, "the leader"), (3, "the leader"), (3, "a follower")):
+async def bench(folder: Path, seconds: float, *, apply: bool) -> None:
+    what = "applied into SQLite" if apply else "applied to nothing"
+    print(f"{len(VALUE)}-byte values, {what}, {seconds:g} s each, journals in {folder}")
+    print(f"{'engine':38}{'in flight':>10}{'commits/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'CPU µs':>9}")
+    for size, at_leader in ((1, True), (3, True), (3, False)):
         with tempfile.TemporaryDirectory(dir=folder) as data:
-            cluster = Cluster(Path(data), size)
-            leader = await cluster.start()
-            engine = leader
-            if proposer == "a follower":
-                engine = next(other for other in cluster.engines.values() if other is not leader)
+            cluster = Cluster(Path(data), size, apply=apply)
+            name = leader = await cluster.start()
+            if not at_leader:
+                name = next(other for other in cluster.names if other != leader)
                 await asyncio.sleep(0.5)
-            await measure(engine, 10, 0.5)
+            way = cluster.way(name)
+            await measure(way, 10, 0.5)
             for in_flight in IN_FLIGHT:
-                rate, p50, p99 = await measure(engine, in_flight, seconds)
-                name = f"{size} voter{'s' * (size > 1)}, proposed at {proposer}"
-                print(f"{name:38}{in_flight:>10}{rate:>12,.0f}{p50:>9.2f}{p99:>9.2f}", flush=True)
+                found = await measure(way, in_flight, seconds)
+                what = f"{size} voter{'s' * (size > 1)}, proposed at {'the leader' if at_leader else 'a follower'}"
+                print(f"{what:38}{in_flight:>10}{found.columns()}", flush=True)
             await cluster.stop()
     print("\nfor comparison, three voters, commits/s at 1 / 10 / 100 / 1000 in flight:")
-    for name, *figures in PEERS:
-        print(f"  {name:26}" + " / ".join(figures))
+    for peer, *figures in PEERS:
+        print(f"  {peer:26}" + " / ".join(figures))
 
 
-def main(arguments: list[str]) -> int:
-    seconds = float(arguments[0]) if arguments else 2.0
-    folder = Path(arguments[1]) if len(arguments) > 1 else Path(tempfile.gettempdir())
-    asyncio.run(bench(folder, seconds))
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seconds", type=float, nargs="?", default=2.0)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(tempfile.gettempdir()))
+    parser.add_argument("--no-apply", action="store_true", help="the engine alone: nothing goes into SQLite")
+    options = parser.parse_args(arguments)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    asyncio.run(bench(options.folder, options.seconds, apply=not options.no_apply))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from bench._measure import Way, measure
 from cortex.v1 import raft_pb2
 from node.consensus.etcd.client import EtcdClient
 from node.consensus.etcd.engine import EtcdEngine
@@ -132,23 +133,6 @@ class Cluster:
 async def _nothing(*_: object) -> None: ...
 
 
-async def measure(commit: Callable[[], Awaitable[object]], in_flight: int, seconds: float) -> tuple[float, ...]:
-    """Commits per second, and p50 and p99 of one in milliseconds."""
-    latencies: list[float] = []
-    begun = time.perf_counter()
-    end = begun + seconds
-
-    async def client() -> None:
-        while (before := time.perf_counter()) < end:
-            await commit()
-            latencies.append(time.perf_counter() - before)
-
-    await asyncio.gather(*(client() for _ in range(in_flight)))
-    took = time.perf_counter() - begun
-    latencies.sort()
-    return len(latencies) / took, latencies[len(latencies) // 2] * 1e3, latencies[len(latencies) * 99 // 100] * 1e3
-
-
 async def bench(folder: Path, seconds: float) -> None:
     servers = EtcdServers(folder / "etcd", 3)
     try:
@@ -165,11 +149,11 @@ async def bench(folder: Path, seconds: float) -> None:
             ("plain puts, the same client", lambda: plain.transact([], [Put(b"bench", VALUE)])),
         )
         print(f"{len(VALUE)}-byte values, {seconds:g} s each, three members of etcd on {folder}")
-        print(f"{'way':38}{'in flight':>10}{'commits/s':>12}{'p50 ms':>9}{'p99 ms':>9}")
+        print(f"{'way':38}{'in flight':>10}{'commits/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'CPU µs':>9}")
         for in_flight in IN_FLIGHT:
             for name, commit in ways:
-                rate, p50, p99 = await measure(commit, in_flight, seconds)
-                print(f"{name:38}{in_flight:>10}{rate:>12,.0f}{p50:>9.2f}{p99:>9.2f}", flush=True)
+                found = await measure(Way(commit), in_flight, seconds)
+                print(f"{name:38}{in_flight:>10}{found.columns()}", flush=True)
         missed = sorted([await cluster.missed_s() for _ in range(KILLS)])
         lease_s = EtcdSettings().lease_s
         print(f"a leader ends without a word, lease {lease_s} s: the next commit after")

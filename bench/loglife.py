@@ -16,8 +16,9 @@ from pathlib import Path
 
 import structlog
 
+from bench._hosts import NoDaemon
 from bench._table import Goal, head, line
-from bench.consensus import VALUE, Loopback, NoDaemon
+from bench.consensus import VALUE, Loopback
 from cortex.v1 import raft_pb2
 from node.consensus.membership import Change, ChangeKind, ChangeRefused
 from node.consensus.port import ChangeInProgress, Role, StateCopy
