@@ -185,7 +185,9 @@ class Room:
         if slots > 0 and held >= slots + (self.prefetch if ask.prefetchable else 0):
             full = f"no free {type_name(ask.type)} slot"
             flip = f"wait until a task on {node} ends"
-            found.append(Obstacle(f"{full} ({held} of {slots} taken)", flip, full))
+            ahead = held - slots
+            behind = f", {ahead} more {'waits' if ahead == 1 else 'wait'} for one" if ahead > 0 else ""
+            found.append(Obstacle(f"{full} ({min(held, slots)} of {slots} taken{behind})", flip, full))
         return found
 
 

@@ -125,6 +125,9 @@ def test_full_slots_reservations_locks_and_limits_are_reasons() -> None:
     assert "wait until tasks on a end that reserve 1 GB" in found.flip
     found = verdict(node("a"), task("t", locks=["db"]), running("r", locks=["db"]))
     assert (found.reason, found.flip) == ("lock db is held by task r", "wait until task r ends")
+    crowd = [running("r", memory_bytes=3 * GB), running("s"), running("t2")]
+    found = verdict(there, task("t", memory_bytes=GB), *crowd)
+    assert found.reason == "no free shell slot (1 of 1 taken, 2 more wait for one)"
     alike = {"limit_key": "k", "limit_count": 1}
     found = verdict(node("a"), task("t", **alike), running("r", **alike))
     assert found.reason == "limit key k is used up (1 of 1)"

@@ -157,7 +157,7 @@ def task_facts(
     if why.nodes:
         lines += _verdict_lines(why, draw, width)
     if task.HasField("placement"):
-        lines += _placement_lines(task.placement, draw, width)
+        lines += _placement_lines(task, draw, width)
     lines += _attempt_lines(attempts(events), task, draw)
     lines += _double_run_lines(double_runs, draw, width)
     if task.HasField("result"):
@@ -188,8 +188,10 @@ def _verdict_lines(why: cluster_pb2.WhyReply, draw: Draw, width: int) -> list[Ce
     return lines
 
 
-def _placement_lines(placement: types_pb2.Placement, draw: Draw, width: int) -> list[Cell]:
-    lines = title("PLACEMENT")
+def _placement_lines(task: Task, draw: Draw, width: int) -> list[Cell]:
+    placement = task.placement
+    # Its score is another one than the node has by now.
+    lines = title(f"PLACEMENT (by what was measured at {clock(task.assigned_at_us)})")
     lines.append(
         pair("node", *foreign(placement.node, "strong", draw.glyphs), (f"   score {placement.score:.1f}", "text"))
     )
