@@ -16,9 +16,10 @@ async def nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How one commits, and what has to be waited for until nothing of it is left to do."""
+    """How one commits, what comes before, and what has to be waited for until nothing of it is left to do."""
 
     commit: Work
+    prepare: Work = nothing
     settle: Work = nothing
 
 
@@ -37,6 +38,7 @@ class Found:
 
 async def measure(way: Way, in_flight: int, seconds: float) -> Found:
     """What is put off counts: the rate is of all the time until everything is settled."""
+    await way.prepare()
     latencies: list[float] = []
     begun, cpu = time.perf_counter(), time.process_time()
     end = begun + seconds

@@ -4,8 +4,8 @@ Run: python -m bench.beside [--seconds 2] [--runs 3] [--folder DIR]; needs Debia
 
 Each value is applied into SQLite on every voter, as a daemon applies and saves: its proposer is answered when it is
 applied, and the rate is of all the time until it is saved. Beside it the log alone, of which nothing is applied.
-All embedded voters are in this process, as is the client of etcd, which has three processes of its own. What is
-proposed at a follower goes to the leader over one stream.
+Each voter has a process of its own, as each member of etcd has; who proposes is in that of one voter, and so is the
+client of etcd. What is proposed at a follower goes to the leader over one stream.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ async def bench(folder: Path, seconds: float, runs: int) -> None:
     client = None
     try:
         servers.start()
-        leader = await cluster.start()
-        follower = next(name for name in cluster.names if name != leader)
+        await cluster.start()
+        await log.start()
         plain = client = EtcdClient(servers.endpoints, None, _TIMEOUT_S)
         put = Put(b"bench", VALUE)
         ways = {
-            "embedded, at the leader": cluster.way(leader),
-            "embedded, at a follower": cluster.way(follower),
-            "embedded, the log alone": log.way(await log.start()),
+            "embedded, at the leader": cluster.way(at_leader=True),
+            "embedded, at a follower": cluster.way(at_leader=False),
+            "embedded, the log alone": log.way(at_leader=True),
             "etcd, puts": Way(lambda: plain.transact([], [put])),
         }
         head("Commits per second, three voters, 256-byte values, fsync everywhere, all on this machine, in turns")

@@ -1,7 +1,7 @@
-"""Commits per second and latency of the embedded engine: 1 and 3 voters in one process, real disks, loopback.
+"""Commits per second and latency of the embedded engine: 1 and 3 voters, each in a process, real disks, loopback.
 
-Each value is applied into SQLite on every voter, as a daemon applies and saves: its proposer is answered when it is
-applied, and the rate is of all the time until it is saved.
+Who proposes is in the process of one voter. Each value is applied into SQLite on every voter, as a daemon applies
+and saves: its proposer is answered when it is applied, and the rate is of all the time until it is saved.
 
 Run: python -m bench.consensus [seconds] [folder] [--no-apply]
 """
@@ -12,23 +12,19 @@ import argparse
 import asyncio
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import structlog
 
-from bench._hosts import NoDaemon, SqliteHost
 from bench._measure import Way, measure
-from cortex.v1 import raft_pb2
-from node.consensus.port import Role
-from node.consensus.raftos.engine import RaftosEngine
-from node.env import Env
+from bench._voter import Apart, Voter
+from node.consensus.port import NotLeader, Role
 
-Receive = Callable[[raft_pb2.RaftMessage], None]
 VALUE = bytes(range(256))
 IN_FLIGHT = (1, 10, 100, 1000)
+_PATIENCE_S = 60.0
 PEERS = (
     ("goal", "≥ 750", "≥ 6,000", "≥ 30,000", "≥ 70,000"),
     ("etcd 3.4, Python client", "903", "3,311", "9,104", "10,813"),
@@ -38,120 +34,52 @@ PEERS = (
 """Measured elsewhere (3 nodes, 2 cores, 256-byte values, fsync 0.3 ms): only ratios of one run carry over."""
 
 
-class Receiver(asyncio.Protocol):
-    """Takes messages from a socket, each behind its length."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._buffer = bytearray()
-
-    def data_received(self, data: bytes) -> None:
-        buffer, position = self._buffer, 0
-        buffer += data
-        while len(buffer) >= position + 4:
-            end = position + 4 + int.from_bytes(buffer[position : position + 4], "big")
-            if len(buffer) < end:
-                break
-            self._receive(raft_pb2.RaftMessage.FromString(bytes(buffer[position + 4 : end])))
-            position = end
-        del buffer[:position]
-
-
-class Loopback:
-    """One TCP connection per pair and direction, as between processes."""
-
-    def __init__(self) -> None:
-        self._servers: list[asyncio.Server] = []
-        self._links: dict[tuple[str, str], asyncio.WriteTransport] = {}
-
-    async def listen(self, receive: Receive) -> str:
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(partial(Receiver, receive), "127.0.0.1", 0)
-        self._servers.append(server)
-        host, port = server.sockets[0].getsockname()
-        return f"{host}:{port}"
-
-    async def connect(self, source: str, target: str) -> None:
-        host, _, port = target.rpartition(":")
-        loop = asyncio.get_running_loop()
-        self._links[source, target], _ = await loop.create_connection(asyncio.Protocol, host, int(port))
-
-    def send(self, source: str, target: str, message: raft_pb2.RaftMessage) -> None:
-        raw = message.SerializeToString()
-        self._links[source, target].write(len(raw).to_bytes(4, "big") + raw)
-
-    def close(self) -> None:
-        for link in self._links.values():
-            link.close()
-        for server in self._servers:
-            server.close()
-
-
 class Cluster:
-    """Voters on folders of their own."""
+    """Voters on folders of their own. The first one is in this process, each other one in a process of its own."""
 
     def __init__(self, folder: Path, size: int, *, apply: bool) -> None:
-        self.names = [f"n{number}" for number in range(1, size + 1)]
-        self.engines: dict[str, RaftosEngine] = {}
-        self.hosts: dict[str, NoDaemon] = {}
-        self._apply = apply
-        self._folder = folder
-        self._loopback = Loopback()
+        self.here = Voter("n1", folder / "n1", apply=apply)
+        names = [f"n{number}" for number in range(2, size + 1)]
+        self.others = {name: Apart(name, folder / name, apply=apply) for name in names}
 
-    async def start(self) -> str:
-        """Name of the leader, once there is one."""
-        addresses: dict[str, str] = {}
-        for name in self.names:
-            addresses[name] = await self._loopback.listen(partial(self._receive, name))
-        for name in self.names:
-            for other in self.names:
-                if other != name:
-                    await self._loopback.connect(addresses[name], addresses[other])
-            (self._folder / name).mkdir(parents=True)
-            env = Env.real(self._folder / name)
-            host = self.hosts[name] = SqliteHost(env) if self._apply else NoDaemon()
-            self.engines[name] = RaftosEngine(
-                env,
-                host,
-                name,
-                addresses,
-                "bench",
-                partial(self._loopback.send, addresses[name]),
-            )
-            host.attach(self.engines[name])
-            host.start()
-        for engine in self.engines.values():
-            await engine.start()
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            for name, engine in self.engines.items():
-                if engine.role is Role.LEADER and engine.commit_index:
-                    return name
-            await asyncio.sleep(0.01)
-        raise TimeoutError("no leader in 10 s")
+    async def start(self) -> None:
+        voters: list[Voter | Apart] = [self.here, *self.others.values()]
+        addresses = {voter.name: await voter.listen() for voter in voters}
+        # Each can be reached now, and connects to all others.
+        await asyncio.gather(*(voter.start(addresses) for voter in voters))
 
-    def _receive(self, name: str, message: raft_pb2.RaftMessage) -> None:
-        if name in self.engines:
-            self.engines[name].receive(message)
+    async def lead(self, name: str) -> None:
+        """Return once this voter leads."""
+        engine = self.here.engine
+        async with asyncio.timeout(_PATIENCE_S):
+            while engine.leader != name or not engine.commit_index:
+                with suppress(NotLeader, TimeoutError):
+                    if engine.role is Role.LEADER and name != self.here.name:
+                        await engine.transfer(name)
+                    elif engine.leader in self.others:
+                        await self.others[engine.leader].tell("transfer", name)
+                await asyncio.sleep(0.01)
 
     async def stop(self) -> None:
-        for name, engine in self.engines.items():
-            await engine.stop()
-            await self.hosts[name].stop()
-        self._loopback.close()
+        for voter in self.others.values():
+            await voter.stop()
+        await self.here.stop()
 
-    def way(self, name: str) -> Way:
-        """Values proposed at this voter, each committed, and applied there; settled is what all have saved."""
-        engine, host = self.engines[name], self.hosts[name]
+    def way(self, *, at_leader: bool) -> Way:
+        """Values proposed in this process, each committed, and applied here; settled is what all have saved."""
+        engine, host = self.here.engine, self.here.host
+        leader = self.here.name if at_leader else next(iter(self.others))
 
         async def commit() -> None:
             await host.applied_through(await engine.propose(VALUE))
 
         async def settle() -> None:
-            for other in self.hosts.values():
-                await other.saved_through(engine.commit_index)
+            index = engine.commit_index
+            await asyncio.gather(
+                host.saved_through(index), *(one.tell("settle", str(index)) for one in self.others.values())
+            )
 
-        return Way(commit, settle)
+        return Way(commit, partial(self.lead, leader), settle)
 
 
 async def bench(folder: Path, seconds: float, *, apply: bool) -> None:
@@ -161,11 +89,8 @@ async def bench(folder: Path, seconds: float, *, apply: bool) -> None:
     for size, at_leader in ((1, True), (3, True), (3, False)):
         with tempfile.TemporaryDirectory(dir=folder) as data:
             cluster = Cluster(Path(data), size, apply=apply)
-            name = leader = await cluster.start()
-            if not at_leader:
-                name = next(other for other in cluster.names if other != leader)
-                await asyncio.sleep(0.5)
-            way = cluster.way(name)
+            await cluster.start()
+            way = cluster.way(at_leader=at_leader)
             await measure(way, 10, 0.5)
             for in_flight in IN_FLIGHT:
                 found = await measure(way, in_flight, seconds)

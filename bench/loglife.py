@@ -18,7 +18,8 @@ import structlog
 
 from bench._hosts import NoDaemon
 from bench._table import Goal, head, line
-from bench.consensus import VALUE, Loopback
+from bench._voter import Loopback
+from bench.consensus import VALUE
 from cortex.v1 import raft_pb2
 from node.consensus.membership import Change, ChangeKind, ChangeRefused
 from node.consensus.port import ChangeInProgress, Role, StateCopy
