@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 
 import grpc
 from google.protobuf.message import Message
 
-from cortex.v1 import cluster_pb2_grpc, raft_pb2, raft_pb2_grpc, worker_pb2, worker_pb2_grpc
+from cortex.v1 import cluster_pb2_grpc, raft_pb2, worker_pb2, worker_pb2_grpc
 from node.link import Caller, LinkClosed, SessionHandler, WorkerStream
 from node.rpc.errors import from_rpc
 from node.rpc.own import OwnSessions
+from node.rpc.raft_peer import RaftPeer
 
 # One batch may be larger than a log entry: it is split on its way into the log.
 MESSAGE_LIMIT = 32 * 1024 * 1024
@@ -27,9 +28,6 @@ OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
-# Raft messages that wait for one peer; more are dropped, as a network would.
-_RAFT_QUEUE = 512
-_RECONNECT_S = 0.1
 # Calls to a daemon that is no member any more, such as of a command's output, may go on for so long.
 _FORGET_S = 30.0
 
@@ -40,10 +38,12 @@ class GrpcLink:
     def __init__(self, secret: str) -> None:
         self._metadata = (("cortex-secret", secret),)
         self._channels: dict[str, grpc.aio.Channel] = {}
-        self._peers: dict[str, _RaftPeer] = {}
+        self._peers: dict[str, RaftPeer] = {}
         self._own: OwnSessions | None = None
         self._own_addresses: frozenset[str] = frozenset()
         self._closing: set[asyncio.Task[None]] = set()
+        self.on_refused: Callable[[str], None] = lambda _address: None
+        """Told of an address at which nobody listens any more, though somebody did: that process has ended."""
 
     def serve_own(self, addresses: Iterable[str], handler: SessionHandler) -> None:
         """Sessions with any of `addresses`, all this daemon's own, go to `handler` within the process."""
@@ -52,7 +52,9 @@ class GrpcLink:
     def send_raft(self, address: str, message: raft_pb2.RaftMessage) -> None:
         peer = self._peers.get(address)
         if peer is None:
-            peer = self._peers[address] = _RaftPeer(self._channel(address), self._metadata)
+            peer = self._peers[address] = RaftPeer(
+                address, self._channel(address), self._metadata, lambda: self.on_refused(address)
+            )
         peer.send(message)
 
     async def open_session(self, address: str) -> WorkerStream:
@@ -118,7 +120,7 @@ class GrpcLink:
         return channel
 
 
-async def _close(peer: _RaftPeer | None, channel: grpc.aio.Channel, grace_s: float) -> None:
+async def _close(peer: RaftPeer | None, channel: grpc.aio.Channel, grace_s: float) -> None:
     try:
         if peer is not None:
             await peer.close()
@@ -126,43 +128,6 @@ async def _close(peer: _RaftPeer | None, channel: grpc.aio.Channel, grace_s: flo
     except asyncio.CancelledError:
         await channel.close(None)
         raise
-
-
-class _RaftPeer:
-    """Writes raft messages to one peer, reconnecting for ever."""
-
-    def __init__(self, channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]) -> None:
-        self._stub = raft_pb2_grpc.RaftStub(channel)
-        self._metadata = metadata
-        self._queue: asyncio.Queue[raft_pb2.RaftMessage] = asyncio.Queue(_RAFT_QUEUE)
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    def send(self, message: raft_pb2.RaftMessage) -> None:
-        with suppress(asyncio.QueueFull):
-            self._queue.put_nowait(message)
-
-    async def close(self) -> None:
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
-
-    async def _run(self) -> None:
-        while True:
-            call = self._stub.Stream(metadata=self._metadata)  # type: ignore[call-arg]
-            try:
-                while True:
-                    await call.write(await self._queue.get())
-            except (Exception, asyncio.CancelledError):
-                # However the call ends, also as cancelled within gRPC: a peer that is given up is down for ever.
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
-                # What waited is stale by the time that the peer is back.
-                while not self._queue.empty():
-                    self._queue.get_nowait()
-                await asyncio.sleep(_RECONNECT_S)
-            finally:
-                call.cancel()
 
 
 class ClientStream:

@@ -23,7 +23,7 @@ from node.feed import Batch, Feed
 from node.link import Caller, LinkClosed
 from node.replica import Replica
 from node.rpc import watch
-from node.rpc.link import GrpcLink, _RaftPeer
+from node.rpc.link import GrpcLink
 from node.rpc.members import MemberCalls
 from node.rpc.proxy import Proxy
 from node.store.store import Store
@@ -149,37 +149,6 @@ async def test_a_position_that_this_log_never_reaches_is_gone(monkeypatch: pytes
     with pytest.raises(Fault) as caught:
         await first_change(replies)
     assert caught.value.code == Code.GONE
-
-
-class EndingCalls:
-    """A channel whose first calls end while they are written to, in one way after the other."""
-
-    def __init__(self, *ends: BaseException) -> None:
-        self.ends = list(ends)
-        self.written: asyncio.Queue[raft_pb2.RaftMessage] = asyncio.Queue()
-
-    def stream_stream(self, *_path: object, **_codecs: object) -> Any:
-        return lambda **_options: self
-
-    async def write(self, message: raft_pb2.RaftMessage) -> None:
-        if self.ends:
-            raise self.ends.pop(0)
-        self.written.put_nowait(message)
-
-    def cancel(self) -> None:
-        pass
-
-
-async def test_however_a_stream_ends_the_peer_is_sent_to_again() -> None:
-    channel: Any = EndingCalls(asyncio.InvalidStateError(), asyncio.CancelledError(), ValueError("unforeseen"))
-    peer = _RaftPeer(channel, ())
-    message = raft_pb2.RaftMessage(to="n2")
-    while channel.written.empty():
-        peer.send(message)
-        await asyncio.sleep(0.01)
-    assert not channel.ends
-    await peer.close()
-    assert peer._task.cancelled()
 
 
 async def test_what_is_open_to_a_member_that_left_is_closed(tmp_path: Path) -> None:
