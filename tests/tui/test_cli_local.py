@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from cortex.v1 import cluster_pb2, types_pb2
 from tests.tui.command_line import CommandLine
 from tui.errors import ClusterError
 from tui.link.target import from_folder
 from tui.machine import local
-from tui.machine.local import LocalCluster, free_ports, wait_for_supervisors, wait_until_led
+from tui.machine.local import LocalCluster, free_ports, wait_for_supervisors, wait_until_joined, wait_until_led
 from tui.machine.process import arguments_of, descendants, is_alive
 
 # Stands for cortexd: tells its arguments and environment, starts a "supervisor" with a command, ends on TERM.
@@ -249,6 +250,27 @@ async def test_no_leader_in_time(folder: Path) -> None:
     with pytest.raises(ClusterError, match="did not get ready within 0 s: There is no leader") as caught:
         await wait_until_led(cluster, no_status, timeout_s=0)
     assert caught.value.exit_code == 4
+
+
+async def test_it_has_begun_when_its_nodes_can_be_asked_for(folder: Path) -> None:
+    cluster = LocalCluster.create(folder, 1, 1)
+    ids = [node.id for node in cluster.nodes]
+    asked = 0
+
+    async def nodes() -> cluster_pb2.ListNodesReply:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise ClusterError("no_leader", "There is no leader.", "")
+        views = [
+            cluster_pb2.NodeView(node=types_pb2.Node(id=node_id, online=asked > 2)) for node_id in ids[: asked - 1]
+        ]
+        return cluster_pb2.ListNodesReply(nodes=views)
+
+    assert await wait_until_joined(cluster, nodes) == []
+    assert asked == 3
+    asked = 1
+    assert await wait_until_joined(cluster, nodes, timeout_s=0) == ids
 
 
 def test_a_port_in_use_is_named(folder: Path) -> None:

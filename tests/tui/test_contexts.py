@@ -14,7 +14,7 @@ from tests.tui.console import Session, open_console
 from tests.tui.fake_source import FakeSource
 from tui.console.contexts import Context
 from tui.errors import ClusterError
-from tui.link.target import resolve
+from tui.link.target import own_folder, resolve
 from tui.operator.keep import Keep
 from tui.source import LinkState, SourceError, WatchItem
 
@@ -124,3 +124,16 @@ def test_the_context_file_names_clusters(tmp_path: Path) -> None:
     file.write_text('{"contexts": ["prod"]}')
     with pytest.raises(ClusterError, match="no map of names"):
         resolve(None, "prod", environ)
+
+
+def test_what_is_ended_without_a_flag_is_what_others_mean_without_one(tmp_path: Path) -> None:
+    (tmp_path / "cortex").mkdir()
+    environ = {"XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    assert own_folder(environ) is None
+    file = tmp_path / "cortex/context.json"
+    file.write_text('{"data": "/a", "contexts": {"prod": {"cluster": "b:1"}, "lab": {"data": "/b"}}}')
+    assert own_folder(environ) == Path("/a")
+    assert own_folder({**environ, "CORTEX_CLUSTER": "lab"}) == Path("/b")
+    for elsewhere in ("prod", "h:1"):
+        with pytest.raises(ClusterError, match="named by addresses"):
+            own_folder({**environ, "CORTEX_CLUSTER": elsewhere})

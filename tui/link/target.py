@@ -120,6 +120,25 @@ def resolve(data: str | None, cluster: str | None, environ: Mapping[str, str] | 
     )
 
 
+def own_folder(environ: Mapping[str, str] | None = None) -> Path | None:
+    """The folder of the cluster that is meant without a flag; None when none is named. Raises ClusterError where it
+    is named by addresses.
+    """
+    environ = os.environ if environ is None else environ
+    entry: Mapping[str, Any] = read_context(folders(environ).context)
+    named = environ.get("CORTEX_CLUSTER", "")
+    if named:
+        entry = entry["contexts"][named] if named in context_names(entry) else {"cluster": named}
+    if entry.get("data"):
+        return Path(str(entry["data"])).expanduser().absolute()
+    if entry.get("cluster"):
+        raise usage(
+            "The cluster that is meant without --data is named by addresses, not by a folder of this machine.",
+            "Name the folder with --data.",
+        )
+    return None
+
+
 def context_names(context: Mapping[str, Any]) -> list[str]:
     """The clusters that the context file has names for. Raises ClusterError when it is damaged."""
     named = context.get("contexts", {})

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -46,6 +46,7 @@ POOLS_END_S = 2.0
 POLL_S = 0.05
 READY_S = 60.0
 SUPERVISORS_BEGIN_S = 5.0
+JOIN_S = 10.0
 MAX_LOG_TAIL_BYTES = 64 * 1024
 # A log that is larger at a start is put aside; the one that was put aside before goes.
 MAX_LOG_BYTES = 10 * 1000 * 1000
@@ -260,6 +261,21 @@ async def wait_until_led(cluster: LocalCluster, status: Callable[[], Any], timeo
                 f"The cluster did not get ready within {timeout_s:.0f} s: {waits_for}.",
                 f"See the logs {cluster.folder}/*/{LOG_FILE}; it goes on trying until `cortex down`.",
             )
+        await asyncio.sleep(POLL_S)
+
+
+async def wait_until_joined(
+    cluster: LocalCluster, nodes: Callable[[], Awaitable[Any]], timeout_s: float = JOIN_S
+) -> list[str]:
+    """Returns when `nodes()` lists all of the cluster as online, or with those that it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        late = [node.id for node in cluster.nodes]
+        with suppress(ClusterError):
+            there = {view.node.id for view in (await nodes()).nodes if view.node.online}
+            late = [node_id for node_id in late if node_id not in there]
+        if not late or time.monotonic() >= deadline:
+            return late
         await asyncio.sleep(POLL_S)
 
 

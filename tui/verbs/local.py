@@ -64,15 +64,21 @@ def up(voters: int | None, workers: int | None, headless: bool, no_sample: bool)
 @verb(short_help="End the cluster of --data.")
 @click.option("--keep-running", is_flag=True, help="Leave running commands to their supervisors.")
 def down(keep_running: bool) -> None:
-    """End the cluster of --data, within 15 s and whether or not it has a quorum."""
+    """End the cluster of --data, within 15 s and whether or not it has a quorum.
+
+    Without --data it is the one that commands without it use, else the default folder of `cortex up`.
+    """
+    from tui.link.target import own_folder
     from tui.machine.local import DOWN_S, LocalCluster
 
-    folder = _folder()
     if settings().cluster:
         raise usage("down ends daemons of this machine.", "Name their folder with --data.")
+    folder = _folder() if settings().data else own_folder() or _folder()
     cluster = LocalCluster.load(folder)
     ended = [node.id for node in cluster.nodes if cluster.runs(node)]
     begun = time.monotonic()
+    if ended and not settings().data:
+        note(f"cortex: ending the cluster in {clean(str(folder))}")
     try:
         if not keep_running:
             _give_back(cluster)
@@ -151,10 +157,10 @@ def _existing(folder: Path, voters: int | None, workers: int | None) -> LocalClu
 
 
 async def _ready(cluster: LocalCluster, *, sample: bool) -> None:
-    """Waits for a leader, then submits the sample work."""
+    """Waits for a leader, submits the sample work, and waits until the nodes can be asked for."""
     from tui.link.client import ClusterClient
     from tui.link.target import SECRET_FILE, from_addresses
-    from tui.machine.local import wait_for_supervisors, wait_until_led
+    from tui.machine.local import wait_for_supervisors, wait_until_joined, wait_until_led
     from tui.machine.sample import sample_tasks, sample_workflow
 
     # By address: the sockets are not there yet, or are left over.
@@ -165,6 +171,9 @@ async def _ready(cluster: LocalCluster, *, sample: bool) -> None:
         if sample:
             await client.submit_batch(sample_tasks())
             await client.submit_workflow(sample_workflow())
+        late = await wait_until_joined(cluster, client.list_nodes)
+        if late:
+            note(f"cortex: {', '.join(late)} {'has' if len(late) == 1 else 'have'} not joined yet")
     await wait_for_supervisors(cluster)
 
 
