@@ -37,27 +37,47 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     flags = [
         click.option("--id", help="Id of this node, unique in the cluster."),
         click.option("--data", help="Data folder of this node; made if it is not there."),
-        click.option("--listen", metavar="HOST:PORT", help="Address for the other daemons and for clients."),
-        click.option("--voters", metavar="ID=ADDR,…", help="The voters that begin the cluster."),
+        click.option(
+            "--listen", metavar="HOST:PORT", help="Address for the other daemons and for clients; loopback only."
+        ),
+        click.option(
+            "--voters", metavar="ID=ADDR,…", help="Voters that start the cluster; the same on each of them."
+        ),
         click.option(
             "--join",
             multiple=True,
             metavar="ADDR",
-            help="Join through this daemon.",
+            help="HOST:PORT of a running daemon to join; repeatable.",
         ),
-        click.option("--worker", is_flag=True, help="Only execute: keep no log, and never vote."),
+        click.option("--worker", is_flag=True, help="Only run tasks: keep no log, never vote."),
         click.option(
             "--slots",
             multiple=True,
             metavar="[TYPE=]N",
-            help="Tasks of a type that run at once; default: the cores for shell, 5 for others.",
+            help="Tasks of a type that run at once; default: cores for shell, 64 for noop, else 5.",
         ),
-        click.option("--label", "labels", multiple=True, metavar="K[=V]", help="Label for constraints."),
-        click.option("--capability", "capabilities", multiple=True, metavar="NAME", help="What tasks may ask for."),
-        click.option("--consensus", metavar="ENGINE", help="raftos (default), or etcd://host:2379,…[?prefix=…]."),
+        click.option(
+            "--label",
+            "labels",
+            multiple=True,
+            metavar="K[=V]",
+            help="Label of this node for placement; repeatable.",
+        ),
+        click.option(
+            "--capability",
+            "capabilities",
+            multiple=True,
+            metavar="NAME",
+            help="Capability that tasks may ask for; repeatable.",
+        ),
+        click.option(
+            "--consensus",
+            metavar="ENGINE",
+            help="Where the log is kept: raftos (default), or etcd://host:2379,…[?prefix=…].",
+        ),
         click.option("--secret-file", help="File with the cluster's secret; default: DATA/secret."),
-        click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error."),
-        click.option("--config", metavar="FILE", help="TOML file with the same keys."),
+        click.option("--log-level", metavar="LEVEL", help="debug, info (default), warning or error."),
+        click.option("--config", metavar="FILE", help="TOML file with the same settings; flags win over it."),
     ]
     for flag in reversed(flags):
         command = flag(command)
@@ -67,7 +87,10 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="cortexd")
 def cli() -> None:
-    """The daemon of a Cortex cluster."""
+    """The daemon of a Cortex cluster.
+
+    Exit codes: 0 clean stop, 1 cannot go on, 2 usage or configuration.
+    """
 
 
 @cli.command()
@@ -93,7 +116,10 @@ cli.add_command(repair)
 @cli.command(name="config")
 @options
 def show_config(**flags: object) -> None:
-    """Check the configuration that `run` would use, those of executors too, and print it as JSON."""
+    """Check the configuration that `run` would use.
+
+    Prints it as JSON. Settings of executors are checked, too.
+    """
     from node.host import setups
     from node.worker.executors import registry
 
@@ -105,9 +131,16 @@ def show_config(**flags: object) -> None:
 def main() -> None:
     """Entry point: every Fault is one sentence of cause and one of remedy, and exit status 1 (2: usage)."""
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="cortexd", standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx is not None else "cortexd"
+        click.echo(f"cortexd: {error.format_message()}\nSee `{where} --help`.", err=True)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -30,7 +30,7 @@ _YES = click.option("--yes", is_flag=True, help="Do not ask.")
 
 @click.group()
 def snapshot() -> None:
-    """Back up the cluster's state, look into a backup, begin a cluster with one."""
+    """Save, inspect and restore a copy of the state."""
 
 
 @snapshot.command()
@@ -38,7 +38,10 @@ def snapshot() -> None:
 @_DATA
 @_SECRET
 def save(file: Path, data: Path, secret_file: Path | None) -> None:
-    """Save the state to FILE, from a running daemon or from the folder of a stopped one."""
+    """Save the state to a new FILE.
+
+    The daemon of the folder may be running or stopped.
+    """
     if _is_running(data):
         # gRPC takes a while to load, which the other commands need not wait for.
         from node.recovery.live import save_running
@@ -56,7 +59,7 @@ def save(file: Path, data: Path, secret_file: Path | None) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def inspect(file: Path, as_json: bool) -> None:
-    """Verify FILE and say what is in it."""
+    """Verify FILE and show what is in it."""
     content = backup.inspect(file)
     meta = content.meta
     if as_json:
@@ -86,7 +89,10 @@ def inspect(file: Path, as_json: bool) -> None:
 @click.option("--listen", required=True, metavar="HOST:PORT", help="Its address.")
 @_SECRET
 def restore(file: Path, data: Path, node_id: str, listen: str, secret_file: Path | None) -> None:
-    """Make a new data folder from FILE, with which one node begins; others are added to it."""
+    """Make a new data folder from FILE.
+
+    One node begins with it as the only voter; others are added to it.
+    """
     _check_node(node_id, data, listen)
     secret = read_secret(secret_file or data / "secret")
     with only_one(data):
@@ -103,7 +109,10 @@ def restore(file: Path, data: Path, node_id: str, listen: str, secret_file: Path
 )
 @_YES
 def migrate(file: Path, to: str, secret_file: Path, yes: bool) -> None:
-    """Put the state in FILE, a snapshot, into an external etcd, from which all daemons go on."""
+    """Move the state in FILE into an external etcd.
+
+    FILE is a snapshot. All daemons go on from etcd afterwards.
+    """
     from node import engines
     from node.recovery import migrate as migration
 
@@ -128,7 +137,10 @@ def migrate(file: Path, to: str, secret_file: Path, yes: bool) -> None:
 @_SECRET
 @_YES
 def recover(data: Path, node_id: str, listen: str, secret_file: Path | None, yes: bool) -> None:
-    """Go on from this disk when a majority of the voters is lost for good. Says what may be lost, and asks."""
+    """Go on from this disk after a majority is lost for good.
+
+    Says what may be lost, and asks before it changes anything.
+    """
     if listen:
         _check_node(node_id, data, listen)
     cluster_id = cluster_id_of(_secret(data, secret_file))
@@ -149,7 +161,10 @@ def recover(data: Path, node_id: str, listen: str, secret_file: Path | None, yes
 @_SECRET
 @_YES
 def repair(data: Path, node_id: str, join: str, secret_file: Path | None, yes: bool) -> None:
-    """Say what is damaged in a stopped node's folder, and mend it from the other voters."""
+    """Find damage in a stopped node's folder, and repair it.
+
+    Without --join it only reports; a broken snapshot it rewrites from sound rows, after asking.
+    """
     secret = _secret(data, secret_file)
     cluster_id = cluster_id_of(secret)
     _check_own_log(

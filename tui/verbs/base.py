@@ -8,9 +8,10 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -18,6 +19,7 @@ from click.core import ParameterSource
 
 from tui.drawing.text import clean
 from tui.errors import EXIT_INTERRUPTED, ClusterError, usage
+from tui.verbs.guide import EXAMPLES
 
 STATE_COLOURS = {
     "completed": "green",
@@ -91,7 +93,7 @@ linearizable_option = click.option(
     is_flag=True,
     expose_value=False,
     callback=_keep_linearizable,
-    help="Ask a majority first: show all that anybody was told is done.",
+    help="Ask a majority first, so that every acknowledged change is shown.",
 )
 """Decorator for verbs that read."""
 
@@ -100,13 +102,20 @@ def target_options() -> list[click.Parameter]:
     """--data, --cluster, --json and -o; they are kept in Settings and not passed on."""
     common: dict[str, Any] = {"expose_value": False, "callback": _keep}
     return [
-        click.Option(["--data"], metavar="DIR", help="Data folder of `cortex up`.", **common),
-        click.Option(["--cluster"], metavar="ADDR[,ADDR]", help="Addresses of daemons.", **common),
+        click.Option(
+            ["--data"], metavar="DIR", help="Folder of a local cluster, as given to `cortex up`.", **common
+        ),
+        click.Option(
+            ["--cluster"],
+            metavar="ADDR[,ADDR]",
+            help="HOST:PORT of daemons, or a name from context.json.",
+            **common,
+        ),
         click.Option(["--json"], is_flag=True, help="Print JSON.", **common),
         click.Option(
             ["-o", "--output"],
             type=click.Choice(["table", "json", "wide", "csv"]),
-            help="Form of the output; wide and csv are for lists.",
+            help="Output format; wide and csv are for lists.",
             **common,
         ),
     ]
@@ -134,6 +143,14 @@ def _said_of(context: click.Context) -> Iterator[None]:
         raise
 
 
+def _write_examples(context: click.Context, formatter: click.HelpFormatter) -> None:
+    lines = EXAMPLES.get(context.command_path.partition(" ")[2], ())
+    if lines:
+        with formatter.section("Examples"):
+            for line in lines:
+                formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
 class Verb(click.Command):
     """A command that takes the target flags too, and ends in one clear line on Ctrl-C."""
 
@@ -148,6 +165,9 @@ class Verb(click.Command):
         for parameter in self.params:
             _refuse_empty(ctx, parameter)
         return rest
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_examples(ctx, formatter)
 
     def invoke(self, ctx: click.Context) -> Any:
         form = settings().form
@@ -167,10 +187,18 @@ class Verb(click.Command):
 class VerbGroup(click.Group):
     """A group of lazily imported verbs: name -> "module:attribute"."""
 
-    def __init__(self, *args: Any, verbs: Mapping[str, str], **options: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        verbs: Mapping[str, str],
+        sections: Mapping[str, Sequence[str]] | None = None,
+        **options: Any,
+    ) -> None:
+        """`sections` puts the verbs under headings in the help; without it they are one list."""
         options.setdefault("no_args_is_help", False)
         super().__init__(*args, **options)
         self._verbs = verbs
+        self._sections = sections or {"Commands": tuple(verbs)}
         self.params += target_options()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -179,6 +207,20 @@ class VerbGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._verbs)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        widest = max(map(len, self._verbs))
+        room = formatter.width - 6 - widest
+        for heading, names in self._sections.items():
+            found = ((name, self.get_command(ctx, name)) for name in names)
+            lines = [
+                (name.ljust(widest), verb.get_short_help_str(room)) for name, verb in found if verb is not None
+            ]
+            with formatter.section(heading):
+                formatter.write_dl(lines)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_examples(ctx, formatter)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         where = self._verbs.get(cmd_name)
@@ -194,9 +236,11 @@ class VerbGroup(click.Group):
         if args and args[0] not in self._verbs:
             if args[0].startswith("-"):
                 return super().resolve_command(ctx, args)
+            like = get_close_matches(args[0], self._verbs, n=1)
+            meant = f"Did you mean `{ctx.command_path} {like[0]}`? " if like else ""
             raise usage(
                 f"There is no command {clean(f'{ctx.command_path} {args[0]}')!r}.",
-                f"Commands: {', '.join(self._verbs)}.",
+                f"{meant}Commands: {', '.join(self._verbs)}.",
             )
         return super().resolve_command(ctx, args)
 

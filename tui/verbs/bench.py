@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def bench() -> None:
-    """Measure what a machine can do."""
+    """Benchmark machines of the cluster."""
 
 
 @verb()
 @click.argument("names", metavar="[NODE]...", nargs=-1)
 def node(names: tuple[str, ...]) -> None:
-    """Measure nodes, by default every one that is online, one after the other.
+    """Benchmark nodes one after the other, by default all online.
 
     Floating point of one core and of all, memory, and the disk of the data folder: medians of interleaved rounds,
     in some 10 s a node that slow down whatever runs there. The node keeps the result; `cortex node` shows it.

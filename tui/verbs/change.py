@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cortex.v1 import types_pb2
     from tui.link.client import ClusterClient
 
-NOW = click.option("--now", is_flag=True, help="At once, without the time to undo it.")
+NOW = click.option("--now", is_flag=True, help="Begin at once, without the 10 s to undo.")
 
 
 def either(ids: tuple[str, ...], cause: str | None) -> None:
@@ -31,10 +31,13 @@ def either(ids: tuple[str, ...], cause: str | None) -> None:
 
 @verb()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--wait", is_flag=True, help="Until they have ended.")
-@click.option("--reason", metavar="TEXT", default="", help="At most 200 characters.")
+@click.option("--wait", is_flag=True, help="Wait until they have ended.")
+@click.option("--reason", metavar="TEXT", default="", help="Kept with the event, at most 200 characters.")
 def cancel(ids: tuple[str, ...], wait: bool, reason: str) -> None:
-    """Cancel tasks; a running command gets TERM, then KILL. Refused for a task that has ended."""
+    """Cancel tasks; running commands get TERM, then KILL.
+
+    Refused for a task that has ended.
+    """
 
     async def work(client: ClusterClient) -> int:
         from cortex.v1 import types_pb2
@@ -56,13 +59,16 @@ def cancel(ids: tuple[str, ...], wait: bool, reason: str) -> None:
 
 @verb()
 @click.argument("ids", nargs=-1, metavar="ID...")
-@click.option("--cause", metavar="FP", help="All dead letters of one cause, after 10 s to undo it.")
-@click.option("--canary", is_flag=True, help="1, then 10 %, then all; stops when they fail the same way again.")
-@click.option("--edit", is_flag=True, help="Change what is run in $EDITOR first; of one task.")
-@click.option("--wait", is_flag=True, help="Until all have ended; exit 1 unless they completed.")
+@click.option("--cause", metavar="FP", help="All dead letters with this cause, after 10 s to undo.")
+@click.option("--canary", is_flag=True, help="Retry 1, then 10 %, then all; stop if they fail the same way again.")
+@click.option("--edit", is_flag=True, help="Edit the task in $EDITOR first; one task only.")
+@click.option("--wait", is_flag=True, help="Wait until all have ended; exit 1 unless all completed.")
 @NOW
 def retry(ids: tuple[str, ...], cause: str | None, canary: bool, edit: bool, wait: bool, now: bool) -> None:
-    """Queue failed tasks and dead letters again, with all their retries."""
+    """Queue failed tasks and dead letters again.
+
+    Each begins a new run, with all its retries.
+    """
     either(ids, cause)
     if canary and not cause:
         raise usage("--canary goes through the dead letters of one cause.", "Name it with --cause.")
@@ -141,11 +147,11 @@ async def _edited(client: ClusterClient, task_id: str) -> types_pb2.TaskSpec:
 
 @verb()
 @click.argument("ids", nargs=-1, metavar="ID...")
-@click.option("--cause", metavar="FP", help="All dead letters of one cause.")
-@click.option("--reason", metavar="TEXT", required=True, help="At most 200 characters.")
+@click.option("--cause", metavar="FP", help="All dead letters with this cause.")
+@click.option("--reason", metavar="TEXT", required=True, help="Kept with the event, at most 200 characters.")
 @NOW
 def discard(ids: tuple[str, ...], cause: str | None, reason: str, now: bool) -> None:
-    """Put dead letters away for good, after 10 s to undo it."""
+    """Discard dead letters for good, after 10 s to undo."""
     either(ids, cause)
 
     async def work(client: ClusterClient) -> None:
@@ -160,7 +166,10 @@ def discard(ids: tuple[str, ...], cause: str | None, reason: str, now: bool) -> 
 @click.argument("number", metavar="N")
 @NOW
 def priority(ids: tuple[str, ...], number: str, now: bool) -> None:
-    """Give tasks that wait another priority, 0 to 10 or P0 to P2, after 10 s to undo it."""
+    """Change the priority of waiting tasks, after 10 s to undo.
+
+    N is 0 to 10, or P0, P1, P2 for 10, 5, 0.
+    """
     from tui.written.taskspec import priority as parsed
 
     try:
@@ -178,7 +187,10 @@ def priority(ids: tuple[str, ...], number: str, now: bool) -> None:
 @click.argument("task_id", metavar="ID")
 @click.argument("text", metavar="TEXT")
 def annotate(task_id: str, text: str) -> None:
-    """Keep a line of text with a task, of at most 500 characters; the last 20 stay."""
+    """Add a note to a task.
+
+    At most 500 characters; the last 20 notes are kept.
+    """
 
     async def work(client: ClusterClient) -> None:
         say_mutation(await client.annotate(task_id, text))

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @verb()
 def status() -> None:
-    """Say whether the cluster works, and which machines need a person. Exit code 4 when it has no leader."""
+    """Show whether the cluster is healthy: leader, voters, alarms.
+
+    The exit code is 4 when it has no leader.
+    """
 
     async def work(client: ClusterClient) -> int:
         reply = await client.status()
@@ -53,12 +56,12 @@ def status() -> None:
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def cluster() -> None:
-    """What concerns the cluster as a whole."""
+    """Finish an upgrade of the cluster."""
 
 
 @verb()
 def finalize() -> None:
-    """End an upgrade: raise the feature level to the highest that all voters know.
+    """Finish an upgrade by raising the feature level.
 
     What the new release brings begins to work, and the release before it cannot come back. Until then each daemon
     can be rolled back.

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 @click.option(
     "--demo",
     metavar="SIZE",
-    help="A made-up cluster instead of a real one, as nodes=1000,tasks=100000,rate=1 (or just: small).",
+    help="Show a made-up cluster: small, or as nodes=1000,tasks=100000,rate=1.",
 )
-@click.option("--mouse", is_flag=True, help="Let the console have the mouse; without it the terminal selects text.")
-@click.option("--record", metavar="FILE", help="Keep what the console receives, and your keys, in a new file.")
-@click.option("--replay", metavar="FILE", help="Show a recording instead of a cluster.")
+@click.option("--mouse", is_flag=True, help="Use the mouse; without it your terminal selects text as usual.")
+@click.option("--record", metavar="FILE", help="Record what the console receives, and your keys, to a new file.")
+@click.option("--replay", metavar="FILE", help="Play back a recording instead of connecting.")
 @click.option(
     "--speed",
     metavar="N",
@@ -176,9 +176,12 @@ def _needs_terminal() -> None:
 
 
 @verb()
-@click.option("--default", "as_shipped", is_flag=True, help="As they are without keymap.toml.")
+@click.option("--default", "as_shipped", is_flag=True, help="Ignore your own keymap.toml.")
 def keymap(as_shipped: bool) -> None:
-    """Print the keys of the console in the form of keymap.toml, which may change them."""
+    """Print the console's keys in the form of keymap.toml.
+
+    Keep what you change in $XDG_CONFIG_HOME/cortex/keymap.toml.
+    """
     from tui.keyboard.keyfile import load, written
     from tui.keyboard.keytable import KEYMAP
     from tui.link.target import folders
@@ -191,7 +194,7 @@ def keymap(as_shipped: bool) -> None:
 @verb()
 @click.argument("shell", metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script of bash, zsh or fish, as for: eval "$(cortex completion bash)"."""
+    """Print the completion script for bash, zsh or fish."""
     from tui.verbs.root import root
 
     kind = get_completion_class(shell)

@@ -30,10 +30,12 @@ COLUMNS = (
 
 
 @verb("dead-letters")
-@click.option("--group", is_flag=True, help="Group by cause, for retry --cause and discard --cause.")
-@click.option("--cause", metavar="FP", default="", help="Only those of one cause.")
-@click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
-@click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
+@click.option("--group", is_flag=True, help="Group by cause, for use with retry --cause and discard --cause.")
+@click.option("--cause", metavar="FP", default="", help="Only letters with this cause.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Most rows to show."
+)
+@click.option("--cursor", metavar="C", default="", help="Continue at the next_cursor of the previous page.")
 @shape_options()
 @at_option("List them as they were")
 def dead_letters(

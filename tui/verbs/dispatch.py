@@ -24,22 +24,25 @@ _SHARED = ("model", "tools", "max_turns", "project_path")
 @verb()
 @click.argument("prompt", metavar="PROMPT|@FILE")
 @click.option("--count", metavar="N", type=int, default=1, help="How many agents; default 1.")
-@click.option("--context", metavar="TEXT|@FILE", default="", help="What each gets beside the prompt.")
-@click.option("--model", metavar="NAME", help="Of the agents; default: their program's.")
-@click.option("--tool", "tools", metavar="TOOL", multiple=True, help="They may use it unasked; may be repeated.")
-@click.option("--max-turns", metavar="N", help="Turns that each has; default 10.")
-@click.option("--project-path", metavar="DIR", help="Where they work on their nodes.")
-@click.option("--name", metavar="TEXT", help="Default: subagent.")
+@click.option("--context", metavar="TEXT|@FILE", default="", help="Text that each gets in addition to the prompt.")
+@click.option("--model", metavar="NAME", help="Model to use; default: the agent program's own.")
+@click.option(
+    "--tool", "tools", metavar="TOOL", multiple=True, help="Tool they may use without asking; repeatable."
+)
+@click.option("--max-turns", metavar="N", help="Most turns of each agent; default 10.")
+@click.option("--project-path", metavar="DIR", help="Working directory on the node.")
+@click.option("--name", metavar="TEXT", help="Shown in lists; default: subagent.")
 @click.option("--priority", metavar="0-10", help="Higher runs first; default 0.")
 @click.option("--retries", metavar="N", help="Retries after the first failure; default 3.")
 @click.option("--timeout", metavar="TIME", help="Longest run of one attempt, as 30s or 1h30m.")
 @click.option("--on", metavar="NODE", help="Run on this node only.")
-@click.option("--label", metavar="L", multiple=True, help="Run on a node with any of these labels.")
-@click.option("--capability", metavar="NAME", multiple=True, help="Needed of the node; may be repeated.")
+@click.option("--label", metavar="L", multiple=True, help="Run on a node with any of these labels; repeatable.")
+@click.option("--capability", metavar="NAME", multiple=True, help="Capability that the node must have; repeatable.")
 def dispatch(prompt: str, count: int, context: str, **flags: Any) -> None:
-    """Give one prompt to several agents, each as a task of type subagent; print the tasks' ids.
+    """Give one prompt to several agents, one task each.
 
-    Each is told its number, from 0, and how many they are. They wait until a node has an agent to run.
+    Prints the ids of the tasks, which are of type subagent. Each agent is told its number, from 0, and how many
+    there are. The tasks wait for a node that offers an agent program.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     task = _task({name: value for name, value in given.items() if name not in _SHARED}, _shared(given))

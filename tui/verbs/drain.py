@@ -25,17 +25,24 @@ _FORECAST = "Where tasks would land is a forecast: the cluster goes on meanwhile
 
 @verb()
 @click.argument("node", metavar="NODE")
-@click.option("--dry-run", is_flag=True, help="Only rehearse: where each task would land.")
-@click.option("--plan", metavar="ID", default="", help="Carry out this plan of a rehearsal.")
-@click.option("--deadline", metavar="TIME", default=None, help="Empty by then, from now on; default 1h.")
-@click.option("--no-deadline", is_flag=True, help="Wait for what may not move.")
-@click.option("--force", is_flag=True, help="Even if too few voters would be left.")
-@click.option("--keep-cordoned", is_flag=True, help="Also when it is undone or stopped.")
-@click.option("--max-parallel", metavar="N", type=click.IntRange(1, 100_000), help="Tasks that move at once.")
-@click.option("--hold", is_flag=True, help="Leave what may not move; it runs on after the deadline.")
-@click.option("--message", metavar="TEXT", default="", help="At most 200 characters.")
-@click.option("--wait", is_flag=True, help="Until the node is empty; exit 1 if it does not get there.")
-@click.option("--now", is_flag=True, help="Without time to undo it.")
+@click.option("--dry-run", is_flag=True, help="Only show where each task would go; change nothing.")
+@click.option("--plan", metavar="ID", default="", help="Carry out the plan that --dry-run printed.")
+@click.option(
+    "--deadline", metavar="TIME", default=None, help="Time until the node must be empty, as 30m; default 1h."
+)
+@click.option("--no-deadline", is_flag=True, help="Wait for tasks that must not be moved, as long as they take.")
+@click.option("--force", is_flag=True, help="Drain even if too few voters would be left.")
+@click.option("--keep-cordoned", is_flag=True, help="Leave it cordoned if the drain is undone or stopped.")
+@click.option(
+    "--max-parallel",
+    metavar="N",
+    type=click.IntRange(1, 100_000),
+    help="Most tasks to move at once; default: no limit.",
+)
+@click.option("--hold", is_flag=True, help="Let tasks that must not be moved run past the deadline.")
+@click.option("--message", metavar="TEXT", default="", help="Note kept with the node, at most 200 characters.")
+@click.option("--wait", is_flag=True, help="Wait until the node is empty; exit 1 if the drain fails.")
+@click.option("--now", is_flag=True, help="Begin at once, without the 10 s to undo.")
 def drain(
     node: str,
     dry_run: bool,
@@ -167,9 +174,12 @@ async def _ended(client: ClusterClient, reply: cluster_pb2.DrainNodeReply) -> ty
 
 @verb()
 @click.argument("node", metavar="NODE")
-@click.option("--message", metavar="TEXT", default="", help="At most 200 characters.")
+@click.option("--message", metavar="TEXT", default="", help="Note kept with the node, at most 200 characters.")
 def remove(node: str, message: str) -> None:
-    """Forget a node for good. Refused for a voter, and while it is online with tasks: drain it first."""
+    """Forget a node for good.
+
+    Refused for a voter, and while the node is online with tasks: drain it first.
+    """
 
     async def work(client: ClusterClient) -> None:
         reply = await client.remove_node(node, message)

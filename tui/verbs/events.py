@@ -53,16 +53,18 @@ class _Choice:
 
 
 @verb()
-@click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing new events.")
 @click.option("--since", metavar="TIME", help=f"RFC 3339, or how long ago; default {DEFAULT_SINCE}, with -f now.")
-@click.option("--type", "types", metavar="TYPE", multiple=True, help="As submitted, failed; may be repeated.")
-@click.option("--task", metavar="ID", default="", help="Only of this task.")
-@click.option("--node", metavar="N", default="", help="Only of this node.")
-@click.option("--workflow", metavar="W", default="", help="Only of this workflow and its tasks.")
-@click.option("--operation", metavar="ID", default="", help="Only of this operation or request.")
-@click.option("--actor", metavar="WHO", default="", help="Only what this one caused.")
-@click.option("--audit", is_flag=True, help="Only what somebody asked for: who did what.")
-@click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=None, help="Only the last so many.")
+@click.option(
+    "--type", "types", metavar="TYPE", multiple=True, help="Only this type, as submitted or failed; repeatable."
+)
+@click.option("--task", metavar="ID", default="", help="Only events of this task.")
+@click.option("--node", metavar="N", default="", help="Only events of this node.")
+@click.option("--workflow", metavar="W", default="", help="Only events of this workflow and its tasks.")
+@click.option("--operation", metavar="ID", default="", help="Only events of this operation or request.")
+@click.option("--actor", metavar="WHO", default="", help="Only what this user caused.")
+@click.option("--audit", is_flag=True, help="Only what somebody asked for, and who: the audit trail.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=None, help="Only the last N events.")
 @shape_options()
 @at_option("Nothing later than that")
 def events(
@@ -79,7 +81,10 @@ def events(
     at: cluster_pb2.Moment | None,
     shape: Shape,
 ) -> None:
-    """List events, oldest first. With -f and --json, one line each."""
+    """List events, oldest first.
+
+    With -f and --json, one JSON document per line.
+    """
     if follow and at is not None:
         raise usage("--at and -f exclude each other.", "Leave one of them out.")
     if follow and shape.asked:

@@ -96,17 +96,14 @@ def still_running(ids: Sequence[str]) -> Interrupted:
 
 @verb()
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-@click.option("--progress", is_flag=True, help="Say on stderr how far they are, where they tell it.")
-@click.option(
-    "--ready", is_flag=True, help="Only until they are ready, as services are; say where they are reached."
-)
+@click.option("--progress", is_flag=True, help="Show progress on stderr, where tasks report it.")
+@click.option("--ready", is_flag=True, help="Wait only until services are ready; print their endpoints.")
 def wait(ids: tuple[str, ...], progress: bool, ready: bool) -> None:
-    """Write the output of tasks and end with their status.
+    """Wait for tasks, and write what they wrote.
 
-    The commands' bytes are written as they are, stdout and stderr apart. The exit code is the command's, 128 + n
-    if signal n killed it, 125 if it never ran to an end; of several tasks, the first that is not 0.
-    With --json: the ended task, or {tasks}. With --ready it does not wait for the end of a service, and the exit
-    code is 1 if one ended before it was ready.
+    stdout and stderr pass through unchanged. The exit code is the command's: 128 + n if signal n killed it, 125 if
+    it never ran to an end; of several tasks, the first that is not 0. With --json it prints the ended task, or
+    {tasks}. With --ready it waits only until services are ready; the exit code is 1 if one ended before that.
     """
     from tui.documents import json_view
     from tui.link.follow import exit_status
@@ -130,18 +127,28 @@ def wait(ids: tuple[str, ...], progress: bool, ready: bool) -> None:
 
 @verb()
 @click.argument("task_id", metavar="ID", default="")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the task has ended.")
-@click.option("--list", "listed", is_flag=True, help="Say what is kept of each attempt.")
-@click.option("--run", "run_number", metavar="N", type=click.IntRange(1), help="Of this run, from 1.")
-@click.option("--attempt", metavar="N", type=click.IntRange(0), help="Of this attempt, from 0.")
-@click.option("--fence", metavar="N", type=click.IntRange(1), help="Of this assignment, as --list has it.")
+@click.option("-f", "--follow", is_flag=True, help="Follow until the task has ended.")
+@click.option("--list", "listed", is_flag=True, help="List what is kept of each attempt.")
+@click.option(
+    "--run", "run_number", metavar="N", type=click.IntRange(1), help="Run to show, from 1; default: the last."
+)
+@click.option("--attempt", metavar="N", type=click.IntRange(0), help="Attempt to show, from 0; default: the last.")
+@click.option("--fence", metavar="N", type=click.IntRange(1), help="Assignment to show, as printed by --list.")
 @click.option("--grep", "pattern", metavar="PATTERN", help="Only lines that match, with their numbers.")
-@click.option("-i", "--ignore-case", is_flag=True, help="With --grep: large and small letters are the same.")
-@click.option("-C", "--context", metavar="N", type=click.IntRange(0, 100), default=0, help="Lines around each.")
-@click.option("--limit", metavar="N", type=click.IntRange(1, 100_000), default=1000, help="Matching lines, 1000.")
-@click.option("--workflow", metavar="W", default="", help="With --grep: in all tasks of this workflow.")
-@click.option("--stdout", "only", flag_value="stdout", help="Only what it wrote to stdout.")
-@click.option("--stderr", "only", flag_value="stderr", help="Only what it wrote to stderr.")
+@click.option("-i", "--ignore-case", is_flag=True, help="With --grep: ignore case.")
+@click.option(
+    "-C", "--context", metavar="N", type=click.IntRange(0, 100), default=0, help="With --grep: lines of context."
+)
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(1, 100_000),
+    default=1000,
+    help="With --grep: most matching lines; default 1000.",
+)
+@click.option("--workflow", metavar="W", default="", help="With --grep: search all tasks of this workflow.")
+@click.option("--stdout", "only", flag_value="stdout", help="Only stdout.")
+@click.option("--stderr", "only", flag_value="stderr", help="Only stderr.")
 def logs(
     task_id: str,
     follow: bool,
@@ -156,7 +163,7 @@ def logs(
     workflow: str,
     only: str | None,
 ) -> None:
-    """Write a task's output, byte by byte as the command wrote it.
+    """Write a task's output, exactly as the command wrote it.
 
     Of both streams, stderr goes to stderr; one stream alone goes to stdout. With --json, lines of
     {stream, offset, data_b64}. It is that of the last attempt, or of the one that --run and --attempt name.

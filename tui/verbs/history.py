@@ -41,12 +41,20 @@ DOUBLE_COLUMNS = (
 
 @verb()
 @click.option("--from", "begin", metavar="TIME|INDEX", required=True, help="A time, 10m ago, or an index.")
-@click.option("--to", "end", metavar="TIME|INDEX", default=None, help="Likewise; default now.")
+@click.option("--to", "end", metavar="TIME|INDEX", default=None, help="A time, 10m ago, or an index; default: now.")
 @click.option(
-    "--limit", metavar="N", type=click.IntRange(1, MAX_ROWS), default=PAGE, show_default=True, help="Rows."
+    "--limit",
+    metavar="N",
+    type=click.IntRange(1, MAX_ROWS),
+    default=PAGE,
+    show_default=True,
+    help="Most rows to show.",
 )
 def diff(begin: str, end: str | None, limit: int) -> None:
-    """Show which tasks, nodes and workflows differ between two moments, field by field."""
+    """Show what changed between two moments.
+
+    Lists tasks, nodes and workflows that differ, field by field.
+    """
     first = parse_moment(begin, "--from")
     last = parse_moment(end, "--to") if end is not None else None
     if last is not None and ((first.index and 0 < last.index < first.index) or 0 < last.at_us < first.at_us):
@@ -78,11 +86,16 @@ def _say_diff(reply: cluster_pb2.DiffReply) -> None:
 
 @verb("double-runs")
 @click.argument("task_id", metavar="[TASK]", default="")
-@click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
-@click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Most rows to show."
+)
+@click.option("--cursor", metavar="C", default="", help="Continue at the next_cursor of the previous page.")
 @at_option("List it as it was")
 def double_runs(task_id: str, limit: int, cursor: str, at: cluster_pb2.Moment | None) -> None:
-    """List commands that ran, or may have run, more than once within one attempt, newest first."""
+    """List commands that ran, or may have run, twice.
+
+    That is, more than once within one attempt; newest first.
+    """
 
     async def work(client: ClusterClient) -> None:
         reply = await client.list_double_runs(task_id, at=at, limit=limit, cursor=cursor)

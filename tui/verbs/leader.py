@@ -22,14 +22,17 @@ if TYPE_CHECKING:
 )
 @click.pass_context
 def leader(context: click.Context) -> None:
-    """Who leads. Without a command, show it."""
+    """Show the leader, or transfer leadership."""
     if context.invoked_subcommand is None:
         context.invoke(show)
 
 
 @verb()
 def show() -> None:
-    """Show who leads. Exit code 4 when nobody does."""
+    """Show who leads.
+
+    The exit code is 4 when nobody does.
+    """
 
     async def work(client: ClusterClient) -> int:
         reply = await client.status()
@@ -47,7 +50,10 @@ def show() -> None:
 @verb()
 @click.argument("node_id", metavar="[NODE]", default="")
 def transfer(node_id: str) -> None:
-    """Hand leadership to another voter, by default to the one that can take over best."""
+    """Hand leadership to another voter.
+
+    Without NODE, to the one that can take over best.
+    """
 
     async def work(client: ClusterClient) -> None:
         reply = await client.transfer_leader(node_id)

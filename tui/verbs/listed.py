@@ -64,11 +64,11 @@ def shape_options(*, own_filter: bool = False) -> Callable[[F], F]:
             return function(*args, shape=Shape(expression, sort, names), **options)
 
         added = [
-            click.option("--sort", metavar="COLUMN[:desc]", default="", help="Order by a column of the console."),
-            click.option("--columns", metavar="A,B", default="", help="These columns, in this order."),
+            click.option("--sort", metavar="COLUMN[:desc]", default="", help="Sort by this column."),
+            click.option("--columns", metavar="A,B", default="", help="Show these columns, in this order."),
         ]
         if not own_filter:
-            text = "Only what matches, as after / in the console."
+            text = "Only rows that match this filter expression."
             added.append(click.option("--filter", "expression", metavar="EXPR", default="", help=text))
         decorated: Any = collected
         for option in added:

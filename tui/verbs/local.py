@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 CALL_S = 1.0
 
 
-@verb(short_help="Start a cluster on this machine, and open the console.")
+@verb(short_help="Start a cluster on this machine and open the console.")
 @click.option(
-    "--voters", metavar="N", type=click.IntRange(1, 9), help="Machines that replicate the log; default 3."
+    "--voters", metavar="N", type=click.IntRange(1, 9), help="Daemons that vote and keep the log; default 3."
 )
-@click.option("--workers", metavar="N", type=click.IntRange(0, 90), help="Machines that only execute; default 0.")
-@click.option("--headless", is_flag=True, help="Return when a leader serves; open no console.")
-@click.option("--no-sample", is_flag=True, help="Submit no sample work.")
+@click.option("--workers", metavar="N", type=click.IntRange(0, 90), help="Daemons that only run tasks; default 0.")
+@click.option("--headless", is_flag=True, help="Return once the cluster serves, without opening the console.")
+@click.option("--no-sample", is_flag=True, help="Do not submit sample work.")
 def up(voters: int | None, workers: int | None, headless: bool, no_sample: bool) -> None:
-    """Start a cluster on this machine, or the one that --data has, and open the console.
+    """Start a cluster on this machine, or restart the one in --data, and open the console.
 
-    Leaving the console leaves the cluster running; `cortex down` ends it. Commands that name no cluster use this
-    one, unless they have another.
+    Leaving the console leaves the cluster running; `cortex down` stops it. It becomes the default of commands that
+    name no cluster, unless they have one that runs.
     """
     from tui.link.target import CLUSTER_FILE
 
@@ -61,10 +61,10 @@ def up(voters: int | None, workers: int | None, headless: bool, no_sample: bool)
         note(f"cortex: the cluster goes on; end it with `cortex down --data {clean(str(folder))}`")
 
 
-@verb(short_help="End the cluster of --data.")
-@click.option("--keep-running", is_flag=True, help="Leave running commands to their supervisors.")
+@verb(short_help="Stop the cluster in --data.")
+@click.option("--keep-running", is_flag=True, help="Leave commands running; the next `up` adopts them.")
 def down(keep_running: bool) -> None:
-    """End the cluster of --data, within 15 s and whether or not it has a quorum.
+    """Stop the cluster in --data, within 15 s, with or without a quorum.
 
     Without --data it is the one that commands without it use, else the default folder of `cortex up`.
     """

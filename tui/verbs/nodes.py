@@ -69,7 +69,10 @@ def nodes(at: cluster_pb2.Moment | None, shape: Shape) -> None:
 @verb()
 @shape_options()
 def approvals(shape: Shape) -> None:
-    """List the machines that wait to be let in."""
+    """List machines that wait for approval to join.
+
+    None does in this release: whoever has the secret joins.
+    """
 
     async def work(client: ClusterClient) -> None:
         from tui.columns.approvals import NONE_YET, waits
@@ -92,11 +95,13 @@ def approvals(shape: Shape) -> None:
 
 @verb()
 @click.argument("node_id", metavar="ID")
-@click.option("--history", is_flag=True, help="Show what it measured lately, as curves.")
-@click.option("--span", type=click.Choice(list(SPANS_US)), default="10m", help="Of the history; default 10m.")
+@click.option("--history", is_flag=True, help="Draw its measurements over --span.")
+@click.option(
+    "--span", type=click.Choice(list(SPANS_US)), default="10m", help="Time that --history covers; default 10m."
+)
 @at_option()
 def node(node_id: str, history: bool, span: str, at: cluster_pb2.Moment | None) -> None:
-    """Show one node: what it measures, what it runs and what that uses, its last events."""
+    """Show one node: resources, tasks and latest events."""
     if history and at is not None:
         raise usage("--history and --at exclude each other.", "A node keeps its own last day: see --span.")
 
@@ -126,9 +131,9 @@ def node(node_id: str, history: bool, span: str, at: cluster_pb2.Moment | None) 
 
 @verb()
 @click.argument("node_id", metavar="NODE")
-@click.option("--message", metavar="TEXT", default="", help="At most 200 characters.")
+@click.option("--message", metavar="TEXT", default="", help="Note kept with the node, at most 200 characters.")
 def cordon(node_id: str, message: str) -> None:
-    """Give a node no new tasks."""
+    """Place no new tasks on a node."""
 
     async def work(client: ClusterClient) -> None:
         say_mutation(await client.cordon(node_id, message))
@@ -138,9 +143,9 @@ def cordon(node_id: str, message: str) -> None:
 
 @verb()
 @click.argument("node_id", metavar="NODE")
-@click.option("--message", metavar="TEXT", default="", help="At most 200 characters.")
+@click.option("--message", metavar="TEXT", default="", help="Note kept with the node, at most 200 characters.")
 def uncordon(node_id: str, message: str) -> None:
-    """Give a node tasks again."""
+    """Let a node take tasks again."""
 
     async def work(client: ClusterClient) -> None:
         say_mutation(await client.uncordon(node_id, message))

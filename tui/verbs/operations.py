@@ -40,17 +40,20 @@ PATIENCE_S = 60.0
 
 @verb()
 @click.argument("operation_id", metavar="[ID]", required=False)
-@click.option("--live", is_flag=True, help="Only those that have not ended.")
-@click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
-@click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
+@click.option("--live", is_flag=True, help="Only operations that have not ended.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Most rows to show."
+)
+@click.option("--cursor", metavar="C", default="", help="Continue at the next_cursor of the previous page.")
 @shape_options()
 @at_option("List them, or show one, as they were")
 def operations(
     operation_id: str | None, live: bool, limit: int, cursor: str, at: cluster_pb2.Moment | None, shape: Shape
 ) -> None:
-    """List operations, newest first, or show one: retries, discards, priorities, runs on nodes and drains.
+    """List operations, newest first, or show one.
 
-    Of the past, the counts of those that went on since are not known.
+    Operations are retries, discards, priority changes, runs on nodes and drains. With --at, the counts of those
+    that have gone on since are not known.
     """
 
     async def work(client: ClusterClient) -> None:
@@ -74,10 +77,13 @@ def operations(
 
 @verb()
 @click.argument("operation_id", metavar="OPERATION")
-@click.option("--stop", is_flag=True, help="If it has begun, stop it where it stands.")
-@click.option("--reason", metavar="TEXT", default="", help="At most 200 characters.")
+@click.option("--stop", is_flag=True, help="If it has begun, stop it; what it has done stays.")
+@click.option("--reason", metavar="TEXT", default="", help="Kept with the event, at most 200 characters.")
 def undo(operation_id: str, stop: bool, reason: str) -> None:
-    """Take back an operation that has not begun. Refused once it has; what it did stays."""
+    """Undo an operation that has not begun.
+
+    Refused once it has begun, unless --stop is given.
+    """
 
     async def work(client: ClusterClient) -> None:
         call = client.stop_operation if stop else client.undo_operation

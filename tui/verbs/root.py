@@ -7,6 +7,7 @@ from importlib import metadata
 import click
 
 from tui.verbs.base import VerbGroup
+from tui.verbs.guide import SECTIONS
 
 VERBS = {
     "console": "tui.verbs.console:console",
@@ -62,6 +63,7 @@ def _show_version(context: click.Context, parameter: click.Parameter, value: boo
     "cortex",
     cls=VerbGroup,
     verbs=VERBS,
+    sections=SECTIONS,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -70,7 +72,9 @@ def _show_version(context: click.Context, parameter: click.Parameter, value: boo
 )
 @click.pass_context
 def root(context: click.Context) -> None:
-    """Drive a Cortex cluster. Without a command, open the console.
+    """Run commands on a Cortex cluster. Without a command, open the console.
+
+    The cluster is that of --data or --cluster, else of CORTEX_CLUSTER, else the default that `cortex up` sets.
 
     Exit codes: 0 done, 1 refused or failed, 2 usage, 3 not found, 4 unreachable or no leader, 130 interrupted.
     """

@@ -25,16 +25,18 @@ FETCHES = 16
 
 
 @verb("run", context_settings={"help_option_names": ["-h", "--help"], "allow_interspersed_args": False})
-@click.option("--all", "everywhere", is_flag=True, help="On every active node.")
-@click.option("--nodes", metavar="A,B", default="", help="On these nodes.")
-@click.option("--name", metavar="TEXT", help="Default: the command's first word.")
+@click.option("--all", "everywhere", is_flag=True, help="Run on every active node that is online.")
+@click.option("--nodes", metavar="A,B", default="", help="Run on these nodes.")
+@click.option("--name", metavar="TEXT", help="Shown in lists; default: the command's first word.")
 @click.option("--priority", metavar="0-10", help="Higher runs first; default 0.")
-@click.option("--timeout", metavar="TIME", help="Longest run on one node, as 30s or 1h30m.")
-@click.option("--queue-timeout", metavar="TIME", help="Longest wait for a slot of its node.")
+@click.option("--timeout", metavar="TIME", help="Longest run on one node, as 30s or 1h30m; default: no limit.")
+@click.option("--queue-timeout", metavar="TIME", help="Longest wait for a slot on a node; default: no limit.")
 @click.option("--cwd", metavar="DIR", help="Working directory on the nodes.")
 @click.argument("command", nargs=-1, metavar="-- COMMAND...")
 def run_(everywhere: bool, nodes: str, command: tuple[str, ...], **flags: Any) -> None:
-    """Run a command on many nodes at once, and show what came of it, nodes with the same result together.
+    """Run a command on many nodes and compare the results.
+
+    Nodes with the same result are shown together.
 
     Exit code 0 if it ended with 0 on all of them, else 1. It is not retried.
     """

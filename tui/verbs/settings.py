@@ -32,7 +32,10 @@ COLUMNS = (Column("NAME"), Column("VALUE", "right"), Column("DEFAULT", "right"),
 )
 @click.pass_context
 def settings(context: click.Context) -> None:
-    """Show or change what is the same for the whole cluster. Without a command, all of it."""
+    """Show or change cluster-wide settings.
+
+    Without a command, shows all of them.
+    """
     if context.invoked_subcommand is None:
         _show("")
 
@@ -41,7 +44,7 @@ def settings(context: click.Context) -> None:
 @click.argument("name", metavar="[NAME]", default="")
 @at_option("Show them as they were")
 def get(name: str, at: cluster_pb2.Moment | None) -> None:
-    """Show one setting, or all."""
+    """Show one setting, or all of them."""
     _show(name, at)
 
 
@@ -49,7 +52,7 @@ def get(name: str, at: cluster_pb2.Moment | None) -> None:
 @click.argument("name", metavar="NAME")
 @click.argument("value", metavar="VALUE")
 def set_setting(name: str, value: str) -> None:
-    """Change a setting, at once and for the whole cluster."""
+    """Change a setting for the whole cluster, at once."""
 
     async def work(client: ClusterClient) -> None:
         say_mutation(await client.set_setting(name, _json(value)))

@@ -27,13 +27,19 @@ _FILE = click.argument("file", metavar="F", type=click.Path(path_type=Path))
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def snapshot() -> None:
-    """Copies of the cluster's whole state. `cortexd snapshot restore` begins a cluster with one."""
+    """Save or inspect a copy of the cluster's state.
+
+    `cortexd snapshot restore` begins a cluster with one.
+    """
 
 
 @verb()
 @_FILE
 def save(file: Path) -> None:
-    """Save the state to a new file F, from a daemon of this machine that votes."""
+    """Save the state to a new file F.
+
+    It comes from a voting daemon on this machine.
+    """
 
     async def work(client: ClusterClient) -> None:
         reply = await client.status()
@@ -62,7 +68,7 @@ def save(file: Path) -> None:
 @verb()
 @_FILE
 def inspect(file: Path) -> None:
-    """Verify a file F, every byte of it, and say what is in it."""
+    """Verify every byte of file F and show what is in it."""
     if settings().json:
         emit(_inspected(file))
         return

@@ -25,35 +25,66 @@ TYPES_HELP = (
 )
 # Flag -> its options; each is also the key of the same name in a file.
 FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("--name", {"metavar": "TEXT", "help": "Default: the command's first word."}),
-    ("--key", {"metavar": "KEY", "help": "Submit at most once under this key."}),
+    ("--name", {"metavar": "TEXT", "help": "Shown in lists; default: the command's first word."}),
+    ("--key", {"metavar": "KEY", "help": "Submit at most once under this key; a repeat returns the same id."}),
     ("--priority", {"metavar": "0-10", "help": "Higher runs first; default 0. P0, P1, P2 are 10, 5, 0."}),
     ("--retries", {"metavar": "N", "help": "Retries after the first failure; default 3, with --wait 0."}),
-    ("--timeout", {"metavar": "TIME", "help": "Longest run of one attempt, as 30s or 1h30m."}),
-    ("--queue-timeout", {"metavar": "TIME", "help": "Longest wait in the queue."}),
-    ("--kill-timeout", {"metavar": "TIME", "help": "From TERM to KILL; default 5s."}),
-    ("--stall-after", {"metavar": "TIME", "help": "Silence that is escalated; default 2h, 0 never."}),
-    ("--idle-timeout", {"metavar": "TIME", "help": "Silence after which it runs elsewhere; default 0, never."}),
+    ("--timeout", {"metavar": "TIME", "help": "Longest run of one attempt, as 30s or 1h30m; default: no limit."}),
+    ("--queue-timeout", {"metavar": "TIME", "help": "Longest wait in the queue; default: no limit."}),
+    ("--kill-timeout", {"metavar": "TIME", "help": "Time between TERM and KILL; default 5s."}),
+    ("--stall-after", {"metavar": "TIME", "help": "Escalate a task silent for this long; default 2h, 0 = never."}),
+    (
+        "--idle-timeout",
+        {
+            "metavar": "TIME",
+            "help": "Restart elsewhere a task silent for this long; default: agents 10m, others never.",
+        },
+    ),
     ("--cwd", {"metavar": "DIR", "help": "Working directory on the node."}),
-    ("--env", {"metavar": "K=V", "multiple": True, "help": "Environment variable; may be repeated."}),
+    ("--env", {"metavar": "K=V", "multiple": True, "help": "Environment variable; repeatable."}),
     ("--on", {"metavar": "NODE", "help": "Run on this node only."}),
-    ("--label", {"metavar": "L", "multiple": True, "help": "Run on a node with any of these labels."}),
+    ("--label", {"metavar": "L", "multiple": True, "help": "Run on a node with any of these labels; repeatable."}),
     ("--gpu", {"is_flag": True, "default": None, "help": "Run on a node with a GPU."}),
     ("--mem", {"metavar": "MB", "help": "Memory that must be available, as 512 or 2GiB."}),
-    ("--sandbox", {"metavar": "LEVEL", "help": "none, default or strict."}),
+    (
+        "--sandbox",
+        {"metavar": "LEVEL", "help": "Isolation: none, default or strict; default: the cluster's setting."},
+    ),
     ("--type", {"metavar": "TYPE", "help": TYPES_HELP}),
-    ("--payload", {"metavar": "JSON", "help": "For other types; a wrong key is answered with those there are."}),
-    ("--set", {"metavar": "K=V", "multiple": True, "help": "One key of the payload; V is JSON or text."}),
-    ("--on-lost", {"metavar": "WHAT", "help": "When its machine is lost: requeue, wait(TIME) or hold."}),
-    ("--lock", {"metavar": "NAME", "multiple": True, "help": "Held alone while it runs; may be repeated."}),
-    ("--capability", {"metavar": "NAME", "multiple": True, "help": "Needed of the node; may be repeated."}),
-    ("--prefer-capability", {"metavar": "NAME", "multiple": True, "help": "Liked of the node; may be repeated."}),
-    ("--limit", {"metavar": "KEY=N", "help": "At most N tasks of this key on nodes at once."}),
-    ("--constraint", {"metavar": "K=V", "multiple": True, "help": "As min_disk_gb=5; may be repeated."}),
-    ("--request", {"metavar": "K=V", "multiple": True, "help": "Reserve cpu_millis, memory or gpus."}),
-    ("--success-code", {"metavar": "N", "multiple": True, "help": "Exit code that is success too."}),
-    ("--no-retry-code", {"metavar": "N", "multiple": True, "help": "Exit code that is final."}),
-    ("--on-exhausted", {"metavar": "WHAT", "help": "After the last retry: dead_letter or fail."}),
+    ("--payload", {"metavar": "JSON", "help": "Settings of other types; an unknown key lists the valid ones."}),
+    (
+        "--set",
+        {
+            "metavar": "K=V",
+            "multiple": True,
+            "help": "One key of the payload, as image=alpine; V is JSON or text; repeatable.",
+        },
+    ),
+    ("--on-lost", {"metavar": "WHAT", "help": "If its node is lost: requeue (default), wait(TIME) or hold."}),
+    (
+        "--lock",
+        {"metavar": "NAME", "multiple": True, "help": "Lock to hold exclusively while it runs; repeatable."},
+    ),
+    (
+        "--capability",
+        {"metavar": "NAME", "multiple": True, "help": "Capability that the node must have; repeatable."},
+    ),
+    (
+        "--prefer-capability",
+        {"metavar": "NAME", "multiple": True, "help": "Capability that is preferred; repeatable."},
+    ),
+    ("--limit", {"metavar": "KEY=N", "help": "At most N tasks with this key on nodes at once."}),
+    (
+        "--constraint",
+        {"metavar": "K=V", "multiple": True, "help": "Placement constraint, as min_disk_gb=5; repeatable."},
+    ),
+    ("--request", {"metavar": "K=V", "multiple": True, "help": "Reserve cpu_millis, memory or gpus; repeatable."}),
+    (
+        "--success-code",
+        {"metavar": "N", "multiple": True, "help": "Exit code that also counts as success; repeatable."},
+    ),
+    ("--no-retry-code", {"metavar": "N", "multiple": True, "help": "Exit code that is not retried; repeatable."}),
+    ("--on-exhausted", {"metavar": "WHAT", "help": "After the last retry: dead_letter (default) or fail."}),
 )
 # Flags that are repeated where the file has one list or map.
 PLURALS = {
@@ -80,17 +111,17 @@ def _task_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @verb(context_settings={"help_option_names": ["-h", "--help"], "allow_interspersed_args": False})
-@click.option("--wait", is_flag=True, help="Write its output and end with its status.")
-@click.option("--dry-run", is_flag=True, help="Only say where it would run.")
-@click.option("--file", metavar="F", help="JSON lines or YAML, - for stdin; all lines are one batch.")
+@click.option("--wait", is_flag=True, help="Wait, write its output and exit with its exit code.")
+@click.option("--dry-run", is_flag=True, help="Only show where it would run.")
+@click.option("--file", metavar="F", help="Tasks as JSON lines or YAML, - for stdin; submitted as one batch.")
 @_task_flags
 @click.argument("command", nargs=-1, metavar="-- COMMAND...")
 def submit(wait: bool, dry_run: bool, file: str | None, command: tuple[str, ...], **flags: Any) -> None:
     """Submit a command, or a file of commands as one batch.
 
-    Keys of a file are the flags' names; `command` is a list of arguments, or a string for sh -c. With --wait the
-    command's bytes are written as they are, stdout and stderr apart;
-    the exit code is the command's own, 128 + n if signal n killed it, 125 if it never ran to an end.
+    A file's keys are the flags' names; `command` is a list of arguments, or a string for sh -c. With --wait, stdout
+    and stderr pass through unchanged, and the exit code is the command's own: 128 + n if signal n killed it, 125 if
+    it never ran to an end.
     """
     given = {name: value for name, value in flags.items() if value is not None and value != ()}
     if file is None:

@@ -45,16 +45,22 @@ WHY_COLUMN = Column("WHY", shrinks=True)
 
 @verb()
 @click.option(
-    "--state", "states", multiple=True, type=click.Choice(json_view.task_states()), help="May be repeated."
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice(json_view.task_states()),
+    help="Only tasks in this state; repeatable.",
 )
-@click.option("--node", metavar="N", default="", help="Only of this node.")
-@click.option("--workflow", metavar="W", default="", help="Only of this workflow.")
+@click.option("--node", metavar="N", default="", help="Only tasks on this node.")
+@click.option("--workflow", metavar="W", default="", help="Only tasks of this workflow.")
 @click.option(
-    "--operation", metavar="OPERATION", default="", help="Only what this operation began or revived last."
+    "--operation", metavar="OPERATION", default="", help="Only tasks that this operation created or retried last."
 )
-@click.option("--filter", "text", metavar="EXPR", default="", help="Only what matches.")
-@click.option("--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows.")
-@click.option("--cursor", metavar="C", default="", help="next_cursor of the page before.")
+@click.option("--filter", "text", metavar="EXPR", default="", help="Only tasks that match.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Most rows to show."
+)
+@click.option("--cursor", metavar="C", default="", help="Continue at the next_cursor of the previous page.")
 @shape_options(own_filter=True)
 @at_option("List them as they were")
 def tasks(
@@ -101,7 +107,7 @@ def tasks(
 @click.argument("task_id", metavar="ID")
 @at_option()
 def task(task_id: str, at: cluster_pb2.Moment | None) -> None:
-    """Show a task with its events, placement and result."""
+    """Show one task: state, result, placement and events."""
 
     async def work(client: ClusterClient) -> None:
         reply = await client.get_task(task_id, at=at)

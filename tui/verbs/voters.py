@@ -58,15 +58,18 @@ DEFAULT_WAIT = "60s"
 )
 @click.pass_context
 def voters(context: click.Context) -> None:
-    """The machines that replicate the log. Without a command, list them."""
+    """List, add or remove voters, which replicate the log.
+
+    Without a command, lists them.
+    """
     if context.invoked_subcommand is None:
         context.invoke(list_voters)
 
 
 @verb("list")
-@at_option("Not kept; see `cortex nodes --at`")
+@at_option("Refused here; use `cortex nodes --at`")
 def list_voters(at: cluster_pb2.Moment | None) -> None:
-    """List voters and learners, and how far each of them is."""
+    """List voters and learners, and how far each has got."""
     if at is not None:
         message = "How far voters were, and which of them were up, is not kept."
         raise usage(f"--at: {message}", "`cortex nodes --at` has the role that each machine had then.")
@@ -87,10 +90,10 @@ def list_voters(at: cluster_pb2.Moment | None) -> None:
 
 @verb()
 @click.argument("node", metavar="NODE")
-@click.option("--wait", is_flag=True, help="Until it votes; exit 1 if it does not get there.")
+@click.option("--wait", is_flag=True, help="Wait until it votes; exit 1 if --timeout passes first.")
 @click.option("--timeout", metavar="TIME", default=None, help=f"How long --wait waits; default {DEFAULT_WAIT}.")
 def add(node: str, wait: bool, timeout: str | None) -> None:
-    """Let a node vote that was started with --join.
+    """Make a node a voter; it must run with --join.
 
     It is sent the log as a learner first, and votes as soon as it has caught up.
     """
@@ -126,9 +129,12 @@ def add(node: str, wait: bool, timeout: str | None) -> None:
 
 @verb()
 @click.argument("node", metavar="NODE")
-@click.option("--yes", is_flag=True, help="Do not ask, at a terminal.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def remove(node: str, yes: bool) -> None:
-    """Let a node vote no more; it goes on as a worker. One that leads hands leadership over first."""
+    """Make a voter a worker.
+
+    A leader hands leadership over first.
+    """
 
     async def work(client: ClusterClient) -> None:
         if not yes and _asks() and not await _agreed(client, node):

@@ -30,7 +30,7 @@ VERDICT_COLUMNS = (
 @click.argument("task_id", metavar="ID")
 @at_option("Judge it as of then")
 def why(task_id: str, at: cluster_pb2.Moment | None) -> None:
-    """Say for each node why the task can or cannot run there.
+    """Explain, node by node, why a task can or cannot run there.
 
     A task that waits is judged now, one that was placed as it was at its last placement.
     """

@@ -46,16 +46,18 @@ TASK_COLUMNS = (
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def workflow() -> None:
-    """Tasks that depend on each other."""
+    """Submit, show, cancel and resume workflows."""
 
 
 @verb()
 @click.argument("file", metavar="F")
-@click.option("--wait", is_flag=True, help="Until it has ended; exit 1 unless it completed.")
-@click.option("--key", metavar="KEY", default="", help="Submit at most once under this key.")
-@click.option("--dry-run", is_flag=True, help="Only have it checked.")
+@click.option("--wait", is_flag=True, help="Wait until it has ended; exit 1 unless it completed.")
+@click.option(
+    "--key", metavar="KEY", default="", help="Submit at most once under this key; a repeat returns the same id."
+)
+@click.option("--dry-run", is_flag=True, help="Only check it; submit nothing.")
 def submit(file: str, wait: bool, key: str, dry_run: bool) -> None:
-    """Submit a workflow: a YAML or JSON file, - for stdin.
+    """Submit a workflow from a YAML or JSON file (- for stdin).
 
     A file is {name, context, policy, max_failures, key, tasks: {KEY: {command, depends_on, condition, rule,
     can_fail, finally, map: {over: [...]}, and all that a task may have}}}.
@@ -136,7 +138,7 @@ def _goes_on(accepted: list[str]) -> Interrupted:
 @click.argument("workflow_id", metavar="ID")
 @at_option()
 def show(workflow_id: str, at: cluster_pb2.Moment | None) -> None:
-    """Show a workflow and its tasks, each after what it depends on."""
+    """Show a workflow and its tasks, in order of dependency."""
 
     async def work(client: ClusterClient) -> None:
         reply = await client.get_workflow(workflow_id, at=at)
@@ -154,9 +156,12 @@ def show(workflow_id: str, at: cluster_pb2.Moment | None) -> None:
 
 @verb()
 @click.argument("workflow_id", metavar="ID")
-@click.option("--reason", metavar="TEXT", default="", help="At most 200 characters.")
+@click.option("--reason", metavar="TEXT", default="", help="Kept with the event, at most 200 characters.")
 def cancel(workflow_id: str, reason: str) -> None:
-    """Cancel what has not ended; running commands get TERM, then KILL, and `finally` tasks still run."""
+    """Cancel a workflow; its `finally` tasks still run.
+
+    Running commands get TERM, then KILL.
+    """
 
     async def work(client: ClusterClient) -> None:
         say_mutation(await client.cancel_workflow(workflow_id, reason))
@@ -166,10 +171,10 @@ def cancel(workflow_id: str, reason: str) -> None:
 
 @verb()
 @click.argument("workflow_id", metavar="ID")
-@click.option("--from", "key", metavar="KEY", default="", help="This task and all that depends on it.")
-@click.option("--dry-run", is_flag=True, help="Only say which tasks would run again.")
+@click.option("--from", "key", metavar="KEY", default="", help="Run this task again, and all that depends on it.")
+@click.option("--dry-run", is_flag=True, help="Only list the tasks that would run again.")
 def resume(workflow_id: str, key: str, dry_run: bool) -> None:
-    """Run again what did not complete, or a task and all that depends on it, as a new run.
+    """Run again what did not complete, as a new run.
 
     Prints the ids of the tasks that run again.
     """

@@ -44,11 +44,18 @@ def _list_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         shape_options(own_filter=True),
         at_option("List them as they were"),
-        click.option("--cursor", metavar="C", default="", help="next_cursor of the page before."),
+        click.option("--cursor", metavar="C", default="", help="Continue at the next_cursor of the previous page."),
         click.option(
-            "--limit", metavar="N", type=click.IntRange(1, PAGE), default=50, show_default=True, help="Rows."
+            "--limit",
+            metavar="N",
+            type=click.IntRange(1, PAGE),
+            default=50,
+            show_default=True,
+            help="Most rows to show.",
         ),
-        click.option("--filter", "text", metavar="EXPR", default="", help="Part of the name or id, or as after /."),
+        click.option(
+            "--filter", "text", metavar="EXPR", default="", help="Part of the name or id, or a filter expression."
+        ),
         click.option(
             "--state",
             "states",
@@ -72,7 +79,7 @@ def list_workflows(**options: Any) -> None:
 @verb("workflows")
 @_list_options
 def workflows(**options: Any) -> None:
-    """List workflows in all states, newest first; as `cortex workflow list`."""
+    """List workflows, newest first (as `cortex workflow list`)."""
     _list(**options)
 
 
