@@ -141,7 +141,9 @@ async def test_limits_are_those_that_the_daemon_had(tmp_path: Path) -> None:
     finally:
         resource.prlimit(0, resource.RLIMIT_NOFILE, before)
     assert resource.prlimit(watched.port.pid, resource.RLIMIT_NOFILE)[0] > 777
-    result = await watched.run("sh", "-c", "sleep 0.2; ulimit -Sn; ulimit -Hn; ulimit -c")
+    # They are set once it has begun.
+    given = "until [ $(ulimit -Sn) = 777 ]; do sleep 0.02; done; ulimit -Sn; ulimit -Hn; ulimit -c"
+    result = await watched.run("sh", "-c", given)
     assert result.stdout.head.split() == [b"777", str(hard).encode(), b"0"]
     await watched.port.quit()
 
