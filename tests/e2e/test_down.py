@@ -18,6 +18,7 @@ from tui.machine.process import is_alive
 
 # `down` promises 15 s; a slow machine needs some to begin at all.
 WITHIN_S = 45.0
+PATIENCE_S = 60.0
 
 
 class Lab:
@@ -46,6 +47,12 @@ class Lab:
     async def task(self, task_id: str) -> Any:
         return (await self.cortex("task", "--data", self.data, task_id, "--json")).document
 
+    async def runs(self, task_id: str) -> None:
+        """Return when the cluster knows that it does: its command may have begun long before."""
+        async with asyncio.timeout(PATIENCE_S):
+            while (await self.task(task_id))["state"] != "running":  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
     def nodes(self) -> Any:
         return json.loads((Path(self.data) / "cluster.json").read_text())["nodes"]
 
@@ -62,7 +69,7 @@ async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
 
 
 async def exists(path: Path) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not path.exists():  # noqa: ASYNC110, ASYNC240
             await asyncio.sleep(0.05)
 
@@ -74,6 +81,7 @@ async def test_what_ran_is_recorded_as_migrated_and_runs_again(lab: Lab, tmp_pat
     waits = f"echo $CORTEX_ATTEMPT $CORTEX_RUN; touch {began}; while [ ! -e {gate} ]; do sleep 0.05; done"
     task_id = await lab.submit("--retries", "0", command=waits)
     await exists(began)
+    await lab.runs(task_id)
     said, _ = await lab.down()
     assert "The task that ran runs again after the next `cortex up" in said
     began.unlink()
@@ -98,10 +106,11 @@ async def test_what_ran_is_recorded_as_migrated_and_runs_again(lab: Lab, tmp_pat
 
 async def test_a_command_that_ignores_term_is_killed_in_time(lab: Lab, tmp_path: Path) -> None:
     await lab.up(3)
-    began = tmp_path / "began"
-    stubborn = f"trap '' TERM; touch {began}; while :; do sleep 1; done"
+    gate, began = tmp_path / "gate", tmp_path / "began"
+    stubborn = f"trap '' TERM; touch {began}; while [ ! -e {gate} ]; do sleep 0.1; done"
     task_id = await lab.submit("--kill-timeout", "10s", command=stubborn)
     await exists(began)
+    await lab.runs(task_id)
     said, seconds = await lab.down()
     assert "runs again" in said
     assert seconds < WITHIN_S
@@ -110,6 +119,7 @@ async def test_a_command_that_ignores_term_is_killed_in_time(lab: Lab, tmp_path:
     await lab.up(3)
     await exists(began)
     task = await lab.task(task_id)
+    gate.touch()
     assert (task["attempt"], task["run"]) == (0, 1)
     assert "migrated" in [event["type"] for event in task["events"]]
 
@@ -137,6 +147,7 @@ async def test_keep_running_leaves_commands_and_their_attempt(lab: Lab, tmp_path
     gate, began = tmp_path / "gate", tmp_path / "began"
     task_id = await lab.submit(command=f"touch {began}; while [ ! -e {gate} ]; do sleep 0.05; done; echo one")
     await exists(began)
+    await lab.runs(task_id)
     said, _ = await lab.down("--keep-running")
     assert said == ""
     gate.touch()

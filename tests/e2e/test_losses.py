@@ -60,6 +60,16 @@ async def running_on(client: ClusterClient, task_id: str) -> str:
     return await eventually(look, 60)
 
 
+async def has_lines(file: Path, count: int) -> None:
+    """Return when commands have written so many: one that runs by what the cluster knows may not have yet."""
+
+    async def look() -> str:
+        lines = file.read_text().splitlines() if file.exists() else []  # noqa: ASYNC240
+        return "yes" if len(lines) >= count else ""
+
+    await eventually(look, 60)
+
+
 def on_any_but(leader: str, command: str, **spec: object) -> cluster_pb2.TaskRequest:
     request = shell(command)
     request.spec.constraints.excluded_nodes.append(leader)
@@ -94,6 +104,7 @@ async def test_a_frozen_machine_s_result_is_refused(make_cluster: MakeCluster, t
         command = f"echo $CORTEX_FENCE >> {begun}; until test -e {gate}; do sleep 0.1; done; echo done"
         task_id = (await client.submit(on_any_but(leader, command))).id
         first = await running_on(client, task_id)
+        await has_lines(begun, 1)
         signal_machine(cluster, first, signal.SIGSTOP)
         gate.touch()
         try:
@@ -150,6 +161,7 @@ async def test_a_killed_machine_s_tasks_begin_again_elsewhere(make_cluster: Make
         requests = [on_any_but(leader, command) for _ in range(4)]
         ids = set((await client.submit_batch(requests)).ids)
         nodes = {task_id: await running_on(client, task_id) for task_id in ids}
+        await has_lines(begun, len(ids))
         dead = sorted(nodes.values())[0]
         died = {task_id for task_id, node in nodes.items() if node == dead}
         cluster.kill(dead)
