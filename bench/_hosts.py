@@ -131,13 +131,11 @@ class SqliteHost(NoDaemon):
         if self._saver.full:
             return
         for entry in self._engine.entries(self.index, _BATCH):
-            row = StoredReply(request_id=f"{entry.index % _KEYS:06}", index=entry.index, at_us=entry.index)
-            row.reply = entry.data
-            change = Change(Table.REPLIES, f"\0{row.request_id}", None, row)
-            self._saver.add((change,), entry.index, entry.term, entry.index, 0, 1)
-            self.index = entry.index
-            waiting = self._waiting.pop(entry.index, None)
-            if waiting is not None and not waiting.done():
+            index = self.index = entry.index
+            key = str(index % _KEYS)
+            row = StoredReply(request_id=key, index=index, at_us=index, reply=entry.data)
+            self._saver.add((Change(Table.REPLIES, f"\0{key}", None, row),), index, entry.term, index, 0, 1)
+            if self._waiting and (waiting := self._waiting.pop(index, None)) is not None and not waiting.done():
                 waiting.set_result(None)
         if self.index < self._engine.commit_index:
             self.committed()

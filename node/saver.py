@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 
 from cortex.v1.types_pb2 import Event
 from node.core.faults import Code, Fault
@@ -25,12 +24,8 @@ _ENOUGH = BOUND // 4
 _RETRY_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    index: int
-    term: int
-    at_us: int
-    digest: int
+_Mark = tuple[int, int, int, int]
+"""Index, term, leader time and digest of the last entry applied; one is made for each."""
 
 
 class Saver:
@@ -101,7 +96,7 @@ class Saver:
                 overlay[table, key] = (index, new)
         if self._weight > _ENOUGH:
             self._urgent.set()
-        self._mark = _Mark(index, term, at_us, digest)
+        self._mark = (index, term, at_us, digest)
         self._wake.set()
 
     def peek(self, key: Key) -> tuple[bool, Row | None]:
@@ -205,13 +200,13 @@ class Saver:
         self._mark = None
         batch = self._in_flight
         try:
-            await self._offload(lambda: self._store.save(batch, mark.index, mark.term, mark.at_us, mark.digest))
+            await self._offload(lambda: self._store.save(batch, *mark))
         except BaseException:
             self._mark = self._mark or mark
             raise
         self._in_flight = []
         self._weight -= self._in_flight_weight
-        self._settle(batch, mark.index)
+        self._settle(batch, mark[0])
         if not self._healthy:
             self._healthy = True
             self._on_health(None)

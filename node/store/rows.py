@@ -298,11 +298,10 @@ class BlobCodec:
         self.columns = ("id", *fields, "row")
         self._kind = kind
         self._id = attrgetter(id_field)
-        self._scalars = tuple(attrgetter(name) for name in fields.values())
+        self._fields = tuple(fields.values())
 
     def encode(self, row: Any) -> Values:
-        scalars = (scalar(row) for scalar in self._scalars)
-        return (self.key_of(row), *scalars, row.SerializeToString())
+        return (self.key_of(row), *[getattr(row, name) for name in self._fields], row.SerializeToString())
 
     def decode(self, values: Sequence[Any]) -> Row:
         row: Row = self._kind.FromString(values[-1])
