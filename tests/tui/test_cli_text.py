@@ -119,6 +119,15 @@ def test_tables_align_cut_and_neutralise() -> None:
     assert table(columns, rows, width=24)[2] == "bb  123  red ^[[31m and…"
 
 
+def test_a_very_long_cell_widens_no_other_row() -> None:
+    rows = [("a", "x" * 5000, "waits"), ("b", "short", "ended")]
+    assert table([Column("ID"), Column("COMMAND"), Column("WHY")], rows) == [
+        "ID  COMMAND  WHY",
+        f"a   {'x' * 5000}  waits",
+        "b   short    ended",
+    ]
+
+
 def test_narrow_tables_leave_out_what_is_optional_and_cut_the_widest() -> None:
     columns = [
         Column("NAME", shrinks=True),

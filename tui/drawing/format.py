@@ -24,6 +24,8 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)")
 # Cells of a column that shrinks: at least, and below which optional columns go instead.
 _LEAST = 8
 _READABLE = 20
+# Widest cell that the whole column is made as wide as, where nothing is cut.
+_ALIGNED = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -123,11 +125,12 @@ def table(
     """Lines of a plain table, two spaces between columns.
 
     Cells are cleaned here. `width` in cells (None = unlimited) bounds what shrinks and is optional; `paint` gets a
-    column's title and a padded cell and may add colour.
+    column's title and a padded cell and may add colour. Without a width a very long cell stands whole in its own
+    line and moves only what is behind it there.
     """
     cells = [[clean(cell) for cell in row] for row in rows]
     widths = [
-        max([width_of(column.title), *(width_of(row[number]) for row in cells)])
+        max([width_of(column.title), *(_aligned(row[number], width is None) for row in cells)])
         for number, column in enumerate(columns)
     ]
     if width is not None:
@@ -138,11 +141,21 @@ def table(
     lines = ["  ".join(fit(c.title, w, c.align) for c, w in zip(columns, widths, strict=True)).rstrip()]
     for row in cells:
         painted = [
-            paint(column.title, fit(cell, wide, column.align))
+            paint(column.title, fit(cell, wide, column.align) if width is not None else _whole(cell, wide, column))
             for column, cell, wide in zip(columns, row, widths, strict=True)
         ]
         lines.append("  ".join(painted).rstrip())
     return lines
+
+
+def _aligned(cell: str, whole: bool) -> int:
+    """Cells that a column keeps free for this one; what is very long is no measure for the others."""
+    wide = width_of(cell)
+    return wide if not whole or wide <= _ALIGNED else 0
+
+
+def _whole(cell: str, wide: int, column: Column) -> str:
+    return cell if width_of(cell) > wide else fit(cell, wide, column.align)
 
 
 def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
