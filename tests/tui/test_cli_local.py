@@ -347,3 +347,25 @@ async def test_bad_input(tmp_path: Path, arguments: tuple[str, ...], code: int, 
     assert ran.code == code
     assert ran.err.startswith(f"cortex: {sentence}")
     assert ran.err.count("\n") == 2
+
+
+def test_the_folder_of_a_stopped_daemon_is_no_place_for_a_new_cluster(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    with pytest.raises(ClusterError, match="does not run") as caught:
+        from_folder(tmp_path)
+    assert "systemctl start cortexd" in caught.value.remedy
+
+
+def test_a_folder_of_another_user_is_said_to_be_one(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o000)
+    # As root a permission does not count: the child looks as nobody.
+    program = (
+        "import os, sys; from pathlib import Path; from tui.errors import ClusterError\n"
+        "from tui.link.target import from_folder\n"
+        "os.geteuid() or os.seteuid(65534)\n"
+        "try: from_folder(Path(sys.argv[1]))\n"
+        "except ClusterError as error: print(error.message, error.remedy)\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith(f"{folder} must not be read by this user. Run this as the daemon's user")

@@ -17,6 +17,7 @@ from tui.link.wire import Target
 
 CLUSTER_FILE = "cluster.json"
 SECRET_FILE = "secret"
+DAEMON_LOCK = "lock"
 MAX_SOCKET_PATH_BYTES = 107
 _ADDRESS = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+):(\d{1,5})")
 
@@ -169,7 +170,7 @@ def where_of(name: str, context: Mapping[str, Any]) -> str:
 def from_folder(folder: Path) -> Cluster:
     """The cluster of `cortex up --data FOLDER`, or the one daemon whose own data folder it is."""
     folder = folder.expanduser().absolute()
-    if (folder / CLUSTER_FILE).exists():
+    if _is_there(folder / CLUSTER_FILE):
         document = read_cluster_file(folder)
         targets = tuple(_target_of(item) for item in document["nodes"])
         secret = read_secret(folder / SECRET_FILE)
@@ -177,7 +178,28 @@ def from_folder(folder: Path) -> Cluster:
     if (folder / "cortex.sock").exists():
         targets = (Target(f"unix:{folder / 'cortex.sock'}"),)
         return Cluster(targets, "", _key("", targets), str(folder))
+    if (folder / DAEMON_LOCK).exists():
+        raise ClusterError(
+            "unreachable",
+            f"The daemon of {folder} does not run.",
+            "Start it, as by `systemctl start cortexd`, or name another one with --cluster.",
+        )
     raise no_cluster(folder)
+
+
+def _is_there(file: Path) -> bool:
+    """Whether it exists. Raises ClusterError where its folder must not be looked into."""
+    try:
+        file.stat()
+    except PermissionError:
+        raise ClusterError(
+            "unreachable",
+            f"{file.parent} must not be read by this user.",
+            "Run this as the daemon's user, or give --cluster HOST:PORT and CORTEX_SECRET_FILE.",
+        ) from None
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def no_cluster(folder: Path) -> ClusterError:
