@@ -163,7 +163,9 @@ async def test_two_of_three_voters_are_lost_for_good(make_cluster: MakeCluster, 
         await goes_on(cluster, ids)
         # Who followed the old cluster is told that its position is gone, and begins anew.
         await watch.until(1, STEP)
-        assert [epoch > 0 for epoch, _ in watch.begun] == [False, True]
+        # More than once where its link broke meanwhile.
+        began = [epoch > 0 for epoch, _ in watch.begun]
+        assert (began, set(began)) == (sorted(began), {False, True})
         await watch.stop()
         # What ran on the machine that is left goes on, under the fence that it had.
         file.touch()

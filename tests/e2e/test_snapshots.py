@@ -45,8 +45,9 @@ async def test_all_voters_start_from_snapshot_and_log(make_cluster: MakeCluster)
         ids |= await ended_tasks(client, 10)
     for node in nodes:
         await has_all(cluster, node.id, ids)
-    assert said(nodes[0], "the store begins with a snapshot") == 1
-    assert said(nodes[1], "the store begins with a snapshot") == 1
+    # Once more where it fell so far behind that it was sent one.
+    assert said(nodes[0], "the store begins with a snapshot") >= 1
+    assert said(nodes[1], "the store begins with a snapshot") >= 1
     assert (nodes[1].data / "state.sqlite.aside").exists()
 
 

@@ -52,6 +52,7 @@ async def test_cancel_and_resume(serving: Callable[[int], Cluster], journal: Jou
     async with cluster.client() as client:
         workflow_id = await submit(client, flow)
         await until(client, workflow_id, "b", "running")
+        await journal.has("+b")
         reply = await client.cancel_workflow(workflow_id[:-1], "wrong branch")
         assert list(reply.ids) == [workflow_id]
         found = await ended(client, workflow_id)

@@ -69,6 +69,12 @@ class Journal:
     def lines(self) -> list[str]:
         return self.path.read_text().split()
 
+    async def has(self, line: str) -> None:
+        """Return when it is there: a command that runs by what the cluster knows may not have written it yet."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while line not in self.lines():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
     def begun(self) -> Counter[str]:
         return Counter(line[1:] for line in self.lines() if line[0] == "+")
 
