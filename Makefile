@@ -17,8 +17,9 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps raftos==0.2.6
 	touch $@
 
+# without a terminal, as in a container's build, the cluster is started and no console
 up: setup
-	$(BIN)/cortex up --voters 3 --data '$(DATA)'
+	$(BIN)/cortex up --voters 3 --data '$(DATA)' $$([ -t 0 ] && [ -t 1 ] || echo --headless)
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
