@@ -101,6 +101,9 @@ def _fill_from_events(was: Task, past: Iterable[Event]) -> None:
     for event in past:
         before = event.was_state or (state if event.index == index else 0)
         index, state = event.index, event.state
+        if event.type == types_pb2.EVENT_TYPE_REJECTED:
+            # It changed nothing, whatever the events before it said that were trimmed.
+            continue
         if event.type == types_pb2.EVENT_TYPE_ASSIGNED:
             was.fence, was.assigned_at_us, was.started_at_us = event.index, event.at_us, 0
         elif event.type == types_pb2.EVENT_TYPE_STARTED:

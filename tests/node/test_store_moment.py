@@ -13,9 +13,9 @@ from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Command, Entry, HistoryTrim
 from cortex.v1.types_pb2 import ContextItem, Event, Task, Workflow
 from node.core.faults import Code, Fault
-from node.core.model import ASSIGNED, CANCELLED, ENDED, LIVE, RUNNING, Change, Key, Table
+from node.core.model import ASSIGNED, CANCELLED, ENDED, LIVE, QUEUED, RUNNING, Change, Key, Table
 from node.store import Store, TaskQuery, moment
-from node.store.asof import At, Moment, workflow_as_of
+from node.store.asof import At, Moment, task_as_of, workflow_as_of
 from node.store.moment_workflows import WorkflowQuery
 from node.store.slow import SlowReads
 from tests.core import workflows
@@ -54,6 +54,13 @@ def test_a_discarded_letter_still_counts_as_a_failure() -> None:
     later = Event(index=9, was_workflow_state=types_pb2.WORKFLOW_STATE_FAILED, was_run=1)
     was = workflow_as_of(row, later, [letter], At(8, 8))
     assert (was.failures, was.remaining, was.run) == (1, 0, 1)
+
+
+def test_what_was_refused_set_no_time_though_the_events_before_it_are_trimmed() -> None:
+    row = Task(id="t", state=QUEUED, run=1, created_at_us=1, queued_at_us=900, modified_index=9)
+    refused = Event(index=4, at_us=400, type=types_pb2.EVENT_TYPE_REJECTED, state=QUEUED)
+    later = Event(index=9, at_us=900, type=types_pb2.EVENT_TYPE_RETRIED, state=QUEUED, was_state=QUEUED, was_run=1)
+    assert not task_as_of(row, [refused, later], At(8, 800)).queued_at_us
 
 
 def test_a_context_of_the_past_is_exact_until_a_task_updates_it_or_runs_again() -> None:
