@@ -22,7 +22,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "SLICE_S", 0.002)
     monkeypatch.setattr(benchmark, "COPY_BYTES", 2 << 20)
     monkeypatch.setattr(benchmark, "FILE_BYTES", 1 << 20)
-    monkeypatch.setattr(benchmark, "READS", 20)
+    monkeypatch.setattr(benchmark, "SLICES", 2)
+    monkeypatch.setattr(benchmark, "SLICE_READS", 20)
+    monkeypatch.setattr(benchmark, "AGREED_PERCENT", 1e9)
 
 
 def test_it_measures_this_machine_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,10 +47,10 @@ def test_a_slow_disk_gets_less_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyP
     disk = benchmark.Disk(str(tmp_path))
     for direct in (disk.direct, False):
         disk.direct = direct
-        assert disk.write() > 0
-        assert disk.write() > 0
+        assert min(disk.write()) > 0
+        assert min(disk.write()) > 0
         assert (tmp_path / benchmark.FILE).stat().st_size == 4096, "one block is more than its time"
-        assert disk.read() > 0
+        assert min(disk.read()) > 0
     disk.remove()
     assert list(tmp_path.iterdir()) == []
 
@@ -75,8 +77,8 @@ def test_a_pause_that_others_cause_does_not_count(
 
     monkeypatch.setattr(benchmark.time, "perf_counter", tick)
     written = disk.write()
-    assert (round(written) == 4_096_000) == direct
-    assert round(disk.read()) == 1000
+    assert ([round(each) for each in written] == [4_096_000] * benchmark.SLICES) == direct
+    assert [round(each) for each in disk.read()] == [1000] * benchmark.SLICES
     disk.remove()
 
 
@@ -88,10 +90,39 @@ def test_without_room_the_disk_is_left_out_and_said(tmp_path: Path, monkeypatch:
     assert "its disk is not measured" in found.note
 
 
-def test_a_figure_is_the_median_and_its_spread_the_distance_of_the_quartiles() -> None:
+def test_a_figure_is_the_median_of_the_best_and_its_spread_their_distance() -> None:
     assert benchmark.judge([100.0]) == (100.0, 0.0)
-    assert benchmark.judge([90.0, 100.0, 110.0, 100.0, 1.0]) == (100.0, 10.0)
+    assert benchmark.judge([1.0, 96.0, 98.0, 100.0, 101.0, 102.0, 3.0]) == (100.0, 6.0)
     assert benchmark.judge([5.0, 5.0, 5.0]) == (5.0, 0.0)
+
+
+def test_what_others_disturb_is_measured_until_the_best_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every third slice is undisturbed; a round that does not count comes first."""
+    calls = 0
+
+    def part() -> list[float]:
+        nonlocal calls
+        calls += 1
+        return [1e6] if calls == 1 else [100.0] if calls % 3 == 0 else [50.0 + calls % 7]
+
+    values = benchmark.repeat({"part": part}, rounds=2, patience_s=1e9)
+    assert benchmark.judge(values["part"]) == (100.0, 0.0)
+    assert calls == 3 * benchmark.BEST, "no round more than is needed"
+
+
+def test_where_the_best_never_agree_it_ends_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock_s = 0.0
+
+    def part() -> list[float]:
+        nonlocal clock_s
+        clock_s += 1.0
+        return [clock_s]
+
+    monkeypatch.setattr(benchmark.time, "monotonic", lambda: clock_s)
+    values = benchmark.repeat({"part": part}, rounds=5, patience_s=9.5)
+    assert values["part"] == [float(number) for number in range(2, 11)]
+    assert benchmark.judge(values["part"])[1] > benchmark.DOUBTFUL_SPREAD_PERCENT
+    assert benchmark.repeat({"part": part}, rounds=5, patience_s=0)["part"] == [12.0, 13.0, 14.0], "each counts"
 
 
 def test_busy_time_of_the_machine(tmp_path: Path) -> None:
@@ -109,8 +140,8 @@ def test_a_machine_that_is_too_busy_is_said(
 ) -> None:
     small(monkeypatch)
     monkeypatch.setattr(benchmark, "ROOM_BYTES", 1 << 80)
-    spreads = iter([core_spread, 0.0, 0.0])
-    monkeypatch.setattr(benchmark, "judge", lambda values: (1.0, next(spreads)))
+    monkeypatch.setattr(benchmark, "repeat", lambda parts, *_: {name: [name] for name in parts})
+    monkeypatch.setattr(benchmark, "judge", lambda names: (1.0, core_spread * (names == ["core_flops"])))
     seconds = iter([(0.0, 0.0), (others_s + 1e-9, 100.0)])
     monkeypatch.setattr(benchmark, "cpu_seconds", lambda: next(seconds))
     note = str(benchmark.measure(str(tmp_path), rounds=1)["note"])

@@ -49,7 +49,7 @@ class NodeCalls(Calls):
         return next((use for use in reply.tasks if (use.task, use.fence) == (task.id, task.fence)), None)
 
     async def bench_node(self, node: str) -> cluster_pb2.BenchNodeReply:
-        """Takes some 10 s."""
+        """Takes 5 to 25 s."""
         request = cluster_pb2.BenchNodeRequest(node=node)
         reply: cluster_pb2.BenchNodeReply = await self._call("BenchNode", request, BENCH_TIMEOUT_S)
         return reply

@@ -30,8 +30,9 @@ def bench() -> None:
 def node(names: tuple[str, ...]) -> None:
     """Benchmark nodes one after the other, by default all online.
 
-    Floating point of one core and of all, memory, and the disk of the data folder: medians of interleaved rounds,
-    in some 10 s a node that slow down whatever runs there. The node keeps the result; `cortex node` shows it.
+    Floating point of one core and of all, memory, and the disk of the data folder: the best of short slices, until
+    they agree, in 5 to 25 s a node that slow down whatever runs there. The node keeps the result; `cortex node`
+    shows it.
     """
 
     async def work(client: ClusterClient) -> int:

@@ -44,7 +44,7 @@ class Bench:
             self._say(f"The node's last benchmark cannot be read: {error}. Make one with `cortex bench node`.")
 
     async def run(self) -> Benchmark:
-        """Takes some 10 s. Raises Fault."""
+        """Takes 5 to 25 s. Raises Fault."""
         if self._busy:
             message = "This node is being measured already."
             raise Fault(Code.WRONG_STATE, message, "Wait for that, then read it with `cortex node`.")
