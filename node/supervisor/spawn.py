@@ -10,8 +10,8 @@ import signal
 
 from node.supervisor import wire
 
-# What Python or this process ignores or handles; a command starts with the defaults.
-_RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+# Whatever Python, this process or who started the daemon ignores: a command starts with the defaults.
+_RESET = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 # What the machine is out of for the moment.
 BACK_PRESSURE = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 _CACHE_SIZE = 256
