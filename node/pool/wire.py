@@ -14,6 +14,7 @@ from __future__ import annotations
 import array
 import ctypes
 import json
+import signal
 import socket
 import struct
 from collections.abc import Iterator
@@ -42,6 +43,14 @@ class Broken(Exception):
 def adopt_orphans() -> None:
     """What lost its parent below this process becomes its child, not another's whom nobody asks."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reset_signals() -> None:
+    """Nothing is ignored or held back because who started the daemon did so; but for what Python ignores itself."""
+    for each in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(each) is signal.SIG_IGN:
+            signal.signal(each, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def packed(body: bytes) -> bytes:

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from node.pool import wire
 from node.pool.api import Cancelled, Context, Reschedule, RetryAt, ValidationError
+from node.pool.leftovers import left
 from node.pool.meter import Meter
 from node.pool.registry import CannotLoad, Handler, load
 
@@ -130,8 +131,10 @@ class Wire:
 
 
 class Worker:
-    def __init__(self, link: Wire, handlers: dict[str, Handler], most: int) -> None:
+    def __init__(self, link: Wire, handlers: dict[str, Handler], modules: Sequence[str], most: int) -> None:
         self._link = link
+        self._modules = modules
+        self._left = False
         self._handlers = handlers
         self._most = most
         self._done = 0
@@ -154,7 +157,7 @@ class Worker:
                 return 0
             self._done += 1
             end = self._run(*order)
-            end["last"] = self._done == self._most or self._streams_changed() or _left_something()
+            end["last"] = self._done == self._most or self._streams_changed() or self._left
             self._link.send(end)
             if end["last"]:
                 return 0
@@ -162,6 +165,7 @@ class Worker:
     def _run(self, order: wire.Message, fds: list[int]) -> wire.Message:
         """The message that says how it ended."""
         task = self._link.task = str(order["task"])
+        before = threading.enumerate()
         self._link.send({"kind": wire.CLAIM, "task": task})
         meter = Meter()
         try:
@@ -175,6 +179,7 @@ class Worker:
         finally:
             self._context = None
             self._link.calm()
+            self._look_back(order, before)
             self._leave()
         self._link.flush()
         return end | {"task": task}
@@ -191,6 +196,16 @@ class Worker:
             with suppress(OSError, ValueError):
                 stream.flush()
         os._exit(0 if end["kind"] == wire.COMPLETED else 1)
+
+    def _look_back(self, order: wire.Message, before: Sequence[threading.Thread]) -> None:
+        """See what the handler left while what is written is still the task's."""
+        found = left(before, self._modules)
+        self._left = bool(found)
+        if found:
+            with suppress(OSError, ValueError):
+                self._link.output(
+                    f"cortex: handler {order['handler']} left {found} behind: its worker is replaced."
+                )
 
     def _streams_changed(self) -> bool:
         """Whether the next handler would not find stdout and stderr as they were."""
@@ -338,17 +353,8 @@ def _failed(cause: str, error: str, code: int = 1) -> wire.Message:
     return {"kind": wire.FAILED, "cause": cause, "error": error, "code": code}
 
 
-def _left_something() -> bool:
-    """Whether the handler left a thread or a process behind: the next one gets a clean worker."""
-    if any(not each.daemon for each in threading.enumerate() if each is not threading.main_thread()):
-        return True
-    while True:
-        try:
-            pid, _status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return False
-        if pid == 0:
-            return True
+def _pass_over(_number: int, _frame: FrameType | None) -> None:
+    """A signal that is not meant for the worker."""
 
 
 def main(fd: int, text: str) -> int:
@@ -358,8 +364,10 @@ def main(fd: int, text: str) -> int:
     wire.adopt_orphans()
     if os.getppid() != config["host"]:
         return 1  # it died before that was set
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    wire.reset_signals()
+    # Not ignored: what a handler starts would ignore it, too.
+    signal.signal(signal.SIGINT, _pass_over)
+    signal.signal(signal.SIGTERM, _pass_over)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(config["nice"])
     if config["memory_mb"]:
@@ -377,4 +385,4 @@ def main(fd: int, text: str) -> int:
     except CannotLoad as error:
         link.send({"kind": wire.FAILED, "error": str(error)})
         return 1
-    return Worker(link, handlers, config["tasks"]).serve()
+    return Worker(link, handlers, config["modules"], config["tasks"]).serve()

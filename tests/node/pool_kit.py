@@ -110,6 +110,31 @@ def child(context, leave):
         process.wait()
     return process.pid
 
+@handler("thread")
+def thread(context, how):
+    def chat():
+        begun.set()
+        while not over.wait(0.01):
+            print("of a thread")
+    begun, over = threading.Event(), threading.Event()
+    if how == "library":
+        begun.set()
+        threading.Thread(target=over.wait, name="monitor", daemon=True).start()
+    elif how == "timer":
+        begun.set()
+        timer = threading.Timer(1000, chat)
+        timer.daemon = True
+        timer.start()
+    else:
+        threading.Thread(target=chat, name="chat", daemon=how == "daemon").start()
+    assert begun.wait(60)
+    return os.getpid()
+
+@handler("ignored")
+def ignored(context):
+    """What a command that it runs ignores and holds back."""
+    return subprocess.check_output(["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"], text=True)
+
 @handler("fork")
 def fork(context, how):
     """A copy of the worker goes on in the handler: it says what it likes, and returns."""

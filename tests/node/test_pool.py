@@ -6,6 +6,7 @@ import math
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -18,8 +19,26 @@ from tests.node.pool_kit import Pool, gone, pool
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     """With a single worker, so that each test has the one that the test before left."""
-    with pool(tmp_path_factory.mktemp("pool")) as made:
-        yield made
+    with ignoring(signal.SIGQUIT, signal.SIGHUP, signal.SIGRTMIN):
+        made = pool(tmp_path_factory.mktemp("pool"))
+        one = made.__enter__()
+    try:
+        yield one
+    finally:
+        made.__exit__(None, None, None)
+
+
+@contextmanager
+def ignoring(*signals: signal.Signals) -> Iterator[None]:
+    """As a daemon that was started so."""
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in signals}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def test_data_go_in_and_a_document_comes_out(one: Pool) -> None:
@@ -176,6 +195,28 @@ def test_what_a_handler_leaves_behind_goes_with_its_worker(one: Pool) -> None:
     assert end.code == 0
     gone(end.document)
     assert one.run("pid").document != before
+
+
+@pytest.mark.parametrize("how", ["daemon", "timer"])
+def test_a_thread_of_a_handler_goes_with_its_worker(one: Pool, how: str) -> None:
+    """Also one that would not keep a program alive: it would print into the next task's output."""
+    end = one.run("thread", how=how)
+    assert end.code == 0
+    assert "cortex: handler thread left a thread (" in end.err
+    assert end.err.endswith("behind: its worker is replaced.\n")
+    gone(end.document)
+    assert one.run("add", a=1).out == "adding 1\n"
+
+
+def test_a_monitor_of_a_library_stays(one: Pool) -> None:
+    end = one.run("thread", how="library")
+    assert (end.err, one.run("pid").document) == ("", end.document)
+
+
+def test_a_command_of_a_handler_ignores_nothing_whatever_the_daemon_was_started_with(one: Pool) -> None:
+    masks = [int(line.split()[1], 16) for line in one.run("ignored").document.splitlines()]
+    # without the two signals that the C library keeps for itself
+    assert [mask & ~(0b11 << 31) for mask in masks] == [0, 0]
 
 
 def test_progress_is_thinned_and_its_last_word_kept(one: Pool) -> None:

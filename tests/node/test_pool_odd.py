@@ -116,7 +116,7 @@ def test_a_task_that_was_cancelled_before_its_handler_began_does_not_begin() -> 
     ours, theirs = socket.socketpair()
     with ours, theirs:
         link = Wire(theirs)
-        worker = Worker(link, {"h": lambda context: "it began"}, 0)
+        worker = Worker(link, {"h": lambda context: "it began"}, [], 0)
         link.task = "t2"
         ours.sendall(wire.encoded({"kind": wire.CANCEL, "task": "t1"}))
         ours.sendall(wire.encoded({"kind": wire.CANCEL, "task": "t2"}))
