@@ -11,6 +11,7 @@ import grpc
 from cortex.v1 import cluster_pb2 as pb
 from cortex.v1 import cluster_pb2_grpc
 from cortex.v1 import types_pb2 as types
+from node.rpc.views import without_output
 from tests.tui.fake_cluster import ENDED, FakeCluster, Output, Refusal
 from tests.tui.fake_drains import DrainServicer
 from tests.tui.fake_members import MemberServicer
@@ -96,7 +97,7 @@ class FakeServicer(
         page = found[begin : begin + (request.limit or 50)]
         more = begin + len(page) < len(found)
         return pb.ListTasksReply(
-            tasks=page,
+            tasks=map(without_output, page),
             total=len(found),
             next_cursor=str(begin + len(page)) if more else "",
             index=self._cluster.index,
@@ -211,6 +212,9 @@ class FakeServicer(
                 if not request.events:
                     del shown.changes[:]
                     shown.changes.extend(c for c in reply.changes if c.WhichOneof("row") != "event")
+                for change in shown.changes:
+                    if change.HasField("task"):
+                        change.task.CopyFrom(without_output(change.task))
                 yield shown
                 position = reply.index
             if not any(reply.index > position for reply in cluster.log):

@@ -116,6 +116,19 @@ async def test_wait_document(cortex: CommandLine, cluster: FakeCluster) -> None:
     assert ran.document["deduplicated"] is False
     both = await cortex("wait", "--json", ran.document["id"], ran.document["id"])
     assert [task["exit_code"] for task in both.document["tasks"]] == [3, 3]
+    assert [task["result"]["stdout_head"] for task in both.document["tasks"]] == ["hi\n", "hi\n"]
+
+
+async def test_a_list_says_that_output_is_left_out_and_not_that_it_was_cut(
+    cortex: CommandLine, cluster: FakeCluster
+) -> None:
+    cluster.add_task("t0")
+    cluster.start("t0")
+    cluster.write("t0", stdout=b"hi\n")
+    cluster.finish("t0")
+    (task,) = (await cortex("tasks", "--json")).document["tasks"]
+    told = [task["result"][name] for name in ("stdout_head", "stdout_tail", "stderr_head", "truncated")]
+    assert told == [None, None, "", False]
 
 
 async def test_waiting_for_what_is_not_there(cortex: CommandLine) -> None:

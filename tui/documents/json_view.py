@@ -12,6 +12,9 @@ from tui.drawing.format import rfc3339
 from tui.store import ends
 from tui.store.score import judged_by
 
+# Head and tail that the log has of a stream.
+_KEPT_BYTES = 16 * 1024
+
 Document = dict[str, Any]
 
 NODE_STATES_ONLINE_DECIDES = frozenset(
@@ -305,10 +308,10 @@ def _placement(row: types_pb2.Placement) -> Document:
 def _result(row: types_pb2.TaskResult) -> Document:
     usage = row.usage
     return {
-        "stdout_head": text(row.stdout.head),
-        "stdout_tail": text(row.stdout.tail),
-        "stderr_head": text(row.stderr.head),
-        "stderr_tail": text(row.stderr.tail),
+        "stdout_head": _kept(row.stdout, row.stdout.head),
+        "stdout_tail": _kept(row.stdout, row.stdout.tail),
+        "stderr_head": _kept(row.stderr, row.stderr.head),
+        "stderr_tail": _kept(row.stderr, row.stderr.tail),
         "truncated": _truncated(row.stdout) or _truncated(row.stderr),
         "document": ends.document(row),
         "usage": {
@@ -326,6 +329,16 @@ def _result(row: types_pb2.TaskResult) -> Document:
     }
 
 
+def _kept(row: types_pb2.StreamSummary, part: bytes) -> str | None:
+    return None if _is_left_out(row) else text(part)
+
+
+def _is_left_out(row: types_pb2.StreamSummary) -> bool:
+    """Whether head and tail are elsewhere, as those of a task in a list."""
+    return bool(row.total_bytes) and not row.head
+
+
 def _truncated(row: types_pb2.StreamSummary) -> bool:
     """Whether head and tail are less than what was written."""
-    return row.total_bytes > len(row.head) + len(row.tail)
+    kept = _KEPT_BYTES if _is_left_out(row) else len(row.head) + len(row.tail)
+    return row.total_bytes > kept

@@ -80,6 +80,20 @@ async def follow_to_end(
         ) from error
 
 
+async def with_output(client: ClusterClient, tasks: Sequence[types_pb2.Task]) -> list[types_pb2.Task]:
+    """Ended tasks with what they wrote, which is not told to those who watch."""
+    whole = {task.id: task for task in tasks}
+    for task in tasks:
+        try:
+            found = (await client.get_task(task.id)).task
+        except ClusterError:
+            continue  # its end is known, and that its output is not told
+        # Of one that was retried since, what is there now is not the end that was waited for.
+        if (found.run, found.attempt, found.state) == (task.run, task.attempt, task.state):
+            whole[task.id] = found
+    return [whole[task.id] for task in tasks]
+
+
 def still_running(ids: Sequence[str]) -> Interrupted:
     """What Ctrl-C is answered with while tasks are waited for; without ids, while they are submitted."""
     if not ids:
@@ -116,7 +130,7 @@ def wait(ids: tuple[str, ...], progress: bool, ready: bool) -> None:
             return await wait_ready(client, ids)
         tasks = await follow_to_end(client, ids, sink=None if as_json else raw_sink(), progress=progress)
         if as_json:
-            documents = [json_view.task(task) for task in tasks]
+            documents = [json_view.task(task) for task in await with_output(client, tasks)]
             emit(documents[0] if len(documents) == 1 else {"tasks": documents})
         for task in tasks:
             say_end(task)

@@ -13,7 +13,7 @@ import click
 from tui.drawing.text import clean
 from tui.errors import ClusterError, usage
 from tui.verbs.base import emit, note, run, say, say_table, settings, verb
-from tui.verbs.follow import follow_to_end, raw_sink, say_end, still_running
+from tui.verbs.follow import follow_to_end, raw_sink, say_end, still_running, with_output
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2
@@ -224,7 +224,7 @@ def _submit_one(request: cluster_pb2.TaskRequest, *, wait: bool, dry_run: bool) 
         after_index = 0 if reply.deduplicated else reply.index
         task = (await follow_to_end(client, [reply.id], sink=sink, after_index=after_index))[0]
         if as_json:
-            emit({**json_view.task(task), **document})
+            emit({**json_view.task((await with_output(client, [task]))[0]), **document})
         say_end(task)
         return exit_status(task)
 
