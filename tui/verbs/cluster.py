@@ -11,6 +11,7 @@ from tui.drawing.text import clean
 from tui.verbs.base import VerbGroup, emit, note, run, say, settings, verb
 
 if TYPE_CHECKING:
+    from cortex.v1 import cluster_pb2
     from tui.link.client import ClusterClient
 
 
@@ -26,18 +27,15 @@ def status() -> None:
         if settings().json:
             emit(json_view.status(reply))
         else:
-            up = sum(voter.up for voter in reply.voters)
             live = ", ".join(f"{count} {name}" for name, count in sorted(reply.tasks.items()) if count)
             fields = {
                 "healthy": "yes" if reply.healthy else "no",
                 "leader": f"{reply.leader or 'none'} in term {reply.term}",
-                "voters": f"{up} of {len(reply.voters)} up",
-                "learners": ", ".join(f"{one.id} ({'up' if one.up else 'down'})" for one in reply.learners),
-                "workers": f"{reply.workers} online",
+                **_members(reply),
                 "tasks": live or "none live",
                 "index": f"{reply.index}, applied {reply.applied} by {reply.node}",
                 "version": f"{reply.version}, level {reply.level}",
-                "notice": reply.notice,
+                "notice": reply.notice or _leaderless(reply),
             }
             for name, value in fields.items():
                 if value:
@@ -47,6 +45,30 @@ def status() -> None:
         return 0 if reply.leader else 4
 
     run(work)
+
+
+def _members(reply: cluster_pb2.StatusReply) -> dict[str, str]:
+    """Who is up only a leader knows, and whoever follows one."""
+    if not reply.leader:
+        learners = ", ".join(one.id for one in reply.learners)
+        return {"voters": f"{len(reply.voters)}, up or not", "learners": learners}
+    up = sum(voter.up for voter in reply.voters)
+    return {
+        "voters": f"{up} of {len(reply.voters)} up",
+        "learners": ", ".join(f"{one.id} ({'up' if one.up else 'down'})" for one in reply.learners),
+        "workers": f"{reply.workers} online",
+    }
+
+
+def _leaderless(reply: cluster_pb2.StatusReply) -> str:
+    count = len(reply.voters)
+    if reply.leader or not count:
+        return ""
+    needed = f"{count // 2 + 1} of {count} voters" if count > 1 else "the only voter"
+    return (
+        f"Nothing can be changed without a leader. It takes {needed} that run and reach each other;"
+        " if they are lost for good, see `cortexd recover --help`."
+    )
 
 
 @click.group(
