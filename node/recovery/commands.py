@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -23,7 +24,9 @@ from node.secret import cluster_id_of, read_secret
 
 _DATA = click.option("--data", required=True, type=click.Path(path_type=Path), help="Data folder of the node.")
 _SECRET = click.option(
-    "--secret-file", type=click.Path(path_type=Path), help="File with the cluster's secret; default: DATA/secret."
+    "--secret-file",
+    type=click.Path(path_type=Path),
+    help="File with the cluster's secret; default: DATA/secret, or that of `cortex up`.",
 )
 _YES = click.option("--yes", is_flag=True, help="Do not ask.")
 
@@ -94,11 +97,12 @@ def restore(file: Path, data: Path, node_id: str, listen: str, secret_file: Path
     One node begins with it as the only voter; others are added to it.
     """
     _check_node(node_id, data, listen)
-    secret = read_secret(secret_file or data / "secret")
+    found = _secret_file(data, secret_file)
+    cluster_id = cluster_id_of(read_secret(found))
     with only_one(data):
-        meta = backup.restore(file, data, cluster_id_of(secret), node_id, listen)
+        meta = backup.restore(file, data, cluster_id, node_id, listen)
     click.echo(f"{data}: goes on at entry {meta.index}, recovery {meta.recovery_epoch}, with {node_id} alone.")
-    click.echo(_begin(node_id, data, listen))
+    click.echo(_begin(node_id, data, listen, found))
 
 
 @click.command()
@@ -151,7 +155,7 @@ def recover(data: Path, node_id: str, listen: str, secret_file: Path | None, yes
         _confirm(node_id, yes=yes)
         meta = lost.carry_out(plan)
         click.echo(f"Done: {node_id} goes on at entry {meta.index}, recovery {meta.recovery_epoch}.")
-        click.echo(_begin(node_id, data, plan.member.address))
+        click.echo(_begin(node_id, data, plan.member.address, _secret_file(data, secret_file)))
 
 
 @click.command()
@@ -213,8 +217,12 @@ def _confirm(node_id: str, *, yes: bool) -> None:
         raise Fault(Code.INVALID, "Nothing was changed.", f"Type {node_id} to go on, or give --yes.")
 
 
-def _begin(node_id: str, data: Path, address: str) -> str:
-    return f"Start it: cortexd run --id {node_id} --data {data} --listen {address} --voters {node_id}={address}"
+def _begin(node_id: str, data: Path, address: str, secret_file: Path) -> str:
+    words = ["cortexd", "run", "--id", node_id, "--data", str(data), "--listen", address]
+    words += ["--voters", f"{node_id}={address}"]
+    if secret_file != data / "secret":
+        words += ["--secret-file", str(secret_file)]
+    return f"Start it: {shlex.join(words)}"
 
 
 def _check_node(node_id: str, data: Path, listen: str) -> None:
@@ -226,7 +234,13 @@ def _check_node(node_id: str, data: Path, listen: str) -> None:
 def _secret(data: Path, secret_file: Path | None) -> str:
     if not data.is_dir():
         raise Fault(Code.NOT_FOUND, f"There is no folder {data}.", "Name the data folder of a node with --data.")
-    return read_secret(secret_file or data / "secret")
+    return read_secret(_secret_file(data, secret_file))
+
+
+def _secret_file(data: Path, named: Path | None) -> Path:
+    """Daemons of `cortex up` have one together, beside their folders."""
+    own, shared = data / "secret", data.absolute().parent / "secret"
+    return named or (shared if not own.exists() and (shared.parent / "cluster.json").exists() else own)
 
 
 def _check_own_log(data: Path, remedy: str) -> None:

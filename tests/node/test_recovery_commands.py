@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 
 from node.cli import cli
 from node.core.faults import Fault
+from tests.node.test_recovery import THREE, entries_of, voter_folder
 
 SECRET = "5" * 64
 
@@ -48,3 +50,17 @@ def test_a_secret_that_is_elsewhere_is_to_be_named(tmp_path: Path) -> None:
     fault = refusal("recover", "--data", str(tmp_path), "--id", "n1")
     assert f"The cluster's secret {tmp_path / 'secret'} cannot be read" in fault.message
     assert "with --secret-file" in fault.remedy
+
+
+async def test_the_secret_of_a_cluster_that_up_made_is_found_and_named_for_the_start(tmp_path: Path) -> None:
+    entries, _ = await entries_of(tmp_path / "made", 1)
+    data = tmp_path / "n1"
+    voter_folder(data, [replace(entries[0], membership=THREE.encode()), *entries[1:]], saved=1, snapshot=0)
+    arguments = ("recover", "--data", str(data), "--id", "n1", "--yes")
+    (tmp_path / "secret").write_text(SECRET)
+    (tmp_path / "secret").chmod(0o600)
+    assert "cannot be read" in refusal(*arguments).message
+    (tmp_path / "cluster.json").write_text("{}")
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-1].endswith(f"--voters n1=a:1 --secret-file {tmp_path / 'secret'}")
