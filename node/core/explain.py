@@ -8,7 +8,7 @@ from typing import Final
 from cortex.v1.cluster_pb2 import NodeVerdict
 from cortex.v1.types_pb2 import Resources, ScoreTerms, Task
 from node.core.exclusion import Exclusions, why_excluded
-from node.core.filters import Ask, Filter, NodeInfo, ask_of, filters_of, node_info
+from node.core.filters import Ask, CapabilityFilter, Filter, NodeInfo, ask_of, filters_of, node_info
 from node.core.model import ENDED, ON_NODE, PENDING, QUEUED, member_id
 from node.core.room import Obstacle, Room, Rooms
 from node.core.scheduler import Limits, score
@@ -67,7 +67,11 @@ def _excluded(infos: Sequence[NodeInfo], ask: Ask, task: Task) -> dict[str, Obst
 def _node_obstacles(
     info: NodeInfo, room: Room, ask: Ask, task: Task, limits: Limits, filters: Sequence[Filter]
 ) -> list[Obstacle]:
-    found = [Obstacle(check.reason(info), check.flip(info)) for check in filters if not check.passes(info)]
+    found = [
+        Obstacle(check.reason(info), check.flip(info))
+        for check in filters
+        if not check.passes(info) and not (isinstance(check, CapabilityFilter) and not check.missing(info))
+    ]
     if info.online and limits.reachable is not None and info.id not in limits.reachable:
         found.append(Obstacle("not connected to the leader", f"reconnect {info.id}"))
     keeper = limits.kept.get(info.id, task.id)

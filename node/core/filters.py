@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from cortex.v1.types_pb2 import Label, Node, NodeState, Resources, SandboxLevel, TaskSpec, TaskType
-from node.core.remedies import clipped, giving
+from node.core.remedies import clipped, comes_with, giving
 from node.core.sandbox import level_name
 from node.core.score import MICROS, SUSPECT_MICROS, Points, plays, points
 from node.core.weights import DEFAULT, Weights
@@ -249,20 +249,25 @@ class LabelFilter:
 
 
 class CapabilityFilter:
-    def __init__(self, wanted: frozenset[str]) -> None:
+    def __init__(self, wanted: frozenset[str], kind: int) -> None:
         self._wanted = wanted
+        self._kind = kind
 
     def passes(self, node: NodeInfo) -> bool:
         return self._wanted <= node.capabilities
 
-    def _missing(self, node: NodeInfo) -> str:
-        return ", ".join(sorted(self._wanted - node.capabilities))
+    def missing(self, node: NodeInfo) -> frozenset[str]:
+        """Without those that come with the executor of its type, where there is none: that is one reason."""
+        lacking = self._wanted - node.capabilities
+        if node.slots.get(self._kind, 0) > 0:
+            return lacking
+        return frozenset(name for name in lacking if not comes_with(name, type_name(self._kind)))
 
     def reason(self, node: NodeInfo) -> str:
-        return f"capability {self._missing(node)} missing"
+        return f"capability {', '.join(sorted(self.missing(node)))} missing"
 
     def flip(self, node: NodeInfo) -> str:
-        return giving(node.id, self._wanted - node.capabilities)
+        return giving(node.id, self.missing(node))
 
 
 class SandboxFilter:
@@ -355,7 +360,7 @@ def selectors(ask: Ask, *, live: bool = True) -> list[Filter]:
     if ask.labels:
         found.append(LabelFilter(ask.labels))
     if ask.capabilities:
-        found.append(CapabilityFilter(ask.capabilities))
+        found.append(CapabilityFilter(ask.capabilities, ask.type))
     if ask.sandbox:
         found.append(SandboxFilter(ask.sandbox))
     # What follows is decided by samples: a task with a target goes there whatever they say.

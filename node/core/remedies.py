@@ -9,6 +9,7 @@ _FOUND: Mapping[str, str] = {
     "python:": "name a module with the handler {} in [executor.python] of {}",
     "k8s:": "add the context {} to the kubeconfig of {} ([executor.k8s_job])",
 }
+_WITH: Mapping[str, str] = {"python:": "python", "k8s:": "k8s_job"}
 _TOLD_CHARS = 400
 
 
@@ -18,6 +19,11 @@ def clipped(words: str) -> str:
         return words
     kept = words[: _TOLD_CHARS - 1]
     return (kept.rpartition(" ")[0] or kept).rstrip(" .,:;") + "…"
+
+
+def comes_with(capability: str, type_name: str) -> bool:
+    """Whether only an executor of that type declares it."""
+    return any(capability.startswith(prefix) and kind == type_name for prefix, kind in _WITH.items())
 
 
 def giving(node: str, missing: Collection[str]) -> str:

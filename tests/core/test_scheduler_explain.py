@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from cortex.v1.cluster_pb2 import NodeVerdict
-from cortex.v1.types_pb2 import NodeState, Resources
+from cortex.v1.types_pb2 import NodeState, Resources, TaskType
 from node.core.explain import why
 from node.core.model import COMPLETED, PENDING, QUEUED, RUNNING
 from node.core.scheduler import Limits
@@ -16,6 +16,7 @@ from node.core.state import ClusterState
 from tests.core.scheduling import CONTAINER, GB, NOW_US, node, pass_over, places, sample, state_of, task
 from tests.core.test_scheduler_queue import clusters
 
+PYTHON, K8S = TaskType.TASK_TYPE_PYTHON, TaskType.TASK_TYPE_K8S_JOB
 SAMPLE = sample(memory=50, disk=10)  # 8 GB, 100 GB
 
 
@@ -101,6 +102,22 @@ def test_a_type_that_a_node_cannot_run_says_why_and_what_to_do_there() -> None:
     # An operator may have taken the slots of what would run.
     there.executors[0].available = True
     assert verdict(there, task("t", type=CONTAINER)).reason == "runs no container tasks"
+
+
+@pytest.mark.parametrize(
+    ("kind", "comes", "name"), [(PYTHON, "python:resize", "python"), (K8S, "k8s:gke", "k8s_job")]
+)
+def test_what_comes_with_a_type_is_no_second_reason_where_the_type_is_missing(
+    kind: int, comes: str, name: str
+) -> None:
+    there = node("a")
+    there.executors.add(type=kind, reason="It has none. Give it some.")
+    found = verdict(there, task("t", type=kind, capabilities=[comes]))
+    assert (found.reason, found.flip) == (f"runs no {name} tasks: It has none", "on a: Give it some")
+    found = verdict(there, task("t", type=kind, capabilities=[comes, "kvm"]))
+    assert found.reason == f"runs no {name} tasks: It has none; capability kvm missing"
+    there.slots.add(type=kind, count=1)
+    assert verdict(there, task("t", type=kind, capabilities=[comes])).reason == f"capability {comes} missing"
 
 
 def test_an_eligible_node_has_its_score_and_no_reason() -> None:

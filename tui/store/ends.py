@@ -33,7 +33,7 @@ TIMEOUT = ErrorType("timeout", "It ran longer than its timeout.", "Give it more 
 OUT_OF_MEMORY = ErrorType(
     "oom",
     "The kernel killed it, since memory ran out.",
-    "Ask for a node with more free memory by --mem, or raise its limit.",
+    "Reserve more by --request memory=2GiB, its bound in a sandbox or container; --mem asks for a node with more.",
 )
 SIGNAL = ErrorType(
     "signal",
