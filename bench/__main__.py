@@ -12,6 +12,9 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.starts
 
 def main(names: list[str]) -> int:
     """Exit status 0 when all ran, 1 when one failed, 2 for an unknown name."""
+    if {"-h", "--help"} & set(names):
+        print(f"{__doc__}\n\nNames: {', '.join(NAMES)}.\n`python -m bench.NAME --help` shows the options of one.")
+        return 0
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         print(f"There is no measurement {unknown[0]!r}; there are {', '.join(NAMES)}.", file=sys.stderr)

@@ -6,6 +6,8 @@ import configparser
 import re
 import runpy
 import shlex
+import shutil
+import subprocess
 from dataclasses import fields
 from pathlib import Path
 
@@ -17,8 +19,8 @@ from node.config import Config, load
 from node.core.faults import Code
 from node.libraries import RAFTOS_COMMAND
 from node.rpc.errors import STATUS
-from tests.e2e.console_blocks import other_commands
 from tui.errors import ClusterError
+from tui.verbs.root import root
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
@@ -78,19 +80,40 @@ def test_configuration_in_the_operator_guide_is_accepted(tmp_path: Path) -> None
     assert config.labels == ("rack=a", "ssd")
 
 
-def test_commands_of_the_operator_guide_are_understood() -> None:
-    guide = (ROOT / "docs/operator-guide.md").read_text()
-    lines = [line for line in other_commands(guide) if line.startswith("cortexd ")]
-    assert lines
+def understood(line: str) -> dict[str, object]:
+    """The flags of a command line of `cortex` or `cortexd`; raises for a verb or flag that does not exist."""
+    program, *arguments = shlex.split(line, comments=True)
+    command: click.Command = cli if program == "cortexd" else root
+    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+        found = command.get_command(click.Context(command), arguments.pop(0))
+        assert found is not None, line
+        command = found
+    return command.make_context(command.name, arguments).params
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_of_the_pages_are_understood(page: Path) -> None:
+    blocks = "".join(re.findall(r"^ *```(?:sh)?\n(.*?)^ *```$", page.read_text(), flags=re.MULTILINE | re.DOTALL))
+    lines = [line.strip() for line in blocks.replace("\\\n", " ").splitlines()]
     for line in lines:
-        command: click.Command = cli
-        _, *arguments = shlex.split(line)
-        while isinstance(command, click.Group):
-            verb, *arguments = arguments
-            command = command.commands[verb]
-        flags = command.make_context(verb, arguments).params
-        if verb == "run":
-            assert load(flags, {}).id
+        if re.match(r"cortexd? ", line) and not re.search(r" \| ", line):
+            flags = understood(line)
+            if line.startswith("cortexd run "):
+                assert load(flags, {}).id
+    assert len(lines) > 50 or page.name != "operator-guide.md"
+
+
+def test_commands_and_paths_of_the_page_for_developers_are_there() -> None:
+    text = (ROOT / "docs/development.md").read_text()
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z]+)\b", text))
+    assert named - {"the"} <= targets
+    assert {"setup", "up", "verify", "test", "sim", "chaos", "bench", "proto", "docs", "screenshots"} <= named
+    for path in re.findall(r"(?:`|pytest )((?:node|tui|tests|bench|screenshots|proto|docs)/[\w./]*\w)", text):
+        assert (ROOT / path).exists(), path
+    for module in re.findall(r"python -m (bench|tests)[. ](\w+)", text):
+        place = ROOT.joinpath(*module)
+        assert place.with_suffix(".py").exists() or (place / "__main__.py").exists(), module
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -138,3 +161,18 @@ def test_the_unit_starts_the_daemon_and_leaves_the_commands_alone() -> None:
     known = {name for option in cli.commands[verb].params for name in option.opts}
     assert {argument for argument in arguments if argument.startswith("-")} <= known
     assert service["KillMode"] == "process"
+
+
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    for unit in (ROOT / "docs").glob("*.service"):
+        # The programs need not be installed here.
+        text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text(), flags=re.MULTILINE)
+        (tmp_path / unit.name.replace("@.", "@n2.")).write_text(text)
+    units = sorted(str(unit) for unit in tmp_path.iterdir())
+    assert len(units) == 2
+    said = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
+    assert (said.returncode, [line for line in said.stderr.splitlines() if "cortex" in line]) == (0, []), (
+        said.stderr
+    )
