@@ -10,6 +10,7 @@ from textual import work
 from textual.app import App
 from textual.widget import AwaitMount
 
+from cortex.v1 import cluster_pb2
 from tui.console.causes import CausesFeed
 from tui.console.contexts import Context, Held, colour_of
 from tui.console.history import load_history
@@ -42,6 +43,7 @@ class Linked(App[int], inherit_bindings=False):
     own: OwnOperations
     read_only: bool
     building: bool
+    taking: bool
     clock: Callable[[], float]
     word: KeyWord
     settle: Callable[[], None]
@@ -67,6 +69,9 @@ class Linked(App[int], inherit_bindings=False):
     def link_hint(self) -> Cell:
         raise NotImplementedError
 
+    def wake(self) -> None:
+        raise NotImplementedError
+
     async def keys_first(self) -> None:
         raise NotImplementedError
 
@@ -90,19 +95,32 @@ class Linked(App[int], inherit_bindings=False):
                 async for item in source.watch():
                     if isinstance(item, LinkState):
                         view.fold_link(item)
+                        self.wake()
                         continue
-                    for _ in view.folding(item, self.clock()):
-                        await self.keys_first()
-                    if item.samples and isinstance(self.screen, ConsoleScreen) and self.screen.is_mounted:
-                        for _ in self.screen.preparing():
-                            await self.keys_first()
+                    news = not item.heartbeat or bool(item.samples) or item.leader != view.leader or self.away
+                    await self._take(item, view)
+                    if news:
+                        self.wake()
                     if not view.ready or item.snapshot_end:
                         self.settle()
                     if item.snapshot_end:
                         self.start("history", load_history(source, view, self.clock))
             except SourceError as error:
                 view.fold_link(LinkState(False, detail=error.message, remedy=error.remedy))
+                self.wake()
             await asyncio.sleep(RECONNECT_S)
+
+    async def _take(self, item: cluster_pb2.WatchReply, view: ClusterView) -> None:
+        """Fold it, and make the lines that its samples change; keys go first."""
+        self.taking = bool(item.samples)
+        try:
+            for _ in view.folding(item, self.clock()):
+                await self.keys_first()
+            if item.samples and isinstance(self.screen, ConsoleScreen) and self.screen.is_mounted:
+                for _ in self.screen.preparing():
+                    await self.keys_first()
+        finally:
+            self.taking = False
 
     @property
     def away(self) -> bool:
@@ -165,7 +183,7 @@ class Linked(App[int], inherit_bindings=False):
 
     def action_ctx(self) -> None:
         if len(self.contexts) < 2:
-            self.say("No other cluster is known. The context file names them: see the operator guide.", "dim")
+            self.say("No other cluster is known. The context file names them: see docs/console.md.", "dim")
             return
         self.push_screen(ContextsScreen(self._context_options, self._probes), self._chosen)
 

@@ -59,7 +59,7 @@ def _console(path: Path) -> dict[str, Any]:
     for name, value in document.items():
         kind = known.get(name)
         if kind is None:
-            raise usage(f"{path}: there is no setting {name!r}.", near(name, known, "See the operator guide."))
+            raise usage(f"{path}: there is no setting {name!r}.", near(name, known, "See docs/console.md."))
         if type(value) is not kind:
             raise usage(
                 f"{path}: {name} is {value!r}.", "Write true or false." if kind is bool else "Write a text."
