@@ -148,6 +148,23 @@ def test_leaving_by_key_leaves_the_terminal_in_order(keys: bytes) -> None:
         terminal.close()
 
 
+def test_one_that_was_stopped_and_goes_on_takes_keys_and_leaves_the_terminal_in_order() -> None:
+    terminal = Terminal()
+    try:
+        terminal.read_until(b"anvil")
+        terminal.child.send_signal(signal.SIGSTOP)
+        terminal.child.send_signal(signal.SIGCONT)
+        left = terminal.written.count(b"\x1b[?1049l")
+        terminal.until(lambda: terminal.written.count(b"\x1b[?1049l") > left)
+        terminal.written = b""
+        terminal.read_until(b"anvil")
+        terminal.type(b"2\rQ")
+        assert terminal.wait() == 0
+        terminal.assert_restored()
+    finally:
+        terminal.close()
+
+
 def test_a_crash_leaves_the_terminal_in_order_and_says_why() -> None:
     terminal = Terminal(BROKEN)
     try:

@@ -82,6 +82,8 @@ class PacedDriver(LinuxDriver):
         self._written_frames = 0
         self._passed = 0
         """Frames that counted as shown without an answer."""
+        self._entered = False
+        """Whether the terminal is the console's now."""
         self._answers = threading.Condition()
         super().__init__(*args, **options)
 
@@ -105,6 +107,7 @@ class PacedDriver(LinuxDriver):
             self.owner.pace.forget()
 
     def start_application_mode(self) -> None:
+        self._entered = True
         super().start_application_mode()  # type: ignore[no-untyped-call]
         if self._writer is not None:
             self.begin_frame()
@@ -112,6 +115,23 @@ class PacedDriver(LinuxDriver):
             self._loop.call_later(WAIT_S, self._judge, self._writer)
         # Textual's handler reads the size itself: where a second signal interrupts it, the older size is told last.
         self._loop.add_signal_handler(signal.SIGWINCH, self._size_changed)
+        # In the loop, not in the midst of a frame.
+        self._loop.add_signal_handler(signal.SIGCONT, self._goes_on)
+
+    def stop_application_mode(self) -> None:
+        self._entered = False
+        super().stop_application_mode()
+
+    def _goes_on(self) -> None:
+        """After a SIGSTOP, of which nothing told, or none at all: Textual would enter what it never left, with a
+        second reader of keys, and keep the console's modes as those from before.
+        """
+        if not self._auto_restart:
+            return
+        if self._entered:
+            self.suspend_application_mode()
+            self._must_signal_resume = True
+        self.resume_application_mode()
 
     def _size_changed(self) -> None:
         if not self._in_band_window_resize:
