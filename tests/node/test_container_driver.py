@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,14 @@ from typing import Any
 import pytest
 
 from node.drivers.container import main as container
+from node.drivers.container.attached import Attached
 from node.drivers.container.engine import EngineError, State, telling_line
 from node.drivers.container.usage import Usage
 from node.drivers.kit import Desk, Stopped
 from node.drivers.refusals import meaning
 from node.payloads.container import Container
 from tests.node.container_kit import AWAY, Double, Driver
-from tests.node.supervisor_kit import until
+from tests.node.supervisor_kit import PATIENCE_S, until
 
 BEGAN = "2026-11-22T03:42:10.769757199Z"
 WARNING = "WARNING: image platform (linux/s390x) does not match the expected platform (linux/amd64)\n"
@@ -356,3 +358,18 @@ def test_the_telling_line() -> None:
     assert telling_line(b"plain\nlast\n") == "last"
     assert telling_line(b"") == ""
     assert len(telling_line(b"Error: " + b"x" * 1000)) == 301
+
+
+def test_what_a_client_said_last_is_passed_on_when_it_is_given_up(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    script, said = tmp_path / "engine", tmp_path / "said"
+    script.write_text(f"#!/bin/sh\necho last words >&2\ntouch {said}\nexec sleep 1000\n")
+    script.chmod(0o755)
+    attached = Attached(str(script), [], os.environ)
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not said.exists():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    attached.kill()
+    assert capfd.readouterr().err == "last words\n"

@@ -83,8 +83,9 @@ class Attached:
             self._process.terminate()
 
     def kill(self) -> None:
+        """Give it up. What it said last is passed on."""
         self._process.kill()
-        self._process.wait()
+        self._ended()
 
     def _ended(self) -> int:
         while self._pass_on():
