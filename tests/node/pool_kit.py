@@ -96,7 +96,7 @@ async def waits(context, path):
 def stubborn(context):
     try:
         print("begun", os.getpid())
-        time.sleep(100)
+        hold("/nonexistent")  # one long sleep would not see a signal that comes just before it
     except Cancelled:
         print("no")
     while True:

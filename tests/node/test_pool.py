@@ -161,7 +161,7 @@ def test_cancel_is_seen_by_the_handler(one: Pool, handler: str) -> None:
 
 
 def test_a_handler_that_does_not_end_is_killed_before_its_driver_would_be(one: Pool) -> None:
-    driven = one.begin("stubborn", kill_timeout_ms=200).begun()
+    driven = one.begin("stubborn", kill_timeout_ms=2500).begun()
     driven.process.terminate()
     end = driven.end()
     assert (end.code, end.out) == (137, "no\n")

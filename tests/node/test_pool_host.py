@@ -51,14 +51,14 @@ def test_more_memory_than_allowed_is_out_of_memory(tmp_path: Path) -> None:
 def test_a_worker_that_is_silent_is_killed(tmp_path: Path) -> None:
     made = Pool(tmp_path)
     made.write(HANDLERS)
-    made.executor._settings = replace(made.executor._settings, heartbeat_timeout_s=1.2)
+    made.executor._settings = replace(made.executor._settings, heartbeat_timeout_s=4.0)
     try:
         assert made.probe().available
         driven = made.begin("stubborn").begun()
         os.kill(driven.worker, signal.SIGSTOP)
         end = driven.end()
         assert (end.code, end.cause) == (137, "timeout")
-        assert end.error == "Handler stubborn let nothing be heard of its worker for 1.2 s, which was killed."
+        assert end.error == "Handler stubborn let nothing be heard of its worker for 4 s, which was killed."
     finally:
         made.close()
 

@@ -126,7 +126,7 @@ def test_a_task_that_was_cancelled_before_its_handler_began_does_not_begin() -> 
 
 
 def test_a_pool_that_is_stopped_waits_no_longer_than_it_may(tmp_path: Path) -> None:
-    with pool(tmp_path, stop_timeout_s=0.1) as made:
+    with pool(tmp_path, stop_timeout_s=1.5) as made:
         driven = made.begin("stubborn").begun()
         os.kill(made.host, signal.SIGTERM)
         end = driven.end()

@@ -17,7 +17,7 @@ from node.worker.supervision import ProcessSupervisor
 from node.worker.worker import WorkerNode
 from tests.gate import gate_in, opened
 from tests.node.leader_kit import machine_node, resources
-from tests.node.supervisor_kit import alive, end, family, kill, until
+from tests.node.supervisor_kit import alive, end, family, kill, state_of, until
 from tests.node.worker_kit import HERE, FakeLink, LeaderSide, assignment, key, kinds
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
@@ -141,7 +141,8 @@ async def test_a_killed_daemon_adopts_its_commands(tmp_path: Path) -> None:
     commands = family(pid)
     await first.kill()
     with opened(gate):
-        await until(lambda: not all(alive(command) for command in commands))
+        # Gone, not only dead: then its supervisor knows.
+        await until(lambda: not all(state_of(command) for command in commands))
     async with machine(tmp_path) as second:
         assert second.supervisor.pid == pid
         side = await second.link.accept()
@@ -204,6 +205,7 @@ async def test_lease_ends_commands_of_a_daemon_without_leader(tmp_path: Path) ->
         await side.stream.close()
         here.link.up.clear()
         (left,) = await _until_left(here, 1)
+        await until(lambda: here.worker.output.ended("runs", 10))
         here.link.up.add(HERE)
         side = await here.link.accept()
         states = {item.task: item.state for item in side.hello.inventory}
