@@ -1,4 +1,5 @@
-"""The alarm of a voter whose disk gives trouble: it is full, hangs, lets no snapshot be taken, or broke one.
+"""The alarm of a voter whose disk gives trouble: it is full, hangs, lets no rows be saved or no snapshot
+be taken, or broke one.
 
 Level-triggered: the node's row tells whether the alarm is raised, and the voter itself raises and ends it, whoever
 leads. One of an earlier life is ended by the next one.
@@ -28,6 +29,10 @@ _WORDS = {
     TroubleKind.DISK_HANGS: (
         "Its disk hangs: a write of the log does not end",
         "Look at the disk of its data folder; restart the machine, or replace the disk.",
+    ),
+    TroubleKind.ROWS_UNSAVED: (
+        "Its rows cannot be saved: it applies some more, and does not lead",
+        "Make room on the disk of its data folder, or replace the disk.",
     ),
     TroubleKind.LOG_GROWS: (
         "Its log grows: no snapshot can be taken",

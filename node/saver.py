@@ -43,7 +43,8 @@ class Saver:
         self._offload = offload
         self._on_saved = on_saved
         self._on_health = on_health
-        self._healthy = True
+        self.trouble: Exception | None = None
+        """Why what was last tried is not saved."""
         self._changes: list[Change] = []
         self._in_flight: list[Change] = []
         # Of both lists together, and of the second one.
@@ -177,7 +178,7 @@ class Saver:
             try:
                 await self._save_once()
             except Exception as error:
-                self._healthy = False
+                self.trouble = error
                 self._on_health(error)
                 self._wake.set()
                 if self._stopping:
@@ -207,8 +208,8 @@ class Saver:
         self._in_flight = []
         self._weight -= self._in_flight_weight
         self._settle(batch, mark[0])
-        if not self._healthy:
-            self._healthy = True
+        if self.trouble is not None:
+            self.trouble = None
             self._on_health(None)
 
     def _settle(self, batch: Sequence[Change], index: int) -> None:

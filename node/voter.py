@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from node import engines
 from node.conditions.port import Judge
 from node.config import Config
-from node.consensus.port import NotLeader, Role
+from node.consensus.port import NotLeader, Role, Trouble, TroubleKind
 from node.consensus.raftos.snapshots import newest_index
 from node.core.faults import Code, Fault, begins_anew
 from node.core.model import Change
@@ -64,7 +64,7 @@ class Voter:
         self.service = ClusterService(parts)
         self.backups = SnapshotStreams(env, self.replica, cluster_id)
         self.watcher = Watcher(self.replica, self.service.nodes)
-        self._alarm = LogAlarm(config.id, self.replica, lambda: self.engine.trouble)
+        self._alarm = LogAlarm(config.id, self.replica, self._trouble)
         self._alarming: asyncio.Task[None] | None = None
         self._members: frozenset[str] = frozenset()
         self.on_left: Callable[[Collection[str]], None] = lambda _addresses: None
@@ -110,6 +110,13 @@ class Voter:
         """Where a voter or learner is."""
         found = self.engine.membership.find(member)
         return found.address if found is not None else None
+
+    def _trouble(self) -> Trouble | None:
+        unsaved = self.replica.saver.trouble
+        if self.engine.trouble is not None or unsaved is None:
+            return self.engine.trouble
+        why = unsaved.message if isinstance(unsaved, StoreError) else str(unsaved)
+        return Trouble(TroubleKind.ROWS_UNSAVED, why.removesuffix("."))
 
     def _follow_members(self) -> None:
         before = self._members

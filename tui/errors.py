@@ -47,6 +47,11 @@ class ClusterError(Exception):
         return self.code in _TRANSIENT
 
     @property
+    def silent(self) -> bool:
+        """Whether no daemon said this."""
+        return isinstance(self, Unreachable | Late)
+
+    @property
     def never_sent(self) -> bool:
         """Whether it is certain that the request was not carried out."""
         return self.code == "no_leader" or (isinstance(self, Unreachable) and self.refused)
@@ -62,6 +67,17 @@ class Unreachable(ClusterError):
             "Start it with `cortex up --data DIR` or `systemctl start cortexd`, or name another cluster.",
         )
         self.refused = refused
+
+
+class Late(ClusterError):
+    """No answer in time from one address."""
+
+    def __init__(self, address: str, method: str) -> None:
+        super().__init__(
+            "deadline",
+            f"{address} did not answer {method} in time.",
+            "Try again; if it stays so, see that daemon's log, or end and start it again.",
+        )
 
 
 def usage(message: str, remedy: str) -> ClusterError:
@@ -84,11 +100,7 @@ def from_rpc(error: grpc.aio.AioRpcError, address: str, method: str) -> ClusterE
             address, "connection refused or timed out" if refused else "connection lost", refused=refused
         )
     if status is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return ClusterError(
-            "deadline",
-            f"{address} did not answer {method} in time.",
-            "Try again; if it stays so, see that daemon's log, or end and start it again.",
-        )
+        return Late(address, method)
     if status is grpc.StatusCode.UNAUTHENTICATED:
         return ClusterError(
             "unauthenticated",

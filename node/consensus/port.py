@@ -76,6 +76,8 @@ class TroubleKind(enum.Enum):
     """Nothing can be written to the log."""
     DISK_HANGS = "disk hangs"
     """A write of the log does not end."""
+    ROWS_UNSAVED = "rows unsaved"
+    """What was applied cannot be saved."""
     LOG_GROWS = "log grows"
     """No snapshot could be taken, time and again, so that the log is not cut."""
     SNAPSHOT_ROTTED = "snapshot rotted"

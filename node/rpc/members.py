@@ -108,7 +108,8 @@ class MemberCalls(Calls):
             raise no_leader() from None
         except (TimeoutError, ValueError):
             message = f"{target} did not take over in time; {self._parts.node_id} leads on."
-            raise Fault(Code.DEADLINE, message, _UP) from None
+            remedy = "Nobody leads whose disk is full or hangs: see `cortex status`, or choose another voter."
+            raise Fault(Code.DEADLINE, message, remedy) from None
         took_us = clock.boot_us() - begun_us
         return pb.TransferLeaderReply(leader=leader, took_us=took_us, term=self._replica.term)
 

@@ -52,15 +52,20 @@ def test_a_full_disk_under_the_leader(monkeypatch: pytest.MonkeyPatch) -> None:
             leader = world.leader()
             assert leader is not None
             assert leader is not victim
-            await client.life.spawn(submit(100))
             assert leader.daemon is not None
             assert leader.daemon.voter is not None
+            nodes = leader.daemon.voter.replica.state.nodes
+            cause, _, remedy = nodes[victim.id].alarm.partition(" (The disk is full). ")
+            assert cause.startswith("Its rows cannot be saved: ")
+            assert remedy.startswith("Make room")
+            await client.life.spawn(submit(100))
             behind = leader.daemon.voter.replica.state.index - replica.state.index
             assert behind > 50, "it stopped at the bound"
             assert world.leader() is leader
         await asyncio.sleep(10)
         assert replica.state.index == leader.daemon.voter.replica.state.index
         assert replica.saver.saved_index == replica.state.index
+        assert leader.daemon.voter.replica.state.nodes[victim.id].alarm == ""
         assert world.violations.found == []
 
     try:

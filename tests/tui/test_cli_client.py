@@ -13,6 +13,7 @@ from cortex.v1 import types_pb2 as types
 from tests.tui.conftest import SECRET
 from tests.tui.fake_cluster import FakeCluster, Refusal
 from tests.tui.fake_daemon import FakeDaemon
+from tui.errors import Late
 from tui.link.client import ClusterClient, ClusterError, Link, Target
 from tui.link.cluster_source import ClusterSource
 from tui.source import LinkState, SourceError
@@ -92,6 +93,38 @@ async def test_a_refusal_is_not_repeated(cluster: FakeCluster, pair: tuple[FakeD
             await client.get_task("none")
     assert (caught.value.code, caught.value.remedy) == ("not_found", "List the tasks with `cortex tasks`.")
     assert len(cluster.calls) == 1
+
+
+@pytest.mark.parametrize("code", ["deadline", "outcome_unknown"])
+async def test_leadership_that_stays_is_not_handed_over_again(
+    code: str, cluster: FakeCluster, pair: tuple[FakeDaemon, FakeDaemon]
+) -> None:
+    cluster.refuse["TransferLeader"] = Refusal(code, "n2 did not take over in time; n1 leads on.")
+    async with client_of(*pair) as client:
+        with pytest.raises(ClusterError) as caught:
+            await client.transfer_leader("n2")
+    assert caught.value.message == "n2 did not take over in time; n1 leads on."
+    assert len(cluster.calls) == 1
+
+
+async def test_what_a_daemon_said_is_told_though_another_one_says_nothing(
+    cluster: FakeCluster, pair: tuple[FakeDaemon, FakeDaemon], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def answer(target: Target, method: str, *_: object) -> None:
+        asked.append(target.node)
+        if target.node == "n1":
+            raise ClusterError("overloaded", "32 long reads are under way here.", "Try again in a second.")
+        raise Late(target.address, method)
+
+    async with client_of(*pair) as client:
+        client._timeout_s = 0.3
+        monkeypatch.setattr(client, "_attempt", answer)
+        with pytest.raises(ClusterError) as caught:
+            await client.status()
+    assert caught.value.message == "32 long reads are under way here."
+    assert {"n1", "n2"} == set(asked)
 
 
 async def test_writes_go_to_the_known_leader(cluster: FakeCluster, pair: tuple[FakeDaemon, FakeDaemon]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from cortex.v1 import cluster_pb2
@@ -46,5 +46,7 @@ class Calls:
         """Yields the messages of one stream; another daemon is asked as long as there was none."""
         raise NotImplementedError
 
-    async def _call(self, method: str, request: Any, timeout_s: float, *, writes: bool = False) -> Any:
+    async def _call(
+        self, method: str, request: Any, timeout_s: float, *, writes: bool = False, final: Sequence[str] = ()
+    ) -> Any:
         raise NotImplementedError

@@ -87,6 +87,9 @@ class NodeCalls(Calls):
     async def transfer_leader(self, node: str = "") -> cluster_pb2.TransferLeaderReply:
         """Returns the new leader; an empty `node` means the most up to date voter."""
         request = cluster_pb2.TransferLeaderRequest(node=node)
-        reply: cluster_pb2.TransferLeaderReply = await self._call("TransferLeader", request, self._timeout_s)
+        # While leadership is handed over nothing is changed: in vain once is enough.
+        reply: cluster_pb2.TransferLeaderReply = await self._call(
+            "TransferLeader", request, self._timeout_s, final=("deadline", "outcome_unknown")
+        )
         self.leader = reply.leader
         return reply

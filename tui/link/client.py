@@ -222,8 +222,13 @@ class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCa
     def saw(self, index: int) -> None:
         self.min_index = max(self.min_index, index)
 
-    async def _call(self, method: str, request: Any, timeout_s: float, *, writes: bool = False) -> Any:
-        """Returns the reply of the first daemon that gives one before the deadline."""
+    async def _call(
+        self, method: str, request: Any, timeout_s: float, *, writes: bool = False, final: Sequence[str] = ()
+    ) -> Any:
+        """Returns the reply of the first daemon that gives one before the deadline.
+
+        What a daemon says with a code of `final` is not asked again.
+        """
         check_size(method, request.ByteSize())
         begun = time.monotonic()
         delay_s = FIRST_DELAY_S
@@ -238,11 +243,11 @@ class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCa
             try:
                 reply = await self._attempt(target, method, request, attempt_s)
             except ClusterError as error:
-                if not error.transient:
+                if not error.transient or (error.code in final and not error.silent):
                     raise
                 sent = sent or not error.never_sent
                 # What a daemon said tells more than that others were silent.
-                if told is None or isinstance(told, Unreachable) or not isinstance(error, Unreachable):
+                if told is None or told.silent or not error.silent:
                     told = error
             else:
                 self._current = self.targets.index(target)
