@@ -79,6 +79,8 @@ class Operations:
         if operation.bulk.fingerprint:
             # What died before the commit is in the store once the commit is.
             await self._replica.saved_through(operation.created_index)
+        if operation.bulk.canary and operation.counts.failed:
+            await self._replica.saved_through(operation.modified_index)
         command = self._begin(operation) if operation.state == SCHEDULED else self._next(operation)
         if command is None:
             return None
@@ -114,6 +116,12 @@ class Operations:
             if counts.issued >= step_end and plan.step < _STEPS:
                 if counts.succeeded + counts.failed < counts.issued:
                     return None
+                # What was cancelled has shown nothing, and somebody did not want it to run.
+                cancelled = self._replica.past.cancelled_count(operation.id) if counts.failed else 0
+                if cancelled:
+                    command.stop, left = True, max(0, counts.total - counts.issued - counts.passed_over)
+                    command.outcome = f"{cancelled} of {counts.issued} were cancelled; {left} are untouched"
+                    return command
                 command.step, step_end = plan.step + 1, canary_ends(counts.total)[plan.step]
                 command.step_end = step_end
             room = min(room, step_end - counts.issued)

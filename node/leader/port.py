@@ -35,6 +35,9 @@ class Past(Protocol):
 
     def letter_count(self, fingerprint: str, until_us: int) -> int: ...
 
+    def cancelled_count(self, operation: str) -> int:
+        """How many tasks that an operation revived were cancelled since."""
+
     def old_events(self, before_us: int, limit: int) -> list[Aged]: ...
 
     def old_double_runs(self, before_us: int, limit: int) -> list[Aged]: ...

@@ -89,6 +89,15 @@ def letter_count(db: sqlite3.Connection, fingerprint: str, until_us: int) -> int
     return int(db.execute(sql, (fingerprint, until_us)).fetchone()[0])
 
 
+def cancelled_count(db: sqlite3.Connection, operation: str) -> int:
+    """How many tasks that an operation revived were cancelled since."""
+    sql = (
+        "SELECT count(*) FROM te_tasks INDEXED BY te_tasks_by_operation"
+        " WHERE operation = ? AND operation <> '' AND state = 7"
+    )
+    return int(db.execute(sql, (operation,)).fetchone()[0])
+
+
 def events(db: sqlite3.Connection, before_us: int, limit: int) -> list[Aged]:
     """Events that happened before that."""
     sql = (

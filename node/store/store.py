@@ -276,9 +276,12 @@ class Store:
             return past.letters(db, fingerprint, until_us, after, limit)
 
     def letter_count(self, fingerprint: str, until_us: int) -> int:
-        """How many letters() has in all."""
         with _opened(self._history).transaction() as db:
             return past.letter_count(db, fingerprint, until_us)
+
+    def cancelled_count(self, operation: str) -> int:
+        with _opened(self._history).transaction() as db:
+            return past.cancelled_count(db, operation)
 
     def old_events(self, before_us: int, limit: int) -> list[Aged]:
         """Events that happened before that, oldest first."""

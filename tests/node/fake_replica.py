@@ -15,7 +15,7 @@ from node.consensus.membership import ChangeKind, ChangeRefused
 from node.consensus.port import Peer
 from node.core import machine, reads
 from node.core.faults import Code, Fault
-from node.core.model import DEAD_LETTER, ENDED, Change, Key, Row, Table, row_key
+from node.core.model import CANCELLED, DEAD_LETTER, ENDED, Change, Key, Row, Table, row_key
 from node.core.state import ClusterState
 from node.store.past import Aged, AgedWorkflow
 from node.store.queries import Counts
@@ -71,6 +71,9 @@ class FakePast:
 
     def letter_count(self, fingerprint: str, until_us: int) -> int:
         return len(self.letters(fingerprint, until_us, (0, ""), 1 << 30))
+
+    def cancelled_count(self, operation: str) -> int:
+        return sum(row.operation == operation and row.state == CANCELLED for row in self.of(Task))
 
     def old_events(self, before_us: int, limit: int) -> list[Aged]:
         found = [Aged(row.id, row.at_us) for row in self.of(Event) if row.at_us < before_us]

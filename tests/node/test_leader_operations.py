@@ -15,7 +15,7 @@ from node.core.faults import Code, Fault
 from node.core.model import CANCELLED, COMPLETED, DEAD_LETTER, LIVE_OPERATION, QUEUED, Key, Table
 from node.core.operations import DONE, PAGE_LIMIT, RUNNING, SCHEDULED, STOPPED, UNDONE
 from node.leader.operations import few_workflows
-from tests.core.cluster import assign, complete, failed
+from tests.core.cluster import assign, cancel, complete, failed
 from tests.core.operating import CAUSE, bulk, retry_all, stop
 from tests.node.fake_replica import FakeReplica
 from tests.node.leader_kit import PATIENCE_S, Cluster, machine_node, shell, virtual
@@ -212,6 +212,28 @@ def test_a_canary_goes_on_when_a_step_fails_in_another_way() -> None:
         await ward.settled()
         assert ward.row().state == RUNNING
         assert ward.row().bulk.step == 2
+        await ward.cluster.stop()
+
+    virtual(main)
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_canary_of_which_a_letter_is_cancelled_goes_no_further(step: int) -> None:
+    async def main() -> None:
+        ward = Ward()
+        ward.submit(100)
+        ward.cluster.begin()
+        ward.replica.apply_commands(retry_all(canary=True))
+        await ward.settled()
+        if step == 2:
+            assert ward.end_retried() == 1
+            await ward.settled()
+        under_way = sorted(task.id for task in ward.replica.past.of(Task) if task.state == QUEUED)
+        ward.replica.apply_commands(cancel(under_way[0]))
+        ward.end_retried()
+        operation = await ward.until(STOPPED)
+        issued = (1, 10)[step - 1]
+        assert operation.outcome == f"1 of {issued} were cancelled; {100 - issued} are untouched"
         await ward.cluster.stop()
 
     virtual(main)

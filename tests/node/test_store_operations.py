@@ -10,7 +10,7 @@ import pytest
 from cortex.v1 import types_pb2
 from cortex.v1.types_pb2 import Operation, Task
 from node.core.faults import Fault
-from node.core.model import COMPLETED, DEAD_LETTER, Change, Row, row_key
+from node.core.model import CANCELLED, COMPLETED, DEAD_LETTER, Change, Row, row_key
 from node.core.operations import DONE, RUNNING, SCHEDULED
 from node.store import Store
 from tests.node.test_store_plans import plans_of
@@ -111,6 +111,12 @@ def test_letters_of_a_cause_are_listed_latest_first(store: Store) -> None:
     assert ([row.id for row in rest.tasks], rest.next_cursor) == (["t00003", "t00001"], "")
 
 
+def test_what_was_cancelled_of_an_operation_is_counted(store: Store) -> None:
+    ends = [("op1", CANCELLED), ("op1", COMPLETED), ("op1", CANCELLED), ("op2", CANCELLED), ("", CANCELLED)]
+    save(store, [Task(id=f"t{n}", state=state, operation=of) for n, (of, state) in enumerate(ends)])
+    assert [store.cancelled_count(name) for name in ("op1", "op2", "op3")] == [2, 1, 0]
+
+
 def test_operations_are_listed_newest_first(store: Store) -> None:
     live = {3: SCHEDULED, 8: RUNNING}
     save(store, [operation(n, live.get(n, DONE)) for n in range(1, 11)])
@@ -141,6 +147,10 @@ READS: dict[str, tuple[Callable[[Store], object], set[str]]] = {
     "letter count": (
         lambda store: store.letter_count("aaaa", 9),
         {f"SEARCH {BY_CAUSE} (fingerprint=? AND dead_lettered_at<?)"},
+    ),
+    "cancelled of an operation": (
+        lambda store: store.cancelled_count("op1"),
+        {"SEARCH te_tasks USING INDEX te_tasks_by_operation (operation=?)"},
     ),
     "letters, latest first": (
         lambda store: store.list_letters("aaaa"),
