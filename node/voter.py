@@ -115,7 +115,8 @@ class Voter:
         unsaved = self.replica.saver.trouble
         if self.engine.trouble is not None or unsaved is None:
             return self.engine.trouble
-        why = unsaved.message if isinstance(unsaved, StoreError) else str(unsaved)
+        # Behind the path, for which an alarm has no room.
+        why = (unsaved.message if isinstance(unsaved, StoreError) else str(unsaved)).rpartition(": ")[2]
         return Trouble(TroubleKind.ROWS_UNSAVED, why.removesuffix("."))
 
     def _follow_members(self) -> None:

@@ -22,7 +22,7 @@ def test_a_full_disk_under_the_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("node.saver.BOUND", _BOUND)
 
     def refuse(*_: object) -> None:
-        raise StoreUnavailable("The disk is full.", "Free some space.")
+        raise StoreUnavailable("The store /a/b cannot be used: the disk is full.", "Free some space.")
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -55,7 +55,7 @@ def test_a_full_disk_under_the_leader(monkeypatch: pytest.MonkeyPatch) -> None:
             assert leader.daemon is not None
             assert leader.daemon.voter is not None
             nodes = leader.daemon.voter.replica.state.nodes
-            cause, _, remedy = nodes[victim.id].alarm.partition(" (The disk is full). ")
+            cause, _, remedy = nodes[victim.id].alarm.partition(" (the disk is full). ")
             assert cause.startswith("Its rows cannot be saved: ")
             assert remedy.startswith("Make room")
             await client.life.spawn(submit(100))
