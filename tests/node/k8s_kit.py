@@ -61,6 +61,11 @@ class Driven:
             raise self._failure
         return self.code
 
+    def ends_not(self, for_s: float) -> None:
+        """Time in which one ends that waits for nothing."""
+        self._thread.join(for_s)
+        assert self._thread.is_alive()
+
     def writes(self, text: str) -> None:
         """Return when its output has that."""
         self.double.wait(lambda: text.encode() in self._written)

@@ -69,6 +69,27 @@ def test_what_a_container_says_that_begins_meanwhile_is_passed_on(double: Double
     assert driven.end() == 143
 
 
+def test_last_words_that_come_late_are_waited_for_as_long_as_the_pod_had(
+    double: Double, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(k8s, "_LAST_WORDS_S", 0.0)
+    driven = Driven(double, tmp_path, grace_s=60)
+    driven.start()
+    pod = double.schedule(double.job())
+    double.run(pod)
+    double.say(pod, "works")
+    driven.writes("works\n")
+    driven.stop()
+    double.wait(lambda: double.job()["metadata"].get("deletionTimestamp"))
+    double.delete("pods", "work", pod)
+    double.delete("jobs", "work", double.job()["metadata"]["name"])
+    driven.ends_not(0.3)
+    double.say(pod, "bye")
+    double.close_log(pod)
+    assert driven.end() == 143
+    assert driven.output == "works\nbye\n"
+
+
 def test_term_before_a_pod_has_its_node_ends_with_the_pod(double: Double, tmp_path: Path) -> None:
     driven = Driven(double, tmp_path)
     driven.start()

@@ -101,12 +101,14 @@ class Driver:
         logs = asyncio.create_task(self._pass_on_log(api, scene))
         try:
             end = await self._outcome(api, scene, its, stop)
+            until_s = time.monotonic() + order.grace_s + _LAST_WORDS_S
             if end is None:
                 await self._take_away(api, scene, jobs)
             self._ended.set()
             self._begun.set()
             if end is None:
-                await asyncio.wait((logs,), timeout=_LAST_WORDS_S)
+                # What the pod left of its time: KILL is for the driver that is not done by then.
+                await asyncio.wait((logs,), timeout=max(_LAST_WORDS_S, until_s - time.monotonic()))
                 self._desk.verdict()  # nothing is left of it
                 return _STOPPED
             await asyncio.wait((logs,), timeout=_LOG_AFTER_S)
