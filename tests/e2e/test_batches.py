@@ -14,6 +14,7 @@ from tests.e2e.harness import Cluster, Node, all_tasks, eventually
 from tui.errors import ClusterError
 from tui.link.client import ClusterClient
 
+pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]
 PATIENCE_S = 600.0
 NOWHERE = types_pb2.Constraints(target_node="nowhere")

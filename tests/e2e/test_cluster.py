@@ -13,6 +13,7 @@ from cortex.v1 import types_pb2
 from tests.e2e.harness import Cluster, can_unshare, eventually, shell, state_name, wait_all_ended
 from tui.link.client import ClusterClient
 
+pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]
 TERMINAL = {
     types_pb2.EVENT_TYPE_COMPLETED,

@@ -16,6 +16,8 @@ import pytest
 from tests.tui.command_line import CommandLine
 from tui.machine.process import is_alive
 
+pytestmark = pytest.mark.e2e
+
 # `down` promises 15 s; a slow machine needs some to begin at all.
 WITHIN_S = 45.0
 PATIENCE_S = 60.0

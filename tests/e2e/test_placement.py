@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cortex.v1 import cluster_pb2, types_pb2
 from tests.e2e.harness import Cluster, eventually, state_name
 
+pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]
 
 

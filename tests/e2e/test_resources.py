@@ -6,10 +6,13 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from cortex.v1 import types_pb2 as t
 from tests.e2e.harness import Cluster, eventually, shell, wait_all_ended
 from tests.gate import gate_in, opened
 
+pytestmark = pytest.mark.e2e
 MakeCluster = Callable[..., Cluster]
 
 
