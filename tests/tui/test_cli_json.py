@@ -114,7 +114,7 @@ def test_task() -> None:
         "signal": 9,
         "error": "killed by signal 9",
         "error_type": "signal",
-        "remedy": "See its last words; a crash often leaves them on stderr.",
+        "remedy": "See its stderr, where a crash often leaves a message.",
         "put_offs": 0,
         "reason": None,
         "created_at": AT,

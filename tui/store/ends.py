@@ -21,15 +21,15 @@ class ErrorType(NamedTuple):
 
 VALIDATION = ErrorType(
     "validation",
-    "What it was given cannot be right anywhere; never retried.",
-    "Correct it, as by `cortex retry --edit`.",
+    "Its input is invalid on every node; never retried.",
+    "Correct it, for example with `cortex retry --edit`.",
 )
 NOT_FOUND = ErrorType(
     "not_found",
-    "Something that it names does not exist: an image, a handler, a session, a secret.",
-    "Make it available on the node, or name another, and retry.",
+    "Something it refers to does not exist: an image, a handler, a session, a secret.",
+    "Make it available on the node or name another one, then retry.",
 )
-TIMEOUT = ErrorType("timeout", "It ran longer than its timeout.", "Give it more time by --timeout, or less to do.")
+TIMEOUT = ErrorType("timeout", "It ran longer than its timeout.", "Raise --timeout, or give it less to do.")
 OUT_OF_MEMORY = ErrorType(
     "oom",
     "The kernel killed it, since memory ran out.",
@@ -37,35 +37,41 @@ OUT_OF_MEMORY = ErrorType(
 )
 SIGNAL = ErrorType(
     "signal",
-    "A signal killed it that Cortex did not send.",
-    "See its last words; a crash often leaves them on stderr.",
+    "A signal that Cortex did not send killed it.",
+    "See its stderr, where a crash often leaves a message.",
 )
-EXIT = ErrorType("exit", "It ended with an exit code that is no success.", "See its output with `cortex logs ID`.")
+EXIT = ErrorType(
+    "exit", "It ended with an exit code that does not count as success.", "See its output with `cortex logs ID`."
+)
 RATE_LIMITED = ErrorType(
     "rate_limited",
-    "A service that it needs asks to come back later: put off, costs no attempt.",
-    "Wait, or lower how many run at once by --limit.",
+    "A service it needs limits the rate of requests: put off, costs no attempt.",
+    "Wait, or use --limit so that fewer run at once.",
 )
 INFRASTRUCTURE = ErrorType(
     "infrastructure",
-    "What is to run it failed or is away: put off, costs no attempt.",
-    "Repair it on the node, or choose another node.",
+    "A service or program it needs failed or is unavailable: put off, costs no attempt.",
+    "Repair that on the node, or choose another node.",
 )
 CANNOT_START = ErrorType(
     "infrastructure",
-    "The node could not start it; another one is tried first, and nothing counted for that.",
-    "Correct the command, or the node as the error says.",
+    "The node could not start it; another node is tried first, which costs no attempt.",
+    "Correct the command, or the node, as the error says.",
 )
-CANCELLED = ErrorType("cancelled", "Somebody cancelled it.", "`cortex retry` begins it anew.")
+CANCELLED = ErrorType("cancelled", "Somebody cancelled it.", "`cortex retry` starts it over.")
 LOST = ErrorType(
-    "lost", "Its machine was lost under it.", "See `cortex nodes`; check whether what it did may be done twice."
+    "lost", "Its machine was lost while it ran.", "See `cortex nodes`; check whether it is safe to run twice."
 )
-IDLE = ErrorType("idle", "It made no progress for its idle timeout, wherever it ran.", "Raise --idle-timeout.")
+IDLE = ErrorType(
+    "idle", "It made no progress for its idle timeout, on every node it ran on.", "Raise --idle-timeout."
+)
 QUEUE_TIMEOUT = ErrorType(
     "queue_timeout", "It waited longer than its queue timeout.", "See `cortex why ID`, and add or free nodes."
 )
 DRAINED = ErrorType(
-    "drained", "Its machine had to be empty, and it may not be begun again.", "Retry it, if it may run twice."
+    "drained",
+    "Its machine was drained, and it must not be started again automatically.",
+    "Retry it if it is safe to run twice.",
 )
 
 BY_CAUSE: Mapping[int, ErrorType] = {
