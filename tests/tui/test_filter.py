@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tui.lists.filter import Field, parse
+from tui.lists.filter import Field, parse, since
 from tui.lists.grammar import FilterError
 
 ROWS = {
@@ -117,6 +117,43 @@ def test_no_regular_expression_backtracks(source: str) -> None:
     assert not found.matches(hostile)
 
 
+def test_ages_are_judged_when_the_filter_is_asked() -> None:
+    now_us = 10_000_000
+    began = {"young": 9_000_000, "old": 1_000_000, "never": 0}
+    age = since("age", lambda row: began[row])
+    found = parse("age<5s", str, {"age": age}, lambda: now_us)
+    assert found is not None
+    assert found.timed
+    assert [row for row in began if found.matches(row)] == ["young"]
+    now_us = 15_000_000
+    assert found.select(list(began)) == []
+    older = parse("age>5s", str, {"age": age}, lambda: now_us)
+    assert older is not None
+    assert older.select(list(began)) == ["young", "old"]
+    plain = parse("young", str, {"age": age}, lambda: now_us)
+    assert plain is not None
+    assert not plain.timed
+
+
+def test_a_field_may_be_named_by_its_beginning() -> None:
+    fields = {name: Field[str](name, len, numeric=True) for name in ("priority", "exit", "error", "cpu")}
+    for source in ("pri>2", "PRI > 2", "cpu%>2", "exi>2"):
+        found = parse(source, str, fields)
+        assert found is not None
+        assert found.matches("long")
+        assert not found.matches("x")
+    with pytest.raises(FilterError, match="more than one field begins with e; there are error, exit"):
+        parse("e>2", str, fields)
+
+
+def test_a_value_that_cannot_be_is_an_error() -> None:
+    state = Field[str]("state", str, words={"running", "queued"})
+    assert parse("state!=Queued", str, {"state": state}) is not None
+    with pytest.raises(FilterError, match="no state is called runing; there are queued, running") as error:
+        parse("state=runing", str, {"state": state})
+    assert error.value.column == 6
+
+
 def test_a_filter_of_many_words_is_not_deep() -> None:
     assert matching("we " * 600) == ["web-1", "web-2"]
     assert matching(" or ".join(["nobody"] * 200)) == []
@@ -139,5 +176,5 @@ def test_every_field_of_every_table_is_reachable() -> None:
     view = ClusterView()
     for spec, rows in ((NODES, view.nodes), (QUEUE, view.tasks), (LETTERS, view.tasks), (EVENTS, view.events)):
         for field in spec.fields:
-            value = "1" if field.numeric else "x"
-            assert spec.parse(f"{field.name}={value}", rows) is not None  # type: ignore[arg-type]
+            value = "1" if field.numeric else min(field.words, default="x")
+            assert spec.parse(f'{field.name}="{value}"', rows) is not None  # type: ignore[arg-type]

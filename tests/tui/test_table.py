@@ -139,6 +139,30 @@ async def test_filter_is_applied_as_it_is_typed_and_points_at_errors() -> None:
         assert "Nothing matches" not in session.text
 
 
+async def test_a_filter_that_is_wrong_stays_open_to_be_put_right() -> None:
+    async with open_console() as session:
+        await session.press("2", "slash", *"state=runing", "enter")
+        assert "no state is called runing; there are assigned" in session.lines[-1]
+        assert "state=runing" in session.lines[-2]
+        await session.press("left", "left", "left", "n", "enter")
+        assert "state=running" in session.lines[1]
+        table = session.app.screen.query_one("#rows", Table)
+        assert session.app.focused is table
+        assert {row.state for _, row in table.listing.items()} == {fake.RUNNING}
+
+
+async def test_rows_leave_a_filter_by_age_as_time_goes_by() -> None:
+    tasks = [fake.task(1, "young", fake.QUEUED, created_s=10), fake.task(2, "old", fake.QUEUED, created_s=500)]
+    async with open_console(FakeSource(tasks=tasks)) as session:
+        await session.press("2", "slash", *"age<2m", "enter")
+        assert "1 of 2" in session.lines[1]
+        assert "young" in session.text
+        await session.wait(60)
+        assert "young" in session.text
+        await session.wait(60)
+        assert "young" not in session.text
+
+
 async def test_sorting_by_choice_and_by_keys() -> None:
     async with open_console() as session:
         await session.press("2", "s", *"name", "enter")

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from tui.drawing.draw import Cell, Glyphs
 from tui.drawing.text import Align
 from tui.keyboard.wording import KeyWord, shipped
-from tui.lists.filter import Field, Filter, parse
+from tui.lists.filter import Field, Filter, no_time_given, parse
 from tui.lists.rows import Rows, SortKey
 from tui.store.view import ClusterView
 
@@ -100,9 +100,9 @@ class TableSpec(Generic[R]):
     def sortable(self) -> Sequence[Column[R]]:
         return [column for column in self.columns if column.sort is not None]
 
-    def parse(self, source: str, rows: Rows[R]) -> Filter[int] | None:
-        """A filter over the slots of `rows`. Raises FilterError."""
-        return parse(source, rows.text, _over_slots(self.fields, rows))
+    def parse(self, source: str, rows: Rows[R], now_us: Callable[[], int] = no_time_given) -> Filter[int] | None:
+        """A filter over the slots of `rows`; ages are those at `now_us` when it is used. Raises FilterError."""
+        return parse(source, rows.text, _over_slots(self.fields, rows), now_us)
 
 
 def _over_slots(fields: Sequence[Field[R]], rows: Rows[R]) -> Mapping[str, Field[int]]:
@@ -113,7 +113,23 @@ def _over_slots(fields: Sequence[Field[R]], rows: Rows[R]) -> Mapping[str, Field
 
         return value
 
-    return {field.name: Field(field.name, at_slot(field.get), field.numeric) for field in fields}
+    def timed_slot(get: Callable[[R, int], float | None]) -> Callable[[int, int], float | None]:
+        def value(slot: int, now_us: int) -> float | None:
+            row = rows.rows[slot]
+            return None if row is None else get(row, now_us)
+
+        return value
+
+    return {
+        field.name: Field(
+            field.name,
+            at_slot(field.get),
+            field.numeric,
+            field.words,
+            None if field.at is None else timed_slot(field.at),
+        )
+        for field in fields
+    }
 
 
 def place(

@@ -9,7 +9,7 @@ from tui.columns.base import Column, Draw, TableSpec
 from tui.columns.operations import progress
 from tui.columns.tasks import exit_text, why_text
 from tui.drawing.draw import EMPTY, Cell, age, bar, command_of, count_of, foreign
-from tui.lists.filter import Field
+from tui.lists.filter import Field, since
 from tui.store.ends import type_name
 from tui.store.operations import LIVE, settled
 
@@ -116,6 +116,8 @@ CAUSES: TableSpec[Cause] = TableSpec(
         Field("type", lambda row: type_name(row.sample.cause)),
         Field("node", lambda row: " ".join(row.nodes)),
         Field("name", lambda row: row.sample.name),
+        since("last", lambda row: row.last_at_us),
+        since("first", lambda row: row.first_at_us),
     ),
     empty="No dead letters: everything ended well, or was retried.",
 )  # fmt: skip

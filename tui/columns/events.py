@@ -6,7 +6,7 @@ from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
 from tui.drawing.draw import EMPTY, Cell, age, clock, foreign
 from tui.drawing.text import clean
-from tui.lists.filter import Field
+from tui.lists.filter import Field, since
 
 Event = types_pb2.Event
 
@@ -158,6 +158,7 @@ _FIELDS: tuple[Field[Event], ...] = (
     Field("actor", lambda event: event.actor or "cluster"),
     Field("index", lambda event: float(event.index), numeric=True),
     Field("attempt", lambda event: float(event.attempt), numeric=True),
+    since("age", lambda event: event.at_us),
 )
 
 EVENTS: TableSpec[Event] = TableSpec(

@@ -12,7 +12,7 @@ from typing import Any
 from tui.columns.base import Column, Draw, TableSpec
 from tui.drawing.draw import UNICODE, Cell
 from tui.drawing.text import clean
-from tui.lists.filter import Field, Value
+from tui.lists.filter import Field, Value, no_value
 
 FORMATS = ("csv", "json", "svg")
 _WIDTH = 200
@@ -49,7 +49,8 @@ class Sheet:
 
     @property
     def _fields(self) -> dict[str, Field[Any]]:
-        return {field.name: field for field in self.spec.fields}
+        # What a duration is just now the columns say, as they show it.
+        return {field.name: field for field in self.spec.fields if field.get is not no_value}
 
     def _text(self, column: Column[Any], row: Any) -> str:
         field = self._fields.get(column.id)

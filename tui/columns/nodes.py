@@ -28,6 +28,7 @@ from tui.store.silence import silence_us
 ROLES: Mapping[int, str] = {types_pb2.NODE_ROLE_VOTER: "voter", types_pb2.NODE_ROLE_LEARNER: "learner"}
 UNKNOWN = -1e9
 _NONE = cluster_pb2.NodeView()
+_TERM_ROLES = tuple(f"term-{name}" for name, _, _ in TERMS)
 FRESH_SAMPLE_US = 3_000_000
 OLD_SAMPLE_US = 5_000_000
 DEFAULT_LINK_BITS_PER_S = 1e9
@@ -44,7 +45,7 @@ def _score(row: NodeRow) -> float | None:
 
 
 def cpu_percent(row: NodeRow) -> float | None:
-    return row.resources.cpu_percent if row.resources else None
+    return sampled.cpu_percent if (sampled := row.resources) is not None else None
 
 
 def memory_percent(row: NodeRow) -> float | None:
@@ -62,7 +63,8 @@ def _disk(row: NodeRow) -> float | None:
 
 
 def _io(row: NodeRow) -> float | None:
-    return row.resources.disk_io_percent if row.resources and not row.node.kind else None
+    sampled = row.resources
+    return sampled.disk_io_percent if sampled is not None and not row.node.kind else None
 
 
 def _heat(row: NodeRow) -> float | None:
@@ -79,15 +81,16 @@ def _pressure(row: NodeRow) -> float | None:
 
 
 def _rate(row: NodeRow) -> float | None:
-    if row.resources is None or row.node.kind:
+    sampled = row.resources
+    if sampled is None or row.node.kind:
         return None
-    return max(row.resources.rx_bytes_per_s, row.resources.tx_bytes_per_s)
+    return max(sampled.rx_bytes_per_s, sampled.tx_bytes_per_s)
 
 
 def gpu_percent(row: NodeRow) -> float | None:
-    if row.resources is None or not row.resources.gpus:
+    if (sampled := row.resources) is None or not (gpus := sampled.gpus):
         return None
-    return min(gpu.utilisation_percent for gpu in row.resources.gpus)
+    return min(gpu.utilisation_percent for gpu in gpus)
 
 
 def _running(row: NodeRow) -> int:
@@ -177,15 +180,12 @@ def _draw_score_bar(row: NodeRow, draw: Draw, width: int) -> Cell:
     if row.view is None or not row.view.scored:
         return ((draw.glyphs.bar_rest * width, "track"),)
     terms = row.view.terms
-    penalty = penalty_of(terms)
-    parts = [
-        (max(0.0, getattr(terms, name)), f"term-{role}")
-        for (name, _, _), (role, _, _) in zip(terms_in(terms), TERMS, strict=False)
-    ]
+    values = [max(0.0, getattr(terms, name)) for name, _, _ in terms_in(terms)]
     # Penalties take away from the end, so the line is as long as the score.
-    earned = sum(value for value, _ in parts)
-    left = max(0.0, earned + penalty)
-    shown = [(value * left / earned if earned > 0 else 0.0, role) for value, role in parts]
+    earned = sum(values)
+    left = max(0.0, earned + penalty_of(terms))
+    shorter = left / earned if earned > 0 else 0.0
+    shown = [(value * shorter, role) for value, role in zip(values, _TERM_ROLES, strict=False)]
     return stacked(shown, max(full_score(terms, row.view.weights), left), width, draw.glyphs)
 
 
@@ -200,7 +200,7 @@ def _term(at: int) -> Callable[[NodeRow, Draw, int], Cell]:
             return EMPTY
         name, _, most = named[at]
         value, full = float(getattr(terms, name)), most_points(name, most, row.view.weights)
-        return ((f"{value:4.1f} ", "text"), *bar(value, full, width - 5, f"term-{TERMS[at][0]}", draw.glyphs))
+        return ((f"{value:4.1f} ", "text"), *bar(value, full, width - 5, _TERM_ROLES[at], draw.glyphs))
 
     return draw
 
@@ -323,7 +323,7 @@ NODES: TableSpec[NodeRow] = TableSpec(
     fields=(
         Field("node", lambda row: row.node.id),
         Field("name", lambda row: row.node.hostname),
-        Field("state", state_word),
+        Field("state", state_word, words={"offline", *(word for word, _, _ in NODE_WORDS.values())}),
         Field("role", role_of),
         Field("label", _labels),
         Field("leader", lambda row: "yes" if row.leader else "no"),

@@ -8,7 +8,7 @@ from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
 from tui.drawing.draw import EMPTY, Cell, Span, age, bar, count_of, foreign
 from tui.drawing.format import duration
-from tui.lists.filter import Field
+from tui.lists.filter import Field, since
 from tui.store.operations import LIVE, settled
 
 Operation = types_pb2.Operation
@@ -180,14 +180,15 @@ OPERATIONS: TableSpec[Operation] = TableSpec(
     sort="state",
     fields=(
         Field("id", lambda row: row.id),
-        Field("kind", kind_word),
-        Field("state", state_word),
+        Field("kind", kind_word, words={"canary", *KIND_WORDS.values()}),
+        Field("state", state_word, words={word for word, _, _ in STATE_WORDS.values()}),
         Field("about", about),
         Field("node", lambda row: row.node),
         Field("cause", lambda row: row.bulk.fingerprint),
         Field("actor", lambda row: row.actor),
         Field("tasks", lambda row: float(row.counts.total), numeric=True),
         Field("failed", lambda row: float(row.counts.failed), numeric=True),
+        since("age", lambda row: row.created_at_us),
     ),
     empty="No operations yet: retries, discards, priorities and drains are listed here.",
 )  # fmt: skip

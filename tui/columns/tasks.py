@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
 from tui.drawing.draw import EMPTY, Cell, age, bar, command_of, foreign, span_of_time, task_state
-from tui.lists.filter import Field
+from tui.lists.filter import Field, since, timed
 from tui.store.progress import worded
 from tui.store.view import ENDED
 from tui.store.waiting import wait_reason
@@ -57,13 +57,19 @@ CAUSE_WORDS: dict[int, str] = {
     types_pb2.CAUSE_INFRASTRUCTURE: "infrastructure",
 }
 
+TYPE_WORDS = {number: name[len("TASK_TYPE_") :].lower() for name, number in types_pb2.TaskType.items()}
+
+
+def _known(words: Iterable[str]) -> frozenset[str]:
+    return frozenset(words) - {"unspecified"}
+
 
 def state_word(task: Task) -> str:
     return STATE_WORDS.get(task.state, "unknown")
 
 
 def type_word(task: Task) -> str:
-    return types_pb2.TaskType.Name(task.spec.type)[len("TASK_TYPE_") :].lower()
+    return TYPE_WORDS.get(task.spec.type, "unknown")
 
 
 def cause_word(task: Task) -> str:
@@ -253,15 +259,18 @@ _ID: Column[Task] = Column(
 _FIELDS: tuple[Field[Task], ...] = (
     Field("id", lambda task: task.id),
     Field("name", lambda task: task.name),
-    Field("state", state_word),
-    Field("type", type_word),
+    Field("state", state_word, words=_known(STATE_WORDS.values())),
+    Field("type", type_word, words=_known(TYPE_WORDS.values())),
     Field("command", lambda task: command_of(task.spec).decode("utf-8", "replace")),
     Field("node", lambda task: task.node),
     Field("error", lambda task: task.error),
-    Field("cause", cause_word),
+    Field("cause", cause_word, words=frozenset(CAUSE_WORDS.values())),
     Field("priority", lambda task: float(task.priority), numeric=True),
     Field("attempt", lambda task: float(task.attempt), numeric=True),
     Field("exit", lambda task: float(task.result.exit_code) if task.result.HasField("exit_code") else None, True),
+    since("age", lambda task: task.created_at_us),
+    timed("wait", wait_us),
+    timed("run", run_us),
 )
 
 
@@ -306,7 +315,7 @@ LETTERS: TableSpec[Task] = TableSpec(
         _ID,
     ),
     sort="age",
-    fields=_FIELDS,
+    fields=(*_FIELDS, since("dead", ended_us)),
     empty="No dead letters: everything ended well, or was retried.",
     around=_around,
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
 from tui.drawing.draw import EMPTY, Cell, Glyphs, age, cell_width, count_of, foreign, span_of_time, stacked
-from tui.lists.filter import Field
+from tui.lists.filter import Field, since, timed
 from tui.store.view import ENDED_WORKFLOWS
 
 Workflow = types_pb2.Workflow
@@ -129,6 +129,8 @@ def _seconds(row: Workflow) -> float | None:
     return (row.completed_at_us - row.started_at_us) / 1e6 if row.completed_at_us and row.started_at_us else None
 
 
+_STATES = frozenset({"cancelling", "stopping", *(word for word, _, _ in WORKFLOW_WORDS.values())})
+
 WORKFLOWS: TableSpec[Workflow] = TableSpec(
     columns=(
         Column("state", "STATE", 12, lambda row, draw, _: workflow_state(row, draw.glyphs), _urgency),
@@ -146,14 +148,15 @@ WORKFLOWS: TableSpec[Workflow] = TableSpec(
     fields=(
         Field("id", lambda row: row.id),
         Field("name", lambda row: row.name),
-        Field("state", workflow_word),
+        Field("state", workflow_word, words=_STATES),
         Field("actor", lambda row: row.actor),
         Field("reason", why_text),
         Field("tasks", lambda row: float(row.count), numeric=True),
         Field("left", lambda row: float(row.remaining), numeric=True),
         Field("failures", lambda row: float(row.failures), numeric=True),
         Field("run", lambda row: float(row.run), numeric=True),
-        Field("time", _seconds, numeric=True),
+        since("age", lambda row: row.created_at_us),
+        timed("time", time_us, _seconds),
     ),
     empty="No workflows yet. `cortex workflow submit FILE` submits one.",
 )

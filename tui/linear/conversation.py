@@ -193,7 +193,7 @@ class Linear:
             rows, column.sort, descending=column.descending, only=is_letter if place == "letters" else None
         )
         try:
-            listing.filter_by(spec.parse(expression, rows))
+            listing.filter_by(spec.parse(expression, rows, lambda: self._draw().now_us))
         except FilterError as error:
             self._say(f"That filter does not work: {error}.")
         else:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from tui.lists.grammar import All, Compare, Either, FilterError, Not, Regex, Tree, Word, read
@@ -59,6 +59,31 @@ class Field(Generic[Row]):
     name: str
     get: Callable[[Row], Value]
     numeric: bool = False
+    words: Collection[str] = ()
+    """All that it can be, where that is known: to look for anything else is an error, not a table without rows."""
+    at: Callable[[Row, int], float | None] | None = None
+    """In place of `get` for what depends on the time, given in microseconds, as an age does."""
+
+
+def no_value(_row: object) -> None:
+    """What a field is without the time, where that is nothing."""
+
+
+def timed(
+    name: str, microseconds: Callable[[Row, int], int | None], get: Callable[[Row], Value] | None = None
+) -> Field[Row]:
+    """A field in seconds of what a row and the time give in microseconds; `get`: what it comes to be."""
+
+    def seconds(row: Row, now_us: int) -> float | None:
+        value = microseconds(row, now_us)
+        return None if value is None else value / 1e6
+
+    return Field(name, get or no_value, numeric=True, at=seconds)
+
+
+def since(name: str, get: Callable[[Row], int]) -> Field[Row]:
+    """How long ago that time in microseconds was; 0 stands for never."""
+    return timed(name, lambda row, now_us: max(0, now_us - get(row)) if get(row) else None)
 
 
 @dataclass(frozen=True)
@@ -68,24 +93,59 @@ class Filter(Generic[Row]):
     source: str
     matches: Predicate[Row]
     select: Callable[[Sequence[Row]], Sequence[Row]]
+    timed: bool = False
+    """Whether time alone can make a row match, or match no more."""
 
 
-def parse(source: str, text: Text[Row], fields: Mapping[str, Field[Row]]) -> Filter[Row] | None:
+def no_time_given() -> int:
+    """All ages are 0."""
+    return 0
+
+
+def parse(
+    source: str, text: Text[Row], fields: Mapping[str, Field[Row]], now_us: Callable[[], int] = no_time_given
+) -> Filter[Row] | None:
     """The filter that the text stands for; None when it is blank. Raises FilterError.
 
-    `text` gives a row's searchable text in lower case.
+    `text` gives a row's searchable text in lower case, `now_us` the leader's time by which ages are judged. A field
+    may be named by the beginning of its name where no other begins so.
     """
     tree = read(source)
     if tree is None:
         return None
-    matches, select = _meaning(tree, text, fields)
-    return Filter(source, matches, select)
+    known = _Known(fields, now_us)
+    matches, select = _meaning(tree, text, known)
+    return Filter(source, matches, select, known.timed)
+
+
+class _Known(Generic[Row]):
+    """The fields that a comparison can name; `timed` once it named one of the time."""
+
+    def __init__(self, fields: Mapping[str, Field[Row]], now_us: Callable[[], int]) -> None:
+        self._fields = fields
+        self._now_us = now_us
+        self.timed = False
+
+    def named(self, tree: Compare) -> Field[Row]:
+        """The field, with `get` as of now. Raises FilterError."""
+        name = tree.name.rstrip("%").lower()
+        begun = [name] if name in self._fields else [one for one in self._fields if one.startswith(name)]
+        if len(begun) != 1:
+            known = ", ".join(sorted(begun or self._fields))
+            what = "more than one field begins with" if begun else "no field"
+            raise FilterError(f"{what} {tree.name}{'' if begun else ' here'}; there are {known}", tree.column)
+        field = self._fields[begun[0]]
+        at, now_us = field.at, self._now_us
+        if at is None:
+            return field
+        self.timed = True
+        return replace(field, get=lambda row: at(row, now_us()))
 
 
 _Meaning = tuple[Predicate[Row], Callable[[Sequence[Row]], Sequence[Row]]]
 
 
-def _meaning(tree: Tree, text: Text[Row], fields: Mapping[str, Field[Row]]) -> _Meaning[Row]:
+def _meaning(tree: Tree, text: Text[Row], fields: _Known[Row]) -> _Meaning[Row]:
     match tree:
         case Word(word):
             return _containing(word.lower(), text)
@@ -150,11 +210,8 @@ def _either(parts: Sequence[_Meaning[Row]]) -> _Meaning[Row]:
     return lambda row: any(matches(row) for matches, _ in parts), select
 
 
-def _comparison(tree: Compare, fields: Mapping[str, Field[Row]]) -> Predicate[Row]:
-    field = fields.get(tree.name)
-    if field is None:
-        known = ", ".join(sorted(fields))
-        raise FilterError(f"no field {tree.name} here; there are {known}", tree.column)
+def _comparison(tree: Compare, fields: _Known[Row]) -> Predicate[Row]:
+    field = fields.named(tree)
     if tree.op in ("~", "!~"):
         found = _regex(tree.value, tree.value_column)
         return _textual(field, found, tree.op == "!~")
@@ -163,6 +220,9 @@ def _comparison(tree: Compare, fields: Mapping[str, Field[Row]]) -> Predicate[Ro
     if tree.op not in ("=", "!="):
         raise FilterError(f"{tree.name} is text: use =, !=, ~ or !~", tree.column)
     wanted = tree.value.lower()
+    if field.words and wanted not in field.words:
+        known = ", ".join(sorted(field.words))
+        raise FilterError(f"no {field.name} is called {tree.value}; there are {known}", tree.value_column)
     return _textual(field, lambda value: value.lower() == wanted, tree.op == "!=")
 
 

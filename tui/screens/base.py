@@ -232,13 +232,16 @@ class ConsoleScreen(Rebound, Screen[None]):
         searched = self.searched()
         if searched is None:
             return
+        wrong = False
         try:
             searched.apply_filter(message.text)
         except FilterError as error:
+            wrong = True
             self.console.say(f"{error}", "warn")
         else:
             self.console.clear_note()
-        if message.done or message.cleared:
+        # What is wrong stays there to be put right.
+        if message.cleared or (message.done and not wrong):
             self.query_one(FilterBar).close()
             self.focus_rows()
         self.sync_chrome()

@@ -80,7 +80,7 @@ def _shaped(reply: cluster_pb2.ListCausesReply, shape: Shape, limit: int) -> boo
     view = ClusterView()
     by_key = {key_of(row): row for row in reply.causes}
     view.letters.put(reply)
-    keys = chosen_keys(CAUSES, view.letters.causes, list(by_key), shape)[:limit]
+    keys = chosen_keys(CAUSES, view.letters.causes, list(by_key), shape, reply.at.at_us)[:limit]
     if not settings().json:
         Shown(CAUSES, view, view.letters.causes, reply.at.at_us).say(keys, shape)
         return True

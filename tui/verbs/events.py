@@ -132,9 +132,10 @@ def _shaped(rows: list[types_pb2.Event], moment: cluster_pb2.Moment | None, shap
     by_key = {row.id: row for row in rows}
     for key, row in by_key.items():
         view.events.put(key, row)
-    keys = chosen_keys(EVENTS, view.events, list(by_key), shape)
+    moment_us = moment.at_us if moment is not None else 0
+    keys = chosen_keys(EVENTS, view.events, list(by_key), shape, moment_us)
     if not settings().json:
-        Shown(EVENTS, view, view.events, moment.at_us if moment is not None else 0).say(keys, shape)
+        Shown(EVENTS, view, view.events, moment_us).say(keys, shape)
     return [by_key[key] for key in keys]
 
 

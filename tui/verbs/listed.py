@@ -79,14 +79,19 @@ def shape_options(*, own_filter: bool = False) -> Callable[[F], F]:
     return decorate
 
 
-def chosen_keys(spec: TableSpec[Any], rows: Rows[Any], keys: Sequence[str], shape: Shape) -> list[str]:
-    """Those of the keys whose rows match, in the order that was asked for. Raises ClusterError."""
+def chosen_keys(
+    spec: TableSpec[Any], rows: Rows[Any], keys: Sequence[str], shape: Shape, moment_us: int = 0
+) -> list[str]:
+    """Those of the keys whose rows match, in the order that was asked for. Raises ClusterError.
+
+    Ages are those at `moment_us`, 0 for now.
+    """
     from tui.lists.grammar import FilterError
 
     found = list(keys)
     if shape.expression:
         try:
-            wanted = spec.parse(shape.expression, rows)
+            wanted = spec.parse(shape.expression, rows, lambda: moment_us or now_us())
         except FilterError as error:
             raise usage(f"--filter: {error}.", "Write words, as web, or comparisons, as state=running.") from None
         if wanted is None:
@@ -107,8 +112,10 @@ def _absent(value: object) -> bool:
 
 
 def _order(spec: TableSpec[Any], asked: str) -> tuple[Callable[[Any], Any], bool]:
+    from tui.lists.filter import no_value
+
     name, _, way = asked.partition(":")
-    by_field = {one.name: one for one in spec.fields}
+    by_field = {one.name: one for one in spec.fields if one.get is not no_value}
     by_column = {column.id: column for column in spec.columns if column.sort is not None}
     if way not in ("", "asc", "desc"):
         raise usage(f"--sort: {clean(way)!r} is no order.", "Write COLUMN, COLUMN:asc or COLUMN:desc.")

@@ -101,7 +101,7 @@ def _shaped(reply: cluster_pb2.ListOperationsReply, shape: Shape, limit: int) ->
     by_key = {row.id: row for row in reply.operations}
     for row in by_key.values():
         view.operations.put(row.id, row)
-    keys = chosen_keys(OPERATIONS, view.operations, list(by_key), shape)[:limit]
+    keys = chosen_keys(OPERATIONS, view.operations, list(by_key), shape, reply.at.at_us)[:limit]
     if not settings().json:
         Shown(OPERATIONS, view, view.operations, reply.at.at_us).say(keys, shape)
         if reply.next_cursor:

@@ -12,6 +12,7 @@ from tui.drawing.draw import command_of
 from tui.errors import usage
 from tui.lists.filter import Filter, parse
 from tui.lists.grammar import FilterError
+from tui.verbs.base import now_us
 
 if TYPE_CHECKING:
     from tui.link.client import ClusterClient
@@ -33,9 +34,9 @@ async def list_matching(
         if limit > PAGE:
             return await list_all(client, cursor=cursor, told=told, text=expression, **choice)
         return await client.list_tasks(text=expression, limit=limit, cursor=cursor, **choice)
-    wanted = _compile(expression)
-    skipped = int(cursor) if cursor.isdecimal() else 0
     found = cluster_pb2.ListTasksReply()
+    wanted = _compile(expression, lambda: found.at.at_us or now_us())
+    skipped = int(cursor) if cursor.isdecimal() else 0
     place = ""
     scanned = 0
     while True:
@@ -84,9 +85,9 @@ async def list_all(
             return found
 
 
-def _compile(expression: str) -> Filter[types_pb2.Task]:
+def _compile(expression: str, moment_us: Callable[[], int]) -> Filter[types_pb2.Task]:
     try:
-        compiled = parse(expression, _text, {field.name: field for field in QUEUE.fields})
+        compiled = parse(expression, _text, {field.name: field for field in QUEUE.fields}, moment_us)
     except FilterError as error:
         raise usage(f"--filter: {error}.", "Write words, as web, or comparisons, as state=running.") from None
     if compiled is None:

@@ -124,7 +124,7 @@ def _shaped(reply: cluster_pb2.ListWorkflowsReply, shape: Shape, limit: int) -> 
     by_key = {row.id: row for row in reply.workflows}
     for row in by_key.values():
         view.workflows.put(row.id, row)
-    keys = chosen_keys(WORKFLOWS, view.workflows, list(by_key), shape)[:limit]
+    keys = chosen_keys(WORKFLOWS, view.workflows, list(by_key), shape, reply.at.at_us)[:limit]
     if not settings().json:
         Shown(WORKFLOWS, view, view.workflows, reply.at.at_us).say(keys, shape)
         if reply.next_cursor:

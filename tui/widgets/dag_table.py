@@ -43,7 +43,7 @@ class DagTable(Table[R], inherit_bindings=False):
 
     def apply_filter(self, source: str) -> None:
         key = self.cursor_key
-        self.spec.parse(source, self._rows)
+        self.spec.parse(source, self._rows, self.now_us)
         plain = bool(source.strip()) or self.sorted
         if plain:
             self._as_list(plain)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tui.columns.base import Draw, TableSpec
+from tui.lists.filter import Filter
 from tui.lists.grouping import HEAD, Grouping, Line
 from tui.lists.rows import Rows
 from tui.operator.themes import Palette
@@ -30,17 +31,26 @@ class GroupTable(Table[Line]):
         self.grouping = grouping
         self._tasks = tasks
         self._task_spec = task_spec
+        self._wanted: Filter[int] | None = None
 
     def sync(self) -> None:
         self.grouping.update()
         super().sync()
 
     def apply_filter(self, source: str) -> None:
-        wanted = self._task_spec.parse(source, self._tasks)
+        wanted = self._task_spec.parse(source, self._tasks, self.now_us)
         self.filter_text = source.strip()
+        self._wanted = wanted
         self.grouping.filter_by(wanted)
         self.sync()
         self.redraw()
+
+    @property
+    def filter_in_use(self) -> Filter[int] | None:
+        return self._wanted
+
+    def judge_again(self) -> None:
+        self.grouping.filter_by(self._wanted)
 
     def chosen(self) -> list[str]:
         """Ids of tasks that an action concerns; a group stands for all its tasks."""

@@ -13,6 +13,7 @@ from textual import events
 
 from tui.columns.base import Column, Draw, TableSpec
 from tui.keyboard.keymap import bindings
+from tui.lists.filter import Filter
 from tui.lists.rows import Listing, Rows
 from tui.messages import Opened, Pointed, SortAsked
 from tui.operator.arrange import Columns
@@ -21,6 +22,8 @@ from tui.widgets.rowlines import GUTTER, RowLines
 from tui.widgets.virtual import THUMB
 
 R = TypeVar("R")
+JUDGED_A_SECOND = 10_000
+"""Rows that a filter about ages is asked of anew per second."""
 
 
 class Table(RowLines[R]):
@@ -53,6 +56,7 @@ class Table(RowLines[R]):
         self.columns = Columns()
         self.begin_marking()
         self.every_column = False
+        self._judged_us = 0
         self.following = True
         self._cursor = 0
         self._cursor_key = ""
@@ -79,19 +83,50 @@ class Table(RowLines[R]):
         """Take in what changed in the rows, and repaint the cells that look different now."""
         if self.paused:
             return
-        moved = self.listing.update()
+        judged = self._judge_in_time()
+        moved = self.listing.update() or judged
         self.keep_marks(self._rows.__contains__)
         if moved:
             self._settle()
+        if judged:
+            self.redraw()
         self._repaint_changed()
 
     def apply_filter(self, source: str) -> None:
         """Show only what matches. Raises FilterError and keeps the former filter."""
-        wanted = self.spec.parse(source, self._rows)
+        wanted = self.spec.parse(source, self._rows, self.now_us)
         self.filter_text = source.strip()
         self.listing.filter_by(wanted)
         self._settle()
         self.redraw()
+
+    def now_us(self) -> int:
+        """The leader's time as it is drawn."""
+        return self.draw().now_us
+
+    @property
+    def filter_in_use(self) -> Filter[int] | None:
+        return self.listing.filter
+
+    def judge_again(self) -> None:
+        """Ask the filter of every row anew."""
+        self.listing.rebuild()
+
+    def _judge_in_time(self) -> bool:
+        """Where a filter is about ages, time alone makes rows match; many rows are asked less often.
+
+        Returns whether others match now.
+        """
+        wanted = self.filter_in_use
+        if wanted is None or not wanted.timed:
+            return False
+        now_us = self.now_us()
+        if 0 <= now_us - self._judged_us < max(1, len(self._rows) // JUDGED_A_SECOND) * 1_000_000:
+            return False
+        self._judged_us = now_us
+        before = list(self.listing.keys())
+        self.judge_again()
+        return before != list(self.listing.keys())
 
     def sort_by(self, column: Column[R], descending: bool) -> None:
         assert column.sort is not None
