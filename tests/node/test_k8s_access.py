@@ -216,12 +216,12 @@ async def test_a_command_that_is_given_up_ends_with_all_that_it_began(tmp_path: 
     user = {"exec": {"apiVersion": f"{GROUP}/v1", "command": "sh", "args": words}}
     asked_for_it = asyncio.create_task(Credentials({}, user).shown())
     try:
-        await asyncio.to_thread(select.select, [pipe], [], [], 10)
+        await asyncio.to_thread(select.select, [pipe], [], [], 60)
         assert os.read(pipe, 9) == b"up\n"
         asked_for_it.cancel()
-        done, _ = await asyncio.wait({asked_for_it}, timeout=10)
+        done, _ = await asyncio.wait({asked_for_it}, timeout=60)
         assert done == {asked_for_it}
-        await asyncio.to_thread(select.select, [pipe], [], [], 10)
+        await asyncio.to_thread(select.select, [pipe], [], [], 60)
         assert os.read(pipe, 9) == b""
     finally:
         os.close(pipe)

@@ -111,7 +111,7 @@ async def test_a_proposal_that_may_be_in_the_log_is_never_called_undone(tmp_path
     engine: Any = FirstUnknown()
     replica.attach(engine)
     with pytest.raises(Fault) as caught:
-        await replica.execute([], client="c", request_id="r", timeout_s=0.2)
+        await replica.execute([], client="c", request_id="r", timeout_s=1.5)
     assert caught.value.code == Code.OUTCOME_UNKNOWN
     assert engine.proposals > 1
     store.close()

@@ -81,7 +81,7 @@ async def test_an_unknown_outcome_is_said(cluster: FakeCluster, daemon: FakeDaem
 async def test_an_unknown_outcome_is_said_once(cluster: FakeCluster, daemon: FakeDaemon) -> None:
     told = "The cluster did not confirm the change in time; it may still happen."
     cluster.refuse["Submit"] = Refusal("outcome_unknown", told)
-    async with ClusterClient([daemon.address], SECRET, timeout_s=0.3) as client:
+    async with ClusterClient([daemon.address], SECRET, timeout_s=2.0) as client:
         with pytest.raises(ClusterError) as caught:
             await client.submit(TASK)
     assert (caught.value.code, caught.value.message) == ("outcome_unknown", told)
