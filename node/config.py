@@ -107,6 +107,13 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str] | None = None) 
     return _check(values)
 
 
+def secret_file(environ: Mapping[str, str] | None = None) -> Path | None:
+    """The secret's file that the environment names."""
+    environ = os.environ if environ is None else environ
+    named = environ.get("CORTEX_SECRET_FILE")
+    return Path(named) if named else None
+
+
 def quiet_grpc(environ: MutableMapping[str, str] | None = None) -> None:
     """Keeps gRPC, which is yet to be imported, from writing lines of its own between ours."""
     environ = os.environ if environ is None else environ

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from cortex.v1 import raft_pb2
+from node import config
 from node.config import load, quiet_grpc
 from node.consensus.membership import Membership
 from node.core.faults import Code, Fault
@@ -238,9 +239,10 @@ def _secret(data: Path, secret_file: Path | None) -> str:
 
 
 def _secret_file(data: Path, named: Path | None) -> Path:
-    """Daemons of `cortex up` have one together, beside their folders."""
+    """As the daemon finds it; those of `cortex up` have one together, beside their folders."""
     own, shared = data / "secret", data.absolute().parent / "secret"
-    return named or (shared if not own.exists() and (shared.parent / "cluster.json").exists() else own)
+    default = shared if not own.exists() and (shared.parent / "cluster.json").exists() else own
+    return named or config.secret_file() or default
 
 
 def _check_own_log(data: Path, remedy: str) -> None:

@@ -52,6 +52,11 @@ def test_a_secret_that_is_elsewhere_is_to_be_named(tmp_path: Path) -> None:
     assert "with --secret-file" in fault.remedy
 
 
+def test_the_environment_names_the_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORTEX_SECRET_FILE", str(tmp_path / "elsewhere"))
+    assert str(tmp_path / "elsewhere") in refusal("repair", "--data", str(tmp_path), "--id", "n1").message
+
+
 async def test_the_secret_of_a_cluster_that_up_made_is_found_and_named_for_the_start(tmp_path: Path) -> None:
     entries, _ = await entries_of(tmp_path / "made", 1)
     data = tmp_path / "n1"
