@@ -1175,6 +1175,7 @@ class TaskProgress(_message.Message):
     TOTAL_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     AT_US_FIELD_NUMBER: _builtins.int
+    STARTING_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     fence: _builtins.int
     """log index of the assignment"""
@@ -1185,6 +1186,8 @@ class TaskProgress(_message.Message):
     """<= 200 characters"""
     at_us: _builtins.int
     """unix time by the worker's clock"""
+    starting: _builtins.bool
+    """a service that was ready is begun again: its row tells of the life before"""
     def __init__(
         self,
         *,
@@ -1194,10 +1197,11 @@ class TaskProgress(_message.Message):
         total: _builtins.int = ...,
         message: _builtins.str = ...,
         at_us: _builtins.int = ...,
+        starting: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "current", b"current", "fence", b"fence", "message", b"message", "task", b"task", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_us", b"at_us", "current", b"current", "fence", b"fence", "message", b"message", "starting", b"starting", "task", b"task", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
