@@ -206,6 +206,8 @@ async def test_a_batch_is_waited_for(cortex: CommandLine, cluster: FakeCluster) 
     lines = b'{"command": "exit 0"}\n{"command": "exit 9"}\n'
     ran = await cortex("submit", "--wait", "--json", "--file", "-", stdin=lines)
     assert (ran.code, len(ran.document["ids"])) == (1, 2)
+    ended = cluster.tasks[ran.document["ids"][1]]
+    assert ran.err == f"cortex: task {ended.id} ended dead_letter: {ended.error}\n"
 
 
 async def test_logs_of_one_stream_or_both(cortex: CommandLine, cluster: FakeCluster) -> None:

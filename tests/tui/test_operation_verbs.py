@@ -10,8 +10,12 @@ import pytest
 
 from cortex.v1 import types_pb2 as types
 from tests.tui.command_line import CommandLine
+from tests.tui.conftest import SECRET
 from tests.tui.fake_cluster import FakeCluster, Refusal
+from tests.tui.fake_daemon import FakeDaemon
 from tests.tui.fake_operations import carry_out, end_operation
+from tui.link.client import ClusterClient
+from tui.verbs.run import waiting
 
 
 def letter(cluster: FakeCluster, task_id: str, cause: bytes = b"boom") -> str:
@@ -322,6 +326,20 @@ async def test_run_on_some(cortex: CommandLine, cluster: FakeCluster) -> None:
     assert (await cortex("run", "--nodes", "n9", "--", "true")).code == 3
     cluster.refuse["RunOnNodes"] = Refusal("wrong_state", "Nothing was run: n1 is cordoned.", "Leave it out.")
     assert (await cortex("run", "--nodes", "n1", "--", "true")).code == 1
+
+
+async def test_which_nodes_a_run_waits_for(cluster: FakeCluster, daemon: FakeDaemon) -> None:
+    states = {"t0": "COMPLETED", "t1": "RUNNING", "t2": "RUNNING", "t3": "QUEUED"}
+    for number, (task_id, state) in enumerate(states.items()):
+        task = cluster.add_task(task_id, operation="op1", state=types.TaskState.Value(f"TASK_STATE_{state}"))
+        task.spec.constraints.target_node = f"n{number}"
+    cluster.tasks["t2"].lost_at_us, cluster.tasks["t2"].reason = 1, "it is lost"
+    cluster.tasks["t3"].reason = "offline (1 node)"
+    async with ClusterClient([daemon.address], SECRET) as client:
+        assert await waiting(client, "op1") == [
+            "cortex: n3 does not run it yet: offline (1 node)\nGo on without it: cortex cancel t3",
+            "cortex: n2 does not run it yet: it is lost\nGo on without it: cortex cancel t2",
+        ]
 
 
 async def test_ctrl_c_leaves_a_run_going(cortex: CommandLine, cluster: FakeCluster) -> None:

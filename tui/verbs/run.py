@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tui.documents import json_view, operations_view
 from tui.drawing.text import clean
-from tui.errors import usage
+from tui.errors import ClusterError, usage
 from tui.verbs.base import emit, note, run, say, settings, verb
-from tui.verbs.follow import follow_to_end, still_running
+from tui.verbs.follow import SHOWN_IDS, follow_to_end, still_running
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 # Tasks whose output is fetched at once.
 FETCHES = 16
+# When it is said what does not run yet, and how much later each time after that.
+TOLD_AFTER_S = 10.0
+TOLD_TIMES = 3.0
 
 
 @verb("run", context_settings={"help_option_names": ["-h", "--help"], "allow_interspersed_args": False})
@@ -51,7 +55,11 @@ def run_(everywhere: bool, nodes: str, command: tuple[str, ...], **flags: Any) -
         begun.extend(reply.task_ids)
         for row in reply.skipped:
             note(f"cortex: not on {clean(row.node)}, which {clean(row.reason)}")
-        await follow_to_end(client, list(reply.task_ids), sink=None, after_index=reply.index)
+        telling = asyncio.create_task(_tell_waiting(client, reply.operation_id))
+        try:
+            await follow_to_end(client, list(reply.task_ids), sink=None, after_index=reply.index)
+        finally:
+            telling.cancel()
         tasks = await _results(client, reply.task_ids)
         groups = operations_view.same_ends(tasks)
         if settings().json:
@@ -74,6 +82,37 @@ def _request(command: tuple[str, ...], flags: dict[str, Any]) -> cluster_pb2.Tas
         return task_request({**fields, "command": argv, "retries": 0, "on_exhausted": "fail"})
     except BadField as error:
         raise usage(f"--{error.field.replace('_', '-')}: {error.problem}.", "See `cortex run --help`.") from None
+
+
+async def _tell_waiting(client: ClusterClient, operation_id: str) -> None:
+    """Says on stderr which nodes keep the results of the others waiting, and why; runs until cancelled."""
+    pause_s, told = TOLD_AFTER_S, set[str]()
+    while True:
+        await asyncio.sleep(pause_s)
+        pause_s *= TOLD_TIMES
+        with suppress(ClusterError):  # whoever follows the tasks says so
+            for line in await waiting(client, operation_id):
+                if line not in told:
+                    told.add(line)
+                    note(line)
+
+
+async def waiting(client: ClusterClient, operation_id: str) -> list[str]:
+    """A line for each task of a run that does not run, in words. Raises ClusterError."""
+    from cortex.v1 import types_pb2
+
+    live = [types_pb2.TASK_STATE_QUEUED, types_pb2.TASK_STATE_ASSIGNED, types_pb2.TASK_STATE_RUNNING]
+    reply = await client.list_tasks(operation=operation_id, states=live, limit=SHOWN_IDS)
+    lines = []
+    for task in reply.tasks:
+        if task.state == types_pb2.TASK_STATE_RUNNING and not task.lost_at_us:
+            continue
+        why = f": {clean(task.reason)}" if task.reason else ""
+        lines.append(
+            f"cortex: {clean(operations_view.target(task))} does not run it yet{why}\n"
+            f"Go on without it: cortex cancel {clean(task.id)}"
+        )
+    return lines
 
 
 async def _results(client: ClusterClient, ids: Sequence[str]) -> list[types_pb2.Task]:

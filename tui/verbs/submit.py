@@ -263,6 +263,7 @@ def _is_queued(task: types_pb2.Task) -> bool:
 
 def _submit_file(name: str, *, wait: bool) -> None:
     from cortex.v1 import types_pb2
+    from tui.documents import json_view
     from tui.written.taskfile import read_batch
 
     requests, lines = read_batch(read_text(name, MAX_FILE_BYTES), "stdin" if name == "-" else name)
@@ -287,7 +288,13 @@ def _submit_file(name: str, *, wait: bool) -> None:
             return 0
         after_index = 0 if any(reply.deduplicated) else reply.index
         tasks = await follow_to_end(client, reply.ids, sink=None, after_index=after_index)
-        return int(any(task.state != types_pb2.TASK_STATE_COMPLETED for task in tasks))
+        failed = [task for task in tasks if task.state != types_pb2.TASK_STATE_COMPLETED]
+        for task in failed[:NODES_SHOWN]:
+            why = task.error or task.reason
+            note(f"cortex: task {clean(task.id)} ended {json_view.task_state(task.state)}: {clean(why)}")
+        if len(failed) > NODES_SHOWN:
+            note(f"cortex: {len(failed)} of {len(tasks)} did not complete")
+        return int(bool(failed))
 
     run(work, interrupted=lambda: still_running(accepted))
 
