@@ -78,6 +78,22 @@ async def test_an_unknown_outcome_is_said(cluster: FakeCluster, daemon: FakeDaem
     assert len(cluster.tasks) == 1
 
 
+async def test_what_is_refused_to_the_end_is_not_asked_when_there_is_no_time_for_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[float] = []
+
+    async def refused(_target: Target, _method: str, _request: object, timeout_s: float) -> None:
+        given.append(timeout_s)
+        raise ClusterError("no_leader", "There is no leader.", "Wait.")
+
+    async with ClusterClient(["127.0.0.1:1"], SECRET, timeout_s=0.8) as client:
+        monkeypatch.setattr(client, "_attempt", refused)
+        with pytest.raises(ClusterError, match="There is no leader"):
+            await client.submit(TASK)
+    assert min(given) > 0.19
+
+
 async def test_an_unknown_outcome_is_said_once(cluster: FakeCluster, daemon: FakeDaemon) -> None:
     told = "The cluster did not confirm the change in time; it may still happen."
     cluster.refuse["Submit"] = Refusal("outcome_unknown", told)

@@ -30,6 +30,10 @@ __all__ = ["ClusterClient", "ClusterError", "Link", "Target"]
 CALL_TIMEOUT_S = 10.0
 UNREACHABLE_AFTER_S = 2.0
 SILENCE_S = 2.0
+LAST_ATTEMPT_S = 1.0
+"""With less time than this, or a quarter of what a call has, nothing is asked again: it would be cut off rather
+than answered, and its outcome be unknown.
+"""
 
 
 @dataclass(frozen=True)
@@ -231,6 +235,7 @@ class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCa
         """
         check_size(method, request.ByteSize())
         begun = time.monotonic()
+        latest_s = timeout_s - min(LAST_ATTEMPT_S, timeout_s / 4)
         delay_s = FIRST_DELAY_S
         told: ClusterError | None = None
         tried = 0
@@ -258,13 +263,15 @@ class ClusterClient(TaskCalls, NodeCalls, WorkflowCalls, DrainCalls, OperationCa
             self._rotate(target)
             waited_s = time.monotonic() - begun
             only_silence = isinstance(told, Unreachable) and tried >= 2 * len(self.targets)
-            if waited_s + delay_s >= timeout_s or (only_silence and waited_s >= UNREACHABLE_AFTER_S):
+            over = waited_s + delay_s > latest_s or (only_silence and waited_s >= UNREACHABLE_AFTER_S)
+            if not over and tried % len(self.targets) == 0:
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, MAX_DELAY_S)
+                over = time.monotonic() - begun > latest_s
+            if over:
                 if not self._watching:
                     self._lost(target, told.message)
                 raise self._final(told, unknown=writes and sent)
-            if tried % len(self.targets) == 0:
-                await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, MAX_DELAY_S)
 
     async def _attempt(self, target: Target, method: str, request: Any, timeout_s: float) -> _Reply:
         call = getattr(self._channels.stub(target), method)
