@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.e2e.harness import Cluster
@@ -241,7 +241,7 @@ def test_ctrl_c_ends_a_call_to_a_daemon_that_hangs(cluster: Cluster) -> None:
             stderr=subprocess.PIPE,
             env=environ(variables_of(cluster)),
         )
-        until(lambda: connected(process.pid))
+        until(lambda: connected(process.pid, int(node.address.rpartition(":")[2])))
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=PATIENCE_S)
     finally:
@@ -250,13 +250,13 @@ def test_ctrl_c_ends_a_call_to_a_daemon_that_hangs(cluster: Cluster) -> None:
     assert b"whether anything was submitted is not known" in said
 
 
-def connected(pid: int) -> bool:
-    """Whether the process has a socket open."""
+def connected(pid: int, port: int) -> bool:
+    """Whether the process has a connection to that port."""
     try:
-        names = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
-    except OSError:
+        found = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
         return False
-    return any(name.startswith("socket:") for name in names)
+    return any(each.raddr and each.raddr.port == port for each in found if each.status == psutil.CONN_ESTABLISHED)
 
 
 def variables_of(cluster: Cluster) -> dict[str, str]:
