@@ -76,6 +76,7 @@ class EtcdClient:
 
     def __init__(self, endpoints: Sequence[str], tls: Tls | None, timeout_s: float) -> None:
         self._endpoints = list(endpoints)
+        self._tls = tls
         self._credentials = (
             grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate) if tls is not None else None
         )
@@ -179,6 +180,14 @@ class EtcdClient:
         except grpc.aio.UsageError as error:
             raise Unreachable(str(error)) from None
 
+    def _hint(self, details: str) -> str:
+        """What gRPC does not say of the commonest mistakes."""
+        if "failed to connect" not in details:
+            return ""
+        if self._tls is None:
+            return " (does it want TLS? then name ca, cert and key)" if "Socket closed" in details else ""
+        return " (does it want a certificate? then name cert and key)" if self._tls.certificate is None else ""
+
     def _failed(self, error: grpc.aio.AioRpcError, endpoint: int) -> Exception:
         details = error.details() or ""
         for text, kind in _REFUSED:
@@ -186,7 +195,7 @@ class EtcdClient:
                 return kind(details)
         if error.code() in _UNREACHED or "too many requests" in details:
             self._leave(endpoint)
-            return Unreachable(f"{self._endpoints[endpoint]}: {details or error.code().name}")
+            return Unreachable(f"{self._endpoints[endpoint]}: {details or error.code().name}{self._hint(details)}")
         return Refused(f"{self._endpoints[endpoint]}: {details or error.code().name}")
 
     def _leave(self, endpoint: int) -> None:
