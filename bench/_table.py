@@ -15,6 +15,10 @@ from tests.e2e.harness import Cluster
 from tui.link.client import ClusterClient
 
 _WIDTHS = (58, 11, 25, 12, 12)
+_SETTLE_S = 60.0
+_LOOK_S = 0.5
+# Of one core, all daemons together.
+_AT_REST = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +102,28 @@ class Running:
         parts = ", ".join(f"{name} {s / count * 1e6:.0f}" for name, s in sums.items() if s / count >= 1e-6)
         return f"µs of CPU each: {parts}"
 
+    async def settled(self) -> None:
+        """Return once the daemons have done what is left of earlier work, such as saving rows."""
+        async with asyncio.timeout(_SETTLE_S):
+            while True:
+                before = _meter.costs(self.pids)
+                await asyncio.sleep(_LOOK_S)
+                spent = (cost - before[name] for name, cost in _meter.costs(self.pids).items())
+                if sum(cost.cpu_s for cost in spent) < _AT_REST * _LOOK_S:
+                    return
+
     def memory_mb(self) -> list[float]:
         """Resident size of each daemon now."""
         return [_meter.memory_mb(pid) for name, pid in self.pids.items() if name.endswith("daemon")]
 
 
 @asynccontextmanager
-async def running(voters: int, environment: Mapping[str, str] | None = None) -> AsyncIterator[Running]:
+async def running(
+    voters: int, environment: Mapping[str, str] | None = None, module: str = "node.cli"
+) -> AsyncIterator[Running]:
     """Daemons of their own in a temporary folder; gone afterwards."""
     with tempfile.TemporaryDirectory() as folder:
-        cluster = Cluster(Path(folder), voters, environment=dict(environment or {}))
+        cluster = Cluster(Path(folder), voters, module=module, environment=dict(environment or {}))
         cluster.start()
         try:
             async with cluster.client() as probe:

@@ -22,6 +22,7 @@ async def waiting(found: Running, count: int) -> tuple[float, str]:
     """Milliseconds, and CPU, of one batch that waits; cancelled afterwards."""
     task = request(types_pb2.TASK_TYPE_SHELL)
     task.spec.constraints.capabilities.append("nowhere")
+    await found.settled()
     found.mark()
     begun = time.perf_counter()
     reply = await found.client.submit_batch([task] * count)
