@@ -36,9 +36,10 @@ class Desk:
         assert isinstance(found, dict)
         return found
 
-    def progress(self, current: int, total: int = 0, message: str = "") -> None:
-        """How far the task is; shown live, the last one counts."""
-        self._events.tell("progress", {"current": current, "total": total, "message": message[:200]})
+    def progress(self, current: int, total: int = 0, message: str = "", *, starting: bool = False) -> None:
+        """How far the task is; shown live, the last one counts. `starting`: a service that was ready is not."""
+        told: dict[str, object] = {"current": current, "total": total, "message": message[:200]}
+        self._events.tell("progress", told | {"starting": True} if starting else told)
 
     def ready(self, endpoints: Mapping[str, str]) -> None:
         """A service takes requests."""

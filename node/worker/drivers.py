@@ -126,6 +126,7 @@ class Drivers:
             total=_count(told.get("total")),
             message=word(told.get("message", ""), _MESSAGE_CHARS),
             at_us=self._clock.wall_us(),
+            starting=told.get("starting") is True,
         )
 
 

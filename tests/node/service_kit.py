@@ -30,6 +30,8 @@ class Services:
         self.assignments: dict[AttemptKey, w.Assignment] = {}
         self._told: list[w.Report] = []
         self._messages: list[str] = []
+        self.starting = False
+        """By the last progress: whether it is between two lives."""
 
     def start(
         self,
@@ -88,7 +90,9 @@ class Services:
 
     def _look(self) -> None:
         self._told += self.drivers.look()
-        self._messages += [step.message for step in self.drivers.take_progress()]
+        for step in self.drivers.take_progress():
+            self._messages.append(step.message)
+            self.starting = step.starting
 
 
 @asynccontextmanager

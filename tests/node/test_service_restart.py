@@ -30,6 +30,7 @@ async def test_one_that_fails_is_begun_again_as_often_as_it_may(here: Services) 
     assert ended.error == "The service ended with exit code 7. It was restarted twice before."
     assert ended.result.stdout.head == b"life\n" * 3
     assert here.messages()[-1:] == ["Ready again after restart 2."]
+    assert not here.starting
 
 
 @pytest.mark.parametrize(("policy", "lives"), [("never", 1), ("on_failure", 1), ("always", 3)])
@@ -77,5 +78,6 @@ async def test_a_stop_counts_while_it_waits_to_begin_again(here: Services) -> No
     order = here.start("false", restart={"policy": "always", "backoff_s": 1000, "max_backoff_s": 1000})
     await here.ready(order)
     await until(lambda: "The service ended with exit code 1. Restart 1 of 5 in 1000 s." in here.messages())
+    assert here.starting, "what it told of its readiness holds no more"
     here.watched.port.stop([StopOrder(order.key, t.CAUSE_CANCEL, order.kill_timeout_us)])
     assert (await here.end(order)).cause == t.CAUSE_CANCEL

@@ -53,6 +53,7 @@ class FakeCluster:
     operations: dict[str, types.Operation] = field(default_factory=dict)
     events: list[types.Event] = field(default_factory=list)
     outputs: dict[str, Output] = field(default_factory=dict)
+    progress: dict[str, types.TaskProgress] = field(default_factory=dict)
     kept: list[pb.KeptOutput] = field(default_factory=list)
     found: list[pb.SearchOutputReply] = field(default_factory=list)
     log: list[pb.WatchReply] = field(default_factory=list)

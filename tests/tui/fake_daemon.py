@@ -82,7 +82,8 @@ class FakeServicer(
     def _GetTask(self, request: pb.GetTaskRequest) -> pb.GetTaskReply:
         task = self._cluster.find(request.id)
         events = [event for event in self._cluster.events if event.task == task.id]
-        return pb.GetTaskReply(task=task, events=events, index=self._cluster.index)
+        told = self._cluster.progress.get(task.id)
+        return pb.GetTaskReply(task=task, events=events, index=self._cluster.index, progress=told)
 
     def _ListTasks(self, request: pb.ListTasksRequest) -> pb.ListTasksReply:
         found = [

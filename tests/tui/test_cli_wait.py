@@ -13,6 +13,7 @@ from cortex.v1 import types_pb2 as types
 from tests.tui.command_line import CommandLine
 from tests.tui.fake_cluster import FakeCluster, Refusal
 from tests.tui.fake_daemon import FakeDaemon
+from tui.verbs.change import _in_spite
 
 
 async def submitted(cluster: FakeCluster) -> str:
@@ -199,6 +200,23 @@ async def test_cancel_waits_for_the_end(cortex: CommandLine, cluster: FakeCluste
     cluster.start("t0")
     ran = await cortex("cancel", "--wait", "t0")
     assert (ran.code, ran.text) == (0, "t0\n")
+
+
+def test_a_cancel_that_a_command_ends_well_on_is_not_told_to_have_come_late() -> None:
+    told = [_in_spite(types.Task(state=state)) for state in (types.TASK_STATE_COMPLETED, types.TASK_STATE_FAILED)]
+    assert told == ["its command ended with success, when it was told to or before", "it had ended before"]
+
+
+async def test_out_of_memory_is_said_beside_its_exit_code(cortex: CommandLine, cluster: FakeCluster) -> None:
+    process = await cortex.start("submit", "--wait", "--", "x")
+    task = await submitted(cluster)
+    await cluster.called("Watch")
+    row = cluster.copy_of(task)
+    row.state, row.cause = types.TASK_STATE_DEAD_LETTER, types.CAUSE_OUT_OF_MEMORY
+    row.error, row.result.exit_code = "The kernel killed it.", 137
+    cluster.put(row)
+    ran = await cortex.end(process)
+    assert (ran.code, ran.err) == (137, f"cortex: task {task} ended dead_letter: The kernel killed it.\n")
 
 
 async def test_a_batch_is_waited_for(cortex: CommandLine, cluster: FakeCluster) -> None:

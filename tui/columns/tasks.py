@@ -8,7 +8,7 @@ from cortex.v1 import types_pb2
 from tui.columns.base import Column, Draw, TableSpec
 from tui.drawing.draw import EMPTY, Cell, age, bar, command_of, foreign, span_of_time, task_state
 from tui.lists.filter import Field, since, timed
-from tui.store.progress import worded
+from tui.store.progress import is_starting, worded
 from tui.store.view import ENDED
 from tui.store.waiting import wait_reason
 
@@ -170,6 +170,10 @@ def _draw_command(task: Task, draw: Draw, _width: int) -> Cell:
     return foreign(command_of(task.spec), "dim" if task.state in QUIET_STATES else "text", draw.glyphs)
 
 
+def _draw_state(task: Task, draw: Draw, _width: int) -> Cell:
+    return task_state(task, draw.glyphs, starting=is_starting(task, draw.view.progress.of(task)))
+
+
 def _draw_priority(task: Task, _draw: Draw, _width: int) -> Cell:
     return ((str(task.priority), "accent" if task.priority >= 8 else "text" if task.priority else "dim"),)
 
@@ -281,7 +285,7 @@ def _around(draw: Draw) -> object:
 
 QUEUE: TableSpec[Task] = TableSpec(
     columns=(
-        Column("state", "STATE", 13, lambda task, draw, _: task_state(task, draw.glyphs), urgency),
+        Column("state", "STATE", 13, _draw_state, urgency),
         Column("priority", "PRI", 3, _draw_priority, lambda task: task.priority, True, "right"),
         _NAME,
         _COMMAND,

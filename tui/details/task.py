@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.columns.base import Draw
 from tui.columns.events import EVENT_WORDS, order
-from tui.columns.tasks import UNDER_WAY, cause_word, ended_us, exit_text, last_words, progress_cell, run_us, wait_us
+from tui.columns.tasks import (
+    UNDER_WAY,
+    cause_word,
+    ended_us,
+    endpoints_text,
+    exit_text,
+    last_words,
+    progress_cell,
+    run_us,
+    wait_us,
+)
 from tui.details.common import LABEL, long_text, pair, sentence, title
 from tui.details.panels import term_lines
 from tui.details.spec import spec_lines
@@ -28,6 +38,7 @@ from tui.drawing.draw import (
 )
 from tui.drawing.text import clean, fit
 from tui.store.ends import document_text, error_type
+from tui.store.progress import is_starting
 from tui.store.score import placed
 from tui.store.view import ENDED
 from tui.store.waiting import wait_reason
@@ -94,8 +105,10 @@ def attempts(events: Iterable[types_pb2.Event]) -> list[Attempt]:
 def task_headline(task: Task, draw: Draw) -> list[Cell]:
     """Two lines: what it is, and how it goes."""
     glyphs = draw.glyphs
+    starting = is_starting(task, draw.view.progress.of(task))
     first = (
-        (" ", "text"), *task_state(task, glyphs), ("  ", "text"), *foreign(task.name or "task", "strong", glyphs),
+        (" ", "text"), *task_state(task, glyphs, starting=starting),
+        ("  ", "text"), *foreign(task.name or "task", "strong", glyphs),
         ("  ", "text"), *foreign(task.id, "dim", glyphs),
     )  # fmt: skip
     parts: list[Cell] = []
@@ -138,7 +151,7 @@ def task_facts(
     if task.error:
         lines += long_text("error", task.error, "bad", draw, width)
     if (kind := error_type(task)) is not None and task.state not in UNDER_WAY:
-        lines += sentence("type", f"{kind.name}; {kind.remedy}", "warn", draw, width, most=3)
+        lines += sentence("type", f"{kind.name}. {kind.remedy}", "warn", draw, width, most=3)
     if said := last_words(task):
         lines += long_text("last words", said, "bad", draw, width, most=4)
     if because := wait_reason(task, draw.view.waiting, draw.now_us) or task.reason:
@@ -152,7 +165,8 @@ def task_facts(
     for note in task.annotations:
         lines += long_text("note", f"{clock(note.at_us)} {note.actor}: {note.text}", "text", draw, width, most=3)
     lines += long_text(command_label(task.spec), command_of(task.spec), "strong", draw, width)
-    for endpoint in task.endpoints:
+    is_reached = endpoints_text(task) and not is_starting(task, draw.view.progress.of(task))
+    for endpoint in task.endpoints if is_reached else ():
         lines += long_text("endpoint", f"{endpoint.name}  {endpoint.value}", "accent", draw, width, most=2)
     if why.nodes:
         lines += _verdict_lines(why, draw, width)
@@ -287,7 +301,7 @@ def _time_lines(task: Task, draw: Draw) -> list[Cell]:
         ("queued", task.queued_at_us if task.queued_at_us != task.created_at_us else 0),
         ("assigned", task.assigned_at_us),
         ("started", task.started_at_us),
-        ("ready", task.ready_at_us),
+        ("ready", 0 if is_starting(task, draw.view.progress.of(task)) else task.ready_at_us),
         ("ended", ended_us(task)),
         ("lost", task.lost_at_us),
     )

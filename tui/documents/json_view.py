@@ -10,6 +10,7 @@ from cortex.v1 import cluster_pb2, types_pb2
 from tui.documents import resources_view
 from tui.drawing.format import rfc3339
 from tui.store import ends
+from tui.store.progress import is_starting
 from tui.store.score import judged_by
 
 # Head and tail that the log has of a stream.
@@ -86,6 +87,7 @@ def task(
 ) -> Document:
     """One task; `events` None = not asked for. `told`: how far it is, if it runs and said so."""
     result = row.result if row.HasField("result") else None
+    starting = is_starting(row, told)
     return {
         "id": row.id,
         "name": row.name or None,
@@ -107,10 +109,10 @@ def task(
         "created_at": time(row.created_at_us),
         "assigned_at": time(row.assigned_at_us),
         "started_at": time(row.started_at_us),
-        "ready_at": time(row.ready_at_us),
+        "ready_at": time(0 if starting else row.ready_at_us),
         "completed_at": time(row.completed_at_us),
         "dead_lettered_at": time(row.dead_lettered_at_us),
-        "endpoints": {item.name: item.value for item in row.endpoints} or None,
+        "endpoints": None if starting else {item.name: item.value for item in row.endpoints} or None,
         "progress": progress(told) if told is not None else None,
         "workflow_id": row.workflow_id or None,
         "task_key": row.task_key or None,

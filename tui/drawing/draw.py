@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import cast
 
 from cortex.v1 import types_pb2
@@ -210,11 +211,15 @@ def bar(value: float, total: float, width: int, role: str, glyphs: Glyphs) -> Ce
     halves = round(share * width * 2)
     if share > 0 and halves == 0:
         halves = 1
-    full, half = divmod(halves, 2)
-    filled = glyphs.bar_full * full + (glyphs.bar_half if half else "")
+    return _bar_of(halves, width, role, glyphs.bar_full, glyphs.bar_half, glyphs.bar_rest)
+
+
+@lru_cache(maxsize=2048)
+def _bar_of(halves: int, width: int, role: str, full: str, half: str, rest: str) -> Cell:
+    filled = full * (halves // 2) + half * (halves % 2)
     spans = [(filled, role)] if filled else []
-    if rest := glyphs.bar_rest * (width - len(filled)):
-        spans.append((rest, "track"))
+    if left := rest * (width - len(filled)):
+        spans.append((left, "track"))
     return tuple(spans)
 
 
@@ -268,8 +273,10 @@ def averaged(values: Sequence[float | None], end: int, span: int) -> list[float 
     return cells
 
 
-def task_state(task: types_pb2.Task, glyphs: Glyphs) -> Cell:
-    """Glyph and word; a cancel or migration that is asked for but not done is said, and that a service is ready."""
+def task_state(task: types_pb2.Task, glyphs: Glyphs, *, starting: bool = False) -> Cell:
+    """Glyph and word; a cancel or migration that is asked for but not done is said, and that a service is ready, or
+    is `starting` again.
+    """
     word, glyph, role = TASK_WORDS.get(task.state, ("unknown", "?", "dim"))
     if task.cancel_requested and task.state in (types_pb2.TASK_STATE_ASSIGNED, types_pb2.TASK_STATE_RUNNING):
         return ((f"{glyphs.of('cancelled')} cancelling", "warn"),)
@@ -278,7 +285,7 @@ def task_state(task: types_pb2.Task, glyphs: Glyphs) -> Cell:
     if task.lost_at_us:
         return ((f"{glyphs.of('lost')} lost", "bad"),)
     if task.ready_at_us and task.state == types_pb2.TASK_STATE_RUNNING:
-        return ((f"{glyphs.of(glyph)} ready", "ok"),)
+        return ((f"{glyphs.of(glyph)} starting", "warn") if starting else (f"{glyphs.of(glyph)} ready", "ok"),)
     return ((f"{glyphs.of(glyph)} {word}", role),)
 
 

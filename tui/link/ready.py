@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 
-from cortex.v1 import types_pb2
+from cortex.v1 import cluster_pb2, types_pb2
 from tui.link.client import ClusterClient
 from tui.link.follow import ENDED, PATIENCE_S
+from tui.store.progress import is_starting
+
+_AGAIN_S = 1.0
 
 
 def is_ready(task: types_pb2.Task) -> bool:
@@ -16,7 +20,7 @@ def is_ready(task: types_pb2.Task) -> bool:
 
 async def until_ready(client: ClusterClient, ids: Sequence[str]) -> list[types_pb2.Task]:
     """The tasks in the order of `ids` or unique prefixes, each ready or ended by then. Raises ClusterError."""
-    replies = [await client.get_task(task_id) for task_id in ids]
+    replies = [await _begun(client, task_id) for task_id in ids]
     wanted = [reply.task.id for reply in replies]
     found = {reply.task.id: reply.task for reply in replies if _settled(reply.task)}
     if found.keys() >= set(wanted):
@@ -32,6 +36,15 @@ async def until_ready(client: ClusterClient, ids: Sequence[str]) -> list[types_p
             if found.keys() >= set(wanted):
                 break
     return [found[task_id] for task_id in wanted]
+
+
+async def _begun(client: ClusterClient, task_id: str) -> cluster_pb2.GetTaskReply:
+    """The task once no service of it is between two lives: that it is ready again may change nothing in its row."""
+    while True:
+        reply = await client.get_task(task_id)
+        if not is_ready(reply.task) or not is_starting(reply.task, reply.progress):
+            return reply
+        await asyncio.sleep(_AGAIN_S)
 
 
 def _settled(task: types_pb2.Task) -> bool:

@@ -33,6 +33,11 @@ class LiveProgress:
         return item if item is not None and live and item.fence == task.fence else None
 
 
+def is_starting(task: types_pb2.Task, told: Progress | None) -> bool:
+    """Whether it is a service that was ready and is begun again: its row tells of the life before."""
+    return told is not None and told.starting and bool(task.ready_at_us) and told.fence == task.fence
+
+
 def counted(item: Progress) -> str:
     """Such as `3 of 10 (30 %)`, or `3` where the total is not known."""
     if item.total <= 0:

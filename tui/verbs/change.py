@@ -51,10 +51,17 @@ def cancel(ids: tuple[str, ...], wait: bool, reason: str) -> None:
         others = [task for task in tasks if task.state != types_pb2.TASK_STATE_CANCELLED]
         for task in others:
             state = json_view.task_state(task.state)
-            note(f"cortex: task {clean(task.id)} ended {state} before the cancel reached it")
+            note(f"cortex: task {clean(task.id)} ended {state}, not cancelled: {_in_spite(task)}")
         return 1 if others else 0
 
     run(work, interrupted=lambda: still_running(ids))
+
+
+def _in_spite(task: types_pb2.Task) -> str:
+    """Why a task whose cancel was accepted ended otherwise."""
+    if json_view.task_state(task.state) == "completed":
+        return "its command ended with success, when it was told to or before"
+    return "it had ended before"
 
 
 @verb()

@@ -14,7 +14,7 @@ from tui.drawing.gist import gist, payload_text
 from tui.drawing.text import clean
 from tui.errors import usage
 from tui.store import ends
-from tui.store.progress import worded
+from tui.store.progress import is_starting, worded
 from tui.verbs.base import note, now_us, run, say, say_table, settings, verb
 from tui.verbs.listed import Shape, Shown, chosen_keys, shape_options
 from tui.verbs.past import at_option, emit_as_of, say_moment
@@ -214,12 +214,14 @@ def _run_time(row: types_pb2.Task, now: int) -> str:
 
 
 def _say_task(reply: cluster_pb2.GetTaskReply, use: types_pb2.TaskUse | None = None) -> None:
+    from tui.columns.tasks import endpoints_text
     from tui.details.spec import needs_of
     from tui.documents.node_text import use_text, used_text
     from tui.drawing.draw import command_label
     from tui.store.view import ENDED
 
     row = reply.task
+    starting = is_starting(row, reply.progress)
     say_moment(reply)
     fields = {
         "id": row.id,
@@ -249,7 +251,7 @@ def _say_task(reply: cluster_pb2.GetTaskReply, use: types_pb2.TaskUse | None = N
                 ("created", row.created_at_us),
                 ("assigned", row.assigned_at_us),
                 ("started", row.started_at_us),
-                ("ready", row.ready_at_us),
+                ("ready", 0 if starting else row.ready_at_us),
                 ("completed", row.completed_at_us),
                 ("dead-lettered", row.dead_lettered_at_us),
             )
@@ -262,7 +264,7 @@ def _say_task(reply: cluster_pb2.GetTaskReply, use: types_pb2.TaskUse | None = N
     for name, value in fields.items():
         if value:
             say(f"{name + ':':<15}{clean(value)}")
-    for endpoint in row.endpoints:
+    for endpoint in row.endpoints if endpoints_text(row) and not starting else ():
         say(f"{'endpoint:':<15}{clean(endpoint.name)}  {clean(endpoint.value)}")
     for failure in row.failures:
         say(f"{'failed:':<15}{clean(_failure(failure))}")

@@ -66,7 +66,7 @@ class Keeper:
     def _ready(self, endpoints: dict[str, str]) -> None:
         self._desk.ready(endpoints)
         if self._all_restarts:
-            self._tell(f"Ready again after restart {self._restarts}.")
+            self._tell(f"Ready again after restart {self._restarts}.", starting=False)
 
     def _begins_again(self, end: End) -> bool:
         restart = self._service.restart
@@ -80,7 +80,8 @@ class Keeper:
         delay_s = min(restart.max_backoff_s, restart.backoff_s * 2 ** min(self._restarts, 30))
         self._restarts += 1
         self._all_restarts += 1
-        self._tell(f"{_said(end)} Restart {self._restarts} of {restart.max_restarts} in {delay_s:g} s.")
+        message = f"{_said(end)} Restart {self._restarts} of {restart.max_restarts} in {delay_s:g} s."
+        self._tell(message, starting=True)
         until = time.monotonic() + delay_s
         while (left := until - time.monotonic()) > 0:
             poll = select.poll()
@@ -90,8 +91,8 @@ class Keeper:
             if self._signals.stopped:
                 self._die(signal.SIGTERM)
 
-    def _tell(self, message: str) -> None:
-        self._desk.progress(self._restarts, self._service.restart.max_restarts, message)
+    def _tell(self, message: str, *, starting: bool) -> None:
+        self._desk.progress(self._restarts, self._service.restart.max_restarts, message, starting=starting)
 
     def _end(self, end: End) -> NoReturn:
         if end.code < 0 and not end.cause:
