@@ -273,7 +273,10 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         return str(self.current_mode).removeprefix(PAST).partition("@")[0]
 
     def action_view(self, name: str) -> None:
-        if name not in {place for place, _, _ in VIEWS} or name == self.view_name:
+        if name not in {place for place, _, _ in VIEWS}:
+            return
+        if name == self.view_name:
+            self._back_to_rows()
             return
         self._previous_view = self.view_name
         if self.note and all(role == "dim" for _, role in self.note):
@@ -282,6 +285,13 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         self.switch_mode(self.mode_of(name))
         if isinstance(self.screen, ConsoleScreen):
             # At once: the next key may have been typed already, and means what is there now.
+            self.screen.sync()
+
+    def _back_to_rows(self) -> None:
+        """From whatever is open over a view to the view itself."""
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+        if isinstance(self.screen, ConsoleScreen):
             self.screen.sync()
 
     def action_last_view(self) -> None:

@@ -14,6 +14,7 @@ from tui.keyboard.keymap import shown as shown_key
 from tui.keyboard.keys import Key
 from tui.keyboard.keytable import KEYMAP
 from tui.store.silence import silent
+from tui.store.view import ClusterView
 
 VIEWS: tuple[tuple[str, str, str], ...] = (
     ("nodes", "nodes", "Nodes"),
@@ -103,11 +104,15 @@ def _tabs(current: str, draw: Draw, table: Sequence[Key], less: int) -> Cell:
     """
     view = draw.view
     heard = view.online() - silent(view, draw.now_s)
+    known = bool(view.leader) or view.past or draw.view.link.lost(draw.now_s)
     counted = view.letters.index >= 0
     dead = view.letters.count if counted else view.states[types_pb2.TASK_STATE_DEAD_LETTER]
     live = view.live_count()
     counts = {
-        "nodes": (f"{heard}/{len(view.nodes)}", "warn" if heard < len(view.nodes) else ""),
+        "nodes": (
+            f"{heard if known else '?'}/{len(view.nodes)}",
+            "" if known and heard == len(view.nodes) else "warn",
+        ),
         "queue": (count_of(live) if live is not None else "", ""),
         "workflows": _workflows_tab(draw, alone=less > 0 and current != "workflows"),
         "letters": (count_of(dead), "bad" if dead else ""),
@@ -138,6 +143,15 @@ def _workflows_tab(draw: Draw, *, alone: bool) -> tuple[str, str]:
     return (said if alone else f"{live} {said}"), "bad"
 
 
+def _needed(view: ClusterView) -> str:
+    """What it takes to have a leader, in one sentence."""
+    voters = sum(1 for row in view.nodes.values() if row.node.role == types_pb2.NODE_ROLE_VOTER)
+    if not voters:
+        return "nothing can be changed until one is elected."
+    who = f"{voters // 2 + 1} of {voters} voters run and reach each other" if voters > 1 else "the only voter runs"
+    return f"no changes until {who}."
+
+
 def banner_line(draw: Draw) -> Cell | None:
     """What to say about a lost link or leader; None when all is well."""
     view, glyphs = draw.view, draw.glyphs
@@ -145,7 +159,7 @@ def banner_line(draw: Draw) -> Cell | None:
     if not link.lost(draw.now_s):
         if view.leader:
             return None
-        return ((f" {glyphs.warning} No leader: nothing can be changed until one is elected.", "warn"),)
+        return ((f" {glyphs.warning} No leader: {_needed(view)}", "warn"),)
     # Once it was there, who does not answer just now matters less than since when.
     detail = _NO_ANSWER.sub(r"\1 does not answer.", link.detail) if link.ever else link.detail
     detail = _SOCKET.sub(r"\1", detail)

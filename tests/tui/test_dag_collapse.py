@@ -175,7 +175,8 @@ def test_counts_follow_every_change() -> None:
     [
         ({State.DONE: 5, State.FAILED: 1, State.RUNNING: 3}, State.FAILED),
         ({State.DONE: 5, State.RUNNING: 1}, State.RUNNING),
-        ({State.DONE: 5, State.WAITING: 1}, State.RUNNING),
+        ({State.DONE: 5, State.WAITING: 1}, State.WAITING),
+        ({State.DONE: 5, State.READY: 1, State.WAITING: 1}, State.READY),
         ({State.READY: 5, State.WAITING: 1}, State.READY),
         ({State.WAITING: 2, State.DONE: 0}, State.WAITING),
         ({State.DONE: 2, State.SKIPPED: 3}, State.DONE),

@@ -32,6 +32,7 @@ async def test_a_confirmed_plan_waits_for_the_link() -> None:
         await come_back(session)
         assert "esc  do nothing" in session.text, "it is shown again"
         assert "intent" not in session.lines[0]
+        assert "│  Confirmed 65 s ago, while the cluster was away" in session.text, "for as long as it is shown"
         assert session.source.mutators == 0, "and not sent by itself"
         await session.press("y")
         assert session.source.mutators == 1

@@ -81,8 +81,23 @@ async def test_no_leader_is_said() -> None:
     async with open_console() as session:
         session.source.put(heartbeat(session.source, leader=""))
         await session.settle()
-        assert "No leader" in session.lines[2]
+        assert "No leader: no changes until 2 of 3 voters run and reach each other." in session.lines[2]
         assert "leader none" in session.lines[0]
+
+
+async def test_without_a_leader_no_node_is_said_to_be_active_for_long() -> None:
+    async with open_console() as session:
+        assert "● active" in session.line_with("birch")
+        session.source.put(heartbeat(session.source, leader=""))
+        await session.settle()
+        assert "1 Nodes ?/5" in session.lines[1]
+        assert "● active" in session.line_with("birch"), "an election takes a moment"
+        await session.wait(10.0)
+        assert "? active" in session.line_with("birch")
+        session.source.put(heartbeat(session.source))
+        await session.settle()
+        assert "?/5" not in session.lines[1]
+        assert "? active" not in session.line_with("birch")
 
 
 class Refusing(FakeSource):

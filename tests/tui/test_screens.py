@@ -140,3 +140,18 @@ async def test_a_key_typed_behind_that_of_a_view_means_what_is_there_now() -> No
         await session.until(lambda: len(session.app.screen_stack) == 2)
         await session.settle()
         assert "zelkova" in session.lines[2]
+
+
+@pytest.mark.parametrize(("opens", "back"), [(("2", "enter"), "2"), (("4", "L"), "4"), (("2", "enter", "W"), "2")])
+async def test_the_key_of_a_view_leads_back_to_it_from_whatever_is_open_there(
+    opens: tuple[str, ...], back: str
+) -> None:
+    async with open_console() as session:
+        await session.press(back)
+        rows = session.lines[2:]
+        await session.press(*opens)
+        assert session.lines[2:] != rows
+        await session.press(back)
+        assert session.lines[2:] == rows
+        await session.press(back)
+        assert session.lines[2:] == rows

@@ -142,12 +142,18 @@ def state_cell(row: NodeRow, draw: Draw, width: int) -> Cell:
     unheard_us = silence_us(draw.view, row, draw.now_s)
     state = node_state(row.node, draw.glyphs)
     if not unheard_us:
-        return state
+        return state if _judged(row, draw) else ((f"? {state_word(row)}", "dim"),)
     if row.node.state != types_pb2.NODE_STATE_ACTIVE:
         return tuple((text, "warn") for text, _ in state)
     said = f"silent {age(unheard_us)}"
     with_glyph = f"? {said}"
     return ((with_glyph if len(with_glyph) <= width else said, "warn"),)
+
+
+def _judged(row: NodeRow, draw: Draw) -> bool:
+    """Whether a state is known, not only as it was: without a leader nobody looks whether a node is there."""
+    old_us = sample_age_us(row, draw.now_s)
+    return bool(draw.view.leader) or draw.view.past or old_us is None or old_us < OLD_SAMPLE_US
 
 
 def level_role(percent: float) -> str:

@@ -137,8 +137,8 @@ class Linked(App[int], inherit_bindings=False):
 
     # Intents.
 
-    def preview(self, make: Callable[[], Plan], then: Callable[[Done | None], None]) -> None:
-        """Show what would be done; what is confirmed while the cluster is away is kept."""
+    def preview(self, make: Callable[[], Plan], then: Callable[[Done | None], None], why: str = "") -> None:
+        """Show what would be done, `why` if nobody asked; what is confirmed while the cluster is away is kept."""
 
         def kept(plan: Plan) -> None:
             intent = Intent(make, then, plan.title, plan.command, self.clock())
@@ -147,7 +147,7 @@ class Linked(App[int], inherit_bindings=False):
             else:
                 self.say("Too much waits already. Look at it with :intents first.", "bad")
 
-        self.push_screen(PreviewScreen(make, self.source.mutator, kept, lambda: self.away), then)
+        self.push_screen(PreviewScreen(make, self.source.mutator, kept, lambda: self.away, why), then)
 
     def look_at_intents(self) -> None:
         """At a tick: what waited is shown again as soon as the cluster can take it."""
@@ -163,8 +163,8 @@ class Linked(App[int], inherit_bindings=False):
             return
         age = int(self.clock() - intent.at_s)
         drop = self.word("preview", "give_up")
-        self.say(f"Confirmed {age} s ago, while the cluster was away: again, or {drop} drops it.")
-        self.preview(intent.make, intent.then)
+        why = f"Confirmed {age} s ago, while the cluster was away: again, or {drop} drops it."
+        self.preview(intent.make, intent.then, why)
 
     def action_intents(self) -> None:
         lines = self.intents.lines(self.clock())

@@ -45,15 +45,13 @@ class Tally:
 
 
 def whole(counts: Counts) -> State:
-    """Failed with its first failure, which nothing hides; running while some run, or some but not all ended."""
+    """Failed with its first failure, which nothing hides; running while some run, else as what has not ended."""
     for state in (State.FAILED, State.RUNNING):
         if counts.get(state):
             return state
     ended = [state for state in State if state.ended and counts.get(state)]
     if not any(count for state, count in counts.items() if not state.ended):
         return ended[0] if ended else State.WAITING
-    if ended:
-        return State.RUNNING
     return State.READY if counts.get(State.READY) else State.WAITING
 
 

@@ -50,7 +50,7 @@ def cause_facts(row: Cause, sample: Task, draw: Draw, width: int) -> list[Cell]:
     if sample.error:
         lines += long_text("error", sample.error, "bad", draw, width, most=3)
     if (kind := error_type(sample)) is not None:
-        lines += sentence("type", f"{kind.name}; {kind.remedy}", "warn", draw, width, most=2)
+        lines += sentence("type", f"{kind.name}. {kind.remedy}", "warn", draw, width, most=2)
     word, role = BLAME_WORDS.get(sample.blame, ("not known", "dim"))
     lines.append(pair("blame", (word, role), (f"  {BLAME_SAID.get(sample.blame, '')}", "dim")))
     lines += long_text(command_label(sample.spec), command_of(sample.spec), "strong", draw, width, most=3)

@@ -76,7 +76,7 @@ def _plan(row: Operation, draw: Draw, width: int) -> list[Cell]:
     if bulk.canary:
         step: list[Span] = [(f"{bulk.step} of {STEPS}" if bulk.step else "not begun", "text")]
         if bulk.step:
-            step.append((f"   ends at {count_of(bulk.step_end)} tasks", "dim"))
+            step.append((f"   ends at {count_of(bulk.step_end)} task{'' if bulk.step_end == 1 else 's'}", "dim"))
         lines.append(pair("step", *step))
     if row.kind == types_pb2.OPERATION_KIND_PRIORITY:
         lines.append(pair("priority", (str(bulk.priority), "text")))

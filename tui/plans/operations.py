@@ -75,7 +75,8 @@ def _stop_said(row: Operation) -> tuple[Cell, ...]:
         first = f"What has moved stays where it is; what has not stays here. The node {stays}."
     else:
         rest = max(0, counts.total - counts.issued - counts.passed_over)
-        first = f"What was done of {count_of(counts.issued)} tasks stays; {count_of(rest)} are left alone."
+        done = "1 task" if counts.issued == 1 else f"{count_of(counts.issued)} tasks"
+        first = f"What was done of {done} stays; {count_of(rest)} {'is' if rest == 1 else 'are'} left alone."
     return (line("text", first), line("dim", "A stop cannot be undone; the same can be asked for again."))
 
 

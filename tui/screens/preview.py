@@ -43,13 +43,18 @@ class PreviewScreen(Dialog[Done | None]):
         mutator: Callable[[], Mutator],
         keep: Callable[[Plan], None] | None = None,
         away: Callable[[], bool] = lambda: False,
+        why: str = "",
     ) -> None:
-        """`keep` takes a confirmed plan that the cluster could not take; `away` tells that beforehand."""
+        """`keep` takes a confirmed plan that the cluster could not take; `away` tells that beforehand.
+
+        `why`: what to say of a preview that comes by itself.
+        """
         super().__init__()
         self._make = make
         self._mutator = mutator
         self._keep = keep
         self._away = away
+        self._why = why
         self.plan = make()
         self._reason = ""
         self._typed = ""
@@ -86,7 +91,9 @@ class PreviewScreen(Dialog[Done | None]):
             objects += [(), ((" Left out:", "dim"),), *(((" ", "text"), *line) for line in plan.left_out)]
         # The dialog's frame, its padding, and a blank on each side.
         width = min(DIALOG_CELLS, int(self.size.width * DIALOG_SHARE)) - 6
-        said = [part for cell in (plan.consequences if plan.objects else ()) for part in wrapped(cell, width)]
+        because: tuple[Cell, ...] = (((self._why, "warn"),),) if self._why else ()
+        told = (*because, *(plan.consequences if plan.objects else ()))
+        said = [part for cell in told for part in wrapped(cell, width)]
         listed = self.query_one("#objects", Facts)
         room = int(self.size.height * DIALOG_SHARE) - OTHER_LINES - len(said)
         listed.styles.height = max(1, min(len(objects), MAX_OBJECT_LINES, room))

@@ -23,6 +23,7 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.geometry import Size
 from textual.message import Message
 
+from tui.tty.escapes import Escapes
 from tui.tty.pace import Pace
 from tui.tty.paste import MAX_PASTE_CHARS, Pastes
 from tui.tty.writer import Writer
@@ -237,7 +238,7 @@ class PacedDriver(LinuxDriver):
         selector = selectors.SelectSelector()
         selector.register(self.fileno, selectors.EVENT_READ)
         parser = XTermParser(self._debug)
-        pastes = Pastes()
+        pastes, escapes = Pastes(), Escapes()
         decode = getincrementaldecoder("utf-8")("replace").decode
         try:
             while not self.exit_event.is_set():
@@ -250,7 +251,12 @@ class PacedDriver(LinuxDriver):
                         self._lost()
                         return
                     for part in pastes.split(decode(data)):
-                        self._take([part] if isinstance(part, events.Paste) else parser.feed(part))
+                        if isinstance(part, events.Paste):
+                            self._take([part])
+                            continue
+                        for piece in escapes.split(part, time.monotonic()):
+                            self._take([piece] if isinstance(piece, events.Key) else parser.feed(piece))
+                self._take(escapes.due(time.monotonic()))
                 self._take(parser.tick())
         finally:
             selector.close()

@@ -1,0 +1,48 @@
+"""What is typed right behind the escape key is not lost, and sequences are not torn apart."""
+
+from __future__ import annotations
+
+import pytest
+from textual import events
+from textual._xterm_parser import XTermParser
+
+from tui.tty.escapes import Escapes
+
+DELAY_S = 0.2
+
+
+def keys_of(reads: list[str], pause_s: float) -> list[str]:
+    """Keys that come of these reads, each `pause_s` after the one before, and of the time after them."""
+    escapes, parser, now_s = Escapes(), XTermParser(), 0.0
+    found: list[events.Key] = []
+    for read in reads:
+        found += escapes.due(now_s)
+        for part in escapes.split(read, now_s):
+            came = [part] if isinstance(part, events.Key) else list(parser.feed(part))
+            found += [one for one in came if isinstance(one, events.Key)]
+        now_s += pause_s
+    found += escapes.due(now_s + DELAY_S)
+    return [one.key for one in found]
+
+
+@pytest.mark.parametrize(
+    ("reads", "keys"),
+    [
+        (["\x1b"], ["escape"]),
+        (["\x1b", "/"], ["escape", "slash"]),
+        (["\x1b", "j"], ["escape", "j"]),
+        (["\x1b", "["], ["escape", "left_square_bracket"]),
+        (["\x1b", "O"], ["escape", "O"]),
+        (["\x1b", "\x1b", "q"], ["escape", "escape", "q"]),
+        (["k\x1b\x1b", "q"], ["k", "escape", "escape", "q"]),
+        (["\x1b[A"], ["up"]),
+        (["\x1b", "[A"], ["up"]),
+        (["\x1b[", "A"], ["up"]),
+        (["\x1bOA"], ["up"]),
+        (["\x1b", "OA", "j"], ["up", "j"]),
+        (["\x1b", "\x10", *"quit"], ["escape", "ctrl+p", *"quit"]),
+    ],
+)
+@pytest.mark.parametrize("pause_s", [0.0, 0.03])
+def test_keys_behind_an_escape(reads: list[str], keys: list[str], pause_s: float) -> None:
+    assert keys_of(reads, pause_s) == keys
