@@ -194,3 +194,30 @@ def test_a_shared_gpu_without_instances_is_no_device_and_says_what_to_do(library
     assert [len(gpus) for gpus in played.read] == [0, 1]
     assert played.said[0].startswith("1 of 1 GPUs are to be shared out and have no instances")
     assert "nvidia-smi mig -cgi" in played.said[0]
+
+
+@pytest.mark.parametrize("code", [999, 10, 14, 27])
+def test_a_value_that_is_kept_back_for_once_costs_no_more_than_itself(
+    library: Path, tmp_path: Path, code: int
+) -> None:
+    """Not the GPU, and not all of them for half a minute: unknown error, timeout, damaged inforom, not ready."""
+    played = play(library, tmp_path, (ALIVE, 0), (f"{ALIVE}moody {code}\n".replace(" -1\n", " 7\n"), 1_000_000))
+    [_, (rtx, moody)] = played.read
+    assert rtx == RTX
+    assert (moody["utilisation_percent"], moody.get("temperature_celsius")) == (7.0, None)
+    assert len(played.said) == 1
+
+
+def test_a_gpu_that_was_reset_beside_another_is_found_again(library: Path, tmp_path: Path) -> None:
+    reset = ALIVE + "reset\n"
+    played = play(library, tmp_path, (reset, 0), (reset, 29_999_999), (reset, 30_000_000), (reset, 31_000_000))
+    assert played.read == [[RTX], [RTX], [RTX, T4], [RTX, T4]]
+    assert len(played.said) == 2
+
+
+def test_who_computes_through_a_server_is_a_process_of_the_gpu(library: Path, tmp_path: Path) -> None:
+    [[gpu]] = play(library, tmp_path, (f"{A100}process 4194300 {GIB}\nclient 4194301 {2 * GIB}\n", 0)).read
+    assert gpu["processes"] == [
+        {"pid": 4194301, "memory_bytes": str(2 * GIB)},
+        {"pid": 4194300, "memory_bytes": str(GIB)},
+    ]

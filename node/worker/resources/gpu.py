@@ -21,12 +21,16 @@ class Gpus:
         self._say = say
         self._ready = False
         self._retry_at_us = 0
+        self._afresh_at_us: int | None = None
+        """When to begin anew with the driver, for the sake of those that cannot be read."""
         self._state = ""
 
     def read(self, now_us: int) -> types_pb2.Resources:
         """Never raises for what the driver says: a GPU that cannot be read is left out; the log says it once."""
         if not self._ready and now_us < self._retry_at_us:
             return types_pb2.Resources()
+        if self._afresh_at_us is not None and now_us >= self._afresh_at_us:
+            self._shut()
         try:
             if not self._ready:
                 pynvml.nvmlInit()
@@ -50,6 +54,8 @@ class Gpus:
         if failure is not None and not gpus:
             self._lose(failure, now_us)
         elif failure is not None:
+            # One that was reset, or put back, is lost to who knew it before.
+            self._afresh_at_us = self._afresh_at_us or now_us + RETRY_EVERY_US
             self._turn(f"{failed} of {count} GPUs cannot be read: {failure}. They are left out.")
         elif empty:
             self._turn(
@@ -58,19 +64,25 @@ class Gpus:
             )
         else:
             self._turn(f"GPUs: {', '.join(gpu.name for gpu in gpus)}" if gpus else "The NVIDIA driver sees no GPU.")
+        if failure is None:
+            self._afresh_at_us = None
         return types_pb2.Resources(gpus=gpus)
 
     def _lose(self, error: pynvml.NVMLError, now_us: int) -> None:
         """A library that was initialised before its driver went stays useless until it is initialised anew."""
-        if self._ready:
-            self._ready = False
-            with suppress(pynvml.NVMLError):
-                pynvml.nvmlShutdown()
+        self._shut()
         self._retry_at_us = now_us + RETRY_EVERY_US
         if error.value in ABSENT:
             self._turn("No NVIDIA driver here: this node has no GPUs.")
         else:
             self._turn(f"The NVIDIA driver fails: {error}. Until it answers again this node has no GPUs.")
+
+    def _shut(self) -> None:
+        self._afresh_at_us = None
+        if self._ready:
+            self._ready = False
+            with suppress(pynvml.NVMLError):
+                pynvml.nvmlShutdown()
 
     def _turn(self, state: str) -> None:
         if state != self._state:

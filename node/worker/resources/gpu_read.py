@@ -15,15 +15,31 @@ T = TypeVar("T")
 
 PROCESSES_LIMIT = 32
 PROCESSES = Path("/proc")
-# A driver, or a model, may not know of it, and a container may not be told.
-_UNTOLD = (
-    pynvml.NVMLError_NotSupported,
-    pynvml.NVMLError_FunctionNotFound,
-    pynvml.NVMLError_NoPermission,
-    pynvml.NVMLLibraryMismatchError,
+# Then nothing more can be asked of the device. Whatever else keeps a single value back (a model or a driver that
+# does not know it, a container that may not, a list that grows as it is read) costs that value alone.
+_GONE = frozenset(
+    {
+        pynvml.NVML_ERROR_UNINITIALIZED,
+        pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
+        pynvml.NVML_ERROR_GPU_IS_LOST,
+        pynvml.NVML_ERROR_RESET_REQUIRED,
+        pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
+    }
 )
+_NO_SHARING = frozenset(
+    {pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND, pynvml.NVML_ERROR_NO_PERMISSION}
+)
+# The newest first: a driver may not have it yet, or no longer.
 _COMPUTING = (pynvml.nvmlDeviceGetComputeRunningProcesses_v3, pynvml.nvmlDeviceGetComputeRunningProcesses_v2)
+_BY_A_SERVER = (
+    pynvml.nvmlDeviceGetMPSComputeRunningProcesses_v3,
+    pynvml.nvmlDeviceGetMPSComputeRunningProcesses_v2,
+)
 _DRAWING = (pynvml.nvmlDeviceGetGraphicsRunningProcesses_v3, pynvml.nvmlDeviceGetGraphicsRunningProcesses_v2)
+_REASONS = (
+    pynvml.nvmlDeviceGetCurrentClocksEventReasons,
+    pynvml.nvmlDeviceGetCurrentClocksThrottleReasons,
+)
 _SLOWED_BY = (
     (pynvml.nvmlClocksThrottleReasonSwThermalSlowdown | pynvml.nvmlClocksThrottleReasonHwThermalSlowdown, "heat"),
     (pynvml.nvmlClocksThrottleReasonSwPowerCap, "its power limit"),
@@ -39,10 +55,17 @@ def read_gpu(number: int) -> list[types_pb2.Gpu]:
     Raises NVMLError when the device is lost.
     """
     device = pynvml.nvmlDeviceGetHandleByIndex(number)
-    mode = _told(lambda: pynvml.nvmlDeviceGetMigMode(device))
-    if mode is None or mode[0] != pynvml.NVML_DEVICE_MIG_ENABLE:
-        return [_whole(device)]
-    return _instances(device)
+    return _instances(device) if _is_shared_out(device) else [_whole(device)]
+
+
+def _is_shared_out(device: Any) -> bool:
+    try:
+        mode = pynvml.nvmlDeviceGetMigMode(device)
+    except pynvml.NVMLError as error:
+        if error.value in _NO_SHARING:
+            return False
+        raise  # not to take the parts for a whole
+    return bool(mode[0] == pynvml.NVML_DEVICE_MIG_ENABLE)
 
 
 def _whole(device: Any) -> types_pb2.Gpu:
@@ -83,18 +106,19 @@ def _any(device: Any) -> types_pb2.Gpu:
 def _chip(gpu: types_pb2.Gpu, device: Any) -> None:
     """What is measured of the whole chip."""
     sensor = pynvml.NVML_TEMPERATURE_GPU
-    _put(gpu, "temperature_celsius", _told(lambda: pynvml.nvmlDeviceGetTemperature(device, sensor)))
+    thermometers = (pynvml.nvmlDeviceGetTemperatureV, pynvml.nvmlDeviceGetTemperature)
+    _put(gpu, "temperature_celsius", _first_told([partial(ask, sensor=sensor) for ask in thermometers], device))
     kind, since = pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC
     _put(gpu, "ecc_errors", _told(lambda: pynvml.nvmlDeviceGetTotalEccErrors(device, kind, since)))
-    reasons = _told(lambda: pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(device)) or 0
+    reasons = _first_told(_REASONS, device) or 0
     gpu.slowed_by.extend(word for bits, word in _SLOWED_BY if reasons & bits)
 
 
 def _processes(device: Any) -> list[types_pb2.GpuProcess]:
-    """Those that compute and those that draw, each once; most memory first."""
+    """Those that compute, also through a server (MPS), and those that draw, each once; most memory first."""
     bytes_of: dict[int, int] = {}
-    for versions in (_COMPUTING, _DRAWING):
-        for one in _first_told(versions, device):
+    for versions in (_COMPUTING, _BY_A_SERVER, _DRAWING):
+        for one in _first_told(versions, device) or ():
             bytes_of[one.pid] = max(bytes_of.get(one.pid, 0), one.usedGpuMemory or 0)
     most = sorted(bytes_of, key=lambda pid: (-bytes_of[pid], pid))[:PROCESSES_LIMIT]
     return [types_pb2.GpuProcess(pid=pid, name=_name(pid), memory_bytes=bytes_of[pid]) for pid in most]
@@ -108,19 +132,24 @@ def _name(pid: int) -> str:
         return ""
 
 
-def _first_told(versions: Iterable[Callable[[Any], list[Any]]], device: Any) -> list[Any]:
-    """By the newest function that the driver knows."""
+def _first_told(versions: Iterable[Callable[[Any], T]], device: Any) -> T | None:
+    """By the first function that the driver knows."""
     for ask in versions:
         found = _told(partial(ask, device))
         if found is not None:
             return found
-    return []
+    return None
 
 
 def _told(ask: Callable[[], T]) -> T | None:
+    """None when the driver does not say. Raises NVMLError when the device is lost."""
     try:
         return ask()
-    except _UNTOLD:
+    except pynvml.NVMLLibraryMismatchError:
+        return None
+    except pynvml.NVMLError as error:
+        if error.value in _GONE:
+            raise
         return None
 
 

@@ -7,7 +7,10 @@
  *   "shared"                                    it is in MIG mode
  *   "instance NAME UUID TOTAL USED"             and has this instance
  *   "process PID BYTES", "draws PID BYTES"      of the GPU, or of the instance above; BYTES -1 = not available
- *   "ecc COUNT", "slow BITS"                    uncorrected errors, why its clocks are lowered */
+ *   "client PID BYTES"                          computes there through an MPS server
+ *   "ecc COUNT", "slow BITS"                    uncorrected errors, why its clocks are lowered
+ *   "moody CODE"                                what its lists and its thermometer answer
+ *   "reset"                                     it is lost until the library is initialised a second time */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,12 +26,12 @@ typedef struct {
     char name[64], uuid[64];
     unsigned long long total, used, slow;
     long long ecc;
-    Process computing[MAX_PROCESSES], drawing[MAX_PROCESSES];
-    int computes, draws;
+    Process computing[MAX_PROCESSES], drawing[MAX_PROCESSES], serving[MAX_PROCESSES];
+    int computes, draws, serves, moody, reset;
 } Gpu;
 typedef struct { int init; int count; int instances; Gpu gpus[MAX_GPUS]; Gpu parts[MAX_GPUS]; } Driver;
 
-static int users = 0;
+static int users = 0, inits = 0;
 /* GPUs, then instances */
 static long handles[2 * MAX_GPUS] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
@@ -68,6 +71,12 @@ static Driver driver(void) {
             add(last->computing, &last->computes, pid, number);
         } else if (sscanf(line, "draws %u %lld", &pid, &number) == 2) {
             add(last->drawing, &last->draws, pid, number);
+        } else if (sscanf(line, "client %u %lld", &pid, &number) == 2) {
+            add(last->serving, &last->serves, pid, number);
+        } else if (sscanf(line, "moody %lld", &number) == 1) {
+            last->moody = (int)number;
+        } else if (!strncmp(line, "reset", 5)) {
+            last->reset = 1;
         } else if (sscanf(line, "ecc %lld", &number) == 1) {
             last->ecc = number;
         } else if (sscanf(line, "slow %lld", &number) == 1) {
@@ -90,13 +99,14 @@ static int find(void *handle, Gpu *out) {
     }
     if (number >= now.count) return INVALID_ARGUMENT;
     *out = now.gpus[number];
+    if (out->reset && inits < 2) return 15;
     return out->code;
 }
 
 int nvmlInitWithFlags(unsigned int flags) {
     int code = driver().init;
     (void)flags;
-    if (code == SUCCESS) users++;
+    if (code == SUCCESS) users++, inits++;
     return code;
 }
 
@@ -153,6 +163,7 @@ int nvmlDeviceGetTemperature(void *handle, int sensor, unsigned int *celsius) {
     Gpu gpu;
     int code = find(handle, &gpu);
     if (sensor != 0) return INVALID_ARGUMENT;
+    if (code == SUCCESS && gpu.moody) return gpu.moody;
     if (code == SUCCESS && gpu.percent < 0) return NOT_SUPPORTED;
     if (code == SUCCESS) *celsius = 30 + gpu.percent;
     return code;
@@ -206,7 +217,14 @@ static int list(const Process *from, int known, unsigned int *room, Process *to)
 int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned int *room, Process *to) {
     Gpu gpu;
     int code = find(handle, &gpu);
+    if (code == SUCCESS && gpu.moody) return gpu.moody;
     return code == SUCCESS ? list(gpu.computing, gpu.computes, room, to) : code;
+}
+
+int nvmlDeviceGetMPSComputeRunningProcesses_v3(void *handle, unsigned int *room, Process *to) {
+    Gpu gpu;
+    int code = find(handle, &gpu);
+    return code == SUCCESS ? list(gpu.serving, gpu.serves, room, to) : code;
 }
 
 /* As an older driver, which has no third version. */
