@@ -132,6 +132,17 @@ async def test_a_list_says_that_output_is_left_out_and_not_that_it_was_cut(
     assert told == [None, None, "", False]
 
 
+async def test_a_list_says_which_task_waits_for_its_lost_machine(cortex: CommandLine, cluster: FakeCluster) -> None:
+    cluster.add_task("t0")
+    cluster.start("t0")
+    row = cluster.copy_of(cluster.tasks["t0"].id)
+    row.lost_at_us, row.reason = 1, "Its machine did not renew its lease."
+    cluster.put(row)
+    lines = (await cortex("tasks")).text.splitlines()
+    assert lines[0].endswith("WHY")
+    assert lines[1].endswith("Its machine did not renew its lease.")
+
+
 async def test_waiting_for_what_is_not_there(cortex: CommandLine) -> None:
     assert (await cortex("wait", "nothing")).code == 3
 

@@ -199,6 +199,8 @@ def _why(row: types_pb2.Task) -> str:
     state = json_view.task_state(row.state)
     if state in ("queued", "pending"):
         return row.reason or row.error
+    if row.lost_at_us and state in ("assigned", "running"):
+        return row.reason or "its machine is lost"
     if row.endpoints and state == "running":
         from tui.columns.tasks import endpoints_text
 
