@@ -110,6 +110,21 @@ async def test_search_goes_to_matches_and_around() -> None:
         assert "needle 97" in session.text
         await session.press("escape")
         assert len(session.app.screen_stack) == 2, "escape first ends the search"
+        await session.press("slash", *"straw", "enter")
+        assert "OUTPUT  100 lines  /straw  is in none of these lines" in session.text
+        await session.press("slash", "ctrl+u", *"hay", "enter")
+        assert "/hay  F follows" in session.text
+
+
+async def test_lines_that_are_no_longer_kept_are_told() -> None:
+    source = FakeSource()
+    source.output_replies[RENDER] = [reply(b"".join(b"line %d\n" % number for number in range(20_005)))]
+    async with open_console(source) as session:
+        await session.press("2", "j", "o")
+        await session.until(lambda: "line 20004" in session.text)
+        assert "OUTPUT  last 20,000 of 20,005 lines" in session.text
+        await session.press("g")
+        assert "line 5" in session.text
 
 
 class Breaking(FakeSource):

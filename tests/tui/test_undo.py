@@ -7,6 +7,10 @@ from tests.tui import fake
 from tests.tui.console import open_console
 from tests.tui.fake_letters import letters
 from tests.tui.fake_source import FakeSource
+from tui.columns.base import Draw
+from tui.console.undo import OwnOperations
+from tui.drawing.draw import UNICODE
+from tui.store.view import ClusterView
 
 
 async def test_the_footer_counts_down_and_u_takes_it_back_after_a_preview() -> None:
@@ -42,6 +46,24 @@ async def test_the_preview_of_an_undo_counts_down_and_says_when_it_is_too_late()
         await session.settle()
         assert "has begun: K in L stops it" in session.text
         assert "Nothing to undo" in session.text
+
+
+async def test_how_a_change_of_priority_ended_is_said_in_words() -> None:
+    own, view = OwnOperations(), ClusterView()
+    own.add(["op-1"])
+    row = types_pb2.Operation(
+        id="op-1",
+        kind=types_pb2.OPERATION_KIND_PRIORITY,
+        state=types_pb2.OPERATION_STATE_DONE,
+        created_at_us=fake.NOW_US,
+        begun_at_us=fake.NOW_US + 1,
+        counts=types_pb2.OperationCounts(total=3, issued=2),
+        bulk=types_pb2.BulkPlan(ids=["a", "b", "c"], priority=7),
+    )
+    view.operations.put(row.id, row)
+    draw = Draw(fake.NOW_US, 0.0, UNICODE, view)
+    assert own.news(draw) == [("Priority 7 for 2 tasks, 1 had begun or ended.", "ok")]
+    assert own.news(draw) == []
 
 
 async def test_of_several_the_newest_is_taken_back_first() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from cortex.v1 import types_pb2
 from tui.columns.base import Draw
 from tui.columns.operations import about, begins_s, brief, progress
-from tui.drawing.draw import EMPTY, Cell, foreign, plain
+from tui.drawing.draw import EMPTY, Cell, count_of, foreign, plain
 from tui.store.operations import settled
 from tui.store.view import ClusterView
 
@@ -53,12 +53,21 @@ class OwnOperations:
             self._untold[key] = False
             if row.state == types_pb2.OPERATION_STATE_DONE and not row.begun_at_us > row.created_at_us:
                 continue  # it was done when it was asked for, and that was said
-            # A node is named as it is: names have their own case.
-            what = about(row)
-            told.append(
-                (f"{what if row.node else what[0].upper() + what[1:]}: {plain(progress(row, draw))}.", _role(row))
-            )
+            told.append((_ended(row, draw), _role(row)))
         return told
+
+
+def _ended(row: types_pb2.Operation, draw: Draw) -> str:
+    counts = row.counts
+    if row.kind == types_pb2.OPERATION_KIND_PRIORITY and row.state == types_pb2.OPERATION_STATE_DONE:
+        rest = (
+            f", {count_of(counts.total - counts.issued)} had begun or ended" if counts.issued < counts.total else ""
+        )
+        count = f"{count_of(counts.issued)} task{'' if counts.issued == 1 else 's'}"
+        return f"Priority {row.bulk.priority} for {count}{rest}."
+    # A node is named as it is: names have their own case.
+    what = about(row)
+    return f"{what if row.node else what[0].upper() + what[1:]}: {plain(progress(row, draw))}."
 
 
 def _role(row: types_pb2.Operation) -> str:

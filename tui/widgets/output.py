@@ -8,7 +8,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from tui.columns.base import Draw
-from tui.drawing.draw import Cell, count_of
+from tui.drawing.draw import Cell, Glyphs, count_of, foreign
 from tui.keyboard.keymap import bindings
 from tui.operator.themes import Palette
 from tui.store.outbuf import NOTE, STDERR, OutputBuffer
@@ -38,6 +38,8 @@ class OutputPane(VirtualView):
         """What the header says of the stream."""
         self._shown: tuple[int, int, Cell, bool] | None = None
         self._match = -1
+        self._missed = False
+        """Whether no line has what was searched for."""
 
     def sync(self) -> None:
         """Show what came since the last call."""
@@ -66,12 +68,15 @@ class OutputPane(VirtualView):
         """Search for the text; the view goes to the first line with it from here on."""
         self.filter_text = source.strip()
         self._match = -1
+        self._missed = False
         if self.filter_text:
             self._go_to_match(self.top, 1)
         self.refresh()
 
     def _go_to_match(self, start: int, step: int) -> None:
         found = self.buffer.find(self.filter_text, start, step) if self.filter_text else None
+        self._missed = bool(self.filter_text) and found is None
+        self.repaint_header()
         if found is None:
             return
         self._match = found
@@ -146,10 +151,10 @@ class OutputPane(VirtualView):
     def header_line(self) -> list[Segment]:
         glyphs = self.draw().glyphs
         count = len(self.buffer)
-        lines = count + self.buffer.dropped
         title: Cell = (
             ("  OUTPUT", "accent" if self.has_focus else "title"),
-            (f"  {count_of(lines)} line{'s' if lines > 1 else ''}" if count else "", "dim"),
+            (f"  {self._counted(count)}" if count else "", "dim"),
+            *self._searched(glyphs),
             ("  following" if self.following else f"  {self.draw().word('task', 'follow')} follows", "dim"),
             *((("  ", "text"), *self.status) if self.status else ()),
         )
@@ -158,6 +163,17 @@ class OutputPane(VirtualView):
             Segment(" " * self.scroll_offset.x),
             *cell_segments(title, width, "left", self.palette(), Style.null(), glyphs.ellipsis),
         ]
+
+    def _counted(self, count: int) -> str:
+        if self.buffer.dropped:
+            return f"last {count_of(count)} of {count_of(count + self.buffer.dropped)} lines"
+        return f"{count_of(count)} line{'s' if count > 1 else ''}"
+
+    def _searched(self, glyphs: Glyphs) -> Cell:
+        if not self.filter_text:
+            return ()
+        sought = foreign(self.filter_text, "accent", glyphs)
+        return (("  /", "accent"), *sought, ("  is in none of these lines" if self._missed else "", "warn"))
 
     def body_line(self, y: int) -> tuple[list[Segment], Style]:
         number = self.top + y
