@@ -22,6 +22,7 @@ from tui.console.editing import edit_aside
 from tui.console.linked import Linked
 from tui.console.painting import Painting
 from tui.console.personal import Personal
+from tui.console.ticking import Ticking
 from tui.console.travel import PAST, Traveling
 from tui.console.undo import OwnOperations
 from tui.drawing.draw import Cell, foreign
@@ -56,10 +57,6 @@ from tui.tty.driver import PacedDriver
 from tui.tty.memory import collect_less, settle
 from tui.tty.terminal import Terminal, as_started, detect
 
-TICK_S = 0.1
-RECONNECT_S = 1.0
-STIRRED_S = 0.5
-"""What came of the terminal may have its effects for so long."""
 NOTE_S = 6.0
 SHORT_ID = 12
 """Characters of an operation's id that a note has where there is no room for all; enough to name it."""
@@ -69,7 +66,7 @@ WARM_ROWS = 1000
 """Texts made per tick for a filter to come; a few milliseconds."""
 
 
-class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
+class Console(Ticking, Painting, Traveling, Linked, Personal, inherit_bindings=False):
     """The operator's console over a source."""
 
     CSS_PATH = Path(__file__).with_name("app.tcss")
@@ -106,6 +103,7 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         self.preferences = preferences or Preferences()
         self.key_table = self.preferences.keys
         self.begin_painting()
+        self.begin_ticking()
         self.begin_links(contexts, context)
         super().__init__(driver_class=PacedDriver)
         self.source = source
@@ -123,9 +121,6 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         self._note_until_s = 0.0
         self._ticking = ticking
         self._drawn: Draw | None = None
-        self._ticked_for: object = None
-        self._put_off = False
-        """Whether the last tick found the terminal busy."""
         self.use_preferences()
 
     # Life.
@@ -136,7 +131,7 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         self.restyle()
         self.follow_cluster()
         if self._ticking:
-            self.set_interval(TICK_S, self._tick_if_due)
+            self.keep_ticking()
 
     def drawing(self) -> Draw:
         """What drawing needs, as of now; the same object until the next tick, so that all cells agree."""
@@ -157,26 +152,11 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
             if (table := screen.main_table()) is not None:
                 table.clear_marks()
 
-    def _tick_if_due(self) -> None:
-        """Tick, unless nothing that it would look at can have changed."""
-        if not self.is_running:
-            return
+    def begin_tick(self) -> None:
         self._drawn = None
-        decides = self._decides()
-        if decides is None or decides != self._ticked_for:
-            self.tick()
-            self._ticked_for = decides
 
-    def _decides(self) -> object:
-        """All that decides what a tick would do; None while that is not known."""
-        screen, view, now_s = self.screen, self.view, self.clock()
-        if not isinstance(screen, ConsoleScreen) or not screen.stands_still():
-            return None
-        if self._put_off or self.note is not None or self.intents.waiting or self.player_hint():
-            return None
-        if view.cold or self.own.pending(view) or time.monotonic() - self.stirred_s < STIRRED_S:
-            return None
-        return screen, self.size, view.version, int(now_s), view.link.lost(now_s), self.link_hint()
+    def hints(self) -> tuple[Cell, Cell]:
+        return self.link_hint(), self.player_hint()
 
     def tick(self) -> None:
         """Bring the shown screen up to date with the store."""
@@ -193,8 +173,8 @@ class Console(Painting, Traveling, Linked, Personal, inherit_bindings=False):
         shown = self._shown()
         if self.causes.due(self.view, self.clock(), shown=shown is not None and shown.shows_causes):
             self.start("causes", self.causes.ask(self.source, self.view, self.clock))
-        self._put_off = not self.pace.due(time.monotonic())
-        if shown is not None and not self._put_off:
+        self.put_off = not self.pace.due(time.monotonic())
+        if shown is not None and not self.put_off:
             shown.sync()
             if isinstance(self.screen, PreviewScreen):
                 self.screen.tick()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 from rich.segment import Segment
 from textual import events
 from textual.geometry import Region
+from textual.timer import Timer
 
 from cortex.v1 import cluster_pb2
 from tests.tui import fake
@@ -85,6 +86,29 @@ async def test_a_tick_is_never_left_out_behind_a_key_or_where_ages_are_told() ->
         assert (ticks(session), ticks(session)) == (1, 1), "the age under the cursor goes on between seconds"
         await session.press("2")
         assert (ticks(session), ticks(session)) == (1, 1), "another view says for itself when it stands still"
+
+
+async def test_a_console_at_rest_is_woken_by_what_comes_and_by_time() -> None:
+    source = nodes()
+    async with open_console(source) as session:
+        app = session.app
+        await at_rest(session)
+        with patch.object(app, "_ticker", Mock(spec=Timer)) as ticker:
+            assert ticks(session) == 0
+            ticker.pause.assert_called_once()
+            assert app._alarm is not None, "time passes, too"
+            source.push(fake.task(1, "new", fake.QUEUED, index=9000))
+            await session.settle()
+            ticker.resume.assert_called()
+            assert app._alarm is None
+            ticker.resume.reset_mock()
+            await session.press("j")
+            ticker.resume.assert_called()
+        app.taking = True
+        session.clock.now_s += 5.0
+        assert ticks(session) == 0, "samples that are half taken in are not shown"
+        app.taking = False
+        assert ticks(session) == 1
 
 
 async def test_a_key_that_moves_asks_nobody_but_its_view() -> None:

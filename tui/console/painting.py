@@ -68,6 +68,10 @@ class Painting(App[int], inherit_bindings=False):
     def say(self, text: str, role: str = "text") -> None:
         raise NotImplementedError
 
+    def wake(self) -> None:
+        """Have a tick look soon at what there is to show."""
+        raise NotImplementedError
+
     def sync_shown(self) -> None:
         """Bring the shown screen up to date with the store."""
         raise NotImplementedError
@@ -215,6 +219,7 @@ class Painting(App[int], inherit_bindings=False):
     async def on_event(self, event: events.Event) -> None:
         """Keys are handled one after the other: what one opens has the focus before the next comes."""
         self.stirred_s = time.monotonic()
+        self.wake()
         if not isinstance(event, events.Key) or event.is_forwarded:
             await super().on_event(event)
         elif self._busy_with_key:

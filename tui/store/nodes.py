@@ -68,13 +68,14 @@ class NodeRows(Rows[NodeRow]):
             key = node.id
             slot = slots.get(key)
             known = None if slot is None else rows[slot]
+            modified = node.modified_index
             if (
                 slot is None
                 or known is None
                 or not view.HasField("resources")
                 or now_s - known.received_s >= 1.5
-                or node.modified_index != known.node.modified_index
-                or not node.modified_index
+                or not modified
+                or modified != known.node.modified_index
             ):
                 self._sample(view, now_s, leader, led=led)
                 continue

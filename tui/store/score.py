@@ -29,7 +29,9 @@ BESIDE = ("preferred", "tasks", "gaming", "suspect")
 
 def terms_in(terms: types_pb2.ScoreTerms) -> tuple[tuple[str, str, float], ...]:
     """The terms that a score is made of, by its profile."""
-    return OTHER_TERMS if any(getattr(terms, name) for name, _, _ in OTHER_TERMS) else TERMS
+    # Field by field, for each cell of each node asks.
+    others = terms.priority or terms.capability or terms.load or terms.fairness
+    return OTHER_TERMS if others else TERMS
 
 
 @lru_cache(maxsize=256)
@@ -49,7 +51,11 @@ def points_of(most: float) -> str:
 
 def full_score(terms: types_pb2.ScoreTerms, weights: str, *, gpu: bool = False) -> float:
     """The most that `terms` can sum to; the GPU's counts only where a task asks for one."""
-    named = terms_in(terms)
+    return _most_of(terms_in(terms), weights, gpu)
+
+
+@lru_cache(maxsize=64)
+def _most_of(named: tuple[tuple[str, str, float], ...], weights: str, gpu: bool) -> float:
     return sum(most_points(name, usual, weights) for name, _, usual in named if gpu or name != "gpu")
 
 

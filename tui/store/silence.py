@@ -35,10 +35,11 @@ def silent(view: ClusterView, now_s: float) -> int:
     second, count = view.silent_then
     if second != int(now_s):
         count = 0
-        for row in view.nodes.values():
+        begun_us = now_s * 1e6 - SILENT_AFTER_US
+        for row in view.nodes.rows:
             # Most were heard just now; all are looked at each second.
-            told, since_us = row.view, (now_s - row.received_s) * 1e6
-            if told is not None and told.age_us + since_us >= SILENT_AFTER_US and silence_us(view, row, now_s):
-                count += 1
+            if row is None or (told := row.view) is None or told.age_us < row.received_s * 1e6 - begun_us:
+                continue
+            count += silence_us(view, row, now_s) > 0
         view.silent_then = (int(now_s), count)
     return count

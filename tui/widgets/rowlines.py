@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.strip import Strip
 
 from tui.columns.base import Column, Draw, Placed, TableSpec, place
@@ -28,11 +28,15 @@ HIDDEN = "Nothing matches the filter; {app.step_back} clears it."
 NOBODY = "If it does not run, start it with `cortex up`; {app.quit} leaves."
 GUTTER = 2
 """Cells left of the columns, for the cursor and the mark."""
-PREPARED_ROWS = 6
+PREPARED_ROWS = 10
 """Made at once: half a millisecond to one, for a key may be waiting."""
 
 Image = tuple[bool, bool, tuple[Cell, ...]]
 """Of a row: whether the cursor is on it, whether it is marked, and its cells."""
+
+
+LineLooks = tuple[bool, Size, int, int]
+"""What beside its image and the thumb decides how a line looks: focus, size, cells scrolled aside, palette."""
 
 
 class RowLines(Walking, Generic[R]):
@@ -51,7 +55,7 @@ class RowLines(Walking, Generic[R]):
         self._drawn: dict[int, Image] = {}
         self._looked_at: object = None
         self._titles: list[str] = []
-        self._frame: tuple[Draw, int, object] | None = None
+        self._frame: tuple[Draw, int, LineLooks] | None = None
         """While all lines are painted: what all share, and the first row."""
         self._plain_rows = PlainRows()
         self._around_then: tuple[Draw | None, object, object] = (None, None, None)
@@ -169,18 +173,17 @@ class RowLines(Walking, Generic[R]):
             self.kept.keep_strip(self.listing.key(top + y), image[2], around, strip)
         return strip
 
-    def _looks(self) -> object:
-        """What beside its image and the thumb decides how a line looks."""
+    def _looks(self) -> LineLooks:
         return self.has_focus, self.size, self.scroll_offset.x, id(self.palette())
 
-    def _kept_line(self, y: int, key: str, image: Image, looks: object) -> Strip | None:
+    def _kept_line(self, y: int, key: str, image: Image, looks: LineLooks) -> Strip | None:
         """The line as it was made before, or made now where that is simple."""
         on_thumb = self._thumb[0] <= y < self._thumb[1]
         # A plain line is finished by those of the last paint, which may be of before a change of the theme.
         around = (image[0], image[1], on_thumb, looks, self.finishing.looks)
         strip = self.kept.strip(key, image[2], around)
         if strip is None and not image[0] and not image[1]:
-            strip = self._plain_line(image[2], on_thumb)
+            strip = self._plain_line(image[2], on_thumb, looks)
             if strip is not None:
                 self.kept.keep_strip(key, image[2], around, strip)
         return strip
@@ -193,21 +196,24 @@ class RowLines(Walking, Generic[R]):
                 if self.paused or not self.is_attached or not self.size:
                     return
                 self._columns()
-            draw, position = self.draw(), self.top + y
+                # Asked once for all rows of a part: where a widget stands takes long to find out.
+                draw, top, looks = self.draw(), self.top, self._looks()
+            position = top + y
             if position >= len(self.listing):
                 return
             image = self._image(position, draw)
             if self._drawn.get(y) != image:
-                strip = self._kept_line(y, self.listing.key(position), image, self._looks())
+                strip = self._kept_line(y, self.listing.key(position), image, looks)
                 if strip is not None:
                     prepare(strip, self.app.console)
 
-    def _plain_line(self, cells: tuple[Cell, ...], on_thumb: bool) -> Strip | None:
+    def _plain_line(self, cells: tuple[Cell, ...], on_thumb: bool, around: LineLooks) -> Strip | None:
         """The line of a row that nothing is laid over; None where it is not that simple."""
-        looks, columns, width = self.finishing.looks, self._placed, self.size.width
+        looks, columns = self.finishing.looks, self._placed
+        _, (width, _), scrolled, _ = around
         end = GUTTER + (columns[-1].x + columns[-1].width if columns else 0)
         beyond = width - THUMB - end
-        if looks is None or not looks.plain or self.scroll_offset.x or beyond < 0:
+        if looks is None or not looks.plain or scrolled or beyond < 0:
             return None
         palette, glyphs = self.palette(), self.draw().glyphs
         edge = Segment(glyphs.thumb if on_thumb else " ", palette.style("track"))
