@@ -180,6 +180,11 @@ class Daemon:
         if self.voter is not None:
             self.voter.engine.receive(message)
 
+    def refused(self, address: str) -> None:
+        """Nobody listens at a peer's address any more."""
+        if self.voter is not None:
+            self.voter.engine.refused(address)
+
     @property
     def session(self) -> SessionHandler:
         return self.voter.leadership.session if self.voter is not None else self._refuse_session

@@ -24,6 +24,9 @@ class Engine(Consensus, Protocol):
 
     def receive(self, message: raft_pb2.RaftMessage) -> None: ...
 
+    def refused(self, address: str) -> None:
+        """Nobody listens at `address` any more: the process that did has ended."""
+
 
 def load(consensus: str) -> None:
     """Import what this engine needs. Raises ImportError when its library is not installed."""

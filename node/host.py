@@ -60,6 +60,7 @@ async def run_daemon(config: Config, secret: str, stop: asyncio.Event) -> Except
     link.serve_own(
         {config.listen, config.voters.get(config.id, config.listen)}, lambda stream: daemon.session(stream)
     )
+    link.on_refused = daemon.refused
     if daemon.seat is not None:
         daemon.seat.on_left = link.forget
     server = Server(daemon, secret, f"uid:{os.getuid()}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 from cortex.v1 import log_pb2
 from cortex.v1.log_pb2 import ConfigChange, Entry, Reply
@@ -39,12 +40,23 @@ class Proposals:
         self._consensus = consensus
         self._stopped = stopped
         self._waiters: dict[bytes, asyncio.Future[Reply]] = {}
+        self._found = asyncio.Event()
 
     def close(self) -> None:
         """Whoever waits still does not learn what became of it."""
         for waiter in self._waiters.values():
             if not waiter.done():
                 waiter.set_exception(OutcomeUnknown("this replica stops"))
+
+    def leader_found(self) -> None:
+        """What was refused for the lack of a leader need not wait any longer."""
+        self._found.set()
+        self._found = asyncio.Event()
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RETRY_S):
+                await self._found.wait()
 
     def awaited(self, proposal_id: bytes) -> bool:
         """Whether somebody here waits for the reply to this entry."""
@@ -87,7 +99,7 @@ class Proposals:
                     raise outcome_unknown() from None
             except TimeoutError:
                 raise outcome_unknown() from None
-            await asyncio.sleep(_RETRY_S)
+            await self._pause()
 
     async def change_members(self, change: Change, entry: Entry, timeout_s: float = 10.0) -> Reply:
         """Change who keeps the log, on the leader; the reply to the record of it, once that is applied here.

@@ -241,6 +241,8 @@ class Replica:
         if self.consensus.role is not Role.LEADER:
             self._set_serving(False)
         self._check_serving()
+        if self.consensus.leader is not None:
+            self._proposals.leader_found()
         self.on_members()
 
     def observe_clock(self, peer: str, wall_us: int) -> None:

@@ -17,7 +17,7 @@ _QUEUE = 512
 _FRESH_S = 0.2
 _RECONNECT_S = 0.1
 _PROBE_S = 1.0
-_PROBES = 3
+_PROBES = 10
 
 Call = grpc.aio.StreamStreamCall[raft_pb2.RaftMessage, raft_pb2.RaftMessage]
 
@@ -103,11 +103,10 @@ class RaftPeer:
                 await self._wake.wait()
 
     async def _look_whether_it_ended(self) -> None:
-        """The system may close what was connected a little before what listens."""
+        """More than once: what listens may be closed behind what was connected, and heartbeats may be read late."""
         for _ in range(_PROBES):
             if await _refuses(self._address):
                 self._on_refused()
-                return
             await asyncio.sleep(_RECONNECT_S)
 
     def _stop_probe(self) -> None:

@@ -86,9 +86,6 @@ async def test_a_process_that_ended_is_told_of(peer: Peer, link: GrpcLink) -> No
         await peer.came.get()
         await peer.end()
         assert await told.get() == peer.address
-        await peer.begin()
-        await peer.streams.get()
-    assert told.empty()
 
 
 async def test_a_peer_that_was_never_there_is_not(link: GrpcLink) -> None:

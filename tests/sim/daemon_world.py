@@ -134,7 +134,7 @@ class Host:
     def kill(self) -> None:
         """The daemon ends as by kill -9; its commands run on."""
         self._take_image()
-        self._world.network.detach(self.address)
+        self._world.network.detach(self.address, machine_up=True)
         self.machine.kill()
         self.processes.daemon_crashed()
         self.daemon = None

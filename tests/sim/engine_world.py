@@ -90,7 +90,7 @@ class Voter:
         )
         started = life.spawn(engine.start())
         self.engine = engine
-        world.network.attach(self.address, RaftOnly(engine.receive), life)
+        world.network.attach(self.address, RaftOnly(engine.receive, engine.refused), life)
         await asyncio.wait([started], timeout=_START_S)
         if not started.done():
             return
@@ -108,7 +108,7 @@ class Voter:
         if not self.machine.up:
             return
         self.world.note(f"{self.id} {'loses power' if power_loss else 'is killed'}")
-        self.world.network.detach(self.address)
+        self.world.network.detach(self.address, machine_up=not power_loss)
         before = sum(disk.torn_sectors for disk in self.machine.disks.values())
         if power_loss:
             self.machine.power_loss()

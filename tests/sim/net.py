@@ -46,6 +46,8 @@ class Handlers(Protocol):
 
     def raft(self, message: raft_pb2.RaftMessage) -> None: ...
 
+    def refused(self, address: str) -> None: ...
+
     @property
     def session(self) -> SessionHandler: ...
 
@@ -63,8 +65,12 @@ class Watcher(Protocol):
 class RaftOnly:
     """Handlers of an engine without a daemon around it."""
 
-    def __init__(self, receive: Callable[[raft_pb2.RaftMessage], None]) -> None:
-        self.raft = receive
+    def __init__(
+        self,
+        receive: Callable[[raft_pb2.RaftMessage], None],
+        refused: Callable[[str], None] = lambda _address: None,
+    ) -> None:
+        self.raft, self.refused = receive, refused
 
     async def call(self, method: str, request: Message, caller: Caller) -> Message:
         raise LinkClosed(method)
@@ -102,9 +108,14 @@ class Network:
         """A process listens at `address` from now on; everything it is given runs in `life`."""
         self._hosts[address] = _Host(handlers, life, [])
 
-    def detach(self, address: str) -> None:
-        """The process is gone: its streams break, whatever still arrives is dropped."""
+    def detach(self, address: str, *, machine_up: bool = False) -> None:
+        """The process is gone: its streams break, whatever still arrives is dropped.
+
+        Its machine, where that is still up, tells those who were connected, and refuses them.
+        """
         host = self._hosts.pop(address, None)
+        for other in self._hosts if machine_up and host is not None else ():
+            self._loop.call_later(2 * self.delay_s(), self._refuse, other, address, context=self._loop.neutral)
         for pipe in host.pipes if host is not None else []:
             pipe.fail_later(self.delay_s())
 
@@ -173,10 +184,15 @@ class Network:
             return
         if self.watcher is not None:
             self.watcher.heard(source, target, sent_s)
-        if host.life.paused:
-            self._loop.call_soon(host.handlers.raft, message, context=host.life.context.copy())
-        else:
-            host.life.call(host.handlers.raft, message)
+        _give(self._loop, host, host.handlers.raft, message)
+
+    def _refuse(self, source: str, target: str) -> None:
+        host = self._hosts.get(source)
+        cut = self.is_cut(source, target) or self.is_cut(target, source)
+        if host is None or not host.life.alive or target in self._hosts or cut:
+            return
+        self.counts["refused"] += 1
+        _give(self._loop, host, host.handlers.refused, target)
 
     def host(self, address: str) -> _Host:
         """Raises LinkClosed when nobody listens there."""
@@ -345,6 +361,14 @@ class SimLink:
             if message is None:
                 return
             yield message
+
+
+def _give(loop: SimLoop, host: _Host, take: Callable[[Any], None], what: object) -> None:
+    """At once, or when the process goes on."""
+    if host.life.paused:
+        loop.call_soon(take, what, context=host.life.context.copy())
+    else:
+        host.life.call(take, what)
 
 
 async def _serve(handler: SessionHandler, stream: SimStream, pipe: _Pipe) -> None:

@@ -271,6 +271,9 @@ class EtcdEngine:
         if self._running:
             self._election.allow(allowed, lambda: self._heir(None))
 
+    def refused(self, address: str) -> None:
+        """Who leads is a matter of a lease in etcd, whoever listens where."""
+
     def receive(self, message: raft_pb2.RaftMessage) -> None:
         """Take a message from the link. What is not for this member, or makes no sense, is dropped."""
         if not self._running or self._following.recovery_epoch is None:

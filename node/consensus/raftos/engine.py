@@ -20,7 +20,7 @@ from node.consensus.raftos.log import Log
 from node.consensus.raftos.loglife import LogLife
 from node.consensus.raftos.memberships import Memberships
 from node.consensus.raftos.peers import peers_of
-from node.consensus.raftos.proposals import Forwarder, Proposal, Waiters, fail
+from node.consensus.raftos.proposals import Forwarder, Queue, Waiters
 from node.consensus.raftos.reading import Reads
 from node.consensus.raftos.roles import Candidate, Follower
 from node.consensus.raftos.settings import RaftSettings
@@ -65,8 +65,7 @@ class RaftosEngine:
         self._waiters = Waiters(self._log)
         self._life_number = env.random.getrandbits(31)
         self._forwarder = Forwarder(self._settings, self._life_number, self.send, self._waiters)
-        self._queue: list[Proposal] = []
-        self._queue_bytes = 0
+        self._queue = Queue(lambda: self._loop)
         self._exposed_commit = 0
         self._told: tuple[Role, int, str | None, int] = (Role.FOLLOWER, 0, None, 0)
         self._flush_due = False
@@ -196,7 +195,7 @@ class RaftosEngine:
         self._life.halt()
         if self._ticker is not None:
             self._ticker.cancel()
-        self._refuse_queue("this voter stops")
+        self._queue.refuse("this voter stops")
         self._forwarder.close()
         self._reads.stop()
         self._waiters.close()
@@ -209,9 +208,7 @@ class RaftosEngine:
             raise NotLeader("no leader is known")
         if self._crowded(len(proposal)):
             raise Overloaded("too much waits already")
-        future: asyncio.Future[int] = self._loop.create_future()
-        self._queue.append(Proposal(proposal, future))
-        self._queue_bytes += len(proposal)
+        future = self._queue.put(proposal)
         self.log_changed()
         return await future
 
@@ -230,10 +227,11 @@ class RaftosEngine:
 
     def _crowded(self, more_bytes: int) -> bool:
         settings, role = self._settings, self._state.state
-        if len(self._queue) >= settings.max_pending or self._queue_bytes + more_bytes > settings.max_pending_bytes:
+        size_bytes = self._queue.size_bytes + more_bytes
+        if len(self._queue) >= settings.max_pending or size_bytes > settings.max_pending_bytes:
             return True
         if isinstance(role, Leader):
-            return role.overloaded(self._queue_bytes + more_bytes)
+            return role.overloaded(size_bytes)
         return self._forwarder.waiting >= settings.max_pending
 
     def entries(self, after: int, limit: int) -> Sequence[Committed]:
@@ -288,6 +286,11 @@ class RaftosEngine:
             self._state.request_handler(data)
         except Exception as error:
             self._fatal(error)
+
+    def refused(self, address: str) -> None:
+        """Nobody listens at `address` any more: the process that did has ended."""
+        if self._running and self._state.leader and self._addresses.find(self._state.leader) == address:
+            self._state.lose_leader()
 
     # raftos' server
 
@@ -348,22 +351,14 @@ class RaftosEngine:
         now = self._loop.time()
         leader, term = self._state.leader, self._storage.term
         if isinstance(role, Leader) and not role.transferring:
-            queue = self._take_queue()
+            queue = self._queue.take()
             first = role.execute_command([proposal.data for proposal in queue])
             deadline = now + self._settings.proposal_timeout_s
             self._waiters.add(first, term, [proposal.future for proposal in queue], deadline)
         elif leader is not None and leader != self._id:
-            self._forwarder.forward(self._take_queue(), leader, term, now)
+            self._forwarder.forward(self._queue.take(), leader, term, now)
         else:
-            self._refuse_queue("no leader is known, or it is handing over")
-
-    def _take_queue(self) -> list[Proposal]:
-        queue = [proposal for proposal in self._queue if not proposal.future.done()]
-        self._queue, self._queue_bytes = [], 0
-        return queue
-
-    def _refuse_queue(self, why: str) -> None:
-        fail([proposal.future for proposal in self._take_queue()], NotLeader(why))
+            self._queue.refuse("no leader is known, or it is handing over")
 
     def _expose_commit(self) -> None:
         commit = min(self._log.commit_index, self._writer.durable_index)

@@ -37,6 +37,33 @@ class Proposal(NamedTuple):
     future: asyncio.Future[int]
 
 
+class Queue:
+    """Proposals that came since the last turn of the loop."""
+
+    def __init__(self, loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        self._loop = loop
+        self._waiting: list[Proposal] = []
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, data: bytes) -> asyncio.Future[int]:
+        future: asyncio.Future[int] = self._loop().create_future()
+        self._waiting.append(Proposal(data, future))
+        self.size_bytes += len(data)
+        return future
+
+    def take(self) -> list[Proposal]:
+        """All for which somebody still waits."""
+        queue = [proposal for proposal in self._waiting if not proposal.future.done()]
+        self._waiting, self.size_bytes = [], 0
+        return queue
+
+    def refuse(self, why: str) -> None:
+        fail([proposal.future for proposal in self.take()], NotLeader(why))
+
+
 @dataclass(order=True, slots=True)
 class _Batch:
     """Consecutive entries appended together under one term."""
@@ -53,6 +80,7 @@ class Waiters:
     def __init__(self, log: Terms) -> None:
         self._log = log
         self._batches: list[_Batch] = []
+        self._committed_term = 0
 
     def add(self, first_index: int, term: int, futures: list[asyncio.Future[int]], deadline: float) -> None:
         heapq.heappush(self._batches, _Batch(first_index, term, deadline, futures))
@@ -77,6 +105,19 @@ class Waiters:
                     future.set_exception(Superseded(f"another entry was committed at index {index}"))
             if count < len(batch.futures):
                 self.add(last + 1, batch.term, batch.futures[count:], batch.deadline)
+        self._end_terms_before(self._log.term_at(commit_index))
+
+    def _end_terms_before(self, committed_term: int) -> None:
+        """Terms never fall along a log: what an earlier leader appended is committed by now, or never will be."""
+        if committed_term <= self._committed_term:
+            return
+        self._committed_term = committed_term
+        ended = [batch for batch in self._batches if batch.term < committed_term]
+        if ended:
+            self._batches = [batch for batch in self._batches if batch.term >= committed_term]
+            heapq.heapify(self._batches)
+        for batch in sorted(ended):
+            fail(batch.futures, Superseded(f"the leader of term {batch.term} lost it before it was committed"))
 
     def expire(self, now: float) -> None:
         late = [batch for batch in self._batches if batch.deadline <= now]

@@ -43,11 +43,18 @@ class Role:
         else:
             self._send_vote(data["sender"], self.storage.term, granted=False, pre_vote=False)
 
-    def _answer_pre_vote(self, data: Data) -> None:
-        granted = data["term"] > self.storage.term and not self.state.hears_leader and self.state.may_elect(data)
+    def _answer_pre_vote(self, data: Data) -> bool:
+        """Whether it was granted."""
+        state, settings = self.state, self.state.settings
+        may_elect = not state.hears_leader and state.may_elect(data)
+        granted = may_elect and bool(data["term"] > self.storage.term)
         self._send_vote(
             data["sender"], data["term"] if granted else self.storage.term, granted=granted, pre_vote=True
         )
+        if not state.hears_leader and not may_elect:
+            # Whose log is shorter cannot win, and knows first that there is no leader.
+            state.stand_within(0.0, settings.heartbeat_s)
+        return granted
 
     def _send_vote(self, to: str, term: int, *, granted: bool, pre_vote: bool) -> None:
         response = {

@@ -5,11 +5,16 @@ A role never waits: what must be on the disk before it is said is said from the 
 
 from __future__ import annotations
 
+import asyncio
+
 from node.consensus.port import Committed
 from node.consensus.raftos import library
 from node.consensus.raftos.role import Role
 from node.consensus.raftos.state import DeadlineTimer, RaftState
 from node.consensus.raftos.wire import Data
+
+# How long who asks for votes waits for another one that goes first.
+_HOLD_HEARTBEATS = 4
 
 
 class Follower(Role, library.Follower):
@@ -187,6 +192,9 @@ class Candidate(Role, library.Candidate):
         self._blank: set[str] = set()
         """Who of them votes only where a cluster begins."""
         self._begins = False
+        self._held: asyncio.TimerHandle | None = None
+        """While another one goes first, which happens once at most."""
+        self._gave_way = False
 
     def start(self) -> None:
         self.election_timer.start()
@@ -201,6 +209,8 @@ class Candidate(Role, library.Candidate):
     def stop(self) -> None:
         self.election_timer.stop()
         self.resend_timer.stop()
+        if self._held is not None:
+            self._held.cancel()
 
     def _again(self) -> None:
         if self.state.can_campaign():
@@ -212,7 +222,7 @@ class Candidate(Role, library.Candidate):
         """Until it tries again; soon, and by chance, when its votes were split: nobody else is about to win."""
         settings = self.state.settings
         if self._lost:
-            return self.state.random.uniform(settings.heartbeat_s, settings.election_min_s)
+            return self.state.random.uniform(settings.heartbeat_s, 4 * settings.heartbeat_s)
         return self.election_interval()
 
     def _stand(self) -> None:
@@ -269,9 +279,30 @@ class Candidate(Role, library.Candidate):
                 self._lost = True
                 self.election_timer.reset()
 
+    def _answer_pre_vote(self, data: Data) -> bool:
+        """Of two that ask at once one waits, or each would have its own vote, and neither a majority."""
+        granted = super()._answer_pre_vote(data)
+        if granted and self.pre_vote and not self._gave_way and self._goes_first(data):
+            self._gave_way = True
+            self._held = self.state.loop.call_later(_HOLD_HEARTBEATS * self.state.settings.heartbeat_s, self._go_on)
+        return granted
+
+    def _goes_first(self, data: Data) -> bool:
+        """Whether that candidate has the longer log, or, where they are equal, the smaller name."""
+        theirs, own = (
+            (data["last_log_term"], data["last_log_index"]),
+            (self.log.last_log_term, self.log.last_log_index),
+        )
+        votes = self.state.memberships.current.is_voter(data["sender"])
+        return votes and (theirs > own or (theirs == own and bool(data["sender"] < self.id)))
+
+    def _go_on(self) -> None:
+        self._held = None
+        self._count()
+
     def _count(self) -> None:
         if self.pre_vote:
-            if self._may_stand():
+            if self._held is None and self._may_stand():
                 self._stand()
         elif self.state.is_majority(sum(self._votes.values())):
             self.state.to_leader()

@@ -65,6 +65,14 @@ class DeadlineTimer(library.Timer):
                 self.handler.cancel()
                 self.handler = self.loop.call_at(self._deadline, self._run)
 
+    def hasten(self, within_s: float) -> None:
+        """Pass in `within_s` seconds, unless that is later than it would."""
+        deadline = self.loop.time() + within_s
+        if self.is_active and deadline < self._deadline:
+            self._deadline = deadline
+            self.handler.cancel()
+            self.handler = self.loop.call_at(deadline, self._run)
+
     def _run(self) -> None:
         if not self.is_active:
             return
@@ -105,6 +113,8 @@ class RaftState(library.State):
         self.state_machine = None
         self.leader: str | None = None
         self.leader_heard_at = -math.inf
+        self._leader_gone = False
+        """Its process has ended, as far as that can be seen from here, and nothing came from it since."""
         self.may_campaign = True
         self.transfer_asked = False
         self._removed_at = 0
@@ -140,6 +150,7 @@ class RaftState(library.State):
 
     def set_leader(self, leader: str | library.BaseState | None) -> None:
         found = leader.id if isinstance(leader, library.BaseState) else leader
+        self._leader_gone = False
         if found != self.leader:
             self.leader = found
             self.server.role_changed()
@@ -162,8 +173,24 @@ class RaftState(library.State):
     def hears_leader(self) -> bool:
         """Whether a leader was heard of too recently to help another one to power."""
         return self.leader is not None and (
-            self.leader == self.id or self.loop.time() - self.leader_heard_at < self.settings.election_min_s
+            self.leader == self.id
+            or (not self._leader_gone and self.loop.time() - self.leader_heard_at < self.settings.election_min_s)
         )
+
+    def lose_leader(self) -> None:
+        """The leader's process has ended: help another one to power, and stand soon if it stays silent.
+
+        A leader that lives is heard within a heartbeat, so whatever breaks between it and this voter alone is
+        forgotten by then; and nobody is elected by voters that hear it.
+        """
+        self._leader_gone = True
+        self.stand_within(self.settings.heartbeat_s, 2 * self.settings.heartbeat_s)
+
+    def stand_within(self, least_s: float, most_s: float) -> None:
+        """Let a follower's patience end so soon, by chance."""
+        timer = getattr(self.state, "election_timer", None)
+        if isinstance(self.state, library.Follower) and isinstance(timer, DeadlineTimer):
+            timer.hasten(self.random.uniform(least_s, most_s))
 
     def may_elect(self, candidate: Data) -> bool:
         """Whether nothing that this voter keeps, or may have kept, is missing in the candidate's log.
