@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -56,12 +57,16 @@ class Writer:
         async with asyncio.timeout(PATIENCE_S), self._came:
             await self._came.wait_for(lambda: len(self.ids) >= goal)
 
-    def silence(self, since: float) -> tuple[float, float]:
-        """Begin and end of the longest time without an acknowledgement that ended after `since`."""
+    def silence(self, since: float, until: float = math.inf) -> tuple[float, float]:
+        """Begin and end of the longest time without an acknowledgement that ended after `since`.
+
+        One that begins after `until` does not count.
+        """
         first = next(number for number, moment in enumerate(self.moments) if moment > since)
         ends = self.moments[first:]
         begins = [self.moments[first - 1], *ends]
-        return max(zip(begins, ends, strict=False), key=lambda pair: pair[1] - pair[0])
+        gaps = [pair for pair in zip(begins, ends, strict=False) if pair[0] <= max(until, begins[0])]
+        return max(gaps, key=lambda pair: pair[1] - pair[0])
 
     async def lost(self) -> set[str]:
         """Acknowledged, and not there."""
