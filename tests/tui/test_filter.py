@@ -142,14 +142,14 @@ def test_a_field_may_be_named_by_its_beginning() -> None:
         assert found is not None
         assert found.matches("long")
         assert not found.matches("x")
-    with pytest.raises(FilterError, match="more than one field begins with e; there are error, exit"):
+    with pytest.raises(FilterError, match="more than one field begins with e: error, exit"):
         parse("e>2", str, fields)
 
 
 def test_a_value_that_cannot_be_is_an_error() -> None:
     state = Field[str]("state", str, words={"running", "queued"})
     assert parse("state!=Queued", str, {"state": state}) is not None
-    with pytest.raises(FilterError, match="no state is called runing; there are queued, running") as error:
+    with pytest.raises(FilterError, match="no state is called runing, but running; there are queued") as error:
         parse("state=runing", str, {"state": state})
     assert error.value.column == 6
 

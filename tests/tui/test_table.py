@@ -142,7 +142,7 @@ async def test_filter_is_applied_as_it_is_typed_and_points_at_errors() -> None:
 async def test_a_filter_that_is_wrong_stays_open_to_be_put_right() -> None:
     async with open_console() as session:
         await session.press("2", "slash", *"state=runing", "enter")
-        assert "no state is called runing; there are assigned" in session.lines[-1]
+        assert "no state is called runing, but running; there are assigned" in session.lines[-1]
         assert "state=runing" in session.lines[-2]
         await session.press("left", "left", "left", "n", "enter")
         assert "state=running" in session.lines[1]

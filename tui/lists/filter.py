@@ -10,6 +10,7 @@ import operator
 import re
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Generic, TypeVar
 
 from tui.lists.grammar import All, Compare, Either, FilterError, Not, Regex, Tree, Word, read
@@ -131,9 +132,10 @@ class _Known(Generic[Row]):
         name = tree.name.rstrip("%").lower()
         begun = [name] if name in self._fields else [one for one in self._fields if one.startswith(name)]
         if len(begun) != 1:
-            known = ", ".join(sorted(begun or self._fields))
-            what = "more than one field begins with" if begun else "no field"
-            raise FilterError(f"{what} {tree.name}{'' if begun else ' here'}; there are {known}", tree.column)
+            if begun:
+                known = ", ".join(sorted(begun))
+                raise FilterError(f"more than one field begins with {tree.name}: {known}", tree.column)
+            raise FilterError(f"no field {tree.name} here{_instead(name, self._fields)}", tree.column)
         field = self._fields[begun[0]]
         at, now_us = field.at, self._now_us
         if at is None:
@@ -221,9 +223,16 @@ def _comparison(tree: Compare, fields: _Known[Row]) -> Predicate[Row]:
         raise FilterError(f"{tree.name} is text: use =, !=, ~ or !~", tree.column)
     wanted = tree.value.lower()
     if field.words and wanted not in field.words:
-        known = ", ".join(sorted(field.words))
-        raise FilterError(f"no {field.name} is called {tree.value}; there are {known}", tree.value_column)
+        raise FilterError(
+            f"no {field.name} is called {tree.value}{_instead(wanted, field.words)}", tree.value_column
+        )
     return _textual(field, lambda value: value.lower() == wanted, tree.op == "!=")
+
+
+def _instead(wanted: str, known: Collection[str]) -> str:
+    """What may have been meant comes first: there is not always room for all there are."""
+    meant = get_close_matches(wanted, sorted(known), 1)
+    return f"{f', but {meant[0]}' if meant else ''}; there are {', '.join(sorted(known))}"
 
 
 def _regex(body: str, column: int) -> Callable[[str], bool]:
