@@ -10,7 +10,8 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,11 +65,19 @@ def begin(cluster: LocalCluster) -> list[str]:
     return cluster.start()
 
 
+def until(holds: Callable[[], object]) -> None:
+    """Wait for what a process does that tells nobody."""
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def told(folder: Path, node: str) -> dict[str, list[str]]:
     """What the stand-in of a node says, once it runs."""
     pipe = os.open(folder / node / "said", os.O_RDONLY | os.O_NONBLOCK)
     with os.fdopen(pipe) as said:
-        assert select.select([said], [], [], 30)[0], "it did not start"
+        assert select.select([said], [], [], 60)[0], "it did not start"
         document: dict[str, list[str]] = json.loads(said.read())
     return document
 
@@ -180,7 +189,7 @@ def test_keep_running_leaves_the_supervisors(folder: Path) -> None:
     cluster.stop(keep_running=True, say=print)
     assert is_alive(pid)
     assert LocalCluster.load(folder).nodes[0].supervisor_pid == pid
-    assert descendants(pid)
+    until(lambda: descendants(pid))
     LocalCluster.load(folder).stop(keep_running=False, say=print)
     assert not is_alive(pid)
 
