@@ -85,6 +85,16 @@ async def test_no_leader_is_said() -> None:
         assert "leader none" in session.lines[0]
 
 
+async def test_the_mark_of_the_leader_is_where_the_top_line_says() -> None:
+    async with open_console() as session:
+        assert "★ anvil" in session.text
+        session.source.put(heartbeat(session.source, leader="birch"))
+        await session.settle()
+        assert "leader birch" in session.lines[0]
+        assert "★ birch" in session.text
+        assert "★ anvil" not in session.text
+
+
 async def test_without_a_leader_no_node_is_said_to_be_active_for_long() -> None:
     async with open_console() as session:
         assert "● active" in session.line_with("birch")

@@ -173,7 +173,10 @@ def _percent(get: Callable[[NodeRow], float | None]) -> Callable[[NodeRow, Draw,
 
 def _draw_name(row: NodeRow, draw: Draw, width: int) -> Cell:
     name = fit(clean(row.node.id, ascii_only=draw.glyphs.ascii_only), width - 2, ellipsis=draw.glyphs.ellipsis)
-    mark = (f"{draw.glyphs.leader} ", "accent") if row.leader else ("  ", "text")
+    view = draw.view
+    # The stream tells a new leader before any row does.
+    leads = row.node.id == view.leader if view.leader and not view.past else row.leader
+    mark = (f"{draw.glyphs.leader} ", "accent") if leads else ("  ", "text")
     return (mark, (name, "strong" if row.node.online else "dim"))
 
 
@@ -346,6 +349,6 @@ NODES: TableSpec[NodeRow] = TableSpec(
         Field("assigned", lambda row: float(_assigned(row)), numeric=True),
     ),
     empty="No node has joined yet.",
-    around=lambda _draw: 0,
+    around=lambda draw: (draw.view.leader, draw.view.past),
     ageing=ageing,
 )
