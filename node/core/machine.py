@@ -26,6 +26,7 @@ from node.core.model import (
     LIVE,
     ON_NODE,
     PENDING,
+    PREFETCH_LIMIT,
     QUEUED,
     RUNNING,
     SKIPPED,
@@ -89,7 +90,8 @@ TASK_TABLE: Mapping[tuple[State, str], Rule] = {
     (QUEUED, "task_assign"): Rule(
         _to(ASSIGNED),
         begin.assign,
-        "due; node active and online; assigned + running <= slots + 512; reservations, locks and limits fit",
+        f"due; node active and online; assigned + running <= slots + {PREFETCH_LIMIT}; reservations, locks and"
+        " limits fit",
     ),
     (QUEUED, "task_dead_letter"): Rule(_to(DEAD_LETTER), end.dead_letter, "queue timeout passed"),
     (ASSIGNED, "task_started"): Rule(_to(RUNNING), begin.started, "fence"),

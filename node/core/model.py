@@ -43,6 +43,9 @@ ENDED = frozenset({COMPLETED, FAILED, CANCELLED, SKIPPED, DEAD_LETTER})
 LIVE = frozenset({PENDING, QUEUED, ASSIGNED, RUNNING})
 ON_NODE = frozenset({ASSIGNED, RUNNING})
 
+# Assignments beyond its slots that a node may hold, whatever the leader would like.
+PREFETCH_LIMIT = 512
+
 LIVE_WORKFLOW = frozenset({types_pb2.WORKFLOW_STATE_PENDING, types_pb2.WORKFLOW_STATE_RUNNING})
 LIVE_OPERATION = frozenset({types_pb2.OPERATION_STATE_SCHEDULED, types_pb2.OPERATION_STATE_RUNNING})
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from cortex.v1.types_pb2 import Placement, ScoreTerms
 from node.core import settings
 from node.core.filters import Ask, NodeInfo, amount, type_name
-from node.core.model import ASSIGNED, RUNNING
+from node.core.model import ASSIGNED, PREFETCH_LIMIT, RUNNING
 from node.core.score import (
     MICROS,
     PREFERRED_MICROS,
@@ -22,9 +22,6 @@ from node.core.score import (
 )
 from node.core.state import ClusterState, NodeUse
 from node.core.weights import DEFAULT, Weights
-
-# Assignments that a node may hold beyond its slots, whatever the leader would like.
-PREFETCH_MAX = 512
 
 # Where a task would land. A free slot goes before every better score without one.
 SLOT: Final = 0
@@ -58,7 +55,7 @@ class Room:
         """`weights` are those that `info` was scored by."""
         self.info = info
         self.weights = weights
-        self.prefetch = min(max(prefetch, 0), PREFETCH_MAX)
+        self.prefetch = min(max(prefetch, 0), PREFETCH_LIMIT)
         self.version = 0
         self.kept = False  # what is reserved there is for one that waits longer
         self._drafts: dict[tuple[bool, int], Placement] = {}

@@ -10,6 +10,7 @@ from cortex.v1.log_pb2 import Command, Entry, Reply
 from cortex.v1.types_pb2 import Task
 from node.consensus.membership import Change
 from node.consensus.port import Peer
+from node.core.model import PREFETCH_LIMIT
 from node.core.state import ClusterState
 from node.store.past import Aged, AgedWorkflow
 from node.store.queries import Counts
@@ -120,7 +121,7 @@ class Settings:
     hello_timeout_ms: int = 10_000
     skew_warn_ms: int = 1_000
     skew_refuse_ms: int = 30_000
-    prefetch_limit: int = 512
+    prefetch_limit: int = PREFETCH_LIMIT
     placements_per_entry: int = 1_000
     commands_per_entry: int = 1_000
     bytes_per_entry: int = 512 * 1024

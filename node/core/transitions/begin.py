@@ -10,14 +10,12 @@ from cortex.v1.log_pb2 import BatchPart, TaskAssign, TaskRecalled, TaskStarted, 
 from cortex.v1.types_pb2 import Node, NodeState, Task, TaskSpec
 from node.core import checks, settings
 from node.core.faults import Code
-from node.core.model import ASSIGNED, QUEUED, RUNNING
+from node.core.model import ASSIGNED, PREFETCH_LIMIT, QUEUED, RUNNING
 from node.core.sandbox import level_name, offers_level
 from node.core.transitions import batches, keys, restarts, services
 from node.core.transitions.draft import Draft, Refusal
 from node.core.transitions.end import cancelled, requeue
 
-# Assignments beyond its slots that a node may hold; the leader's own bound adapts below it.
-PREFETCH_LIMIT = 512
 # How the answers begin to those submissions that others of their batch took along.
 NOTHING = "Nothing of the batch was accepted."
 
