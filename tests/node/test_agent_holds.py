@@ -206,3 +206,33 @@ def test_which_agents_have_one_account(tmp_path: Path) -> None:
     there = {"session": "s", "message": "m", "project_path": str(tmp_path)}
     assert order_of(relay, there)["hold"] in others
     assert order_of(made, {"prompt": "x"}, cwd=str(tmp_path))["hold"] in others
+
+
+def test_projects_and_flags_that_name_no_account_share_what_is_told(tmp_path: Path) -> None:
+    made = SubagentExecutor(setup(tmp_path, command="/opt/claude"))
+    folders = [tmp_path / name for name in ("bare", "plain", "helper", "again", "local", "torn")]
+    for folder in folders:
+        (folder / ".claude").mkdir(parents=True)
+    bare, plain, helper, again, local, torn = folders
+    (plain / ".claude/settings.json").write_text('{"permissions": {"allow": ["Bash"]}, "hooks": {}}')
+    (helper / ".claude/settings.json").write_text('{"apiKeyHelper": "/bin/key", "permissions": {}}')
+    (again / ".claude/settings.json").write_text('{"apiKeyHelper": "/bin/key"}')
+    (again / "below").mkdir()
+    (local / ".claude/settings.local.json").write_text('{"env": {"ANTHROPIC_BASE_URL": "http://other"}}')
+    (torn / ".claude/settings.json").write_text("{")
+
+    def hold(folder: Path | None = None, *flags: str) -> str:
+        payload = {"prompt": "x", "flags": flags, **({"project_path": str(folder)} if folder else {})}
+        return str(order_of(made, payload)["hold"])
+
+    assert hold() == hold(bare) == hold(plain) == hold(plain, "--add-dir", "/srv", "--debug")
+    assert hold(helper) == hold(again) == hold(again / "below")
+    assert (
+        len({hold(), hold(helper), hold(local), hold(torn), hold(None, "--debug", "--settings", "own.json")}) == 5
+    )
+
+
+def test_another_program_may_take_its_account_from_anywhere(tmp_path: Path) -> None:
+    made = SubagentExecutor(setup(tmp_path, command="/opt/wrapper"))
+    asked: list[dict[str, Any]] = [{}, {"project_path": str(tmp_path)}, {"flags": ["--debug"]}]
+    assert len({order_of(made, {"prompt": "x", **each})["hold"] for each in asked}) == 3

@@ -1,6 +1,6 @@
 """What the model's API told one agent, for the others of this machine with the same account: come back later.
 
-One file per program, account, model, project and flags. A driver that is told so writes it; each driver looks at
+One file per program, account and model. A driver that is told so writes it; each driver looks at
 it before it runs an agent, and the daemon before it starts a driver.
 """
 

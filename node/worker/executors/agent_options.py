@@ -21,6 +21,7 @@ from node.drivers.agent import holds, template
 from node.payloads.reading import BadPayload, Payload
 from node.payloads.reading import read as read_payload
 from node.payloads.secret_names import is_reference, names_credential
+from node.worker.executors import agent_account
 from node.worker.executors.port import CannotPrepare, Command, Offer, Setup, encoded, task_environment
 from node.worker.sandbox.folders import real_folder
 
@@ -87,16 +88,17 @@ class Agents(Generic[T]):
         """The file of what is known of the account that an agent would use. Raises CannotPrepare while it is told
         to wait, or was just refused: the task is put off.
         """
-        path = self._holds(assignment, [_place(assignment, project_path), model, *flags])
+        program = self._command[0]
+        assert isinstance(program, str)
+        place = agent_account.of_project(program, _place(assignment, project_path))
+        path = self._holds(assignment, [place, model, *agent_account.of_flags(program, flags)])
         hold = holds.active(path)
         if hold is None:
             return path
         raise CannotPrepare(hold.words, _CAUSES.get(hold.others_cause, Cause.CAUSE_INFRASTRUCTURE), hold.after_ms)
 
     def _holds(self, assignment: Assignment, asked: Sequence[str]) -> str:
-        """Of the same program, account and `asked` (settings of a project and flags may change the account) it is
-        the same file.
-        """
+        """Of the same program, account and `asked` it is the same file."""
         folder = self._setup.data / _FOLDER
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         own = [(one.name, one.value.hex()) for one in assignment.spec.env if _names_account(one.name)]
