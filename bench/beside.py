@@ -22,6 +22,7 @@ import structlog
 
 from bench._measure import Way, measure
 from bench._table import Goal, head, line
+from bench._voter import collect_less
 from bench.consensus import VALUE, Cluster
 from node.consensus.etcd.client import EtcdClient
 from node.consensus.etcd.store import Put
@@ -89,6 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(etcd_server.MISSING, file=sys.stderr)
         return 0
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    collect_less()
     with tempfile.TemporaryDirectory(dir=options.folder) as data:
         asyncio.run(bench(Path(data), options.seconds, options.runs))
     return 0

@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 
 from bench._measure import Way, measure
-from bench._voter import Apart, Voter
+from bench._voter import Apart, Voter, collect_less
 from node.consensus.port import NotLeader, Role
 
 VALUE = bytes(range(256))
@@ -109,6 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--no-apply", action="store_true", help="the engine alone: nothing goes into SQLite")
     options = parser.parse_args(arguments)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    collect_less()
     asyncio.run(bench(options.folder, options.seconds, apply=not options.no_apply))
     return 0
 
