@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from cortex.v1 import cluster_pb2, types_pb2
 from tui.app import Console
@@ -14,6 +16,7 @@ from tui.demo.source import DemoSource
 from tui.errors import ClusterError
 from tui.source import Source, SourceError
 from tui.store.view import ClusterView
+from tui.verbs.root import root
 
 SIZE = DemoSize(nodes=30, tasks=2000, rate=1, changes=40, letters=50)
 
@@ -161,3 +164,21 @@ async def test_a_drain_is_rehearsed_undone_and_done() -> None:
     assert not [
         row for row in source.cluster.queue() if row.node == node and row.state == types_pb2.TASK_STATE_RUNNING
     ]
+
+
+@pytest.mark.parametrize("asked", [(), ("--read-only",)])
+def test_the_console_begins_read_only_where_that_is_asked(
+    asked: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[object] = []
+
+    def run_console(_source: object, **how: object) -> int:
+        begun.append(how["read_only"])
+        return 0
+
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setattr("tui.verbs.console._needs_terminal", lambda: None)
+    monkeypatch.setattr("tui.app.run_console", run_console)
+    ran = CliRunner().invoke(root, ["console", "--demo", "small", *asked])
+    assert (ran.exit_code, begun) == (0, [bool(asked)]), ran.output

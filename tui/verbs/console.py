@@ -37,23 +37,32 @@ if TYPE_CHECKING:
     help="Of the replay.",
 )
 @click.option("--accessible", is_flag=True, help="Line by line, for screen readers and simple terminals.")
+@click.option("--read-only", is_flag=True, help="Begin without being able to change anything.")
 def console(
-    demo: str | None, mouse: bool, record: str | None, replay: str | None, speed: float, accessible: bool
+    demo: str | None,
+    mouse: bool,
+    record: str | None,
+    replay: str | None,
+    speed: float,
+    accessible: bool,
+    read_only: bool,
 ) -> None:
     """Open the console (what `cortex` alone does)."""
     if len([one for one in (demo, record, replay) if one is not None]) > 1:
         raise usage("--demo, --record and --replay exclude each other.", "Give one of them.")
     if accessible:
-        converse(demo, record, replay, speed)
+        converse(demo, record, replay, speed, read_only=read_only)
     elif replay is not None:
         open_replay(replay, speed, mouse=mouse)
     elif demo is None:
-        open_console(mouse=mouse, record=record)
+        open_console(mouse=mouse, record=record, read_only=read_only)
     else:
-        open_demo("" if demo == "small" else demo, mouse=mouse)
+        open_demo("" if demo == "small" else demo, mouse=mouse, read_only=read_only)
 
 
-def converse(demo: str | None, record: str | None, replay: str | None, speed: float) -> None:
+def converse(
+    demo: str | None, record: str | None, replay: str | None, speed: float, *, read_only: bool = False
+) -> None:
     """Runs the console as a conversation until it is left. Raises ClusterError."""
     import asyncio
     import time
@@ -82,7 +91,8 @@ def converse(demo: str | None, record: str | None, replay: str | None, speed: fl
             recording = Recording(Path(record))
             source = RecordedSource(source, recording)
             lines = recorded_lines(lines, recording)
-        await Linear(source, say, lines, time.monotonic, read_only=replay is not None).run()
+        still = read_only or replay is not None
+        await Linear(source, say, lines, time.monotonic, read_only=still).run()
         if recording is not None:
             recording.close()
             if recording.problem:
@@ -110,7 +120,7 @@ def open_replay(file: str, speed: float, *, mouse: bool = False) -> None:
         click.get_current_context().exit(status)
 
 
-def open_demo(size: str, *, mouse: bool = False) -> None:
+def open_demo(size: str, *, mouse: bool = False, read_only: bool = False) -> None:
     """Runs the console over a made-up cluster until it is left. Raises ClusterError."""
     from tui.demo.size import parse_size
 
@@ -122,11 +132,12 @@ def open_demo(size: str, *, mouse: bool = False) -> None:
     from tui.link.target import folders
     from tui.operator.keep import Keep
 
-    if status := run_console(DemoSource(wanted), preferences=own, keep=Keep(folders().state, "demo")):
+    keep = Keep(folders().state, "demo")
+    if status := run_console(DemoSource(wanted), read_only=read_only, preferences=own, keep=keep):
         click.get_current_context().exit(status)
 
 
-def open_console(*, mouse: bool = False, record: str | None = None) -> None:
+def open_console(*, mouse: bool = False, record: str | None = None, read_only: bool = False) -> None:
     """Runs the console until it is left. Raises ClusterError."""
     from tui.link.target import folders, resolve
 
@@ -141,7 +152,14 @@ def open_console(*, mouse: bool = False, record: str | None = None) -> None:
     source, keep = clusters.open()
     contexts = clusters.contexts
     if record is None:
-        status = run_console(source, preferences=own, keep=keep, contexts=contexts, context=clusters.current)
+        status = run_console(
+            source,
+            read_only=read_only,
+            preferences=own,
+            keep=keep,
+            contexts=contexts,
+            context=clusters.current,
+        )
     else:
         from pathlib import Path
 
@@ -149,7 +167,7 @@ def open_console(*, mouse: bool = False, record: str | None = None) -> None:
 
         recording = Recording(Path(record))
         recorded: Any = RecordedSource(source, recording)
-        status = run_console(recorded, preferences=own, keep=keep)
+        status = run_console(recorded, read_only=read_only, preferences=own, keep=keep)
         recording.close()
         if recording.problem:
             note(f"cortex: {recording.problem}")
