@@ -193,7 +193,7 @@ def _log_as_json(config: Config) -> None:
     levels = logging.getLevelNamesMapping()
     level = levels.get(config.log_level.upper())
     if level is None:
-        message = f"Setting log_level {config.log_level!r} cannot be used: it is no level."
+        message = f"Setting log_level {config.log_level!r} cannot be used: it is not a log level."
         raise Fault(Code.INVALID, message, "Choose debug, info, warning or error.")
     structlog.configure(
         processors=[

@@ -256,7 +256,9 @@ def _sections(name: str, value: object) -> dict[str, dict[str, object]]:
         try:
             value = json.loads(text)
         except ValueError:
-            raise _bad(name, text[:200], "it is no JSON", 'Write {"container": {"engine": "podman"}}.') from None
+            raise _bad(
+                name, text[:200], "it is not valid JSON", 'Write {"container": {"engine": "podman"}}.'
+            ) from None
     if not isinstance(value, dict) or not all(isinstance(section, dict) for section in value.values()):
         raise _bad(name, "", "it is no table of tables", 'Write [executor.container] and engine = "podman" below.')
     return {str(key): dict(section) for key, section in value.items()}

@@ -48,7 +48,7 @@ def begins_anew() -> Fault:
     """What calls meet on a daemon that is replacing its state."""
     return Fault(
         Code.NO_LEADER,
-        "This daemon is taking over the cluster's state anew.",
+        "This daemon is reloading the cluster's state.",
         "Try again in a second, or ask another daemon.",
     )
 

@@ -125,6 +125,6 @@ def _shared_keys(payload: bytes) -> dict[str, object]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not _EACH.isdisjoint(found):
-        message = f"The payload of all agents is no JSON object, or has one of {', '.join(sorted(_EACH))}."
+        message = f"The payload of all agents is not a JSON object, or has one of {', '.join(sorted(_EACH))}."
         raise Fault(Code.INVALID, message, "Give what they share, such as model or tools.")
     return found

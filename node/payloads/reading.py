@@ -35,7 +35,7 @@ def read(data: bytes, kind: type[P]) -> P:
     except msgspec.ValidationError as error:
         raise BadPayload(_sentence(str(error))[:500]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadPayload(f"It is no JSON object: {error}."[:500]) from None
+        raise BadPayload(f"It is not a JSON object: {error}."[:500]) from None
     payload.check()
     return payload
 

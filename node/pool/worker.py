@@ -293,7 +293,7 @@ def _completed(name: str, result: Any) -> wire.Message:
     try:
         document = json.dumps(result, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        return _failed("validation", f"Handler {name} returned what is no JSON: {error}. Return plain data.")
+        return _failed("validation", f"Handler {name} returned what is not valid JSON: {error}. Return plain data.")
     if len(document) > DOCUMENT_LIMIT_BYTES:
         message = f"Handler {name} returned {len(document)} bytes, the limit is {DOCUMENT_LIMIT_BYTES}."
         return _failed("validation", f"{message} Write them to a file and return its name.")

@@ -232,7 +232,7 @@ def _bad_command(program: bytes, path: bytes, error: OSError) -> CannotStart:
         return CannotStart(f"Command {name} is not executable. Make it so (chmod +x) or name its interpreter.")
     if error.errno == errno.ENOEXEC:
         return CannotStart(
-            f"Command {name} is no program for this machine. "
+            f"Command {name} is not a program for this machine. "
             "Give a script a first line such as #!/bin/sh, or install the right build."
         )
     if error.errno == errno.E2BIG:

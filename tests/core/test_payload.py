@@ -40,7 +40,7 @@ def test_each_agent_knows_its_number() -> None:
         (asked(context="x" * 100_001), "context: it has 100001 characters"),
         (asked(task=TaskRequest(submit_key="k")), "cannot be given for all"),
         (asked(task=TaskRequest(spec=TaskSpec(payload=b'{"prompt": "x"}'))), "has one of context, count"),
-        (asked(task=TaskRequest(spec=TaskSpec(payload=b"[]"))), "is no JSON object"),
+        (asked(task=TaskRequest(spec=TaskSpec(payload=b"[]"))), "is not a JSON object"),
         (asked(task=TaskRequest(spec=TaskSpec(payload=b'{"modle": "x"}'))), "modle is no key of it"),
     ],
 )

@@ -81,7 +81,7 @@ def total(cluster: Cluster) -> int:
         (
             ["status", "--cluster", "here"],
             2,
-            "'here' is no address of a daemon and no name in the context file.",
+            "'here' is neither a daemon's address nor a name in the context file.",
             "HOST:PORT",
         ),
         (["status", "--cluster", "127.0.0.1:1"], 4, "No daemon answers at 127.0.0.1:1", "cortex up"),

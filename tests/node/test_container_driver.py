@@ -189,7 +189,7 @@ async def test_an_image_for_another_kind_of_machine_is_said(docker: Double, tmp_
     driven = await Driver(tmp_path / "x", docker.order()).run()
     assert (driven.code, driven.verdict["cause"]) == (255, "validation")
     assert (
-        "/bin/app is no program for this machine: the image is made for s390x, the node is"
+        "/bin/app is not a program for this machine: the image is made for s390x, the node is"
         in driven.verdict["error"]
     )
 

@@ -207,5 +207,5 @@ def test_mounts_stay_below_the_roots_also_through_links(tmp_path: Path) -> None:
 
 
 def test_words_that_are_no_payload() -> None:
-    with pytest.raises(BadPayload, match="It is no JSON object"):
+    with pytest.raises(BadPayload, match="It is not a JSON object"):
         read(b"{", Container)

@@ -111,8 +111,8 @@ def test_a_traceback_begins_at_the_handler(one: Pool) -> None:
         ("add", {}, "validation", "Handler add cannot be given this data: missing a required argument: 'a'."),
         ("nope", {}, "not_found", "There is no handler nope on its node; there are: add, alarm, async, babble, "),
         ("return", {"what": "large"}, "validation", "Handler return returned 20002 bytes, the limit is 16384."),
-        ("return", {"what": "set"}, "validation", "Handler return returned what is no JSON: "),
-        ("return", {"what": "nan"}, "validation", "Handler return returned what is no JSON: "),
+        ("return", {"what": "set"}, "validation", "Handler return returned what is not valid JSON: "),
+        ("return", {"what": "nan"}, "validation", "Handler return returned what is not valid JSON: "),
     ],
 )
 def test_what_cannot_be_right(one: Pool, handler: str, data: dict[str, object], cause: str, error: str) -> None:

@@ -224,7 +224,7 @@ async def test_what_cannot_start_says_why_and_what_to_do(watched: Watched, tmp_p
         (("/no/such/command",), {}, "Command /no/such/command does not exist"),
         ((str(tmp_path / "plain"),), {}, "is not executable. Make it so (chmod +x)"),
         ((str(tmp_path),), {}, "is a directory"),
-        ((str(tmp_path / "garbage"),), {}, "is no program for this machine"),
+        ((str(tmp_path / "garbage"),), {}, "is not a program for this machine"),
         ((str(tmp_path / "orphan"),), {}, "The interpreter that"),
         (("true",), {"cwd": "/no/such/folder"}, "Working directory /no/such/folder does not exist"),
         (("true",), {"cwd": str(tmp_path / "plain")}, "is not a directory"),

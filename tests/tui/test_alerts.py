@@ -93,7 +93,7 @@ def test_console_toml(tmp_path: Path) -> None:
         ("bel = true", "no setting 'bel'"),
         ("bell = 1", "bell is 1"),
         ("keys = 'x'", "no setting 'keys'"),
-        ("[", "is no TOML"),
+        ("[", "is not valid TOML"),
     ):
         found.console.write_text(text)
         with pytest.raises(ClusterError, match=said.replace("[", "\\[")):

@@ -74,7 +74,7 @@ def test_times_are_utc_with_microseconds() -> None:
     assert parse_time_us("2026-01-31T12:00:00.000001Z", 0) == 1_769_860_800_000_001
     assert parse_time_us("2026-01-31T13:00:00+01:00", 0) == 1_769_860_800_000_000
     assert parse_time_us("1m", 90_000_000) == 30_000_000
-    with pytest.raises(ValueError, match="no time"):
+    with pytest.raises(ValueError, match="not a time"):
         parse_time_us("yesterday", 0)
 
 
@@ -216,7 +216,7 @@ def test_what_is_not_given_is_left_to_the_cluster() -> None:
         ({"command": "x", "retries": 1.5}, "retries: 1.5 is not"),
         ({"command": "x", "timeout": "soon"}, "timeout: 'soon' is no duration"),
         ({"command": "x", "cwd": "here"}, 'cwd: "here" is not absolute'),
-        ({"command": "x", "env": ["A=1"]}, "env: a list is no map"),
+        ({"command": "x", "env": ["A=1"]}, "env: a list is not a map"),
         ({"command": "x", "env": {"A": None}}, "env: None is not text"),
         ({"command": "x", "label": "=v"}, 'label: "=v" is no label'),
         ({"command": "x", "sandbox": "tight"}, 'sandbox: "tight" is none of none, default, strict'),
@@ -247,7 +247,7 @@ def test_every_bad_line_of_a_batch_is_named() -> None:
     assert message.startswith(
         "tasks.jsonl: line 3: priority: nan is not a whole number from 0 to 10; line 4: it is no"
     )
-    assert "line 5: it is no JSON object" in message
+    assert "line 5: it is not a JSON object" in message
     assert "line 6: command: there is none" in message
     assert "line 7: name: it is given twice" in message
 

@@ -80,7 +80,7 @@ async def test_dry_run_says_where(cortex: CommandLine, cluster: FakeCluster) -> 
         (("submit", "--file", "none.jsonl"), "none.jsonl cannot be read: No such file or directory."),
         (("tasks", "--state", "lost"), "Invalid value for '--state': 'lost' is not one of"),
         (("tasks", "--limit", "0"), "Invalid value for '--limit': 0 is not in the range"),
-        (("events", "--since", "soon"), "--since: 'soon' is no time"),
+        (("events", "--since", "soon"), "--since: 'soon' is not a time"),
         (("drian", "n1"), "There is no command 'cortex drian'."),
         (("leader", "elect"), "There is no command 'cortex leader elect'."),
         (("tasks", "--bogus", "x"), "No such option '--bogus'."),

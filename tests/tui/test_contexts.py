@@ -119,10 +119,10 @@ def test_the_context_file_names_clusters(tmp_path: Path) -> None:
     assert resolve(None, None, environ).name == "a:1"
     prod = resolve(None, "prod", environ)
     assert (prod.name, [target.address for target in prod.targets]) == ("prod", ["b:1", "c:1"])
-    with pytest.raises(ClusterError, match="no name in the context file"):
+    with pytest.raises(ClusterError, match="nor a name in the context file"):
         resolve(None, "lab", environ)
     file.write_text('{"contexts": ["prod"]}')
-    with pytest.raises(ClusterError, match="no map of names"):
+    with pytest.raises(ClusterError, match="not a map of names"):
         resolve(None, "prod", environ)
 
 
@@ -135,5 +135,5 @@ def test_what_is_ended_without_a_flag_is_what_others_mean_without_one(tmp_path: 
     assert own_folder(environ) == Path("/a")
     assert own_folder({**environ, "CORTEX_CLUSTER": "lab"}) == Path("/b")
     for elsewhere in ("prod", "h:1"):
-        with pytest.raises(ClusterError, match="named by addresses"):
+        with pytest.raises(ClusterError, match="given by addresses"):
             own_folder({**environ, "CORTEX_CLUSTER": elsewhere})

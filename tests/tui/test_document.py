@@ -89,14 +89,14 @@ def test_bad_yaml(text: str, line: int, problem: str, remedy: str) -> None:
     ("text", "line", "problem"),
     [
         ('{"a": 1, "a": 2}', 0, "a: it is given twice"),
-        ('{"a": NaN}', 0, "NaN is no JSON"),
-        ('{"a": -Infinity}', 0, "-Infinity is no JSON"),
+        ('{"a": NaN}', 0, "NaN is not valid JSON"),
+        ('{"a": -Infinity}', 0, "-Infinity is not valid JSON"),
         ('{\n"a" 1}', 2, "Expecting ':' delimiter at column 5"),
         ("", 1, "Expecting value"),
         ('{"a": 1} x', 1, "Extra data"),
         ("[" * 70 + "]" * 70, 0, "nested more than 64 levels"),
         ("[" * 200_000, 0, "nested more than 64 levels"),
-        ('{"a": ' + "9" * 5000 + "}", 0, "it is no JSON"),
+        ('{"a": ' + "9" * 5000 + "}", 0, "it is not valid JSON"),
     ],
     ids=lambda value: str(value)[:20],
 )

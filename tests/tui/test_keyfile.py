@@ -47,7 +47,7 @@ def test_names_of_actions_are_unique_in_their_place() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[app\n", "keymap.toml is no TOML"),
+        ("[app\n", "keymap.toml is not valid TOML"),
         ("\n[attic]\nx = 'y'", "line 2: there is no place 'attic'"),
         ("[queue]\n\ncancle = ['x']", "line 3: [queue] has no action 'cancle'. Did you mean cancel?"),
         ("[queue]\ncancel = ['ctrl-s']", "line 2: ctrl-s does not work everywhere"),

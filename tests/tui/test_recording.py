@@ -63,7 +63,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="cannot be read"):
         ReplayedSource(path)
     path.write_bytes(b"GIF89a..")
-    with pytest.raises(ClusterError, match="no recording"):
+    with pytest.raises(ClusterError, match="not a recording"):
         ReplayedSource(path)
     with pytest.raises(ClusterError, match="cannot be written"):
         Recording(path)

@@ -221,7 +221,7 @@ def test_a_bad_field_of_a_task(fields: str, told: str) -> None:
         ("name: x\npolicy: max_failures\ntasks: {a: {command: y}}", "policy: max_failures says no number"),
         ("name: x\npolicy: fail_fast\nmax_failures: 2\ntasks: {a: {command: y}}", "max_failures: the policy is"),
         ("name: x\nmax_failures: -1\ntasks: {a: {command: y}}", "max_failures: -1 is not a whole number from 0"),
-        ("name: x\ncontext: [1]\ntasks: {a: {command: y}}", "context: it is no map of names to values"),
+        ("name: x\ncontext: [1]\ntasks: {a: {command: y}}", "context: it is not a map of names to values"),
         ("name: x\ntasks: {a: {command: y}, a: {command: z}}", "line 2: a: it is given twice"),
         ("name: x\ntasks: {1: {command: y}}", "line 2: the key 1 is no text"),
         ("name: x\ntasks:\n\ta: {command: y}", "line 3: it is no YAML"),

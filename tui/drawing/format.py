@@ -63,7 +63,7 @@ def parse_time_us(text: str, now_us: int) -> int:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
         raise ValueError(
-            f"{clean(text)!r} is no time; write it as 2026-01-31T12:00:00Z, or as 30m for half an hour ago"
+            f"{clean(text)!r} is not a time; write it as 2026-01-31T12:00:00Z, or as 30m for half an hour ago"
         ) from None
     moment = moment if moment.tzinfo else moment.astimezone()
     return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -70,7 +70,7 @@ class _KeyFile:
             document = tomllib.loads(self._text)
         except tomllib.TOMLDecodeError as error:
             raise usage(
-                f"{self._name} is no TOML: {error}.", "Correct it there; `cortex keymap` prints an example."
+                f"{self._name} is not valid TOML: {error}.", "Correct it there; `cortex keymap` prints an example."
             ) from None
         changed: dict[tuple[str, str], tuple[str, ...]] = {}
         for place, entries in document.items():

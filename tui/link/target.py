@@ -134,7 +134,7 @@ def own_folder(environ: Mapping[str, str] | None = None) -> Path | None:
         return Path(str(entry["data"])).expanduser().absolute()
     if entry.get("cluster"):
         raise usage(
-            "The cluster that is meant without --data is named by addresses, not by a folder of this machine.",
+            "The default cluster is given by addresses, not by a folder on this machine.",
             "Name the folder with --data.",
         )
     return None
@@ -144,7 +144,7 @@ def context_names(context: Mapping[str, Any]) -> list[str]:
     """The clusters that the context file has names for. Raises ClusterError when it is damaged."""
     named = context.get("contexts", {})
     if not isinstance(named, dict) or not all(isinstance(entry, dict) for entry in named.values()):
-        raise usage("`contexts` of the context file is no map of names.", "Write {NAME: {data} or {cluster}}.")
+        raise usage("`contexts` of the context file is not a map of names.", "Write {NAME: {data} or {cluster}}.")
     return list(named)
 
 
@@ -153,7 +153,7 @@ def from_context(name: str, context: Mapping[str, Any]) -> Cluster:
     known = context_names(context)
     if name not in known:
         some = f"It has {', '.join(known)}." if known else "Write HOST:PORT or unix:PATH, separated by commas."
-        raise usage(f"{name!r} is no address of a daemon and no name in the context file.", some)
+        raise usage(f"{name!r} is neither a daemon's address nor a name in the context file.", some)
     entry = context["contexts"][name]
     if entry.get("data"):
         return replace(from_folder(Path(str(entry["data"]))), name=name)
@@ -217,7 +217,7 @@ def from_addresses(text: str, secret_file: str) -> Cluster:
         match = _ADDRESS.fullmatch(address)
         if not address.startswith("unix:") and not (match and 0 < int(match.group(1)) < 65536):
             raise usage(
-                f"{address!r} is no address of a daemon.", "Write HOST:PORT or unix:PATH, separated by commas."
+                f"{address!r} is not a daemon's address.", "Write HOST:PORT or unix:PATH, separated by commas."
             )
     if not addresses:
         raise usage("--cluster is empty.", "Write HOST:PORT or unix:PATH, separated by commas.")

@@ -52,7 +52,7 @@ def _console(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise usage(f"{path} cannot be read: {error.strerror}.", "Check its permissions, or remove it.") from None
     except tomllib.TOMLDecodeError as error:
-        raise usage(f"{path} is no TOML: {error}.", "Correct it there, or remove it.") from None
+        raise usage(f"{path} is not valid TOML: {error}.", "Correct it there, or remove it.") from None
     known = {
         field.name: type(field.default) for field in fields(Preferences) if field.name not in ("keys", "actor")
     }

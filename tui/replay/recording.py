@@ -87,7 +87,7 @@ def records(path: Path) -> Iterator[tuple[float, bytes, bytes]]:
         with open(path, "rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
                 raise usage(
-                    f"{path} is no recording of this version.", "Make one with `cortex console --record FILE`."
+                    f"{path} is not a recording of this version.", "Make one with `cortex console --record FILE`."
                 )
             while len(head := file.read(HEAD.size)) == HEAD.size:
                 size, at_s, kind = HEAD.unpack(head)

@@ -173,7 +173,8 @@ class Verb(click.Command):
         form = settings().form
         if form in ("wide", "csv") and not getattr(self.callback, "lists", False):
             raise usage(
-                f"`{ctx.command_path}` has no form {form}.", "Use -o table or -o json; wide and csv are for lists."
+                f"`{ctx.command_path}` does not support -o {form}.",
+                "Use -o table or -o json; wide and csv are for lists.",
             )
         try:
             return super().invoke(ctx)

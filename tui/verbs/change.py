@@ -137,7 +137,9 @@ async def _edited(client: ClusterClient, task_id: str) -> types_pb2.TaskSpec:
     try:
         before = specfile.dump(task)
     except BadField as error:
-        raise ClusterError("invalid", f"Task {task.id} cannot be edited: {error}.", "Submit it anew.") from None
+        raise ClusterError(
+            "invalid", f"Task {task.id} cannot be edited: {error}.", "Submit it as a new task."
+        ) from None
     after, path = edit_text(before, f"cortex-{task.id}.yaml")
     try:
         spec = specfile.parse(after, task)

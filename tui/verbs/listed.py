@@ -118,7 +118,7 @@ def _order(spec: TableSpec[Any], asked: str) -> tuple[Callable[[Any], Any], bool
     by_field = {one.name: one for one in spec.fields if one.get is not no_value}
     by_column = {column.id: column for column in spec.columns if column.sort is not None}
     if way not in ("", "asc", "desc"):
-        raise usage(f"--sort: {clean(way)!r} is no order.", "Write COLUMN, COLUMN:asc or COLUMN:desc.")
+        raise usage(f"--sort: {clean(way)!r} is not a sort order.", "Write COLUMN, COLUMN:asc or COLUMN:desc.")
     if name in by_field:
         return by_field[name].get, way == "desc"
     sort = by_column[name].sort if name in by_column else None

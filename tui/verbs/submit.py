@@ -159,7 +159,9 @@ def _payload(text: str, pairs: tuple[str, ...]) -> dict[str, Any]:
     try:
         payload = json.loads(text)
     except ValueError as error:
-        raise usage(f"--payload: it is no JSON: {error}.", 'Write --payload \'{"prompt": "..."}\'.') from None
+        raise usage(
+            f"--payload: it is not valid JSON: {error}.", 'Write --payload \'{"prompt": "..."}\'.'
+        ) from None
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
@@ -169,7 +171,7 @@ def _payload(text: str, pairs: tuple[str, ...]) -> dict[str, Any]:
         for part in outer:
             place = place.setdefault(part, {}) if isinstance(place, dict) else None
         if not isinstance(place, dict):
-            raise usage(f"--set: {clean(name)!r} is within something that is no map.", "Give that as --payload.")
+            raise usage(f"--set: {clean(name)!r} is inside a value that is not a map.", "Give that as --payload.")
         try:
             place[last] = json.loads(value)
         except ValueError:

@@ -96,7 +96,7 @@ def _map(value: Any, field: str = "payload") -> Mapping[str, Any]:
         try:
             value = json.loads(value)
         except ValueError as error:
-            raise CategoryError(field, f"it is no JSON: {error}") from None
+            raise CategoryError(field, f"it is not valid JSON: {error}") from None
     if not isinstance(value, Mapping):
         raise CategoryError(field, "it is no map")
     return value

@@ -57,13 +57,13 @@ def read_json(text: str) -> Document:
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_not_finite)
     except json.JSONDecodeError as error:
-        raise BadDocument(f"it is no JSON ({error.msg} at column {error.colno})", error.lineno) from None
+        raise BadDocument(f"it is not valid JSON ({error.msg} at column {error.colno})", error.lineno) from None
     except BadDocument:
         raise
     except RecursionError:
         raise _too_deep() from None
     except ValueError as error:
-        raise BadDocument(f"it is no JSON ({error})") from None
+        raise BadDocument(f"it is not valid JSON ({error})") from None
     _check_depth(value)
     return Document(value)
 
@@ -106,7 +106,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _not_finite(text: str) -> NoReturn:
-    raise BadDocument(f"{text} is no JSON", 0, "Write a finite number, or null.")
+    raise BadDocument(f"{text} is not valid JSON", 0, "Write a finite number, or null.")
 
 
 def _twice(key: str, line: int = 0) -> BadDocument:

@@ -88,9 +88,9 @@ def _json_items(text: str) -> Iterator[Item]:
             reason = (
                 f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
             )
-            yield Item(number, None, f"it is no JSON ({reason})")
+            yield Item(number, None, f"it is not valid JSON ({reason})")
         else:
-            yield Item(number, value) if isinstance(value, dict) else Item(number, None, "it is no JSON object")
+            yield Item(number, value) if isinstance(value, dict) else Item(number, None, "it is not a JSON object")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def strings(value: Any) -> list[str]:
 
 def mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{_shown(value)} is no map of names to values")
+        raise ValueError(f"{_shown(value)} is not a map of names to values")
     found: dict[str, Any] = {}
     for key, item in value.items():
         if snake(key) in found:
@@ -192,7 +192,7 @@ def _command(request: cluster_pb2.TaskRequest, value: Any) -> None:
 
 def _env(request: cluster_pb2.TaskRequest, value: Any) -> None:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{_shown(value)} is no map of names to values")
+        raise ValueError(f"{_shown(value)} is not a map of names to values")
     for name, text in value.items():
         data = text if isinstance(text, bytes) else _utf8(string(text))
         request.spec.env.append(types_pb2.EnvVar(name=string(name), value=data))
@@ -315,7 +315,7 @@ def _payload(request: cluster_pb2.TaskRequest, value: Any) -> None:
         try:
             value = json.loads(value)
         except ValueError as error:
-            raise ValueError(f"it is no JSON: {error}") from None
+            raise ValueError(f"it is not valid JSON: {error}") from None
     if not isinstance(value, Mapping):
         raise ValueError(f"{_shown(value)} is not a map")
     try:

@@ -156,7 +156,7 @@ class _Reader:
 
     def _set_context(self, value: Any) -> None:
         if not isinstance(value, Mapping):
-            raise ValueError("it is no map of names to values")
+            raise ValueError("it is not a map of names to values")
         self._context = value
         for key in sorted(value):
             try:

@@ -1,6 +1,6 @@
 """What an agent CLI tells on its stdout: a JSON object on each line (`--output-format stream-json`). Pure.
 
-Whatever a line holds is taken as it comes: what is no JSON is text, what is not known is passed over.
+Whatever a line holds is taken as it comes: what is not valid JSON is text, what is not known is passed over.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def no_program(said: str, platform: str, machine: str) -> str:
     path = found["path"] or "Its program"
     if platform and platform != machine:
         why = f"the image is made for {platform}, the node is {machine}"
-        return f"{path} is no program for this machine: {why}. Build or pull it for that."
+        return f"{path} is not a program for this machine: {why}. Build or pull it for that."
     return f"{path} is no program: exec format error. Give a script a first line such as #!/bin/sh."
 
 

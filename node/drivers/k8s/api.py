@@ -263,7 +263,7 @@ def _object(data: bytes) -> dict[str, Any]:
     try:
         found = json.loads(data)
     except ValueError:
-        raise Unreachable("The API sent something that is no JSON") from None
+        raise Unreachable("The API sent something that is not valid JSON") from None
     if not isinstance(found, dict):
         raise Unreachable("The API sent something that is no object")
     return found
