@@ -15,7 +15,7 @@ from tui.past.view import PastSource, PastView
 from tui.verbs.base import now_us
 from tui.verbs.events import _Choice
 from tui.verbs.past import parse_moment
-from tui.verbs.settings import _json
+from tui.verbs.settings import _default_number, _json
 
 
 def test_an_index_a_time_and_how_long_ago() -> None:
@@ -60,6 +60,13 @@ def test_a_difference_as_a_document() -> None:
         "from": {"index": 3, "at": "1970-01-01T00:00:01.000000Z"},
         "to": {"index": 9, "at": "1970-01-01T00:00:02.000000Z"},
     }
+
+
+def test_default_stands_for_a_number_s_own() -> None:
+    values = {"max_queue_depth": "1000", "weights": '"default"', "profile": '"resources"'}
+    rows = [cluster_pb2.SettingView(name=name, default_value=value) for name, value in values.items()]
+    reply = cluster_pb2.GetSettingsReply(settings=rows)
+    assert [_default_number(reply, name) for name in (*values, "nope")] == ["1000", None, None, None]
 
 
 def test_settings_are_values_not_texts() -> None:

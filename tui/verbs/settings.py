@@ -52,10 +52,14 @@ def get(name: str, at: cluster_pb2.Moment | None) -> None:
 @click.argument("name", metavar="NAME")
 @click.argument("value", metavar="VALUE")
 def set_setting(name: str, value: str) -> None:
-    """Change a setting for the whole cluster, at once."""
+    """Change a setting for the whole cluster, at once.
+
+    A number or weights go back to what they are without being set by `default`.
+    """
 
     async def work(client: ClusterClient) -> None:
-        say_mutation(await client.set_setting(name, _json(value)))
+        number = _default_number(await client.get_settings(), name) if value == "default" else None
+        say_mutation(await client.set_setting(name, number or _json(value)))
 
     run(work)
 
@@ -98,6 +102,12 @@ def _find(reply: cluster_pb2.GetSettingsReply, name: str) -> cluster_pb2.Setting
             return row
     names = ", ".join(row.name for row in reply.settings)
     raise ClusterError("not_found", f"There is no setting {clean(name)!r}.", f"There are: {names}.")
+
+
+def _default_number(reply: cluster_pb2.GetSettingsReply, name: str) -> str | None:
+    """The default of a setting that is a number; others have the word `default` themselves, or no such thing."""
+    found = next((row.default_value for row in reply.settings if row.name == name), "")
+    return found if found.isdecimal() else None
 
 
 def _plain(value: str) -> str:
