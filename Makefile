@@ -19,7 +19,7 @@ $(VENV)/.ready: pyproject.toml
 
 # without a terminal, as in a container's build, the cluster is started and no console
 up: setup
-	$(BIN)/cortex up --voters 3 --data '$(DATA)' $$([ -t 0 ] && [ -t 1 ] || echo --headless)
+	@headless=; [ -t 0 ] && [ -t 1 ] || headless=--headless; $(BIN)/cortex up --voters 3 --data '$(DATA)' $$headless
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
