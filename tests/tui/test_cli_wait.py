@@ -14,6 +14,7 @@ from tests.tui.command_line import CommandLine
 from tests.tui.fake_cluster import FakeCluster, Refusal
 from tests.tui.fake_daemon import FakeDaemon
 from tui.verbs.change import _in_spite
+from tui.verbs.tasks import _run_time
 
 
 async def submitted(cluster: FakeCluster) -> str:
@@ -294,3 +295,11 @@ async def test_a_reader_who_has_enough_ends_the_wait_for_a_command_that_never_en
         await asyncio.sleep(0.02)
     ran = running.result()
     assert (ran.text, ran.err) == ("y\n0\n", "")
+
+
+def test_how_long_it_ran_is_by_the_clock_of_its_supervisor() -> None:
+    """A daemon that was away tells the end late."""
+    row = types.Task(started_at_us=1_000_000, completed_at_us=61_000_000)
+    assert _run_time(row, 0) == "1m"
+    row.result.usage.wall_us = 20_000_000
+    assert _run_time(row, 0) == "20s"

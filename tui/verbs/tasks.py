@@ -212,6 +212,8 @@ def _run_time(row: types_pb2.Task, now: int) -> str:
     """How long it ran, or has been running."""
     if not row.started_at_us:
         return "-"
+    if row.completed_at_us and row.result.usage.wall_us:
+        return duration(row.result.usage.wall_us)  # its end may have been told late
     return duration((row.completed_at_us or now) - row.started_at_us)
 
 
