@@ -125,7 +125,10 @@ class Daemon:
         """What an operator should know of a daemon that stands by."""
         if self.voter is None or not self.voter.votes:
             return ""
-        name = self.config.id
+        name, replica = self.config.id, self.voter.replica
+        if replica.state.index and self.worker.recovery_epoch > replica.recovery_epoch():
+            remedy = "Stop it, move its data folder aside, and start it with --join in the place of --voters."
+            return f"{name} cannot vote: its log is of before a recovery of the cluster. {remedy}"
         remedy = f"Leave it as a worker, or add it again with `cortex voters add {name}`."
         return f"{name} was removed from the voters while it was away. {remedy}"
 

@@ -85,6 +85,11 @@ class WorkerNode:
         """Addresses of the voters, as the last leader told them."""
         return self._finder.voters
 
+    @property
+    def recovery_epoch(self) -> int:
+        """Of the cluster, as the last leader told it."""
+        return self.runner.ledger.contents.recovery_epoch
+
     def measure(self, gauge: Gauge) -> None:
         """Have what each running attempt uses measured, and its peaks written into its result."""
         attempts = self.runner.attempts

@@ -160,6 +160,8 @@ async def refused(it: Story, old: Host) -> None:
     assert old.daemon is not None
     assert old.daemon.voter is not None
     assert old.daemon.voter.replica.state.index < INDEX_STEP
+    status = await it.ask(old.id, "Status", pb.StatusRequest())
+    assert f"{old.id} cannot vote: its log is of before a recovery" in status.notice
     if isinstance(reply, pb.ChangeVoterReply):
         await it.remove(old.id)
     old.kill()
