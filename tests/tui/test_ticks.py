@@ -111,6 +111,15 @@ async def test_a_console_at_rest_is_woken_by_what_comes_and_by_time() -> None:
         assert ticks(session) == 1
 
 
+async def test_samples_that_come_while_the_console_closes_are_shown_nowhere() -> None:
+    async with open_console(nodes()) as session:
+        app = session.app
+    assert not app.screen_stack
+    sample = fake.node_view("n001", cpu=99.0, index=2)
+    await app._take(cluster_pb2.WatchReply(samples=[sample], leader="n000"), app.view)
+    assert not app.taking
+
+
 async def test_a_key_that_moves_asks_nobody_but_its_view() -> None:
     async with open_console(nodes()) as session:
         app, table = session.app, session.app.screen.query_one("#rows", Table)

@@ -116,8 +116,10 @@ class Linked(App[int], inherit_bindings=False):
         try:
             for _ in view.folding(item, self.clock()):
                 await self.keys_first()
-            if item.samples and isinstance(self.screen, ConsoleScreen) and self.screen.is_mounted:
-                for _ in self.screen.preparing():
+            # While it closes it has none.
+            screen = self.screen if self.screen_stack else None
+            if item.samples and isinstance(screen, ConsoleScreen) and screen.is_mounted:
+                for _ in screen.preparing():
                     await self.keys_first()
         finally:
             self.taking = False
