@@ -22,7 +22,16 @@ class Lookup:
 
     def task(self, text: str) -> Task:
         replica = self._replica
-        task = _found(text, replica.task, replica.store.ids_with_prefix, replica.state.tasks)
+        try:
+            task = _found(text, replica.task, replica.store.ids_with_prefix, replica.state.tasks)
+        except Fault:
+            # The ids of a workflow's tasks begin with its own.
+            if replica.workflow(text) is None:
+                raise
+            message = f"{text!r} is a workflow, not a task."
+            raise Fault(
+                Code.NOT_FOUND, message, "Name one of its tasks; `cortex workflow show` lists them."
+            ) from None
         if task is None:
             raise Fault(Code.NOT_FOUND, f"There is no task {text!r}.", "List the tasks with `cortex tasks`.")
         return task

@@ -13,7 +13,9 @@ from cortex.v1 import types_pb2
 from cortex.v1.log_pb2 import Command, WorkflowCancel
 from cortex.v1.types_pb2 import Failure, StreamSummary, Task, TaskResult, TaskSpec, Workflow
 from node.core import workflow
+from node.core.faults import Code, Fault
 from node.core.model import CANCELLED, QUEUED
+from node.rpc.lookup import Lookup
 from node.rpc.workflows import _status
 from tests.node.replica_kit import ANN, Alone, alone
 
@@ -48,6 +50,13 @@ async def ended(daemon: Alone) -> int:
     await daemon.replica.saved_through(index)
     assert not daemon.replica.state.tasks
     return index
+
+
+async def test_a_workflow_is_not_taken_for_one_of_its_tasks(daemon: Alone) -> None:
+    await two_steps(daemon)
+    with pytest.raises(Fault) as refused:
+        Lookup(daemon.replica).task("flow")
+    assert (refused.value.code, refused.value.message) == (Code.NOT_FOUND, "'flow' is a workflow, not a task.")
 
 
 async def test_a_live_workflow_is_shown_from_memory(daemon: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
