@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 
 import pytest
 
@@ -270,18 +269,6 @@ async def test_events(cortex: CommandLine, cluster: FakeCluster) -> None:
     ran = await cortex("events", "--json")
     assert [event["type"] for event in ran.document["events"]] == ["submitted", "assigned", "started"]
     assert len((await cortex("events", "--task", "t0", "--since", "5m")).text.splitlines()) == 3
-
-
-async def test_events_are_followed_until_ctrl_c(cortex: CommandLine, cluster: FakeCluster) -> None:
-    process = await cortex.start("events", "-f", "--json")
-    await cluster.called("Watch")
-    cluster.add_task("t0")
-    assert process.stdout is not None
-    line = json.loads(await process.stdout.readline())
-    assert (line["task"], line["type"]) == ("t0", "submitted")
-    process.send_signal(signal.SIGINT)
-    ran = await cortex.end(process)
-    assert (ran.code, ran.error["code"]) == (130, "interrupted")
 
 
 async def test_no_daemon_is_exit_4(cortex: CommandLine, daemon: FakeDaemon) -> None:

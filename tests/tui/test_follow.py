@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import signal
 from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 from cortex.v1 import cluster_pb2, types_pb2
+from tests.tui.command_line import CommandLine
+from tests.tui.fake_cluster import FakeCluster
 from tui.link.client import ClusterClient
 from tui.link.follow import Follower
 
@@ -66,3 +71,20 @@ async def test_after_a_recovery_older_rows_are_the_truth() -> None:
     written, ended = await followed(changed(lost), changed(lost, recovery_epoch=1))
     assert ended == [lost]
     assert written.count(SAID[9]) <= 1
+
+
+async def test_events_are_followed_until_ctrl_c(cortex: CommandLine, cluster: FakeCluster) -> None:
+    process = await cortex.start("events", "-f", "--json")
+    await cluster.called("Watch")
+    assert process.stdout is not None
+    told = asyncio.create_task(process.stdout.readline())
+    async with asyncio.timeout(60):
+        while not told.done():
+            # More than one: a watch that was slow to answer is begun anew, with what comes from then on.
+            cluster.add_task(f"t{len(cluster.tasks)}")
+            await asyncio.wait((told,), timeout=0.2)
+    line = json.loads(told.result())
+    assert (line["task"] in cluster.tasks, line["type"]) == (True, "submitted")
+    process.send_signal(signal.SIGINT)
+    ran = await cortex.end(process)
+    assert (ran.code, ran.error["code"]) == (130, "interrupted")
