@@ -53,6 +53,7 @@ MUST_REACH = (
     "logged: no snapshot was taken, the log grows on",
     "reads confirmed",
     "reads not confirmed",
+    "refused",
     "reordered",
     "snapshots asked for",
     "snapshots begun",
