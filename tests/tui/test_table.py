@@ -10,6 +10,7 @@ from cortex.v1 import types_pb2
 from tests.tui import fake
 from tests.tui.console import Session, open_console
 from tests.tui.fake_source import FakeSource
+from tui.widgets.filterbar import FilterBar
 from tui.widgets.table import Table
 
 STATES = [fake.QUEUED, fake.ASSIGNED, fake.RUNNING, fake.COMPLETED, fake.FAILED, fake.DEAD]
@@ -137,6 +138,14 @@ async def test_filter_is_applied_as_it_is_typed_and_points_at_errors() -> None:
         assert "Nothing matches" in session.text
         await session.press("escape")
         assert "Nothing matches" not in session.text
+
+
+async def test_another_filter_takes_the_place_of_the_one_before() -> None:
+    async with open_console() as session:
+        await session.press("2", "slash", *"backup", "enter", "slash", *"hello")
+        assert session.app.screen.query_one(FilterBar).input.value == "hello"
+        await session.press("enter", "slash", "end", *" or backup", "enter")
+        assert "/hello or backup" in session.lines[1]
 
 
 async def test_a_filter_that_is_wrong_stays_open_to_be_put_right() -> None:

@@ -23,9 +23,10 @@ class FilterBar(Horizontal):
         return self.query_one(Input)
 
     def open(self, text: str) -> None:
+        """With the filter that holds: what is typed takes its place, the arrows begin to edit it."""
         self.display = True
         self.input.value = text
-        self.input.cursor_position = len(text)
+        self.input.select_all()
         # At once: what is typed in the same moment belongs to the filter, and is no key of the view.
         self.screen.set_focus(self.input, scroll_visible=False)
 
