@@ -159,7 +159,7 @@ async def test_what_is_open_to_a_member_that_left_is_closed(tmp_path: Path) -> N
     voter = Voter(config, Env.real(tmp_path), link, judge, "c", store, pytest.fail)  # type: ignore[arg-type]
     voter.on_left = link.forget
     for members in ({"n1": "127.0.0.1:1", "n2": "127.0.0.1:2", "n3": "127.0.0.1:3"}, {"n1": "127.0.0.1:1"}):
-        engine: Any = SimpleNamespace(membership=Membership.of_voters(members), role=Role.FOLLOWER)
+        engine: Any = SimpleNamespace(membership=Membership.of_voters(members), role=Role.FOLLOWER, leader=None)
         voter.engine = engine
         voter.replica.attach(engine)
         for address in ("127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4") if len(members) > 1 else ():
