@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from textual import events
 from textual._xterm_parser import XTermParser
@@ -14,15 +16,19 @@ DELAY_S = 0.2
 def keys_of(reads: list[str], pause_s: float) -> list[str]:
     """Keys that come of these reads, each `pause_s` after the one before, and of the time after them."""
     escapes, parser, now_s = Escapes(), XTermParser(), 0.0
-    found: list[events.Key] = []
+    found: list[str] = []
+
+    def take(parts: Iterable[str | events.Key]) -> None:
+        for part in parts:
+            came = [part] if isinstance(part, events.Key) else parser.feed(part)
+            found.extend(one.key for one in came if isinstance(one, events.Key))
+
     for read in reads:
-        found += escapes.due(now_s)
-        for part in escapes.split(read, now_s):
-            came = [part] if isinstance(part, events.Key) else list(parser.feed(part))
-            found += [one for one in came if isinstance(one, events.Key)]
+        take(escapes.due(now_s))
+        take(escapes.split(read, now_s))
         now_s += pause_s
-    found += escapes.due(now_s + DELAY_S)
-    return [one.key for one in found]
+    take(escapes.due(now_s + DELAY_S))
+    return found
 
 
 @pytest.mark.parametrize(
@@ -40,6 +46,11 @@ def keys_of(reads: list[str], pause_s: float) -> list[str]:
         (["\x1b[", "A"], ["up"]),
         (["\x1bOA"], ["up"]),
         (["\x1b", "OA", "j"], ["up", "j"]),
+        ([*"\x1b[A", "j"], ["up", "j"]),
+        ([*"\x1bOA"], ["up"]),
+        ([*"\x1b[1;5A"], ["ctrl+up"]),
+        ([*"\x1b[12;40R", "j"], ["j"]),
+        ([*"\x1b[200~", "Q", *"\x1b[201~", "j"], ["j"]),
         (["\x1b", "\x10", *"quit"], ["escape", "ctrl+p", *"quit"]),
     ],
 )

@@ -254,12 +254,15 @@ class PacedDriver(LinuxDriver):
                         if isinstance(part, events.Paste):
                             self._take([part])
                             continue
-                        for piece in escapes.split(part, time.monotonic()):
-                            self._take([piece] if isinstance(piece, events.Key) else parser.feed(piece))
-                self._take(escapes.due(time.monotonic()))
+                        self._take_pieces(escapes.split(part, time.monotonic()), parser)
+                self._take_pieces(escapes.due(time.monotonic()), parser)
                 self._take(parser.tick())
         finally:
             selector.close()
+
+    def _take_pieces(self, pieces: Iterable[str | events.Key], parser: XTermParser) -> None:
+        for piece in pieces:
+            self._take([piece] if isinstance(piece, events.Key) else parser.feed(piece))
 
     def _take(self, messages: Iterable[Message]) -> None:
         for message in merged(messages):
