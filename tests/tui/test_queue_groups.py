@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from unittest.mock import patch
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.tui.fake_source import FakeSource
 from tui.columns.tasks import QUEUE, urgency
 from tui.lists.grouping import GROUPINGS, HEAD, STEP, Grouping, name_template
 from tui.store.view import ClusterView
+from tui.widgets.grouptable import GroupTable
 
 STATES = (fake.QUEUED, fake.RUNNING, fake.COMPLETED, fake.DEAD)
 
@@ -58,6 +60,24 @@ async def test_a_filter_counts_what_matches() -> None:
         assert "queued" not in session.text
         await session.press("escape")
         assert "2 queued" in session.text
+
+
+async def test_groups_are_counted_anew_for_ages_as_seldom_as_there_are_many_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tui.widgets.table.JUDGED_A_SECOND", 1)
+    tasks = [fake.task(number, "job", fake.QUEUED, created_s=10) for number in range(20)]
+    async with open_console(FakeSource(tasks=tasks)) as session:
+        await session.press("2", "t", *"state", "enter", "slash", *"age<1m", "enter")
+        assert "20 queued" in session.text
+        grouping = session.app.screen.query_one("#groups", GroupTable).grouping
+        with patch.object(grouping, "filter_by", wraps=grouping.filter_by) as counted:
+            await session.wait(19)
+            assert counted.call_count == 0
+            await session.wait(1)
+            assert counted.call_count == 1
+        await session.wait(40)
+        assert "queued" not in session.text
 
 
 async def test_groups_follow_the_stream() -> None:

@@ -49,6 +49,10 @@ class GroupTable(Table[Line]):
     def filter_in_use(self) -> Filter[int] | None:
         return self._wanted
 
+    @property
+    def filtered_rows(self) -> int:
+        return len(self._tasks)
+
     def judge_again(self) -> None:
         self.grouping.filter_by(self._wanted)
 

@@ -108,6 +108,11 @@ class Table(RowLines[R]):
     def filter_in_use(self) -> Filter[int] | None:
         return self.listing.filter
 
+    @property
+    def filtered_rows(self) -> int:
+        """How many rows the filter is asked of."""
+        return len(self._rows)
+
     def judge_again(self) -> None:
         """Ask the filter of every row anew."""
         self.listing.rebuild()
@@ -121,7 +126,7 @@ class Table(RowLines[R]):
         if wanted is None or not wanted.timed:
             return False
         now_us = self.now_us()
-        if 0 <= now_us - self._judged_us < max(1, len(self._rows) // JUDGED_A_SECOND) * 1_000_000:
+        if 0 <= now_us - self._judged_us < max(1, self.filtered_rows // JUDGED_A_SECOND) * 1_000_000:
             return False
         self._judged_us = now_us
         before = list(self.listing.keys())
