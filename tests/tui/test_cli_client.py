@@ -135,7 +135,7 @@ async def test_what_a_daemon_said_is_told_though_another_one_says_nothing(
         raise Late(target.address, method)
 
     async with client_of(*pair) as client:
-        client._timeout_s = 0.3
+        client._timeout_s = 1.0
         monkeypatch.setattr(client, "_attempt", answer)
         with pytest.raises(ClusterError) as caught:
             await client.status()
