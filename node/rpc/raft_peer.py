@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -122,12 +123,17 @@ class RaftPeer:
 async def _refuses(address: str) -> bool:
     """Whether the machine is there and nobody listens at `address`, host:port: what a killed process leaves."""
     host, _, port = address.rpartition(":")
+    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(_PROBE_S):
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-    except ConnectionRefusedError:
-        return True
+            found = await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+            # A name may have several: asyncio's own way through them does not tell how each one failed.
+            for family, kind, _, _, where in found:
+                with socket.socket(family, kind) as probe:
+                    probe.setblocking(False)
+                    with suppress(ConnectionRefusedError):
+                        await loop.sock_connect(probe, where)
+                        return False
     except (OSError, ValueError):
         return False
-    writer.close()
-    return False
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import grpc
 import pytest
 
 from cortex.v1 import raft_pb2, raft_pb2_grpc
+from node.rpc import raft_peer
 from node.rpc.link import GrpcLink
 from node.rpc.raft_peer import RaftPeer
 from tests.e2e.harness import held_port
@@ -88,15 +90,36 @@ async def test_a_process_that_ended_is_told_of(peer: Peer, link: GrpcLink) -> No
         assert await told.get() == peer.address
 
 
+@pytest.mark.parametrize(("listens", "refused"), [((), True), (("127.0.0.2",), False), (("127.0.0.3",), False)])
+async def test_a_name_of_several_addresses_refuses_when_all_do(
+    monkeypatch: pytest.MonkeyPatch, listens: tuple[str, ...], refused: bool
+) -> None:
+    held = held_port()
+    port = held.getsockname()[1]
+    loop = asyncio.get_running_loop()
+
+    async def two(_host: str, _port: int, **_more: object) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (ip, port)) for ip in ("127.0.0.2", "127.0.0.3")]
+
+    servers = [await asyncio.start_server(lambda *_: None, ip, port) for ip in listens]
+    monkeypatch.setattr(loop, "getaddrinfo", two)
+    assert await raft_peer._refuses(f"n2:{port}") == refused
+    for server in servers:
+        server.close()
+    held.close()
+
+
 async def test_a_peer_that_was_never_there_is_not(link: GrpcLink) -> None:
     """It may only be late: all daemons of a cluster are started at once."""
     told: list[str] = []
     link.on_refused = told.append
     late = Peer()
     link.send_raft(late.address, raft_pb2.RaftMessage(to="n2"))
-    await asyncio.sleep(0)
-    await late.begin()
+    channel = link._channel(late.address)
     async with asyncio.timeout(60):
+        while (state := channel.get_state()) is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            await channel.wait_for_state_change(state)
+        await late.begin()
         await late.streams.get()
     assert told == []
     await late.close()
