@@ -28,12 +28,11 @@ from node.consensus.port import (
     NotLeader,
     Overloaded,
     Peer,
-    ProposalError,
     Role,
     TooLarge,
     Trouble,
 )
-from node.consensus.raftos.proposals import Proposal, Waiters
+from node.consensus.raftos.proposals import Queue, Waiters
 from node.consensus.raftos.wire import Codec, Data, decode
 from node.env import Env
 
@@ -70,7 +69,7 @@ class EtcdEngine:
         self._term = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._ticker: asyncio.TimerHandle | None = None
-        self._queue: list[Proposal] = []
+        self._queue = Queue(lambda: self._loop)
         self._members = Members(id, host, env.clock, self._settings.up_s, self._send)
         self.freshness = self._members.freshness
         self._confirms: Rounds[bool] = Rounds(self._still_leads)
@@ -178,7 +177,7 @@ class EtcdEngine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._refuse_queue(NotLeader("this member stops"))
+        self._queue.refuse("this member stops")
         self._forwards.close()
         self._waiters.close()
         self._confirms.close()
@@ -194,14 +193,14 @@ class EtcdEngine:
             raise NotLeader("no leader is known")
         if self._crowded(len(proposal)):
             raise Overloaded("too much waits already")
-        future: asyncio.Future[int] = self._loop.create_future()
         leading = self._leading
         if leading is None:
-            self._queue.append(Proposal(proposal, future))
+            future = self._queue.put(proposal)
             self._flush_soon()
         elif leading.transferring:
             raise NotLeader("leadership is being handed over")
         else:
+            future = self._loop.create_future()
             leading.submit(Pending(proposal, self._caller(future)))
         return await future
 
@@ -356,20 +355,12 @@ class EtcdEngine:
         self._flush_due = False
         leader = self.leader
         if leader is None:
-            self._refuse_queue(NotLeader("no leader is known"))
+            self._queue.refuse("no leader is known")
         elif self._leading is not None:
-            for proposal in self._take_queue():
+            for proposal in self._queue.take():
                 self._leading.submit(Pending(proposal.data, self._caller(proposal.future)))
         else:
-            self._forwards.forward(self._take_queue(), leader, self._term)
-
-    def _take_queue(self) -> list[Proposal]:
-        queue, self._queue = self._queue, []
-        return [proposal for proposal in queue if not proposal.future.done()]
-
-    def _refuse_queue(self, error: ProposalError) -> None:
-        for proposal in self._take_queue():
-            proposal.future.set_exception(type(error)(*error.args))
+            self._forwards.forward(self._queue.take(), leader, self._term)
 
     def _send(self, data: Data, to: str) -> None:
         member = self.membership.find(to)
