@@ -14,6 +14,7 @@ from tests.tui.command_line import CommandLine
 from tests.tui.fake_cluster import FakeCluster, Refusal
 from tests.tui.fake_daemon import FakeDaemon
 from tui.verbs.change import _in_spite
+from tui.verbs.follow import end_of
 from tui.verbs.tasks import _run_time
 
 
@@ -237,7 +238,7 @@ async def test_a_batch_is_waited_for(cortex: CommandLine, cluster: FakeCluster) 
     ran = await cortex("submit", "--wait", "--json", "--file", "-", stdin=lines)
     assert (ran.code, len(ran.document["ids"])) == (1, 2)
     ended = cluster.tasks[ran.document["ids"][1]]
-    assert ran.err == f"cortex: task {ended.id} ended dead_letter: {ended.error}\n"
+    assert ran.err == f"cortex: {end_of(ended)}\n"
 
 
 async def test_logs_of_one_stream_or_both(cortex: CommandLine, cluster: FakeCluster) -> None:
@@ -295,6 +296,13 @@ async def test_a_reader_who_has_enough_ends_the_wait_for_a_command_that_never_en
         await asyncio.sleep(0.02)
     ran = running.result()
     assert (ran.text, ran.err) == ("y\n0\n", "")
+
+
+def test_an_end_without_a_cause_is_a_sentence() -> None:
+    ended = types.Task(id="t0", state=types.TASK_STATE_CANCELLED)
+    assert end_of(ended) == "task t0 ended cancelled."
+    ended.cancel_reason = "wrong branch"
+    assert end_of(ended) == "task t0 ended cancelled: wrong branch"
 
 
 def test_how_long_it_ran_is_by_the_clock_of_its_supervisor() -> None:

@@ -34,17 +34,22 @@ def raw_sink() -> Sink:
 def say_end(task: types_pb2.Task) -> None:
     """Says on stderr why a task ended otherwise than by its command's own exit, of which an exit code may tell."""
     from cortex.v1 import types_pb2
-    from tui.documents.json_view import task_state
 
-    state = task_state(task.state)
-    cause = task.error or task.reason or task.cancel_reason
     by_itself = (
         task.HasField("result")
         and task.result.HasField("exit_code")
         and task.cause != types_pb2.CAUSE_OUT_OF_MEMORY
     )
-    if state != "completed" and not by_itself:
-        note(f"cortex: task {clean(task.id)} ended {state}" + (f": {clean(cause)}" if cause else "."))
+    if task.state != types_pb2.TASK_STATE_COMPLETED and not by_itself:
+        note(f"cortex: {end_of(task)}")
+
+
+def end_of(task: types_pb2.Task) -> str:
+    """How a task ended and why, in words."""
+    from tui.documents.json_view import task_state
+
+    cause = task.error or task.reason or task.cancel_reason
+    return f"task {clean(task.id)} ended {task_state(task.state)}" + (f": {clean(cause)}" if cause else ".")
 
 
 async def follow_to_end(

@@ -13,7 +13,7 @@ import click
 from tui.drawing.text import clean
 from tui.errors import ClusterError, usage
 from tui.verbs.base import emit, note, run, say, say_table, settings, verb
-from tui.verbs.follow import follow_to_end, raw_sink, say_end, still_running, with_output
+from tui.verbs.follow import end_of, follow_to_end, raw_sink, say_end, still_running, with_output
 
 if TYPE_CHECKING:
     from cortex.v1 import cluster_pb2, types_pb2
@@ -265,7 +265,6 @@ def _is_queued(task: types_pb2.Task) -> bool:
 
 def _submit_file(name: str, *, wait: bool) -> None:
     from cortex.v1 import types_pb2
-    from tui.documents import json_view
     from tui.written.taskfile import read_batch
 
     requests, lines = read_batch(read_text(name, MAX_FILE_BYTES), "stdin" if name == "-" else name)
@@ -292,8 +291,7 @@ def _submit_file(name: str, *, wait: bool) -> None:
         tasks = await follow_to_end(client, reply.ids, sink=None, after_index=after_index)
         failed = [task for task in tasks if task.state != types_pb2.TASK_STATE_COMPLETED]
         for task in failed[:NODES_SHOWN]:
-            why = task.error or task.reason
-            note(f"cortex: task {clean(task.id)} ended {json_view.task_state(task.state)}: {clean(why)}")
+            note(f"cortex: {end_of(task)}")
         if len(failed) > NODES_SHOWN:
             note(f"cortex: {len(failed)} of {len(tasks)} did not complete")
         return int(bool(failed))
