@@ -8,10 +8,13 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 _NAME_CHARS = 100
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+# Of other environments than the worker's own, too: a handler's PYTHONPATH, the system's, the user's.
+_PACKAGES = frozenset({"site-packages", "dist-packages"})
 
 
 def left(before: Collection[threading.Thread], modules: Sequence[str]) -> str:
@@ -50,4 +53,6 @@ def _belongs(runs: Any, modules: Sequence[str]) -> bool:
     if any(name == one or name.startswith(f"{one}.") for one in modules):
         return True
     file = getattr(sys.modules.get(name), "__file__", None)
-    return isinstance(file, str) and not file.startswith(_LIBRARIES)
+    if not isinstance(file, str):
+        return False
+    return not file.startswith(_LIBRARIES) and _PACKAGES.isdisjoint(Path(file).parts)
