@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import signal
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,8 +14,9 @@ from cortex.v1 import types_pb2 as types
 from tests.tui.command_line import CommandLine
 from tests.tui.fake_cluster import FakeCluster, Refusal
 from tests.tui.fake_daemon import FakeDaemon
+from tui.errors import ClusterError
 from tui.verbs.change import _in_spite
-from tui.verbs.follow import end_of
+from tui.verbs.follow import end_of, with_output
 from tui.verbs.tasks import _run_time
 
 
@@ -296,6 +298,18 @@ async def test_a_reader_who_has_enough_ends_the_wait_for_a_command_that_never_en
         await asyncio.sleep(0.02)
     ran = running.result()
     assert (ran.text, ran.err) == ("y\n0\n", "")
+
+
+async def test_output_is_not_asked_for_task_by_task_where_nobody_answers() -> None:
+    asked: list[str] = []
+
+    async def get_task(task_id: str) -> None:
+        asked.append(task_id)
+        raise ClusterError(*("not_found", "It is gone.", "") if task_id == "t0" else ("no_leader", "None.", ""))
+
+    tasks = [types.Task(id=f"t{number}") for number in range(5)]
+    assert await with_output(Mock(get_task=get_task), tasks) == tasks
+    assert asked == ["t0", "t1"]
 
 
 def test_an_end_without_a_cause_is_a_sentence() -> None:

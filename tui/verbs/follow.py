@@ -96,8 +96,11 @@ async def with_output(client: ClusterClient, tasks: Sequence[types_pb2.Task]) ->
     for task in tasks:
         try:
             found = (await client.get_task(task.id)).task
-        except ClusterError:
-            continue  # its end is known, and that its output is not told
+        except ClusterError as error:
+            # Its end is known, and that its output is not told.
+            if error.transient:
+                break  # the others would be waited for as long
+            continue
         # Of one that was retried since, what is there now is not the end that was waited for.
         if (found.run, found.attempt, found.state) == (task.run, task.attempt, task.state):
             whole[task.id] = found
