@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from unittest.mock import Mock, patch
 
+import pytest
 from rich.segment import Segment
 from textual import events
 from textual.geometry import Region
@@ -109,6 +111,20 @@ async def test_a_console_at_rest_is_woken_by_what_comes_and_by_time() -> None:
         assert ticks(session) == 0, "samples that are half taken in are not shown"
         app.taking = False
         assert ticks(session) == 1
+
+
+async def test_it_rests_for_a_second_and_no_longer_than_the_link_counts_as_heard() -> None:
+    async with open_console(nodes()) as session:
+        app, link, now_s = session.app, session.app.view.link, session.clock.now_s
+        app._ticked_s = now_s
+        rests: list[float] = []
+        for heard_s in (now_s, now_s - 1.0, now_s - 1.79, now_s - 60.0):
+            link.heard_s = heard_s
+            with patch.object(asyncio.get_running_loop(), "call_later") as later:
+                app._rest(Mock(spec=Timer))
+            rests.append(later.call_args.args[0])
+        assert rests == pytest.approx([1.1, 0.82, 0.03, 1.1])
+        app._alarm = None
 
 
 async def test_samples_that_come_while_the_console_closes_are_shown_nowhere() -> None:
