@@ -112,6 +112,9 @@ async def test_search_goes_to_matches_and_around() -> None:
         assert len(session.app.screen_stack) == 2, "escape first ends the search"
         await session.press("slash", *"straw", "enter")
         assert "OUTPUT  100 lines  /straw  is in none of these lines" in session.text
+        session.app.screen.query_one(OutputPane).buffer.append(STDOUT, b"straw\n")
+        await session.settle()
+        assert "none of these lines" not in session.text, "of what came since nothing is known"
         await session.press("slash", "ctrl+u", *"hay", "enter")
         assert "/hay  F follows" in session.text
 

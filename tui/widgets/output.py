@@ -39,7 +39,7 @@ class OutputPane(VirtualView):
         self._shown: tuple[int, int, Cell, bool] | None = None
         self._match = -1
         self._missed = False
-        """Whether no line has what was searched for."""
+        """Whether no line has what was searched for; not known once more lines come."""
 
     def sync(self) -> None:
         """Show what came since the last call."""
@@ -50,6 +50,7 @@ class OutputPane(VirtualView):
         self.repaint_header()
         if before is not None and before[:2] == state[:2]:
             return
+        self._missed = False
         if before is not None and not self.following and self.buffer.dropped > before[1]:
             # What is looked at moves up by as much as was dropped above it.
             self.scroll_lines_to(self.top - (self.buffer.dropped - before[1]))
