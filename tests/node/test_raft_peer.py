@@ -12,7 +12,7 @@ import pytest
 
 from cortex.v1 import raft_pb2, raft_pb2_grpc
 from node.rpc import raft_peer
-from node.rpc.link import GrpcLink
+from node.rpc.link import OPTIONS, GrpcLink
 from node.rpc.raft_peer import RaftPeer
 from tests.e2e.harness import held_port
 
@@ -78,6 +78,12 @@ async def test_a_stream_that_broke_stands_again_before_it_is_needed(peer: Peer, 
         await peer.streams.get()
         link.send_raft(peer.address, raft_pb2.RaftMessage(to="after"))
         assert await peer.came.get() == "after"
+
+
+def test_a_server_puts_up_with_the_keepalives_of_what_stands_idle() -> None:
+    """Else it ends the connection for too many of them, after half a minute, with all streams and calls."""
+    options = dict(OPTIONS)
+    assert options["grpc.http2.min_ping_interval_without_data_ms"] < options["grpc.keepalive_time_ms"]
 
 
 async def test_a_process_that_ended_is_told_of(peer: Peer, link: GrpcLink) -> None:
