@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterable
+from unittest.mock import Mock, patch
 
 import pytest
 from textual import events
 from textual._xterm_parser import XTermParser
+from textual.message import Message
 
+from tui.tty.driver import PacedDriver
 from tui.tty.escapes import Escapes
 
 DELAY_S = 0.2
@@ -57,3 +62,20 @@ def keys_of(reads: list[str], pause_s: float) -> list[str]:
 @pytest.mark.parametrize("pause_s", [0.0, 0.03])
 def test_keys_behind_an_escape(reads: list[str], keys: list[str], pause_s: float) -> None:
     assert keys_of(reads, pause_s) == keys
+
+
+def test_an_escape_comes_before_what_is_pasted_behind_it() -> None:
+    came: list[Message] = []
+    reads, writes = os.pipe()
+    os.write(writes, b"\x1b\x1b[200~pasted\x1b[201~")
+    os.close(writes)
+    driver = PacedDriver.__new__(PacedDriver)
+    driver.fileno, driver.exit_event, driver._debug = reads, threading.Event(), False
+    with (
+        patch.object(driver, "_app", Mock(message_queue_size=0), create=True),
+        patch.object(driver, "process_message", came.append),
+        patch.object(driver, "_lost"),
+    ):
+        driver.run_input_thread()
+    os.close(reads)
+    assert [type(one) for one in came] == [events.Key, events.Paste]

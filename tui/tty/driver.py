@@ -6,6 +6,7 @@ one by one. This reads private parts of it, which is why its version is pinned.
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import signal
@@ -252,6 +253,7 @@ class PacedDriver(LinuxDriver):
                         return
                     for part in pastes.split(decode(data)):
                         if isinstance(part, events.Paste):
+                            self._take_pieces(escapes.due(math.inf), parser)
                             self._take([part])
                             continue
                         self._take_pieces(escapes.split(part, time.monotonic()), parser)
