@@ -96,7 +96,7 @@ def test_a_figure_is_the_median_of_the_best_and_its_spread_their_distance() -> N
     assert benchmark.judge([5.0, 5.0, 5.0]) == (5.0, 0.0)
 
 
-def test_what_others_disturb_is_measured_until_the_best_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_others_disturb_is_measured_until_the_best_agree() -> None:
     """Every third slice is undisturbed; a round that does not count comes first."""
     calls = 0
 
