@@ -185,7 +185,8 @@ class EtcdClient:
         if "failed to connect" not in details:
             return ""
         if self._tls is None:
-            return " (does it want TLS? then name ca, cert and key)" if "Socket closed" in details else ""
+            ended = "Socket closed" in details or "Connection reset" in details
+            return " (does it want TLS? then name ca, cert and key)" if ended else ""
         return " (does it want a certificate? then name cert and key)" if self._tls.certificate is None else ""
 
     def _failed(self, error: grpc.aio.AioRpcError, endpoint: int) -> Exception:
