@@ -22,8 +22,9 @@ from tests.tui.command_line import CommandLine
 from tui.errors import ClusterError
 from tui.link.target import from_folder
 from tui.machine import local
-from tui.machine.local import LocalCluster, free_ports, wait_for_supervisors, wait_until_joined, wait_until_led
+from tui.machine.local import LocalCluster, free_ports
 from tui.machine.process import arguments_of, descendants, is_alive
+from tui.machine.ready import wait_for_supervisors, wait_until_joined, wait_until_led
 
 # Stands for cortexd: tells its arguments and environment, starts a "supervisor" with a command, ends on TERM.
 DAEMON = """
@@ -263,6 +264,7 @@ async def test_no_leader_in_time(folder: Path) -> None:
 
 async def test_it_has_begun_when_its_nodes_can_be_asked_for(folder: Path) -> None:
     cluster = LocalCluster.create(folder, 1, 1)
+    begin(cluster)
     ids = [node.id for node in cluster.nodes]
     asked = 0
 
@@ -280,6 +282,18 @@ async def test_it_has_begun_when_its_nodes_can_be_asked_for(folder: Path) -> Non
     assert asked == 3
     asked = 1
     assert await wait_until_joined(cluster, nodes, timeout_s=0) == ids
+
+
+async def test_a_node_that_ends_before_it_joined_is_not_waited_for(folder: Path) -> None:
+    cluster = LocalCluster.create(folder, 1, 1)
+    (folder / "fail").touch()
+    begin(cluster)
+
+    async def nobody() -> cluster_pb2.ListNodesReply:
+        return cluster_pb2.ListNodesReply()
+
+    with pytest.raises(ClusterError, match="ended: The address is in use"):
+        await wait_until_joined(cluster, nobody)
 
 
 def test_a_port_in_use_is_named(folder: Path) -> None:

@@ -5,7 +5,6 @@ DIR/cluster.json names the daemons, DIR/secret is the cluster's secret, DIR/<id>
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import json
 import os
@@ -16,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -44,9 +43,6 @@ SUPERVISORS_END_S = 6.5
 KILLED_S = 1.0
 POOLS_END_S = 2.0
 POLL_S = 0.05
-READY_S = 60.0
-SUPERVISORS_BEGIN_S = 5.0
-JOIN_S = 10.0
 MAX_LOG_TAIL_BYTES = 64 * 1024
 # A log that is larger at a start is put aside; the one that was put aside before goes.
 MAX_LOG_BYTES = 10 * 1000 * 1000
@@ -239,53 +235,6 @@ class LocalCluster:
         """Whether the process has the node's folder and the word, or a path that ends with it, as arguments."""
         arguments = arguments_of(pid)
         return str(self.folder / node.id) in arguments and any(Path(part).name == word for part in arguments)
-
-
-async def wait_until_led(cluster: LocalCluster, status: Callable[[], Any], timeout_s: float = READY_S) -> None:
-    """Returns when `status()` says healthy. Raises ClusterError when a daemon ends or the time is over."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        cluster.check_started()
-        try:
-            reply = await status()
-            if reply.healthy:
-                return
-            waits_for = "no leader was elected"
-        except ClusterError as error:
-            if not error.transient:
-                raise
-            waits_for = error.message.rstrip(".")
-        if time.monotonic() > deadline:
-            raise ClusterError(
-                "no_leader",
-                f"The cluster did not get ready within {timeout_s:.0f} s: {waits_for}.",
-                f"See the logs {cluster.folder}/*/{LOG_FILE}; it goes on trying until `cortex down`.",
-            )
-        await asyncio.sleep(POLL_S)
-
-
-async def wait_until_joined(
-    cluster: LocalCluster, nodes: Callable[[], Awaitable[Any]], timeout_s: float = JOIN_S
-) -> list[str]:
-    """Returns when `nodes()` lists all of the cluster as online, or with those that it does not in time."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        late = [node.id for node in cluster.nodes]
-        with suppress(ClusterError):
-            there = {view.node.id for view in (await nodes()).nodes if view.node.online}
-            late = [node_id for node_id in late if node_id not in there]
-        if not late or time.monotonic() >= deadline:
-            return late
-        await asyncio.sleep(POLL_S)
-
-
-async def wait_for_supervisors(cluster: LocalCluster, timeout_s: float = SUPERVISORS_BEGIN_S) -> None:
-    """Returns when cluster.json names every supervisor; a leader may serve before the last one runs."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        if cluster.note_supervisors() or time.monotonic() >= deadline:
-            return
-        await asyncio.sleep(POLL_S)
 
 
 def cortexd() -> list[str]:

@@ -160,7 +160,7 @@ async def _ready(cluster: LocalCluster, *, sample: bool) -> None:
     """Waits for a leader, submits the sample work, and waits until the nodes can be asked for."""
     from tui.link.client import ClusterClient
     from tui.link.target import SECRET_FILE, from_addresses
-    from tui.machine.local import wait_for_supervisors, wait_until_joined, wait_until_led
+    from tui.machine.ready import wait_for_supervisors, wait_until_joined, wait_until_led
     from tui.machine.sample import sample_tasks, sample_workflow
 
     # By address: the sockets are not there yet, or are left over.
