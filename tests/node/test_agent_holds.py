@@ -210,10 +210,12 @@ def test_which_agents_have_one_account(tmp_path: Path) -> None:
 
 def test_projects_and_flags_that_name_no_account_share_what_is_told(tmp_path: Path) -> None:
     made = SubagentExecutor(setup(tmp_path, command="/opt/claude"))
-    folders = [tmp_path / name for name in ("bare", "plain", "helper", "again", "local", "torn")]
+    folders = [tmp_path / name for name in ("bare", "plain", "helper", "again", "local", "torn", "own", "other")]
     for folder in folders:
         (folder / ".claude").mkdir(parents=True)
-    bare, plain, helper, again, local, torn = folders
+    bare, plain, helper, again, local, torn, own, other = folders
+    for folder in (own, other):
+        (folder / ".claude/settings.json").write_text('{"apiKeyHelper": "./key.sh"}')
     (plain / ".claude/settings.json").write_text('{"permissions": {"allow": ["Bash"]}, "hooks": {}}')
     (helper / ".claude/settings.json").write_text('{"apiKeyHelper": "/bin/key", "permissions": {}}')
     (again / ".claude/settings.json").write_text('{"apiKeyHelper": "/bin/key"}')
@@ -227,6 +229,7 @@ def test_projects_and_flags_that_name_no_account_share_what_is_told(tmp_path: Pa
 
     assert hold() == hold(bare) == hold(plain) == hold(plain, "--add-dir", "/srv", "--debug")
     assert hold(helper) == hold(again) == hold(again / "below")
+    assert hold(own) != hold(other)
     assert (
         len({hold(), hold(helper), hold(local), hold(torn), hold(None, "--debug", "--settings", "own.json")}) == 5
     )

@@ -80,4 +80,11 @@ def _told(path: Path) -> list[str]:
         found = json.loads(file.read(_READ_BYTES))
     if not isinstance(found, dict):
         return []
-    return [f"{key}={json.dumps(found[key], sort_keys=True)}" for key in sorted(found.keys() - _PLAIN_KEYS)]
+    told = {key: found[key] for key in sorted(found.keys() - _PLAIN_KEYS)}
+    # A helper by a relative path is another one in each folder.
+    place = [str(path.parent)] if any(map(_is_relative_path, told.values())) else []
+    return place + [f"{key}={json.dumps(value, sort_keys=True)}" for key, value in told.items()]
+
+
+def _is_relative_path(value: object) -> bool:
+    return isinstance(value, str) and "/" in value and not value.startswith(("/", "~", "http:", "https:"))
