@@ -102,7 +102,7 @@ class Console(Ticking, Painting, Traveling, Linked, Personal, inherit_bindings=F
         self.keep = keep or Keep()
         self.preferences = preferences or Preferences()
         self.key_table = self.preferences.keys
-        self.begin_painting()
+        self.begin_painting(vertical_tabs=self.terminal.vertical_tabs)
         self.begin_ticking()
         self.begin_links(contexts, context)
         super().__init__(driver_class=PacedDriver)

@@ -30,7 +30,7 @@ sys.exit(run_console(source))
 MANY = 'FakeSource(tasks=[fake.task(n, f"job-{{n:04}}", fake.RUNNING, started_s=9) for n in range(3000)])'
 OWN = re.compile(
     rb"\x1b\[[\d;]*[mHGJKCD]"  # colours, moves, clearing
-    rb"|\x1b\[\d*[AB]\x08{0,3}"  # to another line, and back a little
+    rb"|(?:\x1b\[\d*[AB]|\x0b{1,3})\x08{0,3}"  # to another line, and back a little
     rb"|\x1b\[\?(?:1049|1004|2004|2026|2048|25|7|1000|1002|1003|1006|1015|1016)[hl]"  # modes, on and off
     rb"|\x1b\]22;[a-z-]*(?:\x07|\x1b\\)"  # the pointer's shape
     rb"|\x1b\[(?:[<>=]\d*u|\?u|6n|\?\d+\$p)"  # the keyboard's protocol, and questions

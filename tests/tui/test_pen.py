@@ -31,10 +31,9 @@ def test_each_style_is_said_once_however_many_rows_change() -> None:
 
 
 def test_the_next_line_of_a_column_is_a_step_away() -> None:
-    sent = Pen().draw(
-        [Run("", 3, 8, 9, "4"), Run("", 4, 8, 9, "5"), Run("", 5, 7, 9, "61"), Run("", 7, 9, 10, "2")], WIDTH
-    )
-    assert sent == "\x1b[4;9H4\x1b[B\b5\x1b[B\b\b61\x1b[2B2"
+    runs = [Run("", 3, 8, 9, "4"), Run("", 4, 8, 9, "5"), Run("", 5, 7, 9, "61"), Run("", 7, 9, 10, "2")]
+    assert Pen().draw(runs, WIDTH) == "\x1b[4;9H4\v\b5\v\b\b61\v\v2"
+    assert Pen(vertical_tabs=False).draw(runs, WIDTH) == "\x1b[4;9H4\x1b[B\b5\x1b[B\b\b61\x1b[2B2"
 
 
 def test_places_are_said_anew_behind_what_a_terminal_may_take_for_wider() -> None:
@@ -47,11 +46,11 @@ def test_places_are_said_anew_behind_what_a_terminal_may_take_for_wider() -> Non
 def test_in_whatever_order_every_run_stands_where_it_should() -> None:
     chance = random.Random(5)
     codes = ["", "1", "2;31", "1;31;44", TEXT, STRONG, TRACK, "4;38;5;17"]
-    for _ in range(100):
+    for number in range(100):
         cells = {(chance.randrange(HEIGHT), chance.randrange(WIDTH)): chance.choice("ab━é") for _ in range(120)}
         runs = [Run(chance.choice(codes), y, x, x + 1, text) for (y, x), text in sorted(cells.items())]
         shown, wanted = pyte.Screen(WIDTH, HEIGHT), pyte.Screen(WIDTH, HEIGHT)
-        pyte.Stream(shown).feed("\x1b[7;7H" + Pen().draw(runs, WIDTH))
+        pyte.Stream(shown).feed("\x1b[7;7H" + Pen(vertical_tabs=number % 2 == 0).draw(runs, WIDTH))
         for run in runs:
             pyte.Stream(wanted).feed(f"\x1b[{run.y + 1};{run.x + 1}H\x1b[0;{run.code}m{run.text}\x1b[0m")
         for y in range(HEIGHT):

@@ -59,6 +59,11 @@ def test_detection(environ: dict[str, str], ascii_only: bool, no_color: bool, li
     assert (found.ascii_only, found.no_color, found.light) == (ascii_only, no_color, light)
 
 
+def test_a_terminal_that_would_show_vertical_tabs_gets_none() -> None:
+    assert detect({"TERM": "tmux-256color"}).vertical_tabs
+    assert not detect({"TERM": "eterm-color"}).vertical_tabs
+
+
 class Terminal:
     """A child on a pseudo terminal, and all that it wrote."""
 

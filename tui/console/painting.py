@@ -37,8 +37,9 @@ TERMINAL_GONE = 129
 class Painting(App[int], inherit_bindings=False):
     """Over what the console itself has. Implements tui.tty.driver.Owner."""
 
-    def begin_painting(self) -> None:
-        self.front = FrontBuffer()
+    def begin_painting(self, *, vertical_tabs: bool) -> None:
+        """`vertical_tabs`: whether the terminal takes them as steps down."""
+        self.front = FrontBuffer(vertical_tabs=vertical_tabs)
         self.pace = Pace()
         self.aside = False
         """Whether the terminal is an editor's for a while."""

@@ -69,11 +69,12 @@ class Finished(Strip):
 class FrontBuffer:
     """What the terminal shows, as far as this process has written it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, vertical_tabs: bool = True) -> None:
+        """`vertical_tabs`: whether the terminal takes a vertical tab as a step down."""
         self._characters: list[list[str]] = []
         self._codes: list[list[str]] = []
         self._width = 0
-        self._pen = Pen()
+        self._pen = Pen(vertical_tabs=vertical_tabs)
         self.broken = False
         self.budget_bytes = 0
         """Most that one update sends, give or take a line; 0 = no bound."""

@@ -36,7 +36,9 @@ class Run(NamedTuple):
 class Pen:
     """Says of styles only what differs from the one before, and of places only how to get there."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, vertical_tabs: bool = True) -> None:
+        """`vertical_tabs`: whether the terminal takes a vertical tab as a step down."""
+        self._vertical_tabs = vertical_tabs
         self._changes: dict[tuple[str, str], str] = {}
 
     def draw(self, runs: Iterable[Run], width: int) -> str:
@@ -48,7 +50,7 @@ class Pen:
         before, place = "", None
         for code, found in by_style.items():
             for run in _chained(found):
-                sent.append(_move(place, run.y, run.x))
+                sent.append(_move(place, run.y, run.x, self._vertical_tabs))
                 if code != before:
                     sent.append(self._change(before, code))
                     before = code
@@ -99,7 +101,7 @@ def _plain(text: str) -> bool:
     return text.isascii() or all(character < "\x7f" or "\u2500" <= character <= "\u259f" for character in text)
 
 
-def _move(place: tuple[int, int] | None, y: int, x: int) -> str:
+def _move(place: tuple[int, int] | None, y: int, x: int, vertical_tabs: bool) -> str:
     """The shortest way there; `place` None = from anywhere."""
     to = f"\x1b[{y + 1};{x + 1}H"
     if place is None:
@@ -107,7 +109,8 @@ def _move(place: tuple[int, int] | None, y: int, x: int) -> str:
     down, right = y - place[0], x - place[1]
     # Never a backspace alone: what stands in names and output may have some, and none of them acts.
     aside = "\b" * -right if down and -3 <= right < 0 else _steps(right, "C", "D")
-    way = _steps(down, "B", "A") + aside
+    # Not line feeds: the system would make new lines of them.
+    way = ("\v" * down if vertical_tabs and 0 < down < 4 else _steps(down, "B", "A")) + aside
     return min(way, to, f"\x1b[{x + 1}G" if not down else to, key=len)
 
 

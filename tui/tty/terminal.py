@@ -24,6 +24,8 @@ class Terminal:
     multiplexer: Multiplexer = ""
     clipboard: bool = True
     """Whether it may take OSC 52."""
+    vertical_tabs: bool = True
+    """Whether a vertical tab is a step down, as for the VT100 and all that follow it."""
 
     @property
     def glyphs(self) -> Glyphs:
@@ -46,6 +48,7 @@ def detect(environ: Mapping[str, str]) -> Terminal:
         few_colors=not rich and term in ("linux", "xterm", "vt100", "vt220", "ansi", "screen", "tmux", "rxvt"),
         multiplexer=_multiplexer(environ, term),
         clipboard=term not in _NO_CLIPBOARD and environ.get("TERM_PROGRAM") != "Apple_Terminal",
+        vertical_tabs=not (dumb or term.startswith("eterm")),
     )
 
 
