@@ -288,7 +288,7 @@ def hostile(text: str) -> cluster_pb2.GetWorkflowReply:
 
 @pytest.mark.parametrize("kind", NASTY)
 async def test_nothing_in_names_is_obeyed(kind: str) -> None:
-    for terminal in (Terminal(), Terminal(ascii_only=True)):
+    for terminal in (Terminal(vertical_tabs=False), Terminal(ascii_only=True, vertical_tabs=False)):
         async with open_console(source_of(hostile(NASTY[kind])), (100, 30), terminal=terminal) as session:
             await session.press("3", "K", "escape", "r", "escape", "enter", "c", "equals_sign", "m", "m", "r")
             await session.press("escape", "K", "escape", "escape")
