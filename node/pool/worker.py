@@ -122,7 +122,7 @@ class Wire:
         """Tell that the interpreter is alive. Runs as a thread of its own."""
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         while True:
-            time.sleep(wire.HEARTBEAT_S)
+            time.sleep(wire.HEARTBEAT_S)  # the beat itself: nothing is waited for
             try:
                 self.flush()
                 self.send({"kind": wire.HEARTBEAT})

@@ -92,7 +92,7 @@ class Role:
 
     def follow(self, data: Data) -> None:
         """A message of this term's leader."""
-        raise NotImplementedError
+        raise NotImplementedError  # each role has its own
 
     def on_receive_install_snapshot(self, data: Data) -> None:
         if data["term"] < self.storage.term:
